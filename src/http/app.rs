@@ -1,0 +1,155 @@
+//! One request from its head to its answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response};
+
+use super::answer::Answer;
+use super::body::{Body, Room, caught};
+use super::endpoints::Endpoint;
+use super::problem::{Problem, printable};
+use super::request_id;
+use super::settings::HttpSettings;
+use super::wire::Progress;
+use crate::service::Service;
+
+/// The longest path that is logged, in characters.
+const MAX_LOGGED_PATH: usize = 200;
+
+/// What all requests share.
+#[derive(Clone)]
+pub(super) struct App(pub(super) Arc<Shared>);
+
+/// See [`App`].
+pub(super) struct Shared {
+    pub(super) service: Service,
+    pub(super) settings: HttpSettings,
+    pub(super) room: Room,
+}
+
+impl App {
+    /// Answers a request, whatever happens.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        progress: &Progress,
+    ) -> Response<Answer> {
+        let (head, incoming) = request.into_parts();
+        let id = request_id::of(&head.headers);
+        let mut log = Log::begin(&head.method, head.uri.path(), id.clone());
+        let mut body = Body::new(incoming, &self.0.settings, &self.0.room);
+        let awaits_continue = head.headers.contains_key(header::EXPECT);
+
+        let answered = caught(Box::pin(self.route(
+            &head.method,
+            head.uri.path(),
+            &head.headers,
+            &mut body,
+        )))
+        .await;
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(problem)) => problem.into_answer(&id),
+            Err(panic) => Problem::Internal(format!("a panic: {panic}")).into_answer(&id),
+        };
+        response
+            .headers_mut()
+            .insert(request_id::HEADER, request_id::header(&id));
+        // A body that hyper has asked for by then is on its way, whatever was expected.
+        if !body.settle(awaits_continue && body.read() == 0).await {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            progress.linger();
+        }
+        log.end(&response, body.read());
+        response
+    }
+
+    async fn route(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Answer>, Problem> {
+        let endpoint = Endpoint::at(path);
+        if !matches!(endpoint, Some(Endpoint::Health)) {
+            self.authorize(headers)?;
+        }
+        let endpoint = endpoint.ok_or(Problem::NotFound)?;
+        endpoint.takes(method)?;
+        self.endpoint(endpoint, headers, body).await
+    }
+
+    /// Lets a request pass that carries the key, if there is one.
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(key) = &self.0.settings.api_key else {
+            return Ok(());
+        };
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+            let value = value.as_bytes();
+            let (scheme, token) = value.split_at_checked(7)?;
+            scheme
+                .eq_ignore_ascii_case(b"bearer ")
+                .then(|| token.trim_ascii())
+        });
+        let own = headers.get("x-api-key").map(HeaderValue::as_bytes);
+        if bearer
+            .into_iter()
+            .chain(own)
+            .any(|presented| key.matches(presented))
+        {
+            Ok(())
+        } else {
+            Err(Problem::Unauthorized)
+        }
+    }
+}
+
+/// The one line that a request has in the log. It is written when this is dropped,
+/// so that a request whose client goes away while it waits has one as well.
+struct Log {
+    id: String,
+    method: Method,
+    path: String,
+    began: Instant,
+    ended: Option<(u16, u64, u64)>,
+}
+
+impl Log {
+    fn begin(method: &Method, path: &str, id: String) -> Self {
+        Self {
+            id,
+            method: method.clone(),
+            path: printable(path, MAX_LOGGED_PATH),
+            began: Instant::now(),
+            ended: None,
+        }
+    }
+
+    fn end(&mut self, response: &Response<Answer>, read: u64) {
+        let written = response.body().size_hint().exact().unwrap_or(0);
+        self.ended = Some((response.status().as_u16(), read, written));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // 499 is what proxies call a client that did not wait for its answer.
+        let (status, read, written) = self.ended.unwrap_or((499, 0, 0));
+        let millis = self.began.elapsed().as_secs_f64() * 1e3;
+        let Self {
+            id, method, path, ..
+        } = self;
+        // Probes come every few seconds for ever.
+        if path == "/health" && status == 200 {
+            tracing::debug!(%method, path, status, millis, read, written, id, "request");
+        } else {
+            tracing::info!(%method, path, status, millis, read, written, id, "request");
+        }
+    }
+}

@@ -1,0 +1,569 @@
+//! Forms: `multipart/form-data`, streamed within bounds, and
+//! `application/x-www-form-urlencoded`, which clients send when they have no file.
+//!
+//! ```text
+//! body pieces --Pieces--> multer --parts--> Form { values by field, in order }
+//! ```
+//!
+//! multer splits the stream at its boundaries. What it leaves open is closed here:
+//! it has no bound on parts; it scans an unterminated part header again with every
+//! piece that arrives, so it gets pieces of a decent size and few of them while it
+//! looks for one; and it misreads odd file names, so the header is read by
+//! [`Parameters`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
+use hyper::header;
+use multer::{Field, Multipart};
+
+use super::body::{Body, off_thread};
+use super::parameters::{self, Parameters};
+use super::problem::Problem;
+use super::settings::HttpSettings;
+use super::validation::{Input, Issue, Issues, bool_word};
+
+/// Pieces that multer gets have at least this size, the last one aside.
+const MIN_PIECE: usize = 8 << 10;
+
+/// What stands between two parts, with the second one's header, may be no longer.
+const MAX_PART_HEAD: usize = 16 << 10;
+
+/// Parts that a form may have besides its images; most are ignored anyway.
+const MAX_OTHER_PARTS: usize = 64;
+
+/// RFC 2046 allows 70 characters; some clients take a few more.
+const MAX_BOUNDARY: usize = 256;
+
+/// Which fields of a form are read. All others are skipped, as FastAPI does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    /// The field with images.
+    pub(super) image: &'static str,
+    /// Whether it may come more than once; if not, the last one counts.
+    pub(super) many: bool,
+    /// The fields with text. Of each the last one counts.
+    pub(super) texts: &'static [&'static str],
+    /// The text field that may be as long as an image.
+    pub(super) long_text: Option<&'static str>,
+}
+
+/// What one part holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A part without a file name.
+    Text(String),
+    /// A part with one.
+    File {
+        /// The name, as the client sent it.
+        filename: String,
+        /// Its bytes; none where only its presence counts.
+        bytes: Bytes,
+    },
+}
+
+impl Value {
+    fn input(&self) -> Input {
+        match self {
+            Value::Text(text) => Input::text(text),
+            Value::File { filename, bytes } => Input::File {
+                filename: filename.clone(),
+                size: bytes.len(),
+            },
+        }
+    }
+}
+
+/// An image of a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct File {
+    /// The name, as the client sent it.
+    pub(super) filename: String,
+    /// Its bytes.
+    pub(super) bytes: Bytes,
+}
+
+/// The fields of a form that were asked for, in the order of its parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    values: Vec<(&'static str, Value)>,
+}
+
+/// What is done with an image as soon as it is here: its index, its name, its bytes.
+pub(super) type Inspect<'a> = &'a (dyn Fn(usize, &str, &[u8]) -> Result<(), Problem> + Sync);
+
+/// How the body of a request is to be read as a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FormKind {
+    /// `multipart/form-data` with this boundary.
+    Multipart(String),
+    /// `application/x-www-form-urlencoded`.
+    UrlEncoded,
+    /// No body: a form without fields.
+    Empty,
+}
+
+impl FormKind {
+    /// What the Content-Type says, before anything of the body is read.
+    pub(super) fn of(headers: &hyper::HeaderMap, body: &Body) -> Result<Self, Problem> {
+        let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+            // FastAPI reads a request without a body as a form without fields.
+            return if body.has_ended() {
+                Ok(FormKind::Empty)
+            } else {
+                Err(wrong_content_type("none"))
+            };
+        };
+        let content_type = Parameters::parse(content_type.as_bytes());
+        match content_type.value.as_str() {
+            "multipart/form-data" => match content_type.get("boundary") {
+                Some(boundary) if (1..=MAX_BOUNDARY).contains(&boundary.len()) => {
+                    std::str::from_utf8(boundary)
+                        .map(|boundary| FormKind::Multipart(boundary.to_owned()))
+                        .map_err(|_| {
+                            Problem::BadRequest(
+                                "The boundary in the Content-Type is no text.".into(),
+                            )
+                        })
+                }
+                Some(_) => Err(Problem::BadRequest(
+                    format!(
+                        "The boundary in the Content-Type must have 1 to {MAX_BOUNDARY} characters."
+                    )
+                    .into(),
+                )),
+                None => Err(Problem::BadRequest("Missing boundary in multipart.".into())),
+            },
+            "application/x-www-form-urlencoded" => Ok(FormKind::UrlEncoded),
+            other => Err(wrong_content_type(&super::problem::printable(other, 80))),
+        }
+    }
+}
+
+fn wrong_content_type(got: &str) -> Problem {
+    Problem::Unsupported(format!(
+        "This endpoint takes multipart/form-data; the Content-Type is {got}."
+    ))
+}
+
+impl Form {
+    /// Reads a body to its end.
+    pub(super) async fn read(
+        body: &mut Body,
+        kind: FormKind,
+        fields: Fields,
+        settings: &HttpSettings,
+        inspect: Inspect<'_>,
+    ) -> Result<Self, Problem> {
+        match kind {
+            FormKind::Empty => Ok(Self::default()),
+            FormKind::UrlEncoded => Self::read_url_encoded(body, fields, settings).await,
+            FormKind::Multipart(boundary) => {
+                let form = Self::read_multipart(body, boundary, fields, settings, inspect).await?;
+                // What follows the last boundary means nothing, and must be whole.
+                body.skip_rest().await?;
+                Ok(form)
+            }
+        }
+    }
+
+    async fn read_url_encoded(
+        body: &mut Body,
+        fields: Fields,
+        settings: &HttpSettings,
+    ) -> Result<Self, Problem> {
+        let bytes = body.whole().await?;
+        let most_text = settings.max_text_body_bytes;
+        off_thread(bytes.len(), move || {
+            let mut reader = Reader::new(fields, most_text);
+            for (name, value) in form_urlencoded::parse(&bytes) {
+                if let Some(field) = reader.known(&name) {
+                    reader.may_have_text(field, value.len())?;
+                    reader.add(field, Value::Text(value.into_owned()));
+                }
+            }
+            Ok(reader.form)
+        })
+        .await
+    }
+
+    async fn read_multipart(
+        body: &mut Body,
+        boundary: String,
+        fields: Fields,
+        settings: &HttpSettings,
+        inspect: Inspect<'_>,
+    ) -> Result<Self, Problem> {
+        let Some(first) = body.piece().await? else {
+            return Ok(Self::default());
+        };
+        let head = Arc::new(HeadBudget::default());
+        let mut multipart = Multipart::new(Pieces::new(first, body, Arc::clone(&head)), boundary);
+        let mut reader = Reader::new(fields, settings.max_text_body_bytes);
+        let mut parts = 0;
+        let mut images = 0;
+        loop {
+            head.begin();
+            let next = multipart.next_field().await;
+            head.end();
+            let Some(mut part) = next.map_err(broken)? else {
+                return Ok(reader.form);
+            };
+            parts += 1;
+            if parts > settings.max_images_per_request + MAX_OTHER_PARTS {
+                return Err(Problem::TooLarge(format!(
+                    "The form has more than {} parts.",
+                    settings.max_images_per_request + MAX_OTHER_PARTS
+                )));
+            }
+            let (name, filename) = names(&part)?;
+            let Some(field) = reader.known(&name) else {
+                while part.chunk().await.map_err(broken)?.is_some() {}
+                continue;
+            };
+            if field == fields.image && fields.many {
+                images += 1;
+                if images > settings.max_images_per_request {
+                    return Err(Problem::TooLarge(format!(
+                        "The request has more than the {} images that one may hold.",
+                        settings.max_images_per_request
+                    )));
+                }
+            }
+            let value = match filename {
+                Some(filename) if field == fields.image => {
+                    let bytes = contents(&mut part, |_| Ok(())).await?;
+                    if fields.many {
+                        inspect(images - 1, &filename, &bytes)?;
+                    }
+                    Value::File { filename, bytes }
+                }
+                // A file where a text belongs: that it is there is all that counts.
+                Some(filename) => {
+                    let bytes =
+                        contents(&mut part, |length| reader.may_have_text(field, length)).await?;
+                    Value::File { filename, bytes }
+                }
+                None => {
+                    let bytes =
+                        contents(&mut part, |length| reader.may_have_text(field, length)).await?;
+                    let long = bytes.len();
+                    Value::Text(off_thread(long, move || Ok(parameters::text(&bytes))).await?)
+                }
+            };
+            reader.add(field, value);
+        }
+    }
+
+    /// The images; at least one.
+    pub(super) fn images(&self, field: &'static str, issues: &mut Issues) -> Vec<File> {
+        let mut files = Vec::new();
+        let mut index = 0;
+        for value in self.all(field) {
+            match value {
+                Value::File { filename, bytes } => {
+                    files.push(File {
+                        filename: filename.clone(),
+                        bytes: bytes.clone(),
+                    });
+                }
+                Value::Text(_) => issues.push(Issue::not_a_file(field, Some(index), value.input())),
+            }
+            index += 1;
+        }
+        if index == 0 {
+            issues.push(Issue::missing(Some(field), Input::Null));
+        }
+        files
+    }
+
+    /// One image, if there is one. A browser sends an empty name where no file was
+    /// chosen; that is none.
+    pub(super) fn image(&self, field: &'static str, issues: &mut Issues) -> Option<File> {
+        match self.last(field)? {
+            Value::File { filename, .. } if filename.is_empty() => None,
+            Value::File { filename, bytes } => Some(File {
+                filename: filename.clone(),
+                bytes: bytes.clone(),
+            }),
+            text @ Value::Text(_) => {
+                issues.push(Issue::not_a_file(field, None, text.input()));
+                None
+            }
+        }
+    }
+
+    /// A text that may be absent. An empty one is, as FastAPI has it.
+    pub(super) fn text(&mut self, field: &'static str, issues: &mut Issues) -> Option<String> {
+        let at = self.values.iter().rposition(|(name, _)| *name == field)?;
+        match self.values.swap_remove(at).1 {
+            Value::Text(text) if text.is_empty() => None,
+            Value::Text(text) => Some(text),
+            file @ Value::File { .. } => {
+                issues.push(Issue::not_a_string(field, None, file.input()));
+                None
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required_text(&mut self, field: &'static str, issues: &mut Issues) -> String {
+        let is_file = matches!(self.last(field), Some(Value::File { .. }));
+        let text = self.text(field, issues);
+        if text.is_none() && !is_file {
+            issues.push(Issue::missing(Some(field), Input::Null));
+        }
+        text.unwrap_or_default()
+    }
+
+    /// `normalize`: true unless the form says something else.
+    pub(super) fn normalize(&self, issues: &mut Issues) -> bool {
+        const FIELD: &str = "normalize";
+        match self.last(FIELD) {
+            Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
+                issues.push(Issue::unclear_bool(FIELD, Input::text(word)));
+                true
+            }),
+            Some(file @ Value::File { .. }) => {
+                issues.push(Issue::not_a_bool(FIELD, file.input()));
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn all(&self, field: &'static str) -> impl Iterator<Item = &Value> {
+        self.values
+            .iter()
+            .filter(move |(name, _)| *name == field)
+            .map(|(_, value)| value)
+    }
+
+    fn last(&self, field: &'static str) -> Option<&Value> {
+        self.values
+            .iter()
+            .rev()
+            .find(|(name, _)| *name == field)
+            .map(|(_, value)| value)
+    }
+}
+
+/// Collects the values of the fields that are asked for.
+struct Reader {
+    fields: Fields,
+    form: Form,
+    text_left: usize,
+    text_most: usize,
+}
+
+impl Reader {
+    fn new(fields: Fields, text_most: usize) -> Self {
+        Self {
+            fields,
+            form: Form::default(),
+            text_left: text_most,
+            text_most,
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<&'static str> {
+        std::iter::once(&self.fields.image)
+            .chain(self.fields.texts)
+            .find(|known| **known == name)
+            .copied()
+    }
+
+    /// Refuses a text that would take all texts together beyond their limit.
+    fn may_have_text(&self, field: &str, length: usize) -> Result<(), Problem> {
+        if self.fields.long_text == Some(field) || length <= self.text_left {
+            return Ok(());
+        }
+        Err(Problem::TooLarge(format!(
+            "The text fields of the form have more than the {} bytes that they may have.",
+            self.text_most
+        )))
+    }
+
+    fn add(&mut self, field: &'static str, value: Value) {
+        if let Value::Text(text) = &value
+            && self.fields.long_text != Some(field)
+        {
+            self.text_left = self.text_left.saturating_sub(text.len());
+        }
+        if !(self.fields.many && field == self.fields.image) {
+            self.form.values.retain(|(name, _)| *name != field);
+        }
+        self.form.values.push((field, value));
+    }
+}
+
+/// A part's field name, and its file name if it has one.
+fn names(part: &Field<'_>) -> Result<(String, Option<String>), Problem> {
+    let disposition = part
+        .headers()
+        .get(header::CONTENT_DISPOSITION)
+        .map(|value| Parameters::parse(value.as_bytes()))
+        .ok_or(Problem::BadRequest(
+            "A part of the form has no Content-Disposition header.".into(),
+        ))?;
+    let name = disposition.text("name").ok_or(Problem::BadRequest(
+        "The Content-Disposition header field \"name\" must be provided.".into(),
+    ))?;
+    Ok((name, disposition.text("filename").map(without_windows_path)))
+}
+
+/// Very old browsers send the whole path; python-multipart cuts it, and so do we.
+fn without_windows_path(filename: String) -> String {
+    if filename.get(1..3) == Some(":\\") || filename.starts_with("\\\\") {
+        filename
+            .rsplit('\\')
+            .next()
+            .map(str::to_owned)
+            .unwrap_or_default()
+    } else {
+        filename
+    }
+}
+
+/// The bytes of a part, as long as `allowed` says so of their number.
+async fn contents(
+    part: &mut Field<'_>,
+    allowed: impl Fn(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
+    let Some(first) = part.chunk().await.map_err(broken)? else {
+        return Ok(Bytes::new());
+    };
+    allowed(first.len())?;
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = part.chunk().await.map_err(broken)? {
+        if whole.is_empty() {
+            whole.reserve(first.len() + chunk.len());
+            whole.extend_from_slice(&first);
+        }
+        allowed(whole.len() + chunk.len())?;
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
+}
+
+/// What multer says, in our words; our own problem, if one of ours ended the stream.
+fn broken(error: multer::Error) -> Problem {
+    let reason = match error {
+        multer::Error::StreamReadFailed(error) => match error.downcast::<Problem>() {
+            Ok(problem) => return *problem,
+            Err(error) => error.to_string(),
+        },
+        multer::Error::IncompleteStream
+        | multer::Error::IncompleteHeaders
+        | multer::Error::IncompleteFieldData { .. } => {
+            "it breaks off, or its boundary is not that of the Content-Type".to_owned()
+        }
+        other => other.to_string(),
+    };
+    Problem::BadRequest(format!("The body is no valid multipart form: {reason}.").into())
+}
+
+/// How much multer may still be fed while it looks for the next part.
+#[derive(Debug, Default)]
+struct HeadBudget {
+    searching: AtomicBool,
+    fed: AtomicUsize,
+}
+
+impl HeadBudget {
+    fn begin(&self) {
+        self.fed.store(0, Ordering::Relaxed);
+        self.searching.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.searching.store(false, Ordering::Relaxed);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) && self.fed.load(Ordering::Relaxed) >= MAX_PART_HEAD
+    }
+}
+
+/// The pieces of a body as multer is fed with them.
+///
+/// multer takes from a stream for as long as it gives, and only then looks at what it
+/// has. So after every piece this stream has nothing for one poll: multer looks at
+/// each piece before the next one, its buffer stays small, and a spent [`HeadBudget`]
+/// means that no header was found and not that none was looked for.
+struct Pieces<'a> {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send + 'a>>,
+    head: Arc<HeadBudget>,
+    pause: bool,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(first: Bytes, body: &'a mut Body, head: Arc<HeadBudget>) -> Self {
+        let pieces = stream::try_unfold((Some(first), body), |(first, body)| async move {
+            let piece = decent(first, body).await?;
+            Ok(piece.map(|piece| (piece, (None, body))))
+        });
+        Self {
+            pieces: Box::pin(pieces),
+            head,
+            pause: false,
+        }
+    }
+}
+
+/// The next piece of at least [`MIN_PIECE`] bytes, or what is left.
+async fn decent(first: Option<Bytes>, body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    let mut first = match first {
+        Some(first) => first,
+        None => match body.piece().await? {
+            Some(first) => first,
+            None => return Ok(None),
+        },
+    };
+    let mut joined = BytesMut::new();
+    while joined.len().max(first.len()) < MIN_PIECE {
+        let Some(piece) = body.piece().await? else {
+            break;
+        };
+        if joined.is_empty() {
+            joined.reserve(MIN_PIECE + piece.len());
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&piece);
+    }
+    if !joined.is_empty() {
+        first = joined.freeze();
+    }
+    Ok(Some(first))
+}
+
+impl Stream for Pieces<'_> {
+    type Item = Result<Bytes, Problem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.pause {
+            self.pause = false;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.head.is_spent() {
+            return Poll::Ready(Some(Err(Problem::BadRequest(
+                format!("The body is no valid multipart form: no part begins within {MAX_PART_HEAD} bytes.").into(),
+            ))));
+        }
+        let piece = std::task::ready!(self.pieces.as_mut().poll_next(context));
+        if let Some(Ok(piece)) = &piece {
+            self.head.fed.fetch_add(piece.len(), Ordering::Relaxed);
+            self.pause = true;
+        }
+        Poll::Ready(piece)
+    }
+}
