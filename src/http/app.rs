@@ -141,7 +141,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         // 499 is what proxies call a client that did not wait for its answer.
         let (status, read, written) = self.ended.unwrap_or((499, 0, 0));
-        let millis = self.began.elapsed().as_secs_f64() * 1e3;
+        let millis = self.began.elapsed().as_micros() as f64 / 1e3;
         let Self {
             id, method, path, ..
         } = self;

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::app::{App, Shared};
@@ -28,6 +28,11 @@ const BUFFER: usize = 64 << 10;
 /// only burn a core until a connection ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// While all slots are taken, connections that have been idle for a moment are asked
+/// to close, so that nobody can keep others out by opening many and saying nothing.
+const CROWDED_PAUSE: Duration = Duration::from_millis(250);
+const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
 
 /// Why serving ended other than as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,6 +70,7 @@ pub async fn serve(
     let most = settings.max_connections.clamp(1, u32::MAX as usize >> 4);
     let drain_timeout = settings.drain_timeout;
     let slots = Arc::new(Semaphore::new(most));
+    let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
         room: Room::new(settings.max_buffered_bytes.max(settings.max_body_bytes)),
@@ -78,7 +84,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &slots, &crowded) => accepted,
         };
         match accepted {
             Ok((stream, slot)) => {
@@ -88,6 +94,7 @@ pub async fn serve(
                     app.clone(),
                     builder.clone(),
                     told.clone(),
+                    Arc::clone(&crowded),
                     slot,
                 ));
             }
@@ -133,7 +140,8 @@ fn builder(settings: &HttpSettings) -> http1::Builder {
         // hyper starts this one when it begins to wait for a head, so it bounds how
         // long a connection may be idle; the head itself has its timer in `Wire`.
         .header_read_timeout(settings.idle_timeout.max(settings.header_timeout))
-        .max_buf_size(BUFFER);
+        .max_buf_size(BUFFER)
+        .max_header_size(BUFFER);
     builder
 }
 
@@ -141,11 +149,14 @@ fn builder(settings: &HttpSettings) -> http1::Builder {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    crowded: &Notify,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let slot = loop {
+        match timeout(CROWDED_PAUSE, Arc::clone(slots).acquire_owned()).await {
+            Ok(slot) => break slot.map_err(io::Error::other)?,
+            Err(_) => crowded.notify_waiters(),
+        }
+    };
     let (stream, _) = listener.accept().await?;
     Ok((stream, slot))
 }
@@ -165,13 +176,14 @@ async fn connection(
     app: App,
     builder: http1::Builder,
     mut told: watch::Receiver<Phase>,
+    crowded: Arc<Notify>,
     slot: OwnedSemaphorePermit,
 ) {
     // Small answers must not wait for the client's acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::new());
     let settings = &app.0.settings;
     let wire = Wire::new(
         stream,
@@ -202,6 +214,9 @@ async fn connection(
                 Phase::Serving => {}
                 Phase::Draining => connection.as_mut().graceful_shutdown(),
                 Phase::Ended => break,
+            },
+            () = crowded.notified() => if progress.is_idle_for(IDLE_WHEN_CROWDED) {
+                connection.as_mut().graceful_shutdown();
             },
         }
     }

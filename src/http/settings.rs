@@ -36,8 +36,8 @@ pub struct HttpSettings {
     ///
     /// At least `max_body_bytes`, or the largest body would never fit.
     pub max_buffered_bytes: u64,
-    /// Connections that are served at one time; further ones wait in the system's
-    /// backlog.
+    /// Connections that are served at one time. Further ones wait in the system's
+    /// backlog, and idle ones are closed to make room for them.
     pub max_connections: usize,
     /// From the first byte of a request (or from the opening of the connection) to
     /// the end of its head.

@@ -23,15 +23,41 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The longest pause in that.
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
-/// What the requests of a connection tell the socket under it.
-#[derive(Debug, Default)]
+/// How far a connection is: told by its requests to the socket under them, and by
+/// both to the server.
+#[derive(Debug)]
 pub(super) struct Progress {
+    opened: Instant,
     heads: AtomicU64,
     busy: AtomicBool,
     linger: AtomicBool,
+    /// When something last happened, in milliseconds from the opening.
+    last: AtomicU64,
 }
 
 impl Progress {
+    /// A connection that was just opened.
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            heads: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            linger: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether no request is under way, and nothing has come for so long.
+    pub(super) fn is_idle_for(&self, pause: Duration) -> bool {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        !self.busy.load(Ordering::Relaxed) && self.opened.elapsed() >= last + pause
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
     /// A head is complete.
     pub(super) fn begin(&self) {
         self.heads.fetch_add(1, Ordering::Relaxed);
@@ -40,6 +66,7 @@ impl Progress {
 
     /// Its answer is known.
     pub(super) fn end(&self) {
+        self.touch();
         self.busy.store(false, Ordering::Relaxed);
     }
 
@@ -116,6 +143,7 @@ impl Wire {
         }
         if got > 0 {
             self.got_bytes = true;
+            self.progress.touch();
             if self.head_timer.is_none() {
                 self.head_timer = Some((Box::pin(sleep(self.header_timeout)), heads));
             }
