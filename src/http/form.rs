@@ -434,24 +434,23 @@ async fn contents(
     part: &mut Field<'_>,
     allowed: impl Fn(usize) -> Result<(), Problem>,
 ) -> Result<Bytes, Problem> {
-    let Some(first) = part.chunk().await.map_err(broken)? else {
-        return Ok(Bytes::new());
-    };
-    allowed(first.len())?;
-    let mut whole = BytesMut::new();
+    let mut chunks = Vec::new();
+    let mut length = 0;
     while let Some(chunk) = part.chunk().await.map_err(broken)? {
-        if whole.is_empty() {
-            whole.reserve(first.len() + chunk.len());
-            whole.extend_from_slice(&first);
-        }
-        allowed(whole.len() + chunk.len())?;
+        length += chunk.len();
+        allowed(length)?;
+        chunks.push(chunk);
+    }
+    if chunks.len() < 2 {
+        return Ok(chunks.pop().unwrap_or_default());
+    }
+    // Joined at the end, when the length is known: a buffer that grows would take up
+    // to twice the room, for as long as the request lasts.
+    let mut whole = Vec::with_capacity(length);
+    for chunk in chunks {
         whole.extend_from_slice(&chunk);
     }
-    Ok(if whole.is_empty() {
-        first
-    } else {
-        whole.freeze()
-    })
+    Ok(whole.into())
 }
 
 /// What multer says, in our words; our own problem, if one of ours ended the stream.
