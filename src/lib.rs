@@ -21,3 +21,4 @@
 //! * [`http`]: the endpoints; knows nothing of engines.
 
 pub mod image;
+pub mod text;
