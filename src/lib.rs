@@ -20,4 +20,12 @@
 //! * [`service`]: embed, similarity, rank; knows nothing of HTTP.
 //! * [`http`]: the endpoints; knows nothing of engines.
 
+pub mod batcher;
+pub mod checkpoint;
+pub mod engine;
+pub mod graph;
+pub mod http;
 pub mod image;
+pub mod service;
+pub mod settings;
+pub mod text;

@@ -174,6 +174,8 @@ impl App {
                 "max_text_bytes": settings.max_text_bytes,
                 "max_texts_per_request": settings.max_texts_per_request,
                 "max_images_per_request": settings.max_images_per_request,
+                "max_image_pixels": self.0.service.settings().image_limits.max_pixels,
+                "max_queued_rows": self.0.service.settings().max_queued_rows,
                 "request_timeout_seconds": settings.request_timeout.as_secs_f64(),
             },
         }))

@@ -7,6 +7,233 @@
 //! ```
 //!
 //! The format is read from the bytes, never from a name or a content type. The
-//! orientation tag is not applied and alpha is dropped, not blended, because
-//! `Image.open(f).convert("RGB")` does neither and the vectors must be those of
-//! the service that this one replaces.
+//! orientation tag is not applied (but TIFF's is, because Pillow applies that one)
+//! and alpha is dropped, not blended, because `Image.open(f).convert("RGB")` does so
+//! and the vectors must be those of the service that this one replaces.
+//!
+//! * `inspect`: recognizes the format and reads the size from the header.
+//! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
+//!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
+//!   with it. `convert` holds the colour arithmetic that they share.
+//! * `processor`: what preprocessor_config.json says; `resize` does it.
+//!
+//! `docs/architecture.md` and the tests in `tests/image_decode.rs` say how equal the
+//! pixels are to Pillow's, format by format.
+
+mod bmp;
+mod convert;
+mod decode;
+mod gif;
+mod inspect;
+mod jpeg;
+mod png;
+mod processor;
+mod resize;
+mod tiff;
+mod webp;
+
+pub use decode::decode;
+pub use inspect::inspect;
+pub use processor::{Filter, Processor, ProcessorError};
+
+use std::fmt;
+
+/// The longest side of an image, in pixels, whatever [`ImageLimits`] say.
+///
+/// JPEG and GIF cannot be longer. The resize works on the width first and holds
+/// `height x size x 3` bytes in between; without this bound a 1 x 80,000,000 PNG of
+/// a few kilobytes would ask for 54 GB there.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// An image in memory: 8-bit RGB, rows from top to bottom, no padding between them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    width: u32,
+    height: u32,
+    pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// Takes `pixels` as `height` rows of `width` RGB triples. `None` when a side is
+    /// zero or `pixels` is not exactly `width * height * 3` bytes long.
+    pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
+        let bytes = (width as usize)
+            .checked_mul(height as usize)?
+            .checked_mul(3)?;
+        (bytes > 0 && bytes == pixels.len()).then_some(Self {
+            width,
+            height,
+            pixels,
+        })
+    }
+
+    /// Width in pixels, at least 1.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels, at least 1.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The pixels: `height` rows of `width` RGB triples.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The pixels, without a copy.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+}
+
+impl fmt::Debug for RgbImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RgbImage({} x {})", self.width, self.height)
+    }
+}
+
+/// What an image may cost before it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Width times height. Checked against the header, before anything is decoded.
+    pub max_pixels: u64,
+    /// Scans that a JPEG may have. Each scan walks over the whole picture, so 2,000
+    /// empty ones in 156 KB keep a decoder busy for 46 seconds; encoders write 1 to
+    /// about 20.
+    pub max_jpeg_scans: u32,
+    /// Bytes that the PNG, GIF, WebP and TIFF decoders may ask for beside the RGB
+    /// pixels (whole frames at the file's own depth, strips, tables).
+    pub max_decoder_bytes: u64,
+}
+
+impl Default for ImageLimits {
+    /// * `max_pixels`: 89,478,485, Pillow's own `MAX_IMAGE_PIXELS`, from which on it
+    ///   warns of a decompression bomb: everything that the Python service took in
+    ///   silence is taken. That is 268 MB of RGB for one image; a service that
+    ///   decodes on many cores will want less.
+    /// * `max_jpeg_scans`: 100, five times what encoders write.
+    /// * `max_decoder_bytes`: 1 GiB, enough for 16-bit RGBA at `max_pixels`.
+    fn default() -> Self {
+        Self {
+            max_pixels: 89_478_485,
+            max_jpeg_scans: 100,
+            max_decoder_bytes: 1 << 30,
+        }
+    }
+}
+
+/// The formats that are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImageFormat {
+    /// Baseline, extended and progressive JPEG of 8 bits, Huffman or arithmetic coded.
+    Jpeg,
+    /// PNG, and the first frame of an animated PNG.
+    Png,
+    /// GIF, first frame.
+    Gif,
+    /// WebP, lossy and lossless, first frame.
+    WebP,
+    /// Windows and OS/2 bitmaps.
+    Bmp,
+    /// TIFF and BigTIFF, first page.
+    Tiff,
+}
+
+impl ImageFormat {
+    /// The format's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+        }
+    }
+}
+
+impl fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the header of an image says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The format, read from the bytes.
+    pub format: ImageFormat,
+    /// Width in pixels of what [`decode`] will return.
+    pub width: u32,
+    /// Height in pixels of what [`decode`] will return.
+    pub height: u32,
+}
+
+/// Why an image was refused. Each prints as one sentence without a full stop, to be
+/// put behind the name of the part that it came in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// No bytes at all.
+    #[error("the image is empty (0 bytes)")]
+    Empty,
+    /// Not the beginning of any image format that is known here.
+    #[error("this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    NotAnImage,
+    /// Recognized, but not decoded here.
+    #[error("{format} is not supported; send JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    Unsupported {
+        /// What it is, for instance `HEIC` or `lossless JPEG`.
+        format: &'static str,
+    },
+    /// More pixels, or a longer side, than allowed.
+    #[error("{}", too_large(*.width, *.height, *.max_pixels))]
+    TooLarge {
+        /// Width in pixels, from the header.
+        width: u32,
+        /// Height in pixels, from the header.
+        height: u32,
+        /// The limit that was in force.
+        max_pixels: u64,
+    },
+    /// Small, but built to take long or to need much memory.
+    #[error("the {format} image takes too much work to decode: {reason}")]
+    TooComplex {
+        /// Its format.
+        format: ImageFormat,
+        /// Which limit it passes, in words.
+        reason: String,
+    },
+    /// It says that it is of this format, but cannot be decoded as such.
+    #[error("the {format} image is damaged: {reason}")]
+    Damaged {
+        /// The format that its first bytes claim.
+        format: ImageFormat,
+        /// What is wrong, in words.
+        reason: String,
+    },
+}
+
+impl ImageError {
+    /// [`ImageError::Damaged`] in fewer words.
+    fn damaged(format: ImageFormat, reason: impl fmt::Display) -> Self {
+        Self::Damaged {
+            format,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// The sentence of [`ImageError::TooLarge`].
+fn too_large(width: u32, height: u32, max_pixels: u64) -> String {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > max_pixels {
+        format!(
+            "the image is {width} x {height} = {pixels} pixels; at most {max_pixels} are allowed"
+        )
+    } else {
+        format!("the image is {width} x {height} pixels; no side may be longer than {MAX_SIDE}")
+    }
+}

@@ -2,7 +2,10 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod client;
+pub mod engine;
+pub mod picture;
 pub mod server;
 
 pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
-pub use server::{Server, png, quick};
+pub use picture::{png, png_that_claims};
+pub use server::{Server, quick};

@@ -1,6 +1,7 @@
 //! The whole service on a port of its own, with an engine that gives known vectors.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use siglip2_embeddings::http::{HttpSettings, ServeError, serve};
@@ -9,19 +10,37 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::engine::{self, Orders};
+
+/// Rows that the service takes at once, unless a test says something else.
+const ROWS: usize = 2048;
+
 pub struct Server {
     pub address: SocketAddr,
     pub service: Service,
+    pub orders: Arc<Orders>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Server {
     pub async fn start(settings: HttpSettings) -> Self {
-        Self::with(Service::fake(), settings).await
+        Self::with_rows(ROWS, settings).await
     }
 
-    pub async fn with(service: Service, settings: HttpSettings) -> Self {
+    /// A server whose queue holds so many rows.
+    pub async fn with_rows(rows: usize, settings: HttpSettings) -> Self {
+        let (service, orders) = engine::service(rows);
+        Self::with_service(service, orders, settings).await
+    }
+
+    /// A server whose service has no engine yet.
+    pub async fn starting() -> Self {
+        let service = engine::starting(ROWS);
+        Self::with_service(service, Arc::default(), HttpSettings::default()).await
+    }
+
+    async fn with_service(service: Service, orders: Arc<Orders>, settings: HttpSettings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -31,6 +50,7 @@ impl Server {
         Self {
             address,
             service,
+            orders,
             stop,
             served: tokio::spawn(serving),
         }
@@ -55,14 +75,4 @@ pub fn quick() -> HttpSettings {
         drain_timeout: Duration::from_millis(800),
         ..HttpSettings::default()
     }
-}
-
-/// A small picture of one color.
-pub fn png(red: u8, green: u8, blue: u8) -> Vec<u8> {
-    let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([red, green, blue]));
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .expect("a PNG");
-    bytes.into_inner()
 }

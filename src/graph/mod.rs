@@ -1,0 +1,43 @@
+//! The two SigLIP towers as ONNX graphs: the only place that knows the architecture.
+//!
+//! ```text
+//! Config, Weights --vision, text--> Graph --encode--> bytes of a model.onnx
+//! ```
+//!
+//! Weights are not copied into a graph. Each is ONNX external data: a byte range of
+//! the safetensors file that holds it, so a graph is some tens of kilobytes. The
+//! file behind shard `i` is called [`external_name`]`(i)`.
+//!
+//! The towers are those of transformers' `SiglipModel`, to the tensor names:
+//!
+//! * vision: patches -> + positions -> encoder -> layer norm -> attention pooling by
+//!   a learned probe -> + feed-forward;
+//! * text: token embeddings + positions -> encoder -> layer norm -> last token ->
+//!   linear head.
+//!
+//! Inputs are `pixel_values` (`[batch, 3, S, S]` FP32, normalized) and `input_ids`
+//! (`[batch, T]` INT64); the output of both is `embedding` (`[batch, D]` FP32), the
+//! tower's pooled output, not normalized.
+
+mod builder;
+mod encoder;
+mod onnx;
+mod text;
+mod vision;
+
+pub use onnx::Graph;
+pub use text::text;
+pub use vision::vision;
+
+/// The name of the vision tower's input.
+pub const PIXEL_VALUES: &str = "pixel_values";
+/// The name of the text tower's input.
+pub const INPUT_IDS: &str = "input_ids";
+/// The name of either tower's output.
+pub const EMBEDDING: &str = "embedding";
+
+/// What a graph calls the file of shard `shard`. ONNX Runtime takes any name; rten
+/// only those whose extension starts with `data` or `onnx_data`.
+pub fn external_name(shard: usize) -> String {
+    format!("weights-{shard}.data")
+}

@@ -1,0 +1,67 @@
+//! Colour arithmetic that the formats share, with the formulas of Pillow's
+//! `src/libImaging/Convert.c` (13.0).
+
+/// `a * b / 255`, rounded: Pillow's `MULDIV255`.
+#[inline]
+fn mul_div_255(a: u8, b: u8) -> u8 {
+    let t = u32::from(a) * u32::from(b) + 128;
+    (((t >> 8) + t) >> 8) as u8
+}
+
+/// One CMYK pixel (0 is no ink) to RGB: Pillow's `cmyk2rgb`.
+#[inline]
+fn cmyk_pixel([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    let light = 255 - k;
+    [c, m, y].map(|ink| light - mul_div_255(ink, light))
+}
+
+/// CMYK quadruples (0 is no ink) to RGB triples.
+pub(super) fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut Vec<u8>) {
+    rgb.extend(
+        cmyk.as_chunks::<4>()
+            .0
+            .iter()
+            .flat_map(|&pixel| cmyk_pixel(pixel)),
+    );
+}
+
+/// CMYK in Adobe's polarity (255 is no ink), as JPEG files have it, to RGB.
+pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8], rgb: &mut Vec<u8>) {
+    rgb.extend(
+        cmyk.as_chunks::<4>()
+            .0
+            .iter()
+            .flat_map(|pixel| cmyk_pixel(pixel.map(|ink| 255 - ink))),
+    );
+}
+
+/// Grey bytes to RGB triples.
+pub(super) fn grey_to_rgb(grey: impl IntoIterator<Item = u8>, rgb: &mut Vec<u8>) {
+    rgb.extend(grey.into_iter().flat_map(|value| [value; 3]));
+}
+
+/// The first three bytes of each group of `N`: drops alpha and other extra channels.
+pub(super) fn drop_extra<const N: usize>(pixels: &[u8], rgb: &mut Vec<u8>) {
+    rgb.extend(
+        pixels
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_rounded_as_in_pillow() {
+        for a in 0..=255u8 {
+            for b in 0..=255u8 {
+                let exact = (f64::from(a) * f64::from(b) / 255.0).round();
+                assert_eq!(f64::from(mul_div_255(a, b)), exact, "{a} * {b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The arithmetic on embeddings: norms, cosines, probabilities, order.
+
+/// Rows of floats, one per text or image of a request, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    dimensions: usize,
+    rows: Vec<Vec<f32>>,
+}
+
+impl Embeddings {
+    /// Rows of `dimensions` floats each.
+    pub(super) fn new(dimensions: usize, rows: Vec<Vec<f32>>) -> Self {
+        Self { dimensions, rows }
+    }
+
+    /// Floats per row.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
+    /// Divides every row by its Euclidean norm, as transformers' SigLIP does before
+    /// it compares. A row of zeros, which has no direction, stays as it is.
+    pub(super) fn normalize(&mut self) {
+        for row in &mut self.rows {
+            let norm = dot(row, row).sqrt();
+            if norm > 0.0 {
+                for value in row {
+                    *value = (f64::from(*value) / norm) as f32;
+                }
+            }
+        }
+    }
+}
+
+/// How well texts fit images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Similarity {
+    /// `similarities[t][i]`: the probability, 0 to 1, that text `t` belongs to image `i`.
+    pub similarities: Vec<Vec<f32>>,
+    /// The texts' embeddings, L2-normalized.
+    pub texts: Embeddings,
+    /// The images' embeddings, L2-normalized.
+    pub images: Embeddings,
+}
+
+/// An image's place in a ranking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// Which of the request's images, from 0.
+    pub index: usize,
+    /// The probability, 0 to 1, that the query belongs to it.
+    pub score: f32,
+}
+
+/// `sigmoid(scale * cos(text, image) + bias)` for every pair: the loss of SigLIP
+/// (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", equation 1)
+/// makes exactly this the probability that the two belong together. `scale` is the
+/// exponential of the checkpoint's `logit_scale`.
+pub(super) fn similarity(
+    texts: Embeddings,
+    images: Embeddings,
+    scale: f64,
+    bias: f64,
+) -> Similarity {
+    let similarities = texts
+        .rows()
+        .map(|text| {
+            images
+                .rows()
+                .map(|image| sigmoid(scale * dot(text, image) + bias) as f32)
+                .collect()
+        })
+        .collect();
+    Similarity {
+        similarities,
+        texts,
+        images,
+    }
+}
+
+/// Best first; equal scores keep the order of the images.
+pub(super) fn rank(scores: &[f32]) -> Vec<Ranked> {
+    let mut ranking: Vec<Ranked> = scores
+        .iter()
+        .enumerate()
+        .map(|(index, &score)| Ranked { index, score })
+        .collect();
+    ranking.sort_by(|a, b| b.score.total_cmp(&a.score));
+    ranking
+}
+
+/// In f64, so that neither the length of a row nor the order of its sum shows.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+        .sum()
+}
+
+fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_zeros_has_no_direction_and_stays() {
+        let mut embeddings = Embeddings::new(2, vec![vec![0.0, 0.0], vec![3.0, -4.0]]);
+        embeddings.normalize();
+        let rows: Vec<&[f32]> = embeddings.rows().collect();
+        assert_eq!(rows, [&[0.0, 0.0], &[0.6, -0.8]]);
+    }
+
+    #[test]
+    fn the_similarity_is_the_sigmoid_of_the_scaled_cosine() {
+        let texts = Embeddings::new(2, vec![vec![1.0, 0.0]]);
+        let images = Embeddings::new(2, vec![vec![1.0, 0.0], vec![0.0, 1.0]]);
+        let similarity = similarity(texts, images, 10.0, -5.0);
+        // torch.sigmoid(torch.tensor([10 * 1 - 5, 10 * 0 - 5], dtype=torch.float64))
+        let expected = [0.993_307_1, 0.006_692_851];
+        for (got, want) in similarity.similarities[0].iter().zip(expected) {
+            assert!((got - want).abs() < 1e-7, "{got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn ties_keep_the_order_of_the_images() {
+        let order: Vec<usize> = rank(&[0.5, 0.9, 0.5, 0.1])
+            .iter()
+            .map(|r| r.index)
+            .collect();
+        assert_eq!(order, [1, 0, 2, 3]);
+    }
+}

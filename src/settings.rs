@@ -1,0 +1,332 @@
+//! Flags and their environment mirrors, validated: what the service is told before
+//! it starts.
+//!
+//! Every setting is a flag; each has an environment variable, and the flag wins. The
+//! variables of the Python service that this one replaces (`API_HOST`, `API_PORT`,
+//! `FORCE_CPU`, `HF_HOME`, `MODEL_NAME`) keep their meaning and their defaults. A
+//! value that cannot be used ends the start with a sentence that names it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::checkpoint::hub::HubSettings;
+
+/// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Settings {
+    /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`,
+    /// a small one that is built in.
+    #[arg(
+        long,
+        env = "MODEL_NAME",
+        default_value = "google/siglip2-base-patch16-224"
+    )]
+    pub model: String,
+
+    /// Branch, tag or commit of a model on the hub.
+    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
+    pub revision: String,
+
+    /// Address to listen on.
+    #[arg(long, env = "API_HOST", default_value = "0.0.0.0", value_parser = host)]
+    pub host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "API_PORT", default_value_t = 8091, value_parser = port)]
+    pub port: u16,
+
+    /// What to compute on.
+    #[arg(long, env = "DEVICE", value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+
+    /// Compute on the CPU even if there is a GPU.
+    #[arg(
+        long,
+        env = "FORCE_CPU",
+        value_parser = switch,
+        num_args = 0..=1,
+        default_value = "0",
+        default_missing_value = "1"
+    )]
+    pub force_cpu: bool,
+
+    /// Threads that compute, on the CPU; by default one per core.
+    #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
+    pub compute_threads: Option<usize>,
+
+    /// Images that are decoded at the same time; by default one per core.
+    #[arg(long, env = "DECODE_THREADS", value_parser = count)]
+    pub decode_threads: Option<usize>,
+
+    /// The largest batch that the engine runs; by default what suits the device.
+    #[arg(long, env = "MAX_BATCH_REQUESTS", value_parser = count)]
+    pub max_batch_requests: Option<usize>,
+
+    /// Images and texts that may be under way at once, over all requests; a request
+    /// that finds no room is answered 429.
+    #[arg(long, env = "MAX_QUEUED_ROWS", default_value_t = 4096, value_parser = count)]
+    pub max_queued_rows: usize,
+
+    /// Connections that are served at the same time.
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 1024, value_parser = count)]
+    pub max_connections: usize,
+
+    /// Bytes that the body of a request may have.
+    #[arg(long, env = "PAYLOAD_LIMIT", default_value_t = 256 << 20, value_parser = count)]
+    pub payload_limit: usize,
+
+    /// Images that one request may hold.
+    #[arg(long, env = "MAX_IMAGES_PER_REQUEST", default_value_t = 256, value_parser = count)]
+    pub max_images_per_request: usize,
+
+    /// Texts that one request may hold.
+    #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value_t = 1024, value_parser = count)]
+    pub max_texts_per_request: usize,
+
+    /// Pixels that an image may have; refused from its header, before it is decoded.
+    #[arg(long, env = "MAX_IMAGE_PIXELS", value_parser = count)]
+    pub max_image_pixels: Option<usize>,
+
+    /// Seconds that the body of a request may take to arrive.
+    #[arg(long, env = "BODY_TIMEOUT", default_value = "60", value_parser = seconds)]
+    pub body_timeout: Duration,
+
+    /// Seconds that a request may take, from its last byte to its answer.
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "300", value_parser = seconds)]
+    pub request_timeout: Duration,
+
+    /// Seconds that accepted requests get to finish when the service is told to end.
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub drain_timeout: Duration,
+
+    /// Requests must carry this key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+    #[arg(long, env = "API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+
+    /// Lower-case texts before they are tokenized; by default as the checkpoint's
+    /// tokenizer class does.
+    #[arg(long, env = "LOWER_CASE", value_parser = switch)]
+    pub lower_case: Option<bool>,
+
+    /// Write the log as JSON, one object per line.
+    #[arg(long, env = "JSON_OUTPUT", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub json_output: bool,
+
+    /// What to log: error, warn, info, debug, trace, or a filter by module.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Directory above the hub cache; by default `~/.cache/huggingface`.
+    #[arg(long, env = "HF_HOME")]
+    pub hf_home: Option<PathBuf>,
+
+    /// Where the hub is.
+    #[arg(long, env = "HF_ENDPOINT")]
+    pub hf_endpoint: Option<String>,
+
+    /// Token for models on the hub that ask for one.
+    #[arg(long, env = "HF_TOKEN", hide_env_values = true)]
+    pub hf_token: Option<String>,
+
+    /// Take models from the hub cache only.
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub hf_hub_offline: bool,
+}
+
+/// What to compute on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The GPU where there is one that this binary can use, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU; without one the start ends.
+    Cuda,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The one that is built in.
+    Demo,
+    /// A directory.
+    Directory(PathBuf),
+    /// A name on the hub.
+    Hub(String),
+}
+
+impl Settings {
+    /// Where the model comes from. What exists as a directory, or is written as a
+    /// path, is one.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the model is written as a path and is not there, or is no
+    /// name that the hub could know.
+    pub fn source(&self) -> Result<Source, String> {
+        let model = self.model.as_str();
+        if model == "demo" {
+            return Ok(Source::Demo);
+        }
+        let path = PathBuf::from(model);
+        if path.is_dir() {
+            return Ok(Source::Directory(path));
+        }
+        if path.is_absolute() || model.starts_with(['.', '~']) || path.is_file() {
+            return Err(format!(
+                "--model (MODEL_NAME) is {model:?}, and there is no such directory"
+            ));
+        }
+        let hub_like = |part: &str| {
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let parts: Vec<&str> = model.split('/').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| hub_like(part)) {
+            return Err(format!(
+                "--model (MODEL_NAME) is {model:?}, which is neither a directory, nor a name \
+                 on the hub such as google/siglip2-base-patch16-224, nor demo"
+            ));
+        }
+        Ok(Source::Hub(model.to_owned()))
+    }
+
+    /// Where the hub and its cache are.
+    pub fn hub(&self) -> HubSettings {
+        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        HubSettings {
+            home: self
+                .hf_home
+                .clone()
+                .filter(|home| !home.as_os_str().is_empty()),
+            endpoint: set(&self.hf_endpoint),
+            token: set(&self.hf_token),
+            offline: self.hf_hub_offline,
+        }
+    }
+
+    /// Whether the settings fit each other.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the two that do not.
+    pub fn check(&self) -> Result<(), String> {
+        let largest = self.max_images_per_request + self.max_texts_per_request;
+        if largest > self.max_queued_rows {
+            return Err(format!(
+                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, and one request may hold {largest} \
+                 images and texts (--max-images-per-request, --max-texts-per-request): \
+                 such a request could never be served",
+                self.max_queued_rows
+            ));
+        }
+        if self.force_cpu && self.device == Device::Cuda {
+            return Err(
+                "--device cuda (DEVICE) and FORCE_CPU contradict each other; unset one".into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn host(value: &str) -> Result<IpAddr, String> {
+    if value.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::from([127, 0, 0, 1]));
+    }
+    value
+        .parse()
+        .map_err(|_| "API_HOST must be an IP address such as 0.0.0.0 or ::".to_owned())
+}
+
+fn port(value: &str) -> Result<u16, String> {
+    value
+        .parse()
+        .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
+}
+
+fn count(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("it must be a whole number above 0".to_owned()),
+    }
+}
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    value
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "it must be a number of seconds above 0".to_owned())
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("it must be 1 or 0 (true/false, yes/no, on/off)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, String> {
+        Settings::try_parse_from(std::iter::once(&"siglip2-embeddings").chain(arguments))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_service_that_is_replaced() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.model, "google/siglip2-base-patch16-224");
+        assert_eq!(
+            (settings.host.to_string().as_str(), settings.port),
+            ("0.0.0.0", 8091)
+        );
+        assert!(!settings.force_cpu);
+        assert_eq!(settings.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_unusable_value_is_named() {
+        for (arguments, said) in [
+            (["--port", "http"], "API_PORT"),
+            (["--port", "70000"], "70000"),
+            (["--host", "nowhere"], "API_HOST"),
+            (["--force-cpu", "maybe"], "--force-cpu"),
+            (["--max-queued-rows", "0"], "--max-queued-rows"),
+            (["--body-timeout", "-1"], "--body-timeout"),
+        ] {
+            let error = settings(&arguments).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_demo_a_directory_or_a_name_on_the_hub() {
+        let source = |model: &str| settings(&["--model", model]).unwrap().source();
+        assert_eq!(source("demo"), Ok(Source::Demo));
+        assert_eq!(source("src"), Ok(Source::Directory("src".into())));
+        assert_eq!(
+            source("google/siglip2-base-patch16-224"),
+            Ok(Source::Hub("google/siglip2-base-patch16-224".into()))
+        );
+        for wrong in ["./nothing/here", "/nothing/here", "a/b/c", "a b/c", ""] {
+            assert!(source(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_request_must_fit_the_queue() {
+        let settings = settings(&["--max-queued-rows", "100"]).unwrap();
+        assert!(settings.check().unwrap_err().contains("--max-queued-rows"));
+    }
+}
