@@ -212,6 +212,8 @@ fn indexed(info: &Info, table: &[u8]) -> Pixels {
     if info.colours != 2 && info.colours <= 256 && entries().eq(ramp) {
         return Pixels::Indexed(if info.colours == 1 { 1 } else { 8 }, colours);
     }
+    // What is behind the end of a short table is black.
+    colours.fill([0; 3]);
     for (colour, entry) in colours.iter_mut().zip(entries()) {
         *colour = entry;
     }

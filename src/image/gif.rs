@@ -19,22 +19,28 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
         .ok_or_else(|| damaged("it ends before its first frame"))
 }
 
+/// The flag for a colour table, of the screen and of a frame.
+const TABLE: u8 = 0x80;
+
 /// Where the first frame lies.
 struct FirstFrame {
     canvas: (u16, u16),
+    /// Whether there is a colour table for it, its own or the file's.
+    has_colours: bool,
 }
 
 /// Walks over the extensions to the first image descriptor.
 fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
     let (width, height) = (u16_le(bytes, 6)?, u16_le(bytes, 8)?);
     let table = |flags: u8| {
-        if flags & 0x80 != 0 {
+        if flags & TABLE != 0 {
             3 << ((flags & 7) + 1)
         } else {
             0
         }
     };
-    let mut at = 13 + table(*bytes.get(10)?);
+    let screen_flags = *bytes.get(10)?;
+    let mut at = 13 + table(screen_flags);
     loop {
         match *bytes.get(at)? {
             b'!' => {
@@ -55,12 +61,23 @@ fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
                     u16::from_le_bytes([y0, y1]).saturating_add(u16::from_le_bytes([h0, h1]));
                 return Some(FirstFrame {
                     canvas: (width.max(right), height.max(bottom)),
+                    has_colours: (screen_flags | *bytes.get(at + 9)?) & TABLE != 0,
                 });
             }
             b';' => return None,
             _ => at += 1,
         }
     }
+}
+
+/// The file with a table of 256 grey levels, for one that has no table.
+fn add_grey_ramp(bytes: &[u8]) -> Vec<u8> {
+    const SCREEN: usize = 13;
+    let mut out = bytes[..SCREEN].to_vec();
+    out[10] |= TABLE | 7;
+    out.extend((0..=255).flat_map(|level| [level; 3]));
+    out.extend_from_slice(&bytes[SCREEN..]);
+    out
 }
 
 /// Decodes to RGB.
@@ -75,6 +92,15 @@ pub(super) fn decode(
         Some(bytes) => MemoryLimit::Bytes(bytes),
         None => MemoryLimit::Unlimited,
     });
+    let with_ramp;
+    let bytes = match first_frame(bytes) {
+        // Without any colour table, the indices are grey levels.
+        Some(frame) if !frame.has_colours => {
+            with_ramp = add_grey_ramp(bytes);
+            &with_ramp
+        }
+        _ => bytes,
+    };
     let mut decoder = options.read_info(bytes).map_err(damaged)?;
     let global = decoder.global_palette().map(<[u8]>::to_vec);
     let frame = decoder
@@ -82,8 +108,8 @@ pub(super) fn decode(
         .map_err(damaged)?
         .ok_or_else(|| damaged("it has no frame"))?;
 
-    // Without any colour table, the indices are grey levels.
-    let mut colours: [[u8; 3]; 256] = std::array::from_fn(|index| [index as u8; 3]);
+    // What is behind the end of a short table is black.
+    let mut colours = [[0; 3]; 256];
     if let Some(palette) = frame.palette.as_ref().or(global.as_ref()) {
         for (colour, entry) in colours.iter_mut().zip(palette.as_chunks::<3>().0) {
             *colour = *entry;

@@ -22,7 +22,7 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Gif => gif::size(bytes)?,
         ImageFormat::WebP => webp::size(bytes)?,
         ImageFormat::Bmp => bmp::size(bytes)?,
-        ImageFormat::Tiff => tiff::size(bytes, limits)?,
+        ImageFormat::Tiff => tiff::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(

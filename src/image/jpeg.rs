@@ -87,7 +87,7 @@ fn unsupported(marker: u8, bits: u8) -> Option<&'static str> {
     match (marker, bits) {
         (0xc3, _) => Some("lossless JPEG"),
         (0xc5..=0xc7 | 0xcd..=0xcf | 0xde, _) => Some("hierarchical JPEG"),
-        (0xcb, _) => Some("lossless arithmetic-coded JPEG"),
+        (0xc9..=0xcb, _) => Some("arithmetic-coded JPEG"),
         (_, 8) => None,
         (_, 12) => Some("12-bit JPEG"),
         _ => Some("JPEG with an unusual sample depth"),
@@ -165,15 +165,45 @@ pub(super) fn decode(
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
     check_scans(bytes, limits.max_jpeg_scans)?;
+    guarded(bytes, |reader| read_pixels(reader, header))
+}
+
+/// The samples of a JPEG within another format (TIFF): as they are coded, but YCbCr
+/// converted to RGB if `ycc`. The caller has looked at its [`size`].
+pub(super) fn decode_samples(
+    bytes: &[u8],
+    ycc: bool,
+    limits: &ImageLimits,
+) -> Result<Vec<u8>, ImageError> {
+    check_scans(bytes, limits.max_jpeg_scans)?;
+    guarded(bytes, |reader| {
+        let decompress = Decompress::new_reader(reader)?;
+        // Asking for the colours that it has means no conversion.
+        let colours = match decompress.color_space() {
+            ColorSpace::JCS_YCbCr if ycc => ColorSpace::JCS_RGB,
+            other => other,
+        };
+        let mut started = decompress.to_colorspace(colours)?;
+        let samples = started.read_scanlines::<u8>()?;
+        started.finish()?;
+        Ok(samples)
+    })
+}
+
+/// Runs libjpeg over `bytes` and makes errors of its unwinding.
+fn guarded<T>(
+    bytes: &[u8],
+    read: impl FnOnce(Complete<'_>) -> io::Result<T>,
+) -> Result<T, ImageError> {
     let ran_out = Cell::new(false);
     let reader = Complete {
         rest: bytes,
         ran_out: &ran_out,
     };
     // libjpeg unwinds without calling the panic hook, so nothing is printed.
-    match catch_unwind(AssertUnwindSafe(|| read_pixels(reader, header))) {
+    match catch_unwind(AssertUnwindSafe(|| read(reader))) {
         _ if ran_out.get() => Err(damaged("the file is truncated")),
-        Ok(Ok(pixels)) => Ok(pixels),
+        Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(error)) => Err(damaged(error)),
         Err(panic) => Err(damaged(match panic.downcast_ref::<String>() {
             Some(message) => message.trim_start_matches("libjpeg fatal error: "),

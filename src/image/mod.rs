@@ -127,7 +127,7 @@ impl Default for ImageLimits {
 /// The formats that are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ImageFormat {
-    /// Baseline, extended and progressive JPEG of 8 bits, Huffman or arithmetic coded.
+    /// Baseline, extended and progressive JPEG of 8 bits, Huffman coded.
     Jpeg,
     /// PNG, and the first frame of an animated PNG.
     Png,

@@ -1,14 +1,20 @@
 //! PNG: samples as the file has them, then to RGB the way that Pillow's modes do it.
 //!
+//! ```text
+//! bytes --essence--> IHDR, PLTE and the image data   (Pillow's rules on what is damaged)
+//!       --png------> rows of samples
+//!       --append_row-> RGB
+//! ```
+//!
 //! Pillow's conversions that differ from the obvious: 16-bit grey is clipped, not
 //! scaled (mode `I;16`: everything above 255 is white); other 16-bit samples lose
 //! their low byte; alpha and tRNS are ignored.
 
 use std::io::Cursor;
 
-use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+use png::{BitDepth, ColorType, DecodeOptions, Decoder, Limits, Transformations};
 
-use super::inspect::u32_be;
+use super::inspect::{array, u32_be};
 use super::{Header, ImageError, ImageFormat, ImageLimits, convert};
 
 fn damaged(reason: impl std::fmt::Display) -> ImageError {
@@ -33,10 +39,13 @@ pub(super) fn decode(
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
     let max = usize::try_from(limits.max_decoder_bytes).unwrap_or(usize::MAX);
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: max });
+    let essence = essence(bytes)?;
+    let mut options = DecodeOptions::default();
+    options.set_ignore_crc(true);
+    options.set_ignore_adler32(false);
+    let mut decoder = Decoder::new_with_options(Cursor::new(essence), options);
+    decoder.set_limits(Limits { bytes: max });
     decoder.set_transformations(Transformations::IDENTITY);
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(damaged)?;
     let (color, depth) = reader.output_color_type();
     let palette = reader
@@ -67,6 +76,70 @@ pub(super) fn decode(
         }
     }
     Ok(rgb)
+}
+
+/// The file without all that does not change the pixels: IHDR, PLTE and the first run
+/// of IDAT, with an end.
+///
+/// Follows Pillow in what is damaged: checksums count for the chunks before the image
+/// data but not for the data itself (zlib has its own), and what comes behind the data
+/// may be missing. It also keeps text and profiles, and the bombs in them, away from
+/// the decoder.
+fn essence(bytes: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let truncated = || damaged("the file is truncated");
+    let mut essence = Vec::with_capacity(bytes.len() + 12);
+    essence.extend_from_slice(&bytes[..8]);
+    let mut in_data = false;
+    let mut at = 8;
+    loop {
+        let head = array::<4>(bytes, at).zip(array::<4>(bytes, at + 4));
+        let Some((length, kind)) = head else {
+            if in_data {
+                break;
+            }
+            return Err(truncated());
+        };
+        let length = u32::from_be_bytes(length) as usize;
+        let body = &bytes[at + 8..];
+        if &kind == b"IDAT" {
+            in_data = true;
+            // The last one may be cut: whether enough is there, zlib will say.
+            let body = &body[..body.len().min(length)];
+            let length = u32::try_from(body.len()).map_err(|_| truncated())?;
+            essence.extend_from_slice(&length.to_be_bytes());
+            essence.extend_from_slice(b"IDAT");
+            essence.extend_from_slice(body);
+            essence.extend_from_slice(&[0; 4]);
+        } else if in_data {
+            break;
+        } else {
+            if &kind == b"IEND" {
+                return Err(damaged("it has no image data"));
+            }
+            if !kind
+                .iter()
+                .all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                return Err(damaged("it has a broken chunk"));
+            }
+            let body = body.get(..length).ok_or_else(truncated)?;
+            let stored = u32_be(bytes, at + 8 + length).ok_or_else(truncated)?;
+            if crc32fast::hash(&bytes[at + 4..at + 8 + length]) != stored {
+                let kind = String::from_utf8_lossy(&kind);
+                return Err(damaged(format_args!(
+                    "the checksum of its {kind} chunk is wrong"
+                )));
+            }
+            if matches!(&kind, b"IHDR" | b"PLTE") {
+                essence.extend_from_slice(&bytes[at..at + 8]);
+                essence.extend_from_slice(body);
+                essence.extend_from_slice(&[0; 4]);
+            }
+        }
+        at = at.saturating_add(12).saturating_add(length);
+    }
+    essence.extend_from_slice(b"\0\0\0\0IEND\xae\x42\x60\x82");
+    Ok(essence)
 }
 
 /// Converts one row and appends it to `rgb`.

@@ -1,0 +1,207 @@
+//! Decoded pixels are Pillow's. The truth is tests/fixtures/images/expected.json, made
+//! by tools/make_image_fixtures.py: for each file, and for each damaged version of
+//! some, what Pillow's `Image.open(f).convert("RGB")` gives or that it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use siglip2_embeddings::image::{ImageError, ImageLimits, decode, inspect};
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+    std::fs::read(path.join(name)).unwrap()
+}
+
+fn truth() -> Value {
+    serde_json::from_slice(&fixture("expected.json")).unwrap()
+}
+
+/// Files that Pillow decodes and we refuse, each with the reason.
+const REFUSED: [(&str, &str); 16] = [
+    (
+        "damaged_jpeg_arithmetic.jpg",
+        "libjpeg is built without arithmetic coding",
+    ),
+    (
+        "damaged_jpeg_scan_bomb.jpg",
+        "1,000 scans: a second of work in 13 KB",
+    ),
+    ("tiff_bilevel_group3.tif", "fax compression"),
+    ("tiff_bilevel_group4.tif", "fax compression"),
+    ("tiff_bilevel_tiff_ccitt.tif", "fax compression"),
+    ("tiff_lab_raw.tif", "Lab colour"),
+    ("tiff_lab_lzw.tif", "Lab colour"),
+    ("tiff_rgb_lzma.tif", "compression"),
+    ("tiff_rgb_zstd.tif", "compression"),
+    ("tiff_ycbcr_raw.tif", "YCbCr without JPEG"),
+    ("tiff_ycbcr_lzw.tif", "YCbCr without JPEG"),
+    ("tiff_ycbcr_packbits.tif", "YCbCr without JPEG"),
+    ("tiff_ycbcr_adobe_deflate.tif", "YCbCr without JPEG"),
+    ("unsupported.avif", "format"),
+    ("unsupported.ico", "format"),
+    ("unsupported.jp2", "format"),
+];
+
+/// Files that Pillow refuses and we decode.
+const ACCEPTED: [&str; 1] = ["tiff_rgb_strips_be_big.tif"];
+
+/// Where we and Pillow part.
+#[derive(Debug, PartialEq, Eq)]
+enum Difference {
+    /// Pillow decodes it, we do not.
+    WeRefuse(String),
+    /// We decode it, Pillow does not.
+    PillowRefuses,
+    /// Both decode it, to images of other sizes.
+    Size,
+    /// Both decode it, to other pixels.
+    Pixels,
+}
+
+/// `None` where both agree.
+fn difference(bytes: &[u8], expected: &Value) -> Option<Difference> {
+    let ours = decode(bytes, &ImageLimits::default());
+    match (ours, expected["sha256"].as_str()) {
+        (Ok(image), Some(sha256)) => {
+            let header = inspect(bytes, &ImageLimits::default()).unwrap();
+            let size = (image.width(), image.height());
+            assert_eq!((header.width, header.height), size);
+            let sides = (expected["width"].as_u64(), expected["height"].as_u64());
+            if sides != (Some(size.0.into()), Some(size.1.into())) {
+                return Some(Difference::Size);
+            }
+            let digest = format!("{:x}", Sha256::digest(image.pixels()));
+            (!digest.starts_with(sha256)).then_some(Difference::Pixels)
+        }
+        (Err(_), None) => None,
+        (Err(error), Some(_)) => Some(Difference::WeRefuse(error.to_string())),
+        (Ok(_), None) => Some(Difference::PillowRefuses),
+    }
+}
+
+#[test]
+fn every_file_gives_the_pixels_of_pillow() {
+    let truth = truth();
+    let files = truth["files"].as_object().unwrap();
+    assert!(files.len() > 450);
+    let mut wrong = Vec::new();
+    for (name, expected) in files {
+        match difference(&fixture(name), expected) {
+            Some(Difference::WeRefuse(_)) if REFUSED.iter().any(|(file, _)| file == name) => {}
+            Some(Difference::PillowRefuses) if ACCEPTED.contains(&name.as_str()) => {}
+            Some(other) => wrong.push(format!("{name}: {other:?}, Pillow: {expected}")),
+            None => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A file that is cut is refused where Pillow refuses it, except for a GIF without its
+/// last three bytes: all its pixels are there.
+#[test]
+fn truncated_files_are_refused_where_pillow_refuses_them() {
+    let truth = truth();
+    let mut wrong = Vec::new();
+    for variant in truth["variants"].as_array().unwrap() {
+        let Some(cut) = variant["cut"].as_u64() else {
+            continue;
+        };
+        let name = variant["file"].as_str().unwrap();
+        let mut bytes = fixture(name);
+        let missing = bytes.len() - cut as usize;
+        bytes.truncate(cut as usize);
+        match difference(&bytes, variant) {
+            Some(Difference::PillowRefuses) if name.ends_with(".gif") && missing <= 3 => {}
+            Some(other) => wrong.push(format!("{name} cut at {cut}: {other:?}, Pillow: {variant}")),
+            None => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// One wrong byte. What the coded data of such a file becomes is nobody's contract:
+/// libjpeg's SIMD and plain C code already differ there. What must hold: no panic, the
+/// same size, the same pixels for the formats without such freedom, and nothing decoded
+/// that Pillow finds damaged.
+#[test]
+fn a_wrong_byte_does_no_more_than_in_pillow() {
+    let truth = truth();
+    let mut wrong = Vec::new();
+    for variant in truth["variants"].as_array().unwrap() {
+        let Some(flip) = variant["flip"].as_array() else {
+            continue;
+        };
+        let name = variant["file"].as_str().unwrap();
+        let mut bytes = fixture(name);
+        bytes[flip[0].as_u64().unwrap() as usize] ^= flip[1].as_u64().unwrap() as u8;
+        let free = ["jpg", "webp", "tif"].iter().any(|end| name.ends_with(end));
+        match difference(&bytes, variant) {
+            Some(Difference::Pixels | Difference::WeRefuse(_)) if free => {}
+            Some(other) => wrong.push(format!("{name} {flip:?}: {other:?}, Pillow: {variant}")),
+            None => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn errors_say_what_it_is() {
+    for (name, format) in [
+        ("unsupported.avif", "AVIF"),
+        ("unsupported.heic", "HEIC"),
+        ("unsupported.jp2", "JPEG 2000"),
+        ("unsupported.jxl", "JPEG XL"),
+        ("unsupported.ico", "ICO"),
+        ("unsupported.pdf", "PDF"),
+        ("unsupported.psd", "Photoshop (PSD)"),
+        ("unsupported.svg", "SVG"),
+        ("damaged_jpeg_12_bit.jpg", "12-bit JPEG"),
+        ("damaged_jpeg_lossless.jpg", "lossless JPEG"),
+        ("damaged_jpeg_arithmetic.jpg", "arithmetic-coded JPEG"),
+    ] {
+        let error = decode(&fixture(name), &ImageLimits::default()).unwrap_err();
+        assert_eq!(error, ImageError::Unsupported { format }, "{name}");
+    }
+    let refused = |bytes: &[u8]| decode(bytes, &ImageLimits::default()).unwrap_err();
+    assert_eq!(refused(b""), ImageError::Empty);
+    assert_eq!(refused(b"hello"), ImageError::NotAnImage);
+    assert_eq!(refused(&[0; 100]), ImageError::NotAnImage);
+}
+
+#[test]
+fn too_many_pixels_are_refused_from_the_header() {
+    for name in [
+        "damaged_jpeg_65535.jpg",
+        "damaged_png_65535.png",
+        "damaged_png_long.png",
+        "damaged_png_huge.png",
+        "damaged_gif_65535.gif",
+        "damaged_bmp_65535.bmp",
+        "damaged_tiff_65535.tif",
+    ] {
+        let error = inspect(&fixture(name), &ImageLimits::default()).unwrap_err();
+        assert!(
+            matches!(error, ImageError::TooLarge { .. }),
+            "{name}: {error:?}"
+        );
+    }
+    let few = ImageLimits {
+        max_pixels: 61 * 43 - 1,
+        ..ImageLimits::default()
+    };
+    let error = decode(&fixture("jpeg_420.jpg"), &few).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image is 61 x 43 = 2623 pixels; at most 2622 are allowed"
+    );
+}
+
+#[test]
+fn a_jpeg_of_thousands_of_scans_is_refused() {
+    let bytes = fixture("damaged_jpeg_scan_bomb.jpg");
+    let error = decode(&bytes, &ImageLimits::default()).unwrap_err();
+    assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
+}

@@ -1,0 +1,982 @@
+"""Draws small images of every kind that the service decodes, and writes down what
+Pillow makes of them: the truth for tests/image_decode.rs.
+
+    python tools/make_image_fixtures.py
+
+Needs numpy and Pillow 13.0.0. Deterministic: the pictures come from formulas and one
+seeded generator. What Pillow's own encoders cannot write (JPEG with 4:4:0 or 4:1:1
+chroma, PNG of 2 and 4 bits, bitmaps with masks and run lengths, GIFs whose first frame
+lies within a larger screen, planar and tiled TIFFs) is written here by hand.
+
+tests/fixtures/images/expected.json then has for each file
+    {"width", "height", "sha256"}     of the RGB bytes of Image.open(f).convert("RGB"),
+                                      the first 32 digits
+    {"error": "..."}                  where Pillow refuses it
+and under "variants" the same for damaged versions, which are not stored: a file cut
+after so many bytes, or with one byte changed (`[position, exclusive-or]`).
+"""
+
+import hashlib
+import io
+import json
+import pathlib
+import random
+import shutil
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import PIL
+from PIL import Image, features
+
+OUT = pathlib.Path(__file__).parent.parent / "tests" / "fixtures" / "images"
+FILES = {}
+warnings.simplefilter("ignore")
+
+
+def picture(width, height, seed=1, noise=14):
+    """A smooth gradient with edges, a disc and some noise: RGB, uint8."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    red = 255 * x / max(width - 1, 1)
+    green = 255 * y / max(height - 1, 1)
+    blue = 127 + 127 * np.sin((x + 2 * y) / 5 + seed)
+    out = np.stack([red, green, blue], -1)
+    disc = (x - width * 0.6) ** 2 + (y - height * 0.4) ** 2 < (min(width, height) / 4) ** 2
+    out[disc] = [250, 30, 60]
+    out[(x // 7 % 4 == 0) & (y > height / 2)] *= 0.3
+    out += rng.normal(0, noise, out.shape)
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def grey(width, height, seed=1):
+    return picture(width, height, seed)[..., 1]
+
+
+def add(name, data):
+    assert name not in FILES, name
+    FILES[name] = data
+
+
+def saved(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+# --- JPEG -----------------------------------------------------------------------
+
+
+def segments(data):
+    """(marker, body) of a JPEG's segments up to the first scan."""
+    at = 2
+    while True:
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
+        yield marker, data[at + 4 : at + 2 + length]
+        if marker == 0xDA:
+            return
+        at += 2 + length
+
+
+def huffman_tables():
+    """The standard's tables, taken from a file that Pillow wrote."""
+    tables, raw = {}, b""
+    for marker, body in segments(saved(Image.new("RGB", (8, 8)), format="JPEG")):
+        if marker != 0xC4:
+            continue
+        raw += b"\xff\xc4" + struct.pack(">H", len(body) + 2) + body
+        while body:
+            kind, counts = body[0], body[1:17]
+            codes, code, at = {}, 0, 17
+            for length, count in enumerate(counts, 1):
+                for _ in range(count):
+                    codes[body[at]] = (code, length)
+                    code, at = code + 1, at + 1
+                code <<= 1
+            tables[kind] = codes
+            body = body[at:]
+    return tables, raw
+
+
+HUFFMAN, HUFFMAN_SEGMENTS = huffman_tables()
+
+
+def zigzag_order():
+    order = []
+    for total in range(15):
+        cells = [(total - column, column) for column in range(8) if 0 <= total - column < 8]
+        order += cells if total % 2 == 0 else cells[::-1]
+    return [row * 8 + column for row, column in order]
+
+
+ZIGZAG = zigzag_order()
+DCT = np.array(
+    [
+        [np.sqrt((1 if k == 0 else 2) / 8) * np.cos((2 * n + 1) * k * np.pi / 16) for n in range(8)]
+        for k in range(8)
+    ]
+)
+
+
+class Bits:
+    def __init__(self):
+        self.out, self.value, self.count = bytearray(), 0, 0
+
+    def put(self, value, length):
+        for bit in range(length - 1, -1, -1):
+            self.value = self.value << 1 | (value >> bit & 1)
+            self.count += 1
+            if self.count == 8:
+                self.out.append(self.value)
+                if self.value == 0xFF:
+                    self.out.append(0)
+                self.value = self.count = 0
+
+    def flush(self):
+        while self.count:
+            self.put(1, 1)
+
+
+def jpeg(planes, factors, step=6, restart=0, ids=None, before=b"", interleaved=True, sof=0xC0):
+    """A sequential JPEG of full-size planes, each reduced to its sampling factors
+    (horizontal, vertical) by averaging. `before` is put after the start marker."""
+    height, width = planes[0].shape
+    ids = ids or list(range(1, len(planes) + 1))
+    hmax, vmax = max(h for h, _ in factors), max(v for _, v in factors)
+    blocks = []
+    for plane, (h, v) in zip(planes, factors):
+        mcu_w, mcu_h = 8 * hmax, 8 * vmax
+        padded = np.pad(plane.astype(float), ((0, -height % mcu_h), (0, -width % mcu_w)), "edge")
+        dy, dx = vmax // v, hmax // h
+        small = padded.reshape(padded.shape[0] // dy, dy, padded.shape[1] // dx, dx).mean((1, 3))
+        rows, columns = small.shape[0] // 8, small.shape[1] // 8
+        cells = (small - 128).reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3)
+        blocks.append(np.rint(DCT @ cells @ DCT.T / step).astype(int).reshape(rows, columns, 64))
+    out = b"\xff\xd8" + before
+    out += b"\xff\xdb" + struct.pack(">HB", 67, 0) + bytes([step] * 64)
+    frame = struct.pack(">BHHB", 8, height, width, len(planes))
+    for i, (h, v) in zip(ids, factors):
+        frame += bytes([i, h << 4 | v, 0])
+    out += bytes([0xFF, sof]) + struct.pack(">H", len(frame) + 2) + frame + HUFFMAN_SEGMENTS
+    if restart:
+        out += b"\xff\xdd" + struct.pack(">HH", 4, restart)
+    scans = [range(len(planes))] if interleaved else [[c] for c in range(len(planes))]
+    for scan in scans:
+        body = bytes([len(scan)])
+        for c in scan:
+            body += bytes([ids[c], 0x00 if c == 0 or c == 3 else 0x11])
+        body += bytes([0, 63, 0])
+        out += b"\xff\xda" + struct.pack(">H", len(body) + 2) + body
+        out += scan_data(blocks, factors, scan, restart, width, height, hmax, vmax)
+    return out + b"\xff\xd9"
+
+
+def scan_data(blocks, factors, scan, restart, width, height, hmax, vmax):
+    bits, out, previous, done = Bits(), b"", {c: 0 for c in scan}, 0
+    if len(scan) == 1:
+        h, v = factors[scan[0]]
+        across = -(-(-(-width * h // hmax)) // 8)
+        down = -(-(-(-height * v // vmax)) // 8)
+        units = [[(scan[0], y, x)] for y in range(down) for x in range(across)]
+    else:
+        units = []
+        for my in range(-(-height // (8 * vmax))):
+            for mx in range(-(-width // (8 * hmax))):
+                unit = []
+                for c in scan:
+                    h, v = factors[c]
+                    unit += [(c, my * v + y, mx * h + x) for y in range(v) for x in range(h)]
+                units.append(unit)
+    for n, unit in enumerate(units):
+        if restart and n and n % restart == 0:
+            bits.flush()
+            out += bytes(bits.out) + bytes([0xFF, 0xD0 + done % 8])
+            bits, previous, done = Bits(), {c: 0 for c in scan}, done + 1
+        for c, y, x in unit:
+            table = 0 if c == 0 or c == 3 else 1
+            values = [blocks[c][y, x][i] for i in ZIGZAG]
+            put(bits, HUFFMAN[table], values[0] - previous[c], 0)
+            previous[c], run = values[0], 0
+            last = max([i for i in range(64) if values[i]], default=0)
+            for value in values[1 : last + 1]:
+                if value == 0:
+                    run += 1
+                    continue
+                while run > 15:
+                    bits.put(*HUFFMAN[0x10 + table][0xF0])
+                    run -= 16
+                put(bits, HUFFMAN[0x10 + table], value, run)
+                run = 0
+            if last < 63:
+                bits.put(*HUFFMAN[0x10 + table][0])
+    bits.flush()
+    return out + bytes(bits.out)
+
+
+def put(bits, codes, value, run):
+    value = int(value)
+    size = abs(value).bit_length()
+    bits.put(*codes[run << 4 | size])
+    bits.put(value if value >= 0 else value + (1 << size) - 1, size)
+
+
+def ycc(pixels):
+    return [np.asarray(plane) for plane in Image.fromarray(pixels).convert("YCbCr").split()]
+
+
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+
+
+def jpegs():
+    big = Image.fromarray(picture(61, 43))
+    for name, options in {
+        "444": {"subsampling": 0},
+        "422": {"subsampling": 1},
+        "420": {"subsampling": 2},
+        "420_progressive": {"subsampling": 2, "progressive": True},
+        "444_progressive": {"subsampling": 0, "progressive": True},
+        "optimized": {"optimize": True, "quality": 30},
+        "quality_98": {"quality": 98, "subsampling": 0},
+        "quality_1": {"quality": 1},
+        "restart": {"restart_marker_blocks": 2},
+        "restart_progressive": {"restart_marker_rows": 1, "progressive": True},
+        "exif_rotated": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"},
+    }.items():
+        add(f"jpeg_{name}.jpg", saved(big, format="JPEG", **{"quality": 80, **options}))
+    add("jpeg_grey.jpg", saved(big.convert("L"), format="JPEG"))
+    add("jpeg_grey_progressive.jpg", saved(big.convert("L"), format="JPEG", progressive=True))
+    for width, height in [(1, 1), (1, 40), (40, 1), (2, 2), (7, 9), (8, 8), (9, 7), (15, 17), (16, 16), (17, 15), (33, 31)]:
+        small = Image.fromarray(picture(width, height, seed=width))
+        for subsampling, label in [(0, "444"), (2, "420")]:
+            name = f"jpeg_{label}_{width}x{height}.jpg"
+            add(name, saved(small, format="JPEG", quality=85, subsampling=subsampling))
+    cmyk = Image.fromarray(np.dstack([picture(37, 29), 255 - grey(37, 29, 5)]), "CMYK")
+    add("jpeg_cmyk.jpg", saved(cmyk, format="JPEG", quality=85))
+    add("jpeg_cmyk_progressive.jpg", saved(cmyk, format="JPEG", progressive=True))
+
+    pixels = picture(37, 29, 3)
+    one = (1, 1)
+    for name, factors in {
+        "440": [(1, 2), one, one],
+        "411": [(4, 1), one, one],
+        "410": [(4, 2), one, one],
+        "421": [(2, 2), (1, 2), (1, 2)],
+        "441": [(1, 4), one, one],
+        "luma_half": [(1, 1), (2, 2), (2, 2)],
+        "mixed": [(2, 2), (2, 1), (1, 2)],
+    }.items():
+        add(f"jpeg_{name}.jpg", jpeg(ycc(pixels), factors, before=JFIF))
+        add(f"jpeg_{name}_apart.jpg", jpeg(ycc(pixels), factors, before=JFIF, interleaved=False))
+    add("jpeg_420_restart_1.jpg", jpeg(ycc(pixels), [(2, 2), one, one], restart=1))
+    add("jpeg_extended.jpg", jpeg(ycc(pixels), [one] * 3, sof=0xC1))
+    add("jpeg_grey_2x2.jpg", jpeg([grey(37, 29)], [(2, 2)]))
+    rgb = [pixels[..., c] for c in range(3)]
+    add("jpeg_rgb_ids.jpg", jpeg(rgb, [one] * 3, ids=[82, 71, 66]))
+    add("jpeg_rgb_adobe.jpg", jpeg(rgb, [one] * 3, before=ADOBE + b"\0"))
+    add("jpeg_ycc_adobe.jpg", jpeg(ycc(pixels), [one] * 3, before=ADOBE + b"\1"))
+    add("jpeg_odd_ids.jpg", jpeg(ycc(pixels), [one] * 3, ids=[0, 1, 2]))
+    four = ycc(pixels) + [grey(37, 29, 9)]
+    add("jpeg_ycck_adobe.jpg", jpeg(four, [one] * 4, before=ADOBE + b"\2"))
+    add("jpeg_ycck_420_adobe.jpg", jpeg(four, [(2, 2), one, one, (2, 2)], before=ADOBE + b"\2"))
+    add("jpeg_cmyk_no_adobe.jpg", jpeg(four, [one] * 4))
+    add("jpeg_two_components.jpg", jpeg(four[:2], [one] * 2))
+    plain = FILES["jpeg_420.jpg"]
+    add("jpeg_trailing_garbage.jpg", plain + b"after the end" * 20)
+    add("jpeg_twice.jpg", plain + FILES["jpeg_444.jpg"])
+    add("jpeg_no_end.jpg", plain[:-2])
+    add("jpeg_no_end_progressive.jpg", FILES["jpeg_420_progressive.jpg"][:-2])
+    add("jpeg_fill_bytes.jpg", plain[:2] + b"\xff\xff\xff" + plain[2:])
+    add("jpeg_junk_between.jpg", plain[:20] + b"junk" + plain[20:])
+    add("jpeg_many_comments.jpg", plain[:2] + (b"\xff\xfe\x00\x06abcd" * 50) + plain[2:])
+    add("jpeg_thumbnail_in_app.jpg", plain[:2] + b"\xff\xe5" + struct.pack(">H", len(plain) + 2) + plain + plain[2:])
+    add("jpeg_many_scans.jpg", many_scans(60))
+    add("damaged_jpeg_scan_bomb.jpg", many_scans(1000))
+    sof = plain.index(b"\xff\xc0")
+    for name, change in {
+        "65535": {sof + 5: b"\xff\xff\xff\xff"},
+        "zero_height": {sof + 5: b"\0\0"},
+        "zero_width": {sof + 7: b"\0\0"},
+        "12_bit": {sof + 4: b"\x0c"},
+        "lossless": {sof + 1: b"\xc3"},
+        "arithmetic": {sof + 1: b"\xc9"},
+        "hierarchical": {sof + 1: b"\xc5"},
+        "taller_than_data": {sof + 5: b"\0\xff"},
+        "no_tables": {plain.index(b"\xff\xdb") + 1: b"\xe1"},
+    }.items():
+        data = bytearray(plain)
+        for at, value in change.items():
+            data[at : at + len(value)] = value
+        add(f"damaged_jpeg_{name}.jpg", bytes(data))
+    add("damaged_jpeg_only_start.jpg", b"\xff\xd8\xff")
+    add("damaged_jpeg_only_tables.jpg", plain[:sof] + b"\xff\xd9")
+
+
+def many_scans(count):
+    """A progressive file with extra scans that refine nothing."""
+    data = saved(Image.fromarray(picture(24, 24)), format="JPEG", progressive=True)
+    end = data.rindex(b"\xff\xd9")
+    # A DC refinement scan of the first component has one bit per block, here all 0.
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"\x00\x00\x00"
+    return data[:end] + scan * count + data[end:]
+
+
+# --- PNG ------------------------------------------------------------------------
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def packed(samples, depth):
+    """Rows of samples (height, width, channels) as PNG's packed bytes."""
+    height = samples.shape[0]
+    flat = samples.reshape(height, -1)
+    if depth == 16:
+        return [row.astype(">u2").tobytes() for row in flat]
+    if depth == 8:
+        return [row.astype(np.uint8).tobytes() for row in flat]
+    bits = (flat[..., None] >> np.arange(depth - 1, -1, -1)) & 1
+    return [np.packbits(row.reshape(-1).astype(np.uint8)).tobytes() for row in bits]
+
+
+def filtered(rows, size):
+    """Each row with another of the five filters."""
+    out, above = b"", bytes(len(rows[0])) if rows else b""
+    for n, row in enumerate(rows):
+        kind, line = n % 5, bytearray()
+        for i, value in enumerate(row):
+            a = row[i - size] if i >= size else 0
+            b = above[i]
+            c = above[i - size] if i >= size else 0
+            p = a + b - c
+            paeth = min((a, b, c), key=lambda v: abs(p - v))
+            line.append((value - [0, a, b, (a + b) // 2, paeth][kind]) & 255)
+        out, above = out + bytes([kind]) + line, row
+    return out
+
+
+def png(samples, depth, kind, interlace=False, extra=b"", idat=None, after=b""):
+    height, width, channels = samples.shape
+    size = max(1, depth * channels // 8)
+    if interlace:
+        data = b""
+        for y, x, dy, dx in [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]:
+            part = samples[y::dy, x::dx]
+            if part.size:
+                data += filtered(packed(part, depth), size)
+    else:
+        data = filtered(packed(samples, depth), size)
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlace))
+    data = zlib.compress(data, 9) if idat is None else idat
+    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + after
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+def pngs():
+    width, height = 19, 13
+    rng = np.random.default_rng(7)
+    palette = chunk(b"PLTE", rng.integers(0, 256, 256 * 3, dtype=np.uint8).tobytes())
+    some_alpha = chunk(b"tRNS", bytes(range(0, 250, 10)))
+    one_clear = chunk(b"tRNS", b"\xff\xff\x00\xff")
+    for interlace in (False, True):
+        tail = "_interlaced" if interlace else ""
+        for depth in (1, 2, 4, 8, 16):
+            high = 1 << depth
+            ramp = (grey(width, height).astype(int) * (high - 1) // 255)[..., None]
+            add(f"png_grey_{depth}{tail}.png", png(ramp, depth, 0, interlace))
+            clear = chunk(b"tRNS", struct.pack(">H", high // 2))
+            add(f"png_grey_{depth}_trns{tail}.png", png(ramp, depth, 0, interlace, clear))
+            if depth <= 8:
+                colours = chunk(b"PLTE", rng.integers(0, 256, min(high, 256) * 3, dtype=np.uint8).tobytes())
+                add(f"png_palette_{depth}{tail}.png", png(ramp, depth, 3, interlace, colours))
+                alpha = chunk(b"tRNS", bytes([0, 128][: min(2, high)]))
+                add(f"png_palette_{depth}_trns{tail}.png", png(ramp, depth, 3, interlace, colours + alpha))
+        for depth in (8, 16):
+            wide = rng.integers(0, 1 << depth, (height, width, 4))
+            smooth = picture(width, height).astype(int) * (257 if depth == 16 else 1)
+            clear = chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3))
+            add(f"png_rgb_{depth}{tail}.png", png(smooth, depth, 2, interlace))
+            add(f"png_rgb_{depth}_trns{tail}.png", png(wide[..., :3], depth, 2, interlace, clear))
+            add(f"png_rgba_{depth}{tail}.png", png(wide, depth, 6, interlace))
+            add(f"png_grey_alpha_{depth}{tail}.png", png(wide[..., :2], depth, 4, interlace))
+    ramp = grey(width, height)[..., None]
+    add("png_palette_8_alphas.png", png(ramp, 8, 3, extra=palette + some_alpha))
+    add("png_palette_8_one_clear.png", png(ramp, 8, 3, extra=palette + one_clear))
+    short = chunk(b"PLTE", bytes(range(30)))
+    add("png_palette_too_short.png", png(ramp, 8, 3, extra=short))
+    add("png_no_palette.png", png(ramp, 8, 3))
+    dark = (rng.integers(0, 600, (height, width, 1))).astype(int)
+    add("png_grey_16_dark.png", png(dark, 16, 0))
+    rgb = picture(width, height).astype(int)
+    for size in [(1, 1), (1, 9), (9, 1), (3, 2)]:
+        small = picture(*size).astype(int)
+        add(f"png_rgb_{size[0]}x{size[1]}.png", png(small, 8, 2))
+        add(f"png_rgb_{size[0]}x{size[1]}_interlaced.png", png(small, 8, 2, True))
+    extra = chunk(b"gAMA", struct.pack(">I", 200000)) + chunk(b"cHRM", bytes(32))
+    extra += chunk(b"pHYs", bytes(9)) + chunk(b"tEXt", b"Title\0a text") + chunk(b"bKGD", bytes(6))
+    add("png_rgb_chunks.png", png(rgb, 8, 2, extra=extra))
+    frames = [Image.fromarray(picture(20, 16, s)) for s in (1, 2, 3)]
+    add("png_animated.png", saved(frames[0], format="PNG", save_all=True, append_images=frames[1:]))
+    add("png_animated_default.png", saved(frames[0], format="PNG", save_all=True, append_images=frames[1:], default_image=True))
+    add("png_trailing_garbage.png", png(rgb, 8, 2) + b"more" * 10)
+    whole = png(rgb, 8, 2)
+    add("png_no_end.png", whole[:-12])
+    raw = filtered(packed(rgb, 8), 3)
+    compressed = zlib.compress(raw, 9)
+    split = b"".join(chunk(b"IDAT", compressed[i : i + 100]) for i in range(0, len(compressed), 100))
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    add("png_many_idat.png", start + chunk(b"IDAT", b"") + split + chunk(b"IEND", b""))
+    add("damaged_png_too_little_data.png", png(rgb, 8, 2, idat=zlib.compress(raw[: len(raw) // 2])))
+    add("png_too_much_data.png", png(rgb, 8, 2, idat=zlib.compress(raw + bytes(500))))
+    add("png_wrong_adler.png", png(rgb, 8, 2, idat=compressed[:-4] + b"\0\0\0\0"))
+    add("damaged_png_no_data.png", start + chunk(b"IEND", b""))
+    broken = bytearray(whole)
+    broken[whole.index(b"IDAT") + 4 + 8 + len(compressed) - 8] ^= 1
+    add("png_wrong_idat_crc.png", bytes(broken))
+    broken = bytearray(whole)
+    broken[30] ^= 1
+    add("damaged_png_wrong_ihdr_crc.png", bytes(broken))
+    add("damaged_png_bad_filter.png", png(rgb, 8, 2, idat=zlib.compress(b"\x09" + raw[1:])))
+    for name, fields in {
+        "zero_width": (0, 10, 8, 2),
+        "zero_height": (10, 0, 8, 2),
+        "bad_depth": (10, 10, 3, 2),
+        "rgb_4_bit": (10, 10, 4, 2),
+        "65535": (65535, 65535, 8, 2),
+        "long": (1, 80_000_000, 8, 0),
+        "huge": (2**31 - 1, 2**31 - 1, 8, 2),
+    }.items():
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", *fields, 0, 0, 0))
+        data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", compressed) + chunk(b"IEND", b"")
+        add(f"damaged_png_{name}.png", data)
+
+
+# --- GIF ------------------------------------------------------------------------
+
+
+def gif_parts(data):
+    """Header, colour table and the rest, of a GIF."""
+    table = 3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0
+    return data[:13], data[13 : 13 + table], data[13 + table :]
+
+
+def gif_within(data, screen, left, top):
+    """The same frame at another place of a screen of another size."""
+    head, table, rest = gif_parts(data)
+    at = 0
+    while rest[at : at + 1] == b"!":
+        at += 2
+        while rest[at]:
+            at += 1 + rest[at]
+        at += 1
+    assert rest[at : at + 1] == b","
+    head = head[:6] + struct.pack("<HH", *screen) + head[10:]
+    rest = rest[: at + 1] + struct.pack("<HH", left, top) + rest[at + 5 :]
+    return head + table + rest
+
+
+def gifs():
+    colours = Image.fromarray(picture(31, 21)).quantize(60, method=Image.Quantize.MEDIANCUT)
+    plain = saved(colours, format="GIF", interlace=0)
+    add("gif_plain.gif", plain)
+    add("gif_interlaced.gif", saved(colours, format="GIF", interlace=1))
+    clear = saved(colours, format="GIF", transparency=7, interlace=0)
+    add("gif_transparent.gif", clear)
+    add("gif_transparent_out_of_table.gif", saved(colours, format="GIF", transparency=200))
+    add("gif_grey.gif", saved(Image.fromarray(grey(31, 21)), format="GIF"))
+    two = Image.fromarray(grey(31, 21)).convert("1")
+    add("gif_two_colours.gif", saved(two, format="GIF"))
+    add("gif_1x1.gif", saved(colours.resize((1, 1)), format="GIF"))
+    for name, data in {"plain": plain, "transparent": clear}.items():
+        add(f"gif_within_{name}.gif", gif_within(data, (50, 40), 9, 5))
+        add(f"gif_sticks_out_{name}.gif", gif_within(data, (20, 15), 3, 2))
+        add(f"gif_far_out_{name}.gif", gif_within(data, (20, 15), 100, 60))
+    add("gif_within_interlaced.gif", gif_within(FILES["gif_interlaced.gif"], (50, 40), 9, 5))
+    add("gif_screen_zero.gif", gif_within(plain, (0, 0), 0, 0))
+    frames = [Image.fromarray(picture(24, 18, s)) for s in (1, 2, 3)]
+    add("gif_animated.gif", saved(frames[0], format="GIF", save_all=True, append_images=frames[1:], duration=50, loop=0))
+    sprites = []
+    for n in range(3):
+        sprite = Image.new("RGBA", (30, 30))
+        sprite.paste(Image.fromarray(picture(10, 10, n)), (4 * n + 3, 5))
+        sprites.append(sprite)
+    add("gif_animated_transparent.gif", saved(sprites[0], format="GIF", save_all=True, append_images=sprites[1:], disposal=2))
+    head, table, rest = gif_parts(plain)
+    no_table = head[:10] + bytes([head[10] & 0x7F]) + head[11:]
+    add("gif_no_colours.gif", no_table + rest)
+    add("gif_table_too_short.gif", head[:10] + b"\x81" + head[11:] + table[:12] + rest)
+    ramp = bytes(v for i in range(len(table) // 3) for v in (i, i, i))
+    add("gif_grey_ramp.gif", head + ramp + rest)
+    at = rest.index(b",")
+    local = rest[: at + 9] + bytes([0x80 | (head[10] & 7)]) + table[::-1] + rest[at + 10 :]
+    add("gif_local_colours.gif", head + table + local)
+    add("gif_local_colours_only.gif", no_table + local)
+    add("gif_comment.gif", head + table + b"!\xfe\x05hello\x00" + rest)
+    add("gif_87a.gif", b"GIF87a" + plain[6:])
+    add("gif_no_end.gif", plain[:-1])
+    add("gif_trailing_garbage.gif", plain + b"more")
+    add("gif_no_end_code.gif", plain[:-3] + b"\x00;")
+    add("damaged_gif_no_frame.gif", head + table + b";")
+    add("damaged_gif_code_size.gif", head + table + rest[: at + 10] + b"\x0d" + rest[at + 11 :])
+    add("damaged_gif_65535.gif", gif_within(plain, (65535, 65535), 0, 0))
+    add("damaged_gif_frame_zero.gif", head + table + rest[: at + 5] + bytes(4) + rest[at + 9 :])
+
+
+# --- WebP -----------------------------------------------------------------------
+
+
+def riff(*chunks):
+    body = b"WEBP"
+    for kind, data in chunks:
+        body += kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def webps():
+    for width, height in [(61, 43), (16, 16), (17, 33), (1, 1), (2, 3), (33, 1)]:
+        image = Image.fromarray(picture(width, height, width))
+        for quality in (20, 90):
+            add(f"webp_lossy_{quality}_{width}x{height}.webp", saved(image, format="WEBP", quality=quality))
+        add(f"webp_lossless_{width}x{height}.webp", saved(image, format="WEBP", lossless=True))
+    big = Image.fromarray(picture(44, 34, 4))
+    alpha = big.convert("RGBA")
+    alpha.putalpha(Image.fromarray(grey(44, 34, 8)))
+    add("webp_lossy_alpha.webp", saved(alpha, format="WEBP", quality=70))
+    add("webp_lossy_alpha_exact.webp", saved(alpha, format="WEBP", quality=70, exact=True))
+    add("webp_lossless_alpha.webp", saved(alpha, format="WEBP", lossless=True, exact=True))
+    add("webp_lossless_palette.webp", saved(big.quantize(9).convert("RGB"), format="WEBP", lossless=True))
+    add("webp_method_0.webp", saved(big, format="WEBP", quality=50, method=0))
+    add("webp_method_6.webp", saved(big, format="WEBP", quality=50, method=6))
+    flat = Image.new("RGB", (40, 40), (200, 100, 50))
+    add("webp_flat.webp", saved(flat, format="WEBP", quality=60))
+    frames = [Image.fromarray(picture(30, 22, s)) for s in (1, 2, 3)]
+    for name, options in {"lossy": {"quality": 60}, "lossless": {"lossless": True}}.items():
+        add(f"webp_animated_{name}.webp", saved(frames[0], format="WEBP", save_all=True, append_images=frames[1:], **options))
+    add("webp_exif.webp", saved(big, format="WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"))
+    part = saved(Image.fromarray(picture(20, 16)), format="WEBP", quality=80)[12:]
+    clear = saved(alpha.crop((0, 0, 20, 16)), format="WEBP", lossless=True, exact=True)[12:]
+    for name, data in {"lossy": part, "alpha": clear}.items():
+        frame = struct.pack("<I", 5)[:3] + struct.pack("<I", 3)[:3] + struct.pack("<I", 19)[:3]
+        frame += struct.pack("<I", 15)[:3] + struct.pack("<I", 100)[:3] + b"\0" + data
+        extended = b"\x12\0\0\0" + struct.pack("<I", 49)[:3] + struct.pack("<I", 39)[:3]
+        anim = (b"ANIM", b"\x40\x80\xc0\xff\0\0")
+        add(f"webp_animated_within_{name}.webp", riff((b"VP8X", extended), anim, (b"ANMF", frame)))
+    plain = FILES["webp_lossy_90_61x43.webp"]
+    add("webp_trailing_garbage.webp", plain + b"more")
+    add("damaged_webp_no_chunk.webp", plain[:12] + b"ABCD" + plain[16:])
+    add("damaged_webp_wrong_riff_size.webp", plain[:4] + struct.pack("<I", 20) + plain[8:])
+
+
+# --- BMP ------------------------------------------------------------------------
+
+
+def bmp(width, height, bits, rows, compression=0, palette=b"", colours=0, masks=b"", top_down=False, header=40, offset=None):
+    if header == 12:
+        info = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        info = struct.pack("<IiiHHIIiiII", header, width, -height if top_down else height, 1, bits, compression, len(rows), 0, 0, colours, 0)
+        info += masks[: header - 40].ljust(header - 40, b"\0")
+        palette = (masks if header == 40 else b"") + palette
+    at = 14 + len(info) + len(palette) if offset is None else offset
+    return b"BM" + struct.pack("<IHHI", 14 + len(info) + len(palette) + len(rows), 0, 0, at) + info + palette + rows
+
+
+def bmp_rows(samples, bits, top_down=False):
+    rows = packed(samples if bits < 16 else samples, min(bits, 8))
+    rows = [row + bytes(-len(row) % 4) for row in rows]
+    return b"".join(rows if top_down else rows[::-1])
+
+
+def bmps():
+    width, height = 21, 15
+    rng = np.random.default_rng(11)
+    pixels = picture(width, height)
+    bgr = pixels[..., ::-1]
+    add("bmp_24.bmp", bmp(width, height, 24, bmp_rows(bgr, 24)))
+    add("bmp_24_top_down.bmp", bmp(width, height, 24, bmp_rows(bgr, 24, True), top_down=True))
+    add("bmp_24_os2.bmp", bmp(width, height, 24, bmp_rows(bgr, 24), header=12))
+    for header in (52, 56, 64, 108, 124):
+        add(f"bmp_24_header_{header}.bmp", bmp(width, height, 24, bmp_rows(bgr, 24), header=header))
+    bgrx = np.dstack([bgr, rng.integers(0, 256, (height, width, 1), dtype=np.uint8)])
+    add("bmp_32.bmp", bmp(width, height, 32, bmp_rows(bgrx, 32)))
+    for bits in (1, 4, 8):
+        count = 1 << bits
+        samples = (grey(width, height).astype(int) * (count - 1) // 255)[..., None]
+        rows = bmp_rows(samples, bits)
+        table = rng.integers(0, 256, (count, 4), dtype=np.uint8).tobytes()
+        add(f"bmp_{bits}.bmp", bmp(width, height, bits, rows, palette=table))
+        add(f"bmp_{bits}_no_offset.bmp", bmp(width, height, bits, rows, palette=table, offset=0))
+        add(f"bmp_{bits}_offset_of_headers.bmp", bmp(width, height, bits, rows, palette=table, offset=54))
+        table3 = rng.integers(0, 256, (count, 3), dtype=np.uint8).tobytes()
+        add(f"bmp_{bits}_os2.bmp", bmp(width, height, bits, rows, palette=table3, header=12))
+        ramp = bytes(v for i in range(count) for v in (i * 255 // (count - 1),) * 3 + (0,))
+        add(f"bmp_{bits}_grey.bmp", bmp(width, height, bits, rows, palette=ramp))
+        few = table[: 4 * max(2, count // 2)]
+        add(f"bmp_{bits}_few_colours.bmp", bmp(width, height, bits, rows, palette=few, colours=len(few) // 4))
+    black_white = b"\0\0\0\0\xff\xff\xff\0"
+    one = (grey(width, height) > 128).astype(int)[..., None]
+    add("bmp_1_white_first.bmp", bmp(width, height, 1, bmp_rows(one, 1), palette=black_white[4:] + black_white[:4]))
+    add("bmp_8_two_colours.bmp", bmp(width, height, 8, bmp_rows(one, 8), palette=black_white, colours=2))
+    add("bmp_4_small_ramp.bmp", bmp(width, height, 4, bmp_rows(one, 4), palette=bytes(v for i in range(16) for v in (i, i, i, 0))))
+    five = (pixels >> 3).astype(int)
+    word = (five[..., 0] << 10 | five[..., 1] << 5 | five[..., 2]).astype("<u2")
+    rows555 = b"".join(row.tobytes() + bytes(-2 * width % 4) for row in word[::-1])
+    add("bmp_16.bmp", bmp(width, height, 16, rows555))
+    add("bmp_16_555.bmp", bmp(width, height, 16, rows555, 3, masks=struct.pack("<III", 0x7C00, 0x3E0, 0x1F)))
+    word = (five[..., 0] << 11 | (pixels[..., 1] >> 2).astype(int) << 5 | five[..., 2]).astype("<u2")
+    rows565 = b"".join(row.tobytes() + bytes(-2 * width % 4) for row in word[::-1])
+    add("bmp_16_565.bmp", bmp(width, height, 16, rows565, 3, masks=struct.pack("<III", 0xF800, 0x7E0, 0x1F)))
+    add("bmp_16_565_header_56.bmp", bmp(width, height, 16, rows565, 3, masks=struct.pack("<IIII", 0xF800, 0x7E0, 0x1F, 0), header=56))
+    add("damaged_bmp_16_444.bmp", bmp(width, height, 16, rows565, 3, masks=struct.pack("<III", 0xF00, 0xF0, 0xF)))
+    four = bmp_rows(bgrx, 32)
+    masks = {
+        "bgrx": (0xFF0000, 0xFF00, 0xFF, 0),
+        "xbgr": (0xFF000000, 0xFF0000, 0xFF00, 0),
+        "bgxr": (0xFF000000, 0xFF00, 0xFF, 0),
+        "abgr": (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
+        "rgba": (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
+        "bgra": (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+        "bgar": (0xFF000000, 0xFF00, 0xFF, 0xFF0000),
+        "none": (0, 0, 0, 0),
+        "rgbx": (0xFF, 0xFF00, 0xFF0000, 0),
+    }
+    for name, values in masks.items():
+        for header in (40, 52, 56, 124):
+            if header == 40 or name in ("bgra", "bgrx", "rgba"):
+                data = bmp(width, height, 32, four, 3, masks=struct.pack("<IIII", *values)[: 12 if header < 56 else 16], header=header)
+                add(f"bmp_32_{name}_{header}.bmp", data)
+    add("bmp_24_masks.bmp", bmp(width, height, 24, bmp_rows(bgr, 24), 3, masks=struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)))
+    table = rng.integers(0, 256, (256, 4), dtype=np.uint8).tobytes()
+    rle8 = {
+        "runs": b"\x15\x01\0\0" * 14 + b"\x15\x02\0\1",
+        "literals": (b"\0\x15" + bytes(range(21)) + b"\0\0\0") * 15 + b"\0\1",
+        "short_rows": b"\x05\x01\0\0" * 15 + b"\0\1",
+        "skip": b"\x05\x01\0\2\x03\x02" + b"\x04\x09\0\0" * 12 + b"\x15\x07" * 2 + b"\0\1",
+        "long_run": b"\xff\x05\0\0" * 15 + b"\0\1",
+        "ends_early": b"\x15\x01\0\0" * 5 + b"\0\1",
+        "no_end": b"\x15\x01\0\0" * 15,
+        "skip_far": b"\0\2\xff\xff" + b"\x01\x01",
+    }
+    for name, rows in rle8.items():
+        add(f"bmp_rle8_{name}.bmp", bmp(width, height, 8, rows, 1, palette=table))
+    rle4 = {
+        "runs": b"\x15\x12\0\0" * 14 + b"\x15\x34\0\1",
+        "literals": (b"\0\x15" + bytes(range(11)) + b"\0\0\0") * 15 + b"\0\1",
+        "skip": b"\x05\x31\0\2\x03\x02" + b"\x04\x95\0\0" * 12 + b"\x15\x71" * 2 + b"\0\1",
+        "literal_of_3": (b"\0\x03\x12\x30" + b"\x12\x45\0\0") * 15 + b"\0\1",
+    }
+    for name, rows in rle4.items():
+        add(f"bmp_rle4_{name}.bmp", bmp(width, height, 4, rows, 2, palette=table[:64]))
+    add("bmp_rle8_grey.bmp", bmp(width, height, 8, rle8["literals"], 1, palette=bytes(v for i in range(256) for v in (i, i, i, 0))))
+    add("bmp_last_padding_missing.bmp", bmp(width, height, 24, bmp_rows(bgr, 24))[:-1])
+    add("bmp_trailing_garbage.bmp", FILES["bmp_24.bmp"] + b"more" * 9)
+    add("damaged_bmp_2.bmp", bmp(width, height, 2, bytes(8 * height), palette=table[:16]))
+    add("damaged_bmp_header_41.bmp", FILES["bmp_24.bmp"][:14] + b"\x29" + FILES["bmp_24.bmp"][15:])
+    add("damaged_bmp_jpeg.bmp", bmp(width, height, 24, bytes(900), 4))
+    add("damaged_bmp_65535.bmp", bmp(65535, 65535, 24, bytes(99)))
+    add("damaged_bmp_zero.bmp", bmp(0, 10, 24, b""))
+    add("damaged_bmp_only_magic.bmp", b"BM")
+
+
+# --- TIFF -----------------------------------------------------------------------
+
+
+def tiff(tags, strips, order="<", big=False, counts=True):
+    """A one-page TIFF: `tags` {tag: (type, values)}, `strips` the coded strips."""
+    entries = dict(tags)
+    tiles = 322 in entries
+    entries[324 if tiles else 273] = (4, [0] * len(strips))
+    if counts:
+        entries[325 if tiles else 279] = (4, [len(strip) for strip in strips])
+    sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "B", 11: "f"}
+    head = 16 if big else 8
+    room = 8 if big else 4
+    count = len(entries)
+    at = head + (8 + 20 * count + 8 if big else 2 + 12 * count + 4)
+
+    def packed_values(kind, values):
+        if kind in (2, 7):
+            return bytes(values)
+        return struct.pack(order + sizes[kind] * len(values), *values)
+
+    extra = {tag: packed_values(*value) for tag, value in entries.items()}
+    places = {}
+    for tag, data in extra.items():
+        if len(data) > room:
+            places[tag] = at
+            at += len(data) + len(data) % 2
+    offsets = []
+    for strip in strips:
+        offsets.append(at)
+        at += len(strip)
+    entries[324 if tiles else 273] = (4, offsets)
+    extra[324 if tiles else 273] = packed_values(4, offsets)
+    out = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    out += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
+    out += struct.pack(order + ("Q" if big else "H"), count)
+    for tag in sorted(entries):
+        kind, values = entries[tag]
+        out += struct.pack(order + "HH" + ("Q" if big else "I"), tag, kind, len(values))
+        if tag in places:
+            out += struct.pack(order + ("Q" if big else "I"), places[tag])
+        else:
+            out += extra[tag].ljust(room, b"\0")
+    out += bytes(8 if big else 4)
+    for tag in entries:
+        if tag in places:
+            assert len(out) == places[tag], (tag, len(out), places[tag])
+            out += extra[tag] + bytes(len(extra[tag]) % 2)
+    return out + b"".join(strips)
+
+
+def tags(width, height, bits, photometric, compression=1, rows=None, **more):
+    out = {
+        256: (4, [width]),
+        257: (4, [height]),
+        258: (3, bits),
+        259: (3, [compression]),
+        262: (3, [photometric]),
+        277: (3, [len(bits)]),
+        278: (4, [rows or height]),
+    }
+    for key, value in more.items():
+        out[int(key[1:])] = value
+    return out
+
+
+def in_strips(rows, per_strip):
+    return [b"".join(rows[i : i + per_strip]) for i in range(0, len(rows), per_strip)]
+
+
+def deflate(strips):
+    return [zlib.compress(strip) for strip in strips]
+
+
+def packbits(strip):
+    out, at = b"", 0
+    while at < len(strip):
+        run = 1
+        while at + run < len(strip) and run < 128 and strip[at + run] == strip[at]:
+            run += 1
+        if run > 1:
+            out += bytes([257 - run, strip[at]])
+            at += run
+        else:
+            end = at + 1
+            while end < len(strip) and end - at < 128 and strip[end] != strip[end - 1]:
+                end += 1
+            out += bytes([end - at - 1]) + strip[at:end]
+            at = end
+    return out
+
+
+def tiffs():
+    width, height = 21, 18
+    rng = np.random.default_rng(13)
+    pixels = picture(width, height)
+    image = Image.fromarray(pixels)
+    modes = {
+        "rgb": image,
+        "grey": image.convert("L"),
+        "bilevel": image.convert("1"),
+        "palette": image.quantize(50),
+        "cmyk": image.convert("CMYK"),
+        "rgba": Image.fromarray(np.dstack([pixels, grey(width, height, 4)])),
+        "la": Image.fromarray(np.dstack([grey(width, height), grey(width, height, 4)])),
+        "ycbcr": image.convert("YCbCr"),
+        "lab": Image.fromarray(pixels, "LAB"),
+        "int16": Image.fromarray(grey(width, height).astype(np.uint16) * 3),
+        "int32": Image.fromarray(grey(width, height).astype(np.int32) * 3 - 100),
+        "float": Image.fromarray(grey(width, height).astype(np.float32) * 1.5 - 20),
+    }
+    for mode, source in modes.items():
+        for compression in [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"]:
+            if compression == "jpeg" and mode not in ("rgb", "grey", "cmyk", "ycbcr"):
+                continue
+            if mode in ("int32", "float", "lab") and compression not in (None, "tiff_lzw"):
+                continue
+            name = f"tiff_{mode}_{(compression or 'raw').removeprefix('tiff_')}.tif"
+            add(name, saved(source, format="TIFF", compression=compression))
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        add(f"tiff_bilevel_{compression}.tif", saved(modes["bilevel"], format="TIFF", compression=compression))
+    add("tiff_rgb_zstd.tif", saved(image, format="TIFF", compression="zstd"))
+    add("tiff_rgb_old_deflate.tif", saved(image, format="TIFF", compression="tiff_deflate"))
+    add("tiff_rgb_lzma.tif", saved(image, format="TIFF", compression="lzma"))
+    add("tiff_big.tif", saved(image, format="TIFF", big_tiff=True))
+    pages = [Image.fromarray(picture(20, 12, s)) for s in (1, 2)]
+    add("tiff_two_pages.tif", saved(pages[0], format="TIFF", save_all=True, append_images=pages[1:]))
+    for orientation in range(1, 10):
+        data = saved(image, format="TIFF", tiffinfo={274: orientation})
+        add(f"tiff_orientation_{orientation}.tif", data)
+    for kind in ("tiff_lzw", "tiff_adobe_deflate"):
+        for mode in ("rgb", "grey", "rgba", "int16"):
+            data = saved(modes[mode], format="TIFF", compression=kind, tiffinfo={317: 2})
+            add(f"tiff_{mode}_{kind.removeprefix('tiff_')}_predictor.tif", data)
+
+    eight = {
+        "rgb": (pixels, 2),
+        "grey": (grey(width, height)[..., None], 1),
+        "white_is_zero": (grey(width, height)[..., None], 0),
+        "cmyk": (np.dstack([pixels, grey(width, height, 2)]), 5),
+    }
+    for name, (samples, photometric) in eight.items():
+        bits = [8] * samples.shape[2]
+        rows = packed(samples, 8)
+        for order, label in (("<", "le"), (">", "be")):
+            for big in (False, True):
+                if big and name != "rgb":
+                    continue
+                data = tiff(tags(width, height, bits, photometric, rows=5), in_strips(rows, 5), order, big)
+                add(f"tiff_{name}_strips_{label}{'_big' if big else ''}.tif", data)
+        add(f"tiff_{name}_packbits_rows.tif", tiff(tags(width, height, bits, photometric, 32773, rows=4), [packbits(s) for s in in_strips(rows, 4)]))
+        planes = [samples[..., c : c + 1] for c in range(len(bits))]
+        if len(bits) > 1:
+            strips = [s for plane in planes for s in in_strips(packed(plane, 8), 7)]
+            more = {"t284": (3, [2])}
+            add(f"tiff_{name}_planar.tif", tiff(tags(width, height, bits, photometric, rows=7, **more), strips))
+            add(f"tiff_{name}_planar_deflate.tif", tiff(tags(width, height, bits, photometric, 8, rows=7, **more), deflate(strips)))
+        tiles = []
+        padded = np.pad(samples, ((0, -height % 16), (0, -width % 16), (0, 0)))
+        for y in range(0, height, 16):
+            for x in range(0, width, 16):
+                tiles.append(padded[y : y + 16, x : x + 16].tobytes())
+        tiled = tags(width, height, bits, photometric, t322=(4, [16]), t323=(4, [16]))
+        del tiled[278]
+        add(f"tiff_{name}_tiles.tif", tiff(tiled, tiles))
+        tiled[259] = (3, [8])
+        add(f"tiff_{name}_tiles_deflate.tif", tiff(tiled, deflate(tiles)))
+    for bits in (1, 2, 4):
+        samples = (grey(width, height).astype(int) * ((1 << bits) - 1) // 255)[..., None]
+        rows = packed(samples, bits)
+        for photometric, label in ((0, "white_is_zero"), (1, "grey")):
+            add(f"tiff_{label}_{bits}.tif", tiff(tags(width, height, [bits], photometric, rows=6), in_strips(rows, 6)))
+            add(f"tiff_{label}_{bits}_deflate.tif", tiff(tags(width, height, [bits], photometric, 8, rows=6), deflate(in_strips(rows, 6))))
+        table = rng.integers(0, 65536, 3 << bits).tolist()
+        add(f"tiff_palette_{bits}.tif", tiff(tags(width, height, [bits], 3, rows=6, t320=(3, table)), in_strips(rows, 6)))
+        swapped = [bytes(int(f"{b:08b}"[::-1], 2) for b in s) for s in in_strips(rows, 6)]
+        add(f"tiff_grey_{bits}_reversed.tif", tiff(tags(width, height, [bits], 1, rows=6, t266=(3, [2])), swapped))
+    table = rng.integers(0, 65536, 768).tolist()
+    add("tiff_palette_8.tif", tiff(tags(width, height, [8], 3, t320=(3, table)), [grey(width, height).tobytes()]))
+    for order, label in (("<", "le"), (">", "be")):
+        code = "<u2" if order == "<" else ">u2"
+        for name, channels, photometric, extra in (
+            ("grey", 1, 1, None),
+            ("rgb", 3, 2, None),
+            ("rgba", 4, 2, 2),
+            ("rgbx", 4, 2, 0),
+            ("rgba_premultiplied", 4, 2, 1),
+            ("cmyk", 4, 5, None),
+        ):
+            samples = rng.integers(0, 65536, (height, width, channels))
+            more = {} if extra is None else {"t338": (3, [extra])}
+            made = tags(width, height, [16] * channels, photometric, rows=5, **more)
+            strips = in_strips([row.astype(code).tobytes() for row in samples], 5)
+            add(f"tiff_{name}_16_{label}.tif", tiff(made, strips, order))
+            made[259] = (3, [8])
+            add(f"tiff_{name}_16_{label}_deflate.tif", tiff(made, deflate(strips), order))
+    for extra in (0, 1, 2):
+        samples = rng.integers(0, 256, (height, width, 4), dtype=np.uint8)
+        made = tags(width, height, [8] * 4, 2, t338=(3, [extra]))
+        add(f"tiff_rgb_extra_{extra}.tif", tiff(made, [samples.tobytes()]))
+        made[259] = (3, [8])
+        add(f"tiff_rgb_extra_{extra}_deflate.tif", tiff(made, deflate([samples.tobytes()])))
+        made = tags(width, height, [8] * 2, 1, t338=(3, [extra]))
+        add(f"tiff_grey_extra_{extra}.tif", tiff(made, [samples[..., :2].tobytes()]))
+    add("tiff_rgb_extra_missing.tif", tiff(tags(width, height, [8] * 4, 2), [samples.tobytes()]))
+    add("tiff_no_counts.tif", tiff(tags(width, height, [8] * 3, 2), [pixels.tobytes()], counts=False))
+    add("tiff_trailing_garbage.tif", FILES["tiff_rgb_raw.tif"] + b"more")
+    whole = tags(width, height, [8] * 3, 2)
+    add("damaged_tiff_short_strip.tif", tiff(whole, [pixels.tobytes()[:-100]]))
+    add("damaged_tiff_65535.tif", tiff(tags(65535, 65535, [8] * 3, 2), [pixels.tobytes()]))
+    add("damaged_tiff_zero.tif", tiff(tags(0, 5, [8] * 3, 2), [b""]))
+    bomb = zlib.compress(bytes(200_000), 9)
+    add("damaged_tiff_deflate_short.tif", tiff(tags(width, height, [8] * 3, 2, 8), deflate([pixels.tobytes()[:-100]])))
+    add("tiff_deflate_too_much.tif", tiff(tags(width, height, [8] * 3, 2, 8), [bomb]))
+    add("damaged_tiff_no_directory.tif", b"II*\0\x08\0\0\0")
+    add("damaged_tiff_unknown_compression.tif", tiff(tags(width, height, [8] * 3, 2, 9999), [pixels.tobytes()]))
+    loop = bytearray(tiff(whole, [pixels.tobytes()]))
+    add("damaged_tiff_offset_outside.tif", bytes(loop[:4]) + b"\xff\xff\xff\x7f" + bytes(loop[8:]))
+
+
+# --- the rest ---------------------------------------------------------------------
+
+
+def others():
+    add("damaged_empty.bin", b"")
+    add("damaged_text.txt", b"this is no image at all, but a text of some length\n" * 3)
+    add("damaged_zeros.bin", bytes(200))
+    image = Image.fromarray(picture(16, 16))
+    add("unsupported.avif", saved(image, format="AVIF"))
+    add("unsupported.jp2", saved(image, format="JPEG2000"))
+    add("unsupported.ico", saved(image, format="ICO"))
+    add("unsupported.pdf", b"%PDF-1.4\n" + b"0" * 40)
+    add("unsupported.svg", b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>')
+    add("unsupported.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    add("unsupported.jxl", b"\xff\x0a" + bytes(40))
+    add("unsupported.psd", b"8BPS\0\1" + bytes(40))
+
+
+# --- what Pillow says -------------------------------------------------------------
+
+
+def verdict(data):
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            mode = opened.mode
+            rgb = opened.convert("RGB")
+    except Exception as error:
+        # Without addresses of objects, which would change with each run.
+        return {"error": f"{type(error).__name__}: {error}".partition(" <_io")[0][:60]}
+    digest = hashlib.sha256(rgb.tobytes()).hexdigest()[:32]
+    return {"mode": mode, "width": rgb.width, "height": rgb.height, "sha256": digest}
+
+
+VARIANTS = (
+    "jpeg_420.jpg jpeg_420_progressive.jpg jpeg_restart.jpg jpeg_grey.jpg jpeg_cmyk.jpg "
+    "jpeg_411_apart.jpg jpeg_optimized.jpg "
+    "png_rgb_8.png png_palette_4.png png_rgb_8_interlaced.png png_grey_16.png "
+    "gif_plain.gif gif_interlaced.gif gif_within_transparent.gif gif_animated.gif "
+    "webp_lossy_90_61x43.webp webp_lossless_61x43.webp webp_animated_lossy.webp webp_lossy_alpha.webp "
+    "bmp_24.bmp bmp_8.bmp bmp_rle8_literals.bmp bmp_16_565.bmp "
+    "tiff_rgb_raw.tif tiff_rgb_lzw.tif tiff_rgb_adobe_deflate.tif tiff_palette_raw.tif tiff_rgb_packbits.tif"
+).split()
+
+
+def main():
+    assert PIL.__version__ == "13.0.0", PIL.__version__
+    for make in (jpegs, pngs, gifs, webps, bmps, tiffs, others):
+        make()
+    if OUT.exists():
+        shutil.rmtree(OUT)
+    OUT.mkdir(parents=True)
+    expected = {}
+    for name, data in FILES.items():
+        (OUT / name).write_bytes(data)
+        expected[name] = verdict(data)
+    variants = []
+    draw = random.Random(5)
+    for name in VARIANTS:
+        data = FILES[name]
+        length = len(data)
+        cuts = {1, 4, 10, 20, 30, length // 10, length // 4, length // 2, length * 3 // 4, length * 9 // 10}
+        cuts |= {length - n for n in (1, 2, 3, 4, 5, 8, 12, 13, 16, 20)}
+        for cut in sorted(cuts):
+            variants.append({"file": name, "cut": cut, **verdict(data[:cut])})
+        for _ in range(11):
+            at, change = draw.randrange(2, length), draw.randrange(1, 256)
+            broken = bytearray(data)
+            broken[at] ^= change
+            variants.append({"file": name, "flip": [at, change], **verdict(bytes(broken))})
+    versions = {name: features.version(name) for name in ("libjpeg_turbo", "zlib_ng", "webp", "libtiff")}
+    text = '{\n"made_with": ' + json.dumps({"pillow": PIL.__version__, **versions})
+    text += ',\n"files": {\n' + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in expected.items())
+    text += '\n},\n"variants": [\n' + ",\n".join(map(json.dumps, variants)) + "\n]\n}\n"
+    (OUT / "expected.json").write_text(text)
+    total = sum(path.stat().st_size for path in OUT.iterdir())
+    print(len(FILES), "files,", len(variants), "variants,", total, "bytes")
+
+
+if __name__ == "__main__":
+    main()
