@@ -211,3 +211,58 @@ fn a_jpeg_of_thousands_of_scans_is_refused() {
     let error = decode(&bytes, &ImageLimits::default()).unwrap_err();
     assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
 }
+
+/// No byte of a file, however wrong, makes the decoder panic or take long. The number of
+/// tries can be raised with `FUZZ_TRIES`.
+#[test]
+fn nothing_panics_on_broken_files() {
+    let tries = std::env::var("FUZZ_TRIES").map_or(8, |tries| tries.parse().unwrap());
+    let limits = ImageLimits {
+        max_pixels: 4_000_000,
+        max_decoder_bytes: 64 << 20,
+        ..ImageLimits::default()
+    };
+    let mut state = 1u64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let truth = truth();
+    let mut slowest = (std::time::Duration::ZERO, String::new());
+    for name in truth["files"].as_object().unwrap().keys() {
+        let original = fixture(name);
+        if original.is_empty() {
+            continue;
+        }
+        for nth in 0..tries {
+            let mut bytes = original.clone();
+            for _ in 0..=draw(4) {
+                // The headers are where a byte means most.
+                let reach = if draw(2) == 0 {
+                    bytes.len().min(200)
+                } else {
+                    bytes.len()
+                };
+                let at = draw(reach);
+                bytes[at] = match draw(4) {
+                    0 => 0,
+                    1 => 0xff,
+                    2 => bytes[at] ^ (1 << draw(8)),
+                    _ => draw(256) as u8,
+                };
+            }
+            if draw(4) == 0 {
+                bytes.truncate(1 + draw(bytes.len()));
+            }
+            let started = std::time::Instant::now();
+            if let Ok(image) = decode(&bytes, &limits) {
+                let bytes = image.width() as usize * image.height() as usize * 3;
+                assert_eq!(image.pixels().len(), bytes, "{name}");
+            }
+            slowest = slowest.max((started.elapsed(), format!("{name} ({nth})")));
+        }
+    }
+    assert!(slowest.0.as_secs() < 5, "{slowest:?}");
+}
