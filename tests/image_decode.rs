@@ -208,8 +208,42 @@ fn too_many_pixels_are_refused_from_the_header() {
 #[test]
 fn a_jpeg_of_thousands_of_scans_is_refused() {
     let bytes = fixture("damaged_jpeg_scan_bomb.jpg");
-    let error = decode(&bytes, &ImageLimits::default()).unwrap_err();
+    let limits = ImageLimits::default();
+    let error = decode(&bytes, &limits).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the JPEG image takes too much work to decode: it has more than 100 scans"
+    );
+    // Hidden behind a marker that has no length but looks as if it had one.
+    let scan = bytes
+        .windows(2)
+        .rposition(|marker| marker == [0xff, 0xda])
+        .unwrap();
+    let hidden = [&bytes[..scan], b"\xff\x02\xff\xff", &bytes[scan..]].concat();
+    let error = decode(&hidden, &limits).unwrap_err();
     assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
+}
+
+/// Formats differ in what they need beside the pixels; the limit holds for all.
+#[test]
+fn decoders_stay_within_their_memory() {
+    let limits = ImageLimits {
+        max_decoder_bytes: 100,
+        ..ImageLimits::default()
+    };
+    for name in [
+        "jpeg_420_progressive.jpg",
+        "png_rgb_8_interlaced.png",
+        "tiff_rgb_lzw.tif",
+    ] {
+        let error = decode(&fixture(name), &limits).unwrap_err();
+        assert!(
+            matches!(error, ImageError::TooComplex { .. }),
+            "{name}: {error:?}"
+        );
+    }
+    assert!(decode(&fixture("gif_plain.gif"), &limits).is_err());
+    assert!(decode(&fixture("jpeg_420.jpg"), &limits).is_ok());
 }
 
 /// No byte of a file, however wrong, makes the decoder panic or take long. The number of
