@@ -1,2 +1,75 @@
-//! How fast this machine decodes and resizes images, one core.
-fn main() {}
+//! How fast one core of this machine decodes and resizes images.
+//!
+//! ```text
+//! cargo bench --bench preprocess -- photo.jpg other.png ...
+//! ```
+//!
+//! Without files it takes a few of the fixtures, which are tiny: their numbers show the
+//! cost per image, not per pixel. Times are medians of the runs of about a second. JPEG
+//! is much faster where nasm was installed when libjpeg was built.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use siglip2_embeddings::image::{ImageLimits, Processor, RgbImage, decode};
+
+const SIZE: u32 = 224;
+
+/// The median time of one run, of as many as fit into about a second.
+fn median(mut run: impl FnMut()) -> Duration {
+    let started = Instant::now();
+    run();
+    let once = started.elapsed().max(Duration::from_nanos(100));
+    let runs = (1_000_000_000 / once.as_nanos()).clamp(5, 2_000) as usize;
+    let mut times: Vec<Duration> = (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[runs / 2]
+}
+
+fn main() {
+    // Cargo adds --bench to the arguments.
+    let mut files: Vec<PathBuf> = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .map(PathBuf::from)
+        .collect();
+    if files.is_empty() {
+        let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+        let names = ["jpeg_420.jpg", "png_rgb_8.png", "webp_lossy_90_61x43.webp"];
+        files.extend(names.map(|name| fixtures.join(name)));
+    }
+    let config = format!(r#"{{"size": {{"height": {SIZE}, "width": {SIZE}}}, "resample": 2}}"#);
+    let processor = Processor::from_json(config.as_bytes(), SIZE).unwrap();
+    let limits = ImageLimits::default();
+    println!(
+        "{:<40} {:>13} {:>10} {:>10} {:>10}",
+        "file", "pixels", "decode ms", "resize ms", "images/s"
+    );
+    for file in files {
+        let bytes = std::fs::read(&file).expect("the file can be read");
+        let image: RgbImage = decode(&bytes, &limits).expect("the file is an image");
+        let decoding = median(|| {
+            black_box(decode(black_box(&bytes), &limits).unwrap());
+        });
+        let resizing = median(|| {
+            black_box(processor.resize(black_box(&image)).unwrap());
+        });
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        println!(
+            "{name:<40} {:>13} {:>10.3} {:>10.3} {:>10.0}",
+            format!("{} x {}", image.width(), image.height()),
+            decoding.as_secs_f64() * 1e3,
+            resizing.as_secs_f64() * 1e3,
+            1.0 / (decoding + resizing).as_secs_f64(),
+        );
+    }
+}

@@ -1,4 +1,28 @@
-//! Text to token ids (interface).
+//! Text to token ids, equal to what transformers' `AutoTokenizer` makes of it with
+//! `padding="max_length", max_length=64, truncation=True`.
+//!
+//! ```text
+//! files --class----> which tokenizer class transformers takes for them
+//!       --assemble-> a `tokenizers::Tokenizer` as that class builds it
+//! text  --cut------> as much of a long text as can matter
+//!       --encode---> ids, cut to the length with the end token kept, padded
+//! ```
+//!
+//! transformers does not simply load tokenizer.json. For the classes of SigLIP 2 it
+//! takes vocabulary, merges and post-processor from it and builds the rest anew, with
+//! the tokens of tokenizer_config.json; which class it is depends on config.json too.
+//! A checkpoint of `model_type` "siglip2" is lower-cased whatever its files say, one of
+//! "siglip" with the class GemmaTokenizer is not.
+
+mod assemble;
+mod class;
+mod cut;
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use cut::Cutter;
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,46 +49,235 @@ pub struct TextOptions {
 }
 
 /// Why a tokenizer cannot be used, or a text cannot be tokenized.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// tokenizer.json or one of its companions cannot be read.
-    #[error("{file} cannot be read: {reason}")]
+    /// There is no tokenizer.json.
+    #[error(
+        "the checkpoint has no tokenizer.json; make one with Python: \
+         AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY), or for a \
+         SigLIP 1 checkpoint with only spiece.model take the tokenizer.json of the \
+         model's transformers.js (ONNX) version"
+    )]
+    NoTokenizerJson,
+    /// A file cannot be read or is not what it should be.
+    #[error("{file} cannot be used: {reason}")]
     Unreadable {
         /// The file's name.
         file: &'static str,
         /// What is wrong with it.
         reason: String,
     },
+    /// Nothing to pad with.
+    #[error("the tokenizer has no pad token ({0:?}); set pad_token in tokenizer_config.json")]
+    NoPadToken(Option<String>),
+    /// More special tokens than ids.
+    #[error("the tokenizer adds {special} tokens to each text, but a text has only {max_tokens}")]
+    TooShort {
+        /// Tokens that are put around a text.
+        special: usize,
+        /// Ids per text.
+        max_tokens: usize,
+    },
+    /// The tokenizer is not that of the model.
+    #[error(
+        "token {token:?} has the id {id}, but the text model knows only {vocab_size} tokens: \
+         the tokenizer belongs to another checkpoint"
+    )]
+    OutsideVocabulary {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// How many ids the model has.
+        vocab_size: usize,
+    },
+    /// The tokenizer gave up on a text.
+    #[error("the text cannot be tokenized: {0}")]
+    Failed(String),
+    /// So long without a place to cut it that it would take too much.
+    #[error(
+        "the text has {bytes} bytes without a space that would help to cut it; at most \
+         {max_bytes} of such are allowed"
+    )]
+    TooLong {
+        /// Bytes of the text.
+        bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
 }
 
-/// Texts to token ids.
+/// Texts to token ids. Can be used by many threads at once.
 pub struct TextTokenizer {
-    tokenizer: tokenizers::Tokenizer,
+    tokenizer: Tokenizer,
+    cutter: Option<Cutter>,
+    options: TextOptions,
+    /// SigLIP 1, which prepares texts in Python first, and whether it lower-cases them.
+    siglip1: Option<bool>,
 }
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest text that is tokenized in one piece, in bytes. A text is cut to what
+/// its first ids depend on where that can be told; this is for those where it cannot,
+/// such as a megabyte of one letter. It takes 2 s and 400 MB at this length.
+pub const MAX_UNCUT_BYTES: usize = 1 << 20;
 
 impl TextTokenizer {
-    /// Reads the files.
+    /// Reads the files and checks that all their ids are in the model's vocabulary.
     pub fn new(files: TokenizerFiles<'_>, options: TextOptions) -> Result<Self, TokenizerError> {
-        let _ = options;
-        Ok(Self {
-            tokenizer: tokenizers::Tokenizer::from_bytes(files.tokenizer).map_err(|error| {
-                TokenizerError::Unreadable {
-                    file: "tokenizer.json",
-                    reason: error.to_string(),
-                }
-            })?,
-        })
+        let plan = class::Plan::read(&files)?;
+        let mut tokenizer = assemble::assemble(&files, &plan, options.lower_case)?;
+        let max_tokens = options.max_tokens;
+        assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
+        let vocabulary = tokenizer.get_vocab(false);
+        let highest = vocabulary.iter().max_by_key(|&(_, &id)| id);
+        if let Some((token, &id)) = highest
+            && id as usize >= options.vocab_size
+        {
+            return Err(TokenizerError::OutsideVocabulary {
+                token: token.clone(),
+                id,
+                vocab_size: options.vocab_size,
+            });
+        }
+        let tokenizer = Self {
+            cutter: Cutter::new(&tokenizer, &plan),
+            siglip1: (plan.class == class::Class::Siglip1)
+                .then(|| options.lower_case.unwrap_or(plan.do_lower_case)),
+            tokenizer,
+            options,
+        };
+        // The ids of padding and of what is put around every text.
+        tokenizer.encode("")?;
+        Ok(tokenizer)
     }
 
-    /// Exactly `max_tokens` ids.
-    pub fn encode(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
-        let encoding =
-            self.tokenizer
-                .encode_fast(text, true)
-                .map_err(|error| TokenizerError::Unreadable {
-                    file: "tokenizer.json",
-                    reason: error.to_string(),
-                })?;
-        Ok(encoding.get_ids().iter().map(|&id| id as i32).collect())
+    /// Reads the files of a checkpoint directory.
+    pub fn from_dir(directory: &Path, options: TextOptions) -> Result<Self, TokenizerError> {
+        let read = |file: &'static str| match std::fs::read(directory.join(file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(TokenizerError::Unreadable {
+                file,
+                reason: error.to_string(),
+            }),
+        };
+        let tokenizer = read("tokenizer.json")?.ok_or(TokenizerError::NoTokenizerJson)?;
+        let tokenizer_config = read("tokenizer_config.json")?;
+        let special_tokens_map = read("special_tokens_map.json")?;
+        let config = read("config.json")?;
+        Self::new(
+            TokenizerFiles {
+                tokenizer: &tokenizer,
+                tokenizer_config: tokenizer_config.as_deref(),
+                special_tokens_map: special_tokens_map.as_deref(),
+                config: config.as_deref(),
+            },
+            options,
+        )
     }
+
+    /// Ids per text.
+    pub fn max_tokens(&self) -> usize {
+        self.options.max_tokens
+    }
+
+    /// The ids of a text: exactly `max_tokens`, each at least 0 and below `vocab_size`.
+    pub fn encode(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
+        let max_tokens = self.options.max_tokens;
+        if let Some(cutter) = &self.cutter {
+            // Most texts have 64 tokens well within their first 1,000 bytes.
+            let mut wish = max_tokens * 16;
+            while wish < text.len() {
+                let Some(part) = cutter.cut(text, wish) else {
+                    break;
+                };
+                let (ids, padded) = self.encode_part(part)?;
+                if !padded {
+                    return Ok(ids);
+                }
+                wish = part.len() * 4;
+            }
+        }
+        if text.len() > MAX_UNCUT_BYTES {
+            return Err(TokenizerError::TooLong {
+                bytes: text.len(),
+                max_bytes: MAX_UNCUT_BYTES,
+            });
+        }
+        if let Some(lower_case) = self.siglip1 {
+            let text = prepare_siglip1(text, lower_case);
+            return self.encode_part(&text).map(|(ids, _)| ids);
+        }
+        self.encode_part(text).map(|(ids, _)| ids)
+    }
+
+    /// The ids of a text in one piece, and whether there was room to pad.
+    fn encode_part(&self, text: &str) -> Result<(Vec<i32>, bool), TokenizerError> {
+        let TextOptions {
+            max_tokens,
+            vocab_size,
+            ..
+        } = self.options;
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, true)
+            .map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        let ids = encoding.get_ids();
+        if ids.len() != max_tokens {
+            return Err(TokenizerError::Failed(format!(
+                "{} ids instead of {max_tokens}",
+                ids.len()
+            )));
+        }
+        let mut out = Vec::with_capacity(max_tokens);
+        for &id in ids {
+            match i32::try_from(id) {
+                Ok(small) if (id as usize) < vocab_size => out.push(small),
+                _ => {
+                    return Err(TokenizerError::OutsideVocabulary {
+                        token: self.tokenizer.id_to_token(id).unwrap_or_default(),
+                        id,
+                        vocab_size,
+                    });
+                }
+            }
+        }
+        let padded = encoding.get_attention_mask().contains(&0);
+        Ok((out, padded))
+    }
+}
+
+/// What `SiglipTokenizer.tokenize` does before it looks for special tokens: a "▁" before
+/// the text, and spaces for all others in it.
+fn prepare_siglip1(text: &str, lower_case: bool) -> String {
+    let text = format!("▁{}", text.replace('▁', " "));
+    if lower_case && text.contains('Σ') {
+        place_sigma(&text)
+    } else {
+        text
+    }
+}
+
+/// Lower-cases each capital sigma as Python's `str.lower` does, which looks at the
+/// letters around it: "ΟΔΟΣ" ends in "ς". The lower-casing of the tokenizer, which sees
+/// one letter at a time, would always make "σ" of it.
+fn place_sigma(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let mut placed = lower.chars().filter(|&c| matches!(c, 'σ' | 'ς'));
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        out.push(match c {
+            'Σ' | 'σ' | 'ς' => placed.next().unwrap_or(c),
+            other => other,
+        });
+    }
+    out
 }

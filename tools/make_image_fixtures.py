@@ -35,7 +35,7 @@ FILES = {}
 warnings.simplefilter("ignore")
 
 
-def picture(width, height, seed=1, noise=14):
+def picture(width, height, seed=1, noise=13):
     """A smooth gradient with edges, a disc and some noise: RGB, uint8."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -964,7 +964,7 @@ def main():
         cuts |= {length - n for n in (1, 2, 3, 4, 5, 8, 12, 13, 16, 20)}
         for cut in sorted(cuts):
             variants.append({"file": name, "cut": cut, **verdict(data[:cut])})
-        for _ in range(11):
+        for _ in range(10):
             at, change = draw.randrange(2, length), draw.randrange(1, 256)
             broken = bytearray(data)
             broken[at] ^= change

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bytes --size------> width, height   (walks the header segments, as Pillow's plugin does)
-//!       --count_scans-> refuses scan bombs
+//!       --check_scans-> refuses what takes too much time or memory
 //!       --libjpeg---> RGB, or CMYK and then Pillow's formula
 //! ```
 //!
@@ -27,13 +27,25 @@ fn damaged(reason: impl std::fmt::Display) -> ImageError {
     ImageError::damaged(ImageFormat::Jpeg, reason)
 }
 
-/// Width and height, from the last frame header before the first scan.
+/// What the frame header says.
+struct Frame {
+    width: u32,
+    height: u32,
+    components: u8,
+}
+
+/// Width and height.
+pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+    frame(bytes).map(|frame| (frame.width, frame.height))
+}
+
+/// The last frame header before the first scan.
 ///
 /// Follows Pillow's own marker walk, which decides what a JPEG is before libjpeg sees
 /// it: junk between segments is skipped, 8 bits and 1, 3 or 4 components are asked for.
-pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+fn frame(bytes: &[u8]) -> Result<Frame, ImageError> {
     let truncated = || damaged("it ends within its header");
-    let mut size = None;
+    let mut frame = None;
     let mut at = 2;
     loop {
         // Anything that is not 0xFF is junk between segments; 0xFF may be repeated.
@@ -69,13 +81,15 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
                         "it has {components} colour components"
                     )));
                 }
-                size = Some((
-                    u32::from(u16::from_be_bytes([w1, w0])),
-                    u32::from(u16::from_be_bytes([h1, h0])),
-                ));
+                frame = Some(Frame {
+                    width: u32::from(u16::from_be_bytes([w1, w0])),
+                    height: u32::from(u16::from_be_bytes([h1, h0])),
+                    components,
+                });
             }
             0xda => {
-                return size.ok_or_else(|| damaged("its first scan comes before its frame header"));
+                return frame
+                    .ok_or_else(|| damaged("its first scan comes before its frame header"));
             }
             _ => {}
         }
@@ -94,10 +108,40 @@ fn unsupported(marker: u8, bits: u8) -> Option<&'static str> {
     }
 }
 
-/// Refuses a file with more scans than `max`. Each costs a walk over all blocks,
-/// however few bytes it has.
-fn check_scans(bytes: &[u8], max: u32) -> Result<(), ImageError> {
-    let mut scans = 0u32;
+/// Scans that are always allowed, whatever the size: progressive files have about 10.
+const USUAL_SCANS: u64 = 20;
+
+/// Pixels times scans that are allowed beyond [`USUAL_SCANS`]; about 3 s of work.
+const MAX_SCANNED_PIXELS: u64 = 1_000_000_000;
+
+/// Refuses a file with so many scans that it would take too long (each costs a walk over
+/// all blocks, however few bytes it has), or whose coefficients take too much memory
+/// (with several scans libjpeg keeps them all: two bytes each).
+fn check_scans(bytes: &[u8], limits: &ImageLimits) -> Result<(), ImageError> {
+    let frame = frame(bytes)?;
+    let too_complex = |reason| {
+        Err(ImageError::TooComplex {
+            format: ImageFormat::Jpeg,
+            reason,
+        })
+    };
+    let pixels = u64::from(frame.width) * u64::from(frame.height);
+    let by_size = (MAX_SCANNED_PIXELS / pixels.max(1)).max(USUAL_SCANS);
+    let max = by_size.min(u64::from(limits.max_jpeg_scans));
+    let scans = count_scans(bytes, max);
+    if scans > max {
+        return too_complex(format!("it has more than {max} scans"));
+    }
+    let coefficients = pixels * u64::from(frame.components) * 2;
+    if scans > 1 && coefficients > limits.max_decoder_bytes {
+        return too_complex(format!("its coefficients need {coefficients} bytes"));
+    }
+    Ok(())
+}
+
+/// Counts the scans, up to one more than `max`.
+fn count_scans(bytes: &[u8], max: u64) -> u64 {
+    let mut scans = 0;
     let mut at = 2;
     while let Some(&byte) = bytes.get(at) {
         at += 1;
@@ -112,23 +156,22 @@ fn check_scans(bytes: &[u8], max: u32) -> Result<(), ImageError> {
         let Some(&marker) = bytes.get(at) else { break };
         match marker {
             0xff => continue,
-            0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
+            // Those below 0xC0 have no length: libjpeg steps over them alone where it
+            // looks for a restart marker, and 64 KB of scans could hide behind one.
+            0x00..=0xbf | 0xd0..=0xd8 => at += 1,
             0xd9 => break,
             _ => {
                 if marker == 0xda {
                     scans += 1;
                     if scans > max {
-                        return Err(ImageError::TooComplex {
-                            format: ImageFormat::Jpeg,
-                            reason: format!("it has more than {max} scans"),
-                        });
+                        break;
                     }
                 }
                 at += 1 + usize::from(u16_be(bytes, at + 1).unwrap_or(2).max(2));
             }
         }
     }
-    Ok(())
+    scans
 }
 
 /// A reader over the whole file for which asking for more is an error: what Pillow
@@ -164,7 +207,7 @@ pub(super) fn decode(
     header: &Header,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
-    check_scans(bytes, limits.max_jpeg_scans)?;
+    check_scans(bytes, limits)?;
     guarded(bytes, |reader| read_pixels(reader, header))
 }
 
@@ -175,7 +218,7 @@ pub(super) fn decode_samples(
     ycc: bool,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
-    check_scans(bytes, limits.max_jpeg_scans)?;
+    check_scans(bytes, limits)?;
     guarded(bytes, |reader| {
         let decompress = Decompress::new_reader(reader)?;
         // Asking for the colours that it has means no conversion.

@@ -17,8 +17,21 @@
 //!   with it. `convert` holds the colour arithmetic that they share.
 //! * `processor`: what preprocessor_config.json says; `resize` does it.
 //!
-//! `docs/architecture.md` and the tests in `tests/image_decode.rs` say how equal the
-//! pixels are to Pillow's, format by format.
+//! # How equal the pixels are to Pillow's
+//!
+//! Measured by `tests/image_decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
+//! 1.6, libtiff 4.7) on 478 files and 840 damaged versions: byte for byte, for every
+//! file that both decode, of every format, lossy ones included. The differences left:
+//!
+//! * Refused here, decoded by Pillow: arithmetic-coded JPEG; TIFF with fax, LZMA,
+//!   Zstandard, WebP or old-style JPEG compression, Lab colour, or YCbCr without JPEG;
+//!   what the limits forbid; formats other than the six.
+//! * Damaged JPEGs that libjpeg still decodes: equal if libjpeg was built with its SIMD
+//!   code (nasm at build time), otherwise other in the damaged blocks. Intact files are
+//!   equal either way.
+//! * A few damaged WebP and TIFF files: libwebp looks at all frames, libtiff at the ends
+//!   of strips, and one decodes what the other refuses.
+//! * A GIF that has lost only its last four bytes is decoded: all its pixels are there.
 
 mod bmp;
 mod convert;
@@ -101,10 +114,11 @@ pub struct ImageLimits {
     pub max_pixels: u64,
     /// Scans that a JPEG may have. Each scan walks over the whole picture, so 2,000
     /// empty ones in 156 KB keep a decoder busy for 46 seconds; encoders write 1 to
-    /// about 20.
+    /// about 12. Large images may have fewer: pixels times scans are limited to
+    /// 1,000,000,000 from the 21st scan on.
     pub max_jpeg_scans: u32,
-    /// Bytes that the PNG, GIF, WebP and TIFF decoders may ask for beside the RGB
-    /// pixels (whole frames at the file's own depth, strips, tables).
+    /// Bytes that a decoder may ask for beside the RGB pixels: whole frames at the
+    /// file's own depth, strips, tables, the coefficients of a progressive JPEG.
     pub max_decoder_bytes: u64,
 }
 
@@ -113,7 +127,7 @@ impl Default for ImageLimits {
     ///   warns of a decompression bomb: everything that the Python service took in
     ///   silence is taken. That is 268 MB of RGB for one image; a service that
     ///   decodes on many cores will want less.
-    /// * `max_jpeg_scans`: 100, five times what encoders write.
+    /// * `max_jpeg_scans`: 100, many times what encoders write.
     /// * `max_decoder_bytes`: 1 GiB, enough for 16-bit RGBA at `max_pixels`.
     fn default() -> Self {
         Self {

@@ -201,6 +201,7 @@ fn check_size(size: Option<&serde_json::Value>, image_size: u32) -> Result<(), P
     Err(ProcessorError::Size {
         size: match (side("height"), side("width")) {
             (Some(height), Some(width)) => format!("{width} x {height}"),
+            _ if size.is_number() => format!("a shortest edge of {size}"),
             _ => size.to_string(),
         },
         image_size,

@@ -46,6 +46,14 @@ pub(super) fn decode(
     header: &Header,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
+    // The decoder's own limit does not count all that it allocates.
+    let needed = u64::from(header.width) * u64::from(header.height) * 4;
+    if needed > limits.max_decoder_bytes {
+        return Err(ImageError::TooComplex {
+            format: ImageFormat::WebP,
+            reason: format!("its pixels with alpha need {needed} bytes"),
+        });
+    }
     // libwebp, and so Pillow, refuses a file that is shorter than it says, wherever
     // the first frame ends, and does not look behind that length.
     let length = u32_le(bytes, 4).unwrap_or(0) as usize;

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 
-use super::ifd::Order;
 use super::layout::{Compression, Layout};
 use super::{damaged, truncated};
 use crate::image::{ImageError, ImageLimits, jpeg};
@@ -173,6 +172,7 @@ fn jpeg_chunk(
 
 /// Adds the left neighbour to each sample (TIFF 6.0, section 14).
 fn undo_prediction(row: &mut [u8], layout: &Layout<'_>) -> Result<(), ImageError> {
+    let size = layout.bits / 8;
     let samples = if layout.planar { 1 } else { layout.samples };
     match layout.bits {
         8 => {
@@ -180,24 +180,13 @@ fn undo_prediction(row: &mut [u8], layout: &Layout<'_>) -> Result<(), ImageError
                 row[at] = row[at].wrapping_add(row[at - samples]);
             }
         }
-        16 => {
-            let (numbers, _) = row.as_chunks_mut::<2>();
-            let (read, write): (fn([u8; 2]) -> u16, fn(u16) -> [u8; 2]) = match layout.order {
-                Order::Little => (u16::from_le_bytes, u16::to_le_bytes),
-                Order::Big => (u16::from_be_bytes, u16::to_be_bytes),
-            };
-            for at in samples..numbers.len() {
-                numbers[at] = write(read(numbers[at]).wrapping_add(read(numbers[at - samples])));
-            }
-        }
-        32 => {
-            let (numbers, _) = row.as_chunks_mut::<4>();
-            let (read, write): (fn([u8; 4]) -> u32, fn(u32) -> [u8; 4]) = match layout.order {
-                Order::Little => (u32::from_le_bytes, u32::to_le_bytes),
-                Order::Big => (u32::from_be_bytes, u32::to_be_bytes),
-            };
-            for at in samples..numbers.len() {
-                numbers[at] = write(read(numbers[at]).wrapping_add(read(numbers[at - samples])));
+        16 | 32 => {
+            let order = layout.order;
+            let step = samples * size;
+            for at in (step..row.len()).step_by(size) {
+                let left = order.number(&row[at - step..][..size]);
+                let sum = order.number(&row[at..][..size]).wrapping_add(left);
+                order.put(sum, &mut row[at..][..size]);
             }
         }
         bits => {

@@ -37,11 +37,20 @@ pub(super) enum Order {
 
 impl Order {
     /// An unsigned number of 1, 2, 4 or 8 bytes.
-    fn number(self, bytes: &[u8]) -> u64 {
+    pub(super) fn number(self, bytes: &[u8]) -> u64 {
         let add = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
         match self {
             Self::Little => bytes.iter().rev().fold(0, add),
             Self::Big => bytes.iter().fold(0, add),
+        }
+    }
+
+    /// Writes a number; what does not fit is cut off.
+    pub(super) fn put(self, number: u64, bytes: &mut [u8]) {
+        let all = number.to_le_bytes();
+        match self {
+            Self::Little => bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from),
+            Self::Big => (bytes.iter_mut().rev().zip(all)).for_each(|(to, from)| *to = from),
         }
     }
 }

@@ -34,10 +34,8 @@ fn truncated() -> ImageError {
 
 /// The orientation tag (1 to 8): rows and columns swapped from 5 on.
 fn orientation(directory: &Directory<'_>) -> u64 {
-    match directory.number(tag::ORIENTATION) {
-        Some(orientation @ 1..=8) => orientation,
-        _ => 1,
-    }
+    let orientation = directory.number(tag::ORIENTATION);
+    orientation.filter(|tag| (1..=8).contains(tag)).unwrap_or(1)
 }
 
 /// Width and height as they will be decoded: after the orientation tag.

@@ -1,0 +1,220 @@
+//! The tokenizer as transformers' class builds it from the files.
+
+use serde_json::{Value, json};
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::{
+    PaddingDirection, PaddingParams, PaddingStrategy, PostProcessor, Tokenizer,
+    TruncationDirection, TruncationParams, TruncationStrategy,
+};
+
+use super::class::{Class, Plan};
+use super::{TokenizerError, TokenizerFiles};
+
+fn unusable(reason: impl std::fmt::Display) -> TokenizerError {
+    TokenizerError::Unreadable {
+        file: "tokenizer.json",
+        reason: reason.to_string(),
+    }
+}
+
+/// A part of a tokenizer, from its JSON form.
+fn part<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, TokenizerError> {
+    serde_json::from_value(value).map_err(unusable)
+}
+
+/// Builds the tokenizer, without padding and truncation.
+pub(super) fn assemble(
+    files: &TokenizerFiles<'_>,
+    plan: &Plan,
+    lower_case: Option<bool>,
+) -> Result<Tokenizer, TokenizerError> {
+    let read = Tokenizer::from_bytes(files.tokenizer).map_err(unusable)?;
+    let mut tokenizer = match plan.class {
+        Class::Siglip2 | Class::Gemma => gemma(&read)?,
+        Class::Siglip1 | Class::AsIs => read,
+    };
+    add_tokens(&mut tokenizer, plan)?;
+    let (lower, canonical) = match plan.class {
+        Class::Siglip2 => (Some(true), false),
+        Class::Siglip1 => (Some(plan.do_lower_case), true),
+        Class::Gemma | Class::AsIs => (None, false),
+    };
+    if canonical {
+        leave_prefix_to_encode(&mut tokenizer)?;
+    }
+    if let Some(normalizer) = normalizer(&tokenizer, lower_case.or(lower), canonical)? {
+        tokenizer
+            .with_normalizer(Some(normalizer))
+            .map_err(unusable)?;
+    }
+    Ok(tokenizer)
+}
+
+/// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with bytes for what is
+/// unknown works on the whole text.
+fn gemma(read: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
+    let ModelWrapper::BPE(model) = read.get_model() else {
+        return Err(unusable("a SigLIP 2 tokenizer has a BPE model"));
+    };
+    let mut model: BPE = model.clone();
+    model.unk_token = Some("<unk>".into());
+    model.fuse_unk = true;
+    model.byte_fallback = true;
+    model.ignore_merges = false;
+    model.dropout = None;
+    model.continuing_subword_prefix = None;
+    model.end_of_word_suffix = None;
+    let mut tokenizer = Tokenizer::new(model);
+    let spaces: NormalizerWrapper =
+        part(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}))?;
+    let split: PreTokenizerWrapper = part(json!({
+        "type": "Split", "pattern": {"String": " "},
+        "behavior": "MergedWithPrevious", "invert": false,
+    }))?;
+    tokenizer.with_normalizer(Some(spaces)).map_err(unusable)?;
+    tokenizer.with_pre_tokenizer(Some(split));
+    tokenizer.with_post_processor(read.get_post_processor().cloned());
+    Ok(tokenizer)
+}
+
+/// `TokenizersBackend.__init__`: first the tokens that are not there in exactly this
+/// form, then the special ones of which there is none of that content.
+fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan) -> Result<(), TokenizerError> {
+    let existing: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
+    let mut add: Vec<_> = Vec::new();
+    for token in &plan.tokens {
+        let same = existing.iter().any(|known| {
+            known == token
+                && known.special == token.special
+                && known.normalized == token.normalized
+                && known.lstrip == token.lstrip
+                && known.rstrip == token.rstrip
+                && known.single_word == token.single_word
+        });
+        if !same {
+            let mut token = token.clone();
+            token.special |= plan.special.iter().any(|s| s.content == token.content);
+            add.push(token);
+        }
+    }
+    for token in &plan.special {
+        let known = |other: &tokenizers::AddedToken| other.content == token.content;
+        if !existing.iter().any(known) && !add.iter().any(known) {
+            add.push(token.clone());
+        }
+    }
+    tokenizer.add_tokens(add).map_err(unusable)?;
+    Ok(())
+}
+
+/// The normalizer with lower-casing put before it (`Some(true)`) or taken out of it
+/// (`Some(false)`), and for SigLIP 1 with `canonicalize_text` before it: no ASCII
+/// punctuation, single spaces, none at the ends.
+fn normalizer(
+    tokenizer: &Tokenizer,
+    lower: Option<bool>,
+    canonical: bool,
+) -> Result<Option<NormalizerWrapper>, TokenizerError> {
+    let own = serde_json::to_value(tokenizer.get_normalizer()).map_err(unusable)?;
+    let mut steps = Vec::new();
+    flatten(own, &mut steps);
+    if let Some(lower) = lower {
+        steps.retain(|step| step["type"] != "Lowercase");
+        if lower {
+            steps.insert(0, json!({"type": "Lowercase"}));
+        }
+    }
+    if canonical {
+        let at = usize::from(lower == Some(true));
+        let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": content});
+        let canonicalize = [
+            replace(r"[!-/:-@\[-`{-~]", ""),
+            // Python's whitespace has the four separators, too.
+            replace(r"[\s\x1c-\x1f]+", " "),
+            json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+            // sentencepiece takes "▁" at the end for a space and drops it.
+            replace("[ ▁]+$", ""),
+        ];
+        steps.splice(at..at, canonicalize);
+    }
+    if steps.is_empty() {
+        return Ok(None);
+    }
+    part(json!({"type": "Sequence", "normalizers": steps})).map(Some)
+}
+
+/// `SiglipTokenizer.tokenize` puts "▁" before the text itself, and nothing before what
+/// follows a special token, as conversions to tokenizer.json would.
+fn leave_prefix_to_encode(tokenizer: &mut Tokenizer) -> Result<(), TokenizerError> {
+    let mut own = serde_json::to_value(tokenizer.get_pre_tokenizer()).map_err(unusable)?;
+    if own["type"] == "Metaspace" {
+        own["prepend_scheme"] = json!("never");
+        tokenizer.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(own)?));
+    }
+    Ok(())
+}
+
+/// The steps of a normalizer, sequences within sequences included.
+fn flatten(value: Value, steps: &mut Vec<Value>) {
+    match value {
+        Value::Null => {}
+        Value::Object(mut object) if object.get("type") == Some(&json!("Sequence")) => {
+            if let Some(Value::Array(parts)) = object.remove("normalizers") {
+                for part in parts {
+                    flatten(part, steps);
+                }
+            }
+        }
+        other => steps.push(other),
+    }
+}
+
+/// Makes every encoding `max_tokens` long.
+pub(super) fn fix_length(
+    tokenizer: &mut Tokenizer,
+    plan: &Plan,
+    max_tokens: usize,
+) -> Result<(), TokenizerError> {
+    let pad = plan.pad_token.as_ref().and_then(|token| {
+        let id = tokenizer.token_to_id(token)?;
+        Some((id, token.clone()))
+    });
+    let (pad_id, pad_token) =
+        pad.ok_or_else(|| TokenizerError::NoPadToken(plan.pad_token.clone()))?;
+    let post_processor = tokenizer.get_post_processor();
+    let special = post_processor.map_or(0, |processor| processor.added_tokens(false));
+    if special >= max_tokens {
+        return Err(TokenizerError::TooShort {
+            special,
+            max_tokens,
+        });
+    }
+    tokenizer.with_padding(Some(PaddingParams {
+        strategy: PaddingStrategy::Fixed(max_tokens),
+        direction: if plan.pad_left {
+            PaddingDirection::Left
+        } else {
+            PaddingDirection::Right
+        },
+        pad_to_multiple_of: None,
+        pad_id,
+        pad_type_id: 0,
+        pad_token,
+    }));
+    tokenizer
+        .with_truncation(Some(TruncationParams {
+            direction: if plan.truncate_left {
+                TruncationDirection::Left
+            } else {
+                TruncationDirection::Right
+            },
+            max_length: max_tokens,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        }))
+        .map_err(unusable)?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Where a long text can be cut without changing its first ids.
+//!
+//! A BPE works on the whole text of a SigLIP 2 tokenizer as on one word, so ten
+//! megabytes cost seconds and gigabytes for 64 ids. But two characters that stand side
+//! by side in no token of the vocabulary are never merged, directly or through others:
+//! every merge makes a token, and the token that spans the two would hold them side by
+//! side. The ids on the left of such a place depend on nothing on its right. The same
+//! holds for added tokens, which are looked for before the BPE.
+//!
+//! This is sound as long as all else is local, which is checked in [`Cutter::new`]:
+//! normalization character by character (lower case, spaces to "▁"), no added token that
+//! looks at its surroundings, long texts cut at their end.
+
+use std::collections::HashSet;
+
+use tokenizers::Tokenizer;
+use tokenizers::models::ModelWrapper;
+
+use super::class::{Class, Plan};
+
+/// Knows which characters never merge.
+pub(super) struct Cutter {
+    /// Characters that stand side by side in some token.
+    pairs: HashSet<(char, char)>,
+}
+
+impl Cutter {
+    /// `None` where the tokenizer is not of the kind for which cutting is proved.
+    pub(super) fn new(tokenizer: &Tokenizer, plan: &Plan) -> Option<Self> {
+        let ModelWrapper::BPE(model) = tokenizer.get_model() else {
+            return None;
+        };
+        let local = matches!(plan.class, Class::Siglip2 | Class::Gemma)
+            && !plan.truncate_left
+            && model.dropout.is_none();
+        let added = tokenizer.get_added_tokens_decoder();
+        let looks_around = added
+            .values()
+            .any(|token| token.lstrip || token.rstrip || token.single_word);
+        if !local || looks_around {
+            return None;
+        }
+        let mut pairs = HashSet::new();
+        for token in tokenizer.get_vocab(true).keys() {
+            // Whatever the form in which a token is looked for.
+            add_pairs(token.chars(), &mut pairs);
+            add_pairs(token.chars().flat_map(char::to_lowercase), &mut pairs);
+        }
+        Some(Self { pairs })
+    }
+
+    /// The longest beginning of `text` of at most `wish` bytes that can be tokenized on
+    /// its own, or else the shortest one above; `None` if there is none.
+    pub(super) fn cut<'a>(&self, text: &'a str, wish: usize) -> Option<&'a str> {
+        let wish = text.floor_char_boundary(wish);
+        let below = text[..wish].char_indices().rev().map(|(at, _)| at);
+        let above = text[wish..].char_indices().map(|(at, _)| wish + at);
+        below
+            .chain(above)
+            .find(|&at| self.parts(text, at))
+            .map(|at| &text[..at])
+    }
+
+    /// Whether the characters on both sides of a place never get into one token.
+    fn parts(&self, text: &str, at: usize) -> bool {
+        let (left, right) = text.split_at(at);
+        let (Some(left), Some(right)) = (left.chars().next_back(), right.chars().next()) else {
+            return false;
+        };
+        // As it is, for added tokens, and in every form that the model may see.
+        let space = |c: char| if c == ' ' { '▁' } else { c };
+        let lefts = [Some(left), left.to_lowercase().next_back()];
+        let mut rights = right.to_lowercase();
+        let rights = [Some(right), rights.next()];
+        let apart = |left: char, right: char| !self.pairs.contains(&(left, right));
+        lefts.into_iter().flatten().all(|left| {
+            let mut rights = rights.into_iter().flatten();
+            rights.all(|right| apart(left, right) && apart(space(left), space(right)))
+        })
+    }
+}
+
+/// Adds all pairs of neighbours.
+fn add_pairs(characters: impl Iterator<Item = char>, pairs: &mut HashSet<(char, char)>) {
+    let mut left = None;
+    for right in characters {
+        if let Some(left) = left {
+            pairs.insert((left, right));
+        }
+        left = Some(right);
+    }
+}
