@@ -136,7 +136,7 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
         "", " ", "  ", "\n", "▁", "a", "<eos>", "\u{301}", "É", "<", "猫", "[multi",
     ];
     let mut long = 0;
-    for _ in 0..1_500 {
+    for _ in 0..200 {
         let mut text = String::new();
         let joint = glue[draw(glue.len())];
         let length = 100 + draw(6_000);
@@ -153,7 +153,7 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
             "{text:?}"
         );
     }
-    assert!(long > 1_000);
+    assert!(long > 150, "{long}");
 }
 
 #[test]
