@@ -96,8 +96,8 @@ pub enum TokenizerError {
     Failed(String),
     /// So long without a place to cut it that it would take too much.
     #[error(
-        "the text has {bytes} bytes without a space that would help to cut it; at most \
-         {max_bytes} of such are allowed"
+        "the text has {bytes} bytes and no place where it can be cut without changing its \
+         tokens; at most {max_bytes} bytes of such text are allowed"
     )]
     TooLong {
         /// Bytes of the text.
@@ -126,8 +126,8 @@ impl std::fmt::Debug for TextTokenizer {
 
 /// The longest text that is tokenized in one piece, in bytes. A text is cut to what
 /// its first ids depend on where that can be told; this is for those where it cannot,
-/// such as a megabyte of one letter. It takes 2 s and 400 MB at this length.
-pub const MAX_UNCUT_BYTES: usize = 1 << 20;
+/// such as a megabyte of one letter. That takes about a second and 240 MB per megabyte.
+pub const MAX_UNCUT_BYTES: usize = 256 << 10;
 
 impl TextTokenizer {
     /// Reads the files and checks that all their ids are in the model's vocabulary.
@@ -196,14 +196,16 @@ impl TextTokenizer {
             // Most texts have 64 tokens well within their first 1,000 bytes.
             let mut wish = max_tokens * 16;
             while wish < text.len() {
-                let Some(part) = cutter.cut(text, wish) else {
+                let part = cutter.cut(text, wish);
+                let Some(part) = part.filter(|part| part.len() <= MAX_UNCUT_BYTES) else {
                     break;
                 };
                 let (ids, padded) = self.encode_part(part)?;
                 if !padded {
                     return Ok(ids);
                 }
-                wish = part.len() * 4;
+                // Grows even where the only places to cut are far at the beginning.
+                wish = wish.max(part.len()) * 4;
             }
         }
         if text.len() > MAX_UNCUT_BYTES {

@@ -42,9 +42,15 @@ impl Cutter {
         }
         let mut pairs = HashSet::new();
         for token in tokenizer.get_vocab(true).keys() {
+            // Bytes that merge: then what stands side by side is not characters.
+            if token.len() > "<0x00>".len() && token.contains("<0x") {
+                return None;
+            }
             // Whatever the form in which a token is looked for.
+            let lower = || token.chars().flat_map(char::to_lowercase);
             add_pairs(token.chars(), &mut pairs);
-            add_pairs(token.chars().flat_map(char::to_lowercase), &mut pairs);
+            add_pairs(lower(), &mut pairs);
+            add_pairs(lower().map(normalized_space), &mut pairs);
         }
         Some(Self { pairs })
     }
@@ -68,7 +74,7 @@ impl Cutter {
             return false;
         };
         // As it is, for added tokens, and in every form that the model may see.
-        let space = |c: char| if c == ' ' { '▁' } else { c };
+        let space = normalized_space;
         let lefts = [Some(left), left.to_lowercase().next_back()];
         let mut rights = right.to_lowercase();
         let rights = [Some(right), rights.next()];
@@ -78,6 +84,11 @@ impl Cutter {
             rights.all(|right| apart(left, right) && apart(space(left), space(right)))
         })
     }
+}
+
+/// What the tokenizers that are cut make of a space.
+fn normalized_space(character: char) -> char {
+    if character == ' ' { '▁' } else { character }
 }
 
 /// Adds all pairs of neighbours.
