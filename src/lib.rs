@@ -10,6 +10,7 @@
 //! ```
 //!
 //! * [`settings`]: flags and their environment mirrors, validated.
+//! * [`startup`]: from settings to a service.
 //! * [`checkpoint`]: where the model is found (directory, hub, built-in demo), its
 //!   configuration, and the tensors of its safetensors files.
 //! * [`graph`]: the two SigLIP towers as ONNX graphs over those tensors.
@@ -28,4 +29,5 @@ pub mod http;
 pub mod image;
 pub mod service;
 pub mod settings;
+pub mod startup;
 pub mod text;

@@ -1,3 +1,130 @@
-//! The service.
+//! The service: settings -> model -> engine -> server, the whole start on one page.
+//!
+//! ```text
+//! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
+//!     listen (/health says "starting") --load--> engine --attach--> serving
+//!     SIGTERM or SIGINT --> draining --> exit 0
+//! ```
+//!
+//! Everything that a user can have got wrong is found before the socket is opened.
 
-fn main() {}
+use std::error::Error;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+use siglip2_embeddings::http;
+use siglip2_embeddings::settings::Settings;
+use siglip2_embeddings::startup::{Prepared, http_settings, prepare};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// What was asked for cannot be: the settings or the model's files are wrong.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    start_log(&settings);
+    let prepared = match prepare(&settings) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    match run(settings, prepared) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log_level).unwrap_or_else(|_| {
+        eprintln!(
+            "warning: --log-level (LOG_LEVEL) {:?} is no log filter; info is used",
+            settings.log_level
+        );
+        tracing_subscriber::EnvFilter::new("info")
+    });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if settings.json_output {
+        log.json().flatten_event(true).init();
+    } else {
+        log.with_target(false).init();
+    }
+}
+
+fn run(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(settings, prepared))
+}
+
+async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<dyn Error>> {
+    let started = Instant::now();
+    let address = SocketAddr::new(settings.host, settings.port);
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address} (--host API_HOST, --port API_PORT): {error}")
+    })?;
+    let address = listener.local_addr()?;
+
+    let service = prepared.service().clone();
+    tracing::info!(
+        %address,
+        model = %service.info().name,
+        threads = prepared.threads(),
+        "listening; loading the model"
+    );
+    let (failed, failure) = oneshot::channel();
+    thread::Builder::new()
+        .name("load".into())
+        .spawn(move || match prepared.load() {
+            Ok(()) => tracing::info!(
+                %address,
+                seconds = started.elapsed().as_secs_f64(),
+                "ready"
+            ),
+            // The receiver is gone only when the process is ending anyway.
+            Err(error) => drop(failed.send(error)),
+        })?;
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = http::serve(listener, service.clone(), http_settings(&settings), async {
+        let _ = stopped.await;
+    });
+    let mut serving = std::pin::pin!(serving);
+    let code = tokio::select! {
+        served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
+        Ok(error) = failure => {
+            eprintln!("error: {error}");
+            return Ok(ExitCode::from(UNUSABLE));
+        }
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+    };
+    tracing::info!("draining: what was accepted is answered, nothing new is taken");
+    drop(stop);
+    tokio::select! {
+        served = &mut serving => if let Err(error) = served {
+            tracing::warn!(%error, "the drain was cut short");
+        },
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+    }
+    service.drain();
+    tracing::info!("ended");
+    Ok(code)
+}

@@ -377,7 +377,7 @@ impl Service {
         bytes: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.0.settings.image_limits.clone();
+        let limits = self.0.settings.image_limits;
         let prepare = Arc::clone(&running.prepare);
         let ticket = self
             .off_thread(move || {

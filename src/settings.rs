@@ -303,7 +303,7 @@ mod tests {
             (["--host", "nowhere"], "API_HOST"),
             (["--force-cpu", "maybe"], "--force-cpu"),
             (["--max-queued-rows", "0"], "--max-queued-rows"),
-            (["--body-timeout", "-1"], "--body-timeout"),
+            (["--body-timeout", "0"], "--body-timeout"),
         ] {
             let error = settings(&arguments).unwrap_err();
             assert!(error.contains(said), "{error}");

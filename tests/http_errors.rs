@@ -324,7 +324,8 @@ async fn bad_base64() {
 async fn a_bad_image_is_named() {
     let server = server().await;
     let good = png(1, 2, 3);
-    let cut = &good[..good.len() - 20];
+    // Into the pixels: Pillow, and so we, do without the checksums behind them.
+    let cut = &good[..good.len() - 28];
     let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\0";
     let huge = png_that_claims(0x4000_0008);
     for (bytes, expected) in [

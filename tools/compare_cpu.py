@@ -36,9 +36,8 @@ class Engine:
 
     name = "rten"
 
-    def __init__(self, checkpoint: Path, threads: int):
-        command = ["cargo", "bench", "--quiet", "--bench", "engine", "--"]
-        command += ["--model", str(checkpoint), "--threads", str(threads), "--serve"]
+    def __init__(self, command: list[str], checkpoint: Path, threads: int):
+        command = [*command, "--model", str(checkpoint), "--threads", str(threads), "--serve"]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -165,15 +164,18 @@ def main() -> None:
     parser.add_argument("--towers", nargs="+", default=["image", "text"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--engine", help="an executable of the benchmark; by default cargo's")
     args = parser.parse_args()
 
+    cargo = ["cargo", "bench", "--quiet", "--bench", "engine", "--"]
+    command = [args.engine] if args.engine else cargo
     config = json.loads((args.checkpoint / "config.json").read_text())
     made = inputs(config, args.batches)
     with tempfile.TemporaryDirectory() as graphs:
-        export = ["cargo", "bench", "--quiet", "--bench", "engine", "--", "--export", graphs]
-        subprocess.run(export + ["--model", args.checkpoint], cwd=ROOT, check=True)
+        export = [*command, "--model", str(args.checkpoint), "--export", graphs]
+        subprocess.run(export, cwd=ROOT, check=True)
         peers = [
-            Engine(args.checkpoint, args.threads),
+            Engine(command, args.checkpoint, args.threads),
             OnnxRuntime(Path(graphs), made, args.threads),
             PyTorch(args.checkpoint, made, args.threads),
         ]

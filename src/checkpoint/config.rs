@@ -109,7 +109,7 @@ impl Config {
         let raw: Raw = serde_json::from_slice(json)
             .map_err(|error| wrong(format!("it is no SigLIP configuration: {error}")))?;
         let config = raw.resolve().map_err(wrong)?;
-        config.check().map_err(|reason| wrong(reason))?;
+        config.check().map_err(wrong)?;
         Ok(config)
     }
 

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 mod config;
+mod demo;
 mod half;
 mod mapping;
 mod weights;
@@ -89,6 +90,8 @@ pub enum CheckpointError {
 pub struct Checkpoint {
     /// What config.json says.
     pub config: Config,
+    /// `config.json` itself.
+    pub config_json: Cow<'static, [u8]>,
     /// The tensors.
     pub weights: Weights,
     /// `tokenizer.json`.
@@ -111,12 +114,11 @@ impl Checkpoint {
     /// When a file is missing, unreadable, damaged, or describes a model that this
     /// service does not run.
     pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
-        let config = Config::parse(
-            &required(directory, "config.json")?,
-            &directory.join("config.json").display().to_string(),
-        )?;
+        let config_json = required(directory, "config.json")?;
+        let file = directory.join("config.json").display().to_string();
         Ok(Self {
-            config,
+            config: Config::parse(&config_json, &file)?,
+            config_json: config_json.into(),
             tokenizer: required(directory, "tokenizer.json")?.into(),
             tokenizer_config: optional(directory, "tokenizer_config.json")?.map(Cow::from),
             special_tokens_map: optional(directory, "special_tokens_map.json")?.map(Cow::from),
@@ -124,6 +126,15 @@ impl Checkpoint {
             weights: Weights::open(directory)?,
             is_demo: false,
         })
+    }
+
+    /// The small model that ships with the code, and inside every binary.
+    ///
+    /// # Errors
+    ///
+    /// None that a user can cause; the files are checked like any other checkpoint's.
+    pub fn demo() -> Result<Self, CheckpointError> {
+        demo::checkpoint()
     }
 
     /// The checkpoint's `logit_scale`: the natural logarithm of what cosines are

@@ -10,6 +10,7 @@
 //! every weight of a product into the panels that its matrix kernels read, so those
 //! pages of the mapping are read once and never again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
@@ -18,6 +19,18 @@ use super::{Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
 use crate::checkpoint::{Checkpoint, CheckpointError, Config, Weights};
 use crate::graph::{self, Graph};
 use crate::image::{ImageError, Processor, RgbImage};
+
+mod crew;
+
+use crew::Crew;
+
+/// Images that one thread runs at a time. More share nothing but the packed weights,
+/// which the last-level cache holds anyway, and their activations fall out of it:
+/// measured on siglip2-base, 8 at a time cost 25% more than 8 one by one.
+const IMAGES_PER_PIECE: usize = 1;
+
+/// Texts that one thread runs at a time: as many rows in a product as an image has.
+const TEXTS_PER_PIECE: usize = 4;
 
 /// How the CPU engine is built.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +56,7 @@ pub enum CpuEngineError {
 pub struct CpuEngine {
     vision: Loaded,
     text: Loaded,
+    crew: Crew,
     preparer: Arc<CpuPrepare>,
     image_size: usize,
     text_tokens: usize,
@@ -61,6 +75,19 @@ impl CpuEngine {
         }
     }
 
+    /// Whether the checkpoint holds every tensor that its configuration calls for, in
+    /// the shape that it calls for. Takes milliseconds; [`CpuEngine::load`] takes
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor is missing or misshapen.
+    pub fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        graph::vision(&checkpoint.config.vision, &checkpoint.weights)?;
+        graph::text(&checkpoint.config.text, &checkpoint.weights)?;
+        Ok(())
+    }
+
     /// Loads both towers of a checkpoint.
     ///
     /// # Errors
@@ -75,12 +102,12 @@ impl CpuEngine {
             config, weights, ..
         } = checkpoint;
         let weights = weights.into_f32();
-        let threads = Arc::new(ThreadPool::with_num_threads(options.threads.max(1)));
         let vision = graph::vision(&config.vision, &weights)?;
         let text = graph::text(&config.text, &weights)?;
         Ok(Self {
-            vision: Loaded::new(Tower::Image, &vision, &weights, &threads)?,
-            text: Loaded::new(Tower::Text, &text, &weights, &threads)?,
+            vision: Loaded::new(Tower::Image, &vision, &weights, config.dimensions())?,
+            text: Loaded::new(Tower::Text, &text, &weights, config.dimensions())?,
+            crew: Crew::new(options.threads),
             preparer: Arc::new(CpuPrepare { processor }),
             image_size: config.vision.image_size,
             text_tokens: config.text.positions,
@@ -100,16 +127,24 @@ impl Engine for CpuEngine {
 
     fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
         let side = self.image_size;
-        let values = self.preparer.normalized(batch, side * side)?;
-        let input = Value::from_shape(&[batch.len(), 3, side, side], values)
-            .map_err(|error| EngineError::Failed(error.to_string()))?;
-        self.vision.run(input, self.info.dimensions)
+        let preparer = &self.preparer;
+        self.vision
+            .run(&self.crew, batch.len(), IMAGES_PER_PIECE, |rows| {
+                let shape = [rows.len(), 3, side, side];
+                let values = preparer.normalized(&batch[rows], side * side)?;
+                Value::from_shape(&shape, values)
+                    .map_err(|error| EngineError::Failed(error.to_string()))
+            })
     }
 
     fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
-        let input = Value::from_shape(&[batch.len(), self.text_tokens], batch.concat())
-            .map_err(|error| EngineError::Failed(error.to_string()))?;
-        self.text.run(input, self.info.dimensions)
+        let tokens = self.text_tokens;
+        self.text
+            .run(&self.crew, batch.len(), TEXTS_PER_PIECE, |rows| {
+                let shape = [rows.len(), tokens];
+                Value::from_shape(&shape, batch[rows].concat())
+                    .map_err(|error| EngineError::Failed(error.to_string()))
+            })
     }
 }
 
@@ -149,10 +184,10 @@ impl CpuPrepare {
 
 /// One tower, ready to run.
 struct Loaded {
-    model: Model,
+    model: Arc<Model>,
     input: NodeId,
     output: NodeId,
-    threads: Arc<ThreadPool>,
+    dimensions: usize,
 }
 
 impl Loaded {
@@ -160,7 +195,7 @@ impl Loaded {
         tower: Tower,
         graph: &Graph,
         weights: &Weights,
-        threads: &Arc<ThreadPool>,
+        dimensions: usize,
     ) -> Result<Self, EngineError> {
         let failed = |reason: String| EngineError::Load { tower, reason };
         let mut options = ModelOptions::default();
@@ -177,25 +212,74 @@ impl Loaded {
         Ok(Self {
             input,
             output,
-            model,
-            threads: Arc::clone(threads),
+            dimensions,
+            model: Arc::new(model),
         })
     }
 
-    fn run(&self, input: Value, dimensions: usize) -> Result<Rows, EngineError> {
-        let failed = |reason: String| EngineError::Failed(reason);
-        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
-        let output = self
-            .model
-            .run(
-                vec![(self.input, ValueOrView::Value(input))],
-                &[self.output],
-                Some(options),
-            )
-            .map_err(|error| failed(error.to_string()))?
-            .pop()
-            .and_then(Value::into_tensor::<f32>)
-            .ok_or_else(|| failed("it answered no floats".into()))?;
-        Rows::new(dimensions, output.into_data())
+    /// Runs a batch, made of `rows` rows by `input(first, count)`, and gives its rows'
+    /// values in order.
+    fn run(
+        &self,
+        crew: &Crew,
+        rows: usize,
+        piece: usize,
+        mut input: impl FnMut(Range<usize>) -> Result<Value, EngineError>,
+    ) -> Result<Rows, EngineError> {
+        let (apart, together) = crew.split(rows);
+        let mut pieces = Vec::new();
+        for share in crew.shares(apart) {
+            let mut inputs = Vec::new();
+            let mut first = share.start;
+            while first < share.end {
+                let end = (first + piece).min(share.end);
+                inputs.push(input(first..end)?);
+                first = end;
+            }
+            pieces.push(inputs);
+        }
+        let last = if together > 0 {
+            Some(input(apart..rows)?)
+        } else {
+            None
+        };
+
+        let mut values = Vec::with_capacity(rows * self.dimensions);
+        let model = Arc::clone(&self.model);
+        let (from, to) = (self.input, self.output);
+        for part in crew.apart(pieces, move |input, pool| {
+            infer(&model, from, to, input, pool)
+        }) {
+            for output in part? {
+                values.extend(output);
+            }
+        }
+        if let Some(input) = last {
+            values.extend(
+                crew.together(|pool| infer(&self.model, self.input, self.output, input, pool))?,
+            );
+        }
+        Rows::new(self.dimensions, values)
     }
+}
+
+fn infer(
+    model: &Model,
+    from: NodeId,
+    to: NodeId,
+    input: Value,
+    pool: &Arc<ThreadPool>,
+) -> Result<Vec<f32>, EngineError> {
+    let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
+    model
+        .run(
+            vec![(from, ValueOrView::Value(input))],
+            &[to],
+            Some(options),
+        )
+        .map_err(|error| EngineError::Failed(error.to_string()))?
+        .pop()
+        .and_then(Value::into_tensor::<f32>)
+        .map(|output| output.into_data())
+        .ok_or_else(|| EngineError::Failed("the runtime answered no floats".into()))
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod engine;
+pub mod model;
 pub mod picture;
 pub mod server;
 

@@ -40,6 +40,11 @@ impl Server {
         Self::with_service(service, Arc::default(), HttpSettings::default()).await
     }
 
+    /// A server with an engine of its own.
+    pub async fn of(service: Service) -> Self {
+        Self::with_service(service, Arc::default(), HttpSettings::default()).await
+    }
+
     async fn with_service(service: Service, orders: Arc<Orders>, settings: HttpSettings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

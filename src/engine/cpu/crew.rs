@@ -1,0 +1,137 @@
+//! The threads that compute, and the two ways to share a batch among them.
+//!
+//! * *Apart*: every thread runs rows of its own from end to end. Nobody waits for
+//!   anybody, so this is how all rows run that can be dealt out evenly.
+//! * *Together*: all threads share each product of one run. This is for what is left
+//!   over, down to a single row; then it is latency that counts.
+//!
+//! Together, the threads meet some hundreds of times in a run. A thread that sleeps
+//! in between wakes too late: waking takes as long as the smaller products do. So
+//! while a run is on, the others keep looking for work instead of sleeping.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use rten::{ThreadPool, Value};
+
+use crate::engine::EngineError;
+
+/// A pool of all threads, and one of one thread for each.
+pub(super) struct Crew {
+    all: Arc<ThreadPool>,
+    each: Vec<Arc<ThreadPool>>,
+}
+
+impl Crew {
+    pub fn new(threads: usize) -> Self {
+        let pool = |threads| Arc::new(ThreadPool::with_num_threads(threads));
+        let threads = threads.max(1);
+        Self {
+            all: pool(threads),
+            each: (0..threads).map(|_| pool(1)).collect(),
+        }
+    }
+
+    /// How many of `rows` rows are run apart; the rest is run together.
+    pub fn split(&self, rows: usize) -> (usize, usize) {
+        let rest = rows % self.each.len();
+        (rows - rest, rest)
+    }
+
+    /// `rows` rows dealt out evenly.
+    pub fn shares(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let share = rows / self.each.len();
+        (0..self.each.len())
+            .map(move |thread| thread * share..(thread + 1) * share)
+            .filter(|range| !range.is_empty())
+    }
+
+    /// Runs each share on a thread of its own, one input after the other; the results
+    /// are in the order of the shares.
+    pub fn apart<F>(
+        &self,
+        shares: Vec<Vec<Value>>,
+        infer: F,
+    ) -> Vec<Result<Vec<Vec<f32>>, EngineError>>
+    where
+        F: Fn(Value, &Arc<ThreadPool>) -> Result<Vec<f32>, EngineError> + Clone + Send + 'static,
+    {
+        let lost = || Err(EngineError::Failed("a compute thread panicked".into()));
+        let mut results: Vec<_> = shares.iter().map(|_| lost()).collect();
+        let (done, finished) = mpsc::channel();
+        for (index, (inputs, pool)) in shares.into_iter().zip(&self.each).enumerate() {
+            let (done, infer, own) = (done.clone(), infer.clone(), Arc::clone(pool));
+            pool.run(move || {
+                // Queued, not awaited: this thread of the crew runs it when the
+                // closure around it has returned.
+                rayon::spawn(move || {
+                    let outputs = inputs.into_iter().map(|input| infer(input, &own)).collect();
+                    // The receiver outlives all senders.
+                    let _ = done.send((index, outputs));
+                });
+            });
+        }
+        drop(done);
+        for (index, outputs) in finished {
+            results[index] = outputs;
+        }
+        results
+    }
+
+    /// Runs one thing on all threads at once.
+    pub fn together<T, F>(&self, work: F) -> T
+    where
+        T: Send,
+        F: FnOnce(&Arc<ThreadPool>) -> T + Send,
+    {
+        let others = self.each.len() - 1;
+        self.all.run(|| {
+            let watch = Watch::begin(others);
+            let result = work(&self.all);
+            drop(watch);
+            result
+        })
+    }
+}
+
+/// Keeps the other threads of the current pool awake until it is dropped.
+struct Watch(Arc<AtomicBool>);
+
+impl Watch {
+    fn begin(others: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        if others == 0 {
+            return Self(over);
+        }
+        let awake = Arc::new(AtomicUsize::new(0));
+        let here = rayon::current_thread_index();
+        rayon::spawn_broadcast({
+            let (over, awake) = (Arc::clone(&over), Arc::clone(&awake));
+            move |context| {
+                if Some(context.index()) == here {
+                    return;
+                }
+                awake.fetch_add(1, Ordering::AcqRel);
+                while !over.load(Ordering::Acquire) {
+                    // Takes up whatever the run has to share, else returns at once.
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            }
+        });
+        // All must be watching before the run begins: a thread that came to this task
+        // from within the run would be waiting for the run to end, and the run for it.
+        while awake.load(Ordering::Acquire) < others {
+            std::hint::spin_loop();
+        }
+        Self(over)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
