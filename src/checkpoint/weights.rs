@@ -7,7 +7,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::{CheckpointError, half, mapping};
+use super::mapping::Mapping;
+use super::{CheckpointError, half};
 
 /// The file of a checkpoint that is in one piece.
 const SINGLE_FILE: &str = "model.safetensors";
@@ -49,6 +50,8 @@ pub struct Tensor {
 /// Every tensor of a checkpoint, by name, and the files that hold them.
 pub struct Weights {
     shards: Vec<&'static [u8]>,
+    /// Those of the shards that are mapped files.
+    mappings: Vec<Mapping>,
     tensors: HashMap<String, Tensor>,
     /// Tensors that the files hold and that are no floats, by name.
     others: HashMap<String, Dtype>,
@@ -108,6 +111,7 @@ impl Weights {
     fn empty() -> Self {
         Self {
             shards: Vec::new(),
+            mappings: Vec::new(),
             tensors: HashMap::new(),
             others: HashMap::new(),
         }
@@ -122,8 +126,11 @@ impl Weights {
             });
         }
         let path = directory.join(file);
-        match mapping::map(&path) {
-            Ok(bytes) => self.add(&path.display().to_string(), bytes),
+        match Mapping::open(&path) {
+            Ok(mapping) => {
+                self.mappings.push(mapping);
+                self.add(&path.display().to_string(), mapping.bytes())
+            }
             Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {
                 Err(CheckpointError::MissingFile {
                     directory: directory.to_owned(),
@@ -173,6 +180,14 @@ impl Weights {
     /// The files, mapped.
     pub fn shards(&self) -> &[&'static [u8]] {
         &self.shards
+    }
+
+    /// Gives back the memory of the mapped pages that were read so far; they are read
+    /// again, from the page cache, when they are wanted again.
+    pub fn release(&self) {
+        for mapping in &self.mappings {
+            mapping.release();
+        }
     }
 
     /// The tensor `name`, which must have this shape.

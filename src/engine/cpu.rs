@@ -8,7 +8,7 @@
 //!
 //! Both towers share one pool of threads, one per core. At load rten transposes
 //! every weight of a product into the panels that its matrix kernels read, so those
-//! pages of the mapping are read once and never again.
+//! pages of the mapping are read once and given back.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -104,9 +104,13 @@ impl CpuEngine {
         let weights = weights.into_f32();
         let vision = graph::vision(&config.vision, &weights)?;
         let text = graph::text(&config.text, &weights)?;
+        let vision = Loaded::new(Tower::Image, &vision, &weights, config.dimensions())?;
+        let text = Loaded::new(Tower::Text, &text, &weights, config.dimensions())?;
+        // What was packed is not read again.
+        weights.release();
         Ok(Self {
-            vision: Loaded::new(Tower::Image, &vision, &weights, config.dimensions())?,
-            text: Loaded::new(Tower::Text, &text, &weights, config.dimensions())?,
+            vision,
+            text,
             crew: Crew::new(options.threads),
             preparer: Arc::new(CpuPrepare { processor }),
             image_size: config.vision.image_size,
