@@ -46,13 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn start_log(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log_level).unwrap_or_else(|_| {
-        eprintln!(
-            "warning: --log-level (LOG_LEVEL) {:?} is no log filter; info is used",
-            settings.log_level
-        );
-        tracing_subscriber::EnvFilter::new("info")
-    });
+    let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -92,7 +92,7 @@ pub struct Settings {
     pub max_image_pixels: Option<usize>,
 
     /// Seconds that the body of a request may take to arrive.
-    #[arg(long, env = "BODY_TIMEOUT", default_value = "60", value_parser = seconds)]
+    #[arg(long, env = "BODY_TIMEOUT", default_value = "300", value_parser = seconds)]
     pub body_timeout: Duration,
 
     /// Seconds that a request may take, from its last byte to its answer.
@@ -117,7 +117,7 @@ pub struct Settings {
     pub json_output: bool,
 
     /// What to log: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 
     /// Directory above the hub cache; by default `~/.cache/huggingface`.
@@ -266,6 +266,25 @@ fn seconds(value: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it must be a number of seconds above 0".to_owned())
 }
 
+/// A level, or levels by module such as `info,siglip2_embeddings::http=debug`. The
+/// filter itself would take a misspelt level for the name of a module, and log nothing.
+fn log_level(value: &str) -> Result<String, String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let known = |part: &str| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        levels.contains(&level.trim().to_ascii_lowercase().as_str())
+    };
+    if value.split(',').all(known) {
+        Ok(value.to_owned())
+    } else {
+        Err(
+            "LOG_LEVEL must be off, error, warn, info, debug or trace, or such by module: \
+             info,siglip2_embeddings::http=debug"
+                .to_owned(),
+        )
+    }
+}
+
 fn switch(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
@@ -303,6 +322,7 @@ mod tests {
             (["--host", "nowhere"], "API_HOST"),
             (["--force-cpu", "maybe"], "--force-cpu"),
             (["--max-queued-rows", "0"], "--max-queued-rows"),
+            (["--log-level", "verbose"], "LOG_LEVEL"),
             (["--body-timeout", "0"], "--body-timeout"),
         ] {
             let error = settings(&arguments).unwrap_err();

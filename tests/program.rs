@@ -39,7 +39,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = program(arguments)
+        Self::of(program(arguments))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command
             .args(["--host", "127.0.0.1", "--port", "0", "--json-output"])
             .spawn()
             .expect("the program runs");
@@ -113,13 +117,17 @@ fn settings_come_from_the_environment_and_flags_win() {
         "{said}"
     );
 
-    let running = {
-        let directory = fixture("golden/patch16");
-        let mut child = program(&["--model", &directory, "--host", "127.0.0.1", "--port", "0"]);
-        child.env("MODEL_NAME", "demo").env("FORCE_CPU", "1");
-        drop(child);
-        Running::start(&["--model", &directory])
-    };
+    let mut command = program(&[]);
+    command.env("MODEL_NAME", "demo").env("FORCE_CPU", "1");
+    assert!(
+        Running::of(command)
+            .get("/health")
+            .contains(r#""model":"demo""#)
+    );
+
+    let mut command = program(&["--model", &fixture("golden/patch16")]);
+    command.env("MODEL_NAME", "demo");
+    let running = Running::of(command);
     assert!(running.get("/health").contains("patch16"));
 }
 
