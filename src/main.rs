@@ -80,18 +80,23 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         threads = prepared.threads(),
         "listening; loading the model"
     );
-    let (failed, failure) = oneshot::channel();
-    thread::Builder::new()
-        .name("load".into())
-        .spawn(move || match prepared.load() {
-            Ok(()) => tracing::info!(
-                %address,
-                seconds = started.elapsed().as_secs_f64(),
-                "ready"
-            ),
-            // The receiver is gone only when the process is ending anyway.
-            Err(error) => drop(failed.send(error)),
-        })?;
+    let (loaded, outcome) = oneshot::channel();
+    thread::Builder::new().name("load".into()).spawn(move || {
+        let result = prepared.load();
+        if result.is_ok() {
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(%address, seconds, "ready");
+        }
+        // The receiver is gone only when the process is ending anyway.
+        let _ = loaded.send(result);
+    })?;
+    let load_failure = async {
+        match outcome.await {
+            Ok(Ok(())) => std::future::pending().await,
+            Ok(Err(error)) => error,
+            Err(_) => "loading the model panicked; the message above says where".to_owned(),
+        }
+    };
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -100,15 +105,15 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         let _ = stopped.await;
     });
     let mut serving = std::pin::pin!(serving);
-    let code = tokio::select! {
+    tokio::select! {
         served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
-        Ok(error) = failure => {
+        error = load_failure => {
             eprintln!("error: {error}");
             return Ok(ExitCode::from(UNUSABLE));
         }
-        _ = terminate.recv() => ExitCode::SUCCESS,
-        _ = interrupt.recv() => ExitCode::SUCCESS,
-    };
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     tracing::info!("draining: what was accepted is answered, nothing new is taken");
     drop(stop);
     tokio::select! {
@@ -120,5 +125,5 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     }
     service.drain();
     tracing::info!("ended");
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
 }
