@@ -24,9 +24,9 @@ mod crew;
 
 use crew::Crew;
 
-/// Images that one thread runs at a time. More share nothing but the packed weights,
-/// which the last-level cache holds anyway, and their activations fall out of it:
-/// measured on siglip2-base, 8 at a time cost 25% more than 8 one by one.
+/// Images that one thread runs at a time. More in one run share nothing but the packed
+/// weights, and their activations are larger than the cache: on siglip2-base's shape
+/// 4 at a time took 4% longer (docs/performance.md).
 const IMAGES_PER_PIECE: usize = 1;
 
 /// Texts that one thread runs at a time: as many rows in a product as an image has.

@@ -4,13 +4,8 @@
 //!   anybody, so this is how all rows run that can be dealt out evenly.
 //! * *Together*: all threads share each product of one run. This is for what is left
 //!   over, down to a single row; then it is latency that counts.
-//!
-//! Together, the threads meet some hundreds of times in a run. A thread that sleeps
-//! in between wakes too late: waking takes as long as the smaller products do. So
-//! while a run is on, the others keep looking for work instead of sleeping.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use rten::{ThreadPool, Value};
@@ -80,58 +75,7 @@ impl Crew {
     }
 
     /// Runs one thing on all threads at once.
-    pub fn together<T, F>(&self, work: F) -> T
-    where
-        T: Send,
-        F: FnOnce(&Arc<ThreadPool>) -> T + Send,
-    {
-        let others = self.each.len() - 1;
-        self.all.run(|| {
-            let watch = Watch::begin(others);
-            let result = work(&self.all);
-            drop(watch);
-            result
-        })
-    }
-}
-
-/// Keeps the other threads of the current pool awake until it is dropped.
-struct Watch(Arc<AtomicBool>);
-
-impl Watch {
-    fn begin(others: usize) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        if others == 0 {
-            return Self(over);
-        }
-        let awake = Arc::new(AtomicUsize::new(0));
-        let here = rayon::current_thread_index();
-        rayon::spawn_broadcast({
-            let (over, awake) = (Arc::clone(&over), Arc::clone(&awake));
-            move |context| {
-                if Some(context.index()) == here {
-                    return;
-                }
-                awake.fetch_add(1, Ordering::AcqRel);
-                while !over.load(Ordering::Acquire) {
-                    // Takes up whatever the run has to share, else returns at once.
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::hint::spin_loop();
-                    }
-                }
-            }
-        });
-        // All must be watching before the run begins: a thread that came to this task
-        // from within the run would be waiting for the run to end, and the run for it.
-        while awake.load(Ordering::Acquire) < others {
-            std::hint::spin_loop();
-        }
-        Self(over)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+    pub fn together<T>(&self, work: impl FnOnce(&Arc<ThreadPool>) -> T) -> T {
+        work(&self.all)
     }
 }
