@@ -6,6 +6,7 @@
 //!   over, down to a single row; then it is latency that counts.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 
 use rten::{ThreadPool, Value};
@@ -61,7 +62,10 @@ impl Crew {
                 // Queued, not awaited: this thread of the crew runs it when the
                 // closure around it has returned.
                 rayon::spawn(move || {
-                    let outputs = inputs.into_iter().map(|input| infer(input, &own)).collect();
+                    // A panic that left this closure would end the process.
+                    let outputs = catch_unwind(AssertUnwindSafe(|| {
+                        inputs.into_iter().map(|input| infer(input, &own)).collect()
+                    }));
                     // The receiver outlives all senders.
                     let _ = done.send((index, outputs));
                 });
@@ -69,7 +73,7 @@ impl Crew {
         }
         drop(done);
         for (index, outputs) in finished {
-            results[index] = outputs;
+            results[index] = outputs.unwrap_or_else(|_| lost());
         }
         results
     }
@@ -77,5 +81,23 @@ impl Crew {
     /// Runs one thing on all threads at once.
     pub fn together<T>(&self, work: impl FnOnce(&Arc<ThreadPool>) -> T) -> T {
         work(&self.all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_thread_fails_its_share_and_not_the_process() {
+        let crew = Crew::new(2);
+        let input = |value: f32| vec![Value::from_shape(&[1], vec![value]).unwrap()];
+        let results = crew.apart(vec![input(0.0), input(1.0)], |input, _| {
+            let values = input.into_tensor::<f32>().unwrap().into_data();
+            assert!(values[0] > 0.0, "told to");
+            Ok(values)
+        });
+        assert!(matches!(results[0], Err(EngineError::Failed(_))));
+        assert_eq!(results[1], Ok(vec![vec![1.0]]));
     }
 }
