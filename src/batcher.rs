@@ -11,28 +11,67 @@
 //!   nothing, and batches grow by themselves as load does.
 //! * Images and texts have a lane each and take turns while both have work, so
 //!   that a text waits for one batch of images at most.
+//! * Within a lane, rows of small requests ([`INTERACTIVE_ROWS`]) go before those of
+//!   bulk requests, which keep a quarter of every batch while they wait, so that
+//!   neither is held up for ever.
 //! * One pool of permits bounds what is waiting: a row holds a permit from before
 //!   its decoding until its answer. Who gets none is refused before any work is
-//!   done for it.
-//! * A row whose [`Ticket`] was dropped, because its client has gone, is left out
-//!   when its batch is formed.
+//!   done for it. Bulk requests leave an eighth of the pool to small ones.
+//! * A row whose [`Ticket`] was dropped, because its client has gone, or whose
+//!   deadline has passed, is left out when its batch is formed.
 //! * An engine that fails, or panics, answers the rows of its batch with the error.
-//!   After [`FAILURES_IN_A_ROW`] failed batches the batcher is `failed`, and
-//!   answers so at once.
+//!   After [`FAILURES_IN_A_ROW`] failed batches what waits is answered, and the
+//!   engine is built anew, once; if that fails, or fails again, the batcher is
+//!   failed, and answers so at once.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::engine::{Engine, EngineError, Pixels, Rows, Tower};
+use crate::metrics::{Metrics, Stage};
 
 /// So many failed batches in a row, and the engine is held for dead. One failure
 /// may be a moment's want of memory; three without a success between them are not.
 pub const FAILURES_IN_A_ROW: usize = 3;
+
+/// A request of at most so many rows is interactive: a person waits for it. A query
+/// has one row, a query with a few pictures a few.
+pub const INTERACTIVE_ROWS: usize = 4;
+
+/// The most rows that one request may have where `capacity` rows may be under way:
+/// bulk requests leave an eighth to interactive ones.
+pub fn largest_request(capacity: usize) -> usize {
+    capacity - capacity / 8
+}
+
+/// How the engine is. Readiness and the end of the process hang on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineState {
+    /// It embeds.
+    Running,
+    /// It failed, and another is being built.
+    Rebuilding,
+    /// It is dead, for this reason.
+    Failed(String),
+}
+
+/// Builds the engine anew after a failure; an error is one sentence.
+pub type Rebuild = Box<dyn FnOnce() -> Result<Box<dyn Engine>, String> + Send>;
+
+/// What a batcher is made with.
+pub struct BatcherOptions {
+    /// Rows that may be under way at any time.
+    pub capacity: usize,
+    /// What replaces an engine that failed; without it the first failure is final.
+    pub rebuild: Option<Rebuild>,
+    /// Where batches and waiting rows are counted.
+    pub metrics: Arc<Metrics>,
+}
 
 /// What one row is made from.
 #[derive(Debug)]
@@ -61,6 +100,9 @@ pub enum BatchError {
     /// The engine is gone: it failed too often, or the batcher is closed.
     #[error("the engine has stopped")]
     Stopped,
+    /// The row's deadline passed while it waited; it was not computed.
+    #[error("the deadline passed while the row waited")]
+    Late,
 }
 
 /// All permits are taken: nothing was started.
@@ -69,22 +111,86 @@ pub struct Full;
 
 struct Waiting {
     item: Item,
-    answer: oneshot::Sender<Result<Vec<f32>, BatchError>>,
+    answer: oneshot::Sender<Result<Row, BatchError>>,
+    since: Instant,
+    deadline: Option<Instant>,
     /// Given back when the row is answered or dropped.
-    _permit: OwnedSemaphorePermit,
+    _permit: Right,
+}
+
+/// What waits for one tower.
+#[derive(Default)]
+struct Lane {
+    interactive: VecDeque<Waiting>,
+    bulk: VecDeque<Waiting>,
+}
+
+impl Lane {
+    fn len(&self) -> usize {
+        self.interactive.len() + self.bulk.len()
+    }
+
+    /// Up to `max` rows that are still wanted: interactive ones first, but a quarter
+    /// of the places is bulk's while bulk waits. (Of a single place it has none.)
+    fn take(&mut self, max: usize, unwanted: &mut impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
+        let first = if self.bulk.is_empty() {
+            max
+        } else {
+            (max - max.div_ceil(4)).max(1)
+        };
+        let mut batch = Vec::with_capacity(max.min(self.len()));
+        fill(&mut batch, &mut self.interactive, first, unwanted);
+        fill(&mut batch, &mut self.bulk, max, unwanted);
+        fill(&mut batch, &mut self.interactive, max, unwanted);
+        batch
+    }
+}
+
+/// Moves rows that are wanted until the batch has `max`.
+fn fill(
+    batch: &mut Vec<Waiting>,
+    queue: &mut VecDeque<Waiting>,
+    max: usize,
+    unwanted: &mut impl FnMut(&Waiting) -> bool,
+) {
+    while batch.len() < max {
+        match queue.pop_front() {
+            Some(waiting) if waiting.answer.is_closed() || waiting.is_late() => {
+                if unwanted(&waiting) {
+                    waiting.answer(Err(BatchError::Late));
+                }
+            }
+            Some(waiting) => batch.push(waiting),
+            None => break,
+        }
+    }
+}
+
+impl Waiting {
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn answer(self, answer: Result<Row, BatchError>) {
+        // An error means only that the client has gone in the meantime.
+        let _ = self.answer.send(answer);
+    }
 }
 
 #[derive(Default)]
 struct Lanes {
-    images: VecDeque<Waiting>,
-    texts: VecDeque<Waiting>,
+    images: Lane,
+    texts: Lane,
     /// The tower whose turn it is when both lanes have work.
     next: Option<Tower>,
+    /// No engine takes what is put in here.
+    shut: bool,
     closed: bool,
 }
 
 impl Lanes {
-    fn of(&mut self, tower: Tower) -> &mut VecDeque<Waiting> {
+    fn of(&mut self, tower: Tower) -> &mut Lane {
         match tower {
             Tower::Image => &mut self.images,
             Tower::Text => &mut self.texts,
@@ -92,24 +198,38 @@ impl Lanes {
     }
 
     /// The next batch: all that waits in one lane and is still wanted, up to `max`.
-    fn take(&mut self, max: usize) -> Option<(Tower, Vec<Waiting>)> {
+    fn take(&mut self, max: usize, metrics: &Metrics) -> Option<(Tower, Vec<Waiting>)> {
         let turn = self.next.unwrap_or(Tower::Text);
         for tower in [turn, other(turn)] {
-            let lane = self.of(tower);
-            let mut batch = Vec::with_capacity(max.min(lane.len()));
-            while batch.len() < max {
-                match lane.pop_front() {
-                    Some(waiting) if waiting.answer.is_closed() => drop(waiting),
-                    Some(waiting) => batch.push(waiting),
-                    None => break,
+            // Whether the row is late rather than abandoned.
+            let mut unwanted = |waiting: &Waiting| {
+                let gone = waiting.answer.is_closed();
+                if gone {
+                    metrics.gone(tower);
+                } else {
+                    metrics.late(tower);
                 }
-            }
+                !gone
+            };
+            let batch = self.of(tower).take(max, &mut unwanted);
+            metrics.queued(tower, self.of(tower).len());
             if !batch.is_empty() {
                 self.next = Some(other(tower));
                 return Some((tower, batch));
             }
         }
         None
+    }
+
+    /// Everything that waits.
+    fn empty(&mut self, metrics: &Metrics) -> Vec<Waiting> {
+        let mut all = Vec::new();
+        for tower in [Tower::Image, Tower::Text] {
+            let lane = std::mem::take(self.of(tower));
+            all.extend(lane.interactive.into_iter().chain(lane.bulk));
+            metrics.queued(tower, 0);
+        }
+        all
     }
 }
 
@@ -124,7 +244,8 @@ struct Shared {
     lanes: Mutex<Lanes>,
     /// Rung when a lane got work or the batcher is closed.
     bell: Condvar,
-    failed: AtomicBool,
+    state: watch::Sender<EngineState>,
+    metrics: Arc<Metrics>,
 }
 
 impl Shared {
@@ -139,6 +260,8 @@ impl Shared {
 pub struct Batcher {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
+    /// The part of the permits that bulk requests may have.
+    bulk: Arc<Semaphore>,
     owner: Option<JoinHandle<()>>,
 }
 
@@ -150,25 +273,55 @@ impl Batcher {
     ///
     /// When the system gives no thread.
     pub fn start(engine: Box<dyn Engine>, capacity: usize) -> std::io::Result<Self> {
+        Self::with(
+            engine,
+            BatcherOptions {
+                capacity,
+                rebuild: None,
+                metrics: Metrics::new(&[]),
+            },
+        )
+    }
+
+    /// As [`Batcher::start`], with all that can be chosen.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn with(engine: Box<dyn Engine>, options: BatcherOptions) -> std::io::Result<Self> {
+        options.metrics.engine_up(true);
         let shared = Arc::new(Shared {
             lanes: Mutex::default(),
             bell: Condvar::new(),
-            failed: AtomicBool::new(false),
+            state: watch::Sender::new(EngineState::Running),
+            metrics: options.metrics,
         });
         let owner = std::thread::Builder::new().name("engine".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || own_engine(engine, &shared)
+            move || own_engine(engine, options.rebuild, &shared)
         })?;
+        let capacity = options.capacity.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             shared,
-            permits: Arc::new(Semaphore::new(capacity.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(capacity)),
+            bulk: Arc::new(Semaphore::new(largest_request(capacity))),
             owner: Some(owner),
         })
     }
 
+    /// How the engine is, now and whenever it changes.
+    pub fn state(&self) -> watch::Receiver<EngineState> {
+        self.shared.state.subscribe()
+    }
+
+    /// Where batches and waiting rows are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     /// Whether the engine is held for dead.
     pub fn has_failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Acquire)
+        matches!(*self.shared.state.borrow(), EngineState::Failed(_))
     }
 
     /// Permits for `rows` rows, all of them or none.
@@ -177,13 +330,40 @@ impl Batcher {
     ///
     /// [`Full`] when so many are not free: the caller has started nothing.
     pub fn reserve(&self, rows: usize) -> Result<Permits, Full> {
-        let rows = u32::try_from(rows).map_err(|_| Full)?;
-        let held = Arc::clone(&self.permits)
-            .try_acquire_many_owned(rows)
-            .map_err(|_| Full)?;
+        let count = u32::try_from(rows).map_err(|_| Full)?;
+        let take = |pool: &Arc<Semaphore>| {
+            Arc::clone(pool)
+                .try_acquire_many_owned(count)
+                .map_err(|_| Full)
+        };
+        let bulk = (rows > INTERACTIVE_ROWS)
+            .then(|| take(&self.bulk))
+            .transpose()?;
         Ok(Permits {
-            held,
+            held: Right {
+                pool: take(&self.permits)?,
+                bulk,
+            },
             shared: Arc::clone(&self.shared),
+            deadline: None,
+        })
+    }
+}
+
+/// Permits that are held: of the pool, and of its part for bulk.
+struct Right {
+    pool: OwnedSemaphorePermit,
+    bulk: Option<OwnedSemaphorePermit>,
+}
+
+impl Right {
+    fn split_one(&mut self) -> Option<Self> {
+        Some(Self {
+            pool: self.pool.split(1)?,
+            bulk: match &mut self.bulk {
+                Some(bulk) => Some(bulk.split(1)?),
+                None => None,
+            },
         })
     }
 }
@@ -204,24 +384,39 @@ impl Drop for Batcher {
 /// The right to have so many rows under way. Dropping it gives back what was not
 /// taken from it.
 pub struct Permits {
-    held: OwnedSemaphorePermit,
+    held: Right,
     shared: Arc<Shared>,
+    deadline: Option<Instant>,
 }
 
 impl Permits {
+    /// Rows that have not begun by then are answered [`BatchError::Late`].
+    #[must_use]
+    pub fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Whether the rows go before those of bulk requests.
+    pub fn are_interactive(&self) -> bool {
+        self.held.bulk.is_none()
+    }
+
     /// Takes out the right to one row, while there is one left.
     pub fn one(&mut self) -> Option<Permit> {
         Some(Permit {
-            held: self.held.split(1)?,
+            held: self.held.split_one()?,
             shared: Arc::clone(&self.shared),
+            deadline: self.deadline,
         })
     }
 }
 
 /// The right to one row, from before its decoding until its answer.
 pub struct Permit {
-    held: OwnedSemaphorePermit,
+    held: Right,
     shared: Arc<Shared>,
+    deadline: Option<Instant>,
 }
 
 impl Permit {
@@ -235,73 +430,157 @@ impl Permit {
         let tower = item.tower();
         {
             let mut lanes = self.shared.lanes();
-            if lanes.closed {
+            if lanes.closed || lanes.shut {
                 return Err(BatchError::Stopped);
             }
-            lanes.of(tower).push_back(Waiting {
+            let lane = lanes.of(tower);
+            let queue = match self.held.bulk {
+                None => &mut lane.interactive,
+                Some(_) => &mut lane.bulk,
+            };
+            queue.push_back(Waiting {
                 item,
                 answer,
+                since: Instant::now(),
+                deadline: self.deadline,
                 _permit: self.held,
             });
+            self.shared.metrics.queued(tower, lane.len());
         }
         self.shared.bell.notify_one();
         Ok(Ticket(ticket))
     }
 }
 
+/// An embedding, and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The tower's pooled output, not normalized.
+    pub values: Vec<f32>,
+    /// How long the row waited for its batch.
+    pub queued: Duration,
+    /// How long its batch took.
+    pub computed: Duration,
+}
+
 /// A row to come. Dropping it takes the row back, unless its batch has begun.
 #[derive(Debug)]
-pub struct Ticket(oneshot::Receiver<Result<Vec<f32>, BatchError>>);
+pub struct Ticket(oneshot::Receiver<Result<Row, BatchError>>);
 
 impl Ticket {
     /// Waits for the row: the tower's pooled output, not normalized.
     ///
     /// # Errors
     ///
-    /// When the batch failed or the engine has stopped.
+    /// When the batch failed, the engine has stopped, or the row came too late.
     pub async fn row(self) -> Result<Vec<f32>, BatchError> {
+        self.timed().await.map(|row| row.values)
+    }
+
+    /// Waits for the row, and tells what it took.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ticket::row`].
+    pub async fn timed(self) -> Result<Row, BatchError> {
         self.0.await.unwrap_or(Err(BatchError::Stopped))
     }
 }
 
-/// The life of the engine thread: wait for work, take a batch, run it, answer.
-fn own_engine(mut engine: Box<dyn Engine>, shared: &Shared) {
+/// The life of the engine thread: run batches until the engine fails; then build it
+/// anew, once.
+fn own_engine(engine: Box<dyn Engine>, mut rebuild: Option<Rebuild>, shared: &Shared) {
+    let mut engine = Some(engine);
+    while let Some(running) = engine.take() {
+        let Err(reason) = run_batches(running, shared) else {
+            break;
+        };
+        shared.metrics.engine_up(false);
+        let again = rebuild.take();
+        shared.state.send_replace(match again {
+            Some(_) => EngineState::Rebuilding,
+            None => EngineState::Failed(reason.clone()),
+        });
+        abandon(shared, |lanes| lanes.shut = true);
+        let Some(again) = again else {
+            break;
+        };
+        tracing::warn!(%reason, "the engine is built anew");
+        match catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("it panicked".into())) {
+            Ok(new) => {
+                shared.lanes().shut = false;
+                shared.metrics.rebuilt();
+                shared.metrics.engine_up(true);
+                shared.state.send_replace(EngineState::Running);
+                tracing::info!("the engine runs again");
+                engine = Some(new);
+            }
+            Err(error) => {
+                shared.state.send_replace(EngineState::Failed(format!(
+                    "{reason}; building it anew failed: {error}"
+                )));
+            }
+        }
+    }
+    abandon(shared, |lanes| lanes.closed = true);
+}
+
+/// Answers all that waits, after `change` to what is taken from then on.
+fn abandon(shared: &Shared, change: impl FnOnce(&mut Lanes)) {
+    let abandoned = {
+        let mut lanes = shared.lanes();
+        change(&mut lanes);
+        lanes.empty(&shared.metrics)
+    };
+    for waiting in abandoned {
+        waiting.answer(Err(BatchError::Stopped));
+    }
+}
+
+/// Wait for work, take a batch, run it, answer. Ends when the batcher is closed; the
+/// error is why the engine is held for dead.
+fn run_batches(mut engine: Box<dyn Engine>, shared: &Shared) -> Result<(), String> {
+    let metrics = &shared.metrics;
     let max_batch = engine.info().max_batch.max(1);
     let mut failures = 0;
     while let Some((tower, batch)) = next_batch(shared, max_batch) {
-        match run(engine.as_mut(), tower, &batch) {
+        metrics.batch(tower, batch.len());
+        let begun = Instant::now();
+        let result = run(engine.as_mut(), tower, &batch);
+        let computed = begun.elapsed();
+        match result {
             Ok(rows) => {
                 failures = 0;
                 for (waiting, row) in batch.into_iter().zip(rows.iter()) {
-                    // An error means only that the client has gone in the meantime.
-                    let _ = waiting.answer.send(Ok(row.to_vec()));
+                    let queued = begun.saturating_duration_since(waiting.since);
+                    metrics.stage(Stage::Queue, queued);
+                    metrics.stage(Stage::Compute, computed);
+                    waiting.answer(Ok(Row {
+                        values: row.to_vec(),
+                        queued,
+                        computed,
+                    }));
                 }
             }
             Err(error) => {
                 failures += 1;
+                metrics.failed_batch(tower);
                 tracing::error!(%tower, rows = batch.len(), %error, "a batch failed");
+                let dead = failures == FAILURES_IN_A_ROW;
                 for waiting in batch {
-                    let _ = waiting.answer.send(Err(error.clone().into()));
+                    waiting.answer(Err(match dead {
+                        true => BatchError::Stopped,
+                        false => error.clone().into(),
+                    }));
                 }
-                if failures == FAILURES_IN_A_ROW {
-                    shared.failed.store(true, Ordering::Release);
+                if dead {
                     tracing::error!("{failures} batches in a row failed: the engine is given up");
-                    break;
+                    return Err(error.to_string());
                 }
             }
         }
     }
-    let abandoned = {
-        let mut lanes = shared.lanes();
-        lanes.closed = true;
-        std::mem::take(&mut lanes.images)
-            .into_iter()
-            .chain(std::mem::take(&mut lanes.texts))
-            .collect::<Vec<_>>()
-    };
-    for waiting in abandoned {
-        let _ = waiting.answer.send(Err(BatchError::Stopped));
-    }
+    Ok(())
 }
 
 fn next_batch(shared: &Shared, max: usize) -> Option<(Tower, Vec<Waiting>)> {
@@ -310,7 +589,7 @@ fn next_batch(shared: &Shared, max: usize) -> Option<(Tower, Vec<Waiting>)> {
         if lanes.closed {
             return None;
         }
-        if let Some(batch) = lanes.take(max) {
+        if let Some(batch) = lanes.take(max, &shared.metrics) {
             return Some(batch);
         }
         lanes = shared

@@ -18,6 +18,7 @@
 //! * [`image`]: bytes of a file to RGB pixels, and those to the model's square.
 //! * [`engine`]: what runs a tower; the only door to an inference runtime.
 //! * [`batcher`]: which work goes to the engine together, and when.
+//! * [`metrics`]: what is counted and timed; every room may note something in it.
 //! * [`service`]: embed, similarity, rank; knows nothing of HTTP.
 //! * [`http`]: the endpoints; knows nothing of engines.
 
@@ -27,6 +28,7 @@ pub mod engine;
 pub mod graph;
 pub mod http;
 pub mod image;
+pub mod metrics;
 pub mod service;
 pub mod settings;
 pub mod startup;

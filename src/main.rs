@@ -3,7 +3,8 @@
 //! ```text
 //! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
 //!     listen (/health says "starting") --load--> engine --attach--> serving
-//!     SIGTERM or SIGINT --> draining --> exit 0
+//!     SIGTERM or SIGINT --> draining --> exit 0          (a second one: exit 1 at once)
+//!     engine dead, and dead again after it was built anew --> exit 3
 //! ```
 //!
 //! Everything that a user can have got wrong is found before the socket is opened.
@@ -13,7 +14,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use siglip2_embeddings::http;
@@ -25,6 +26,19 @@ use tokio::sync::oneshot;
 
 /// What was asked for cannot be: the settings or the model's files are wrong.
 const UNUSABLE: u8 = 2;
+
+/// The engine failed, was built anew, and failed again: the supervisor must restart
+/// the process.
+const ENGINE_DEAD: u8 = 3;
+
+/// How long answers that say so get to leave.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A second signal waits for nothing, not even for the runtime's threads.
+fn end_at_once() -> ! {
+    tracing::warn!("told to end a second time: ending at once");
+    std::process::exit(1)
+}
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
@@ -90,11 +104,17 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         // The receiver is gone only when the process is ending anyway.
         let _ = loaded.send(result);
     })?;
-    let load_failure = async {
+    let engine_failure = async {
         match outcome.await {
-            Ok(Ok(())) => std::future::pending().await,
-            Ok(Err(error)) => error,
-            Err(_) => "loading the model panicked; the message above says where".to_owned(),
+            Ok(Ok(())) => {
+                let reason = service.engine_failure().await;
+                (ENGINE_DEAD, format!("the engine is dead: {reason}"))
+            }
+            Ok(Err(error)) => (UNUSABLE, error),
+            Err(_) => (
+                UNUSABLE,
+                "loading the model panicked; the message above says where".to_owned(),
+            ),
         }
     };
 
@@ -107,9 +127,11 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
-        error = load_failure => {
+        (code, error) = engine_failure => {
             eprintln!("error: {error}");
-            return Ok(ExitCode::from(UNUSABLE));
+            // What the engine held has its 503 written by then.
+            tokio::time::sleep(LAST_WORDS).await;
+            std::process::exit(i32::from(code));
         }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -120,10 +142,9 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         served = &mut serving => if let Err(error) = served {
             tracing::warn!(%error, "the drain was cut short");
         },
-        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
-        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+        _ = terminate.recv() => end_at_once(),
+        _ = interrupt.recv() => end_at_once(),
     }
-    service.drain();
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
 }

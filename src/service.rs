@@ -13,18 +13,25 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::batcher::{BatchError, Batcher, Item, Permit, Permits, Ticket};
+use crate::batcher::{
+    BatchError, Batcher, BatcherOptions, EngineState, Item, Permit, Permits, Rebuild, Ticket,
+    largest_request,
+};
 use crate::engine::{Engine, Prepare};
 use crate::image::{self, ImageError, ImageLimits};
+use crate::metrics::{Metrics, Stage, Timings};
 use crate::text::TextTokenizer;
 
+mod canary;
 mod vectors;
+
+pub use canary::Canary;
 
 pub use vectors::{Embeddings, Ranked, Similarity};
 
@@ -56,6 +63,16 @@ pub struct ServiceSettings {
     pub image_limits: ImageLimits,
     /// Images that are decoded at the same time.
     pub decoders: usize,
+    /// Bytes that pictures may take while they are decoded and resized, all together.
+    pub max_decoded_bytes: u64,
+}
+
+impl ServiceSettings {
+    /// The room for pictures, in units of [`DECODE_UNIT`].
+    fn decode_units(&self) -> u32 {
+        let units = (self.max_decoded_bytes / DECODE_UNIT).max(1);
+        u32::try_from(units).unwrap_or(u32::MAX).min(1 << 28)
+    }
 }
 
 /// What clients are told of the model.
@@ -90,6 +107,8 @@ pub enum State {
     Ready,
     /// It finishes what it accepted and takes nothing new.
     Draining,
+    /// The engine failed, and is being built anew.
+    Restarting,
     /// The engine is dead.
     Failed,
 }
@@ -101,6 +120,7 @@ impl State {
             State::Starting => "starting",
             State::Ready => "ok",
             State::Draining => "draining",
+            State::Restarting => "restarting",
             State::Failed => "failed",
         }
     }
@@ -129,6 +149,9 @@ pub enum ServiceError {
         /// What is too much, and how much is allowed.
         what: String,
     },
+    /// The request's deadline passed while it waited.
+    #[error("the deadline passed while the request waited")]
+    Late,
     /// The service cannot embed now.
     #[error("the service is {}", .0.as_str())]
     Unavailable(State),
@@ -137,9 +160,18 @@ pub enum ServiceError {
     Internal(String),
 }
 
+/// The request that work is done for.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// What has not begun by then is not begun.
+    pub deadline: Option<Instant>,
+    /// Where it is noted what the stages took.
+    pub timings: Arc<Timings>,
+}
+
 /// The service: cheap to clone, every clone is the same one.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<Inner>, Context);
 
 struct Inner {
     info: ModelInfo,
@@ -149,30 +181,75 @@ struct Inner {
     bias: f64,
     settings: ServiceSettings,
     decoders: Arc<Semaphore>,
+    /// Who wants to decode for a bulk request stands here first. There are as many
+    /// places as decoders, so that an interactive image has no more than those
+    /// before it, however many images the bulk has.
+    bulk_decoders: Arc<Semaphore>,
+    /// Memory that decoded pictures may take, in units of [`DECODE_UNIT`].
+    decode_room: Arc<Semaphore>,
     running: OnceLock<Running>,
     draining: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 /// What there is once the engine is.
 struct Running {
     prepare: Arc<dyn Prepare>,
     batcher: Batcher,
+    canary: Option<Canary>,
 }
+
+/// The endpoints that requests are counted by.
+pub const ENDPOINTS: [&str; 13] = [
+    "root",
+    "openapi",
+    "health",
+    "ready",
+    "metrics",
+    "info",
+    "embed_text",
+    "embed_image",
+    "embed_images",
+    "similarity",
+    "rank",
+    "unknown",
+    "malformed",
+];
+
+/// The memory of pictures is counted in these, because a semaphore counts to 2^29 on
+/// machines of 32 bits.
+const DECODE_UNIT: u64 = 64 << 10;
 
 impl Service {
     /// A service that knows its model and has no engine yet: it answers what it is,
     /// and refuses to embed.
     pub fn new(model: Model, settings: ServiceSettings) -> Self {
-        Self(Arc::new(Inner {
+        let decoders = || Arc::new(Semaphore::new(settings.decoders.max(1)));
+        let inner = Inner {
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
             scale: f64::from(model.logit_scale).exp(),
             bias: f64::from(model.logit_bias),
-            decoders: Arc::new(Semaphore::new(settings.decoders.max(1))),
+            decoders: decoders(),
+            bulk_decoders: decoders(),
+            decode_room: Arc::new(Semaphore::new(settings.decode_units() as usize)),
             settings,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-        }))
+            metrics: Metrics::new(&ENDPOINTS),
+        };
+        Self(Arc::new(inner), Context::default())
+    }
+
+    /// The same service, working for one request.
+    #[must_use]
+    pub fn within(&self, context: Context) -> Self {
+        Self(Arc::clone(&self.0), context)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     /// Gives the service its engine, on a thread of its own. From here on it embeds.
@@ -181,9 +258,32 @@ impl Service {
     ///
     /// When the system gives no thread, or the service has an engine already.
     pub fn attach(&self, engine: Box<dyn Engine>) -> std::io::Result<()> {
+        self.attach_with(engine, None, None)
+    }
+
+    /// As [`Service::attach`], with what replaces the engine if it fails, and with
+    /// the vectors that its readiness is told by.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Service::attach`].
+    pub fn attach_with(
+        &self,
+        engine: Box<dyn Engine>,
+        rebuild: Option<Rebuild>,
+        canary: Option<Canary>,
+    ) -> std::io::Result<()> {
         let running = Running {
             prepare: engine.preparer(),
-            batcher: Batcher::start(engine, self.0.settings.max_queued_rows)?,
+            batcher: Batcher::with(
+                engine,
+                BatcherOptions {
+                    capacity: self.0.settings.max_queued_rows,
+                    rebuild,
+                    metrics: Arc::clone(&self.0.metrics),
+                },
+            )?,
+            canary,
         };
         self.0
             .running
@@ -206,8 +306,56 @@ impl Service {
         match self.0.running.get() {
             Some(running) if running.batcher.has_failed() => State::Failed,
             _ if self.0.draining.load(Ordering::Acquire) => State::Draining,
+            Some(running) if *running.batcher.state().borrow() == EngineState::Rebuilding => {
+                State::Restarting
+            }
             Some(_) => State::Ready,
             None => State::Starting,
+        }
+    }
+
+    /// Waits until the engine is dead, and says why; for ever, if there is none yet.
+    pub async fn engine_failure(&self) -> String {
+        let Some(running) = self.0.running.get() else {
+            return std::future::pending().await;
+        };
+        let mut state = running.batcher.state();
+        loop {
+            if let EngineState::Failed(reason) = &*state.borrow_and_update() {
+                return reason.clone();
+            }
+            if state.changed().await.is_err() {
+                return "the engine has stopped".to_owned();
+            }
+        }
+    }
+
+    /// The token ids of the text that readiness is told by.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the tokenizer fails on it.
+    pub fn canary_ids(&self) -> Result<Vec<i32>, String> {
+        self.0
+            .tokenizer
+            .encode("a yellow canary in a cage")
+            .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
+    }
+
+    /// Whether a fixed image and a fixed text still give the vectors that they gave
+    /// when the engine was loaded. See [`Canary`].
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub async fn check_canary(&self) -> Result<(), String> {
+        match self.0.running.get() {
+            Some(Running {
+                batcher,
+                canary: Some(canary),
+                ..
+            }) => canary.check(batcher).await,
+            _ => Ok(()),
         }
     }
 
@@ -297,10 +445,12 @@ impl Service {
     }
 
     fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
-        let (State::Ready, Some(running)) = (self.state(), self.0.running.get()) else {
+        // Draining is no reason: who calls has been accepted before it began.
+        let (State::Ready | State::Draining, Some(running)) = (self.state(), self.0.running.get())
+        else {
             return Err(ServiceError::Unavailable(self.state()));
         };
-        let most = self.0.settings.max_queued_rows;
+        let most = largest_request(self.0.settings.max_queued_rows);
         if rows > most {
             return Err(ServiceError::TooMuch {
                 what: format!(
@@ -315,7 +465,7 @@ impl Service {
             .map_err(|_| ServiceError::Busy {
                 retry_after: RETRY_AFTER,
             })?;
-        Ok((running, permits))
+        Ok((running, permits.until(self.1.deadline)))
     }
 
     async fn text_rows(
@@ -343,7 +493,7 @@ impl Service {
         let ids = if bytes <= INLINE_TEXT_BYTES {
             tokenize()
         } else {
-            self.off_thread(tokenize).await?
+            self.off_thread(permits.are_interactive(), tokenize).await?
         };
         ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
             .into_iter()
@@ -362,10 +512,13 @@ impl Service {
         images: Vec<Bytes>,
         permits: &mut Permits,
     ) -> Result<Vec<Vec<f32>>, ServiceError> {
+        let interactive = permits.are_interactive();
         let one_by_one = images
             .into_iter()
             .enumerate()
-            .map(|(index, bytes)| Ok(self.image_row(running, index, bytes, one(permits)?)))
+            .map(|(index, bytes)| {
+                Ok(self.image_row(running, interactive, index, bytes, one(permits)?))
+            })
             .collect::<Result<Vec<_>, ServiceError>>()?;
         try_join_all(one_by_one).await
     }
@@ -373,17 +526,36 @@ impl Service {
     async fn image_row(
         &self,
         running: &Running,
+        interactive: bool,
         index: usize,
         bytes: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
         let limits = self.0.settings.image_limits;
         let prepare = Arc::clone(&running.prepare);
+        let metrics = Arc::clone(&self.0.metrics);
+        let Context { timings, deadline } = self.1.clone();
+        let bad = move |error| ServiceError::Image { index, error };
+        let header = image::inspect(&bytes, &limits).map_err(bad)?;
+        let room = self
+            .decode_room(u64::from(header.width) * u64::from(header.height) * 3)
+            .await?;
         let ticket = self
-            .off_thread(move || {
-                let pixels = image::decode(&bytes, &limits)
-                    .and_then(|image| prepare.prepare(&image))
-                    .map_err(|error| ServiceError::Image { index, error })?;
+            .off_thread(interactive, move || {
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Err(ServiceError::Late);
+                }
+                let stage = |stage, since: Instant| {
+                    metrics.stage(stage, since.elapsed());
+                    timings.note(stage, since.elapsed());
+                };
+                let begun = Instant::now();
+                let image = image::decode(&bytes, &limits).map_err(bad)?;
+                stage(Stage::Decode, begun);
+                let begun = Instant::now();
+                let pixels = prepare.prepare(&image).map_err(bad)?;
+                stage(Stage::Prepare, begun);
+                drop((image, bytes, room));
                 Ok(permit.submit(Item::Image(pixels)))
             })
             .await??
@@ -394,22 +566,44 @@ impl Service {
     /// Runs work that takes the CPU for long, on at most as many threads as there
     /// are decoders. A request that is dropped while it waits here leaves nothing
     /// behind; work that has begun is finished and its result dropped.
-    async fn off_thread<T, F>(&self, work: F) -> Result<T, ServiceError>
+    async fn off_thread<T, F>(&self, interactive: bool, work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        let closed = |_| ServiceError::Unavailable(State::Draining);
+        let bulk = match interactive {
+            true => None,
+            false => Some(
+                Arc::clone(&self.0.bulk_decoders)
+                    .acquire_owned()
+                    .await
+                    .map_err(closed)?,
+            ),
+        };
         let slot = Arc::clone(&self.0.decoders)
             .acquire_owned()
             .await
-            .map_err(|_| ServiceError::Unavailable(State::Draining))?;
+            .map_err(closed)?;
         tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(slot);
+            drop((slot, bulk));
             result
         })
         .await
         .map_err(|error| ServiceError::Internal(format!("a decoding task failed: {error}")))
+    }
+
+    /// Waits until a picture of so many bytes has room in memory. One that is larger
+    /// than all the room has it to itself.
+    async fn decode_room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let units = bytes
+            .div_ceil(DECODE_UNIT)
+            .min(u64::from(self.0.settings.decode_units()));
+        Arc::clone(&self.0.decode_room)
+            .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX))
+            .await
+            .map_err(|_| ServiceError::Unavailable(State::Draining))
     }
 
     async fn rows(&self, tickets: Vec<Ticket>) -> Result<Vec<Vec<f32>>, ServiceError> {
@@ -421,7 +615,13 @@ impl Service {
     }
 
     async fn row(&self, ticket: Ticket) -> Result<Vec<f32>, ServiceError> {
-        ticket.row().await.map_err(|error| self.batch_error(error))
+        let row = ticket
+            .timed()
+            .await
+            .map_err(|error| self.batch_error(error))?;
+        self.1.timings.note(Stage::Queue, row.queued);
+        self.1.timings.note(Stage::Compute, row.computed);
+        Ok(row.values)
     }
 
     fn batch_error(&self, error: BatchError) -> ServiceError {
@@ -430,6 +630,7 @@ impl Service {
                 State::Ready => State::Draining,
                 state => state,
             }),
+            BatchError::Late => ServiceError::Late,
             BatchError::Engine(error) => ServiceError::Internal(error.to_string()),
         }
     }

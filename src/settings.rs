@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::batcher::largest_request;
 use crate::checkpoint::hub::HubSettings;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
@@ -91,11 +92,29 @@ pub struct Settings {
     #[arg(long, env = "MAX_IMAGE_PIXELS", value_parser = count)]
     pub max_image_pixels: Option<usize>,
 
+    /// Bytes that pictures may take while they are decoded and resized, all together.
+    #[arg(long, env = "MAX_DECODED_BYTES", default_value_t = 512 << 20, value_parser = count)]
+    pub max_decoded_bytes: usize,
+
+    /// Bytes of request bodies that may be held at once, over all requests; one that
+    /// finds no room is answered 429.
+    #[arg(long, env = "MAX_BUFFERED_BYTES", default_value_t = 1 << 30, value_parser = count)]
+    pub max_buffered_bytes: usize,
+
+    /// Seconds that the head of a request may take to arrive.
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
+    pub header_timeout: Duration,
+
+    /// Seconds that a connection may wait for its next request.
+    #[arg(long, env = "IDLE_TIMEOUT", default_value = "75", value_parser = seconds)]
+    pub idle_timeout: Duration,
+
     /// Seconds that the body of a request may take to arrive.
     #[arg(long, env = "BODY_TIMEOUT", default_value = "300", value_parser = seconds)]
     pub body_timeout: Duration,
 
-    /// Seconds that a request may take, from its last byte to its answer.
+    /// Seconds that a request may take, from its last byte to its answer; a client may
+    /// ask for less with the header X-Request-Timeout-Ms.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "300", value_parser = seconds)]
     pub request_timeout: Duration,
 
@@ -218,9 +237,10 @@ impl Settings {
     /// A sentence that names the two that do not.
     pub fn check(&self) -> Result<(), String> {
         let largest = self.max_images_per_request + self.max_texts_per_request;
-        if largest > self.max_queued_rows {
+        if largest > largest_request(self.max_queued_rows) {
             return Err(format!(
-                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, and one request may hold {largest} \
+                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, of which an eighth is kept for \
+                 small requests, and one request may hold {largest} \
                  images and texts (--max-images-per-request, --max-texts-per-request): \
                  such a request could never be served",
                 self.max_queued_rows

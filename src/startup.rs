@@ -12,10 +12,11 @@ use std::error::Error;
 use std::thread;
 
 use crate::checkpoint::{Checkpoint, hub};
+use crate::engine::Engine;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Model, ModelInfo, Service, ServiceSettings};
+use crate::service::{Canary, Model, ModelInfo, Service, ServiceSettings};
 use crate::settings::{Device, Settings, Source};
 use crate::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
@@ -97,6 +98,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
             max_queued_rows: settings.max_queued_rows,
             image_limits,
             decoders: settings.decode_threads.unwrap_or(cores),
+            max_decoded_bytes: settings.max_decoded_bytes as u64,
         },
     );
     Ok(Prepared {
@@ -140,10 +142,22 @@ impl Prepared {
     /// A sentence, when the runtime does not take the model or the system gives no
     /// thread.
     pub fn load(self) -> Result<(), String> {
-        let engine = CpuEngine::load(self.checkpoint, self.processor, self.options)
-            .map_err(|error| error.to_string())?;
-        self.service
-            .attach(Box::new(engine))
+        let Self {
+            checkpoint,
+            processor,
+            service,
+            options,
+        } = self;
+        let load = move || {
+            CpuEngine::load(checkpoint.clone(), processor.clone(), options)
+                .map_err(|error| error.to_string())
+        };
+        let mut engine = load()?;
+        let ids = service.canary_ids()?;
+        let canary = Canary::of(&mut engine, ids).map_err(|error| error.to_string())?;
+        let rebuild = Box::new(move || load().map(|engine| Box::new(engine) as Box<dyn Engine>));
+        service
+            .attach_with(Box::new(engine), Some(rebuild), Some(canary))
             .map_err(|error| error.to_string())
     }
 }
@@ -156,6 +170,9 @@ pub fn http_settings(settings: &Settings) -> HttpSettings {
         max_texts_per_request: settings.max_texts_per_request,
         max_images_per_request: settings.max_images_per_request,
         max_connections: settings.max_connections,
+        max_buffered_bytes: settings.max_buffered_bytes as u64,
+        header_timeout: settings.header_timeout,
+        idle_timeout: settings.idle_timeout,
         body_timeout: settings.body_timeout,
         request_timeout: settings.request_timeout,
         drain_timeout: settings.drain_timeout,

@@ -6,10 +6,15 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use siglip2_embeddings::batcher::{BatchError, Batcher, FAILURES_IN_A_ROW, Item, Permits, Ticket};
+use siglip2_embeddings::batcher::{
+    BatchError, Batcher, BatcherOptions, FAILURES_IN_A_ROW, Item, Permits, Ticket, largest_request,
+};
 use siglip2_embeddings::engine::{Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
 use siglip2_embeddings::image::{ImageError, RgbImage};
+use siglip2_embeddings::metrics::Metrics;
+use tokio::time::timeout;
 
 struct NoPrepare;
 
@@ -247,4 +252,271 @@ async fn what_still_waits_when_the_batcher_ends_is_answered() {
         waiting.row().await,
         Ok(_) | Err(BatchError::Stopped)
     ));
+}
+
+/// An engine for the model: its row is the number of its item, and it fails and
+/// panics as its seed has it.
+struct Moody {
+    random: Random,
+    failures_left: usize,
+}
+
+struct Random(u64);
+
+impl Random {
+    /// xorshift64* (Vigna 2016).
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+impl Moody {
+    fn run(&mut self, numbers: Vec<f32>) -> Result<Rows, EngineError> {
+        assert!(numbers.len() <= 4, "a batch is never above the maximum");
+        if self.random.below(3) == 0 {
+            std::thread::yield_now();
+        }
+        if self.failures_left > 0 && self.random.below(4) == 0 {
+            self.failures_left -= 1;
+            if self.random.below(2) == 0 {
+                panic!("moody");
+            }
+            return Err(EngineError::Failed("moody".into()));
+        }
+        Rows::new(1, numbers)
+    }
+}
+
+impl Engine for Moody {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            name: "moody",
+            device: "cpu",
+            precision: "fp32",
+            dimensions: 1,
+            max_batch: 4,
+        }
+    }
+
+    fn preparer(&self) -> Arc<dyn Prepare> {
+        Arc::new(NoPrepare)
+    }
+
+    fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
+        self.run(
+            batch
+                .iter()
+                .map(|image| f32::from(image.0[0]) * 250.0 + f32::from(image.0[1]))
+                .collect(),
+        )
+    }
+
+    fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
+        self.run(batch.iter().map(|ids| ids[0] as f32).collect())
+    }
+}
+
+/// What `/metrics` says of the lanes.
+fn queue_depth(batcher: &Batcher) -> usize {
+    batcher
+        .metrics()
+        .text()
+        .lines()
+        .filter(|line| line.starts_with("siglip2_queue_rows{"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
+        .sum()
+}
+
+/// Random requests, cancellations, deadlines and engine failures, over many seeds:
+/// every accepted row is answered once, with its own number or an error; there are
+/// never more under way than permits; nothing waits for ever; all permits come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_holds_over_many_seeds() {
+    const CAPACITY: usize = 48;
+    let (mut answered, mut refused, mut failed, mut late) = (0, 0, 0, 0);
+    for seed in 1..=200_u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let moody = |seed: u64, failures_left| -> Box<dyn Engine> {
+            Box::new(Moody {
+                random: Random(seed | 1),
+                failures_left,
+            })
+        };
+        let batcher = Batcher::with(
+            moody(seed, 6),
+            BatcherOptions {
+                capacity: CAPACITY,
+                rebuild: Some(Box::new(move || Ok(moody(seed, 0)))),
+                metrics: Metrics::new(&[]),
+            },
+        )
+        .unwrap();
+        let mut waiting = Vec::new();
+        for request in 0..40_u32 {
+            let most = if random.below(4) == 0 { 20 } else { 3 };
+            let rows = 1 + random.below(most) as usize;
+            let Ok(permits) = batcher.reserve(rows) else {
+                refused += 1;
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let deadline = match random.below(10) {
+                0 => Some(Instant::now()),
+                1 => Some(Instant::now() + Duration::from_secs(60)),
+                _ => None,
+            };
+            let mut permits = permits.until(deadline);
+            let queued: usize = queue_depth(&batcher);
+            assert!(queued <= CAPACITY, "seed {seed}: {queued} rows wait");
+            let image = random.below(2) == 0;
+            let mut tickets = Vec::new();
+            for row in 0..rows as u32 {
+                let number = request * 20 + row;
+                let item = match image {
+                    true => Item::Image(Pixels(vec![(number / 250) as u8, (number % 250) as u8])),
+                    false => Item::Text(vec![number as i32]),
+                };
+                match permits.one().unwrap().submit(item) {
+                    Ok(ticket) => tickets.push((ticket, number as f32)),
+                    Err(error) => assert_eq!(error, BatchError::Stopped, "seed {seed}"),
+                }
+            }
+            assert!(permits.one().is_none(), "as many permits as rows");
+            if random.below(5) == 0 {
+                // The client goes away.
+                drop(tickets);
+                continue;
+            }
+            waiting.push(tokio::spawn(async move {
+                let mut results = Vec::new();
+                for (ticket, expected) in tickets {
+                    results.push((ticket.row().await, expected));
+                }
+                results
+            }));
+            if random.below(3) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for task in waiting {
+            let results = timeout(Duration::from_secs(60), task)
+                .await
+                .unwrap_or_else(|_| panic!("seed {seed}: a row was never answered"))
+                .unwrap();
+            for (result, expected) in results {
+                match result {
+                    Ok(row) => {
+                        assert_eq!(row, [expected], "seed {seed}: a row of another");
+                        answered += 1;
+                    }
+                    Err(BatchError::Late) => late += 1,
+                    Err(_) => failed += 1,
+                }
+            }
+        }
+        while batcher.reserve(CAPACITY - CAPACITY / 8).is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    for (count, what) in [
+        (answered, "answered"),
+        (refused, "refused"),
+        (failed, "failed"),
+        (late, "late"),
+    ] {
+        assert!(count > 50, "only {count} {what}: the model did not try it");
+    }
+}
+
+#[tokio::test]
+async fn small_requests_go_before_a_bulk_which_keeps_a_quarter() {
+    let test = Test::new(100);
+    let first = test.text(0);
+    test.begun.recv().unwrap();
+    let mut bulk = test.batcher.reserve(8).unwrap();
+    assert!(!bulk.are_interactive());
+    let mut tickets: Vec<Ticket> = (10..18)
+        .map(|number| submit(&mut bulk, Item::Text(vec![number])))
+        .collect();
+    tickets.extend((1..=5).map(|number| test.text(number)));
+    tickets.push(first);
+    test.run(4);
+    test.leave.send(Leave::Run).unwrap();
+    for ticket in tickets {
+        ticket.row().await.unwrap();
+    }
+    let batches = test.batches.lock().unwrap().clone();
+    assert_eq!(
+        batches,
+        [
+            vec![0.0],
+            vec![1.0, 2.0, 3.0, 10.0],
+            vec![4.0, 5.0, 11.0, 12.0],
+            vec![13.0, 14.0, 15.0, 16.0],
+            vec![17.0]
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_bulk_leaves_permits_to_small_requests() {
+    let test = Test::new(80);
+    assert!(test.batcher.reserve(71).is_err(), "an eighth is kept");
+    let bulk = test.batcher.reserve(largest_request(80)).unwrap();
+    assert!(test.batcher.reserve(5).is_err());
+    let small: Vec<Permits> = (0..10).map(|_| test.batcher.reserve(1).unwrap()).collect();
+    assert!(test.batcher.reserve(1).is_err());
+    drop((bulk, small));
+    assert!(test.batcher.reserve(70).is_ok());
+}
+
+#[tokio::test]
+async fn a_row_whose_deadline_passed_is_not_computed() {
+    let test = Test::new(100);
+    let first = test.text(0);
+    test.begun.recv().unwrap();
+    let mut late = test.batcher.reserve(1).unwrap().until(Some(Instant::now()));
+    let late = submit(&mut late, Item::Text(vec![1]));
+    let kept = test.text(2);
+    test.run(1);
+    test.leave.send(Leave::Run).unwrap();
+    first.row().await.unwrap();
+    assert_eq!(late.row().await, Err(BatchError::Late));
+    assert_eq!(kept.row().await, Ok(vec![2.0]));
+    assert_eq!(*test.batches.lock().unwrap(), [vec![0.0], vec![2.0]]);
+}
+
+#[tokio::test]
+async fn an_engine_that_failed_is_built_anew_once() {
+    let dead = |_: usize| -> Box<dyn Engine> {
+        Box::new(Moody {
+            random: Random(1),
+            failures_left: usize::MAX,
+        })
+    };
+    let batcher = Batcher::with(
+        dead(0),
+        BatcherOptions {
+            capacity: 8,
+            rebuild: Some(Box::new(move || Ok(dead(1)))),
+            metrics: Metrics::new(&[]),
+        },
+    )
+    .unwrap();
+    while !batcher.has_failed() {
+        let mut permits = batcher.reserve(1).unwrap();
+        if let Ok(ticket) = permits.one().unwrap().submit(Item::Text(vec![1])) {
+            let _ = ticket.row().await;
+        }
+        tokio::task::yield_now().await;
+    }
+    let metrics = batcher.metrics().text();
+    assert!(
+        metrics.contains("siglip2_engine_rebuilds_total 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("siglip2_engine_up 0"), "{metrics}");
 }

@@ -85,8 +85,9 @@ pub enum CheckpointError {
     },
 }
 
-/// A checkpoint, opened: configuration read, weights mapped and indexed.
-#[derive(Debug)]
+/// A checkpoint, opened: configuration read, weights mapped and indexed. A clone
+/// shares the mapped files.
+#[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// What config.json says.
     pub config: Config,

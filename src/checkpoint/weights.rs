@@ -48,6 +48,7 @@ pub struct Tensor {
 }
 
 /// Every tensor of a checkpoint, by name, and the files that hold them.
+#[derive(Clone)]
 pub struct Weights {
     shards: Vec<&'static [u8]>,
     /// Those of the shards that are mapped files.

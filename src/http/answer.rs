@@ -36,6 +36,16 @@ pub(super) fn respond(status: StatusCode, body: Vec<u8>) -> Response<Answer> {
     response
 }
 
+/// The text of `/metrics`, in the format that Prometheus and OpenMetrics share.
+pub(super) fn metrics(text: String) -> Response<Answer> {
+    let mut response = respond(StatusCode::OK, text.into_bytes());
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    );
+    response
+}
+
 /// A small value as JSON.
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     // Only a map with keys that are no strings fails here, and there is none.

@@ -7,14 +7,17 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 
+use super::accepted::AcceptedCount;
 use super::answer::Answer;
 use super::body::{Body, Room, caught};
+use super::call::Call;
 use super::endpoints::Endpoint;
 use super::problem::{Problem, printable};
 use super::request_id;
 use super::settings::HttpSettings;
 use super::wire::Progress;
-use crate::service::Service;
+use crate::metrics::{Metrics, Timings};
+use crate::service::{Service, State};
 
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 200;
@@ -28,6 +31,7 @@ pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) settings: HttpSettings,
     pub(super) room: Room,
+    pub(super) accepted: AcceptedCount,
 }
 
 impl App {
@@ -39,7 +43,14 @@ impl App {
     ) -> Response<Answer> {
         let (head, incoming) = request.into_parts();
         let id = request_id::of(&head.headers);
-        let mut log = Log::begin(&head.method, head.uri.path(), id.clone());
+        let timings = Arc::new(Timings::default());
+        let mut log = Log::begin(
+            &head.method,
+            head.uri.path(),
+            id.clone(),
+            Arc::clone(&timings),
+            Arc::clone(self.0.service.metrics()),
+        );
         let mut body = Body::new(incoming, &self.0.settings, &self.0.room);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
@@ -48,6 +59,7 @@ impl App {
             head.uri.path(),
             &head.headers,
             &mut body,
+            (Arc::clone(&timings), log.began),
         )))
         .await;
         let mut response = match answered {
@@ -58,6 +70,15 @@ impl App {
         response
             .headers_mut()
             .insert(request_id::HEADER, request_id::header(&id));
+        if let Ok(value) = HeaderValue::from_str(&timings.header(log.began.elapsed())) {
+            response.headers_mut().insert("server-timing", value);
+        }
+        // A connection that stays open would only bring the client's next request here.
+        if self.0.service.state() == State::Draining {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         // A body that hyper has asked for by then is on its way, whatever was expected.
         if !body.settle(awaits_continue && body.read() == 0).await {
             response
@@ -75,14 +96,22 @@ impl App {
         path: &str,
         headers: &HeaderMap,
         body: &mut Body,
+        (timings, began): (Arc<Timings>, Instant),
     ) -> Result<Response<Answer>, Problem> {
         let endpoint = Endpoint::at(path);
-        if !matches!(endpoint, Some(Endpoint::Health)) {
+        if !matches!(endpoint, Some(Endpoint::Health | Endpoint::Ready)) {
             self.authorize(headers)?;
         }
         let endpoint = endpoint.ok_or(Problem::NotFound)?;
         endpoint.takes(method)?;
-        self.endpoint(endpoint, headers, body).await
+        let Shared {
+            service, settings, ..
+        } = &*self.0;
+        let most = settings.body_timeout + settings.request_timeout;
+        let mut call = Call::new(headers, body, service, timings, began, most)?;
+        let response = self.endpoint(endpoint, &mut call).await?;
+        call.written();
+        Ok(response)
     }
 
     /// Lets a request pass that carries the key, if there is one.
@@ -117,16 +146,26 @@ struct Log {
     method: Method,
     path: String,
     began: Instant,
+    timings: Arc<Timings>,
+    metrics: Arc<Metrics>,
     ended: Option<(u16, u64, u64)>,
 }
 
 impl Log {
-    fn begin(method: &Method, path: &str, id: String) -> Self {
+    fn begin(
+        method: &Method,
+        path: &str,
+        id: String,
+        timings: Arc<Timings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             id,
             method: method.clone(),
             path: printable(path, MAX_LOGGED_PATH),
             began: Instant::now(),
+            timings,
+            metrics,
             ended: None,
         }
     }
@@ -141,15 +180,19 @@ impl Drop for Log {
     fn drop(&mut self) {
         // 499 is what proxies call a client that did not wait for its answer.
         let (status, read, written) = self.ended.unwrap_or((499, 0, 0));
-        let millis = self.began.elapsed().as_micros() as f64 / 1e3;
+        let took = self.began.elapsed();
+        let endpoint = Endpoint::at(&self.path).map_or("unknown", Endpoint::name);
+        self.metrics.answered(endpoint, status, took);
+        let millis = took.as_micros() as f64 / 1e3;
+        let stages = self.timings.header(took);
         let Self {
             id, method, path, ..
         } = self;
         // Probes come every few seconds for ever.
-        if path == "/health" && status == 200 {
+        if matches!(path.as_str(), "/health" | "/ready" | "/metrics") && status == 200 {
             tracing::debug!(%method, path, status, millis, read, written, id, "request");
         } else {
-            tracing::info!(%method, path, status, millis, read, written, id, "request");
+            tracing::info!(%method, path, status, millis, read, written, stages, id, "request");
         }
     }
 }

@@ -1,17 +1,20 @@
 //! What each path takes, asks of the service, and answers.
 
 use std::future::Future;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
+use super::accepted::Accepted;
 use super::answer::{self, Answer};
 use super::app::App;
 use super::base64;
-use super::body::{Body, off_thread};
+use super::body::off_thread;
+use super::call::Call;
 use super::form::{Fields, File, Form, FormKind};
 use super::openapi;
 use super::parameters::Parameters;
@@ -55,6 +58,10 @@ pub(super) enum Endpoint {
     OpenApi,
     /// `/health`
     Health,
+    /// `/ready`
+    Ready,
+    /// `/metrics`
+    Metrics,
     /// `/info`
     Info,
     /// `/embed/text`
@@ -77,6 +84,8 @@ impl Endpoint {
             "" => Some(Endpoint::Root),
             "/openapi.json" => Some(Endpoint::OpenApi),
             "/health" => Some(Endpoint::Health),
+            "/ready" => Some(Endpoint::Ready),
+            "/metrics" => Some(Endpoint::Metrics),
             "/info" => Some(Endpoint::Info),
             "/embed/text" => Some(Endpoint::EmbedText),
             "/embed/image" => Some(Endpoint::EmbedImage),
@@ -87,11 +96,33 @@ impl Endpoint {
         }
     }
 
+    /// What its requests are counted under; one of [`crate::service::ENDPOINTS`].
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Endpoint::Root => "root",
+            Endpoint::OpenApi => "openapi",
+            Endpoint::Health => "health",
+            Endpoint::Ready => "ready",
+            Endpoint::Metrics => "metrics",
+            Endpoint::Info => "info",
+            Endpoint::EmbedText => "embed_text",
+            Endpoint::EmbedImage => "embed_image",
+            Endpoint::EmbedImages => "embed_images",
+            Endpoint::Similarity => "similarity",
+            Endpoint::Rank => "rank",
+        }
+    }
+
     /// Refuses a method that the endpoint does not have.
     pub(super) fn takes(self, method: &Method) -> Result<(), Problem> {
         let reads = matches!(
             self,
-            Endpoint::Root | Endpoint::OpenApi | Endpoint::Health | Endpoint::Info
+            Endpoint::Root
+                | Endpoint::OpenApi
+                | Endpoint::Health
+                | Endpoint::Ready
+                | Endpoint::Metrics
+                | Endpoint::Info
         );
         let allow = if reads { "GET, HEAD" } else { "POST" };
         let allowed = if reads {
@@ -112,8 +143,7 @@ impl App {
     pub(super) async fn endpoint(
         &self,
         endpoint: Endpoint,
-        headers: &HeaderMap,
-        body: &mut Body,
+        call: &mut Call<'_>,
     ) -> Result<Response<Answer>, Problem> {
         let written = match endpoint {
             Endpoint::Root => answer::json(&json!({
@@ -123,14 +153,36 @@ impl App {
             })),
             Endpoint::OpenApi => answer::json(openapi::description()),
             Endpoint::Health => return Ok(self.health()),
+            Endpoint::Ready => return Ok(self.ready().await),
+            Endpoint::Metrics => return Ok(answer::metrics(self.0.service.metrics().text())),
             Endpoint::Info => self.info(),
-            Endpoint::EmbedText => self.embed_text(headers, body).await?,
-            Endpoint::EmbedImage => self.embed_image(headers, body).await?,
-            Endpoint::EmbedImages => self.embed_images(headers, body).await?,
-            Endpoint::Similarity => self.similarity(headers, body).await?,
-            Endpoint::Rank => self.rank(headers, body).await?,
+            Endpoint::EmbedText => self.embed_text(call).await?,
+            Endpoint::EmbedImage => self.embed_image(call).await?,
+            Endpoint::EmbedImages => self.embed_images(call).await?,
+            Endpoint::Similarity => self.similarity(call).await?,
+            Endpoint::Rank => self.rank(call).await?,
         };
         Ok(answer::respond(StatusCode::OK, written))
+    }
+
+    /// Whether requests should be sent here: the state, and the canary.
+    async fn ready(&self) -> Response<Answer> {
+        let state = self.0.service.state();
+        let verdict = match state {
+            State::Ready => self.0.service.check_canary().await,
+            _ => Err(format!("the service is {}", state.as_str())),
+        };
+        match verdict {
+            Ok(()) => answer::respond(StatusCode::OK, answer::json(&json!({"status": "ready"}))),
+            Err(detail) => {
+                let body = answer::json(&json!({"status": state.as_str(), "detail": detail}));
+                let mut response = answer::respond(StatusCode::SERVICE_UNAVAILABLE, body);
+                response
+                    .headers_mut()
+                    .extend([problem::unavailable_retry()]);
+                response
+            }
+        }
     }
 
     fn health(&self) -> Response<Answer> {
@@ -176,29 +228,39 @@ impl App {
                 "max_images_per_request": settings.max_images_per_request,
                 "max_image_pixels": self.0.service.settings().image_limits.max_pixels,
                 "max_queued_rows": self.0.service.settings().max_queued_rows,
+                "max_decoded_bytes": self.0.service.settings().max_decoded_bytes,
+                "max_buffered_bytes": settings.max_buffered_bytes,
+                "max_connections": settings.max_connections,
+                "header_timeout_seconds": settings.header_timeout.as_secs_f64(),
+                "idle_timeout_seconds": settings.idle_timeout.as_secs_f64(),
+                "body_timeout_seconds": settings.body_timeout.as_secs_f64(),
                 "request_timeout_seconds": settings.request_timeout.as_secs_f64(),
             },
         }))
     }
 
-    async fn embed_text(&self, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
-        takes_json(headers)?;
-        body.limit(self.0.settings.max_text_body_bytes as u64)?;
-        self.is_ready()?;
-        let bytes = body.whole().await?;
+    async fn embed_text(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {
+        takes_json(call.headers)?;
+        call.body
+            .limit(self.0.settings.max_text_body_bytes as u64)?;
+        let _accepted = self.accept()?;
+        let bytes = call.body.whole().await?;
+        call.received();
         let limits = TextLimits::of(&self.0.settings);
         let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
         let rows = self
             .in_time(
-                self.0.service.embed_texts(request.texts, request.normalize),
+                call,
+                call.service.embed_texts(request.texts, request.normalize),
                 |_| String::new(),
             )
             .await?;
         answer::embeddings(&rows, &self.0.service.info().name).await
     }
 
-    async fn embed_image(&self, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
-        let mut form = self.form(headers, body, IMAGE).await?;
+    async fn embed_image(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {
+        let _accepted = self.accept()?;
+        let mut form = self.form(call, IMAGE).await?;
         let mut issues = Issues::default();
         let file = form.image("file", &mut issues);
         let encoded = form.text("image_base64", &mut issues);
@@ -214,30 +276,36 @@ impl App {
             .inspect_image(&bytes)
             .map_err(|error| Problem::image(&part, &error))?;
         let rows = self
-            .in_time(self.0.service.embed_images(vec![bytes], normalize), |_| {
-                part
-            })
+            .in_time(
+                call,
+                call.service.embed_images(vec![bytes], normalize),
+                |_| part,
+            )
             .await?;
         answer::embeddings(&rows, &self.0.service.info().name).await
     }
 
-    async fn embed_images(&self, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
-        let form = self.form(headers, body, IMAGES).await?;
+    async fn embed_images(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {
+        let _accepted = self.accept()?;
+        let form = self.form(call, IMAGES).await?;
         let mut issues = Issues::default();
         let files = form.images("files", &mut issues);
         let normalize = form.normalize(&mut issues);
         issues.or(())?;
         let (names, images) = split(files);
         let rows = self
-            .in_time(self.0.service.embed_images(images, normalize), |index| {
-                named(&names, index)
-            })
+            .in_time(
+                call,
+                call.service.embed_images(images, normalize),
+                |index| named(&names, index),
+            )
             .await?;
         answer::embeddings(&rows, &self.0.service.info().name).await
     }
 
-    async fn similarity(&self, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
-        let mut form = self.form(headers, body, SIMILARITY).await?;
+    async fn similarity(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {
+        let _accepted = self.accept()?;
+        let mut form = self.form(call, SIMILARITY).await?;
         let mut issues = Issues::default();
         let files = form.images("files", &mut issues);
         let texts = form.required_text("texts", &mut issues);
@@ -249,15 +317,16 @@ impl App {
         .await?;
         let (names, images) = split(files);
         let similarity = self
-            .in_time(self.0.service.similarity(images, texts), |index| {
+            .in_time(call, call.service.similarity(images, texts), |index| {
                 named(&names, index)
             })
             .await?;
         answer::similarity(&similarity).await
     }
 
-    async fn rank(&self, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
-        let mut form = self.form(headers, body, RANK).await?;
+    async fn rank(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {
+        let _accepted = self.accept()?;
+        let mut form = self.form(call, RANK).await?;
         let mut issues = Issues::default();
         let files = form.images("files", &mut issues);
         let query = form.required_text("query", &mut issues);
@@ -265,7 +334,7 @@ impl App {
         TextLimits::of(&self.0.settings).check("query", &query)?;
         let (names, images) = split(files);
         let ranked = self
-            .in_time(self.0.service.rank(images, query.clone()), |index| {
+            .in_time(call, call.service.rank(images, query.clone()), |index| {
                 named(&names, index)
             })
             .await?;
@@ -276,22 +345,18 @@ impl App {
 
     /// Reads a form. An image that may come with others is looked at as soon as it is
     /// here, so that a bad one ends the reading.
-    async fn form(
-        &self,
-        headers: &HeaderMap,
-        body: &mut Body,
-        fields: Fields,
-    ) -> Result<Form, Problem> {
-        let kind = FormKind::of(headers, body)?;
-        body.limit(self.0.settings.max_body_bytes)?;
-        self.is_ready()?;
+    async fn form(&self, call: &mut Call<'_>, fields: Fields) -> Result<Form, Problem> {
+        let kind = FormKind::of(call.headers, call.body)?;
+        call.body.limit(self.0.settings.max_body_bytes)?;
         let service = &self.0.service;
         let inspect = |index: usize, filename: &str, bytes: &[u8]| {
             service.inspect_image(bytes).map_err(|error| {
                 Problem::image(&part_name(fields.image, Some(index), filename), &error)
             })
         };
-        Form::read(body, kind, fields, &self.0.settings, &inspect).await
+        let form = Form::read(call.body, kind, fields, &self.0.settings, &inspect).await?;
+        call.received();
+        Ok(form)
     }
 
     async fn decoded(&self, encoded: String) -> Result<Bytes, Problem> {
@@ -303,25 +368,36 @@ impl App {
         .await
     }
 
-    /// Refuses early what the service would refuse once the body is here.
-    fn is_ready(&self) -> Result<(), Problem> {
+    /// Takes a request that embeds, before its body is read, or refuses it. Who is
+    /// accepted is answered even if the service drains from the next moment on:
+    /// hence the order, first counted and then asked.
+    fn accept(&self) -> Result<Accepted, Problem> {
+        let accepted = self.0.accepted.enter();
         match self.0.service.state() {
-            State::Ready => Ok(()),
+            State::Ready => Ok(accepted),
             state => Err(Problem::Unavailable(state)),
         }
     }
 
-    /// Waits for the service as long as a request may; giving up drops its work.
+    /// Waits for the service as long as the request may take; giving up drops its
+    /// work.
     async fn in_time<T>(
         &self,
+        call: &Call<'_>,
         work: impl Future<Output = Result<T, ServiceError>>,
         part: impl FnOnce(usize) -> String,
     ) -> Result<T, Problem> {
-        let most = self.0.settings.request_timeout;
-        timeout(most, work)
-            .await
-            .map_err(|_| Problem::Deadline(most))?
-            .map_err(|error| Problem::service(error, part))
+        let deadline = call
+            .deadline
+            .min(Instant::now() + self.0.settings.request_timeout);
+        let late = || Problem::Deadline(call.began.elapsed());
+        match timeout_at(deadline.into(), work).await {
+            Err(_) | Ok(Err(ServiceError::Late)) => Err(late()),
+            Ok(result) => {
+                call.computed();
+                result.map_err(|error| Problem::service(error, part))
+            }
+        }
     }
 }
 

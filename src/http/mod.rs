@@ -19,10 +19,12 @@
 //! there is one, else piece by piece. Nothing of a request is decoded here; images
 //! are looked at (their header only) as soon as they are complete.
 
+mod accepted;
 mod answer;
 mod app;
 mod base64;
 mod body;
+mod call;
 mod endpoints;
 mod form;
 mod openapi;

@@ -74,6 +74,7 @@ fn unavailable(state: State) -> &'static str {
     match state {
         State::Starting => "The service is starting: it loads its model.",
         State::Draining => "The service is shutting down.",
+        State::Restarting => "The engine failed and is being built anew.",
         State::Failed => "The engine has failed and the service must be restarted.",
         State::Ready => "The service cannot embed at the moment.",
     }
@@ -111,6 +112,7 @@ impl Problem {
                 retry_after,
             },
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
+            ServiceError::Late => Problem::Deadline(Duration::ZERO),
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
             ServiceError::Internal(what) => Problem::Internal(what),
         }

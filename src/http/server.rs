@@ -12,8 +12,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::accepted::AcceptedCount;
 use super::app::{App, Shared};
 use super::body::Room;
 use super::settings::HttpSettings;
@@ -55,8 +56,10 @@ enum Phase {
     Ended,
 }
 
-/// Serves until `shutdown` is over; then closes idle connections, lets the requests
-/// that are under way finish within [`HttpSettings::drain_timeout`], and returns.
+/// Serves until `shutdown` is over. Then the service drains: requests that were
+/// accepted are answered, new ones, on old and new connections, get 503; when none is
+/// left the port is closed, and the connections are. All of it takes at most
+/// [`HttpSettings::drain_timeout`].
 ///
 /// # Errors
 ///
@@ -65,7 +68,7 @@ pub async fn serve(
     listener: TcpListener,
     service: Service,
     settings: HttpSettings,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let most = settings.max_connections.clamp(1, u32::MAX as usize >> 4);
     let drain_timeout = settings.drain_timeout;
@@ -74,50 +77,60 @@ pub async fn serve(
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
         room: Room::new(settings.max_buffered_bytes.max(settings.max_body_bytes)),
+        accepted: AcceptedCount::new(Arc::clone(service.metrics())),
         service,
         settings,
     }));
     let builder = builder(&app.0.settings);
 
-    let mut shutdown = pin!(shutdown);
-    let mut pause = ACCEPT_PAUSE;
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accept(&listener, &slots, &crowded) => accepted,
-        };
-        match accepted {
-            Ok((stream, slot)) => {
-                pause = ACCEPT_PAUSE;
-                tokio::spawn(connection(
-                    stream,
-                    app.clone(),
-                    builder.clone(),
-                    told.clone(),
-                    Arc::clone(&crowded),
-                    slot,
-                ));
-            }
-            Err(error) if is_of_the_client(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::select! {
-                    () = &mut shutdown => break,
-                    () = sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
+    let accepting = |stream, slot| {
+        tokio::spawn(connection(
+            stream,
+            app.clone(),
+            builder.clone(),
+            told.clone(),
+            Arc::clone(&crowded),
+            slot,
+        ));
+    };
+    let accept_until = async |end: &mut (dyn Future<Output = ()> + Send + Unpin)| {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                () = &mut *end => break,
+                accepted = accept(&listener, &slots, &crowded) => accepted,
+            };
+            match accepted {
+                Ok((stream, slot)) => {
+                    pause = ACCEPT_PAUSE;
+                    accepting(stream, slot);
+                }
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::select! {
+                        () = &mut *end => break,
+                        () = sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
+                    }
                 }
             }
         }
-    }
+    };
+    accept_until(&mut Box::pin(shutdown)).await;
+    app.0.service.drain();
+    let deadline = Instant::now() + drain_timeout;
+    let answered = timeout_at(deadline, app.0.accepted.none());
+    accept_until(&mut Box::pin(async {
+        let _ = answered.await;
+    }))
+    .await;
 
     // From here on the system refuses connections, so that a balancer goes elsewhere.
     drop(listener);
     phase.send_replace(Phase::Draining);
     tracing::info!(connections = most - slots.available_permits(), "draining");
     let all = u32::try_from(most).unwrap_or(u32::MAX);
-    if timeout(drain_timeout, slots.acquire_many(all))
-        .await
-        .is_ok()
-    {
+    if timeout_at(deadline, slots.acquire_many(all)).await.is_ok() {
         return Ok(());
     }
     let connections = most - slots.available_permits();

@@ -134,6 +134,7 @@ pub fn starting(max_queued_rows: usize) -> Service {
         max_queued_rows,
         image_limits: ImageLimits::default(),
         decoders: 2,
+        max_decoded_bytes: 64 << 20,
     };
     Service::new(model, settings)
 }

@@ -1,0 +1,51 @@
+//! How many requests were accepted and have no answer yet: what a drain waits for.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+
+/// The count, shared by all connections.
+#[derive(Clone)]
+pub(super) struct AcceptedCount {
+    count: Arc<watch::Sender<usize>>,
+    metrics: Arc<Metrics>,
+}
+
+impl AcceptedCount {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            count: Arc::new(watch::Sender::new(0)),
+            metrics,
+        }
+    }
+
+    /// Counts one more, until what is given is dropped.
+    pub(super) fn enter(&self) -> Accepted {
+        self.change(|count| count + 1);
+        Accepted(self.clone())
+    }
+
+    /// Waits until there is none.
+    pub(super) async fn none(&self) {
+        // The sender lives as long as this does.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    fn change(&self, to: impl FnOnce(usize) -> usize) {
+        self.count.send_modify(|count| {
+            *count = to(*count);
+            self.metrics.in_flight(*count);
+        });
+    }
+}
+
+/// One request that was accepted.
+pub(super) struct Accepted(AcceptedCount);
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        self.0.change(|count| count.saturating_sub(1));
+    }
+}
