@@ -87,6 +87,8 @@ impl Running {
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_siglip2-embeddings"))
             .args(["--model", model, "--host", "127.0.0.1", "--port", "0"])
+            // The same text is asked again and again, and is to be computed each time.
+            .args(["--text-cache-bytes", "0"])
             .args([
                 "--json-output",
                 "--log-level",

@@ -69,15 +69,58 @@ impl Stage {
     }
 }
 
-/// The longest that each stage took for any row of one request.
+/// What a text's row was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// In the cache.
+    Hit,
+    /// Being computed for another request, or for the same text of this one.
+    Shared,
+    /// To be computed.
+    Miss,
+}
+
+impl Lookup {
+    const ALL: [Self; 3] = [Lookup::Hit, Lookup::Shared, Lookup::Miss];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Lookup::Hit => "hit",
+            Lookup::Shared => "shared",
+            Lookup::Miss => "miss",
+        }
+    }
+}
+
+/// The longest that each stage took for any row of one request, and what its texts
+/// were found to be.
 #[derive(Debug, Default)]
-pub struct Timings([AtomicU64; Stage::ALL.len()]);
+pub struct Timings(
+    [AtomicU64; Stage::ALL.len()],
+    [AtomicU64; Lookup::ALL.len()],
+);
 
 impl Timings {
     /// Notes what a stage took for one row.
     pub fn note(&self, stage: Stage, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         self.0[stage as usize].fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// Notes what one text's row was found to be.
+    pub fn looked_up(&self, what: Lookup) {
+        self.1[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The value of an `X-Cache` header, if anything was taken from the cache or from
+    /// another request: `hit=2, shared=0, miss=1`.
+    pub fn cache_header(&self) -> Option<String> {
+        let count = |what: Lookup| self.1[what as usize].load(Ordering::Relaxed);
+        (count(Lookup::Hit) + count(Lookup::Shared) > 0).then(|| {
+            Lookup::ALL
+                .map(|what| format!("{}={}", what.as_str(), count(what)))
+                .join(", ")
+        })
     }
 
     /// The value of a `Server-Timing` header: stages that were gone through, in
@@ -136,6 +179,11 @@ fn rows() -> Histogram {
     Histogram::new((0..11).map(|power| f64::from(1_u32 << power)))
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
+    result: &'static str,
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted.
@@ -153,6 +201,7 @@ pub struct Metrics {
     engine_up: Gauge,
     rebuilds: Counter,
     in_flight: Gauge<i64, AtomicI64>,
+    lookups: Family<LookupLabels, Counter>,
 }
 
 impl Metrics {
@@ -184,7 +233,12 @@ impl Metrics {
             drop(gone.get_or_create(&labels));
             drop(failed_batches.get_or_create(&labels));
         }
+        let lookups = Family::<LookupLabels, Counter>::default();
+        for result in Lookup::ALL.map(Lookup::as_str) {
+            drop(lookups.get_or_create(&LookupLabels { result }));
+        }
         let mut metrics = Self {
+            lookups,
             registry: Registry::with_prefix("siglip2"),
             requests,
             request_seconds,
@@ -255,10 +309,21 @@ impl Metrics {
             self.rebuilds.clone(),
         );
         registry.register(
+            "text_cache",
+            "Texts looked up: in the cache, being computed already, or to be computed",
+            self.lookups.clone(),
+        );
+        registry.register(
             "requests_in_flight",
             "Accepted requests without their answer",
             self.in_flight.clone(),
         );
+    }
+
+    /// One text's row was found to be this.
+    pub fn looked_up(&self, what: Lookup) {
+        let result = what.as_str();
+        self.lookups.get_or_create(&LookupLabels { result }).inc();
     }
 
     /// All series as Prometheus text.

@@ -20,17 +20,19 @@ use futures_util::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::batcher::{
-    BatchError, Batcher, BatcherOptions, EngineState, Item, Permit, Permits, Rebuild, Ticket,
+    BatchError, Batcher, BatcherOptions, EngineState, Item, Permit, Permits, Rebuild, Row, Ticket,
     largest_request,
 };
 use crate::engine::{Engine, Prepare};
 use crate::image::{self, ImageError, ImageLimits};
-use crate::metrics::{Metrics, Stage, Timings};
+use crate::metrics::{Lookup, Metrics, Stage, Timings};
 use crate::text::TextTokenizer;
 
+mod cache;
 mod canary;
 mod vectors;
 
+use cache::{Flight, Found, TextCache};
 pub use canary::Canary;
 
 pub use vectors::{Embeddings, Ranked, Similarity};
@@ -65,6 +67,8 @@ pub struct ServiceSettings {
     pub decoders: usize,
     /// Bytes that pictures may take while they are decoded and resized, all together.
     pub max_decoded_bytes: u64,
+    /// Bytes that remembered text embeddings may take; 0 remembers none.
+    pub text_cache_bytes: usize,
 }
 
 impl ServiceSettings {
@@ -190,6 +194,13 @@ struct Inner {
     running: OnceLock<Running>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
+    cache: Arc<TextCache>,
+}
+
+/// A row of a text: here, or to come.
+enum TextRow {
+    Here(Vec<f32>),
+    Coming(Flight),
 }
 
 /// What there is once the engine is.
@@ -233,6 +244,7 @@ impl Service {
             decoders: decoders(),
             bulk_decoders: decoders(),
             decode_room: Arc::new(Semaphore::new(settings.decode_units() as usize)),
+            cache: TextCache::new(settings.text_cache_bytes),
             settings,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -473,15 +485,16 @@ impl Service {
         texts: Vec<String>,
         permits: &mut Permits,
     ) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let tickets = self.submit_texts(texts, permits).await?;
-        self.rows(tickets).await
+        let rows = self.submit_texts(texts, permits).await?;
+        self.rows(rows).await
     }
 
+    /// Every text is looked up, shared or put into the lane before any is waited for.
     async fn submit_texts(
         &self,
         texts: Vec<String>,
         permits: &mut Permits,
-    ) -> Result<Vec<Ticket>, ServiceError> {
+    ) -> Result<Vec<TextRow>, ServiceError> {
         let bytes: usize = texts.iter().map(String::len).sum();
         let tokenizer = Arc::clone(&self.0.tokenizer);
         let tokenize = move || {
@@ -498,10 +511,27 @@ impl Service {
         ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
             .into_iter()
             .map(|ids| {
+                // Given back at once where there is nothing to compute.
                 let permit = one(permits)?;
-                permit
-                    .submit(Item::Text(ids))
-                    .map_err(|error| self.batch_error(error))
+                let deadline = self.1.deadline;
+                let cache = &self.0.cache;
+                Ok(match cache.find(&ids, deadline) {
+                    Found::Row(row) => {
+                        self.looked_up(Lookup::Hit);
+                        TextRow::Here(row)
+                    }
+                    Found::Flight(flight) => {
+                        self.looked_up(Lookup::Shared);
+                        TextRow::Coming(flight)
+                    }
+                    Found::Nothing => {
+                        self.looked_up(Lookup::Miss);
+                        let ticket = permit
+                            .submit(Item::Text(ids.clone()))
+                            .map_err(|error| self.batch_error(error))?;
+                        TextRow::Coming(cache.fly(ids, ticket, deadline))
+                    }
+                })
             })
             .collect()
     }
@@ -606,19 +636,29 @@ impl Service {
             .map_err(|_| ServiceError::Unavailable(State::Draining))
     }
 
-    async fn rows(&self, tickets: Vec<Ticket>) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let mut rows = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            rows.push(self.row(ticket).await?);
+    async fn rows(&self, pending: Vec<TextRow>) -> Result<Vec<Vec<f32>>, ServiceError> {
+        let mut rows = Vec::with_capacity(pending.len());
+        for row in pending {
+            rows.push(match row {
+                TextRow::Here(row) => row,
+                TextRow::Coming(flight) => self.timed(flight.await)?,
+            });
         }
         Ok(rows)
     }
 
+    fn looked_up(&self, what: Lookup) {
+        self.0.metrics.looked_up(what);
+        self.1.timings.looked_up(what);
+    }
+
     async fn row(&self, ticket: Ticket) -> Result<Vec<f32>, ServiceError> {
-        let row = ticket
-            .timed()
-            .await
-            .map_err(|error| self.batch_error(error))?;
+        self.timed(ticket.timed().await)
+    }
+
+    /// Notes what a row took.
+    fn timed(&self, row: Result<Row, BatchError>) -> Result<Vec<f32>, ServiceError> {
+        let row = row.map_err(|error| self.batch_error(error))?;
         self.1.timings.note(Stage::Queue, row.queued);
         self.1.timings.note(Stage::Compute, row.computed);
         Ok(row.values)

@@ -96,6 +96,10 @@ pub struct Settings {
     #[arg(long, env = "MAX_DECODED_BYTES", default_value_t = 512 << 20, value_parser = count)]
     pub max_decoded_bytes: usize,
 
+    /// Bytes that remembered text embeddings may take; 0 remembers none.
+    #[arg(long, env = "TEXT_CACHE_BYTES", default_value_t = 64 << 20)]
+    pub text_cache_bytes: usize,
+
     /// Bytes of request bodies that may be held at once, over all requests; one that
     /// finds no room is answered 429.
     #[arg(long, env = "MAX_BUFFERED_BYTES", default_value_t = 1 << 30, value_parser = count)]

@@ -99,6 +99,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
             image_limits,
             decoders: settings.decode_threads.unwrap_or(cores),
             max_decoded_bytes: settings.max_decoded_bytes as u64,
+            text_cache_bytes: settings.text_cache_bytes,
         },
     );
     Ok(Prepared {

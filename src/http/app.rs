@@ -73,6 +73,10 @@ impl App {
         if let Ok(value) = HeaderValue::from_str(&timings.header(log.began.elapsed())) {
             response.headers_mut().insert("server-timing", value);
         }
+        let cached = timings.cache_header();
+        if let Some(Ok(value)) = cached.map(|cached| HeaderValue::from_str(&cached)) {
+            response.headers_mut().insert("x-cache", value);
+        }
         // A connection that stays open would only bring the client's next request here.
         if self.0.service.state() == State::Draining {
             response

@@ -229,6 +229,7 @@ impl App {
                 "max_image_pixels": self.0.service.settings().image_limits.max_pixels,
                 "max_queued_rows": self.0.service.settings().max_queued_rows,
                 "max_decoded_bytes": self.0.service.settings().max_decoded_bytes,
+                "text_cache_bytes": self.0.service.settings().text_cache_bytes,
                 "max_buffered_bytes": settings.max_buffered_bytes,
                 "max_connections": settings.max_connections,
                 "header_timeout_seconds": settings.header_timeout.as_secs_f64(),

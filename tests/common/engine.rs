@@ -104,8 +104,13 @@ impl Prepare for FakePrepare {
 
 /// A service with this engine, and the orders for it.
 pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
+    with_cache(max_queued_rows, 0)
+}
+
+/// The same, which remembers so many bytes of texts.
+pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>) {
     let orders = Arc::new(Orders::default());
-    let service = starting(max_queued_rows);
+    let service = caching(max_queued_rows, cache);
     service
         .attach(Box::new(FakeEngine(Arc::clone(&orders))))
         .expect("a thread");
@@ -114,6 +119,11 @@ pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
 
 /// A service that has no engine yet.
 pub fn starting(max_queued_rows: usize) -> Service {
+    caching(max_queued_rows, 0)
+}
+
+/// The same, which remembers so many bytes of texts.
+pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
     let model = Model {
         info: ModelInfo {
             name: "fake/\"model\"".into(),
@@ -135,6 +145,7 @@ pub fn starting(max_queued_rows: usize) -> Service {
         image_limits: ImageLimits::default(),
         decoders: 2,
         max_decoded_bytes: 64 << 20,
+        text_cache_bytes: cache,
     };
     Service::new(model, settings)
 }
