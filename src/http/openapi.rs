@@ -21,6 +21,7 @@ fn build() -> Value {
         },
         "paths": {
             "/health": { "get": get("health", "Whether the service can embed", "Health") },
+            "/ready": { "get": get("ready", "Whether a fixed image and text are embedded as at the start", "Ready") },
             "/info": { "get": get("info", "The model and the limits in force", "Info") },
             "/embed/text": { "post": post(
                 "embed_text", "One embedding per text", "application/json", "TextRequest", "Embeddings",
@@ -42,7 +43,7 @@ fn build() -> Value {
 
 fn get(id: &str, summary: &str, answer: &str) -> Value {
     let mut responses = json!({ "200": content("Successful Response", answer) });
-    if id == "health" {
+    if matches!(id, "health" | "ready") {
         responses["503"] = content("It cannot embed; status says why", answer);
     } else {
         responses["401"] = content("The API key is missing or wrong", "Error");
