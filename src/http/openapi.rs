@@ -133,9 +133,10 @@ fn schemas() -> Value {
         })),
         "Body_rank": object(&["files", "query"], json!({ "files": files, "query": text })),
         "Health": object(&["status", "model", "device", "dimensions"], json!({
-            "status": { "type": "string", "enum": ["ok", "starting", "draining", "failed"] },
+            "status": { "type": "string", "enum": ["ok", "starting", "draining", "restarting", "failed"] },
             "model": text, "device": text, "dimensions": number,
         })),
+        "Ready": object(&["status"], json!({ "status": text, "detail": text })),
         "Info": object(
             &["model", "device", "text_dim", "vision_dim", "image_size", "cross_modal", "description"],
             json!({
