@@ -8,6 +8,7 @@
 //! [`prepare`] finds all that a user can have got wrong and takes milliseconds, unless
 //! it downloads; [`Prepared::load`] takes the seconds that weights take.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::thread;
 
@@ -144,11 +145,13 @@ impl Prepared {
     /// thread.
     pub fn load(self) -> Result<(), String> {
         let Self {
-            checkpoint,
+            mut checkpoint,
             processor,
             service,
             options,
         } = self;
+        // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
+        checkpoint.tokenizer = Cow::default();
         let load = move || {
             CpuEngine::load(checkpoint.clone(), processor.clone(), options)
                 .map_err(|error| error.to_string())
