@@ -248,3 +248,26 @@ fn a_checkpoint_that_cannot_be_used_is_refused_in_one_sentence() {
     let said = config(|_| "{".to_owned());
     assert!(said.contains("config.json"), "{said}");
 }
+
+#[test]
+fn a_second_signal_waits_for_nothing() {
+    let mut running = Running::start(&["--model", "demo"]);
+    // A request that is accepted, and whose body never ends.
+    let mut upload = TcpStream::connect(&running.address).expect("it accepts");
+    write!(
+        upload,
+        "POST /embed/text HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{"
+    )
+    .expect("sent");
+    while !running
+        .get("/metrics")
+        .contains("siglip2_requests_in_flight 1")
+    {}
+    running.signal("-TERM");
+    // It drains, and waits for the body.
+    while !running.get("/health").starts_with("HTTP/1.1 503") {}
+    assert!(running.child.try_wait().expect("a state").is_none());
+    running.signal("-TERM");
+    let status = running.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1));
+}
