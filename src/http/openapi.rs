@@ -181,6 +181,6 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(schemas.get(name).is_some(), "{name}");
         }
-        assert_eq!(description()["paths"].as_object().unwrap().len(), 7);
+        assert_eq!(description()["paths"].as_object().unwrap().len(), 8);
     }
 }
