@@ -1,0 +1,409 @@
+//! Whether an answer is what was asked for.
+//!
+//! A full check parses the JSON once, typed, and keeps no number: each row is reduced
+//! to its length, its norm and its range while it is read. For answers outside the
+//! sample only the rows are counted, by a scan for brackets that costs less than
+//! receiving them; when that count is not the expected one, the full check decides. All
+//! of it happens after the latency was taken.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+
+use crate::options::Check;
+
+/// How far from 1 the norm of a vector may be.
+const TOLERANCE: f64 = 1e-3;
+
+/// One answer in so many is checked in full.
+const SAMPLE: u64 = 16;
+
+/// What the answer to a request must be.
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// So many embeddings.
+    Rows {
+        /// How many.
+        rows: usize,
+        /// Whether they must have unit length.
+        unit: bool,
+    },
+    /// A probability for each pair.
+    Pairs {
+        /// Texts of the request.
+        texts: usize,
+        /// Images of the request.
+        images: usize,
+    },
+    /// The files, best first.
+    Ranking {
+        /// The query.
+        query: String,
+        /// The filenames that were sent.
+        files: Vec<String>,
+    },
+    /// Anything but a server's error.
+    Refusal,
+}
+
+/// A row of numbers, reduced while it is read.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    len: usize,
+    square: f64,
+    low: f64,
+    high: f64,
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reduce;
+        impl<'de> Visitor<'de> for Reduce {
+            type Value = Row;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row of numbers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Row, A::Error> {
+                let mut row = Row {
+                    len: 0,
+                    square: 0.0,
+                    low: f64::INFINITY,
+                    high: f64::NEG_INFINITY,
+                };
+                while let Some(number) = numbers.next_element::<f64>()? {
+                    row.len += 1;
+                    row.square += number * number;
+                    row.low = row.low.min(number);
+                    row.high = row.high.max(number);
+                }
+                Ok(row)
+            }
+        }
+        deserializer.deserialize_seq(Reduce)
+    }
+}
+
+#[derive(Deserialize)]
+struct Embeddings {
+    embeddings: Vec<Row>,
+    dimensions: usize,
+}
+
+#[derive(Deserialize)]
+struct Similarity {
+    similarities: Vec<Row>,
+    text_embeddings: Vec<Row>,
+    image_embeddings: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Ranking {
+    query: String,
+    rankings: Vec<Ranked>,
+}
+
+#[derive(Deserialize)]
+struct Ranked {
+    filename: String,
+    score: f64,
+    rank: usize,
+}
+
+/// Checks answers of one service.
+#[derive(Clone, Copy, Debug)]
+pub struct Checker {
+    /// Dimensions of its embeddings, as it says itself.
+    pub dimensions: usize,
+    /// How much is checked.
+    pub how: Check,
+}
+
+impl Checker {
+    /// What is wrong with the answer to request `number`, if anything is. An honest
+    /// refusal (429, 503, ...) is an error that is counted, but no wrong answer.
+    pub fn wrong(
+        &self,
+        number: u64,
+        expected: &Expected,
+        status: u16,
+        body: &[u8],
+    ) -> Option<String> {
+        if matches!(expected, Expected::Refusal) {
+            return (status >= 500).then(|| format!("a hostile request was answered {status}"));
+        }
+        if !(200..300).contains(&status) {
+            return None;
+        }
+        let in_full = match self.how {
+            Check::All => true,
+            Check::Sample => number.is_multiple_of(SAMPLE) || !counts_fit(expected, body),
+            Check::None => false,
+        };
+        if in_full {
+            self.in_full(expected, body).err()
+        } else {
+            None
+        }
+    }
+
+    fn in_full(&self, expected: &Expected, body: &[u8]) -> Result<(), String> {
+        match expected {
+            Expected::Rows { rows, unit } => {
+                let answer: Embeddings = parse(body)?;
+                if answer.dimensions != self.dimensions {
+                    return Err(format!(
+                        "`dimensions` is {} where /info says {}",
+                        answer.dimensions, self.dimensions
+                    ));
+                }
+                self.rows("embeddings", &answer.embeddings, *rows, *unit)
+            }
+            Expected::Pairs { texts, images } => {
+                let answer: Similarity = parse(body)?;
+                self.rows("text_embeddings", &answer.text_embeddings, *texts, true)?;
+                self.rows("image_embeddings", &answer.image_embeddings, *images, true)?;
+                let rows = &answer.similarities;
+                if rows.len() != *texts || rows.iter().any(|row| row.len != *images) {
+                    return Err(format!("`similarities` is not {texts} rows of {images}"));
+                }
+                if rows.iter().any(|row| row.low < 0.0 || row.high > 1.0) {
+                    return Err("a similarity is outside 0..1".to_owned());
+                }
+                Ok(())
+            }
+            Expected::Ranking { query, files } => ranking(&parse(body)?, query, files),
+            Expected::Refusal => Ok(()),
+        }
+    }
+
+    fn rows(&self, name: &str, rows: &[Row], expected: usize, unit: bool) -> Result<(), String> {
+        if rows.len() != expected {
+            return Err(format!(
+                "`{name}` has {} rows where {expected} were asked for",
+                rows.len()
+            ));
+        }
+        for (n, row) in rows.iter().enumerate() {
+            if row.len != self.dimensions {
+                return Err(format!(
+                    "row {n} of `{name}` has {} numbers where /info says {}",
+                    row.len, self.dimensions
+                ));
+            }
+            let norm = row.square.sqrt();
+            if !norm.is_finite() {
+                return Err(format!("row {n} of `{name}` is not finite"));
+            }
+            if unit && (norm - 1.0).abs() > TOLERANCE {
+                return Err(format!("row {n} of `{name}` has norm {norm:.4}, not 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ranking(answer: &Ranking, query: &str, files: &[String]) -> Result<(), String> {
+    if answer.query != query {
+        return Err("`query` is not the one that was sent".to_owned());
+    }
+    let mut sent: Vec<&str> = files.iter().map(String::as_str).collect();
+    let mut named: Vec<&str> = answer
+        .rankings
+        .iter()
+        .map(|r| r.filename.as_str())
+        .collect();
+    sent.sort_unstable();
+    named.sort_unstable();
+    if sent != named {
+        return Err(format!(
+            "`rankings` does not name each of the {} files once",
+            files.len()
+        ));
+    }
+    for (n, ranked) in answer.rankings.iter().enumerate() {
+        if ranked.rank != n + 1 {
+            return Err(format!("entry {} has rank {}", n + 1, ranked.rank));
+        }
+        if !(0.0..=1.0).contains(&ranked.score) {
+            return Err(format!("a score is {}, outside 0..1", ranked.score));
+        }
+    }
+    if answer
+        .rankings
+        .windows(2)
+        .any(|pair| pair[0].score < pair[1].score)
+    {
+        return Err("`rankings` is not sorted by score".to_owned());
+    }
+    Ok(())
+}
+
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("the answer cannot be read: {error}"))
+}
+
+/// Whether the number of rows fits, by counting what every row has exactly one of.
+fn counts_fit(expected: &Expected, body: &[u8]) -> bool {
+    let brackets = || body.iter().filter(|byte| **byte == b'[').count();
+    match expected {
+        Expected::Rows { rows, .. } => brackets() == rows + 1,
+        Expected::Pairs { texts, images } => brackets() == 2 * texts + images + 3,
+        Expected::Ranking { files, .. } => {
+            let key = br#""rank""#;
+            body.windows(key.len()).filter(|found| found == key).count() == files.len()
+        }
+        Expected::Refusal => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHECKER: Checker = Checker {
+        dimensions: 2,
+        how: Check::All,
+    };
+
+    fn wrong(expected: &Expected, body: &str) -> Option<String> {
+        CHECKER.wrong(1, expected, 200, body.as_bytes())
+    }
+
+    #[test]
+    fn embeddings() {
+        let expected = Expected::Rows {
+            rows: 2,
+            unit: true,
+        };
+        let good = r#"{"embeddings": [[0.6, 0.8], [1, 0]], "dimensions": 2, "model": "[x]"}"#;
+        assert_eq!(wrong(&expected, good), None);
+        for (body, word) in [
+            (
+                r#"{"embeddings": [[0.6, 0.8]], "dimensions": 2}"#,
+                "1 rows where 2",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [1]], "dimensions": 2}"#,
+                "row 1",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [0.9, 0]], "dimensions": 2}"#,
+                "norm 0.9",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [null, 1]], "dimensions": 2}"#,
+                "cannot be read",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [NaN, 1]], "dimensions": 2}"#,
+                "cannot be read",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [1e200, 1e200]], "dimensions": 2}"#,
+                "finite",
+            ),
+            (
+                r#"{"embeddings": [[0.6, 0.8], [1, 0]], "dimensions": 3}"#,
+                "dimensions",
+            ),
+            (r#"{"embeddings": [[0.6, 0."#, "cannot be read"),
+        ] {
+            let error = wrong(&expected, body).unwrap_or_else(|| panic!("accepted: {body}"));
+            assert!(error.contains(word), "{error}");
+        }
+        let raw = Expected::Rows {
+            rows: 2,
+            unit: false,
+        };
+        assert_eq!(
+            wrong(&raw, r#"{"embeddings": [[6, 8], [9, 0]], "dimensions": 2}"#),
+            None
+        );
+    }
+
+    #[test]
+    fn similarities() {
+        let expected = Expected::Pairs {
+            texts: 1,
+            images: 2,
+        };
+        let body = |similarities: &str| {
+            format!(
+                r#"{{"similarities": {similarities}, "text_embeddings": [[1, 0]],
+                "image_embeddings": [[0, 1], [0.6, 0.8]], "note": "(0-1 range)"}}"#
+            )
+        };
+        assert_eq!(wrong(&expected, &body("[[0, 1]]")), None);
+        assert!(counts_fit(&expected, body("[[0, 1]]").as_bytes()));
+        for similarities in ["[[0, 1.01]]", "[[-0.1, 1]]", "[[0.5]]", "[[0, 1], [0, 1]]"] {
+            assert!(
+                wrong(&expected, &body(similarities)).is_some(),
+                "{similarities}"
+            );
+        }
+    }
+
+    #[test]
+    fn rankings() {
+        let expected = Expected::Ranking {
+            query: "q".to_owned(),
+            files: vec!["a".to_owned(), "b".to_owned()],
+        };
+        let body = |first: (&str, f64, u32), second: (&str, f64, u32)| {
+            let entry = |(filename, score, rank): (&str, f64, u32)| serde_json::json!({"filename": filename, "score": score, "rank": rank});
+            serde_json::json!({"query": "q", "rankings": [entry(first), entry(second)]}).to_string()
+        };
+        let good = body(("b", 0.9, 1), ("a", 0.1, 2));
+        assert_eq!(wrong(&expected, &good), None);
+        assert!(counts_fit(&expected, good.as_bytes()));
+        for wrong_body in [
+            body(("b", 0.1, 1), ("a", 0.9, 2)),
+            body(("b", 0.9, 1), ("b", 0.1, 2)),
+            body(("b", 0.9, 1), ("c", 0.1, 2)),
+            body(("b", 0.9, 0), ("a", 0.1, 1)),
+            body(("b", 1.9, 1), ("a", 0.1, 2)),
+            good.replace("\"q\"", "\"p\""),
+        ] {
+            assert!(wrong(&expected, &wrong_body).is_some(), "{wrong_body}");
+        }
+    }
+
+    #[test]
+    fn a_sample_still_counts_every_row() {
+        let checker = Checker {
+            how: Check::Sample,
+            ..CHECKER
+        };
+        let expected = Expected::Rows {
+            rows: 2,
+            unit: true,
+        };
+        let short = br#"{"embeddings": [[0.6, 0.8]], "dimensions": 2}"#;
+        let long = br#"{"embeddings": [[9, 9], [9, 9]], "dimensions": 2}"#;
+        assert!(checker.wrong(1, &expected, 200, short).is_some());
+        assert!(checker.wrong(1, &expected, 200, long).is_none());
+        assert!(checker.wrong(16, &expected, 200, long).is_some());
+        // A bracket in the model's name is not a row that is missing.
+        let named = br#"{"embeddings": [[0.6, 0.8], [1, 0]], "dimensions": 2, "model": "[x"}"#;
+        assert!(checker.wrong(1, &expected, 200, named).is_none());
+        let none = Checker {
+            how: Check::None,
+            ..CHECKER
+        };
+        assert!(none.wrong(16, &expected, 200, short).is_none());
+    }
+
+    #[test]
+    fn refusals_are_not_wrong_and_server_errors_to_hostile_requests_are() {
+        assert!(CHECKER.wrong(0, &Expected::Refusal, 400, b"").is_none());
+        assert!(CHECKER.wrong(0, &Expected::Refusal, 500, b"").is_some());
+        let rows = Expected::Rows {
+            rows: 1,
+            unit: true,
+        };
+        assert!(CHECKER.wrong(0, &rows, 429, b"").is_none());
+    }
+}

@@ -1,0 +1,476 @@
+//! Connections to one service: kept, counted and bounded.
+//!
+//! ```text
+//! request --permit--> kept connection, or a new one --> answer --> connection kept again
+//!                          |
+//!            closed by the server before a byte of the answer: once more, on a new one
+//! ```
+//!
+//! Bytes are counted under HTTP, on the socket, so that heads count too.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::inputs::Request;
+
+/// When the client gives up, if it was not told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much longer than the service the client waits, so that the service's own 504
+/// arrives.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// It was answered.
+    Status(u16),
+    /// A request that was cut off on purpose saw its connection closed, as it should.
+    CutOff,
+    /// No connection could be opened.
+    Connect,
+    /// The connection ended, or broke, before the answer was complete.
+    Broken,
+    /// The client gave up.
+    Timeout,
+}
+
+impl Ending {
+    /// Its name in reports.
+    pub fn name(self) -> String {
+        match self {
+            Self::Status(status) => status.to_string(),
+            Self::CutOff => "cut off".to_owned(),
+            Self::Connect => "connect".to_owned(),
+            Self::Broken => "broken".to_owned(),
+            Self::Timeout => "timeout".to_owned(),
+        }
+    }
+
+    /// Whether the request was answered with success.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Status(200..300))
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Exchange {
+    /// How it ended.
+    pub ending: Ending,
+    /// The body of the answer.
+    pub body: Bytes,
+    /// Bytes sent for it.
+    pub sent: u64,
+    /// Bytes received for it.
+    pub received: u64,
+}
+
+impl Exchange {
+    fn without_answer(ending: Ending) -> Self {
+        Self {
+            ending,
+            body: Bytes::new(),
+            sent: 0,
+            received: 0,
+        }
+    }
+}
+
+/// Where a service is.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As the user wrote it.
+    pub url: String,
+    authority: String,
+    address: String,
+}
+
+impl Target {
+    /// Reads a URL: scheme http, a host, perhaps a port, and nothing after it.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let wrong = || format!("`{url}` is not a URL such as http://127.0.0.1:8091");
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        if uri.scheme_str() == Some("https") {
+            return Err(format!(
+                "`{url}`: the load test speaks plain HTTP; point it at the service itself"
+            ));
+        }
+        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
+            return Err(wrong());
+        }
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(wrong)?;
+        let port = uri.port_u16().unwrap_or(80);
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            authority: format!("{host}:{port}"),
+            address: format!("{host}:{port}"),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A socket that counts.
+#[derive(Debug)]
+struct Counted {
+    stream: TcpStream,
+    counts: Arc<Counts>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let new = (buffer.filled().len() - before) as u64;
+        self.counts.received.fetch_add(new, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = polled {
+            self.counts
+                .sent
+                .fetch_add(written as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        if let Poll::Ready(Ok(written)) = polled {
+            self.counts
+                .sent
+                .fetch_add(written as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    counts: Arc<Counts>,
+}
+
+impl Connection {
+    fn counts(&self) -> (u64, u64) {
+        (
+            self.counts.sent.load(Ordering::Relaxed),
+            self.counts.received.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// Sends requests to one service.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    headers: HeaderMap,
+    bound: Duration,
+    permits: Semaphore,
+    kept: Mutex<Vec<Connection>>,
+    opened: AtomicU64,
+    reconnects: AtomicU64,
+}
+
+impl Client {
+    /// A client with at most so many connections.
+    pub fn new(
+        target: Target,
+        connections: u32,
+        api_key: Option<&str>,
+        timeout_ms: Option<u64>,
+    ) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        let unusable = |what: &str| format!("{what} cannot be sent in a header");
+        let host = HeaderValue::from_str(&target.authority).map_err(|_| unusable("the host"))?;
+        headers.insert(HOST, host);
+        if let Some(key) = api_key {
+            let key = HeaderValue::from_str(key).map_err(|_| unusable("the API key"))?;
+            headers.insert("x-api-key", key);
+        }
+        if let Some(limit) = timeout_ms {
+            headers.insert("x-request-timeout-ms", HeaderValue::from(limit));
+        }
+        Ok(Self {
+            target,
+            headers,
+            bound: timeout_ms.map_or(PATIENCE, |limit| Duration::from_millis(limit) + GRACE),
+            permits: Semaphore::new(connections as usize),
+            kept: Mutex::new(Vec::new()),
+            opened: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+        })
+    }
+
+    /// Connections opened, and requests sent again because the server had closed a kept
+    /// connection.
+    pub fn connections(&self) -> (u64, u64) {
+        (
+            self.opened.load(Ordering::Relaxed),
+            self.reconnects.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Sends a request and takes its answer. The wait for a free connection is within
+    /// the client's bound, so that an open loop that outruns the service cannot pile up
+    /// waiting requests without end.
+    pub async fn send(&self, request: &Request) -> Exchange {
+        timeout(self.bound, self.in_turn(request))
+            .await
+            .unwrap_or_else(|_| Exchange::without_answer(Ending::Timeout))
+    }
+
+    async fn in_turn(&self, request: &Request) -> Exchange {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Exchange::without_answer(Ending::Broken);
+        };
+        if request.cut {
+            return self.cut_off(request).await;
+        }
+        let body = || Full::new(request.body.clone());
+        self.exchange(
+            Method::POST,
+            request.path,
+            Some(&request.content_type),
+            body,
+        )
+        .await
+    }
+
+    /// Asks for what has no body.
+    pub async fn get(&self, path: &str) -> Exchange {
+        timeout(
+            self.bound,
+            self.exchange(Method::GET, path, None, Full::default),
+        )
+        .await
+        .unwrap_or_else(|_| Exchange::without_answer(Ending::Timeout))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: impl Fn() -> Full<Bytes>,
+    ) -> Exchange {
+        let (mut sent, mut received) = (0, 0);
+        let mut connection = self.kept().await;
+        loop {
+            let was_kept = connection.is_some();
+            let mut open = match connection.take() {
+                Some(kept) => kept,
+                None => match self.connect().await {
+                    Ok(new) => new,
+                    Err(_) => return Exchange::without_answer(Ending::Connect),
+                },
+            };
+            let before = open.counts();
+            let mut request = hyper::Request::new(body());
+            *request.method_mut() = method.clone();
+            *request.headers_mut() = self.headers.clone();
+            if let Ok(uri) = path.parse() {
+                *request.uri_mut() = uri;
+            }
+            if let Some(Ok(value)) = content_type.map(HeaderValue::from_str) {
+                request.headers_mut().insert(CONTENT_TYPE, value);
+            }
+            let answered = answer(&mut open, request).await;
+            let after = open.counts();
+            sent += after.0 - before.0;
+            received += after.1 - before.1;
+            match answered {
+                Ok((status, body, keep)) => {
+                    if keep && !open.sender.is_closed() {
+                        self.keep(open);
+                    }
+                    return Exchange {
+                        ending: Ending::Status(status),
+                        body,
+                        sent,
+                        received,
+                    };
+                }
+                // The second time round the connection is new, so this is once.
+                Err(_) if was_kept && after.1 == before.1 => {
+                    self.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(_) => {
+                    return Exchange {
+                        ending: Ending::Broken,
+                        body: Bytes::new(),
+                        sent,
+                        received,
+                    };
+                }
+            }
+        }
+    }
+
+    /// A kept connection that is still open.
+    async fn kept(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self
+                .kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop()?;
+            if connection.sender.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let stream = TcpStream::connect(&self.target.address)
+            .await
+            .map_err(|error| error.to_string())?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
+        let counts = Arc::new(Counts::default());
+        let counted = Counted {
+            stream,
+            counts: Arc::clone(&counts),
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(counted))
+            .await
+            .map_err(|error| error.to_string())?;
+        // It ends when its sender is dropped or the server closes; whoever waits for an
+        // answer is told why by the sender.
+        tokio::spawn(connection);
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Connection { sender, counts })
+    }
+
+    /// Sends the head and half of the body, then closes.
+    async fn cut_off(&self, request: &Request) -> Exchange {
+        let Ok(mut stream) = TcpStream::connect(&self.target.address).await else {
+            return Exchange::without_answer(Ending::Connect);
+        };
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: {}\r\n",
+            request.path,
+            self.target.authority,
+            request.content_type,
+            request.body.len()
+        )
+        .into_bytes();
+        if let Some(key) = self.headers.get("x-api-key") {
+            bytes.extend_from_slice(b"x-api-key: ");
+            bytes.extend_from_slice(key.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend(request.body.iter().take(request.body.len() / 2));
+        let mut exchange = Exchange::without_answer(Ending::CutOff);
+        // A server that closes first is as right as one that answers.
+        if stream.write_all(&bytes).await.is_ok() && stream.shutdown().await.is_ok() {
+            exchange.sent = bytes.len() as u64;
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            exchange.received = answer.len() as u64;
+            let status = answer
+                .get(9..12)
+                .and_then(|digits| std::str::from_utf8(digits).ok())
+                .and_then(|digits| digits.parse().ok());
+            if let Some(status) = status {
+                exchange.ending = Ending::Status(status);
+            }
+        }
+        exchange
+    }
+}
+
+async fn answer(
+    connection: &mut Connection,
+    request: hyper::Request<Full<Bytes>>,
+) -> hyper::Result<(u16, Bytes, bool)> {
+    let response = connection.sender.send_request(request).await?;
+    let keep = response
+        .headers()
+        .get(CONNECTION)
+        .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"close"));
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, body, keep))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_plain_http_and_nothing_more() {
+        let target = Target::parse("http://localhost:8091/").expect("a URL");
+        assert_eq!(target.address, "localhost:8091");
+        assert_eq!(
+            Target::parse("http://[::1]").expect("a URL").address,
+            "[::1]:80"
+        );
+        let error = Target::parse("https://x").expect_err("TLS");
+        assert!(error.contains("plain HTTP"), "{error}");
+        for wrong in ["", "localhost:8091", "http://", "http://x/embed", "ftp://x"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

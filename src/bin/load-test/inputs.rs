@@ -1,0 +1,319 @@
+//! From the number of a request to the request: what is sent, and what must come back.
+//!
+//! ```text
+//! number --seed--> endpoint, texts, images --> body and expectation
+//! ```
+//!
+//! The same number is the same request on every run and against every service, so that
+//! two services are compared by the same work. Texts and images are taken in turn, and
+//! come again only when all have been used.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::check::Expected;
+use crate::hostile;
+use crate::mix::{Endpoint, Mix};
+use crate::options::Options;
+use crate::pictures::{self, Picture};
+use crate::random::Random;
+use crate::texts;
+
+/// Between the parts of forms. It occurs in no text; in an image by an accident of 1 in
+/// 2^200.
+pub const BOUNDARY: &str = "load-test-7f83b1657ff1fc53b92dc18148a1d65d";
+
+const DISTINCT_TEXTS: u32 = 100_000;
+const DISTINCT_IMAGES: u32 = 64;
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Under which it is counted.
+    pub endpoint: Endpoint,
+    /// Where it is sent.
+    pub path: &'static str,
+    /// Its content type.
+    pub content_type: String,
+    /// Its body.
+    pub body: Bytes,
+    /// Images in it.
+    pub images: u32,
+    /// Texts in it.
+    pub texts: u32,
+    /// What its answer must be.
+    pub expected: Expected,
+    /// Send half the body and close the connection.
+    pub cut: bool,
+}
+
+/// All that may be sent.
+#[derive(Debug)]
+pub struct Inputs {
+    mix: Mix,
+    pictures: Vec<Picture>,
+    texts: u64,
+    texts_per_request: u32,
+    images_per_request: u32,
+    normalize: bool,
+    hostile: f64,
+    seed: u64,
+    used_texts: Used,
+    used_images: Used,
+}
+
+/// How many different inputs there are, and how many were sent.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Distinct {
+    /// Different texts there are.
+    pub texts: u64,
+    /// Different texts sent, the warm-up included.
+    pub texts_sent: u64,
+    /// Different images there are.
+    pub images: u64,
+    /// Different images sent, the warm-up included.
+    pub images_sent: u64,
+}
+
+/// A bit for each input.
+#[derive(Debug)]
+struct Used(Vec<AtomicU64>);
+
+impl Used {
+    fn new(number: u64) -> Self {
+        Self(
+            (0..number.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        )
+    }
+
+    fn mark(&self, number: u64) {
+        if let Some(word) = self.0.get((number / 64) as usize) {
+            word.fetch_or(1 << (number % 64), Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self) -> u64 {
+        let ones = |word: &AtomicU64| u64::from(word.load(Ordering::Relaxed).count_ones());
+        self.0.iter().map(ones).sum()
+    }
+}
+
+impl Inputs {
+    /// Reads or draws what the options ask for.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let with_images = options.hostile > 0.0
+            || options.mix.has(&[
+                Endpoint::Image,
+                Endpoint::Images,
+                Endpoint::Similarity,
+                Endpoint::Rank,
+            ]);
+        let with_texts = options
+            .mix
+            .has(&[Endpoint::Text, Endpoint::Similarity, Endpoint::Rank]);
+        let pictures = match &options.images {
+            Some(folder) => {
+                let mut pictures = pictures::of_folder(folder)?;
+                pictures.truncate(options.distinct.map_or(usize::MAX, |n| n as usize));
+                pictures
+            }
+            None if with_images => pictures::drawn(
+                options.distinct.unwrap_or(DISTINCT_IMAGES),
+                &options.drawn,
+                options.drawn_format,
+                options.seed,
+            )?,
+            None => Vec::new(),
+        };
+        let texts = if with_texts {
+            u64::from(options.distinct.unwrap_or(DISTINCT_TEXTS))
+        } else {
+            0
+        };
+        Ok(Self {
+            mix: options.mix.clone(),
+            used_texts: Used::new(texts),
+            used_images: Used::new(pictures.len() as u64),
+            pictures,
+            texts,
+            texts_per_request: options.texts_per_request,
+            images_per_request: options.images_per_request,
+            normalize: options.normalize,
+            hostile: options.hostile / 100.0,
+            seed: options.seed,
+        })
+    }
+
+    /// How varied the inputs were so far.
+    pub fn distinct(&self) -> Distinct {
+        Distinct {
+            texts: self.texts,
+            texts_sent: self.used_texts.count(),
+            images: self.pictures.len() as u64,
+            images_sent: self.used_images.count(),
+        }
+    }
+
+    /// The request of this number.
+    pub fn request(&self, number: u64) -> Request {
+        let mut random = Random::new(self.seed, number);
+        if random.unit() < self.hostile {
+            let picture = self.some_pictures(number, 1).into_iter().next();
+            return hostile::request(&mut random, picture);
+        }
+        let endpoint = self.mix.choose(&mut random);
+        match endpoint {
+            Endpoint::Text => self.text(number),
+            Endpoint::Similarity => self.similarity(number),
+            Endpoint::Rank => self.rank(number),
+            Endpoint::Images => self.images(endpoint, "files", number, self.images_per_request),
+            Endpoint::Image | Endpoint::Hostile => self.images(Endpoint::Image, "file", number, 1),
+        }
+    }
+
+    fn some_texts(&self, number: u64, count: u32) -> Vec<String> {
+        let first = number.wrapping_mul(u64::from(self.texts_per_request));
+        (0..u64::from(count))
+            .map(|n| {
+                let number = first.wrapping_add(n) % self.texts.max(1);
+                self.used_texts.mark(number);
+                texts::text(number, self.seed)
+            })
+            .collect()
+    }
+
+    fn some_pictures(&self, number: u64, count: u32) -> Vec<&Picture> {
+        let first = number.wrapping_mul(u64::from(self.images_per_request));
+        (0..u64::from(count))
+            .filter_map(|n| {
+                // Consecutive numbers are not consecutive here: a mix in which every
+                // fourth request has images must not send every fourth image only.
+                let number = first.wrapping_add(n).wrapping_add(number / 7)
+                    % (self.pictures.len() as u64).max(1);
+                self.used_images.mark(number);
+                self.pictures.get(number as usize)
+            })
+            .collect()
+    }
+
+    fn text(&self, number: u64) -> Request {
+        let texts = self.some_texts(number, self.texts_per_request);
+        let body = serde_json::json!({"texts": texts, "normalize": self.normalize});
+        Request {
+            endpoint: Endpoint::Text,
+            path: Endpoint::Text.path(),
+            content_type: "application/json".to_owned(),
+            body: body.to_string().into(),
+            images: 0,
+            texts: self.texts_per_request,
+            expected: Expected::Rows {
+                rows: texts.len(),
+                unit: self.normalize,
+            },
+            cut: false,
+        }
+    }
+
+    fn images(&self, endpoint: Endpoint, field: &str, number: u64, count: u32) -> Request {
+        let pictures = self.some_pictures(number, count);
+        let mut form = Form::default();
+        form.pictures(field, &pictures);
+        if !self.normalize {
+            form.field("normalize", "false");
+        }
+        let expected = Expected::Rows {
+            rows: pictures.len(),
+            unit: self.normalize,
+        };
+        form.request(endpoint, count, 0, expected)
+    }
+
+    fn similarity(&self, number: u64) -> Request {
+        let pictures = self.some_pictures(number, self.images_per_request);
+        let texts = self.some_texts(number, self.texts_per_request);
+        let expected = Expected::Pairs {
+            texts: texts.len(),
+            images: pictures.len(),
+        };
+        let mut form = Form::default();
+        form.pictures("files", &pictures);
+        form.field("texts", &serde_json::Value::from(texts).to_string());
+        form.request(
+            Endpoint::Similarity,
+            self.images_per_request,
+            self.texts_per_request,
+            expected,
+        )
+    }
+
+    fn rank(&self, number: u64) -> Request {
+        let pictures = self.some_pictures(number, self.images_per_request);
+        let query = self.some_texts(number, 1).pop().unwrap_or_default();
+        let mut form = Form::default();
+        let files = form.pictures("files", &pictures);
+        form.field("query", &query);
+        let expected = Expected::Ranking { query, files };
+        form.request(Endpoint::Rank, self.images_per_request, 1, expected)
+    }
+}
+
+/// A multipart form.
+#[derive(Debug, Default)]
+pub struct Form(Vec<u8>);
+
+impl Form {
+    /// Adds file parts, and says under which names.
+    pub fn pictures(&mut self, field: &str, pictures: &[&Picture]) -> Vec<String> {
+        let size: usize = pictures
+            .iter()
+            .map(|picture| picture.bytes.len() + 256)
+            .sum();
+        self.0.reserve(size + 256);
+        let mut names = Vec::with_capacity(pictures.len());
+        for (n, picture) in pictures.iter().enumerate() {
+            // The number makes each name the only one of its kind in the request.
+            let name = format!("{n}-{}", picture.name);
+            let head = format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; \
+                 filename=\"{name}\"\r\nContent-Type: {}\r\n\r\n",
+                picture.content_type
+            );
+            self.0.extend_from_slice(head.as_bytes());
+            self.0.extend_from_slice(&picture.bytes);
+            self.0.extend_from_slice(b"\r\n");
+            names.push(name);
+        }
+        names
+    }
+
+    /// Adds a text field.
+    pub fn field(&mut self, name: &str, value: &str) {
+        let part = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        );
+        self.0.extend_from_slice(part.as_bytes());
+    }
+
+    /// The form's bytes, ended.
+    pub fn finish(mut self) -> Bytes {
+        self.0
+            .extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+        self.0.into()
+    }
+
+    fn request(self, endpoint: Endpoint, images: u32, texts: u32, expected: Expected) -> Request {
+        Request {
+            endpoint,
+            path: endpoint.path(),
+            content_type: format!("multipart/form-data; boundary={BOUNDARY}"),
+            body: self.finish(),
+            images,
+            texts,
+            expected,
+            cut: false,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The images that are sent: a folder's, or drawn ones of several kinds.
+//!
+//! Drawn ones differ in kind as well as in detail, because the cost of decoding does:
+//! a gradient compresses to almost nothing, noise to almost everything.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use crate::options::DrawnFormat;
+use crate::random::Random;
+
+/// Larger files in a folder are not images that one would send.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// An image, encoded.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its filename in forms.
+    pub name: String,
+    /// The content type that its part claims.
+    pub content_type: &'static str,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+fn content_type(name: &str) -> Option<&'static str> {
+    let extension = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
+    Some(match extension.as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "bmp" => "image/bmp",
+        "tif" | "tiff" => "image/tiff",
+        _ => return None,
+    })
+}
+
+/// Reads the images of a folder, in the order of their names.
+pub fn of_folder(folder: &Path) -> Result<Vec<Picture>, String> {
+    let unreadable = |path: &Path, error| format!("{} cannot be read: {error}", path.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, e))? {
+        paths.push(entry.map_err(|e| unreadable(folder, e))?.path());
+    }
+    paths.sort();
+    let mut pictures = Vec::new();
+    for path in paths {
+        // A quote or a line break would end the filename in the head of its part.
+        let name: String = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control() && !matches!(c, '"' | '\\'))
+            .collect();
+        let Some(content_type) = content_type(&name) else {
+            continue;
+        };
+        let size = fs::metadata(&path).map_err(|e| unreadable(&path, e))?.len();
+        if size > LARGEST_FILE {
+            return Err(format!("{} is larger than 256 MiB", path.display()));
+        }
+        pictures.push(Picture {
+            name,
+            content_type,
+            bytes: fs::read(&path).map_err(|e| unreadable(&path, e))?.into(),
+        });
+    }
+    if pictures.is_empty() {
+        return Err(format!(
+            "{} holds no image (jpg, png, gif, webp, bmp or tiff)",
+            folder.display()
+        ));
+    }
+    Ok(pictures)
+}
+
+/// Draws so many different images.
+pub fn drawn(
+    number: u32,
+    sizes: &[(u32, u32)],
+    format: DrawnFormat,
+    seed: u64,
+) -> Result<Vec<Picture>, String> {
+    (0..number)
+        .into_par_iter()
+        .map(|n| {
+            let size = sizes
+                .get(n as usize % sizes.len().max(1))
+                .copied()
+                .unwrap_or((224, 224));
+            let pixels = draw(n, size, &mut Random::new(seed, u64::from(n)));
+            let (extension, content_type, bytes) = match format {
+                DrawnFormat::Jpeg => ("jpg", "image/jpeg", jpeg(&pixels, size)),
+                DrawnFormat::Png => ("png", "image/png", png(&pixels, size)),
+            };
+            Ok(Picture {
+                name: format!("drawn-{n}.{extension}"),
+                content_type,
+                bytes: bytes
+                    .map_err(|error| format!("an image could not be drawn: {error}"))?
+                    .into(),
+            })
+        })
+        .collect()
+}
+
+fn draw(n: u32, (width, height): (u32, u32), random: &mut Random) -> Vec<u8> {
+    let mut colour = || [(); 3].map(|()| random.below(256) as f64);
+    let (from, to, third) = (colour(), colour(), colour());
+    let angle = random.unit() * std::f64::consts::TAU;
+    let (sin, cos) = angle.sin_cos();
+    let shapes: Vec<(f64, f64, f64, bool, [f64; 3])> = (0..6 + random.below(10))
+        .map(|_| {
+            (
+                random.unit(),
+                random.unit(),
+                0.05 + random.unit() * 0.2,
+                random.below(2) == 0,
+                [(); 3].map(|()| random.below(256) as f64),
+            )
+        })
+        .collect();
+    let stripes = 4.0 + random.unit() * 40.0;
+    let grain = 10.0 + random.unit() * 60.0;
+    let mut pixels = Vec::with_capacity(width as usize * height as usize * 3);
+    for row in 0..height {
+        for column in 0..width {
+            let x = f64::from(column) / f64::from(width);
+            let y = f64::from(row) / f64::from(height);
+            let along = ((x - 0.5) * cos + (y - 0.5) * sin + 0.71) / 1.42;
+            let blend = |share: f64| [0, 1, 2].map(|i| from[i] + (to[i] - from[i]) * share);
+            let pixel = match n % 4 {
+                0 => blend(along),
+                1 => shapes
+                    .iter()
+                    .rev()
+                    .find(|(cx, cy, r, round, _)| {
+                        let (dx, dy) = ((x - cx).abs(), (y - cy).abs());
+                        if *round {
+                            dx * dx + dy * dy < r * r
+                        } else {
+                            dx.max(dy) < *r
+                        }
+                    })
+                    .map_or_else(|| blend(along * 0.3), |shape| shape.4),
+                2 => {
+                    let base = blend(along);
+                    base.map(|channel| channel + (random.unit() - 0.5) * 2.0 * grain)
+                }
+                _ if (along * stripes).fract() < 0.4 => third,
+                _ => blend(1.0 - y),
+            };
+            pixels.extend(pixel.map(|channel| channel.clamp(0.0, 255.0) as u8));
+        }
+    }
+    pixels
+}
+
+fn jpeg(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, String> {
+    let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
+    encoder.set_fastest_defaults();
+    encoder.set_size(width as usize, height as usize);
+    encoder.set_quality(85.0);
+    let mut encoder = encoder
+        .start_compress(Vec::new())
+        .map_err(|e| e.to_string())?;
+    encoder.write_scanlines(pixels).map_err(|e| e.to_string())?;
+    encoder.finish().map_err(|e| e.to_string())
+}
+
+fn png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, String> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer.write_image_data(pixels).map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_images_are_all_different_and_the_same_on_each_run() {
+        let draw = |format| drawn(12, &[(40, 30), (20, 20)], format, 7).expect("drawn");
+        for format in [DrawnFormat::Jpeg, DrawnFormat::Png] {
+            let pictures = draw(format);
+            for (n, picture) in pictures.iter().enumerate() {
+                assert_eq!(picture.bytes, draw(format)[n].bytes);
+                assert!(
+                    pictures[..n]
+                        .iter()
+                        .all(|other| other.bytes != picture.bytes)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_without_images_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("notes.txt"), "x").expect("written");
+        let error = of_folder(folder.path()).expect_err("no image");
+        assert!(error.contains("holds no image"), "{error}");
+        fs::write(folder.path().join("a\"b.PNG"), "x").expect("written");
+        let pictures = of_folder(folder.path()).expect("one");
+        assert_eq!((pictures[0].name.as_str(), pictures.len()), ("ab.PNG", 1));
+    }
+}
