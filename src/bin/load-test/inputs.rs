@@ -24,7 +24,7 @@ use crate::texts;
 /// 2^200.
 pub const BOUNDARY: &str = "load-test-7f83b1657ff1fc53b92dc18148a1d65d";
 
-const DISTINCT_TEXTS: u32 = 100_000;
+const DISTINCT_TEXTS: u32 = 1_000_000;
 const DISTINCT_IMAGES: u32 = 64;
 
 /// What is sent.

@@ -162,6 +162,7 @@ async fn measure(options: &Options) -> Result<bool, String> {
             Some(requests) => End::Requests(requests),
             None => End::After(options.duration.unwrap_or(DURATION)),
         },
+        first: 0,
         watch: options.watch,
     };
     if let Some(url) = &options.compare {
@@ -248,10 +249,16 @@ async fn compare(
     let names = ["A", "B"];
     let mut merged = [Outcome::default(), Outcome::default()];
     let mut rounds = Vec::new();
+    let mut first = 0;
     for round in 1..=options.rounds {
+        // Both get the same inputs, and each round others: a service that remembers
+        // texts must not meet those of its last round again.
+        let mut begun = 0;
         for (n, service) in services.into_iter().enumerate() {
             let label = format!("round {round}, {}", names[n]);
-            let outcome = service.run(inputs, plans[n], &label).await;
+            let plan = Plan { first, ..plans[n] };
+            let outcome = service.run(inputs, plan, &label).await;
+            begun = begun.max(outcome.begun);
             let report = reported(options, inputs, &plans[n], service, &outcome);
             rounds.push(json!({
                 "service": names[n],
@@ -262,6 +269,7 @@ async fn compare(
             }));
             merged[n].merge(&outcome);
         }
+        first += begun;
     }
     let [a, b] = [0, 1].map(|n| reported(options, inputs, &plans[n], services[n], &merged[n]));
     let measures = |report: &Report| {
@@ -321,14 +329,17 @@ async fn find_rate(
     let mut last = None;
     let mut right = true;
     let mut warm_up = plan.warm_up;
+    let mut first = plan.first;
     while let Some(rate) = search.next() {
         let plan = Plan {
             mode: Loop::Open(rate),
             warm_up,
             end: End::After(seconds),
+            first,
             watch: plan.watch,
         };
         let outcome = service.run(inputs, plan, &format!("{rate:.1}/s")).await;
+        first += outcome.begun;
         let report = reported(options, inputs, &plan, service, &outcome);
         let probe = Probe::judge(
             rate,

@@ -4,7 +4,7 @@
 //! after this module checks a flag again.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 
@@ -60,12 +60,14 @@ pub struct Options {
     pub drawn_format: DrawnFormat,
 
     /// How many different texts, and how many different drawn images, there are; by
-    /// default 100000 texts, which no cache of answers hides, and 64 images.
+    /// default 1000000 texts, which no cache of answers hides, and 64 images.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub distinct: Option<u32>,
 
-    /// What texts, drawings and the order of requests are derived from.
-    #[arg(long, default_value_t = 1)]
+    /// What texts, drawings and the order of requests are derived from. By default
+    /// another one on each run, because a service may remember the texts of the last;
+    /// the report names it.
+    #[arg(long, default_value_t = seed_of_now(), hide_default_value = true)]
     pub seed: u64,
 
     /// Ask for vectors of unit length.
@@ -170,6 +172,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.0..=1e6).contains(seconds))
         .map(Duration::from_secs_f64)
         .ok_or_else(|| "write a time as 30s, 500ms, 5m or 1h".to_owned())
+}
+
+fn seed_of_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |now| now.as_micros() as u64)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

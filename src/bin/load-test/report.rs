@@ -202,6 +202,8 @@ pub struct Report {
     pub images_per_request: u32,
     /// How varied the inputs were.
     pub distinct: Distinct,
+    /// What they were derived from.
+    pub seed: u64,
     /// What was verified.
     pub checked: &'static str,
     /// From the end of the warm-up to the end of the last request.
@@ -286,6 +288,7 @@ impl Report {
             texts_per_request: options.texts_per_request,
             images_per_request: options.images_per_request,
             distinct,
+            seed: options.seed,
             checked: match options.check {
                 Check::All => "every answer in full",
                 Check::Sample => "1 answer in 16 in full, the number of rows in all",
@@ -346,8 +349,12 @@ impl Report {
             (
                 "distinct",
                 format!(
-                    "{} texts ({} sent), {} images ({} sent)",
-                    distinct.texts, distinct.texts_sent, distinct.images, distinct.images_sent
+                    "{} texts ({} sent), {} images ({} sent), seed {}",
+                    distinct.texts,
+                    distinct.texts_sent,
+                    distinct.images,
+                    distinct.images_sent,
+                    self.seed
                 ),
             ),
             ("checked", self.checked.to_owned()),

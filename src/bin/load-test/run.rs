@@ -46,6 +46,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// When it ends.
     pub end: End,
+    /// The number of its first request.
+    pub first: u64,
     /// The process to watch.
     pub watch: Option<u32>,
 }
@@ -63,6 +65,8 @@ pub struct Outcome {
     pub reconnects: u64,
     /// Requests of the warm-up.
     pub warm_up_requests: u64,
+    /// Requests begun, whether they counted or not.
+    pub begun: u64,
     /// Looks at the watched process.
     pub looks: Vec<Look>,
 }
@@ -76,6 +80,7 @@ impl Outcome {
         self.opened += other.opened;
         self.reconnects += other.reconnects;
         self.warm_up_requests += other.warm_up_requests;
+        self.begun += other.begun;
         self.looks.extend(other.looks.iter().map(|look| Look {
             at_s: look.at_s + offset,
             ..*look
@@ -94,6 +99,8 @@ struct Shared {
     /// When counting begins.
     start: Instant,
     warm_up_requests: AtomicU64,
+    /// Requests begun.
+    numbers: AtomicU64,
 }
 
 impl Shared {
@@ -163,12 +170,18 @@ pub async fn run(
         begun,
         start,
         warm_up_requests: AtomicU64::new(0),
+        numbers: AtomicU64::new(0),
     });
     let watch = plan.watch.map(|pid| Watch::begin(pid, start));
     match plan.mode {
         Loop::Closed(clients) => closed(&shared, clients, plan).await,
         Loop::Open(rate) => {
-            open(&shared, Schedule::new(rate, plan.warm_up, plan.end)).await;
+            open(
+                &shared,
+                Schedule::new(rate, plan.warm_up, plan.end),
+                plan.first,
+            )
+            .await;
         }
     }
     shared.progress.end();
@@ -184,17 +197,16 @@ pub async fn run(
         opened: after.0 - before.0,
         reconnects: after.1 - before.1,
         warm_up_requests: shared.warm_up_requests.load(Ordering::Relaxed),
+        begun: shared.numbers.load(Ordering::Relaxed),
         looks: watch.map(Watch::end).unwrap_or_default(),
     }
 }
 
 async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
-    let numbers = Arc::new(AtomicU64::new(0));
     let counted_requests = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::with_capacity(clients as usize);
     for _ in 0..clients {
         let shared = Arc::clone(shared);
-        let numbers = Arc::clone(&numbers);
         let counted_requests = Arc::clone(&counted_requests);
         tasks.push(tokio::spawn(async move {
             loop {
@@ -209,7 +221,7 @@ async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
                 if over {
                     return;
                 }
-                let number = numbers.fetch_add(1, Ordering::Relaxed);
+                let number = plan.first + shared.numbers.fetch_add(1, Ordering::Relaxed);
                 let request = shared.inputs.request(number);
                 // Building the request is the client's work, not the service's.
                 let from = Instant::now();
@@ -234,7 +246,7 @@ impl Drop for Stop {
     }
 }
 
-async fn open(shared: &Arc<Shared>, schedule: Schedule) {
+async fn open(shared: &Arc<Shared>, schedule: Schedule, first: u64) {
     let (under_way, mut all_done) = mpsc::channel::<Infallible>(1);
     let runtime = tokio::runtime::Handle::current();
     let stopped = Arc::new(AtomicBool::new(false));
@@ -245,14 +257,16 @@ async fn open(shared: &Arc<Shared>, schedule: Schedule) {
     let clock = thread::Builder::new()
         .name("clock".to_owned())
         .spawn(move || {
-            for number in 0.. {
-                let Some(arrival) = schedule.arrival(number) else {
+            for n in 0.. {
+                let Some(arrival) = schedule.arrival(n) else {
                     return;
                 };
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 let from = for_clock.begun + arrival.at;
+                let number = first + n;
+                for_clock.numbers.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(from.saturating_duration_since(Instant::now()));
                 let shared = Arc::clone(&for_clock);
                 let under_way = under_way.clone();

@@ -72,9 +72,10 @@ fn take<'w>(rest: &mut u64, words: &[&'w str]) -> &'w str {
 }
 
 /// The text of this number. The first words spell the number, so that two numbers never
-/// give the same text; the tail makes lengths differ as those of people do.
+/// give the same text; they begin elsewhere for each seed, so that another run sends
+/// other texts. The tail makes lengths differ as those of people do.
 pub fn text(number: u64, seed: u64) -> String {
-    let mut rest = number;
+    let mut rest = Random::new(seed, 0).below(1 << 32).wrapping_add(number);
     let mut text = format!(
         "{} {} {} {}",
         take(&mut rest, &COUNTS),
@@ -103,5 +104,7 @@ mod tests {
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), 120_000);
+        let of_another_seed = |n| texts.binary_search(&text(n, 4)).is_ok();
+        assert!(!(0..1000).any(of_another_seed));
     }
 }
