@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 
 use super::accepted::AcceptedCount;
 use super::answer::Answer;
@@ -55,6 +55,7 @@ impl App {
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
         let answered = caught(Box::pin(self.route(
+            head.version,
             &head.method,
             head.uri.path(),
             &head.headers,
@@ -96,12 +97,14 @@ impl App {
 
     async fn route(
         &self,
+        version: Version,
         method: &Method,
         path: &str,
         headers: &HeaderMap,
         body: &mut Body,
         (timings, began): (Arc<Timings>, Instant),
     ) -> Result<Response<Answer>, Problem> {
+        well_framed(version, headers)?;
         let endpoint = Endpoint::at(path);
         if !matches!(endpoint, Some(Endpoint::Health | Endpoint::Ready)) {
             self.authorize(headers)?;
@@ -141,6 +144,29 @@ impl App {
             Err(Problem::Unauthorized)
         }
     }
+}
+
+/// Refuses what hyper lets pass and what proxies before us may read in another way: a
+/// request of HTTP/1.1 without a Host or with two (RFC 9112, 3.2), and a body that is
+/// said to be chunked twice (RFC 9112, 7.1).
+fn well_framed(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (version == Version::HTTP_11 && hosts == 0) {
+        return Err(Problem::BadRequest(
+            format!("A request has one Host header; this one has {hosts}.").into(),
+        ));
+    }
+    let codings = headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .count();
+    if codings > 1 {
+        return Err(Problem::BadRequest(
+            "The Transfer-Encoding may only be chunked, and only once.".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// The one line that a request has in the log. It is written when this is dropped,
