@@ -24,7 +24,6 @@
 //!   engine is built anew, once; if that fails, or fails again, the batcher is
 //!   failed, and answers so at once.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -34,6 +33,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::engine::{Engine, EngineError, Pixels, Rows, Tower};
 use crate::metrics::{Metrics, Stage};
+
+mod lanes;
+
+use lanes::{Lanes, Waiting};
 
 /// So many failed batches in a row, and the engine is held for dead. One failure
 /// may be a moment's want of memory; three without a success between them are not.
@@ -109,137 +112,6 @@ pub enum BatchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-struct Waiting {
-    item: Item,
-    answer: oneshot::Sender<Result<Row, BatchError>>,
-    since: Instant,
-    deadline: Option<Instant>,
-    /// Given back when the row is answered or dropped.
-    _permit: Right,
-}
-
-/// What waits for one tower.
-#[derive(Default)]
-struct Lane {
-    interactive: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
-}
-
-impl Lane {
-    fn len(&self) -> usize {
-        self.interactive.len() + self.bulk.len()
-    }
-
-    /// Up to `max` rows that are still wanted: interactive ones first, but a quarter
-    /// of the places is bulk's while bulk waits. (Of a single place it has none.)
-    fn take(&mut self, max: usize, unwanted: &mut impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
-        let first = if self.bulk.is_empty() {
-            max
-        } else {
-            (max - max.div_ceil(4)).max(1)
-        };
-        let mut batch = Vec::with_capacity(max.min(self.len()));
-        fill(&mut batch, &mut self.interactive, first, unwanted);
-        fill(&mut batch, &mut self.bulk, max, unwanted);
-        fill(&mut batch, &mut self.interactive, max, unwanted);
-        batch
-    }
-}
-
-/// Moves rows that are wanted until the batch has `max`.
-fn fill(
-    batch: &mut Vec<Waiting>,
-    queue: &mut VecDeque<Waiting>,
-    max: usize,
-    unwanted: &mut impl FnMut(&Waiting) -> bool,
-) {
-    while batch.len() < max {
-        match queue.pop_front() {
-            Some(waiting) if waiting.answer.is_closed() || waiting.is_late() => {
-                if unwanted(&waiting) {
-                    waiting.answer(Err(BatchError::Late));
-                }
-            }
-            Some(waiting) => batch.push(waiting),
-            None => break,
-        }
-    }
-}
-
-impl Waiting {
-    fn is_late(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    fn answer(self, answer: Result<Row, BatchError>) {
-        // An error means only that the client has gone in the meantime.
-        let _ = self.answer.send(answer);
-    }
-}
-
-#[derive(Default)]
-struct Lanes {
-    images: Lane,
-    texts: Lane,
-    /// The tower whose turn it is when both lanes have work.
-    next: Option<Tower>,
-    /// No engine takes what is put in here.
-    shut: bool,
-    closed: bool,
-}
-
-impl Lanes {
-    fn of(&mut self, tower: Tower) -> &mut Lane {
-        match tower {
-            Tower::Image => &mut self.images,
-            Tower::Text => &mut self.texts,
-        }
-    }
-
-    /// The next batch: all that waits in one lane and is still wanted, up to `max`.
-    fn take(&mut self, max: usize, metrics: &Metrics) -> Option<(Tower, Vec<Waiting>)> {
-        let turn = self.next.unwrap_or(Tower::Text);
-        for tower in [turn, other(turn)] {
-            // Whether the row is late rather than abandoned.
-            let mut unwanted = |waiting: &Waiting| {
-                let gone = waiting.answer.is_closed();
-                if gone {
-                    metrics.gone(tower);
-                } else {
-                    metrics.late(tower);
-                }
-                !gone
-            };
-            let batch = self.of(tower).take(max, &mut unwanted);
-            metrics.queued(tower, self.of(tower).len());
-            if !batch.is_empty() {
-                self.next = Some(other(tower));
-                return Some((tower, batch));
-            }
-        }
-        None
-    }
-
-    /// Everything that waits.
-    fn empty(&mut self, metrics: &Metrics) -> Vec<Waiting> {
-        let mut all = Vec::new();
-        for tower in [Tower::Image, Tower::Text] {
-            let lane = std::mem::take(self.of(tower));
-            all.extend(lane.interactive.into_iter().chain(lane.bulk));
-            metrics.queued(tower, 0);
-        }
-        all
-    }
-}
-
-fn other(tower: Tower) -> Tower {
-    match tower {
-        Tower::Image => Tower::Text,
-        Tower::Text => Tower::Image,
-    }
-}
-
 struct Shared {
     lanes: Mutex<Lanes>,
     /// Rung when a lane got work or the batcher is closed.
@@ -278,7 +150,7 @@ impl Batcher {
             BatcherOptions {
                 capacity,
                 rebuild: None,
-                metrics: Metrics::new(&[]),
+                metrics: Metrics::new(),
             },
         )
     }
@@ -433,19 +305,15 @@ impl Permit {
             if lanes.closed || lanes.shut {
                 return Err(BatchError::Stopped);
             }
-            let lane = lanes.of(tower);
-            let queue = match self.held.bulk {
-                None => &mut lane.interactive,
-                Some(_) => &mut lane.bulk,
-            };
-            queue.push_back(Waiting {
+            let waiting = Waiting {
                 item,
                 answer,
                 since: Instant::now(),
                 deadline: self.deadline,
-                _permit: self.held,
-            });
-            self.shared.metrics.queued(tower, lane.len());
+                permit: self.held,
+            };
+            let depth = lanes.put(tower, waiting);
+            self.shared.metrics.queued(tower, depth);
         }
         self.shared.bell.notify_one();
         Ok(Ticket(ticket))

@@ -8,13 +8,12 @@
 //! Every series exists from the start with its value 0, so that a rate or an alarm on
 //! one needs no special case for "has not happened yet".
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,122 +22,14 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::Tower;
 
+mod timings;
+
+pub use timings::{Lookup, Stage, Timings};
+
 /// The statuses that the contract knows, and 499 for a client that has gone.
 const STATUSES: [u16; 15] = [
     200, 400, 401, 404, 405, 408, 411, 413, 415, 422, 429, 499, 500, 503, 504,
 ];
-
-/// A part of the way of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Stage {
-    /// From the request's head to the last byte of its body that was read.
-    Receive,
-    /// From an image's bytes to its pixels.
-    Decode,
-    /// From its pixels to what the engine eats.
-    Prepare,
-    /// From there, or from a text's token ids, to the start of the batch.
-    Queue,
-    /// The batch.
-    Compute,
-    /// From the rows to the answer's bytes.
-    Write,
-}
-
-impl Stage {
-    /// All of them, in the order of the way.
-    pub const ALL: [Self; 6] = [
-        Stage::Receive,
-        Stage::Decode,
-        Stage::Prepare,
-        Stage::Queue,
-        Stage::Compute,
-        Stage::Write,
-    ];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Receive => "receive",
-            Stage::Decode => "decode",
-            Stage::Prepare => "prepare",
-            Stage::Queue => "queue",
-            Stage::Compute => "compute",
-            Stage::Write => "write",
-        }
-    }
-}
-
-/// What a text's row was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// In the cache.
-    Hit,
-    /// Being computed for another request, or for the same text of this one.
-    Shared,
-    /// To be computed.
-    Miss,
-}
-
-impl Lookup {
-    const ALL: [Self; 3] = [Lookup::Hit, Lookup::Shared, Lookup::Miss];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Lookup::Hit => "hit",
-            Lookup::Shared => "shared",
-            Lookup::Miss => "miss",
-        }
-    }
-}
-
-/// The longest that each stage took for any row of one request, and what its texts
-/// were found to be.
-#[derive(Debug, Default)]
-pub struct Timings(
-    [AtomicU64; Stage::ALL.len()],
-    [AtomicU64; Lookup::ALL.len()],
-);
-
-impl Timings {
-    /// Notes what a stage took for one row.
-    pub fn note(&self, stage: Stage, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.0[stage as usize].fetch_max(micros, Ordering::Relaxed);
-    }
-
-    /// Notes what one text's row was found to be.
-    pub fn looked_up(&self, what: Lookup) {
-        self.1[what as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The value of an `X-Cache` header, if anything was taken from the cache or from
-    /// another request: `hit=2, shared=0, miss=1`.
-    pub fn cache_header(&self) -> Option<String> {
-        let count = |what: Lookup| self.1[what as usize].load(Ordering::Relaxed);
-        (count(Lookup::Hit) + count(Lookup::Shared) > 0).then(|| {
-            Lookup::ALL
-                .map(|what| format!("{}={}", what.as_str(), count(what)))
-                .join(", ")
-        })
-    }
-
-    /// The value of a `Server-Timing` header: stages that were gone through, in
-    /// milliseconds.
-    pub fn header(&self, total: Duration) -> String {
-        let mut written = String::with_capacity(128);
-        for stage in Stage::ALL {
-            let micros = self.0[stage as usize].load(Ordering::Relaxed);
-            if micros > 0 {
-                let millis = micros as f64 / 1e3;
-                // Writing to a string does not fail.
-                let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
-            }
-        }
-        let _ = write!(written, "total;dur={:.3}", total.as_secs_f64() * 1e3);
-        written
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -205,8 +96,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters at 0, for these endpoints.
-    pub fn new(endpoints: &[&'static str]) -> Arc<Self> {
+    /// Counters at 0.
+    pub fn new() -> Arc<Self> {
         let requests = Family::<RequestLabels, Counter>::default();
         let request_seconds: Seconds<EndpointLabels> = Family::new_with_constructor(seconds);
         let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
@@ -215,12 +106,6 @@ impl Metrics {
         let late = Family::<TowerLabels, Counter>::default();
         let gone = Family::<TowerLabels, Counter>::default();
         let failed_batches = Family::<TowerLabels, Counter>::default();
-        for &endpoint in endpoints {
-            for status in STATUSES {
-                drop(requests.get_or_create(&RequestLabels { endpoint, status }));
-            }
-            drop(request_seconds.get_or_create(&EndpointLabels { endpoint }));
-        }
         for stage in Stage::ALL {
             let stage = stage.as_str();
             drop(stage_seconds.get_or_create(&StageLabels { stage }));
@@ -254,6 +139,22 @@ impl Metrics {
         };
         metrics.register();
         Arc::new(metrics)
+    }
+
+    /// Lets the series of these endpoints exist before their first request.
+    pub fn declare_endpoints(&self, endpoints: &[&'static str]) {
+        for &endpoint in endpoints {
+            for status in STATUSES {
+                drop(
+                    self.requests
+                        .get_or_create(&RequestLabels { endpoint, status }),
+                );
+            }
+            drop(
+                self.request_seconds
+                    .get_or_create(&EndpointLabels { endpoint }),
+            );
+        }
     }
 
     fn register(&mut self) {
@@ -405,7 +306,9 @@ mod tests {
 
     #[test]
     fn all_series_are_there_from_the_start() {
-        let text = Metrics::new(&["embed_text"]).text();
+        let metrics = Metrics::new();
+        metrics.declare_endpoints(&["embed_text"]);
+        let text = metrics.text();
         for series in [
             "siglip2_requests_total{endpoint=\"embed_text\",status=\"429\"} 0",
             "siglip2_stage_seconds_count{stage=\"decode\"} 0",
@@ -415,17 +318,5 @@ mod tests {
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }
-    }
-
-    #[test]
-    fn server_timing_has_the_slowest_row_of_each_stage() {
-        let timings = Timings::default();
-        timings.note(Stage::Queue, Duration::from_millis(2));
-        timings.note(Stage::Queue, Duration::from_millis(1));
-        timings.note(Stage::Receive, Duration::from_micros(1500));
-        assert_eq!(
-            timings.header(Duration::from_millis(5)),
-            "receive;dur=1.500, queue;dur=2.000, total;dur=5.000"
-        );
     }
 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::batcher::{
     BatchError, Batcher, BatcherOptions, EngineState, Item, Permit, Permits, Rebuild, Row, Ticket,
@@ -30,10 +29,12 @@ use crate::text::TextTokenizer;
 
 mod cache;
 mod canary;
+mod decoders;
 mod vectors;
 
 use cache::{Flight, Found, TextCache};
 pub use canary::Canary;
+use decoders::Decoders;
 
 pub use vectors::{Embeddings, Ranked, Similarity};
 
@@ -69,14 +70,6 @@ pub struct ServiceSettings {
     pub max_decoded_bytes: u64,
     /// Bytes that remembered text embeddings may take; 0 remembers none.
     pub text_cache_bytes: usize,
-}
-
-impl ServiceSettings {
-    /// The room for pictures, in units of [`DECODE_UNIT`].
-    fn decode_units(&self) -> u32 {
-        let units = (self.max_decoded_bytes / DECODE_UNIT).max(1);
-        u32::try_from(units).unwrap_or(u32::MAX).min(1 << 28)
-    }
 }
 
 /// What clients are told of the model.
@@ -175,7 +168,10 @@ pub struct Context {
 
 /// The service: cheap to clone, every clone is the same one.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>, Context);
+pub struct Service {
+    inner: Arc<Inner>,
+    context: Context,
+}
 
 struct Inner {
     info: ModelInfo,
@@ -184,13 +180,7 @@ struct Inner {
     scale: f64,
     bias: f64,
     settings: ServiceSettings,
-    decoders: Arc<Semaphore>,
-    /// Who wants to decode for a bulk request stands here first. There are as many
-    /// places as decoders, so that an interactive image has no more than those
-    /// before it, however many images the bulk has.
-    bulk_decoders: Arc<Semaphore>,
-    /// Memory that decoded pictures may take, in units of [`DECODE_UNIT`].
-    decode_room: Arc<Semaphore>,
+    decoders: Decoders,
     running: OnceLock<Running>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
@@ -210,58 +200,40 @@ struct Running {
     canary: Option<Canary>,
 }
 
-/// The endpoints that requests are counted by.
-pub const ENDPOINTS: [&str; 13] = [
-    "root",
-    "openapi",
-    "health",
-    "ready",
-    "metrics",
-    "info",
-    "embed_text",
-    "embed_image",
-    "embed_images",
-    "similarity",
-    "rank",
-    "unknown",
-    "malformed",
-];
-
-/// The memory of pictures is counted in these, because a semaphore counts to 2^29 on
-/// machines of 32 bits.
-const DECODE_UNIT: u64 = 64 << 10;
-
 impl Service {
     /// A service that knows its model and has no engine yet: it answers what it is,
     /// and refuses to embed.
     pub fn new(model: Model, settings: ServiceSettings) -> Self {
-        let decoders = || Arc::new(Semaphore::new(settings.decoders.max(1)));
         let inner = Inner {
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
             scale: f64::from(model.logit_scale).exp(),
             bias: f64::from(model.logit_bias),
-            decoders: decoders(),
-            bulk_decoders: decoders(),
-            decode_room: Arc::new(Semaphore::new(settings.decode_units() as usize)),
+            decoders: Decoders::new(settings.decoders, settings.max_decoded_bytes),
             cache: TextCache::new(settings.text_cache_bytes),
             settings,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-            metrics: Metrics::new(&ENDPOINTS),
+            metrics: Metrics::new(),
         };
-        Self(Arc::new(inner), Context::default())
+        Self {
+            inner: Arc::new(inner),
+            context: Context::default(),
+        }
     }
 
     /// The same service, working for one request.
     #[must_use]
     pub fn within(&self, context: Context) -> Self {
-        Self(Arc::clone(&self.0), context)
+        Self {
+            inner: Arc::clone(&self.inner),
+            context,
+        }
     }
 
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.0.metrics
+        &self.inner.metrics
     }
 
     /// Gives the service its engine, on a thread of its own. From here on it embeds.
@@ -290,14 +262,14 @@ impl Service {
             batcher: Batcher::with(
                 engine,
                 BatcherOptions {
-                    capacity: self.0.settings.max_queued_rows,
+                    capacity: self.inner.settings.max_queued_rows,
                     rebuild,
-                    metrics: Arc::clone(&self.0.metrics),
+                    metrics: Arc::clone(&self.inner.metrics),
                 },
             )?,
             canary,
         };
-        self.0
+        self.inner
             .running
             .set(running)
             .map_err(|_| std::io::Error::other("the service has an engine already"))
@@ -305,19 +277,19 @@ impl Service {
 
     /// What clients are told of the model.
     pub fn info(&self) -> &ModelInfo {
-        &self.0.info
+        &self.inner.info
     }
 
     /// The bounds in force.
     pub fn settings(&self) -> &ServiceSettings {
-        &self.0.settings
+        &self.inner.settings
     }
 
     /// Whether the service can embed. Never asks the device.
     pub fn state(&self) -> State {
-        match self.0.running.get() {
+        match self.inner.running.get() {
             Some(running) if running.batcher.has_failed() => State::Failed,
-            _ if self.0.draining.load(Ordering::Acquire) => State::Draining,
+            _ if self.inner.draining.load(Ordering::Acquire) => State::Draining,
             Some(running) if *running.batcher.state().borrow() == EngineState::Rebuilding => {
                 State::Restarting
             }
@@ -328,7 +300,7 @@ impl Service {
 
     /// Waits until the engine is dead, and says why; for ever, if there is none yet.
     pub async fn engine_failure(&self) -> String {
-        let Some(running) = self.0.running.get() else {
+        let Some(running) = self.inner.running.get() else {
             return std::future::pending().await;
         };
         let mut state = running.batcher.state();
@@ -348,7 +320,7 @@ impl Service {
     ///
     /// A sentence, when the tokenizer fails on it.
     pub fn canary_ids(&self) -> Result<Vec<i32>, String> {
-        self.0
+        self.inner
             .tokenizer
             .encode("a yellow canary in a cage")
             .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
@@ -361,7 +333,7 @@ impl Service {
     ///
     /// A sentence that says what is wrong.
     pub async fn check_canary(&self) -> Result<(), String> {
-        match self.0.running.get() {
+        match self.inner.running.get() {
             Some(Running {
                 batcher,
                 canary: Some(canary),
@@ -373,7 +345,7 @@ impl Service {
 
     /// From now on nothing new is taken; what was accepted is finished.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.inner.draining.store(true, Ordering::Release);
     }
 
     /// Reads an image's header, so that a bad one is refused before it is decoded.
@@ -382,7 +354,7 @@ impl Service {
     ///
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
-        image::inspect(bytes, &self.0.settings.image_limits).map(|_header| ())
+        image::inspect(bytes, &self.inner.settings.image_limits).map(|_header| ())
     }
 
     /// One embedding per text, L2-normalized if asked for, else the text tower's
@@ -435,8 +407,8 @@ impl Service {
         Ok(vectors::similarity(
             self.embeddings(texts, true),
             self.embeddings(images, true),
-            self.0.scale,
-            self.0.bias,
+            self.inner.scale,
+            self.inner.bias,
         ))
     }
 
@@ -458,11 +430,12 @@ impl Service {
 
     fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
         // Draining is no reason: who calls has been accepted before it began.
-        let (State::Ready | State::Draining, Some(running)) = (self.state(), self.0.running.get())
+        let (State::Ready | State::Draining, Some(running)) =
+            (self.state(), self.inner.running.get())
         else {
             return Err(ServiceError::Unavailable(self.state()));
         };
-        let most = largest_request(self.0.settings.max_queued_rows);
+        let most = largest_request(self.inner.settings.max_queued_rows);
         if rows > most {
             return Err(ServiceError::TooMuch {
                 what: format!(
@@ -477,7 +450,7 @@ impl Service {
             .map_err(|_| ServiceError::Busy {
                 retry_after: RETRY_AFTER,
             })?;
-        Ok((running, permits.until(self.1.deadline)))
+        Ok((running, permits.until(self.context.deadline)))
     }
 
     async fn text_rows(
@@ -495,8 +468,9 @@ impl Service {
         texts: Vec<String>,
         permits: &mut Permits,
     ) -> Result<Vec<TextRow>, ServiceError> {
+        let interactive = permits.are_interactive();
         let bytes: usize = texts.iter().map(String::len).sum();
-        let tokenizer = Arc::clone(&self.0.tokenizer);
+        let tokenizer = Arc::clone(&self.inner.tokenizer);
         let tokenize = move || {
             texts
                 .iter()
@@ -506,16 +480,16 @@ impl Service {
         let ids = if bytes <= INLINE_TEXT_BYTES {
             tokenize()
         } else {
-            self.off_thread(permits.are_interactive(), tokenize).await?
+            self.off_thread(interactive, 0, tokenize).await?
         };
         ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
             .into_iter()
             .map(|ids| {
                 // Given back at once where there is nothing to compute.
                 let permit = one(permits)?;
-                let deadline = self.1.deadline;
-                let cache = &self.0.cache;
-                Ok(match cache.find(&ids, deadline) {
+                let deadline = self.context.deadline;
+                let cache = &self.inner.cache;
+                Ok(match cache.find(&ids, deadline, interactive) {
                     Found::Row(row) => {
                         self.looked_up(Lookup::Hit);
                         TextRow::Here(row)
@@ -529,7 +503,7 @@ impl Service {
                         let ticket = permit
                             .submit(Item::Text(ids.clone()))
                             .map_err(|error| self.batch_error(error))?;
-                        TextRow::Coming(cache.fly(ids, ticket, deadline))
+                        TextRow::Coming(cache.fly(ids, ticket, deadline, interactive))
                     }
                 })
             })
@@ -561,17 +535,15 @@ impl Service {
         bytes: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.0.settings.image_limits;
+        let limits = self.inner.settings.image_limits;
         let prepare = Arc::clone(&running.prepare);
-        let metrics = Arc::clone(&self.0.metrics);
-        let Context { timings, deadline } = self.1.clone();
+        let metrics = Arc::clone(&self.inner.metrics);
+        let Context { timings, deadline } = self.context.clone();
         let bad = move |error| ServiceError::Image { index, error };
         let header = image::inspect(&bytes, &limits).map_err(bad)?;
-        let room = self
-            .decode_room(u64::from(header.width) * u64::from(header.height) * 3)
-            .await?;
+        let decoded = u64::from(header.width) * u64::from(header.height) * 3;
         let ticket = self
-            .off_thread(interactive, move || {
+            .off_thread(interactive, decoded, move || {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return Err(ServiceError::Late);
                 }
@@ -585,7 +557,6 @@ impl Service {
                 let begun = Instant::now();
                 let pixels = prepare.prepare(&image).map_err(bad)?;
                 stage(Stage::Prepare, begun);
-                drop((image, bytes, room));
                 Ok(permit.submit(Item::Image(pixels)))
             })
             .await??
@@ -593,47 +564,19 @@ impl Service {
         self.row(ticket).await
     }
 
-    /// Runs work that takes the CPU for long, on at most as many threads as there
-    /// are decoders. A request that is dropped while it waits here leaves nothing
-    /// behind; work that has begun is finished and its result dropped.
-    async fn off_thread<T, F>(&self, interactive: bool, work: F) -> Result<T, ServiceError>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let closed = |_| ServiceError::Unavailable(State::Draining);
-        let bulk = match interactive {
-            true => None,
-            false => Some(
-                Arc::clone(&self.0.bulk_decoders)
-                    .acquire_owned()
-                    .await
-                    .map_err(closed)?,
-            ),
-        };
-        let slot = Arc::clone(&self.0.decoders)
-            .acquire_owned()
+    /// Runs work that takes the CPU for long where it holds up nobody; see
+    /// [`Decoders::run`].
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        interactive: bool,
+        bytes: u64,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let decoders = &self.inner.decoders;
+        decoders
+            .run(interactive, bytes, work)
             .await
-            .map_err(closed)?;
-        tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop((slot, bulk));
-            result
-        })
-        .await
-        .map_err(|error| ServiceError::Internal(format!("a decoding task failed: {error}")))
-    }
-
-    /// Waits until a picture of so many bytes has room in memory. One that is larger
-    /// than all the room has it to itself.
-    async fn decode_room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ServiceError> {
-        let units = bytes
-            .div_ceil(DECODE_UNIT)
-            .min(u64::from(self.0.settings.decode_units()));
-        Arc::clone(&self.0.decode_room)
-            .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX))
-            .await
-            .map_err(|_| ServiceError::Unavailable(State::Draining))
+            .map_err(ServiceError::Internal)
     }
 
     async fn rows(&self, pending: Vec<TextRow>) -> Result<Vec<Vec<f32>>, ServiceError> {
@@ -648,8 +591,8 @@ impl Service {
     }
 
     fn looked_up(&self, what: Lookup) {
-        self.0.metrics.looked_up(what);
-        self.1.timings.looked_up(what);
+        self.inner.metrics.looked_up(what);
+        self.context.timings.looked_up(what);
     }
 
     async fn row(&self, ticket: Ticket) -> Result<Vec<f32>, ServiceError> {
@@ -659,8 +602,8 @@ impl Service {
     /// Notes what a row took.
     fn timed(&self, row: Result<Row, BatchError>) -> Result<Vec<f32>, ServiceError> {
         let row = row.map_err(|error| self.batch_error(error))?;
-        self.1.timings.note(Stage::Queue, row.queued);
-        self.1.timings.note(Stage::Compute, row.computed);
+        self.context.timings.note(Stage::Queue, row.queued);
+        self.context.timings.note(Stage::Compute, row.computed);
         Ok(row.values)
     }
 
@@ -676,7 +619,7 @@ impl Service {
     }
 
     fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
-        let mut embeddings = Embeddings::new(self.0.info.dimensions, rows);
+        let mut embeddings = Embeddings::new(self.inner.info.dimensions, rows);
         if normalize {
             embeddings.normalize();
         }

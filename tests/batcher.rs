@@ -52,10 +52,14 @@ impl Gate {
     }
 }
 
-impl Engine for Gate {
+/// An engine whose rows are the numbers that its items hold, and which may do with a
+/// batch what it likes.
+struct Numbers<R>(R);
+
+impl<R: FnMut(Vec<f32>) -> Result<Rows, EngineError> + Send> Engine for Numbers<R> {
     fn info(&self) -> EngineInfo {
         EngineInfo {
-            name: "gate",
+            name: "numbers",
             device: "cpu",
             precision: "fp32",
             dimensions: 1,
@@ -68,11 +72,13 @@ impl Engine for Gate {
     }
 
     fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
-        self.run(batch.iter().map(|image| f32::from(image.0[0])).collect())
+        // Digits to the base 250.
+        let number = |image: &&Pixels| image.0.iter().fold(0.0, |n, d| n * 250.0 + f32::from(*d));
+        self.0(batch.iter().map(number).collect())
     }
 
     fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
-        self.run(batch.iter().map(|ids| ids[0] as f32).collect())
+        self.0(batch.iter().map(|ids| ids[0] as f32).collect())
     }
 }
 
@@ -88,13 +94,17 @@ impl Test {
         let (leave, allowed) = channel();
         let (beginning, begun) = channel();
         let batches = Arc::default();
-        let engine = Gate {
+        let mut gate = Gate {
             leave: allowed,
             begun: beginning,
             batches: Arc::clone(&batches),
         };
         Self {
-            batcher: Batcher::start(Box::new(engine), capacity).unwrap(),
+            batcher: Batcher::start(
+                Box::new(Numbers(move |numbers| gate.run(numbers))),
+                capacity,
+            )
+            .unwrap(),
             leave,
             begun,
             batches,
@@ -254,8 +264,7 @@ async fn what_still_waits_when_the_batcher_ends_is_answered() {
     ));
 }
 
-/// An engine for the model: its row is the number of its item, and it fails and
-/// panics as its seed has it.
+/// An engine for the model, which fails and panics as its seed has it.
 struct Moody {
     random: Random,
     failures_left: usize,
@@ -274,6 +283,14 @@ impl Random {
 }
 
 impl Moody {
+    fn engine(seed: u64, failures_left: usize) -> Box<dyn Engine> {
+        let mut moody = Moody {
+            random: Random(seed | 1),
+            failures_left,
+        };
+        Box::new(Numbers(move |numbers| moody.run(numbers)))
+    }
+
     fn run(&mut self, numbers: Vec<f32>) -> Result<Rows, EngineError> {
         assert!(numbers.len() <= 4, "a batch is never above the maximum");
         if self.random.below(3) == 0 {
@@ -287,35 +304,6 @@ impl Moody {
             return Err(EngineError::Failed("moody".into()));
         }
         Rows::new(1, numbers)
-    }
-}
-
-impl Engine for Moody {
-    fn info(&self) -> EngineInfo {
-        EngineInfo {
-            name: "moody",
-            device: "cpu",
-            precision: "fp32",
-            dimensions: 1,
-            max_batch: 4,
-        }
-    }
-
-    fn preparer(&self) -> Arc<dyn Prepare> {
-        Arc::new(NoPrepare)
-    }
-
-    fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
-        self.run(
-            batch
-                .iter()
-                .map(|image| f32::from(image.0[0]) * 250.0 + f32::from(image.0[1]))
-                .collect(),
-        )
-    }
-
-    fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
-        self.run(batch.iter().map(|ids| ids[0] as f32).collect())
     }
 }
 
@@ -339,18 +327,12 @@ async fn the_model_holds_over_many_seeds() {
     let (mut answered, mut refused, mut failed, mut late) = (0, 0, 0, 0);
     for seed in 1..=200_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let moody = |seed: u64, failures_left| -> Box<dyn Engine> {
-            Box::new(Moody {
-                random: Random(seed | 1),
-                failures_left,
-            })
-        };
         let batcher = Batcher::with(
-            moody(seed, 6),
+            Moody::engine(seed, 6),
             BatcherOptions {
                 capacity: CAPACITY,
-                rebuild: Some(Box::new(move || Ok(moody(seed, 0)))),
-                metrics: Metrics::new(&[]),
+                rebuild: Some(Box::new(move || Ok(Moody::engine(seed, 0)))),
+                metrics: Metrics::new(),
             },
         )
         .unwrap();
@@ -491,18 +473,13 @@ async fn a_row_whose_deadline_passed_is_not_computed() {
 
 #[tokio::test]
 async fn an_engine_that_failed_is_built_anew_once() {
-    let dead = |_: usize| -> Box<dyn Engine> {
-        Box::new(Moody {
-            random: Random(1),
-            failures_left: usize::MAX,
-        })
-    };
+    let dead = || Moody::engine(1, usize::MAX);
     let batcher = Batcher::with(
-        dead(0),
+        dead(),
         BatcherOptions {
             capacity: 8,
-            rebuild: Some(Box::new(move || Ok(dead(1)))),
-            metrics: Metrics::new(&[]),
+            rebuild: Some(Box::new(move || Ok(dead()))),
+            metrics: Metrics::new(),
         },
     )
     .unwrap();

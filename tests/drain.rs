@@ -7,13 +7,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
+
+use common::Program;
+use common::program::command;
 
 const ROUNDS: u64 = 50;
 const CLIENTS: usize = 12;
@@ -57,7 +62,7 @@ fn answer(reader: &mut BufReader<TcpStream>) -> Result<Option<u16>, std::io::Err
     Ok(Some(status))
 }
 
-fn client(address: &str, number: usize, answered: &AtomicUsize) -> Got {
+fn client(address: SocketAddr, number: usize, answered: &AtomicUsize) -> Got {
     let mut got = Got::default();
     let Ok(stream) = TcpStream::connect(address) else {
         return got;
@@ -115,27 +120,8 @@ fn client(address: &str, number: usize, answered: &AtomicUsize) -> Got {
 fn nothing_that_was_accepted_is_lost() {
     let (mut all, mut refused) = (0, 0);
     for round in 0..ROUNDS {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_siglip2-embeddings"))
-            .args([
-                "--model",
-                "demo",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                "0",
-                "--json-output",
-            ])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = log
-            .by_ref()
-            .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap())
-            .find(|line| line["message"] == "ready")
-            .and_then(|line| line["address"].as_str().map(str::to_owned))
-            .expect("it says where it listens");
-        let log = thread::spawn(move || {
+        let (counted, count) = channel();
+        let mut program = Program::start(command(&["--model", "demo"]), move |log| {
             let (mut answered, mut lost) = (0, 0);
             for line in log {
                 let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -144,13 +130,14 @@ fn nothing_that_was_accepted_is_lost() {
                     lost += usize::from(line["status"] == 499);
                 }
             }
-            (answered, lost)
+            let _ = counted.send((answered, lost));
         });
+        let address = program.address;
         let answered = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let (address, answered) = (address.clone(), Arc::clone(&answered));
-                thread::spawn(move || client(&address, number, &answered))
+                let answered = Arc::clone(&answered);
+                thread::spawn(move || client(address, number, &answered))
             })
             .collect();
         // Every round ends at another moment of the traffic.
@@ -158,13 +145,7 @@ fn nothing_that_was_accepted_is_lost() {
         while answered.load(Ordering::SeqCst) < enough {
             thread::sleep(Duration::from_micros(200));
         }
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        program.signal("-TERM");
         let mut got = Got::default();
         for client in clients {
             let one = client.join().unwrap();
@@ -172,8 +153,12 @@ fn nothing_that_was_accepted_is_lost() {
             got.refused += one.refused;
             got.broken += one.broken;
         }
-        assert_eq!(child.wait().unwrap().code(), Some(0), "round {round}");
-        let (said, lost) = log.join().unwrap();
+        assert_eq!(
+            program.child.wait().unwrap().code(),
+            Some(0),
+            "round {round}"
+        );
+        let (said, lost) = count.recv().unwrap();
         assert_eq!(
             (said, lost, got.broken),
             (got.answered, 0, 0),

@@ -6,52 +6,33 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use common::model;
-use common::server::Server;
+use common::{Client, Server, ask, get, model, request};
 use siglip2_embeddings::http::HttpSettings;
 use siglip2_embeddings::service::State;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-/// The whole answer to raw bytes, on a connection of its own.
-async fn ask(address: std::net::SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8(answer).unwrap()
+async fn metrics(address: SocketAddr) -> String {
+    ask(address, get("/metrics")).await.text().to_owned()
 }
 
-fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-}
-
-fn text(headers: &str, close: bool) -> String {
-    let body = r#"{"texts":["a"]}"#;
-    let close = if close { "connection: close\r\n" } else { "" };
-    format!(
-        "POST /embed/text HTTP/1.1\r\nhost: x\r\n{close}content-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+fn text(headers: &[(&str, &str)]) -> Vec<u8> {
+    let headers = [&[("Content-Type", "application/json")], headers].concat();
+    request("POST", "/embed/text", &headers, br#"{"texts":["a"]}"#)
 }
 
 #[tokio::test]
 async fn requests_and_stages_are_counted() {
     let server = Server::start(HttpSettings::default()).await;
-    let before = ask(server.address, &get("/metrics")).await;
+    let before = metrics(server.address).await;
     assert!(before.contains("siglip2_requests_total{endpoint=\"embed_text\",status=\"200\"} 0"));
-    let answer = ask(server.address, &text("", true)).await;
-    let timing = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("server-timing: "))
-        .expect("a Server-Timing");
+    let answer = ask(server.address, text(&[])).await;
+    let timing = answer.header("server-timing").expect("a Server-Timing");
     for stage in ["receive", "queue", "compute", "write", "total"] {
         assert!(timing.contains(&format!("{stage};dur=")), "{timing}");
     }
-    let after = ask(server.address, &get("/metrics")).await;
+    let after = metrics(server.address).await;
     for series in [
         "siglip2_requests_total{endpoint=\"embed_text\",status=\"200\"} 1",
         "siglip2_stage_seconds_count{stage=\"compute\"} 1",
@@ -70,27 +51,23 @@ async fn a_deadline_of_the_client_is_kept_and_its_row_not_computed() {
     let held = server.orders.gate.lock().unwrap();
     // One row is with the engine, the next one waits.
     let address = server.address;
-    let first = tokio::spawn(async move { ask(address, &text("", true)).await });
-    while !ask(address, &get("/metrics"))
+    let first = tokio::spawn(async move { ask(address, text(&[])).await });
+    while !metrics(address)
         .await
         .contains("siglip2_batch_rows_count{tower=\"text\"} 1")
     {
         tokio::task::yield_now().await;
     }
-    let answer = ask(address, &text("x-request-timeout-ms: 50\r\n", true)).await;
-    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let answer = ask(address, text(&[("X-Request-Timeout-Ms", "50")])).await;
+    assert_eq!(answer.status, 504, "{answer:?}");
     drop(held);
-    assert!(first.await.unwrap().starts_with("HTTP/1.1 200"));
-    let answer = ask(address, &text("x-request-timeout-ms: 60000\r\n", true)).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(first.await.unwrap().status, 200);
+    let answer = ask(address, text(&[("X-Request-Timeout-Ms", "60000")])).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(server.orders.rows.load(Ordering::SeqCst), 2);
     for wrong in ["0", "-1", "soon", "1.5"] {
-        let answer = ask(
-            address,
-            &text(&format!("x-request-timeout-ms: {wrong}\r\n"), true),
-        )
-        .await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{wrong}: {answer}");
+        let answer = ask(address, text(&[("X-Request-Timeout-Ms", wrong)])).await;
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
     }
 }
 
@@ -98,16 +75,16 @@ async fn a_deadline_of_the_client_is_kept_and_its_row_not_computed() {
 async fn readiness_is_an_embedding_and_goes_before_the_connections() {
     let service = model::service("demo", &[]);
     let server = Server::of(service).await;
-    let answer = ask(server.address, &get("/ready")).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let metrics = ask(server.address, &get("/metrics")).await;
+    let answer = ask(server.address, get("/ready")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let counted = metrics(server.address).await;
     assert!(
-        metrics.contains("siglip2_batch_rows_count{tower=\"image\"} 1"),
-        "{metrics}"
+        counted.contains("siglip2_batch_rows_count{tower=\"image\"} 1"),
+        "{counted}"
     );
     let starting = Server::starting().await;
-    let answer = ask(starting.address, &get("/ready")).await;
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let answer = ask(starting.address, get("/ready")).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[tokio::test]
@@ -117,15 +94,11 @@ async fn a_drain_answers_what_was_accepted_and_refuses_what_comes() {
     let held = orders.gate.lock().unwrap();
     let address = server.address;
     let service = server.service.clone();
-    let accepted = tokio::spawn(async move { ask(address, &text("", true)).await });
-    let mut kept = TcpStream::connect(address).await.unwrap();
-    kept.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    let mut first = [0; 12];
-    kept.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
-    while !ask(address, &get("/metrics"))
+    let accepted = tokio::spawn(async move { ask(address, text(&[])).await });
+    let mut kept = Client::connect(address).await;
+    kept.send(get("/health")).await;
+    assert_eq!(kept.answer().await.status, 200);
+    while !metrics(address)
         .await
         .contains("siglip2_requests_in_flight 1")
     {
@@ -136,20 +109,16 @@ async fn a_drain_answers_what_was_accepted_and_refuses_what_comes() {
         tokio::task::yield_now().await;
     }
     for path in ["/ready", "/health"] {
-        let answer = ask(address, &get(path)).await;
-        assert!(answer.starts_with("HTTP/1.1 503"), "{path}: {answer}");
+        let answer = ask(address, get(path)).await;
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
     }
     // On a new connection, and on one that was open before.
-    let answer = ask(address, &text("", false)).await;
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    kept.write_all(text("", false).as_bytes()).await.unwrap();
-    let mut rest = String::new();
-    tokio::time::timeout(Duration::from_secs(20), kept.read_to_string(&mut rest))
-        .await
-        .expect("the connection is closed after its refusal")
-        .unwrap();
-    assert!(rest.contains("HTTP/1.1 503"), "{rest}");
+    let answer = ask(address, text(&[])).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    kept.send(text(&[])).await;
+    assert_eq!(kept.answer().await.status, 503);
+    assert!(kept.is_closed().await);
     drop(held);
-    assert!(accepted.await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(accepted.await.unwrap().status, 200);
     ended.await.unwrap().unwrap();
 }

@@ -4,49 +4,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use common::Program;
 use serde_json::Value;
 
-/// A running service, and where it listens.
-struct Running {
-    child: Child,
-    url: String,
-}
-
-impl Running {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_siglip2-embeddings"))
-            .args(["--model", "demo", "--host", "127.0.0.1", "--port", "0"])
-            .arg("--json-output")
-            .env_remove("MODEL_NAME")
-            .env_remove("API_KEY")
-            .env("HF_HUB_OFFLINE", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let address = lines.by_ref().find_map(|line| {
-            let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
-            (line["message"] == "ready").then(|| line["address"].as_str().map(str::to_owned))?
-        });
-        // Read on, so that the program never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            url: format!("http://{}", address.expect("it says where it listens")),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A running service of the demo model, and its URL.
+fn service() -> (Program, String) {
+    let program = Program::demo(&[]);
+    let url = format!("http://{}", program.address);
+    (program, url)
 }
 
 fn load_test(url: &str, arguments: &[&str]) -> Output {
@@ -68,12 +39,12 @@ const MIX: &str = "text=2,image=2,images=1,similarity=1,rank=1";
 
 #[test]
 fn a_mix_is_answered_and_found_right() {
-    let service = Running::start();
-    let pid = service.child.id().to_string();
+    let (program, url) = service();
+    let pid = program.child.id().to_string();
     let page = tempfile::tempdir().expect("a folder");
     let page = page.path().join("report.html");
     let output = load_test(
-        &service.url,
+        &url,
         &[
             "--requests",
             "40",
@@ -133,10 +104,10 @@ fn a_mix_is_answered_and_found_right() {
 
 #[test]
 fn an_open_loop_offers_what_was_asked_for_and_people_get_a_table() {
-    let service = Running::start();
+    let (_service, url) = service();
     let open = ["--rate", "200", "--mix", "text=1"];
     let mut arguments = [&open[..], &["--requests", "30", "--json"]].concat();
-    let output = load_test(&service.url, &arguments);
+    let output = load_test(&url, &arguments);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report = report(&output);
     assert_eq!(report["mode"], "open");
@@ -144,26 +115,21 @@ fn an_open_loop_offers_what_was_asked_for_and_people_get_a_table() {
     assert_eq!(report["open_loop"]["lag_ms"]["count"], 30);
 
     arguments.pop();
-    let output = load_test(&service.url, &arguments);
+    let output = load_test(&url, &arguments);
     let said = String::from_utf8(output.stdout).expect("text");
-    for part in [
-        "open loop, 200 requests/s",
-        &service.url,
-        "1000000 texts",
-        "p99.9",
-    ] {
+    for part in ["open loop, 200 requests/s", &url, "1000000 texts", "p99.9"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
 }
 
 #[test]
 fn a_service_is_compared_with_itself() {
-    let service = Running::start();
+    let (_service, url) = service();
     let output = load_test(
-        &service.url,
+        &url,
         &[
             "--compare",
-            &service.url,
+            &url,
             "--rounds",
             "2",
             "--requests",
@@ -192,9 +158,9 @@ fn a_service_is_compared_with_itself() {
 
 #[test]
 fn hostile_requests_are_counted_apart() {
-    let service = Running::start();
+    let (_service, url) = service();
     let output = load_test(
-        &service.url,
+        &url,
         &[
             "--requests",
             "60",

@@ -79,3 +79,26 @@ async fn the_cache_keeps_to_its_bytes_and_forgets_the_oldest() {
     embed(&service, &texts(1..2)).await;
     assert_eq!(computed(&orders), 6, "text 1 was the oldest");
 }
+
+#[tokio::test]
+async fn a_query_does_not_wait_in_the_line_of_a_bulk_that_has_the_same_text() {
+    let (service, orders) = with_cache(100, 0);
+    let held = orders.gate.lock().unwrap();
+    let ask = |texts: Vec<String>| {
+        let service = service.clone();
+        tokio::spawn(async move { embed(&service, &texts).await })
+    };
+    let bulk = ask(texts(0..20));
+    while !service.metrics().text().contains("result=\"miss\"} 20") {
+        tokio::task::yield_now().await;
+    }
+    let query = ask(texts(19..20));
+    let other_bulk = ask(texts(10..20));
+    while !service.metrics().text().contains("result=\"shared\"} 10") {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    assert_eq!(query.await.unwrap()[0], bulk.await.unwrap()[19]);
+    other_bulk.await.unwrap();
+    assert_eq!(computed(&orders), 21, "the query was computed for itself");
+}

@@ -49,6 +49,22 @@ const RANK: Fields = Fields {
     long_text: None,
 };
 
+/// What requests are counted under; `unknown` is a path that is not served.
+pub(super) const NAMES: [&str; 12] = [
+    "root",
+    "openapi",
+    "health",
+    "ready",
+    "metrics",
+    "info",
+    "embed_text",
+    "embed_image",
+    "embed_images",
+    "similarity",
+    "rank",
+    "unknown",
+];
+
 /// A path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -96,7 +112,7 @@ impl Endpoint {
         }
     }
 
-    /// What its requests are counted under; one of [`crate::service::ENDPOINTS`].
+    /// What its requests are counted under; one of [`NAMES`].
     pub(super) fn name(self) -> &'static str {
         match self {
             Endpoint::Root => "root",
@@ -391,9 +407,8 @@ impl App {
         let deadline = call
             .deadline
             .min(Instant::now() + self.0.settings.request_timeout);
-        let late = || Problem::Deadline(call.began.elapsed());
         match timeout_at(deadline.into(), work).await {
-            Err(_) | Ok(Err(ServiceError::Late)) => Err(late()),
+            Err(_) | Ok(Err(ServiceError::Late)) => Err(Problem::Deadline),
             Ok(result) => {
                 call.computed();
                 result.map_err(|error| Problem::service(error, part))

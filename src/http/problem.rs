@@ -66,8 +66,8 @@ pub(super) enum Problem {
     #[error("{}", unavailable(*.0))]
     Unavailable(State),
     /// 504.
-    #[error("The request was not answered within {} s, and was given up.", .0.as_secs_f32())]
-    Deadline(Duration),
+    #[error("The deadline of the request passed before it was answered, and it was given up.")]
+    Deadline,
 }
 
 fn unavailable(state: State) -> &'static str {
@@ -112,7 +112,7 @@ impl Problem {
                 retry_after,
             },
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
-            ServiceError::Late => Problem::Deadline(Duration::ZERO),
+            ServiceError::Late => Problem::Deadline,
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
             ServiceError::Internal(what) => Problem::Internal(what),
         }
@@ -131,7 +131,7 @@ impl Problem {
             Problem::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Problem::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
+            Problem::Deadline => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 

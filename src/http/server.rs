@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::accepted::AcceptedCount;
 use super::app::{App, Shared};
 use super::body::Room;
+use super::endpoints;
 use super::settings::HttpSettings;
 use super::wire::{Progress, Wire};
 use crate::service::Service;
@@ -81,6 +82,7 @@ pub async fn serve(
         service,
         settings,
     }));
+    app.0.service.metrics().declare_endpoints(&endpoints::NAMES);
     let builder = builder(&app.0.settings);
 
     let accepting = |stream, slot| {
@@ -119,16 +121,17 @@ pub async fn serve(
     accept_until(&mut Box::pin(shutdown)).await;
     app.0.service.drain();
     let deadline = Instant::now() + drain_timeout;
-    let answered = timeout_at(deadline, app.0.accepted.none());
     accept_until(&mut Box::pin(async {
-        let _ = answered.await;
+        // Cut short or not, the connections that are left have the rest of the time.
+        let _ = timeout_at(deadline, app.0.accepted.none()).await;
     }))
     .await;
 
     // From here on the system refuses connections, so that a balancer goes elsewhere.
     drop(listener);
     phase.send_replace(Phase::Draining);
-    tracing::info!(connections = most - slots.available_permits(), "draining");
+    let left = most - slots.available_permits();
+    tracing::info!(connections = left, "closing the connections");
     let all = u32::try_from(most).unwrap_or(u32::MAX);
     if timeout_at(deadline, slots.acquire_many(all)).await.is_ok() {
         return Ok(());

@@ -43,7 +43,27 @@ pub(super) struct TextCache {
 struct State {
     rows: LruCache<Ids, Arc<[f32]>>,
     bytes: usize,
-    flights: HashMap<Ids, (WeakShared<Computing>, Option<Instant>)>,
+    flights: HashMap<Ids, InFlight>,
+}
+
+/// A row that is being computed, and how it was asked for.
+struct InFlight {
+    row: WeakShared<Computing>,
+    deadline: Option<Instant>,
+    interactive: bool,
+}
+
+impl InFlight {
+    /// Whether one who asks so may wait for it: it is given up no earlier, or another's
+    /// deadline would become theirs, and waits in no slower line.
+    fn serves(&self, deadline: Option<Instant>, interactive: bool) -> bool {
+        let lasts = match (self.deadline, deadline) {
+            (None, _) => true,
+            (Some(until), Some(deadline)) => until >= deadline,
+            (Some(_), None) => false,
+        };
+        lasts && (self.interactive || !interactive)
+    }
 }
 
 /// What there is of a row.
@@ -66,24 +86,18 @@ impl TextCache {
         })
     }
 
-    /// Looks for a row. One that is being computed is shared only with those who want
-    /// it no later than it is given up: another's deadline must not become theirs.
-    pub(super) fn find(&self, ids: &[i32], deadline: Option<Instant>) -> Found {
+    /// Looks for a row.
+    pub(super) fn find(&self, ids: &[i32], deadline: Option<Instant>, interactive: bool) -> Found {
         let mut state = self.state();
         if let Some(row) = state.rows.get(ids) {
             return Found::Row(row.to_vec());
         }
-        let outlives = |until: Option<Instant>| match (until, deadline) {
-            (None, _) => true,
-            (Some(until), Some(deadline)) => until >= deadline,
-            (Some(_), None) => false,
-        };
-        match state.flights.get(ids) {
-            Some((flight, until)) if outlives(*until) => {
-                flight.upgrade().map_or(Found::Nothing, Found::Flight)
-            }
-            _ => Found::Nothing,
-        }
+        state
+            .flights
+            .get(ids)
+            .filter(|flight| flight.serves(deadline, interactive))
+            .and_then(|flight| flight.row.upgrade())
+            .map_or(Found::Nothing, Found::Flight)
     }
 
     /// Makes a row that was just submitted known to others.
@@ -92,6 +106,7 @@ impl TextCache {
         ids: Vec<i32>,
         ticket: Ticket,
         deadline: Option<Instant>,
+        interactive: bool,
     ) -> Flight {
         let ids = Ids::from(ids);
         let (cache, key) = (Arc::clone(self), Arc::clone(&ids));
@@ -106,10 +121,15 @@ impl TextCache {
         if state.flights.len() > SWEEP {
             state
                 .flights
-                .retain(|_, (flight, _)| flight.upgrade().is_some());
+                .retain(|_, flight| flight.row.upgrade().is_some());
         }
-        if let Some(weak) = flight.downgrade() {
-            state.flights.insert(ids, (weak, deadline));
+        if let Some(row) = flight.downgrade() {
+            let in_flight = InFlight {
+                row,
+                deadline,
+                interactive,
+            };
+            state.flights.insert(ids, in_flight);
         }
         flight
     }

@@ -48,6 +48,39 @@ impl Answer {
     }
 }
 
+/// Where the head of an answer ends, once it is whole.
+pub fn head_end(received: &[u8]) -> Option<usize> {
+    let end = b"\r\n\r\n";
+    let at = received
+        .windows(end.len())
+        .position(|window| window == end)?;
+    Some(at + end.len())
+}
+
+/// Takes the head out of what was received: an answer without its body yet.
+pub fn take_head(received: &mut Vec<u8>, head_end: usize) -> Result<Answer, String> {
+    let head =
+        String::from_utf8(received.drain(..head_end).collect()).map_err(|e| e.to_string())?;
+    let mut lines = head.trim_end().split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|line| {
+            line.strip_prefix("HTTP/1.1 ")
+                .or(line.strip_prefix("HTTP/1.0 "))
+        })
+        .and_then(|line| line.get(..3)?.parse().ok())
+        .ok_or_else(|| format!("no status line: {head}"))?;
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    Ok(Answer {
+        status,
+        headers,
+        body: Vec::new(),
+    })
+}
+
 /// One connection.
 pub struct Client {
     stream: TcpStream,
@@ -92,13 +125,9 @@ impl Client {
 
     /// The next answer, which has no body if the method is HEAD.
     pub async fn answer_to(&mut self, method: &str) -> Answer {
-        let head_end = loop {
-            if let Some(at) = self
-                .received
-                .windows(4)
-                .position(|window| window == b"\r\n\r\n")
-            {
-                break at + 4;
+        let end = loop {
+            if let Some(end) = head_end(&self.received) {
+                break end;
             }
             assert!(
                 self.more().await,
@@ -106,27 +135,8 @@ impl Client {
                 self.received
             );
         };
-        let head = String::from_utf8(self.received.drain(..head_end).collect()).expect("a head");
-        let mut lines = head.trim_end().split("\r\n");
-        let status_line = lines.next().expect("a status line");
-        let status = status_line
-            .split(' ')
-            .nth(1)
-            .and_then(|s| s.parse().ok())
-            .expect("a status");
-        let headers: Vec<_> = lines
-            .map(|line| {
-                line.split_once(": ")
-                    .unwrap_or((line.trim_end_matches(':'), ""))
-            })
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut answer = Answer {
-            status,
-            headers,
-            body: Vec::new(),
-        };
-        if method != "HEAD" && status != 100 {
+        let mut answer = take_head(&mut self.received, end).expect("a head");
+        if method != "HEAD" && answer.status != 100 {
             let length = answer
                 .header("content-length")
                 .and_then(|l| l.parse().ok())

@@ -5,8 +5,10 @@ pub mod client;
 pub mod engine;
 pub mod model;
 pub mod picture;
+pub mod program;
 pub mod server;
 
 pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
 pub use picture::{png, png_that_claims};
+pub use program::Program;
 pub use server::{Server, quick};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::common::Answer;
+use crate::common::client::{head_end, take_head};
 
 /// Longer than any answer may take here.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -183,13 +184,9 @@ impl Reader {
     /// The next answer, except 100; none where the connection ends instead.
     pub fn answer(&mut self) -> Result<Option<Answer>, String> {
         loop {
-            let head_end = loop {
-                if let Some(at) = self
-                    .received
-                    .windows(4)
-                    .position(|window| window == b"\r\n\r\n")
-                {
-                    break at + 4;
+            let end = loop {
+                if let Some(end) = head_end(&self.received) {
+                    break end;
                 }
                 if !self.more()? {
                     return if self.received.is_empty() {
@@ -199,33 +196,14 @@ impl Reader {
                     };
                 }
             };
-            let head: Vec<u8> = self.received.drain(..head_end).collect();
-            let head = String::from_utf8(head).map_err(|error| error.to_string())?;
-            let mut lines = head.trim_end().split("\r\n");
-            let status = lines
-                .next()
-                .and_then(|line| {
-                    line.strip_prefix("HTTP/1.1 ")
-                        .or(line.strip_prefix("HTTP/1.0 "))
-                })
-                .and_then(|line| line.get(..3)?.parse().ok())
-                .ok_or_else(|| format!("no status line: {head}"))?;
-            if status == 100 {
+            let mut answer = take_head(&mut self.received, end)?;
+            if answer.status == 100 {
                 continue;
             }
-            let headers: Vec<_> = lines
-                .filter_map(|line| line.split_once(':'))
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-                .collect();
-            let mut answer = Answer {
-                status,
-                headers,
-                body: Vec::new(),
-            };
             let length = answer
                 .header("content-length")
                 .and_then(|length| length.parse().ok())
-                .ok_or_else(|| format!("no length: {head}"))?;
+                .ok_or_else(|| format!("no length: {answer:?}"))?;
             while self.received.len() < length {
                 if !self.more()? {
                     return Err("the body of the answer broke off".into());

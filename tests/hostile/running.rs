@@ -1,17 +1,14 @@
 //! The program itself in a process of its own, so that what it holds can be counted.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::case::Reader;
-use crate::common::Answer;
+use crate::common::program::command;
+use crate::common::{Answer, Program};
 
-pub struct Running {
-    child: Child,
-    address: SocketAddr,
-}
+pub struct Running(Program);
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -22,58 +19,31 @@ pub struct Used {
 
 impl Running {
     pub fn start() -> Self {
-        // Short timeouts, so that slow senders do not make a slow test.
-        let mut child = Command::new(env!("CARGO_BIN_EXE_siglip2-embeddings"))
+        let mut command = command(&["--model", "demo"]);
+        command
             // With an arena for each thread glibc keeps what each of them once freed, and a
             // leak would hide behind it. One arena levels off after two rounds.
             .env("MALLOC_ARENA_MAX", "1")
-            .args(["--model", "demo", "--host", "127.0.0.1", "--port", "0"])
-            .args([
-                "--header-timeout",
-                "1",
-                "--body-timeout",
-                "2",
-                "--json-output",
-            ])
-            .args(["--payload-limit", &(32 << 20).to_string()])
-            .env("HF_HUB_OFFLINE", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let address = lines
-            .by_ref()
-            .find_map(|line| {
-                let line: serde_json::Value =
-                    serde_json::from_str(&line.expect("a line")).expect("a log line is JSON");
-                (line["message"] == "ready").then(|| {
-                    line["address"]
-                        .as_str()
-                        .expect("an address")
-                        .parse()
-                        .unwrap()
-                })
-            })
-            .expect("it says where it listens");
-        // Read on, so that the program never waits for us; a panic is never expected.
-        std::thread::spawn(move || {
+            // Short, so that slow senders do not make a slow test.
+            .args(["--header-timeout", "1", "--body-timeout", "2"])
+            .args(["--payload-limit", &(32 << 20).to_string()]);
+        Self(Program::start(command, |lines| {
+            // A panic is never expected.
             for line in lines.map_while(Result::ok) {
                 if line.contains("panicked") {
                     eprintln!("{line}");
                 }
             }
-        });
-        Self { child, address }
+        }))
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// One good request on a connection of its own.
     pub fn ask(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("it accepts");
+        let mut stream = TcpStream::connect(self.0.address).expect("it accepts");
         stream.write_all(request).expect("it reads");
         Reader::new(stream)
             .answer()
@@ -82,7 +52,7 @@ impl Running {
     }
 
     pub fn used(&self) -> Used {
-        let process = format!("/proc/{}", self.child.id());
+        let process = format!("/proc/{}", self.0.child.id());
         let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
         let kilobytes: u64 = status
             .lines()
@@ -111,12 +81,5 @@ impl Running {
             }
             before = now;
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -97,7 +97,7 @@ impl Exchange {
 pub struct Target {
     /// As the user wrote it.
     pub url: String,
-    authority: String,
+    /// Host and port: what is connected to, and what the Host header says.
     address: String,
 }
 
@@ -121,7 +121,6 @@ impl Target {
         let port = uri.port_u16().unwrap_or(80);
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            authority: format!("{host}:{port}"),
             address: format!("{host}:{port}"),
         })
     }
@@ -131,6 +130,16 @@ impl Target {
 struct Counts {
     sent: AtomicU64,
     received: AtomicU64,
+}
+
+impl Counts {
+    /// Counts what a write has written, and passes it on.
+    fn note_sent(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = polled {
+            self.sent.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        polled
+    }
 }
 
 /// A socket that counts.
@@ -161,12 +170,7 @@ impl AsyncWrite for Counted {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(written)) = polled {
-            self.counts
-                .sent
-                .fetch_add(written as u64, Ordering::Relaxed);
-        }
-        polled
+        self.counts.note_sent(polled)
     }
 
     fn poll_write_vectored(
@@ -175,12 +179,7 @@ impl AsyncWrite for Counted {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        if let Poll::Ready(Ok(written)) = polled {
-            self.counts
-                .sent
-                .fetch_add(written as u64, Ordering::Relaxed);
-        }
-        polled
+        self.counts.note_sent(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -233,7 +232,7 @@ impl Client {
     ) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         let unusable = |what: &str| format!("{what} cannot be sent in a header");
-        let host = HeaderValue::from_str(&target.authority).map_err(|_| unusable("the host"))?;
+        let host = HeaderValue::from_str(&target.address).map_err(|_| unusable("the host"))?;
         headers.insert(HOST, host);
         if let Some(key) = api_key {
             let key = HeaderValue::from_str(key).map_err(|_| unusable("the API key"))?;
@@ -410,7 +409,7 @@ impl Client {
         let mut bytes = format!(
             "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: {}\r\n",
             request.path,
-            self.target.authority,
+            self.target.address,
             request.content_type,
             request.body.len()
         )
