@@ -68,8 +68,8 @@ async fn texts_in_flight_are_shared_and_one_who_leaves_takes_nothing_away() {
 
 #[tokio::test]
 async fn the_cache_keeps_to_its_bytes_and_forgets_the_oldest() {
-    // A row takes 4 * (4 + 64) + 128 = 400 bytes.
-    let (service, orders) = with_cache(100, 4 * 400);
+    // A row takes 4 * (4 + 64) + 168 = 440 bytes.
+    let (service, orders) = with_cache(100, 4 * 440);
     embed(&service, &texts(0..4)).await;
     embed(&service, &texts(0..1)).await;
     assert_eq!(computed(&orders), 4);
