@@ -18,9 +18,9 @@ use std::time::Instant;
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions};
-use siglip2_embeddings::engine::{Engine, Pixels};
+use siglip2_embeddings::engine::{Batch, Pixels, embed};
 use siglip2_embeddings::graph;
-use siglip2_embeddings::image::Processor;
+use siglip2_embeddings::image::{Processor, RgbImage};
 
 #[derive(Parser)]
 struct Arguments {
@@ -99,26 +99,21 @@ struct Bench {
 impl Bench {
     /// Milliseconds of one batch. What the pixels and ids are makes no difference to
     /// the arithmetic.
-    fn run(&mut self, tower: &str, batch: usize) -> Result<f64, Box<dyn Error>> {
-        let started;
-        let rows = match tower {
+    fn run(&mut self, tower: &str, rows: usize) -> Result<f64, Box<dyn Error>> {
+        let batch = match tower {
             "image" => {
+                let side = u32::try_from(self.side)?;
                 let pixels = (0..3 * self.side * self.side).map(|i| (i * 7 % 251) as u8);
-                let pixels = Pixels(pixels.collect());
-                let pixels = vec![&pixels; batch];
-                started = Instant::now();
-                self.engine.embed_images(&pixels)?
+                let image = RgbImage::new(side, side, pixels.collect()).ok_or("no pixels")?;
+                Batch::Images((0..rows).map(|_| Pixels(image.clone())).collect())
             }
-            "text" => {
-                let ids: Vec<i32> = (0..self.tokens as i32).collect();
-                let ids = vec![ids.as_slice(); batch];
-                started = Instant::now();
-                self.engine.embed_texts(&ids)?
-            }
+            "text" => Batch::Texts(vec![(0..self.tokens as i32).collect(); rows]),
             other => return Err(format!("{other:?} is no tower: image or text").into()),
         };
+        let started = Instant::now();
+        let answer = embed(&mut self.engine, batch)?;
         let took = started.elapsed().as_secs_f64() * 1e3;
-        if rows.len() != batch {
+        if answer.len() != rows {
             return Err("the engine lost rows".into());
         }
         Ok(took)

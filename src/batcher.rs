@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! Batcher::reserve(n) --> Permits           (or Full: nothing was started)
-//! Permit::submit(item)  --> lane of its tower --> [batch] --> engine thread --> Ticket
+//! Permit::submit(item)  --> lane of its tower --> [batch] --> owner --> Engine --> Ticket
 //! ```
 //!
-//! * One thread owns the engine. Whenever the engine is free it takes all that
-//!   waits in a lane, up to the engine's maximum: a batch is closed when it can
-//!   start and never before, so there is no timer, a lone request waits for
+//! * One thread owns an engine (`owner`); several engines, one for each GPU, take from
+//!   the same lanes. Whenever an engine has a free slot for a tower its owner takes all
+//!   that waits in that tower's lane, up to the engine's maximum: a batch is closed when
+//!   it can start and never before, so there is no timer, a lone request waits for
 //!   nothing, and batches grow by themselves as load does.
 //! * Images and texts have a lane each and take turns while both have work, so
 //!   that a text waits for one batch of images at most.
@@ -22,19 +23,19 @@
 //! * An engine that fails, or panics, answers the rows of its batch with the error.
 //!   After [`FAILURES_IN_A_ROW`] failed batches what waits is answered, and the
 //!   engine is built anew, once; if that fails, or fails again, the batcher is
-//!   failed, and answers so at once.
+//!   failed, and answers so at once. A lost device is not tried again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::engine::{Engine, EngineError, Pixels, Rows, Tower};
-use crate::metrics::{Metrics, Stage};
+use crate::engine::{Engine, EngineError, Pixels, Tower};
+use crate::metrics::Metrics;
 
 mod lanes;
+mod owner;
 
 use lanes::{Lanes, Waiting};
 
@@ -66,14 +67,12 @@ pub enum EngineState {
 /// Builds the engine anew after a failure; an error is one sentence.
 pub type Rebuild = Box<dyn FnOnce() -> Result<Box<dyn Engine>, String> + Send>;
 
-/// What a batcher is made with.
-pub struct BatcherOptions {
-    /// Rows that may be under way at any time.
-    pub capacity: usize,
-    /// What replaces an engine that failed; without it the first failure is final.
+/// An engine, and what replaces it if it fails.
+pub struct Worker {
+    /// The engine.
+    pub engine: Box<dyn Engine>,
+    /// What builds another in its place; without it the first failure is final.
     pub rebuild: Option<Rebuild>,
-    /// Where batches and waiting rows are counted.
-    pub metrics: Arc<Metrics>,
 }
 
 /// What one row is made from.
@@ -114,7 +113,7 @@ pub struct Full;
 
 struct Shared {
     lanes: Mutex<Lanes>,
-    /// Rung when a lane got work or the batcher is closed.
+    /// Rung when a lane got work, a slot came free, or the batcher is closed.
     bell: Condvar,
     state: watch::Sender<EngineState>,
     metrics: Arc<Metrics>,
@@ -128,57 +127,50 @@ impl Shared {
     }
 }
 
-/// The queue before the engine, and the thread that owns it.
+/// The queue before the engines, and the threads that own them.
 pub struct Batcher {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
     /// The part of the permits that bulk requests may have.
     bulk: Arc<Semaphore>,
-    owner: Option<JoinHandle<()>>,
+    owners: Vec<JoinHandle<()>>,
 }
 
 impl Batcher {
-    /// Moves `engine` to a thread of its own. At most `capacity` rows are under way
+    /// Moves each engine to a thread of its own. At most `capacity` rows are under way
     /// at any time.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(engine: Box<dyn Engine>, capacity: usize) -> std::io::Result<Self> {
-        Self::with(
-            engine,
-            BatcherOptions {
-                capacity,
-                rebuild: None,
-                metrics: Metrics::new(),
-            },
-        )
-    }
-
-    /// As [`Batcher::start`], with all that can be chosen.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn with(engine: Box<dyn Engine>, options: BatcherOptions) -> std::io::Result<Self> {
-        options.metrics.engine_up(true);
-        let shared = Arc::new(Shared {
-            lanes: Mutex::default(),
-            bell: Condvar::new(),
-            state: watch::Sender::new(EngineState::Running),
-            metrics: options.metrics,
-        });
-        let owner = std::thread::Builder::new().name("engine".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || own_engine(engine, options.rebuild, &shared)
-        })?;
-        let capacity = options.capacity.min(Semaphore::MAX_PERMITS);
-        Ok(Self {
-            shared,
+    pub fn start(
+        workers: Vec<Worker>,
+        capacity: usize,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        metrics.engine_up(true);
+        let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        let mut batcher = Self {
+            shared: Arc::new(Shared {
+                lanes: Mutex::new(Lanes::with_engines(workers.len())),
+                bell: Condvar::new(),
+                state: watch::Sender::new(EngineState::Running),
+                metrics,
+            }),
             permits: Arc::new(Semaphore::new(capacity)),
             bulk: Arc::new(Semaphore::new(largest_request(capacity))),
-            owner: Some(owner),
-        })
+            owners: Vec::new(),
+        };
+        for (number, worker) in workers.into_iter().enumerate() {
+            let shared = Arc::clone(&batcher.shared);
+            // Those that run already end with the batcher if one cannot be started.
+            batcher.owners.push(
+                std::thread::Builder::new()
+                    .name(format!("engine-{number}"))
+                    .spawn(move || owner::own(worker, number, &shared))?,
+            );
+        }
+        Ok(batcher)
     }
 
     /// How the engine is, now and whenever it changes.
@@ -241,12 +233,12 @@ impl Right {
 }
 
 impl Drop for Batcher {
-    /// Lets the engine thread finish the batch in hand; what still waits is answered
-    /// with [`BatchError::Stopped`].
+    /// Lets the engines finish the batches in hand; what still waits is answered with
+    /// [`BatchError::Stopped`].
     fn drop(&mut self) {
         self.shared.lanes().closed = true;
         self.shared.bell.notify_all();
-        if let Some(owner) = self.owner.take() {
+        for owner in self.owners.drain(..) {
             // The thread catches the engine's panics, and has nobody to tell of its own.
             let _ = owner.join();
         }
@@ -302,7 +294,7 @@ impl Permit {
         let tower = item.tower();
         {
             let mut lanes = self.shared.lanes();
-            if lanes.closed || lanes.shut {
+            if !lanes.are_open() {
                 return Err(BatchError::Stopped);
             }
             let waiting = Waiting {
@@ -315,7 +307,7 @@ impl Permit {
             let depth = lanes.put(tower, waiting);
             self.shared.metrics.queued(tower, depth);
         }
-        self.shared.bell.notify_one();
+        self.shared.bell.notify_all();
         Ok(Ticket(ticket))
     }
 }
@@ -353,151 +345,4 @@ impl Ticket {
     pub async fn timed(self) -> Result<Row, BatchError> {
         self.0.await.unwrap_or(Err(BatchError::Stopped))
     }
-}
-
-/// The life of the engine thread: run batches until the engine fails; then build it
-/// anew, once.
-fn own_engine(engine: Box<dyn Engine>, mut rebuild: Option<Rebuild>, shared: &Shared) {
-    let mut engine = Some(engine);
-    while let Some(running) = engine.take() {
-        let Err(reason) = run_batches(running, shared) else {
-            break;
-        };
-        shared.metrics.engine_up(false);
-        let again = rebuild.take();
-        shared.state.send_replace(match again {
-            Some(_) => EngineState::Rebuilding,
-            None => EngineState::Failed(reason.clone()),
-        });
-        abandon(shared, |lanes| lanes.shut = true);
-        let Some(again) = again else {
-            break;
-        };
-        tracing::warn!(%reason, "the engine is built anew");
-        match catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("it panicked".into())) {
-            Ok(new) => {
-                shared.lanes().shut = false;
-                shared.metrics.rebuilt();
-                shared.metrics.engine_up(true);
-                shared.state.send_replace(EngineState::Running);
-                tracing::info!("the engine runs again");
-                engine = Some(new);
-            }
-            Err(error) => {
-                shared.state.send_replace(EngineState::Failed(format!(
-                    "{reason}; building it anew failed: {error}"
-                )));
-            }
-        }
-    }
-    abandon(shared, |lanes| lanes.closed = true);
-}
-
-/// Answers all that waits, after `change` to what is taken from then on.
-fn abandon(shared: &Shared, change: impl FnOnce(&mut Lanes)) {
-    let abandoned = {
-        let mut lanes = shared.lanes();
-        change(&mut lanes);
-        lanes.empty(&shared.metrics)
-    };
-    for waiting in abandoned {
-        waiting.answer(Err(BatchError::Stopped));
-    }
-}
-
-/// Wait for work, take a batch, run it, answer. Ends when the batcher is closed; the
-/// error is why the engine is held for dead.
-fn run_batches(mut engine: Box<dyn Engine>, shared: &Shared) -> Result<(), String> {
-    let metrics = &shared.metrics;
-    let max_batch = engine.info().max_batch.max(1);
-    let mut failures = 0;
-    while let Some((tower, batch)) = next_batch(shared, max_batch) {
-        metrics.batch(tower, batch.len());
-        let begun = Instant::now();
-        let result = run(engine.as_mut(), tower, &batch);
-        let computed = begun.elapsed();
-        match result {
-            Ok(rows) => {
-                failures = 0;
-                for (waiting, row) in batch.into_iter().zip(rows.iter()) {
-                    let queued = begun.saturating_duration_since(waiting.since);
-                    metrics.stage(Stage::Queue, queued);
-                    metrics.stage(Stage::Compute, computed);
-                    waiting.answer(Ok(Row {
-                        values: row.to_vec(),
-                        queued,
-                        computed,
-                    }));
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                metrics.failed_batch(tower);
-                tracing::error!(%tower, rows = batch.len(), %error, "a batch failed");
-                let dead = failures == FAILURES_IN_A_ROW;
-                for waiting in batch {
-                    waiting.answer(Err(match dead {
-                        true => BatchError::Stopped,
-                        false => error.clone().into(),
-                    }));
-                }
-                if dead {
-                    tracing::error!("{failures} batches in a row failed: the engine is given up");
-                    return Err(error.to_string());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn next_batch(shared: &Shared, max: usize) -> Option<(Tower, Vec<Waiting>)> {
-    let mut lanes = shared.lanes();
-    loop {
-        if lanes.closed {
-            return None;
-        }
-        if let Some(batch) = lanes.take(max, &shared.metrics) {
-            return Some(batch);
-        }
-        lanes = shared
-            .bell
-            .wait(lanes)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-fn run(engine: &mut dyn Engine, tower: Tower, batch: &[Waiting]) -> Result<Rows, EngineError> {
-    let embed = || match tower {
-        Tower::Image => {
-            let images: Vec<&Pixels> = batch
-                .iter()
-                .filter_map(|waiting| match &waiting.item {
-                    Item::Image(pixels) => Some(pixels),
-                    Item::Text(_) => None,
-                })
-                .collect();
-            engine.embed_images(&images)
-        }
-        Tower::Text => {
-            let texts: Vec<&[i32]> = batch
-                .iter()
-                .filter_map(|waiting| match &waiting.item {
-                    Item::Text(ids) => Some(ids.as_slice()),
-                    Item::Image(_) => None,
-                })
-                .collect();
-            engine.embed_texts(&texts)
-        }
-    };
-    let rows = catch_unwind(AssertUnwindSafe(embed))
-        .unwrap_or_else(|_| Err(EngineError::Failed("it panicked on this batch".into())))?;
-    if rows.len() != batch.len() {
-        return Err(EngineError::Failed(format!(
-            "it answered {} rows for a batch of {}",
-            rows.len(),
-            batch.len()
-        )));
-    }
-    Ok(rows)
 }

@@ -19,10 +19,9 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use crate::batcher::{
-    BatchError, Batcher, BatcherOptions, EngineState, Item, Permit, Permits, Rebuild, Row, Ticket,
-    largest_request,
+    BatchError, Batcher, EngineState, Item, Permit, Permits, Row, Ticket, Worker, largest_request,
 };
-use crate::engine::{Engine, Prepare};
+use crate::engine::{Engine, EngineError, Prepare};
 use crate::image::{self, ImageError, ImageLimits};
 use crate::metrics::{Lookup, Metrics, Stage, Timings};
 use crate::text::TextTokenizer;
@@ -242,31 +241,26 @@ impl Service {
     ///
     /// When the system gives no thread, or the service has an engine already.
     pub fn attach(&self, engine: Box<dyn Engine>) -> std::io::Result<()> {
-        self.attach_with(engine, None, None)
+        let worker = Worker {
+            engine,
+            rebuild: None,
+        };
+        self.attach_with(vec![worker], None)
     }
 
-    /// As [`Service::attach`], with what replaces the engine if it fails, and with
-    /// the vectors that its readiness is told by.
+    /// As [`Service::attach`], with several engines of the same kind, what replaces them
+    /// if they fail, and the vectors that readiness is told by.
     ///
     /// # Errors
     ///
-    /// As for [`Service::attach`].
-    pub fn attach_with(
-        &self,
-        engine: Box<dyn Engine>,
-        rebuild: Option<Rebuild>,
-        canary: Option<Canary>,
-    ) -> std::io::Result<()> {
+    /// As for [`Service::attach`], and when there is no engine.
+    pub fn attach_with(&self, workers: Vec<Worker>, canary: Option<Canary>) -> std::io::Result<()> {
+        let no_engine = || std::io::Error::other("there is no engine");
+        let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
+        let capacity = self.inner.settings.max_queued_rows;
         let running = Running {
-            prepare: engine.preparer(),
-            batcher: Batcher::with(
-                engine,
-                BatcherOptions {
-                    capacity: self.inner.settings.max_queued_rows,
-                    rebuild,
-                    metrics: Arc::clone(&self.inner.metrics),
-                },
-            )?,
+            prepare: Arc::clone(&prepare),
+            batcher: Batcher::start(workers, capacity, Arc::clone(&self.inner.metrics))?,
             canary,
         };
         self.inner
@@ -337,8 +331,8 @@ impl Service {
             Some(Running {
                 batcher,
                 canary: Some(canary),
-                ..
-            }) => canary.check(batcher).await,
+                prepare,
+            }) => canary.check(batcher, prepare.as_ref()).await,
             _ => Ok(()),
         }
     }
@@ -551,11 +545,15 @@ impl Service {
                     metrics.stage(stage, since.elapsed());
                     timings.note(stage, since.elapsed());
                 };
+                let memory = usize::try_from(decoded)
+                    .map_err(|error| EngineError::Failed(error.to_string()))
+                    .and_then(|bytes| prepare.memory(bytes))
+                    .map_err(|error| ServiceError::Internal(error.to_string()))?;
                 let begun = Instant::now();
-                let image = image::decode(&bytes, &limits).map_err(bad)?;
+                let image = image::decode_into(&bytes, &limits, memory).map_err(bad)?;
                 stage(Stage::Decode, begun);
                 let begun = Instant::now();
-                let pixels = prepare.prepare(&image).map_err(bad)?;
+                let pixels = prepare.prepare(image).map_err(bad)?;
                 stage(Stage::Prepare, begun);
                 Ok(permit.submit(Item::Image(pixels)))
             })
@@ -614,6 +612,7 @@ impl Service {
                 state => state,
             }),
             BatchError::Late => ServiceError::Late,
+            BatchError::Engine(EngineError::Lost(_)) => ServiceError::Unavailable(State::Failed),
             BatchError::Engine(error) => ServiceError::Internal(error.to_string()),
         }
     }

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::thread;
 
+use crate::batcher::Worker;
 use crate::checkpoint::{Checkpoint, hub};
 use crate::engine::Engine;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
@@ -160,8 +161,12 @@ impl Prepared {
         let ids = service.canary_ids()?;
         let canary = Canary::of(&mut engine, ids).map_err(|error| error.to_string())?;
         let rebuild = Box::new(move || load().map(|engine| Box::new(engine) as Box<dyn Engine>));
+        let worker = Worker {
+            engine: Box::new(engine),
+            rebuild: Some(rebuild),
+        };
         service
-            .attach_with(Box::new(engine), Some(rebuild), Some(canary))
+            .attach_with(vec![worker], Some(canary))
             .map_err(|error| error.to_string())
     }
 }

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use siglip2_embeddings::batcher::{
-    BatchError, Batcher, BatcherOptions, FAILURES_IN_A_ROW, Item, Permits, Ticket, largest_request,
+    BatchError, Batcher, EngineState, FAILURES_IN_A_ROW, Item, Permits, Ticket, Worker,
+    largest_request,
 };
-use siglip2_embeddings::engine::{Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
+use siglip2_embeddings::engine::{
+    Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower,
+};
 use siglip2_embeddings::image::{ImageError, RgbImage};
 use siglip2_embeddings::metrics::Metrics;
 use tokio::time::timeout;
@@ -19,7 +22,7 @@ use tokio::time::timeout;
 struct NoPrepare;
 
 impl Prepare for NoPrepare {
-    fn prepare(&self, _: &RgbImage) -> Result<Pixels, ImageError> {
+    fn prepare(&self, _: RgbImage) -> Result<Pixels, ImageError> {
         Err(ImageError::Empty)
     }
 }
@@ -52,34 +55,57 @@ impl Gate {
     }
 }
 
+/// What every engine here says of itself.
+fn info(slots: usize) -> EngineInfo {
+    EngineInfo {
+        name: "numbers",
+        device: "cpu",
+        precision: "fp32",
+        dimensions: 1,
+        max_batch: 4,
+        slots,
+    }
+}
+
+/// An image that holds a number below 250 * 250, as digits to the base 250.
+fn image(number: u32) -> Item {
+    let digits = vec![0, (number / 250) as u8, (number % 250) as u8];
+    Item::Image(Pixels(RgbImage::new(1, 1, digits).unwrap()))
+}
+
+/// The numbers that the items of a batch hold.
+fn numbers(batch: &Batch) -> Vec<f32> {
+    let digits = |image: &Pixels| {
+        let digits = image.0.pixels().iter();
+        digits.fold(0.0, |n, d| n * 250.0 + f32::from(*d))
+    };
+    match batch {
+        Batch::Images(images) => images.iter().map(digits).collect(),
+        Batch::Texts(texts) => texts.iter().map(|ids| ids[0] as f32).collect(),
+    }
+}
+
 /// An engine whose rows are the numbers that its items hold, and which may do with a
 /// batch what it likes.
 struct Numbers<R>(R);
 
 impl<R: FnMut(Vec<f32>) -> Result<Rows, EngineError> + Send> Engine for Numbers<R> {
     fn info(&self) -> EngineInfo {
-        EngineInfo {
-            name: "numbers",
-            device: "cpu",
-            precision: "fp32",
-            dimensions: 1,
-            max_batch: 4,
-        }
+        info(1)
     }
 
     fn preparer(&self) -> Arc<dyn Prepare> {
         Arc::new(NoPrepare)
     }
 
-    fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
-        // Digits to the base 250.
-        let number = |image: &&Pixels| image.0.iter().fold(0.0, |n, d| n * 250.0 + f32::from(*d));
-        self.0(batch.iter().map(number).collect())
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        done.finish(self.0(numbers(&batch)));
     }
+}
 
-    fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
-        self.0(batch.iter().map(|ids| ids[0] as f32).collect())
-    }
+fn one(engine: Box<dyn Engine>) -> Vec<Worker> {
+    let rebuild = None;
+    vec![Worker { engine, rebuild }]
 }
 
 struct Test {
@@ -101,8 +127,9 @@ impl Test {
         };
         Self {
             batcher: Batcher::start(
-                Box::new(Numbers(move |numbers| gate.run(numbers))),
+                one(Box::new(Numbers(move |numbers| gate.run(numbers)))),
                 capacity,
+                Metrics::new(),
             )
             .unwrap(),
             leave,
@@ -121,7 +148,7 @@ impl Test {
     fn image(&self, number: u8) -> Ticket {
         submit(
             &mut self.batcher.reserve(1).unwrap(),
-            Item::Image(Pixels(vec![number])),
+            image(u32::from(number)),
         )
     }
 
@@ -327,15 +354,11 @@ async fn the_model_holds_over_many_seeds() {
     let (mut answered, mut refused, mut failed, mut late) = (0, 0, 0, 0);
     for seed in 1..=200_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let batcher = Batcher::with(
-            Moody::engine(seed, 6),
-            BatcherOptions {
-                capacity: CAPACITY,
-                rebuild: Some(Box::new(move || Ok(Moody::engine(seed, 0)))),
-                metrics: Metrics::new(),
-            },
-        )
-        .unwrap();
+        let workers = (0..1 + seed % 2).map(|_| Worker {
+            engine: Moody::engine(seed, 6),
+            rebuild: Some(Box::new(move || Ok(Moody::engine(seed, 0)))),
+        });
+        let batcher = Batcher::start(workers.collect(), CAPACITY, Metrics::new()).unwrap();
         let mut waiting = Vec::new();
         for request in 0..40_u32 {
             let most = if random.below(4) == 0 { 20 } else { 3 };
@@ -353,12 +376,12 @@ async fn the_model_holds_over_many_seeds() {
             let mut permits = permits.until(deadline);
             let queued: usize = queue_depth(&batcher);
             assert!(queued <= CAPACITY, "seed {seed}: {queued} rows wait");
-            let image = random.below(2) == 0;
+            let images = random.below(2) == 0;
             let mut tickets = Vec::new();
             for row in 0..rows as u32 {
                 let number = request * 20 + row;
-                let item = match image {
-                    true => Item::Image(Pixels(vec![(number / 250) as u8, (number % 250) as u8])),
+                let item = match images {
+                    true => image(number),
                     false => Item::Text(vec![number as i32]),
                 };
                 match permits.one().unwrap().submit(item) {
@@ -474,15 +497,11 @@ async fn a_row_whose_deadline_passed_is_not_computed() {
 #[tokio::test]
 async fn an_engine_that_failed_is_built_anew_once() {
     let dead = || Moody::engine(1, usize::MAX);
-    let batcher = Batcher::with(
-        dead(),
-        BatcherOptions {
-            capacity: 8,
-            rebuild: Some(Box::new(move || Ok(dead()))),
-            metrics: Metrics::new(),
-        },
-    )
-    .unwrap();
+    let worker = Worker {
+        engine: dead(),
+        rebuild: Some(Box::new(move || Ok(dead()))),
+    };
+    let batcher = Batcher::start(vec![worker], 8, Metrics::new()).unwrap();
     while !batcher.has_failed() {
         let mut permits = batcher.reserve(1).unwrap();
         if let Ok(ticket) = permits.one().unwrap().submit(Item::Text(vec![1])) {
@@ -496,4 +515,169 @@ async fn an_engine_that_failed_is_built_anew_once() {
         "{metrics}"
     );
     assert!(metrics.contains("siglip2_engine_up 0"), "{metrics}");
+}
+
+/// A batch that is in an engine.
+type Held = (Tower, Vec<f32>, Completion);
+
+/// An engine with slots: what is in it comes out when and how the test says.
+struct Slots {
+    slots: usize,
+    held: Sender<Held>,
+}
+
+impl Engine for Slots {
+    fn info(&self) -> EngineInfo {
+        info(self.slots)
+    }
+
+    fn preparer(&self) -> Arc<dyn Prepare> {
+        Arc::new(NoPrepare)
+    }
+
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        let held = (batch.tower(), numbers(&batch), done);
+        // The test may have ended.
+        let _ = self.held.send(held);
+    }
+}
+
+fn slots(slots: usize) -> (Box<dyn Engine>, Receiver<Held>) {
+    let (held, batches) = channel();
+    (Box::new(Slots { slots, held }), batches)
+}
+
+#[tokio::test]
+async fn an_engine_gets_as_many_batches_of_a_tower_as_it_has_slots_and_they_may_overtake() {
+    let (engine, batches) = slots(2);
+    let batcher = Batcher::start(one(engine), 100, Metrics::new()).unwrap();
+    let mut tickets = Vec::new();
+    let mut put = |item| tickets.push(submit(&mut batcher.reserve(1).unwrap(), item));
+    let patience = Duration::from_secs(60);
+    put(Item::Text(vec![1]));
+    let (_, first, first_done) = batches.recv_timeout(patience).unwrap();
+    put(Item::Text(vec![2]));
+    let (_, second, second_done) = batches.recv_timeout(patience).unwrap();
+    put(Item::Text(vec![3]));
+    put(image(4));
+    let (tower, third, third_done) = batches.recv_timeout(patience).unwrap();
+    assert_eq!(
+        (tower, first, second, third),
+        (Tower::Image, vec![1.0], vec![2.0], vec![4.0]),
+        "the third text waits for a slot, the image has slots of its own"
+    );
+    second_done.finish(Rows::new(1, vec![2.0]));
+    let (tower, fourth, fourth_done) = batches.recv_timeout(patience).unwrap();
+    assert_eq!((tower, fourth), (Tower::Text, vec![3.0]));
+    fourth_done.finish(Rows::new(1, vec![3.0]));
+    third_done.finish(Rows::new(1, vec![4.0]));
+    first_done.finish(Rows::new(1, vec![1.0]));
+    for (expected, ticket) in [1.0, 2.0, 3.0, 4.0].into_iter().zip(tickets) {
+        assert_eq!(ticket.row().await, Ok(vec![expected]));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_an_engine_drops_has_failed_and_too_few_rows_are_a_failure() {
+    let (engine, batches) = slots(1);
+    let batcher = Batcher::start(one(engine), 100, Metrics::new()).unwrap();
+    for wrong in [None, Some(Rows::new(1, vec![1.0, 2.0]))] {
+        let ticket = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![1]));
+        let (_, _, done) = batches.recv_timeout(Duration::from_secs(60)).unwrap();
+        match wrong {
+            None => drop(done),
+            Some(rows) => done.finish(rows),
+        }
+        assert!(matches!(
+            ticket.row().await,
+            Err(BatchError::Engine(EngineError::Failed(_)))
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_device_ends_the_batcher_at_once_and_is_not_built_anew() {
+    let (engine, batches) = slots(2);
+    let worker = Worker {
+        engine,
+        rebuild: Some(Box::new(|| panic!("it must not be built anew"))),
+    };
+    let batcher = Batcher::start(vec![worker], 100, Metrics::new()).unwrap();
+    let lost = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![1]));
+    let (_, _, done) = batches.recv_timeout(Duration::from_secs(60)).unwrap();
+    done.finish(Err(EngineError::Lost("an illegal address".into())));
+    assert_eq!(lost.row().await, Err(BatchError::Stopped));
+    let mut state = batcher.state();
+    let failed = |state: &EngineState| matches!(state, EngineState::Failed(reason) if reason.contains("an illegal address"));
+    let waited = timeout(Duration::from_secs(60), state.wait_for(failed)).await;
+    waited.unwrap().unwrap();
+    // Whether or not it gets into the lane, it is answered.
+    let refused = batcher.reserve(1).unwrap().one().unwrap();
+    let refused = match refused.submit(Item::Text(vec![2])) {
+        Ok(ticket) => ticket.row().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(refused, BatchError::Stopped);
+}
+
+#[tokio::test]
+async fn engines_share_the_lanes_and_one_that_is_built_anew_leaves_them_to_the_other() {
+    let (first, first_batches) = slots(1);
+    let (second, second_batches) = slots(1);
+    let (build, permission) = channel::<()>();
+    let workers = vec![
+        Worker {
+            engine: first,
+            rebuild: Some(Box::new(move || {
+                let _ = permission.recv();
+                Err("told to".into())
+            })),
+        },
+        Worker {
+            engine: second,
+            rebuild: None,
+        },
+    ];
+    let batcher = Batcher::start(workers, 100, Metrics::new()).unwrap();
+    let text = |number| submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![number]));
+    let patience = Duration::from_secs(60);
+    let fail = |done: Completion| done.finish(Err(EngineError::Failed("told to".into())));
+    // Either may take a text; the second keeps one, so that all others are the first's.
+    let (mut kept, mut failures) = (None, 0);
+    while kept.is_none() || failures < FAILURES_IN_A_ROW {
+        let ticket = text(1);
+        let done = loop {
+            if let Ok((.., done)) = first_batches.try_recv() {
+                break Some(done);
+            }
+            if let Ok((.., done)) = second_batches.try_recv() {
+                kept = Some((done, ticket));
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        if let Some(done) = done {
+            fail(done);
+            failures += 1;
+            if failures == FAILURES_IN_A_ROW {
+                break;
+            }
+        }
+    }
+    let mut state = batcher.state();
+    let rebuilding = state.wait_for(|state| *state == EngineState::Rebuilding);
+    timeout(patience, rebuilding).await.unwrap().unwrap();
+    // While the first is built anew the second goes on.
+    let other = text(4);
+    if let Some((done, ticket)) = kept {
+        done.finish(Rows::new(1, vec![1.0]));
+        assert_eq!(ticket.row().await, Ok(vec![1.0]));
+    }
+    let (_, rows, done) = second_batches.recv_timeout(patience).unwrap();
+    assert_eq!(rows, [4.0]);
+    done.finish(Rows::new(1, rows));
+    assert_eq!(other.row().await, Ok(vec![4.0]));
+    build.send(()).unwrap();
+    let failed = state.wait_for(|state| matches!(state, EngineState::Failed(_)));
+    timeout(patience, failed).await.unwrap().unwrap();
 }

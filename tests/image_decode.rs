@@ -5,14 +5,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use siglip2_embeddings::image::{ImageError, ImageLimits, decode, inspect};
+use siglip2_embeddings::image::{
+    ImageError, ImageLimits, PixelMemory, decode, decode_into, inspect,
+};
 
 fn fixture(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
     std::fs::read(path.join(name)).unwrap()
+}
+
+/// All files, with their names.
+fn fixtures() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+    let names = std::fs::read_dir(path).unwrap();
+    names.map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let bytes = fixture(&name);
+        (name, bytes)
+    })
 }
 
 fn truth() -> Value {
@@ -299,4 +314,50 @@ fn nothing_panics_on_broken_files() {
         }
     }
     assert!(slowest.0.as_secs() < 5, "{slowest:?}");
+}
+
+/// Memory that somebody lent, and that must come back.
+struct Lent(Vec<u8>, Arc<AtomicUsize>);
+
+impl PixelMemory for Lent {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn pixels_in_lent_memory_are_the_same_and_the_memory_comes_back() {
+    let limits = ImageLimits::default();
+    let back = Arc::new(AtomicUsize::new(0));
+    let (mut lent, mut decoded) = (0, 0);
+    for (name, bytes) in fixtures() {
+        let Ok(header) = inspect(&bytes, &limits) else {
+            continue;
+        };
+        let size = header.width as usize * header.height as usize * 3;
+        // What was there before must not show.
+        let memory = Box::new(Lent(vec![0xa5; size], Arc::clone(&back)));
+        lent += 1;
+        let image = decode_into(&bytes, &limits, Some(memory));
+        assert_eq!(image, decode(&bytes, &limits), "{name}");
+        decoded += usize::from(image.is_ok());
+    }
+    assert!(decoded > 300, "{decoded}");
+    assert_eq!(back.load(Ordering::SeqCst), lent);
+    let jpeg = fixtures()
+        .find(|(name, _)| name == "jpeg_444.jpg")
+        .unwrap()
+        .1;
+    let short = Box::new(Lent(vec![0; 3], Arc::clone(&back)));
+    assert!(decode_into(&jpeg, &limits, Some(short)).is_err());
 }

@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::owner::Dead;
 use super::{BatchError, Item, Right, Row};
 use crate::engine::Tower;
 use crate::metrics::Metrics;
 
-/// A row that waits for its batch, or is in it.
-pub(super) struct Waiting {
-    pub(super) item: Item,
+/// A row that waits for its batch with its item, or is in it without.
+pub(super) struct Waiting<I> {
+    pub(super) item: I,
     pub(super) answer: oneshot::Sender<Result<Row, BatchError>>,
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
@@ -27,8 +28,8 @@ pub(super) struct Waiting {
 /// What waits for one tower.
 #[derive(Default)]
 struct Lane {
-    interactive: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
+    interactive: VecDeque<Waiting<Item>>,
+    bulk: VecDeque<Waiting<Item>>,
 }
 
 impl Lane {
@@ -38,7 +39,7 @@ impl Lane {
 
     /// Up to `max` rows that are still wanted: interactive ones first, but a quarter
     /// of the places is bulk's while bulk waits. (Of a single place it has none.)
-    fn take(&mut self, max: usize, tower: Tower, metrics: &Metrics) -> Vec<Waiting> {
+    fn take(&mut self, max: usize, tower: Tower, metrics: &Metrics) -> Vec<Waiting<Item>> {
         let first = if self.bulk.is_empty() {
             max
         } else {
@@ -55,8 +56,8 @@ impl Lane {
 /// Moves rows that are wanted until the batch has `max`; answers and counts those that
 /// are not.
 fn fill(
-    batch: &mut Vec<Waiting>,
-    queue: &mut VecDeque<Waiting>,
+    batch: &mut Vec<Waiting<Item>>,
+    queue: &mut VecDeque<Waiting<Item>>,
     max: usize,
     tower: Tower,
     metrics: &Metrics,
@@ -74,7 +75,19 @@ fn fill(
     }
 }
 
-impl Waiting {
+impl<I> Waiting<I> {
+    /// The item, and the row without it.
+    pub(super) fn split(self) -> (I, Waiting<()>) {
+        let row = Waiting {
+            item: (),
+            answer: self.answer,
+            since: self.since,
+            deadline: self.deadline,
+            permit: self.permit,
+        };
+        (self.item, row)
+    }
+
     fn is_late(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| deadline <= Instant::now())
@@ -86,19 +99,55 @@ impl Waiting {
     }
 }
 
-/// Everything that waits.
+/// What one engine is doing.
+#[derive(Default)]
+pub(super) struct Seat {
+    images: usize,
+    texts: usize,
+    /// Batches that failed since one came out.
+    pub(super) failures: usize,
+    /// It takes nothing more.
+    pub(super) dead: Option<Dead>,
+}
+
+impl Seat {
+    /// Batches of a tower that are in the engine.
+    pub(super) fn under_way(&mut self, tower: Tower) -> &mut usize {
+        match tower {
+            Tower::Image => &mut self.images,
+            Tower::Text => &mut self.texts,
+        }
+    }
+}
+
+/// Everything that waits, and who takes it.
 #[derive(Default)]
 pub(super) struct Lanes {
     images: Lane,
     texts: Lane,
     /// The tower whose turn it is when both lanes have work.
     next: Option<Tower>,
-    /// No engine takes what is put in here.
-    pub(super) shut: bool,
+    /// One for each engine, by its number.
+    pub(super) engines: Vec<Seat>,
+    /// Engines that take what is put in here.
+    pub(super) running: usize,
     pub(super) closed: bool,
 }
 
 impl Lanes {
+    pub(super) fn with_engines(engines: usize) -> Self {
+        Self {
+            engines: (0..engines).map(|_| Seat::default()).collect(),
+            running: engines,
+            ..Self::default()
+        }
+    }
+
+    /// Whether somebody will take what is put in here.
+    pub(super) fn are_open(&self) -> bool {
+        self.running > 0 && !self.closed
+    }
+
     fn of(&mut self, tower: Tower) -> &mut Lane {
         match tower {
             Tower::Image => &mut self.images,
@@ -107,7 +156,7 @@ impl Lanes {
     }
 
     /// Lets a row wait, and says how many do so for this tower.
-    pub(super) fn put(&mut self, tower: Tower, waiting: Waiting) -> usize {
+    pub(super) fn put(&mut self, tower: Tower, waiting: Waiting<Item>) -> usize {
         let lane = self.of(tower);
         match waiting.permit.bulk {
             None => lane.interactive.push_back(waiting),
@@ -116,13 +165,24 @@ impl Lanes {
         lane.len()
     }
 
-    /// The next batch: all that waits in one lane and is still wanted, up to `max`.
-    pub(super) fn take(&mut self, max: usize, metrics: &Metrics) -> Option<(Tower, Vec<Waiting>)> {
+    /// The next batch of an engine that has so many slots for each tower: all that waits
+    /// in one lane and is still wanted, up to `max`. Its slot is taken.
+    pub(super) fn take(
+        &mut self,
+        engine: usize,
+        max: usize,
+        slots: usize,
+        metrics: &Metrics,
+    ) -> Option<(Tower, Vec<Waiting<Item>>)> {
         let turn = self.next.unwrap_or(Tower::Text);
         for tower in [turn, other(turn)] {
+            if *self.engines[engine].under_way(tower) >= slots {
+                continue;
+            }
             let batch = self.of(tower).take(max, tower, metrics);
             metrics.queued(tower, self.of(tower).len());
             if !batch.is_empty() {
+                *self.engines[engine].under_way(tower) += 1;
                 self.next = Some(other(tower));
                 return Some((tower, batch));
             }
@@ -131,7 +191,7 @@ impl Lanes {
     }
 
     /// Takes out everything that waits.
-    pub(super) fn empty(&mut self, metrics: &Metrics) -> Vec<Waiting> {
+    pub(super) fn empty(&mut self, metrics: &Metrics) -> Vec<Waiting<Item>> {
         let mut all = Vec::new();
         for tower in [Tower::Image, Tower::Text] {
             let lane = std::mem::take(self.of(tower));

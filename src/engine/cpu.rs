@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 
-use super::{Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
+use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
 use crate::checkpoint::{Checkpoint, CheckpointError, Config, Weights};
 use crate::graph::{self, Graph};
 use crate::image::{ImageError, Processor, RgbImage};
@@ -72,6 +72,7 @@ impl CpuEngine {
             precision: "fp32",
             dimensions: config.dimensions(),
             max_batch: options.max_batch.max(1),
+            slots: 1,
         }
     }
 
@@ -129,7 +130,16 @@ impl Engine for CpuEngine {
         Arc::clone(&self.preparer) as Arc<dyn Prepare>
     }
 
-    fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        done.finish(match batch {
+            Batch::Images(images) => self.embed_images(&images),
+            Batch::Texts(texts) => self.embed_texts(&texts),
+        });
+    }
+}
+
+impl CpuEngine {
+    fn embed_images(&self, batch: &[Pixels]) -> Result<Rows, EngineError> {
         let side = self.image_size;
         let preparer = &self.preparer;
         self.vision
@@ -141,7 +151,7 @@ impl Engine for CpuEngine {
             })
     }
 
-    fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
+    fn embed_texts(&self, batch: &[Vec<i32>]) -> Result<Rows, EngineError> {
         let tokens = self.text_tokens;
         self.text
             .run(&self.crew, batch.len(), TEXTS_PER_PIECE, |rows| {
@@ -159,26 +169,31 @@ struct CpuPrepare {
 }
 
 impl Prepare for CpuPrepare {
-    fn prepare(&self, image: &RgbImage) -> Result<Pixels, ImageError> {
-        self.processor.resize(image).map(Pixels)
+    fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        let size = self.processor.size();
+        if (image.width(), image.height()) == (size, size) {
+            return Ok(Pixels(image));
+        }
+        self.processor.resize(&image).map(Pixels)
     }
 }
 
 impl CpuPrepare {
     /// The batch as floats: channels apart, each value through the processor's table.
-    fn normalized(&self, batch: &[&Pixels], pixels: usize) -> Result<Vec<f32>, EngineError> {
+    fn normalized(&self, batch: &[Pixels], pixels: usize) -> Result<Vec<f32>, EngineError> {
         let tables = self.processor.normalization();
         let mut values = Vec::with_capacity(batch.len() * 3 * pixels);
         for image in batch {
-            if image.0.len() != 3 * pixels {
+            let bytes = image.0.pixels();
+            if bytes.len() != 3 * pixels {
                 return Err(EngineError::Failed(format!(
                     "an image has {} bytes, not {}",
-                    image.0.len(),
+                    bytes.len(),
                     3 * pixels
                 )));
             }
             for (channel, table) in tables.iter().enumerate() {
-                let channel = image.0.iter().skip(channel).step_by(3);
+                let channel = bytes.iter().skip(channel).step_by(3);
                 values.extend(channel.map(|&value| table[usize::from(value)]));
             }
         }

@@ -25,14 +25,13 @@ pub(super) fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut Vec<u8>) {
     );
 }
 
-/// CMYK in Adobe's polarity (255 is no ink), as JPEG files have it, to RGB.
-pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8], rgb: &mut Vec<u8>) {
-    rgb.extend(
-        cmyk.as_chunks::<4>()
-            .0
-            .iter()
-            .flat_map(|pixel| cmyk_pixel(pixel.map(|ink| 255 - ink))),
-    );
+/// CMYK in Adobe's polarity (255 is no ink), as JPEG files have it, to as many RGB
+/// triples as `rgb` has.
+pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
+    let (cmyk, rgb) = (cmyk.as_chunks::<4>().0, rgb.as_chunks_mut::<3>().0);
+    for (rgb, pixel) in rgb.iter_mut().zip(cmyk) {
+        *rgb = cmyk_pixel(pixel.map(|ink| 255 - ink));
+    }
 }
 
 /// Grey bytes to RGB triples.

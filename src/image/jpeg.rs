@@ -207,8 +207,20 @@ pub(super) fn decode(
     header: &Header,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
+    let mut rgb = vec![0; header.width as usize * header.height as usize * 3];
+    decode_into(bytes, header, limits, &mut rgb)?;
+    Ok(rgb)
+}
+
+/// Decodes to RGB, into `rgb`, which must have room for all pixels and no more.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    header: &Header,
+    limits: &ImageLimits,
+    rgb: &mut [u8],
+) -> Result<(), ImageError> {
     check_scans(bytes, limits)?;
-    guarded(bytes, |reader| read_pixels(reader, header))
+    guarded(bytes, |reader| read_pixels(reader, header, rgb))
 }
 
 /// The samples of a JPEG within another format (TIFF): as they are coded, but YCbCr
@@ -256,28 +268,25 @@ fn guarded<T>(
 }
 
 /// The part that may unwind.
-fn read_pixels(reader: Complete<'_>, header: &Header) -> io::Result<Vec<u8>> {
+fn read_pixels(reader: Complete<'_>, header: &Header, rgb: &mut [u8]) -> io::Result<()> {
     let decompress = Decompress::new_reader(reader)?;
-    if decompress.size() != (header.width as usize, header.height as usize) {
+    let (width, height) = (header.width as usize, header.height as usize);
+    if decompress.size() != (width, height) || rgb.len() != width * height * 3 {
         return Err(io::Error::other("its frame headers contradict each other"));
     }
     let cmyk = decompress.components().len() == 4;
     if !cmyk {
         let mut started = decompress.rgb()?;
-        let rgb = started.read_scanlines::<u8>()?;
+        started.read_scanlines_into(rgb)?;
         // Asks for the end marker: Pillow refuses a file without it.
-        started.finish()?;
-        return Ok(rgb);
+        return started.finish();
     }
     let mut started = decompress.to_colorspace(ColorSpace::JCS_CMYK)?;
-    let row_pixels = header.width as usize;
-    let mut row = vec![0u8; row_pixels * 4];
-    let mut rgb = Vec::with_capacity(row_pixels * header.height as usize * 3);
-    for _ in 0..header.height {
+    let mut row = vec![0u8; width * 4];
+    for rgb in rgb.chunks_exact_mut(width * 3) {
         let row = started.read_scanlines_into(&mut row)?;
         // Inverted with or without an Adobe marker: Pillow assumes Adobe's polarity.
-        convert::inverted_cmyk_to_rgb(row, &mut rgb);
+        convert::inverted_cmyk_to_rgb(row, rgb);
     }
-    started.finish()?;
-    Ok(rgb)
+    started.finish()
 }

@@ -15,6 +15,7 @@
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
 //!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
 //!   with it. `convert` holds the colour arithmetic that they share.
+//! * `pixels`: pixels in memory, and whose memory that is.
 //! * `processor`: what preprocessor_config.json says; `resize` does it.
 //!
 //! # How equal the pixels are to Pillow's
@@ -39,14 +40,16 @@ mod decode;
 mod gif;
 mod inspect;
 mod jpeg;
+mod pixels;
 mod png;
 mod processor;
 mod resize;
 mod tiff;
 mod webp;
 
-pub use decode::decode;
+pub use decode::{decode, decode_into};
 pub use inspect::inspect;
+pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
 
 use std::fmt;
@@ -57,55 +60,6 @@ use std::fmt;
 /// `height x size x 3` bytes in between; without this bound a 1 x 80,000,000 PNG of
 /// a few kilobytes would ask for 54 GB there.
 pub const MAX_SIDE: u32 = 65_535;
-
-/// An image in memory: 8-bit RGB, rows from top to bottom, no padding between them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RgbImage {
-    width: u32,
-    height: u32,
-    pixels: Vec<u8>,
-}
-
-impl RgbImage {
-    /// Takes `pixels` as `height` rows of `width` RGB triples. `None` when a side is
-    /// zero or `pixels` is not exactly `width * height * 3` bytes long.
-    pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
-        let bytes = (width as usize)
-            .checked_mul(height as usize)?
-            .checked_mul(3)?;
-        (bytes > 0 && bytes == pixels.len()).then_some(Self {
-            width,
-            height,
-            pixels,
-        })
-    }
-
-    /// Width in pixels, at least 1.
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    /// Height in pixels, at least 1.
-    pub fn height(&self) -> u32 {
-        self.height
-    }
-
-    /// The pixels: `height` rows of `width` RGB triples.
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    /// The pixels, without a copy.
-    pub fn into_pixels(self) -> Vec<u8> {
-        self.pixels
-    }
-}
-
-impl fmt::Debug for RgbImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RgbImage({} x {})", self.width, self.height)
-    }
-}
 
 /// What an image may cost before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +172,12 @@ pub enum ImageError {
         /// Its format.
         format: ImageFormat,
         /// Which limit it passes, in words.
+        reason: String,
+    },
+    /// Decoded, but not made into the model's square.
+    #[error("the image cannot be resized: {reason}")]
+    NotResized {
+        /// What the resizer said.
         reason: String,
     },
     /// It says that it is of this format, but cannot be decoded as such.

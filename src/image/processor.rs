@@ -168,9 +168,9 @@ impl Processor {
         self.filter
     }
 
-    /// Resizes to the square: `size * size * 3` bytes, rows of RGB triples, equal to
-    /// torchvision's antialiased resize byte for byte.
-    pub fn resize(&self, image: &RgbImage) -> Result<Vec<u8>, ImageError> {
+    /// Resizes to the square of `size * size` pixels, equal to torchvision's antialiased
+    /// resize byte for byte.
+    pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
         resize::resize(image, self.size, self.filter)
     }
 

@@ -30,11 +30,23 @@ thread_local! {
 /// 14,000 rows at 384 pixels.
 const KEEP_BYTES: usize = 16 << 20;
 
-/// Resizes to `size` x `size`: `size * size * 3` bytes, rows of RGB triples.
-pub(super) fn resize(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, ImageError> {
+/// Resizes to `size` x `size` pixels.
+pub(super) fn resize(image: &RgbImage, size: u32, filter: Filter) -> Result<RgbImage, ImageError> {
     if (image.width(), image.height()) == (size, size) {
-        return Ok(image.pixels().to_vec());
+        return Ok(image.clone());
     }
+    let square = RgbImage::new(size, size, resized(image, size, filter)?);
+    square.ok_or_else(|| unlikely("the square has another size"))
+}
+
+/// No size that was checked before leads here.
+fn unlikely(reason: impl std::fmt::Display) -> ImageError {
+    ImageError::NotResized {
+        reason: reason.to_string(),
+    }
+}
+
+fn resized(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, ImageError> {
     let filter = match filter {
         Filter::Nearest => return Ok(nearest(image, size)),
         Filter::Bilinear => FilterType::Bilinear,
@@ -44,11 +56,7 @@ pub(super) fn resize(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<
     let mut out = vec![0; size as usize * size as usize * 3];
     SCRATCH
         .with_borrow_mut(|scratch| convolve(image, size, filter, scratch, &mut out))
-        // Every size was checked before; there is nothing left that could fail.
-        .map_err(|error| ImageError::TooComplex {
-            format: super::ImageFormat::Bmp,
-            reason: error.to_string(),
-        })?;
+        .map_err(unlikely)?;
     Ok(out)
 }
 

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::batcher::{Batcher, Item};
-use crate::engine::{Engine, EngineError, Pixels, Rows};
+use crate::engine::{Batch, Engine, EngineError, Pixels, Prepare, Rows, embed};
 use crate::image::RgbImage;
 
 /// A verdict stands for so long, however often it is asked for: probes come every few
@@ -23,7 +23,7 @@ const COSINE: f64 = 0.999;
 /// A fixed image and text, and their vectors.
 #[derive(Debug)]
 pub struct Canary {
-    image: (Pixels, Vec<f32>),
+    image: (RgbImage, Vec<f32>),
     text: (Vec<i32>, Vec<f32>),
     verdict: Mutex<Option<(Instant, Result<(), String>)>>,
 }
@@ -41,10 +41,8 @@ impl Canary {
             .flat_map(|at| [at % side * 4, at / side * 4, (at * 7) % 256].map(|v| v as u8))
             .collect();
         let image = RgbImage::new(side, side, pixels).ok_or_else(|| failed("it has no pixels"))?;
-        let pixels = engine
-            .preparer()
-            .prepare(&image)
-            .map_err(|error| failed(&error.to_string()))?;
+        let pixels =
+            prepared(engine.preparer().as_ref(), &image).map_err(|error| failed(&error))?;
         let row = |rows: Rows| {
             rows.iter()
                 .next()
@@ -52,10 +50,10 @@ impl Canary {
                 .map(<[f32]>::to_vec)
                 .ok_or_else(|| failed("the answer is no vector"))
         };
-        let image_row = row(engine.embed_images(&[&pixels])?)?;
-        let text_row = row(engine.embed_texts(&[&ids])?)?;
+        let image_row = row(embed(engine, Batch::Images(vec![pixels]))?)?;
+        let text_row = row(embed(engine, Batch::Texts(vec![ids.clone()]))?)?;
         Ok(Self {
-            image: (pixels, image_row),
+            image: (image, image_row),
             text: (ids, text_row),
             verdict: Mutex::new(None),
         })
@@ -66,7 +64,11 @@ impl Canary {
     /// # Errors
     ///
     /// A sentence that says what is wrong.
-    pub(super) async fn check(&self, batcher: &Batcher) -> Result<(), String> {
+    pub(super) async fn check(
+        &self,
+        batcher: &Batcher,
+        prepare: &dyn Prepare,
+    ) -> Result<(), String> {
         let standing = self.verdict().clone();
         if let Some((since, verdict)) = standing
             && since.elapsed() < STANDS
@@ -79,7 +81,7 @@ impl Canary {
         };
         let mut permits = permits.until(Some(Instant::now() + PATIENCE));
         let items = [
-            Item::Image(self.image.0.clone()),
+            Item::Image(prepared(prepare, &self.image.0)?),
             Item::Text(self.text.0.clone()),
         ];
         let mut verdict = Ok(());
@@ -105,6 +107,13 @@ impl Canary {
     fn verdict(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Result<(), String>)>> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The image as the engine eats it. It is small, and takes no time.
+fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, String> {
+    prepare
+        .prepare(image.clone())
+        .map_err(|error| format!("the canary cannot be made ready: {error}"))
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use siglip2_embeddings::engine::{Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
+use siglip2_embeddings::engine::{
+    Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows,
+};
 use siglip2_embeddings::image::{ImageError, ImageLimits, RgbImage};
 use siglip2_embeddings::service::{Model, ModelInfo, Service, ServiceSettings};
 use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
@@ -58,6 +60,7 @@ impl Engine for FakeEngine {
             precision: "fp32",
             dimensions: DIMENSIONS,
             max_batch: 8,
+            slots: 1,
         }
     }
 
@@ -65,40 +68,36 @@ impl Engine for FakeEngine {
         Arc::new(FakePrepare(Arc::clone(&self.0)))
     }
 
-    fn embed_images(&mut self, batch: &[&Pixels]) -> Result<Rows, EngineError> {
-        self.run(
-            batch
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        let rows = match batch {
+            Batch::Images(images) => images
                 .iter()
-                .map(|pixels| {
-                    let part = |at: usize| f32::from(pixels.0[at]) / 255.0;
+                .map(|image| {
+                    let part = |at: usize| f32::from(image.0.pixels()[at]) / 255.0;
                     [part(0), part(1), part(2), 0.1]
                 })
                 .collect(),
-        )
-    }
-
-    fn embed_texts(&mut self, batch: &[&[i32]]) -> Result<Rows, EngineError> {
-        self.run(
-            batch
+            Batch::Texts(texts) => texts
                 .iter()
                 .map(|ids| {
                     let sum = |step: usize| ids.iter().step_by(step).sum::<i32>() as f32 / 97.0;
                     [sum(1), sum(2), -sum(3), 0.3]
                 })
                 .collect(),
-        )
+        };
+        done.finish(self.run(rows));
     }
 }
 
 struct FakePrepare(Arc<Orders>);
 
 impl Prepare for FakePrepare {
-    fn prepare(&self, image: &RgbImage) -> Result<Pixels, ImageError> {
+    fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
         assert!(
             !self.0.panic_in_prepare.load(Ordering::SeqCst),
             "a panic as ordered"
         );
-        Ok(Pixels(image.pixels()[..3].to_vec()))
+        Ok(Pixels(image))
     }
 }
 
