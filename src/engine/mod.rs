@@ -18,6 +18,7 @@ use std::sync::{Arc, mpsc};
 use crate::image::{ImageError, PixelMemory, RgbImage};
 
 pub mod cpu;
+pub mod directory;
 
 /// The two halves of a SigLIP model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
