@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench engine -- --model DIR [--threads N]       a table of both towers
-//! cargo bench --bench engine -- --model DIR --export OUT        the graphs, for other runtimes
+//! cargo bench --bench engine -- --model DIR --export OUT [--precision fp16]  the graphs, for others
 //! cargo bench --bench engine -- --model DIR --serve             one batch per line of input
 //! ```
 //!
@@ -12,14 +12,14 @@
 
 use std::error::Error;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions};
 use siglip2_embeddings::engine::{Batch, Pixels, embed};
-use siglip2_embeddings::graph;
+use siglip2_embeddings::graph::{self, Precision};
 use siglip2_embeddings::image::{Processor, RgbImage};
 
 #[derive(Parser)]
@@ -34,6 +34,9 @@ struct Arguments {
     /// them as links, and end.
     #[arg(long)]
     export: Option<PathBuf>,
+    /// What the exported graphs compute in.
+    #[arg(long, value_enum, default_value_t = Precision::Fp32, requires = "export")]
+    precision: Precision,
     /// Run batches as they are asked for on standard input.
     #[arg(long)]
     serve: bool,
@@ -49,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let checkpoint = Checkpoint::open(&arguments.model)?;
     if let Some(directory) = &arguments.export {
-        return export(&checkpoint, directory);
+        return export(&checkpoint, directory, arguments.precision);
     }
     let threads = match arguments.threads {
         Some(threads) => threads,
@@ -78,9 +81,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The graphs as files. Other runtimes resolve the weights by name in the same
 /// directory.
-fn export(checkpoint: &Checkpoint, directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
-    let vision = graph::vision(&checkpoint.config.vision, &checkpoint.weights)?;
-    let text = graph::text(&checkpoint.config.text, &checkpoint.weights)?;
+fn export(
+    checkpoint: &Checkpoint,
+    directory: &Path,
+    precision: Precision,
+) -> Result<(), Box<dyn Error>> {
+    let vision = graph::vision(&checkpoint.config.vision, &checkpoint.weights, precision)?;
+    let text = graph::text(&checkpoint.config.text, &checkpoint.weights, precision)?;
     std::fs::create_dir_all(directory)?;
     std::fs::write(directory.join("vision.onnx"), vision.encode())?;
     std::fs::write(directory.join("text.onnx"), text.encode())?;

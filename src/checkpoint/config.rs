@@ -14,11 +14,9 @@ pub struct Config {
     pub vision: VisionConfig,
 }
 
-/// The shape of a text tower (transformers' `SiglipTextConfig`).
+/// The shape of the transformer encoder that either tower has.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TextConfig {
-    /// Token ids are below this.
-    pub vocab_size: usize,
+pub struct EncoderConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the feed-forward layer.
@@ -27,12 +25,21 @@ pub struct TextConfig {
     pub layers: usize,
     /// Attention heads; they divide `hidden_size`.
     pub heads: usize,
-    /// Token ids per text: SigLIP always fills all of them.
-    pub positions: usize,
     /// What stands between the two feed-forward products.
     pub activation: Activation,
     /// Added to the variance in every layer norm.
     pub layer_norm_eps: f32,
+}
+
+/// The shape of a text tower (transformers' `SiglipTextConfig`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    /// Its layers.
+    pub encoder: EncoderConfig,
+    /// Token ids are below this.
+    pub vocab_size: usize,
+    /// Token ids per text: SigLIP always fills all of them.
+    pub positions: usize,
     /// Floats per embedding: the output width of the head.
     pub projection_size: usize,
 }
@@ -40,23 +47,13 @@ pub struct TextConfig {
 /// The shape of a vision tower (transformers' `SiglipVisionConfig`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisionConfig {
-    /// Width of the residual stream, which is also that of the embedding.
-    pub hidden_size: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate_size: usize,
-    /// Encoder layers.
-    pub layers: usize,
-    /// Attention heads; they divide `hidden_size`.
-    pub heads: usize,
+    /// Its layers. The width of their residual stream is also that of the embedding.
+    pub encoder: EncoderConfig,
     /// Side of the input square, in pixels.
     pub image_size: usize,
     /// Side of a patch, in pixels. What the patches leave over of the square at its
     /// right and bottom is not seen.
     pub patch_size: usize,
-    /// What stands between the two feed-forward products.
-    pub activation: Activation,
-    /// Added to the variance in every layer norm.
-    pub layer_norm_eps: f32,
 }
 
 impl VisionConfig {
@@ -115,23 +112,29 @@ impl Config {
 
     /// Floats per embedding, of both towers.
     pub fn dimensions(&self) -> usize {
-        self.vision.hidden_size
+        self.vision.encoder.hidden_size
     }
 
     fn check(&self) -> Result<(), String> {
         let Self { text, vision } = self;
         for (name, value) in [
             ("text_config.vocab_size", text.vocab_size),
-            ("text_config.hidden_size", text.hidden_size),
-            ("text_config.intermediate_size", text.intermediate_size),
-            ("text_config.num_hidden_layers", text.layers),
-            ("text_config.num_attention_heads", text.heads),
+            ("text_config.hidden_size", text.encoder.hidden_size),
+            (
+                "text_config.intermediate_size",
+                text.encoder.intermediate_size,
+            ),
+            ("text_config.num_hidden_layers", text.encoder.layers),
+            ("text_config.num_attention_heads", text.encoder.heads),
             ("text_config.max_position_embeddings", text.positions),
             ("text_config.projection_size", text.projection_size),
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.intermediate_size", vision.intermediate_size),
-            ("vision_config.num_hidden_layers", vision.layers),
-            ("vision_config.num_attention_heads", vision.heads),
+            ("vision_config.hidden_size", vision.encoder.hidden_size),
+            (
+                "vision_config.intermediate_size",
+                vision.encoder.intermediate_size,
+            ),
+            ("vision_config.num_hidden_layers", vision.encoder.layers),
+            ("vision_config.num_attention_heads", vision.encoder.heads),
             ("vision_config.image_size", vision.image_size),
             ("vision_config.patch_size", vision.patch_size),
         ] {
@@ -141,10 +144,11 @@ impl Config {
                 return Err(format!("{name} is {value}"));
             }
         }
-        for (tower, width, heads) in [
-            ("text_config", text.hidden_size, text.heads),
-            ("vision_config", vision.hidden_size, vision.heads),
+        for (tower, encoder) in [
+            ("text_config", &text.encoder),
+            ("vision_config", &vision.encoder),
         ] {
+            let (width, heads) = (encoder.hidden_size, encoder.heads);
             if !width.is_multiple_of(heads) {
                 return Err(format!(
                     "{tower}.hidden_size is {width}, which {heads} attention heads do not divide"
@@ -157,10 +161,11 @@ impl Config {
                 vision.patch_size, vision.image_size
             ));
         }
-        if text.projection_size != vision.hidden_size {
+        if text.projection_size != self.dimensions() {
             return Err(format!(
                 "texts become {} floats and images {}: they share no vector space",
-                text.projection_size, vision.hidden_size
+                text.projection_size,
+                self.dimensions()
             ));
         }
         Ok(())
@@ -180,32 +185,35 @@ struct Raw {
     vision_config: RawVision,
 }
 
-/// Defaults: transformers 5.23, `SiglipTextConfig`.
+/// Defaults: transformers 5.23, which has the same for both towers.
 #[derive(Default, Deserialize)]
-struct RawText {
-    vocab_size: Option<usize>,
+struct RawEncoder {
     hidden_size: Option<usize>,
     intermediate_size: Option<usize>,
     num_hidden_layers: Option<usize>,
     num_attention_heads: Option<usize>,
-    max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
     layer_norm_eps: Option<f32>,
+}
+
+/// Defaults: transformers 5.23, `SiglipTextConfig`.
+#[derive(Default, Deserialize)]
+struct RawText {
+    #[serde(flatten)]
+    encoder: RawEncoder,
+    vocab_size: Option<usize>,
+    max_position_embeddings: Option<usize>,
     projection_size: Option<usize>,
 }
 
 /// Defaults: transformers 5.23, `SiglipVisionConfig`.
 #[derive(Default, Deserialize)]
 struct RawVision {
-    hidden_size: Option<usize>,
-    intermediate_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
+    #[serde(flatten)]
+    encoder: RawEncoder,
     num_channels: Option<usize>,
     image_size: Option<Side>,
     patch_size: Option<Side>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f32>,
     vision_use_head: Option<bool>,
 }
 
@@ -245,24 +253,16 @@ impl Raw {
                     .into(),
             );
         }
-        let hidden_size = text.hidden_size.unwrap_or(768);
+        let encoder = text.encoder.resolve("text_config")?;
         Ok(Config {
             text: TextConfig {
                 vocab_size: text.vocab_size.unwrap_or(32_000),
-                hidden_size,
-                intermediate_size: text.intermediate_size.unwrap_or(3072),
-                layers: text.num_hidden_layers.unwrap_or(12),
-                heads: text.num_attention_heads.unwrap_or(12),
                 positions: text.max_position_embeddings.unwrap_or(64),
-                activation: activation(text.hidden_act.as_deref(), "text_config")?,
-                layer_norm_eps: text.layer_norm_eps.unwrap_or(1e-6),
-                projection_size: text.projection_size.unwrap_or(hidden_size),
+                projection_size: text.projection_size.unwrap_or(encoder.hidden_size),
+                encoder,
             },
             vision: VisionConfig {
-                hidden_size: vision.hidden_size.unwrap_or(768),
-                intermediate_size: vision.intermediate_size.unwrap_or(3072),
-                layers: vision.num_hidden_layers.unwrap_or(12),
-                heads: vision.num_attention_heads.unwrap_or(12),
+                encoder: vision.encoder.resolve("vision_config")?,
                 image_size: vision
                     .image_size
                     .unwrap_or(Side::Square(224))
@@ -271,9 +271,20 @@ impl Raw {
                     .patch_size
                     .unwrap_or(Side::Square(16))
                     .square("patch_size")?,
-                activation: activation(vision.hidden_act.as_deref(), "vision_config")?,
-                layer_norm_eps: vision.layer_norm_eps.unwrap_or(1e-6),
             },
+        })
+    }
+}
+
+impl RawEncoder {
+    fn resolve(self, tower: &str) -> Result<EncoderConfig, String> {
+        Ok(EncoderConfig {
+            hidden_size: self.hidden_size.unwrap_or(768),
+            intermediate_size: self.intermediate_size.unwrap_or(3072),
+            layers: self.num_hidden_layers.unwrap_or(12),
+            heads: self.num_attention_heads.unwrap_or(12),
+            activation: activation(self.hidden_act.as_deref(), tower)?,
+            layer_norm_eps: self.layer_norm_eps.unwrap_or(1e-6),
         })
     }
 }
@@ -306,7 +317,7 @@ mod tests {
         assert_eq!(config.vision.patches(), 196);
         assert_eq!(config.text.positions, 64);
         assert_eq!(config.text.projection_size, 768);
-        assert_eq!(config.vision.activation, Activation::GeluTanh);
+        assert_eq!(config.vision.encoder.activation, Activation::GeluTanh);
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod weights;
 
 pub mod hub;
 
-pub use config::{Activation, Config, TextConfig, VisionConfig};
+pub use config::{Activation, Config, EncoderConfig, TextConfig, VisionConfig};
 pub use weights::{DType, Tensor, Weights};
 
 /// Why a checkpoint cannot be used: one sentence that says what, where, and what to do.

@@ -17,7 +17,7 @@ use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrVi
 
 use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
 use crate::checkpoint::{Checkpoint, CheckpointError, Config, Weights};
-use crate::graph::{self, Graph};
+use crate::graph::{self, Graph, Precision};
 use crate::image::{ImageError, Processor, RgbImage};
 
 mod crew;
@@ -69,7 +69,7 @@ impl CpuEngine {
         EngineInfo {
             name: "rten",
             device: "cpu",
-            precision: "fp32",
+            precision: Precision::Fp32.name(),
             dimensions: config.dimensions(),
             max_batch: options.max_batch.max(1),
             slots: 1,
@@ -84,8 +84,16 @@ impl CpuEngine {
     ///
     /// When a tensor is missing or misshapen.
     pub fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        graph::vision(&checkpoint.config.vision, &checkpoint.weights)?;
-        graph::text(&checkpoint.config.text, &checkpoint.weights)?;
+        graph::vision(
+            &checkpoint.config.vision,
+            &checkpoint.weights,
+            Precision::Fp32,
+        )?;
+        graph::text(
+            &checkpoint.config.text,
+            &checkpoint.weights,
+            Precision::Fp32,
+        )?;
         Ok(())
     }
 
@@ -103,8 +111,8 @@ impl CpuEngine {
             config, weights, ..
         } = checkpoint;
         let weights = weights.into_f32();
-        let vision = graph::vision(&config.vision, &weights)?;
-        let text = graph::text(&config.text, &weights)?;
+        let vision = graph::vision(&config.vision, &weights, Precision::Fp32)?;
+        let text = graph::text(&config.text, &weights, Precision::Fp32)?;
         let vision = Loaded::new(Tower::Image, &vision, &weights, config.dimensions())?;
         let text = Loaded::new(Tower::Text, &text, &weights, config.dimensions())?;
         // What was packed is not read again.

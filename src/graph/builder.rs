@@ -1,7 +1,11 @@
-//! Puts a graph together, one operator after the other.
+//! Puts a graph together, one operator after the other, and keeps the element type of
+//! every value, so that a cast stands where types differ and nowhere else.
 
-use super::external_name;
+use std::collections::HashMap;
+use std::ops::Range;
+
 use super::onnx::{Attribute, Data, Dim, ElementType, Graph, Initializer, Node, ValueInfo};
+use super::{Precision, external_name};
 use crate::checkpoint::{CheckpointError, DType, Weights};
 
 /// A value in the graph, by name.
@@ -11,22 +15,27 @@ pub(super) type Value = String;
 pub(super) struct Builder<'a> {
     weights: &'a Weights,
     graph: Graph,
+    precision: Precision,
+    types: HashMap<Value, ElementType>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(name: &str, weights: &'a Weights) -> Self {
+    pub fn new(name: &str, weights: &'a Weights, precision: Precision) -> Self {
         Self {
             weights,
             graph: Graph {
                 name: name.to_owned(),
                 ..Graph::default()
             },
+            precision,
+            types: HashMap::new(),
         }
     }
 
     /// The graph's one input, of shape `[batch, dims...]`.
     pub fn input(&mut self, name: &str, elements: ElementType, dims: &[usize]) -> Value {
         self.graph.inputs.push(batched(name, elements, dims));
+        self.types.insert(name.to_owned(), elements);
         name.to_owned()
     }
 
@@ -48,42 +57,75 @@ impl<'a> Builder<'a> {
         self.graph
     }
 
-    /// A whole tensor of the checkpoint, which must have this shape.
-    pub fn weight(&mut self, name: &str, shape: &[usize]) -> Result<Value, CheckpointError> {
-        self.rows(name, shape, 0, shape.first().copied().unwrap_or(1), name)
+    /// What products and all between them are computed in.
+    pub fn half(&self) -> ElementType {
+        match self.precision {
+            Precision::Fp32 => ElementType::Float,
+            Precision::Fp16 => ElementType::Float16,
+            Precision::Bf16 => ElementType::BFloat16,
+        }
     }
 
-    /// Rows `first` to `first + count` of a tensor, in place; `shape` is that of the
-    /// whole tensor, `value` the name of the part.
+    /// What numbers of a known small range are kept in: in 16 bits FP16 is finer than
+    /// BF16, whose range they do not need.
+    pub fn fine_half(&self) -> ElementType {
+        match self.precision {
+            Precision::Fp32 => ElementType::Float,
+            Precision::Fp16 | Precision::Bf16 => ElementType::Float16,
+        }
+    }
+
+    /// A whole tensor of the checkpoint, which must have this shape, as `elements`.
+    pub fn weight(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        elements: ElementType,
+    ) -> Result<Value, CheckpointError> {
+        let all = 0..shape.first().copied().unwrap_or(1);
+        self.rows(name, shape, all, name, elements)
+    }
+
+    /// A table of vectors to be looked up. One that is stored in 16 bits stays as it
+    /// is, whatever the precision: what is looked up is widened without loss.
+    pub fn table(&mut self, name: &str, shape: &[usize]) -> Result<Value, CheckpointError> {
+        let stored = element_type(self.weights.get(name, shape)?.dtype);
+        let elements = match (self.precision, stored) {
+            (Precision::Fp32, _) | (_, ElementType::Float) => self.fine_half(),
+            (_, stored) => stored,
+        };
+        self.weight(name, shape, elements)
+    }
+
+    /// Rows of a tensor, in place, as `elements`; `shape` is that of the whole tensor,
+    /// `value` the name of the part.
     pub fn rows(
         &mut self,
         name: &str,
         shape: &[usize],
-        first: usize,
-        count: usize,
+        rows: Range<usize>,
         value: &str,
+        elements: ElementType,
     ) -> Result<Value, CheckpointError> {
         let tensor = self.weights.get(name, shape)?;
         let row = tensor.length / shape.first().copied().unwrap_or(1).max(1);
         let mut dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
         if let Some(dim) = dims.first_mut() {
-            *dim = count as i64;
+            *dim = rows.len() as i64;
         }
+        let stored = element_type(tensor.dtype);
         self.graph.initializers.push(Initializer {
             name: value.to_owned(),
             dims,
             data: Data::External {
-                elements: match tensor.dtype {
-                    DType::F32 => ElementType::Float,
-                    DType::F16 => ElementType::Float16,
-                    DType::BF16 => ElementType::BFloat16,
-                },
+                elements: stored,
                 location: external_name(tensor.shard),
-                offset: tensor.offset + first * row,
-                length: count * row,
+                offset: tensor.offset + rows.start * row,
+                length: rows.len() * row,
             },
         });
-        Ok(value.to_owned())
+        self.types.insert(value.to_owned(), stored);
+        Ok(self.cast(&format!("{value}.cast"), &value.to_owned(), elements))
     }
 
     /// A constant list of integers, for shapes and indices.
@@ -95,14 +137,15 @@ impl<'a> Builder<'a> {
         )
     }
 
-    /// A constant float without dimensions.
-    pub fn float(&mut self, name: &str, value: f32) -> Value {
-        self.constant(name, Vec::new(), Data::Float(vec![value]))
+    /// A constant float without dimensions, as `elements`.
+    pub fn float(&mut self, name: &str, value: f32, elements: ElementType) -> Value {
+        let value = self.constant(name, Vec::new(), Data::Float(vec![value]));
+        self.cast(&format!("{name}.cast"), &value, elements)
     }
 
     fn constant(&mut self, name: &str, dims: Vec<i64>, data: Data) -> Value {
-        let known = self.graph.initializers.iter().any(|it| it.name == name);
-        if !known {
+        if !self.types.contains_key(name) {
+            self.types.insert(name.to_owned(), data.elements());
             self.graph.initializers.push(Initializer {
                 name: name.to_owned(),
                 dims,
@@ -112,7 +155,23 @@ impl<'a> Builder<'a> {
         name.to_owned()
     }
 
-    /// One operator with one output, which is named after it.
+    /// `x` as `elements`: `x` itself where it is that already. A cast of this name
+    /// that is there already is taken again.
+    pub fn cast(&mut self, name: &str, x: &Value, elements: ElementType) -> Value {
+        if self.types.get(x) == Some(&elements) {
+            return x.clone();
+        }
+        let output = format!("{name}.out");
+        if !self.types.contains_key(&output) {
+            let to = Attribute::Int(elements as i64);
+            self.op(name, "Cast", &[x], vec![("to", to)]);
+            self.types.insert(output.clone(), elements);
+        }
+        output
+    }
+
+    /// One operator with one output, which is named after it and has the type of the
+    /// first input.
     pub fn op(
         &mut self,
         name: &str,
@@ -120,36 +179,49 @@ impl<'a> Builder<'a> {
         inputs: &[&Value],
         attributes: Vec<(&'static str, Attribute)>,
     ) -> Value {
+        let output = format!("{name}.out");
+        if let Some(&elements) = inputs.first().and_then(|&first| self.types.get(first)) {
+            self.types.insert(output.clone(), elements);
+        }
         self.graph.nodes.push(Node {
             name: name.to_owned(),
             op_type,
             domain: "",
             inputs: inputs.iter().map(|&input| input.clone()).collect(),
-            outputs: vec![format!("{name}.out")],
+            outputs: vec![output.clone()],
             attributes,
         });
-        format!("{name}.out")
+        output
     }
 
     /// `x * transpose(weight) + bias`, a torch `Linear`: `name.weight` is
-    /// `[to, from]`. A runtime folds the transposition of a constant when it loads
-    /// the graph.
+    /// `[to, from]`. The product is in half precision, as `x` is; it is widened to
+    /// `sum` before the bias is added. A runtime folds the transposition of a constant
+    /// when it loads the graph.
     pub fn linear(
         &mut self,
         name: &str,
         x: &Value,
-        from: usize,
-        to: usize,
+        [from, to]: [usize; 2],
+        sum: ElementType,
     ) -> Result<Value, CheckpointError> {
-        let weight = self.weight(&format!("{name}.weight"), &[to, from])?;
-        let bias = self.weight(&format!("{name}.bias"), &[to])?;
-        Ok(self.product(name, x, &weight, &bias))
+        let weight = self.weight(&format!("{name}.weight"), &[to, from], self.half())?;
+        let bias = self.weight(&format!("{name}.bias"), &[to], sum)?;
+        Ok(self.product(name, x, &weight, &bias, sum))
     }
 
     /// As [`Builder::linear`], with weights that are at hand.
-    pub fn product(&mut self, name: &str, x: &Value, weight: &Value, bias: &Value) -> Value {
+    pub fn product(
+        &mut self,
+        name: &str,
+        x: &Value,
+        weight: &Value,
+        bias: &Value,
+        sum: ElementType,
+    ) -> Value {
         let weight = self.transpose(&format!("{name}.transpose"), weight, &[1, 0]);
         let product = self.op(&format!("{name}.matmul"), "MatMul", &[x, &weight], vec![]);
+        let product = self.cast(&format!("{name}.widened"), &product, sum);
         self.op(name, "Add", &[&product, bias], vec![])
     }
 
@@ -167,7 +239,8 @@ impl<'a> Builder<'a> {
         self.op(name, "Reshape", &[x, &shape], vec![])
     }
 
-    /// Layer norm over the last dimension.
+    /// Layer norm over the last dimension: FP32 in, half precision out. Sums of squares
+    /// are what leaves the range of FP16 first of all.
     pub fn layer_norm(
         &mut self,
         name: &str,
@@ -175,9 +248,9 @@ impl<'a> Builder<'a> {
         width: usize,
         epsilon: f32,
     ) -> Result<Value, CheckpointError> {
-        let scale = self.weight(&format!("{name}.weight"), &[width])?;
-        let bias = self.weight(&format!("{name}.bias"), &[width])?;
-        Ok(self.op(
+        let scale = self.weight(&format!("{name}.weight"), &[width], ElementType::Float)?;
+        let bias = self.weight(&format!("{name}.bias"), &[width], ElementType::Float)?;
+        let normed = self.op(
             name,
             "LayerNormalization",
             &[x, &scale, &bias],
@@ -185,7 +258,16 @@ impl<'a> Builder<'a> {
                 ("axis", Attribute::Int(-1)),
                 ("epsilon", Attribute::Float(epsilon)),
             ],
-        ))
+        );
+        Ok(self.cast(&format!("{name}.narrowed"), &normed, self.half()))
+    }
+}
+
+fn element_type(dtype: DType) -> ElementType {
+    match dtype {
+        DType::F32 => ElementType::Float,
+        DType::F16 => ElementType::Float16,
+        DType::BF16 => ElementType::BFloat16,
     }
 }
 

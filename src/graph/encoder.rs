@@ -1,20 +1,18 @@
 //! The transformer encoder that both towers have: pre-norm layers of self-attention
 //! and a feed-forward network (transformers' `SiglipEncoderLayer`).
+//!
+//! ```text
+//! residual stream (FP32) --layer norm--> half --products, softmax, GELU--> half
+//!          ^                                                                 |
+//!          +------------------------- + <----------------- widened to FP32 --+
+//! ```
+//!
+//! In half precision the stream stays FP32: a few of its channels grow to many
+//! thousands and every layer rounds it twice. docs/precision.md has the figures.
 
 use super::builder::{Builder, Value};
-use super::onnx::Attribute;
-use crate::checkpoint::{Activation, CheckpointError};
-
-/// The shape of an encoder.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Encoder {
-    pub width: usize,
-    pub feed_forward: usize,
-    pub layers: usize,
-    pub heads: usize,
-    pub activation: Activation,
-    pub epsilon: f32,
-}
+use super::onnx::{Attribute, ElementType};
+use crate::checkpoint::{Activation, CheckpointError, EncoderConfig};
 
 /// Which tokens of its last layer a tower goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +24,11 @@ pub(super) enum Wanted {
     One(usize),
 }
 
-impl Encoder {
+/// Writes an encoder of this shape into a graph.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoder<'a>(pub &'a EncoderConfig);
+
+impl Encoder<'_> {
     /// Runs `x`, `[batch, tokens, width]`, through all layers. With
     /// [`Wanted::One`] the result has a single token.
     pub fn build(
@@ -36,8 +38,8 @@ impl Encoder {
         mut x: Value,
         wanted: Wanted,
     ) -> Result<Value, CheckpointError> {
-        for layer in 0..self.layers {
-            let wanted = if layer + 1 == self.layers {
+        for layer in 0..self.0.layers {
+            let wanted = if layer + 1 == self.0.layers {
                 wanted
             } else {
                 Wanted::All
@@ -54,7 +56,7 @@ impl Encoder {
         x: &Value,
         wanted: Wanted,
     ) -> Result<Value, CheckpointError> {
-        let keys = graph.layer_norm(&format!("{name}.layer_norm1"), x, self.width, self.epsilon)?;
+        let keys = self.layer_norm(graph, &format!("{name}.layer_norm1"), x)?;
         let (x, queries) = match wanted {
             Wanted::All => (x.clone(), keys.clone()),
             Wanted::One(position) => (
@@ -63,37 +65,33 @@ impl Encoder {
             ),
         };
         let attention = format!("{name}.self_attn");
-        let query = graph.linear(
-            &format!("{attention}.q_proj"),
-            &queries,
-            self.width,
-            self.width,
-        )?;
-        let key = graph.linear(
-            &format!("{attention}.k_proj"),
-            &keys,
-            self.width,
-            self.width,
-        )?;
-        let value = graph.linear(
-            &format!("{attention}.v_proj"),
-            &keys,
-            self.width,
-            self.width,
-        )?;
+        let square = [self.0.hidden_size; 2];
+        let half = graph.half();
+        let query = graph.linear(&format!("{attention}.q_proj"), &queries, square, half)?;
+        let key = graph.linear(&format!("{attention}.k_proj"), &keys, square, half)?;
+        let value = graph.linear(&format!("{attention}.v_proj"), &keys, square, half)?;
         let mixed = self.attention(graph, &attention, &query, &key, &value);
         let mixed = graph.linear(
             &format!("{attention}.out_proj"),
             &mixed,
-            self.width,
-            self.width,
+            square,
+            ElementType::Float,
         )?;
         let x = graph.op(&format!("{name}.residual1"), "Add", &[&x, &mixed], vec![]);
 
-        let normed =
-            graph.layer_norm(&format!("{name}.layer_norm2"), &x, self.width, self.epsilon)?;
+        let normed = self.layer_norm(graph, &format!("{name}.layer_norm2"), &x)?;
         let mixed = self.mlp(graph, &format!("{name}.mlp"), &normed)?;
         Ok(graph.op(&format!("{name}.residual2"), "Add", &[&x, &mixed], vec![]))
+    }
+
+    /// Layer norm of a residual stream of this width: FP32 in, half precision out.
+    pub fn layer_norm(
+        &self,
+        graph: &mut Builder,
+        name: &str,
+        x: &Value,
+    ) -> Result<Value, CheckpointError> {
+        graph.layer_norm(name, x, self.0.hidden_size, self.0.layer_norm_eps)
     }
 
     /// Scaled dot-product attention of all heads, without a mask. `query` is
@@ -110,11 +108,13 @@ impl Encoder {
         key: &Value,
         value: &Value,
     ) -> Value {
-        let head_width = self.width / self.heads;
-        let split = [0, -1, self.heads as i64, head_width as i64];
+        let head_width = self.0.hidden_size / self.0.heads;
+        let split = [0, -1, self.0.heads as i64, head_width as i64];
+        let half = graph.half();
         let scale = graph.float(
             &format!("scale.{head_width}"),
             1.0 / (head_width as f32).sqrt(),
+            half,
         );
         let query = graph.op(&format!("{name}.q_scaled"), "Mul", &[query, &scale], vec![]);
         let query = graph.reshape(&format!("{name}.q_split"), &query, &split);
@@ -136,33 +136,36 @@ impl Encoder {
         graph.reshape(
             &format!("{name}.merged"),
             &mixed,
-            &[0, -1, self.width as i64],
+            &[0, -1, self.0.hidden_size as i64],
         )
     }
 
-    /// Two products with an activation between them (transformers' `SiglipMLP`).
+    /// Two products with an activation between them (transformers' `SiglipMLP`): half
+    /// precision in, FP32 out.
     pub fn mlp(
         &self,
         graph: &mut Builder,
         name: &str,
         x: &Value,
     ) -> Result<Value, CheckpointError> {
-        let hidden = graph.linear(&format!("{name}.fc1"), x, self.width, self.feed_forward)?;
-        let approximate = match self.activation {
+        let (width, hidden) = (self.0.hidden_size, self.0.intermediate_size);
+        let half = graph.half();
+        let x = graph.linear(&format!("{name}.fc1"), x, [width, hidden], half)?;
+        let approximate = match self.0.activation {
             Activation::GeluTanh => "tanh",
             Activation::Gelu => "none",
         };
-        let active = graph.op(
+        let x = graph.op(
             &format!("{name}.gelu"),
             "Gelu",
-            &[&hidden],
+            &[&x],
             vec![("approximate", Attribute::String(approximate))],
         );
         graph.linear(
             &format!("{name}.fc2"),
-            &active,
-            self.feed_forward,
-            self.width,
+            &x,
+            [hidden, width],
+            ElementType::Float,
         )
     }
 }

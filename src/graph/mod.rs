@@ -1,7 +1,7 @@
 //! The two SigLIP towers as ONNX graphs: the only place that knows the architecture.
 //!
 //! ```text
-//! Config, Weights --vision, text--> Graph --encode--> bytes of a model.onnx
+//! Config, Weights, Precision --vision, text--> Graph --encode--> bytes of a model.onnx
 //! ```
 //!
 //! Weights are not copied into a graph. Each is ONNX external data: a byte range of
@@ -15,17 +15,19 @@
 //! * text: token embeddings + positions -> encoder -> layer norm -> last token ->
 //!   linear head.
 //!
-//! Inputs are `pixel_values` (`[batch, 3, S, S]` FP32, normalized) and `input_ids`
-//! (`[batch, T]` INT64); the output of both is `embedding` (`[batch, D]` FP32), the
-//! tower's pooled output, not normalized.
+//! Inputs are `pixel_values` (`[batch, 3, S, S]`, normalized) and `input_ids`
+//! (`[batch, T]`), of the types that [`Precision`] says; the output of both is
+//! `embedding` (`[batch, D]` FP32), the tower's pooled output, not normalized.
 
 mod builder;
 mod encoder;
 mod onnx;
+mod precision;
 mod text;
 mod vision;
 
 pub use onnx::Graph;
+pub use precision::Precision;
 pub use text::text;
 pub use vision::vision;
 

@@ -50,10 +50,21 @@ pub(super) enum Data {
     },
 }
 
+impl Data {
+    pub fn elements(&self) -> ElementType {
+        match self {
+            Data::Int64(_) => ElementType::Int64,
+            Data::Float(_) => ElementType::Float,
+            Data::External { elements, .. } => *elements,
+        }
+    }
+}
+
 /// `TensorProto.DataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ElementType {
     Float = 1,
+    Int32 = 6,
     Int64 = 7,
     Float16 = 10,
     BFloat16 = 16,
@@ -163,24 +174,22 @@ impl Initializer {
         for dim in &self.dims {
             tensor.int(1, *dim);
         }
+        tensor.int(2, self.data.elements() as i64);
         match &self.data {
             Data::Int64(values) => {
-                tensor.int(2, ElementType::Int64 as i64);
                 let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 tensor.bytes(9, &raw);
             }
             Data::Float(values) => {
-                tensor.int(2, ElementType::Float as i64);
                 let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 tensor.bytes(9, &raw);
             }
             Data::External {
-                elements,
                 location,
                 offset,
                 length,
+                ..
             } => {
-                tensor.int(2, *elements as i64);
                 for (key, value) in [
                     ("location", location.clone()),
                     ("offset", offset.to_string()),

@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::encoder::{Encoder, Wanted};
 use super::onnx::{Attribute, ElementType, Graph};
-use super::{EMBEDDING, PIXEL_VALUES};
+use super::{EMBEDDING, PIXEL_VALUES, Precision};
 use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 
 /// The graph of the vision tower (transformers' `SiglipVisionModel`).
@@ -11,26 +11,30 @@ use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 /// # Errors
 ///
 /// When a tensor is missing or has another shape than `config` calls for.
-pub fn vision(config: &VisionConfig, weights: &Weights) -> Result<Graph, CheckpointError> {
-    let width = config.hidden_size;
+pub fn vision(
+    config: &VisionConfig,
+    weights: &Weights,
+    precision: Precision,
+) -> Result<Graph, CheckpointError> {
+    let encoder = Encoder(&config.encoder);
+    let width = config.encoder.hidden_size;
     let patch = config.patch_size;
     let side = config.image_size;
     let patches = config.patches();
-    let encoder = Encoder {
-        width,
-        feed_forward: config.intermediate_size,
-        layers: config.layers,
-        heads: config.heads,
-        activation: config.activation,
-        epsilon: config.layer_norm_eps,
+    let mut graph = Builder::new("siglip.vision", weights, precision);
+    let (half, fine) = (graph.half(), graph.fine_half());
+    let input = match precision {
+        Precision::Fp32 | Precision::Bf16 => ElementType::Float,
+        Precision::Fp16 => ElementType::Float16,
     };
-    let mut graph = Builder::new("siglip.vision", weights);
-    let pixels = graph.input(PIXEL_VALUES, ElementType::Float, &[3, side, side]);
+    let pixels = graph.input(PIXEL_VALUES, input, &[3, side, side]);
 
-    // Patches: a convolution whose stride is its width.
+    // Patches: a convolution whose stride is its width. Pixels are within [-1, 1] or
+    // near it, so FP16 does for BF16 too.
     let name = "vision_model.embeddings.patch_embedding";
-    let kernel = graph.weight(&format!("{name}.weight"), &[width, 3, patch, patch])?;
-    let bias = graph.weight(&format!("{name}.bias"), &[width])?;
+    let pixels = graph.cast("vision_model.embeddings.pixels", &pixels, fine);
+    let kernel = graph.weight(&format!("{name}.weight"), &[width, 3, patch, patch], fine)?;
+    let bias = graph.weight(&format!("{name}.bias"), &[width], fine)?;
     let size = Attribute::Ints(vec![patch as i64; 2]);
     let x = graph.op(
         name,
@@ -44,19 +48,16 @@ pub fn vision(config: &VisionConfig, weights: &Weights) -> Result<Graph, Checkpo
         &[0, width as i64, patches as i64],
     );
     let x = graph.transpose("vision_model.embeddings.tokens", &x, &[0, 2, 1]);
+    let x = graph.cast("vision_model.embeddings.widened", &x, ElementType::Float);
     let positions = graph.weight(
         "vision_model.embeddings.position_embedding.weight",
         &[patches, width],
+        ElementType::Float,
     )?;
     let x = graph.op("vision_model.embeddings", "Add", &[&x, &positions], vec![]);
 
     let x = encoder.build(&mut graph, "vision_model.encoder", x, Wanted::All)?;
-    let x = graph.layer_norm(
-        "vision_model.post_layernorm",
-        &x,
-        width,
-        config.layer_norm_eps,
-    )?;
+    let x = encoder.layer_norm(&mut graph, "vision_model.post_layernorm", &x)?;
 
     // Pooling: one learned query, the probe, attends to all patches. Torch keeps the
     // three projections of this attention in one tensor, query first.
@@ -66,33 +67,33 @@ pub fn vision(config: &VisionConfig, weights: &Weights) -> Result<Graph, Checkpo
         let weight = graph.rows(
             &format!("{name}.in_proj_weight"),
             &[3 * width, width],
-            index * width,
-            width,
+            index * width..(index + 1) * width,
             &format!("{name}.{part}.weight"),
+            half,
         )?;
         let bias = graph.rows(
             &format!("{name}.in_proj_bias"),
             &[3 * width],
-            index * width,
-            width,
+            index * width..(index + 1) * width,
             &format!("{name}.{part}.bias"),
+            half,
         )?;
         projections.push((format!("{name}.{part}"), weight, bias));
     }
-    let probe = graph.weight("vision_model.head.probe", &[1, 1, width])?;
+    let probe = graph.weight("vision_model.head.probe", &[1, 1, width], half)?;
     let mut inputs = Vec::new();
     for ((name, weight, bias), source) in projections.iter().zip([&probe, &x, &x]) {
-        inputs.push(graph.product(name, source, weight, bias));
+        inputs.push(graph.product(name, source, weight, bias, half));
     }
     let pooled = encoder.attention(&mut graph, name, &inputs[0], &inputs[1], &inputs[2]);
-    let pooled = graph.linear(&format!("{name}.out_proj"), &pooled, width, width)?;
-
-    let normed = graph.layer_norm(
-        "vision_model.head.layernorm",
+    let pooled = graph.linear(
+        &format!("{name}.out_proj"),
         &pooled,
-        width,
-        config.layer_norm_eps,
+        [width, width],
+        ElementType::Float,
     )?;
+
+    let normed = encoder.layer_norm(&mut graph, "vision_model.head.layernorm", &pooled)?;
     let mixed = encoder.mlp(&mut graph, "vision_model.head.mlp", &normed)?;
     let x = graph.op("vision_model.head", "Add", &[&pooled, &mixed], vec![]);
     let x = graph.reshape("vision_model.pooled", &x, &[-1, width as i64]);
