@@ -18,6 +18,8 @@ use std::sync::{Arc, mpsc};
 use crate::image::{ImageError, PixelMemory, RgbImage};
 
 pub mod cpu;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 /// The two halves of a SigLIP model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
