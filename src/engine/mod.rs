@@ -19,6 +19,8 @@ use crate::image::{ImageError, PixelMemory, RgbImage};
 
 pub mod cpu;
 pub mod directory;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 /// The two halves of a SigLIP model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

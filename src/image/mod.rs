@@ -16,7 +16,8 @@
 //!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
 //!   with it. `convert` holds the colour arithmetic that they share.
 //! * `pixels`: pixels in memory, and whose memory that is.
-//! * `processor`: what preprocessor_config.json says; `resize` does it.
+//! * `processor`: what preprocessor_config.json says; `resize` does it, and
+//!   `coefficients` has its numbers for those that do it on a device.
 //!
 //! # How equal the pixels are to Pillow's
 //!
@@ -35,6 +36,7 @@
 //! * A GIF that has lost only its last four bytes is decoded: all its pixels are there.
 
 mod bmp;
+mod coefficients;
 mod convert;
 mod decode;
 mod gif;
@@ -47,6 +49,7 @@ mod resize;
 mod tiff;
 mod webp;
 
+pub use coefficients::{Coefficients, Window};
 pub use decode::{decode, decode_into};
 pub use inspect::inspect;
 pub use pixels::{PixelMemory, RgbImage};

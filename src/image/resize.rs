@@ -11,6 +11,7 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::coefficients::nearest_source;
 use super::processor::Filter;
 use super::{ImageError, RgbImage};
 
@@ -94,16 +95,9 @@ fn convolve(
     Ok(())
 }
 
-/// torchvision's `nearest-exact`: the source pixel whose area holds the centre of the
-/// target pixel, with the scale in f32 as in ATen's `nearest_neighbor_exact_compute_source_index`.
+/// torchvision's `nearest-exact`.
 fn nearest(image: &RgbImage, size: u32) -> Vec<u8> {
-    let sources = |length: u32| {
-        let scale = length as f32 / size as f32;
-        (0..size).map(move |at| {
-            let source = ((at as f32 + 0.5) * scale).floor() as u32;
-            source.min(length - 1) as usize
-        })
-    };
+    let sources = |length| (0..size).map(move |at| nearest_source(at, length, size) as usize);
     let row_bytes = image.width() as usize * 3;
     let mut out = Vec::with_capacity(size as usize * size as usize * 3);
     for y in sources(image.height()) {
