@@ -91,7 +91,7 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     tracing::info!(
         %address,
         model = %service.info().name,
-        threads = prepared.threads(),
+        compute = prepared.compute(),
         "listening; loading the model"
     );
     let (loaded, outcome) = oneshot::channel();

@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::batcher::largest_request;
 use crate::checkpoint::hub::HubSettings;
+use crate::graph::Precision;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -54,6 +55,27 @@ pub struct Settings {
         default_missing_value = "1"
     )]
     pub force_cpu: bool,
+
+    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
+    /// is free.
+    #[arg(long, env = "GPUS", value_delimiter = ',', default_value = "0")]
+    pub gpus: Vec<usize>,
+
+    /// Where build-engine put its engines.
+    #[arg(long, env = "ENGINES", default_value = "engines")]
+    pub engines: PathBuf,
+
+    /// The engine directory to use, whatever the model's name.
+    #[arg(long, env = "ENGINE_DIR")]
+    pub engine_dir: Option<PathBuf>,
+
+    /// What the engine's products are computed in, on a GPU.
+    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Fp16)]
+    pub precision: Precision,
+
+    /// Directory of TensorRT's libraries; by default it is looked for.
+    #[arg(long, env = "TENSORRT_LIB_DIR")]
+    pub tensorrt_lib: Option<PathBuf>,
 
     /// Threads that compute, on the CPU; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]

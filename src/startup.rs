@@ -1,33 +1,63 @@
 //! From settings to a service: everything between the command line and the socket.
 //!
 //! ```text
-//! Settings --locate--> checkpoint --check--> tokenizer, processor --> Service (starting)
-//! Prepared::load: weights --> engine --attach--> Service (ready)
+//! Settings --choose--> GPUs with their engines | checkpoint on the CPU
+//!          --check---> tokenizer, processor --> Service (starting)
+//! Prepared::load: engine(s) --attach--> Service (ready)
 //! ```
 //!
 //! [`prepare`] finds all that a user can have got wrong and takes milliseconds, unless
 //! it downloads; [`Prepared::load`] takes the seconds that weights take.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::thread;
 
-use crate::batcher::Worker;
-use crate::checkpoint::{Checkpoint, hub};
-use crate::engine::Engine;
-use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Canary, Model, ModelInfo, Service, ServiceSettings};
-use crate::settings::{Device, Settings, Source};
-use crate::text::{TextOptions, TextTokenizer, TokenizerFiles};
+use crate::service::{Canary, Service, ServiceSettings};
+use crate::settings::Settings;
+
+mod cpu;
+mod files;
+#[cfg(feature = "tensorrt")]
+mod gpu;
+
+use cpu::Cpu;
 
 /// All that is known before a thread is started or a socket opened.
 pub struct Prepared {
-    checkpoint: Checkpoint,
+    device: Device,
     processor: Processor,
     service: Service,
-    options: CpuOptions,
+}
+
+/// What will compute.
+enum Device {
+    Cpu(Box<Cpu>),
+    #[cfg(feature = "tensorrt")]
+    Gpu(gpu::Gpus),
+}
+
+impl Device {
+    #[cfg(feature = "tensorrt")]
+    fn choose(settings: &Settings, limits: ImageLimits) -> Result<Self, Box<dyn Error>> {
+        Ok(match gpu::Gpus::choose(settings, limits)? {
+            Some(gpus) => Device::Gpu(gpus),
+            None => Device::Cpu(Box::new(Cpu::choose(settings)?)),
+        })
+    }
+
+    #[cfg(not(feature = "tensorrt"))]
+    fn choose(settings: &Settings, _: ImageLimits) -> Result<Self, Box<dyn Error>> {
+        if settings.device == crate::settings::Device::Cuda {
+            return Err(
+                "--device cuda (DEVICE) asks for a GPU, and this binary is built without \
+                 TensorRT: build it with --features tensorrt"
+                    .into(),
+            );
+        }
+        Ok(Device::Cpu(Box::new(Cpu::choose(settings)?)))
+    }
 }
 
 /// Finds the model and makes of it all but the engine.
@@ -37,63 +67,19 @@ pub struct Prepared {
 /// A sentence that says what is wrong, where, and what to do.
 pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     settings.check()?;
-    if settings.device == Device::Cuda {
-        return Err(
-            "--device cuda (DEVICE) asks for a GPU, and this binary is built without TensorRT"
-                .into(),
-        );
-    }
-    let checkpoint = match settings.source()? {
-        Source::Demo => Checkpoint::demo()?,
-        Source::Directory(directory) => Checkpoint::open(&directory)?,
-        Source::Hub(name) => {
-            Checkpoint::open(&hub::locate(&name, &settings.revision, &settings.hub())?)?
-        }
-    };
-    CpuEngine::check(&checkpoint)?;
-    let config = &checkpoint.config;
-    let tokenizer = TextTokenizer::new(
-        TokenizerFiles {
-            tokenizer: &checkpoint.tokenizer,
-            tokenizer_config: checkpoint.tokenizer_config.as_deref(),
-            special_tokens_map: checkpoint.special_tokens_map.as_deref(),
-            config: Some(&checkpoint.config_json),
-        },
-        TextOptions {
-            max_tokens: config.text.positions,
-            vocab_size: config.text.vocab_size,
-            lower_case: settings.lower_case,
-        },
-    )?;
-    let image_size = u32::try_from(config.vision.image_size)?;
-    let processor = Processor::from_json(&checkpoint.preprocessor, image_size)?;
-
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let options = CpuOptions {
-        threads: settings.compute_threads.unwrap_or(cores),
-        max_batch: settings.max_batch_requests.unwrap_or(cores.max(MAX_BATCH)),
-    };
-    let engine = CpuEngine::describe(config, options);
-    let model = Model {
-        info: ModelInfo {
-            name: settings.model.clone(),
-            device: engine.device,
-            engine: engine.name,
-            precision: engine.precision,
-            dimensions: engine.dimensions,
-            image_size,
-            max_batch: engine.max_batch,
-            text_tokens: config.text.positions,
-            description: describe(checkpoint.is_demo).to_owned(),
-        },
-        tokenizer,
-        logit_scale: checkpoint.logit_scale()?,
-        logit_bias: checkpoint.logit_bias()?,
-    };
     let mut image_limits = ImageLimits::default();
     if let Some(pixels) = settings.max_image_pixels {
         image_limits.max_pixels = pixels as u64;
     }
+    let device = Device::choose(settings, image_limits)?;
+    let (files, engine, is_demo) = match &device {
+        Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
+        #[cfg(feature = "tensorrt")]
+        Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.model == "demo"),
+    };
+    let model = files.model(settings, &engine, describe(is_demo))?;
+    let processor = files.processor()?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let service = Service::new(
         model,
         ServiceSettings {
@@ -105,17 +91,11 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
         },
     );
     Ok(Prepared {
-        checkpoint,
         processor,
         service,
-        options,
+        device,
     })
 }
-
-/// The largest batch on the CPU, at least: the engine deals a batch out to its
-/// threads row by row, so more than a few rows for each make it no faster, and a text
-/// that arrives meanwhile waits for all of them.
-const MAX_BATCH: usize = 4;
 
 fn describe(is_demo: bool) -> &'static str {
     if is_demo {
@@ -133,40 +113,32 @@ impl Prepared {
         &self.service
     }
 
-    /// Threads that will compute.
-    pub fn threads(&self) -> usize {
-        self.options.threads
+    /// What will compute, in words for the log.
+    pub fn compute(&self) -> String {
+        match &self.device {
+            Device::Cpu(cpu) => cpu.describe(),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => gpus.describe(),
+        }
     }
 
-    /// Loads the weights and gives the service its engine.
+    /// Loads the engine and gives it to the service.
     ///
     /// # Errors
     ///
     /// A sentence, when the runtime does not take the model or the system gives no
     /// thread.
     pub fn load(self) -> Result<(), String> {
-        let Self {
-            mut checkpoint,
-            processor,
-            service,
-            options,
-        } = self;
-        // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
-        checkpoint.tokenizer = Cow::default();
-        let load = move || {
-            CpuEngine::load(checkpoint.clone(), processor.clone(), options)
-                .map_err(|error| error.to_string())
+        let mut workers = match self.device {
+            Device::Cpu(cpu) => cpu.load(self.processor)?,
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => gpus.load(self.processor)?,
         };
-        let mut engine = load()?;
-        let ids = service.canary_ids()?;
-        let canary = Canary::of(&mut engine, ids).map_err(|error| error.to_string())?;
-        let rebuild = Box::new(move || load().map(|engine| Box::new(engine) as Box<dyn Engine>));
-        let worker = Worker {
-            engine: Box::new(engine),
-            rebuild: Some(rebuild),
-        };
-        service
-            .attach_with(vec![worker], Some(canary))
+        let ids = self.service.canary_ids()?;
+        let first = workers.first_mut().ok_or("there is no engine")?;
+        let canary = Canary::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+        self.service
+            .attach_with(workers, Some(canary))
             .map_err(|error| error.to_string())
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE};
 use crate::engine::Tower;
+use crate::graph::Precision;
 
 /// What an engine directory says of itself. Fields that this program does not know are
 /// skipped: a change that old programs must not overlook raises the format.
@@ -99,41 +99,6 @@ impl From<Architecture> for GpuTarget {
         Self {
             name: architecture.to_string(),
             compute_capability: architecture.compute_capability(),
-        }
-    }
-}
-
-/// What products are computed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// IEEE 754 binary32.
-    Fp32,
-    /// IEEE 754 binary16.
-    Fp16,
-    /// The upper half of a binary32.
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::Fp32 => "fp32",
-            Precision::Fp16 => "fp16",
-            Precision::Bf16 => "bf16",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name.to_ascii_lowercase().as_str() {
-            "fp32" => Ok(Precision::Fp32),
-            "fp16" => Ok(Precision::Fp16),
-            "bf16" => Ok(Precision::Bf16),
-            _ => Err(format!("{name:?} is no precision; take fp16, bf16 or fp32")),
         }
     }
 }

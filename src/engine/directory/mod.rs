@@ -19,17 +19,21 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::graph::Precision;
+
 mod canary;
 mod gpu;
 mod manifest;
+mod measure;
 mod writer;
 
 pub use canary::Canary;
 pub use gpu::{Architecture, PRODUCTS};
 pub use manifest::{
-    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Precision,
-    TensorEntry, TensorRtVersion, TowerEntry, Towers, buckets, profiles,
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, TensorEntry,
+    TensorRtVersion, TowerEntry, Towers, buckets, profiles,
 };
+pub use measure::{LEAST_COSINE, measure};
 pub use writer::Writer;
 
 /// The manifest's name in its directory.

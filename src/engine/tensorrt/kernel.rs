@@ -99,6 +99,8 @@ pub struct ResizeKernel {
 // SAFETY: these are handles of the driver, which takes them from any thread; which context
 // must be current there is demanded by `launch`.
 unsafe impl Send for ResizeKernel {}
+// SAFETY: as above; nothing is changed through `&self`.
+unsafe impl Sync for ResizeKernel {}
 
 impl ResizeKernel {
     /// Loads what NVRTC made of [`SOURCE`] for this GPU into the current context.

@@ -1,0 +1,87 @@
+//! The runtime cache: what TensorRT for RTX compiled for this GPU at the first start, kept
+//! beside the engine so that the next start need not. (Standard TensorRT compiles nothing
+//! at run time and has none.)
+//!
+//! A cache is no more than a shorter start: one that cannot be read, or belongs to another
+//! driver, is made anew, and one that cannot be written costs a line in the log.
+
+use std::path::{Path, PathBuf};
+#[cfg(not(feature = "tensorrt-enterprise"))]
+use std::sync::Arc;
+
+/// See the module.
+pub(super) struct Cache {
+    path: PathBuf,
+    /// What the file held.
+    bytes: Vec<u8>,
+    #[cfg(not(feature = "tensorrt-enterprise"))]
+    cache: Option<Arc<trtx::RuntimeCache>>,
+}
+
+impl Cache {
+    /// Reads the file, where there is one.
+    pub(super) fn open(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: std::fs::read(path).unwrap_or_default(),
+            #[cfg(not(feature = "tensorrt-enterprise"))]
+            cache: None,
+        }
+    }
+}
+
+#[cfg(feature = "tensorrt-enterprise")]
+impl Cache {
+    pub(super) fn save(&self) {
+        tracing::trace!(path = %self.path.display(), read = self.bytes.len(), "no runtime cache");
+    }
+}
+
+#[cfg(not(feature = "tensorrt-enterprise"))]
+impl Cache {
+    /// Lets the contexts of `config` use the cache.
+    pub(super) fn attach(
+        &mut self,
+        config: &mut trtx::RuntimeConfig<'static>,
+    ) -> Result<(), trtx::Error> {
+        let cache = match &self.cache {
+            Some(cache) => Arc::clone(cache),
+            None => {
+                let cache = Arc::new(config.create_runtime_cache()?);
+                if !self.bytes.is_empty()
+                    && let Err(error) = cache.deserialize(&self.bytes)
+                {
+                    tracing::info!(path = %self.path.display(), %error, "a new runtime cache");
+                }
+                self.cache = Some(Arc::clone(&cache));
+                cache
+            }
+        };
+        config.set_runtime_cache(cache)
+    }
+
+    /// Writes what was compiled since, if anything was.
+    pub(super) fn save(&self) {
+        let Some(cache) = &self.cache else { return };
+        let result = cache
+            .serialize()
+            .map_err(|error| error.to_string())
+            .and_then(|memory| self.write(&memory).map_err(|error| error.to_string()));
+        if let Err(error) = result {
+            let path = self.path.display();
+            tracing::info!(%path, %error, "the runtime cache was not kept: starts stay slow");
+        }
+    }
+
+    /// Whole or not at all: another process may read it at the same time.
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        if bytes == self.bytes {
+            return Ok(());
+        }
+        let beside = self
+            .path
+            .with_extension(format!("{}.part", std::process::id()));
+        std::fs::write(&beside, bytes)?;
+        std::fs::rename(&beside, &self.path)
+    }
+}

@@ -1,0 +1,48 @@
+//! TensorRT's log: into ours, and its last error kept, because its functions answer no
+//! more than that they failed.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+use trtx::logger::{LogHandler, Severity};
+
+thread_local! {
+    /// TensorRT logs on the thread that called it.
+    static LAST_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+struct ToTracing;
+
+impl LogHandler for ToTracing {
+    fn log(&self, severity: Severity, message: &str) {
+        match severity {
+            Severity::InternalError | Severity::Error => {
+                LAST_ERROR.with_borrow_mut(|last| *last = Some(message.to_owned()));
+                tracing::error!(target: "tensorrt", "{message}");
+            }
+            Severity::Warning => tracing::warn!(target: "tensorrt", "{message}"),
+            Severity::Info => tracing::debug!(target: "tensorrt", "{message}"),
+            Severity::Verbose => tracing::trace!(target: "tensorrt", "{message}"),
+        }
+    }
+}
+
+/// The logger of every TensorRT object in this process. It must outlive them all, and so
+/// it lives as long as the process.
+///
+/// # Errors
+///
+/// When the bridge to C++ cannot be made.
+pub(super) fn logger() -> Result<&'static trtx::Logger, trtx::Error> {
+    static LOGGER: OnceLock<trtx::Logger> = OnceLock::new();
+    if let Some(logger) = LOGGER.get() {
+        return Ok(logger);
+    }
+    let logger = trtx::Logger::new(ToTracing)?;
+    Ok(LOGGER.get_or_init(|| logger))
+}
+
+/// The last error that TensorRT logged on this thread, once.
+pub(super) fn last_error() -> Option<String> {
+    LAST_ERROR.with_borrow_mut(Option::take)
+}

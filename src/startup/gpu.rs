@@ -1,0 +1,204 @@
+//! The start on a GPU: libraries, GPUs and the engine directories for them.
+//!
+//! ```text
+//! --device auto: libraries? GPU? engine? --all there--> GPU
+//!                        |--something missing--> one warning, and the CPU
+//! --device cuda: what is missing ends the start
+//! ```
+//!
+//! Once a GPU has been chosen its engine is loaded, and held to the vectors that were made
+//! when it was built: an engine that gives others is refused, and never replaced by the CPU
+//! in silence, which would hide that the node does a hundredth of its work.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use super::files::Files;
+use crate::batcher::Worker;
+use crate::checkpoint::Config;
+use crate::engine::directory::{Architecture, EngineDirectory, measure};
+use crate::engine::tensorrt::libraries::{Libraries, Search};
+use crate::engine::tensorrt::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use crate::engine::{Engine, EngineInfo, Prepare};
+use crate::image::{ImageLimits, Processor};
+use crate::settings::{Device, Settings};
+
+/// GPUs, each with its engine.
+pub(super) struct Gpus {
+    seats: Vec<(Gpu, EngineDirectory)>,
+    options: TensorRtOptions,
+    pinned_bytes: usize,
+}
+
+impl Gpus {
+    /// The GPUs to compute on; none where the CPU is to do it.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, if a GPU was demanded.
+    pub(super) fn choose(
+        settings: &Settings,
+        limits: ImageLimits,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        if settings.force_cpu || settings.device == Device::Cpu {
+            return Ok(None);
+        }
+        match Self::find(settings, limits) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if settings.device == Device::Cuda => {
+                Err(format!("--device cuda (DEVICE) asks for a GPU: {error}").into())
+            }
+            Err(error) => {
+                tracing::warn!("computing on the CPU: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn find(settings: &Settings, limits: ImageLimits) -> Result<Self, Box<dyn Error>> {
+        let there = gpus()?;
+        if there.is_empty() {
+            return Err("there is no NVIDIA GPU, or no driver for it".into());
+        }
+        let libraries = Libraries::open(&Search::new(settings.tensorrt_lib.clone(), None))?;
+        let seats = settings
+            .gpus
+            .iter()
+            .map(|&ordinal| {
+                let gpu = there.iter().find(|gpu| gpu.ordinal == ordinal);
+                let gpu = gpu.ok_or_else(|| {
+                    let names: Vec<String> = there.iter().map(Gpu::to_string).collect();
+                    format!(
+                        "--gpus (GPUS) names GPU {ordinal}, and there are: {}",
+                        names.join(", ")
+                    )
+                })?;
+                let directory = directory(settings, gpu)?;
+                same_tensorrt(&directory, &libraries)?;
+                Ok((gpu.clone(), directory))
+            })
+            .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        Ok(Self {
+            seats,
+            options: TensorRtOptions {
+                max_batch: settings.max_batch_requests,
+                limits,
+                ..TensorRtOptions::default()
+            },
+            pinned_bytes: settings.max_decoded_bytes,
+        })
+    }
+
+    fn first(&self) -> Result<&EngineDirectory, Box<dyn Error>> {
+        let first = self.seats.first().ok_or("--gpus (GPUS) names no GPU")?;
+        Ok(&first.1)
+    }
+
+    pub(super) fn files(&self) -> Result<Files<'static>, Box<dyn Error>> {
+        let directory = self.first()?;
+        let config_json = directory.read("config.json")?;
+        let name = directory.path().join("config.json").display().to_string();
+        let manifest = directory.manifest();
+        Ok(Files {
+            config: Config::parse(&config_json, &name)?,
+            config_json: config_json.into(),
+            tokenizer: directory.read("tokenizer.json")?.into(),
+            tokenizer_config: directory
+                .read_optional("tokenizer_config.json")?
+                .map(Into::into),
+            special_tokens_map: directory
+                .read_optional("special_tokens_map.json")?
+                .map(Into::into),
+            preprocessor: directory.read("preprocessor_config.json")?.into(),
+            logit_scale: manifest.logit_scale,
+            logit_bias: manifest.logit_bias,
+        })
+    }
+
+    pub(super) fn engine(&self) -> Result<EngineInfo, Box<dyn Error>> {
+        let manifest = self.first()?.manifest();
+        Ok(TensorRtEngine::describe(manifest, &self.options))
+    }
+
+    /// What the log says of it.
+    pub(super) fn describe(&self) -> String {
+        let names: Vec<String> = self
+            .seats
+            .iter()
+            .map(|(gpu, directory)| format!("{gpu}, engine {}", directory.path().display()))
+            .collect();
+        names.join("; ")
+    }
+
+    /// Loads every engine onto its GPU, and holds it to its canary.
+    pub(super) fn load(self, processor: Processor) -> Result<Vec<Worker>, String> {
+        let (first, _) = self.seats.first().ok_or("there is no GPU")?;
+        let prepare =
+            pinned_pictures(first, self.pinned_bytes).map_err(|error| error.to_string())?;
+        let options = self.options;
+        self.seats
+            .into_iter()
+            .map(|(gpu, directory)| {
+                let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
+                let load = move || load(&gpu, &directory, &processor, &prepare, &options);
+                Ok(Worker {
+                    engine: load()?,
+                    rebuild: Some(Box::new(load)),
+                })
+            })
+            .collect()
+    }
+}
+
+fn load(
+    gpu: &Gpu,
+    directory: &EngineDirectory,
+    processor: &Processor,
+    prepare: &Arc<dyn Prepare>,
+    options: &TensorRtOptions,
+) -> Result<Box<dyn Engine>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{gpu}: {error}");
+    let mut engine = TensorRtEngine::load(gpu, directory, processor, Arc::clone(prepare), options)
+        .map_err(|error| failed(&error))?;
+    let canary = directory.canary().map_err(|error| failed(&error))?;
+    let cosines = measure(&mut engine, &canary, &gpu.name).map_err(|error| failed(&error))?;
+    if let Some(fault) = cosines.fault() {
+        return Err(fault);
+    }
+    tracing::info!(%gpu, image = cosines.image, text = cosines.text, "canary vectors are right");
+    Ok(Box::new(engine))
+}
+
+/// The engine directory for a GPU: the one that is named, or the one that build-engine
+/// makes for this model, GPU and precision.
+fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn Error>> {
+    if let Some(path) = &settings.engine_dir {
+        return Ok(EngineDirectory::open(path)?);
+    }
+    let architecture: Architecture = gpu.architecture().parse()?;
+    let found = EngineDirectory::find(
+        &settings.engines,
+        &settings.model,
+        architecture,
+        settings.precision,
+    )?;
+    Ok(found)
+}
+
+/// An engine runs in the TensorRT that built it, and in no other.
+fn same_tensorrt(directory: &EngineDirectory, libraries: &Libraries) -> Result<(), String> {
+    let (built, here) = (&directory.manifest().tensorrt, &libraries.version);
+    if built == here {
+        return Ok(());
+    }
+    Err(format!(
+        "the engine in {} was built by {} {}, and {} is {} {}: build it anew, or install that \
+         version",
+        directory.path().display(),
+        built.flavour,
+        built.version,
+        libraries.runtime.display(),
+        here.flavour,
+        here.version
+    ))
+}
