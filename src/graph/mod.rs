@@ -21,11 +21,13 @@
 
 mod builder;
 mod encoder;
+mod export;
 mod onnx;
 mod precision;
 mod text;
 mod vision;
 
+pub use export::{Export, ExportedTower};
 pub use onnx::Graph;
 pub use precision::Precision;
 pub use text::text;
