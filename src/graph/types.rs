@@ -145,7 +145,7 @@ fn fp32_computes_in_fp32_alone() {
 }
 
 #[test]
-fn products_are_half_and_all_that_sums_up_is_fp32() {
+fn products_are_half_and_all_between_them_is_fp32() {
     for (precision, half) in [
         (Precision::Fp16, ElementType::Float16),
         (Precision::Bf16, ElementType::BFloat16),
@@ -153,38 +153,21 @@ fn products_are_half_and_all_that_sums_up_is_fp32() {
         for graph in towers(precision) {
             let types = infer(&graph);
             let of = |name: &String| types[name];
-            for op_type in ["MatMul", "Softmax", "Gelu", "Mul"] {
+            for op_type in ["MatMul", "Softmax"] {
                 assert!(nodes(&graph, op_type).count() > 0, "{op_type}");
                 for node in nodes(&graph, op_type) {
                     assert_eq!(of(&node.outputs[0]), half, "{}", node.name);
                 }
             }
-            for node in nodes(&graph, "LayerNormalization") {
-                assert_eq!(node.inputs.len(), 3);
-                assert_eq!(of(&node.inputs[0]), ElementType::Float, "{}", node.name);
+            for op_type in ["LayerNormalization", "Add", "Mul", "Gelu"] {
+                assert!(nodes(&graph, op_type).count() > 0, "{op_type}");
+                for node in nodes(&graph, op_type) {
+                    assert_eq!(of(&node.outputs[0]), ElementType::Float, "{}", node.name);
+                }
             }
             for node in nodes(&graph, "Conv") {
                 assert_eq!(of(&node.outputs[0]), ElementType::Float16, "{}", node.name);
             }
-            let stream = nodes(&graph, "Add").filter(|node| {
-                [
-                    "embeddings",
-                    "residual1",
-                    "residual2",
-                    "head",
-                    "out_proj",
-                    "fc2",
-                ]
-                .iter()
-                .any(|end| node.name.ends_with(end))
-            });
-            let mut count = 0;
-            for node in stream {
-                count += 1;
-                assert_eq!(of(&node.outputs[0]), ElementType::Float, "{}", node.name);
-            }
-            let layers = nodes(&graph, "Softmax").count();
-            assert!(count >= 4 * layers, "{count} sums in {layers} layers");
             assert_eq!(of(&EMBEDDING.to_owned()), ElementType::Float);
         }
     }
@@ -230,7 +213,7 @@ fn attention_has_the_form_that_is_fused() {
             let scores = source(softmax, 0);
             assert_eq!(scores.op_type, "MatMul");
             let mut query = source(scores, 0);
-            while ["Transpose", "Reshape"].contains(&query.op_type) {
+            while ["Transpose", "Reshape", "Cast"].contains(&query.op_type) {
                 query = source(query, 0);
             }
             assert_eq!(query.op_type, "Mul", "{}", query.name);
