@@ -24,6 +24,8 @@ mod encoder;
 mod onnx;
 mod precision;
 mod text;
+#[cfg(test)]
+mod types;
 mod vision;
 
 pub use onnx::Graph;
