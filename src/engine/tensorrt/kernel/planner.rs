@@ -10,6 +10,7 @@
 //! write-combined memory. Coefficients are kept from batch to batch: a photo collection has
 //! a few dozen widths and heights.
 
+use std::ffi::CStr;
 use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub const SOURCE_ALIGN: usize = 256;
 /// begin at most 1 pixel before its end, and are read as four whole words.
 const SOURCE_SLACK: usize = 16;
 
-/// Threads of a block, as in resize.cu.
-pub(super) const THREADS: u32 = 256;
+/// Threads of a block, of every entry point; as in resize.cu.
+pub const THREADS: u32 = 256;
 /// Rows of a tile of the width pass, as in resize.cu.
 const TILE_ROWS: u32 = 8;
 
@@ -117,9 +118,43 @@ pub struct Plan {
     /// What the output's elements are.
     pub element: Element,
     /// Blocks of the width pass; none when no picture needs one.
-    pub(super) width_blocks: u32,
+    width_blocks: u32,
     /// Blocks of the second launch: for one picture, and pictures.
-    pub(super) normalize_blocks: [u32; 2],
+    normalize_blocks: [u32; 2],
+}
+
+/// An entry point of resize.cu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The width pass, from source to scratch.
+    Width,
+    /// The height pass, and the normalization.
+    Normalize(Element),
+}
+
+impl Entry {
+    /// Its name in the compiled kernel.
+    pub fn name(self) -> &'static CStr {
+        match self {
+            Self::Width => c"resize_width",
+            Self::Normalize(Element::Fp16) => c"resize_normalize_fp16",
+            Self::Normalize(Element::Fp32) => c"resize_normalize_fp32",
+        }
+    }
+}
+
+impl Plan {
+    /// What is launched, in order, and with how many blocks of [`THREADS`] threads. Each
+    /// entry point takes four pointers: source, table, scratch, out.
+    pub fn launches(&self) -> impl Iterator<Item = (Entry, [u32; 3])> {
+        let [of_one, pictures] = self.normalize_blocks;
+        [
+            (Entry::Width, [self.width_blocks, 1, 1]),
+            (Entry::Normalize(self.element), [of_one, pictures, 1]),
+        ]
+        .into_iter()
+        .filter(|(_, grid)| grid[0] > 0)
+    }
 }
 
 /// Plans batches for the resize of one checkpoint. One thread's.
