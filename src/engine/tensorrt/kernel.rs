@@ -21,6 +21,8 @@ mod cubin;
 mod element;
 mod planner;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::c_void;
 

@@ -33,7 +33,8 @@ pub const THREADS: u32 = 256;
 const TILE_ROWS: u32 = 8;
 
 const HEADER_BYTES: usize = 16;
-const PICTURE_BYTES: usize = 48;
+/// `Picture`, and its first block.
+const PICTURE_BYTES: usize = 40 + 4;
 
 /// Coefficients that are kept, in bytes. A set for 1920 pixels at S = 224 has 9 KB with the
 /// bilinear filter, one for 65,535 pixels 260 KB.
@@ -277,12 +278,21 @@ impl Planner {
             needed: batch.table_bytes,
             available,
         })?;
-        for word in [self.size, u32::from(count), pictures_at as u32, 0] {
+        let blocks_at = pictures_at + pictures.len() * (PICTURE_BYTES - 4);
+        for word in [
+            self.size,
+            u32::from(count),
+            pictures_at as u32,
+            blocks_at as u32,
+        ] {
             out.write(&word.to_le_bytes());
         }
         out.write(&self.normalization);
         for record in &records {
             record.write(&mut out);
+        }
+        for record in &records {
+            out.write(&record.first_block.to_le_bytes());
         }
         for (_, _, set) in &batch.sets {
             out.write(set.bytes());
@@ -385,7 +395,7 @@ impl Placement {
     }
 }
 
-/// `Picture` in resize.cu.
+/// `Picture` in resize.cu, and its first block of the width pass.
 struct Record {
     source: u64,
     scratch: u64,
@@ -407,10 +417,8 @@ impl Record {
             self.height,
             self.across,
             self.down,
-            self.first_block,
             self.tiles,
             self.columns,
-            0,
         ] {
             out.write(&word.to_le_bytes());
         }
