@@ -10,9 +10,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use crate::batcher::largest_request;
+use crate::checkpoint::Source;
 use crate::checkpoint::hub::HubSettings;
 use crate::graph::Precision;
 
@@ -28,10 +29,6 @@ pub struct Settings {
         default_value = "google/siglip2-base-patch16-224"
     )]
     pub model: String,
-
-    /// Branch, tag or commit of a model on the hub.
-    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
-    pub revision: String,
 
     /// Address to listen on.
     #[arg(long, env = "API_HOST", default_value = "0.0.0.0", value_parser = host)]
@@ -165,6 +162,18 @@ pub struct Settings {
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 
+    /// Where models on the hub are had.
+    #[command(flatten)]
+    pub hub: HubOptions,
+}
+
+/// How a model on the hub is had; of every program that takes one.
+#[derive(Args, Clone, Debug)]
+pub struct HubOptions {
+    /// Branch, tag or commit of a model on the hub.
+    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
+    pub revision: String,
+
     /// Directory above the hub cache; by default `~/.cache/huggingface`.
     #[arg(long, env = "HF_HOME")]
     pub hf_home: Option<PathBuf>,
@@ -182,6 +191,22 @@ pub struct Settings {
     pub hf_hub_offline: bool,
 }
 
+impl HubOptions {
+    /// Where the hub and its cache are.
+    pub fn settings(&self) -> HubSettings {
+        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        HubSettings {
+            home: self
+                .hf_home
+                .clone()
+                .filter(|home| !home.as_os_str().is_empty()),
+            endpoint: set(&self.hf_endpoint),
+            token: set(&self.hf_token),
+            offline: self.hf_hub_offline,
+        }
+    }
+}
+
 /// What to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Device {
@@ -193,67 +218,14 @@ pub enum Device {
     Cuda,
 }
 
-/// Where a model comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The one that is built in.
-    Demo,
-    /// A directory.
-    Directory(PathBuf),
-    /// A name on the hub.
-    Hub(String),
-}
-
 impl Settings {
-    /// Where the model comes from. What exists as a directory, or is written as a
-    /// path, is one.
+    /// Where the model comes from.
     ///
     /// # Errors
     ///
-    /// A sentence, when the model is written as a path and is not there, or is no
-    /// name that the hub could know.
+    /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
-        let model = self.model.as_str();
-        if model == "demo" {
-            return Ok(Source::Demo);
-        }
-        let path = PathBuf::from(model);
-        if path.is_dir() {
-            return Ok(Source::Directory(path));
-        }
-        if path.is_absolute() || model.starts_with(['.', '~']) || path.is_file() {
-            return Err(format!(
-                "--model (MODEL_NAME) is {model:?}, and there is no such directory"
-            ));
-        }
-        let hub_like = |part: &str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        let parts: Vec<&str> = model.split('/').collect();
-        if parts.len() > 2 || !parts.iter().all(|part| hub_like(part)) {
-            return Err(format!(
-                "--model (MODEL_NAME) is {model:?}, which is neither a directory, nor a name \
-                 on the hub such as google/siglip2-base-patch16-224, nor demo"
-            ));
-        }
-        Ok(Source::Hub(model.to_owned()))
-    }
-
-    /// Where the hub and its cache are.
-    pub fn hub(&self) -> HubSettings {
-        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        HubSettings {
-            home: self
-                .hf_home
-                .clone()
-                .filter(|home| !home.as_os_str().is_empty()),
-            endpoint: set(&self.hf_endpoint),
-            token: set(&self.hf_token),
-            offline: self.hf_hub_offline,
-        }
+        Source::of(&self.model)
     }
 
     /// Whether the settings fit each other.

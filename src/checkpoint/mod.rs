@@ -17,11 +17,13 @@ mod config;
 mod demo;
 mod half;
 mod mapping;
+mod source;
 mod weights;
 
 pub mod hub;
 
 pub use config::{Activation, Config, EncoderConfig, TextConfig, VisionConfig};
+pub use source::{Source, SourceError};
 pub use weights::{DType, Tensor, Weights};
 
 /// Why a checkpoint cannot be used: one sentence that says what, where, and what to do.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -51,6 +51,8 @@ pub struct Tensor {
 #[derive(Clone)]
 pub struct Weights {
     shards: Vec<&'static [u8]>,
+    /// Where the first of the shards lie on the disk; the others are in memory only.
+    files: Vec<PathBuf>,
     /// Those of the shards that are mapped files.
     mappings: Vec<Mapping>,
     tensors: HashMap<String, Tensor>,
@@ -112,6 +114,7 @@ impl Weights {
     fn empty() -> Self {
         Self {
             shards: Vec::new(),
+            files: Vec::new(),
             mappings: Vec::new(),
             tensors: HashMap::new(),
             others: HashMap::new(),
@@ -130,6 +133,7 @@ impl Weights {
         match Mapping::open(&path) {
             Ok(mapping) => {
                 self.mappings.push(mapping);
+                self.files.push(path.clone());
                 self.add(&path.display().to_string(), mapping.bytes())
             }
             Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {
@@ -181,6 +185,11 @@ impl Weights {
     /// The files, mapped.
     pub fn shards(&self) -> &[&'static [u8]] {
         &self.shards
+    }
+
+    /// The file that holds the shard `shard`, where there is one.
+    pub fn file(&self, shard: usize) -> Option<&Path> {
+        self.files.get(shard).map(PathBuf::as_path)
     }
 
     /// Gives back the memory of the mapped pages that were read so far; they are read

@@ -21,6 +21,7 @@
 
 mod builder;
 mod encoder;
+mod export;
 mod onnx;
 mod precision;
 mod text;
@@ -28,6 +29,7 @@ mod text;
 mod types;
 mod vision;
 
+pub use export::{Export, ExportedTower};
 pub use onnx::Graph;
 pub use precision::Precision;
 pub use text::text;

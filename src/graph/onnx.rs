@@ -124,7 +124,7 @@ impl Graph {
 }
 
 impl Node {
-    fn encode(&self) -> Message {
+    pub(super) fn encode(&self) -> Message {
         let mut node = Message::default();
         for input in &self.inputs {
             // An empty name is an optional input that is left out.
@@ -209,7 +209,7 @@ impl Initializer {
 }
 
 impl ValueInfo {
-    fn encode(&self) -> Message {
+    pub(super) fn encode(&self) -> Message {
         let mut shape = Message::default();
         for dim in &self.dims {
             let mut encoded = Message::default();
@@ -234,7 +234,7 @@ impl ValueInfo {
 /// A protobuf message under construction: fields one after the other, each behind a
 /// tag of number and wire type.
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) struct Message(pub Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -249,28 +249,37 @@ impl Message {
         self.varint(u64::from(field << 3 | wire_type));
     }
 
-    fn int(&mut self, field: u32, value: i64) {
+    pub fn int(&mut self, field: u32, value: i64) {
         self.tag(field, 0);
         // Negative numbers are ten bytes long, as protobuf's int64 has them.
         self.varint(value as u64);
     }
 
     fn float(&mut self, field: u32, value: f32) {
+        self.fixed32(field, value.to_bits());
+    }
+
+    pub fn fixed32(&mut self, field: u32, value: u32) {
         self.tag(field, 5);
         self.0.extend(value.to_le_bytes());
     }
 
-    fn bytes(&mut self, field: u32, value: &[u8]) {
+    pub fn fixed64(&mut self, field: u32, value: u64) {
+        self.tag(field, 1);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    pub fn bytes(&mut self, field: u32, value: &[u8]) {
         self.tag(field, 2);
         self.varint(value.len() as u64);
         self.0.extend(value);
     }
 
-    fn string(&mut self, field: u32, value: &str) {
+    pub fn string(&mut self, field: u32, value: &str) {
         self.bytes(field, value.as_bytes());
     }
 
-    fn message(&mut self, field: u32, message: Message) {
+    pub fn message(&mut self, field: u32, message: Message) {
         self.bytes(field, &message.0);
     }
 }

@@ -6,11 +6,11 @@ use std::thread;
 
 use super::files::Files;
 use crate::batcher::Worker;
-use crate::checkpoint::{Checkpoint, hub};
+use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
-use crate::settings::{Settings, Source};
+use crate::settings::Settings;
 
 /// The largest batch on the CPU, at least: the engine deals a batch out to its
 /// threads row by row, so more than a few rows for each make it no faster, and a text
@@ -26,13 +26,8 @@ pub(super) struct Cpu {
 impl Cpu {
     /// Finds the checkpoint, and checks that it holds what its configuration calls for.
     pub(super) fn choose(settings: &Settings) -> Result<Self, Box<dyn Error>> {
-        let checkpoint = match settings.source()? {
-            Source::Demo => Checkpoint::demo()?,
-            Source::Directory(directory) => Checkpoint::open(&directory)?,
-            Source::Hub(name) => {
-                Checkpoint::open(&hub::locate(&name, &settings.revision, &settings.hub())?)?
-            }
-        };
+        let hub = &settings.hub;
+        let checkpoint = settings.source()?.open(&hub.revision, &hub.settings())?;
         CpuEngine::check(&checkpoint)?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let options = CpuOptions {

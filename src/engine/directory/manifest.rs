@@ -129,18 +129,25 @@ pub struct TowerEntry {
     pub layers: Option<LayerCounts>,
 }
 
-/// What the builder says of an engine without a GPU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the builder says of an engine where there is no GPU. What it does not say is
+/// `None`: TensorRT tells most of this in its log only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCounts {
     /// Layers of the network that the graph was parsed into, before anything was fused.
     pub network: usize,
-    /// Layers of the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine: Option<usize>,
-    /// Attentions that run as one fused kernel.
+    /// Attentions among them.
+    pub attention: usize,
+    /// Of these, those that the compiler recognized as such and gave to its fused kernels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fused_attention: Option<usize>,
-    /// Device memory that one execution context takes at the largest batch, in bytes.
+    /// Layers of the engine. A transformer that was compiled as a whole is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<usize>,
+    /// Device memory of the weights, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_bytes: Option<u64>,
+    /// Device memory for what lies between the layers, for each execution context, at the
+    /// largest batch, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_bytes: Option<u64>,
 }

@@ -264,15 +264,25 @@ pub fn directory_of(root: &Path, model: &str, gpu: Architecture, precision: Prec
 }
 
 /// What the directory of a model is called: its name on the hub with `--` for the slash,
-/// or the name itself. No name leads out of the directory that it is joined to.
+/// the last part of what is written as a path, or the name itself. No name leads out of
+/// the directory that it is joined to.
 pub fn model_directory(model: &str) -> String {
-    let name = model.trim_matches('/').replace(['/', '\\'], "--");
+    let name = model_name(model).replace(['/', '\\'], "--");
     // A leading dot would be hidden, or be the directory itself or the one above.
     let shown = name.trim_start_matches('.');
     if shown.is_empty() {
         "model".into()
     } else {
         shown.into()
+    }
+}
+
+/// What a model is called that is given as `model`: a path by its last part.
+pub fn model_name(model: &str) -> &str {
+    let name = model.trim_end_matches('/');
+    match name.rsplit_once('/') {
+        Some((_, last)) if name.starts_with(['/', '.', '~']) => last,
+        _ => name,
     }
 }
 
@@ -312,7 +322,12 @@ pub fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 20];
@@ -350,7 +365,10 @@ mod tests {
             ),
             ("demo", "demo"),
             ("my model", "my model"),
-            ("../../etc", "--..--etc"),
+            ("/models/my-siglip2/", "my-siglip2"),
+            ("./models/demo", "demo"),
+            ("../../etc", "etc"),
+            ("a/../../etc", "a--..--..--etc"),
             ("..", "model"),
             ("/", "model"),
         ] {

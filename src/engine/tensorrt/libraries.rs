@@ -16,7 +16,6 @@
 #![allow(unsafe_code)]
 
 use std::env;
-use std::ffi::c_int;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -214,6 +213,15 @@ impl Search {
         }
     }
 
+    /// NVRTC's file, which only building needs.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn nvrtc(&self) -> Result<PathBuf, LibraryError> {
+        self.find(Kind::Nvrtc)
+    }
+
     /// The library's file.
     fn find(&self, kind: Kind) -> Result<PathBuf, LibraryError> {
         let named = match kind {
@@ -358,43 +366,6 @@ impl Libraries {
             .map_err(|error| unloadable(Kind::Parser, &path, &error))?;
         Ok(path)
     }
-}
-
-/// Opens NVRTC, which only building needs. cudarc opens it by its name, and finds the one
-/// that is open already.
-///
-/// # Errors
-///
-/// When it is not there, cannot be loaded, or is of a CUDA that is not known here.
-pub fn open_nvrtc(search: &Search) -> Result<PathBuf, LibraryError> {
-    let path = search.find(Kind::Nvrtc)?;
-    let library = load(Kind::Nvrtc, &path)?;
-    let (mut major, mut minor): (c_int, c_int) = (0, 0);
-    // SAFETY: nvrtcVersion of nvrtc.h takes two pointers to int, writes them and returns
-    // an enum of C, 0 for success; the library stays open below.
-    let status = unsafe {
-        type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
-        let version = library
-            .get::<Version>(b"nvrtcVersion\0")
-            .map_err(|error| unloadable(Kind::Nvrtc, &path, &error))?;
-        version(&raw mut major, &raw mut minor)
-    };
-    let known = |major: &c_int| {
-        Kind::Nvrtc
-            .majors()
-            .iter()
-            .any(|it| i64::from(*it) == i64::from(*major))
-    };
-    if status != 0 || !known(&major) {
-        return Err(LibraryError::Version {
-            kind: Kind::Nvrtc,
-            path,
-            found: format!("{major}.{minor}"),
-            wanted: "13 or 12".into(),
-        });
-    }
-    std::mem::forget(library);
-    Ok(path)
 }
 
 fn load(kind: Kind, path: &Path) -> Result<Library, LibraryError> {

@@ -2,7 +2,7 @@
 //! more than that they failed.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use trtx::logger::{LogHandler, Severity};
 
@@ -11,10 +11,45 @@ thread_local! {
     static LAST_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// Who wants to hear every message, besides the log.
+pub(super) trait Listener: Send + Sync {
+    /// A message of TensorRT's.
+    fn hear(&self, severity: Severity, message: &str);
+}
+
+static LISTENER: Mutex<Option<Arc<dyn Listener>>> = Mutex::new(None);
+
+/// Lets `listener` hear what TensorRT says, on all threads, until the guard is dropped.
+/// There is one listener at a time: TensorRT takes one logger for a process.
+pub(super) fn listen(listener: Arc<dyn Listener>) -> Listening {
+    set(Some(listener));
+    Listening
+}
+
+/// While it lives, the listener hears.
+pub(super) struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        set(None);
+    }
+}
+
+fn set(listener: Option<Arc<dyn Listener>>) {
+    *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+}
+
 struct ToTracing;
 
 impl LogHandler for ToTracing {
     fn log(&self, severity: Severity, message: &str) {
+        let listener = LISTENER
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(listener) = listener {
+            listener.hear(severity, message);
+        }
         match severity {
             Severity::InternalError | Severity::Error => {
                 LAST_ERROR.with_borrow_mut(|last| *last = Some(message.to_owned()));

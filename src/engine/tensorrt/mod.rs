@@ -18,6 +18,7 @@
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: what a batch needs on
 //!   its way; `completer`: who waits for it; `cache`: what TensorRT compiled.
 //! * `error`, `logger`: what went wrong, in words. `probe`: the parts one by one.
+//! * `builder`: ONNX to an engine, for `build-engine`; needs no GPU.
 //!
 //! All of the project's `unsafe` is here, but for the mapping of weights.
 
@@ -29,6 +30,7 @@ use super::{Batch, Completion, Engine, EngineInfo, Prepare, Tower as Half};
 use crate::image::{ImageLimits, Processor};
 
 mod arena;
+pub mod builder;
 mod cache;
 mod completer;
 mod contexts;
