@@ -4,35 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "common/noise.rs"]
+mod noise;
+
+use noise::{noise, processor};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use siglip2_embeddings::image::{Filter, Processor, ProcessorError, RgbImage};
+use siglip2_embeddings::image::{Filter, Processor, RgbImage};
 
 fn truth() -> Value {
     serde_json::from_str(include_str!("fixtures/resize.json")).unwrap()
-}
-
-/// The same bytes as `noise` in tools/make_resize_fixtures.py.
-fn noise(width: u32, height: u32, seed: u64) -> RgbImage {
-    let mut state = seed;
-    let pixels = (0..width as usize * height as usize * 3)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            match (state >> 40) & 7 {
-                0 => 0,
-                1 => 255,
-                _ => (state >> 56) as u8,
-            }
-        })
-        .collect();
-    RgbImage::new(width, height, pixels).unwrap()
-}
-
-fn processor(size: u32, mut config: Value) -> Result<Processor, ProcessorError> {
-    config["size"] = json!({"height": size, "width": size});
-    Processor::from_json(config.to_string().as_bytes(), size)
 }
 
 #[test]

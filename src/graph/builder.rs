@@ -57,7 +57,7 @@ impl<'a> Builder<'a> {
         self.graph
     }
 
-    /// What products and all between them are computed in.
+    /// What the inputs of products are.
     pub fn half(&self) -> ElementType {
         match self.precision {
             Precision::Fp32 => ElementType::Float,
@@ -137,10 +137,9 @@ impl<'a> Builder<'a> {
         )
     }
 
-    /// A constant float without dimensions, as `elements`.
-    pub fn float(&mut self, name: &str, value: f32, elements: ElementType) -> Value {
-        let value = self.constant(name, Vec::new(), Data::Float(vec![value]));
-        self.cast(&format!("{name}.cast"), &value, elements)
+    /// A constant float without dimensions.
+    pub fn float(&mut self, name: &str, value: f32) -> Value {
+        self.constant(name, Vec::new(), Data::Float(vec![value]))
     }
 
     fn constant(&mut self, name: &str, dims: Vec<i64>, data: Data) -> Value {
@@ -155,19 +154,26 @@ impl<'a> Builder<'a> {
         name.to_owned()
     }
 
-    /// `x` as `elements`: `x` itself where it is that already. A cast of this name
-    /// that is there already is taken again.
+    /// `x` as `elements`: `x` itself where it is that already.
     pub fn cast(&mut self, name: &str, x: &Value, elements: ElementType) -> Value {
         if self.types.get(x) == Some(&elements) {
             return x.clone();
         }
-        let output = format!("{name}.out");
-        if !self.types.contains_key(&output) {
-            let to = Attribute::Int(elements as i64);
-            self.op(name, "Cast", &[x], vec![("to", to)]);
-            self.types.insert(output.clone(), elements);
-        }
+        let to = Attribute::Int(elements as i64);
+        let output = self.op(name, "Cast", &[x], vec![("to", to)]);
+        self.types.insert(output.clone(), elements);
         output
+    }
+
+    /// `x` as FP32, in which sums are made.
+    pub fn widened(&mut self, name: &str, x: &Value) -> Value {
+        self.cast(&format!("{name}.widened"), x, ElementType::Float)
+    }
+
+    /// `x` as a product takes it.
+    pub fn narrowed(&mut self, name: &str, x: &Value) -> Value {
+        let half = self.half();
+        self.cast(&format!("{name}.narrowed"), x, half)
     }
 
     /// One operator with one output, which is named after it and has the type of the
@@ -195,33 +201,26 @@ impl<'a> Builder<'a> {
     }
 
     /// `x * transpose(weight) + bias`, a torch `Linear`: `name.weight` is
-    /// `[to, from]`. The product is in half precision, as `x` is; it is widened to
-    /// `sum` before the bias is added. A runtime folds the transposition of a constant
-    /// when it loads the graph.
+    /// `[to, from]`. Half precision in, FP32 out. A runtime folds the transposition of
+    /// a constant when it loads the graph.
     pub fn linear(
         &mut self,
         name: &str,
         x: &Value,
-        [from, to]: [usize; 2],
-        sum: ElementType,
+        from: usize,
+        to: usize,
     ) -> Result<Value, CheckpointError> {
-        let weight = self.weight(&format!("{name}.weight"), &[to, from], self.half())?;
-        let bias = self.weight(&format!("{name}.bias"), &[to], sum)?;
-        Ok(self.product(name, x, &weight, &bias, sum))
+        let half = self.half();
+        let weight = self.weight(&format!("{name}.weight"), &[to, from], half)?;
+        let bias = self.weight(&format!("{name}.bias"), &[to], ElementType::Float)?;
+        Ok(self.product(name, x, &weight, &bias))
     }
 
     /// As [`Builder::linear`], with weights that are at hand.
-    pub fn product(
-        &mut self,
-        name: &str,
-        x: &Value,
-        weight: &Value,
-        bias: &Value,
-        sum: ElementType,
-    ) -> Value {
+    pub fn product(&mut self, name: &str, x: &Value, weight: &Value, bias: &Value) -> Value {
         let weight = self.transpose(&format!("{name}.transpose"), weight, &[1, 0]);
         let product = self.op(&format!("{name}.matmul"), "MatMul", &[x, &weight], vec![]);
-        let product = self.cast(&format!("{name}.widened"), &product, sum);
+        let product = self.widened(name, &product);
         self.op(name, "Add", &[&product, bias], vec![])
     }
 
@@ -259,7 +258,7 @@ impl<'a> Builder<'a> {
                 ("epsilon", Attribute::Float(epsilon)),
             ],
         );
-        Ok(self.cast(&format!("{name}.narrowed"), &normed, self.half()))
+        Ok(self.narrowed(name, &normed))
     }
 }
 

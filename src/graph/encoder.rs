@@ -2,16 +2,19 @@
 //! and a feed-forward network (transformers' `SiglipEncoderLayer`).
 //!
 //! ```text
-//! residual stream (FP32) --layer norm--> half --products, softmax, GELU--> half
-//!          ^                                                                 |
-//!          +------------------------- + <----------------- widened to FP32 --+
+//! residual stream --norm--> (half) q, k, v --> + bias, scale --> (half) attention --+
+//!        ^  + <-- bias + <-- product (half) <---------------------------------------+
+//!        |  +--norm--> (half) fc1 --> + bias, GELU --> (half) fc2 --> + bias --+
+//!        +----------------------- + <------------------------------------------+
 //! ```
 //!
-//! In half precision the stream stays FP32: a few of its channels grow to many
-//! thousands and every layer rounds it twice. docs/precision.md has the figures.
+//! In half precision this is where the numbers are halves: what goes into a product,
+//! and what stands between the two products of attention. All else is FP32, above all
+//! the residual stream, a few channels of which grow to many thousands. Each choice and
+//! its figures are in docs/precision.md.
 
 use super::builder::{Builder, Value};
-use super::onnx::{Attribute, ElementType};
+use super::onnx::Attribute;
 use crate::checkpoint::{Activation, CheckpointError, EncoderConfig};
 
 /// Which tokens of its last layer a tower goes on with.
@@ -65,18 +68,12 @@ impl Encoder<'_> {
             ),
         };
         let attention = format!("{name}.self_attn");
-        let square = [self.0.hidden_size; 2];
-        let half = graph.half();
-        let query = graph.linear(&format!("{attention}.q_proj"), &queries, square, half)?;
-        let key = graph.linear(&format!("{attention}.k_proj"), &keys, square, half)?;
-        let value = graph.linear(&format!("{attention}.v_proj"), &keys, square, half)?;
+        let width = self.0.hidden_size;
+        let query = graph.linear(&format!("{attention}.q_proj"), &queries, width, width)?;
+        let key = graph.linear(&format!("{attention}.k_proj"), &keys, width, width)?;
+        let value = graph.linear(&format!("{attention}.v_proj"), &keys, width, width)?;
         let mixed = self.attention(graph, &attention, &query, &key, &value);
-        let mixed = graph.linear(
-            &format!("{attention}.out_proj"),
-            &mixed,
-            square,
-            ElementType::Float,
-        )?;
+        let mixed = graph.linear(&format!("{attention}.out_proj"), &mixed, width, width)?;
         let x = graph.op(&format!("{name}.residual1"), "Add", &[&x, &mixed], vec![]);
 
         let normed = self.layer_norm(graph, &format!("{name}.layer_norm2"), &x)?;
@@ -95,11 +92,12 @@ impl Encoder<'_> {
     }
 
     /// Scaled dot-product attention of all heads, without a mask. `query` is
-    /// `[batch or 1, queries, width]`, `key` and `value` `[batch, tokens, width]`; the
-    /// result is `[batch, queries, width]`.
+    /// `[batch or 1, queries, width]`, `key` and `value` `[batch, tokens, width]`, FP32;
+    /// the result is `[batch, queries, width]` in half precision.
     ///
     /// The queries are scaled before the product, not the scores after it: the
     /// scores are the larger numbers, and the first to leave the range of FP16.
+    /// TensorRT's fused attention asks for this form.
     pub fn attention(
         &self,
         graph: &mut Builder,
@@ -110,18 +108,19 @@ impl Encoder<'_> {
     ) -> Value {
         let head_width = self.0.hidden_size / self.0.heads;
         let split = [0, -1, self.0.heads as i64, head_width as i64];
-        let half = graph.half();
         let scale = graph.float(
             &format!("scale.{head_width}"),
             1.0 / (head_width as f32).sqrt(),
-            half,
         );
         let query = graph.op(&format!("{name}.q_scaled"), "Mul", &[query, &scale], vec![]);
+        let query = graph.narrowed(&format!("{name}.q"), &query);
+        let key = graph.narrowed(&format!("{name}.k"), key);
+        let value = graph.narrowed(&format!("{name}.v"), value);
         let query = graph.reshape(&format!("{name}.q_split"), &query, &split);
         let query = graph.transpose(&format!("{name}.q_heads"), &query, &[0, 2, 1, 3]);
-        let key = graph.reshape(&format!("{name}.k_split"), key, &split);
+        let key = graph.reshape(&format!("{name}.k_split"), &key, &split);
         let key = graph.transpose(&format!("{name}.k_heads"), &key, &[0, 2, 3, 1]);
-        let value = graph.reshape(&format!("{name}.v_split"), value, &split);
+        let value = graph.reshape(&format!("{name}.v_split"), &value, &split);
         let value = graph.transpose(&format!("{name}.v_heads"), &value, &[0, 2, 1, 3]);
 
         let scores = graph.op(&format!("{name}.scores"), "MatMul", &[&query, &key], vec![]);
@@ -149,8 +148,7 @@ impl Encoder<'_> {
         x: &Value,
     ) -> Result<Value, CheckpointError> {
         let (width, hidden) = (self.0.hidden_size, self.0.intermediate_size);
-        let half = graph.half();
-        let x = graph.linear(&format!("{name}.fc1"), x, [width, hidden], half)?;
+        let x = graph.linear(&format!("{name}.fc1"), x, width, hidden)?;
         let approximate = match self.0.activation {
             Activation::GeluTanh => "tanh",
             Activation::Gelu => "none",
@@ -161,12 +159,8 @@ impl Encoder<'_> {
             &[&x],
             vec![("approximate", Attribute::String(approximate))],
         );
-        graph.linear(
-            &format!("{name}.fc2"),
-            &x,
-            [hidden, width],
-            ElementType::Float,
-        )
+        let x = graph.narrowed(&format!("{name}.gelu"), &x);
+        graph.linear(&format!("{name}.fc2"), &x, hidden, width)
     }
 }
 

@@ -25,6 +25,8 @@ mod export;
 mod onnx;
 mod precision;
 mod text;
+#[cfg(test)]
+mod types;
 mod vision;
 
 pub use export::{Export, ExportedTower};

@@ -38,7 +38,7 @@ pub fn text(
         &[&vocabulary, &ids],
         vec![("axis", Attribute::Int(0))],
     );
-    let x = graph.cast("text_model.embeddings.widened", &x, ElementType::Float);
+    let x = graph.widened("text_model.embeddings", &x);
     let positions = graph.weight(
         "text_model.embeddings.position_embedding.weight",
         &[tokens, width],
@@ -50,11 +50,6 @@ pub fn text(
     let x = encoder.build(&mut graph, "text_model.encoder", x, Wanted::One(tokens - 1))?;
     let x = encoder.layer_norm(&mut graph, "text_model.final_layer_norm", &x)?;
     let x = graph.reshape("text_model.pooled", &x, &[-1, width as i64]);
-    let x = graph.linear(
-        "text_model.head",
-        &x,
-        [width, config.projection_size],
-        ElementType::Float,
-    )?;
+    let x = graph.linear("text_model.head", &x, width, config.projection_size)?;
     Ok(graph.finish(&x, EMBEDDING, config.projection_size))
 }

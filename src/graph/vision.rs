@@ -48,7 +48,7 @@ pub fn vision(
         &[0, width as i64, patches as i64],
     );
     let x = graph.transpose("vision_model.embeddings.tokens", &x, &[0, 2, 1]);
-    let x = graph.cast("vision_model.embeddings.widened", &x, ElementType::Float);
+    let x = graph.widened("vision_model.embeddings", &x);
     let positions = graph.weight(
         "vision_model.embeddings.position_embedding.weight",
         &[patches, width],
@@ -76,22 +76,17 @@ pub fn vision(
             &[3 * width],
             index * width..(index + 1) * width,
             &format!("{name}.{part}.bias"),
-            half,
+            ElementType::Float,
         )?;
         projections.push((format!("{name}.{part}"), weight, bias));
     }
     let probe = graph.weight("vision_model.head.probe", &[1, 1, width], half)?;
     let mut inputs = Vec::new();
     for ((name, weight, bias), source) in projections.iter().zip([&probe, &x, &x]) {
-        inputs.push(graph.product(name, source, weight, bias, half));
+        inputs.push(graph.product(name, source, weight, bias));
     }
     let pooled = encoder.attention(&mut graph, name, &inputs[0], &inputs[1], &inputs[2]);
-    let pooled = graph.linear(
-        &format!("{name}.out_proj"),
-        &pooled,
-        [width, width],
-        ElementType::Float,
-    )?;
+    let pooled = graph.linear(&format!("{name}.out_proj"), &pooled, width, width)?;
 
     let normed = encoder.layer_norm(&mut graph, "vision_model.head.layernorm", &pooled)?;
     let mixed = encoder.mlp(&mut graph, "vision_model.head.mlp", &normed)?;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -75,6 +75,8 @@ pub struct Exchange {
     pub ending: Ending,
     /// The body of the answer.
     pub body: Bytes,
+    /// When to come again, if the answer says so in seconds.
+    pub retry_after: Option<Duration>,
     /// Bytes sent for it.
     pub sent: u64,
     /// Bytes received for it.
@@ -86,6 +88,7 @@ impl Exchange {
         Self {
             ending,
             body: Bytes::new(),
+            retry_after: None,
             sent: 0,
             received: 0,
         }
@@ -330,13 +333,14 @@ impl Client {
             sent += after.0 - before.0;
             received += after.1 - before.1;
             match answered {
-                Ok((status, body, keep)) => {
-                    if keep && !open.sender.is_closed() {
+                Ok(answer) => {
+                    if answer.keep && !open.sender.is_closed() {
                         self.keep(open);
                     }
                     return Exchange {
-                        ending: Ending::Status(status),
-                        body,
+                        ending: Ending::Status(answer.status),
+                        body: answer.body,
+                        retry_after: answer.retry_after,
                         sent,
                         received,
                     };
@@ -347,10 +351,9 @@ impl Client {
                 }
                 Err(_) => {
                     return Exchange {
-                        ending: Ending::Broken,
-                        body: Bytes::new(),
                         sent,
                         received,
+                        ..Exchange::without_answer(Ending::Broken)
                     };
                 }
             }
@@ -440,18 +443,30 @@ impl Client {
     }
 }
 
+struct Answer {
+    status: u16,
+    body: Bytes,
+    keep: bool,
+    retry_after: Option<Duration>,
+}
+
 async fn answer(
     connection: &mut Connection,
     request: hyper::Request<Full<Bytes>>,
-) -> hyper::Result<(u16, Bytes, bool)> {
+) -> hyper::Result<Answer> {
     let response = connection.sender.send_request(request).await?;
-    let keep = response
-        .headers()
-        .get(CONNECTION)
-        .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"close"));
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, body, keep))
+    let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
+    let keep = header(CONNECTION).is_none_or(|value| !value.eq_ignore_ascii_case(b"close"));
+    let retry_after = header(RETRY_AFTER)
+        .and_then(|seconds| std::str::from_utf8(seconds).ok())
+        .and_then(|seconds| seconds.trim().parse::<u32>().ok())
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    Ok(Answer {
+        status: response.status().as_u16(),
+        keep,
+        retry_after,
+        body: response.into_body().collect().await?.to_bytes(),
+    })
 }
 
 #[cfg(test)]

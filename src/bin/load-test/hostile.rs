@@ -62,7 +62,7 @@ fn image(bytes: &[u8]) -> Bytes {
         bytes: Bytes::copy_from_slice(bytes),
     };
     let mut form = Form::default();
-    form.pictures("file", &[&picture]);
+    form.pictures("file", &[(&picture, None)]);
     form.finish()
 }
 

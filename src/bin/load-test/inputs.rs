@@ -6,7 +6,8 @@
 //!
 //! The same number is the same request on every run and against every service, so that
 //! two services are compared by the same work. Texts and images are taken in turn, and
-//! come again only when all have been used.
+//! come again only when all have been used. Images have no end: a few hundred are drawn
+//! or read, and each time one is sent it is marked with a number of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,7 +26,9 @@ use crate::texts;
 pub const BOUNDARY: &str = "load-test-7f83b1657ff1fc53b92dc18148a1d65d";
 
 const DISTINCT_TEXTS: u32 = 1_000_000;
-const DISTINCT_IMAGES: u32 = 64;
+
+/// Images that are drawn.
+const DRAWN_IMAGES: u32 = 64;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -53,6 +56,7 @@ pub struct Request {
 pub struct Inputs {
     mix: Mix,
     pictures: Vec<Picture>,
+    marks: Marks,
     texts: u64,
     texts_per_request: u32,
     images_per_request: u32,
@@ -70,36 +74,57 @@ pub struct Distinct {
     pub texts: u64,
     /// Different texts sent, the warm-up included.
     pub texts_sent: u64,
-    /// Different images there are.
-    pub images: u64,
+    /// Different images there are; none if each that is sent is another one.
+    pub images: Option<u64>,
     /// Different images sent, the warm-up included.
     pub images_sent: u64,
 }
 
-/// A bit for each input.
+/// Which images are different files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marks {
+    /// Those that were drawn or read, as they are.
+    None,
+    /// So many, and then the first again.
+    First(u64),
+    /// Each that is sent.
+    All,
+}
+
+/// Counts different inputs: by a bit for each, or as they come where none comes twice.
 #[derive(Debug)]
-struct Used(Vec<AtomicU64>);
+struct Used {
+    bits: Vec<AtomicU64>,
+    count: AtomicU64,
+}
 
 impl Used {
-    fn new(number: u64) -> Self {
-        Self(
-            (0..number.div_ceil(64))
-                .map(|_| AtomicU64::new(0))
-                .collect(),
-        )
+    fn new(number: Option<u64>) -> Self {
+        let words = number.unwrap_or(0).div_ceil(64);
+        Self {
+            bits: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            count: AtomicU64::new(0),
+        }
     }
 
     fn mark(&self, number: u64) {
-        if let Some(word) = self.0.get((number / 64) as usize) {
-            word.fetch_or(1 << (number % 64), Ordering::Relaxed);
+        let bit = 1 << (number % 64);
+        let known = self
+            .bits
+            .get((number / 64) as usize)
+            .is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit != 0);
+        if !known {
+            self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn count(&self) -> u64 {
-        let ones = |word: &AtomicU64| u64::from(word.load(Ordering::Relaxed).count_ones());
-        self.0.iter().map(ones).sum()
+        self.count.load(Ordering::Relaxed)
     }
 }
+
+/// An image of a request: the file, and what it is marked with.
+type Chosen<'p> = (&'p Picture, Option<String>);
 
 impl Inputs {
     /// Reads or draws what the options ask for.
@@ -114,30 +139,44 @@ impl Inputs {
         let with_texts = options
             .mix
             .has(&[Endpoint::Text, Endpoint::Similarity, Endpoint::Rank]);
+        let marks = match options.distinct {
+            _ if options.repeat_images => Marks::None,
+            Some(number) => Marks::First(number.into()),
+            None => Marks::All,
+        };
         let pictures = match &options.images {
-            Some(folder) => {
+            Some(folder) if with_images => {
                 let mut pictures = pictures::of_folder(folder)?;
                 pictures.truncate(options.distinct.map_or(usize::MAX, |n| n as usize));
                 pictures
             }
             None if with_images => pictures::drawn(
-                options.distinct.unwrap_or(DISTINCT_IMAGES),
+                match (marks, options.distinct) {
+                    (Marks::None, Some(number)) => number,
+                    (_, number) => number.unwrap_or(DRAWN_IMAGES).min(DRAWN_IMAGES),
+                },
                 &options.drawn,
                 options.drawn_format,
                 options.seed,
             )?,
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         let texts = if with_texts {
             u64::from(options.distinct.unwrap_or(DISTINCT_TEXTS))
         } else {
             0
         };
+        let images = match marks {
+            Marks::None => Some(pictures.len() as u64),
+            Marks::First(number) => Some(number),
+            Marks::All => None,
+        };
         Ok(Self {
             mix: options.mix.clone(),
-            used_texts: Used::new(texts),
-            used_images: Used::new(pictures.len() as u64),
+            used_texts: Used::new(Some(texts)),
+            used_images: Used::new(images),
             pictures,
+            marks,
             texts,
             texts_per_request: options.texts_per_request,
             images_per_request: options.images_per_request,
@@ -152,9 +191,19 @@ impl Inputs {
         Distinct {
             texts: self.texts,
             texts_sent: self.used_texts.count(),
-            images: self.pictures.len() as u64,
+            images: match self.marks {
+                _ if self.pictures.is_empty() => Some(0),
+                Marks::None => Some(self.pictures.len() as u64),
+                Marks::First(number) => Some(number),
+                Marks::All => None,
+            },
             images_sent: self.used_images.count(),
         }
+    }
+
+    /// What everything here is derived from.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The request of this number.
@@ -162,7 +211,7 @@ impl Inputs {
         let mut random = Random::new(self.seed, number);
         if random.unit() < self.hostile {
             let picture = self.some_pictures(number, 1).into_iter().next();
-            return hostile::request(&mut random, picture);
+            return hostile::request(&mut random, picture.map(|(picture, _)| picture));
         }
         let endpoint = self.mix.choose(&mut random);
         match endpoint {
@@ -185,16 +234,28 @@ impl Inputs {
             .collect()
     }
 
-    fn some_pictures(&self, number: u64, count: u32) -> Vec<&Picture> {
+    fn some_pictures(&self, number: u64, count: u32) -> Vec<Chosen<'_>> {
         let first = number.wrapping_mul(u64::from(self.images_per_request));
+        let kept = (self.pictures.len() as u64).max(1);
+        let different = match self.marks {
+            Marks::First(number) => number.max(1),
+            Marks::None | Marks::All => kept,
+        };
         (0..u64::from(count))
             .filter_map(|n| {
-                // Consecutive numbers are not consecutive here: a mix in which every
-                // fourth request has images must not send every fourth image only.
-                let number = first.wrapping_add(n).wrapping_add(number / 7)
-                    % (self.pictures.len() as u64).max(1);
+                // Each time round begins one further on: requests of one image among
+                // requests of four must not send every fourth image only. No number
+                // comes twice: they grow with the request's.
+                let number = first.wrapping_add(n).wrapping_add(first / different);
+                let number = match self.marks {
+                    Marks::None | Marks::First(_) => number % different,
+                    Marks::All => number,
+                };
                 self.used_images.mark(number);
-                self.pictures.get(number as usize)
+                let mark = (self.marks != Marks::None)
+                    .then(|| format!("load-test {:x} {number}", self.seed));
+                let picture = self.pictures.get((number % kept) as usize)?;
+                Some((picture, mark))
             })
             .collect()
     }
@@ -266,14 +327,14 @@ pub struct Form(Vec<u8>);
 
 impl Form {
     /// Adds file parts, and says under which names.
-    pub fn pictures(&mut self, field: &str, pictures: &[&Picture]) -> Vec<String> {
+    pub fn pictures(&mut self, field: &str, pictures: &[Chosen<'_>]) -> Vec<String> {
         let size: usize = pictures
             .iter()
-            .map(|picture| picture.bytes.len() + 256)
+            .map(|(picture, _)| picture.bytes.len() + 512)
             .sum();
         self.0.reserve(size + 256);
         let mut names = Vec::with_capacity(pictures.len());
-        for (n, picture) in pictures.iter().enumerate() {
+        for (n, (picture, mark)) in pictures.iter().enumerate() {
             // The number makes each name the only one of its kind in the request.
             let name = format!("{n}-{}", picture.name);
             let head = format!(
@@ -282,7 +343,7 @@ impl Form {
                 picture.content_type
             );
             self.0.extend_from_slice(head.as_bytes());
-            self.0.extend_from_slice(&picture.bytes);
+            picture.write(&mut self.0, mark.as_deref());
             self.0.extend_from_slice(b"\r\n");
             names.push(name);
         }
@@ -315,5 +376,67 @@ impl Form {
             expected,
             cut: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn inputs(arguments: &[&str]) -> Inputs {
+        let all = ["load-test", "--seed", "1", "--drawn", "8x8"]
+            .iter()
+            .chain(arguments);
+        Inputs::new(&Options::try_parse_from(all).expect("options")).expect("inputs")
+    }
+
+    /// How many different images the first 300 requests hold, in requests of one.
+    fn different(arguments: &[&str]) -> (usize, Distinct) {
+        let inputs = inputs(&[&["--images-per-request", "1"], arguments].concat());
+        let bodies: HashSet<_> = (0..300)
+            .flat_map(|number| inputs.some_pictures(number, 1))
+            .map(|(picture, mark)| {
+                let mut file = Vec::new();
+                picture.write(&mut file, mark.as_deref());
+                file
+            })
+            .collect();
+        (bodies.len(), inputs.distinct())
+    }
+
+    #[test]
+    fn no_image_is_sent_twice_unless_it_is_asked_for() {
+        let (sent, distinct) = different(&[]);
+        assert_eq!(
+            (sent, distinct.images, distinct.images_sent),
+            (300, None, 300)
+        );
+        let (sent, distinct) = different(&["--repeat-images"]);
+        assert_eq!(
+            (sent, distinct.images, distinct.images_sent),
+            (64, Some(64), 64)
+        );
+        let (sent, distinct) = different(&["--repeat-images", "--distinct", "70"]);
+        assert_eq!((sent, distinct.images), (70, Some(70)));
+        let (sent, distinct) = different(&["--distinct", "100"]);
+        assert_eq!(
+            (sent, distinct.images, distinct.images_sent),
+            (100, Some(100), 100)
+        );
+    }
+
+    #[test]
+    fn several_images_in_a_request_are_different_too() {
+        let inputs = inputs(&["--mix", "images=1", "--images-per-request", "5"]);
+        for number in 0..200 {
+            inputs.request(number);
+        }
+        assert_eq!(inputs.distinct().images_sent, 1000);
+        let same = |number| inputs.request(number).body == inputs.request(number).body;
+        assert!((0..20).all(same));
     }
 }

@@ -9,14 +9,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Parser, ValueEnum};
 
 use crate::mix::Mix;
+use crate::schedule::Arrivals;
 
 /// Measures a service that embeds images and texts, and checks what it answers.
 ///
 /// Without --rate the loop is closed: --concurrency clients, each sending its next
 /// request when the last is answered. With --rate it is open: requests arrive on
 /// schedule whether or not answers come, and latency counts from the scheduled arrival.
+///
+/// How it counts: the window of the measuring opens when the warm-up ends and closes
+/// after --duration, or with the answer to the last of --requests. Rates are what was
+/// answered in the window, divided by its length: requests, rows and bytes. A request
+/// that was begun in the warm-up and answered in the window counts, with its whole
+/// latency; one that is in flight when the window closes does not, and is reported as
+/// unfinished. So both edges of the window are treated alike.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "load-test", version)]
+#[command(name = "load-test", version, args_override_self = true)]
 pub struct Options {
     /// The service to measure; plain HTTP.
     #[arg(long, default_value = "http://127.0.0.1:8091")]
@@ -29,6 +37,16 @@ pub struct Options {
     /// Requests a second, in an open loop.
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
+
+    /// How arrivals of the open loop are spaced: at random, as independent clients come,
+    /// or evenly.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    pub arrivals: Arrivals,
+
+    /// Let clients of the closed loop send on at once when they are refused with
+    /// Retry-After (429 or 503), instead of waiting as long as it says.
+    #[arg(long)]
+    pub ignore_retry_after: bool,
 
     /// Connections that the open loop may hold; a request that waits for one waits on
     /// the clock.
@@ -59,10 +77,16 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = DrawnFormat::Jpeg)]
     pub drawn_format: DrawnFormat,
 
-    /// How many different texts, and how many different drawn images, there are; by
-    /// default 1000000 texts, which no cache of answers hides, and 64 images.
+    /// How many different texts, and how many different images, are sent before they
+    /// come again; by default 1000000 texts, and no image twice.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub distinct: Option<u32>,
+
+    /// Send the same files again and again: those of --images, or 64 drawn ones (or
+    /// --distinct of them). Without this each image that is sent is another file with a
+    /// number in a comment, which no cache of answers knows.
+    #[arg(long)]
+    pub repeat_images: bool,
 
     /// What texts, drawings and the order of requests are derived from. By default
     /// another one on each run, because a service may remember the texts of the last;
@@ -88,11 +112,12 @@ pub struct Options {
     #[arg(long, value_parser = duration, conflicts_with = "requests")]
     pub duration: Option<Duration>,
 
-    /// Measure so many requests instead.
+    /// Measure until so many requests have ended instead.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
 
-    /// How long to run before anything is counted.
+    /// How long to run before the window of the measuring opens. It should be longer than
+    /// the slowest request.
     #[arg(long, default_value = "3s", value_parser = duration)]
     pub warm_up: Duration,
 
@@ -101,7 +126,8 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Check::Sample)]
     pub check: Check,
 
-    /// Percent of the requests that are hostile; an answer 5xx to one is wrong.
+    /// Percent of the requests that are hostile (1 or 1%): damaged, lying or cut off; an
+    /// answer 5xx to one is wrong.
     #[arg(long, default_value_t = 0.0, value_parser = percent)]
     pub hostile: f64,
 
@@ -122,9 +148,10 @@ pub struct Options {
     pub p99_ms: f64,
 
     /// Process of the service at --url: its memory, file descriptors and threads are
-    /// sampled each second.
+    /// sampled each second, and reported at rest, after the warm-up, at the end and where
+    /// they strayed furthest from what they were after the warm-up.
     #[arg(long, value_name = "PID")]
-    pub watch: Option<u32>,
+    pub watch_pid: Option<u32>,
 
     /// Print the whole report as JSON.
     #[arg(long)]
@@ -198,7 +225,9 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
+    text.strip_suffix('%')
+        .unwrap_or(text)
+        .parse::<f64>()
         .ok()
         .filter(|value| (0.0..=100.0).contains(value))
         .ok_or_else(|| "it must be a number from 0 to 100".to_owned())
@@ -234,6 +263,7 @@ mod tests {
     fn sizes_and_shares_have_bounds() {
         assert_eq!(size("640x480"), Ok((640, 480)));
         assert!(size("0x4").is_err() && size("640").is_err() && size("9x99999").is_err());
+        assert_eq!((percent("1%"), percent("0.5")), (Ok(1.0), Ok(0.5)));
         assert!(percent("100").is_ok() && percent("101").is_err() && percent("NaN").is_err());
         assert!(rate("0").is_err() && rate("inf").is_err() && rate("12.5").is_ok());
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Ending;
 use crate::run::Plan;
-use crate::schedule::End;
+use crate::window::End;
 
 const ON_A_TERMINAL: Duration = Duration::from_millis(250);
 const ELSEWHERE: Duration = Duration::from_secs(5);
@@ -95,6 +95,9 @@ fn line(label: &str, plan: Plan, start: Instant, counts: &Counts, rate: f64) -> 
     let now = Instant::now();
     if now < start {
         return format!("{label}: warming up");
+    }
+    if matches!(plan.end, End::After(duration) if now >= start + duration) {
+        return format!("{label}: measured; waiting for the last answers");
     }
     let good = counts.good.load(Ordering::Relaxed);
     let failed = counts.failed.load(Ordering::Relaxed);

@@ -1,22 +1,31 @@
-//! What was measured: a histogram for each endpoint and each way a request ended, and a
-//! bucket for each second.
+//! What was measured: a histogram for each endpoint and each way a request ended, and
+//! buckets of time.
 //!
-//! Latencies are microseconds with three significant digits, up to an hour; by second
-//! they have two, because a plot shows no more.
+//! ```text
+//! sample --window--> warm-up (a number) | inside: group, bucket | unfinished (ages)
+//! ```
+//!
+//! Latencies are microseconds with three significant digits, up to an hour; in buckets
+//! they have two, because a plot shows no more. A bucket is a second; of runs of more
+//! than ten minutes it is longer, so that a soak of days needs no more memory.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::client::Ending;
 use crate::mix::Endpoint;
+use crate::window::{End, Place, Window};
 
 /// An hour, in microseconds.
 const LONGEST: u64 = 3_600_000_000;
 
 /// How many wrong answers are described; the rest are counted.
 const EXAMPLES: usize = 10;
+
+/// About how many buckets a long run has.
+const BUCKETS: f64 = 600.0;
 
 /// Latencies.
 #[derive(Clone, Debug)]
@@ -62,6 +71,15 @@ impl Latencies {
         self.0.as_ref().map_or(0.0, |h| h.max() as f64 / 1000.0)
     }
 
+    /// How many passed so many milliseconds.
+    pub fn longer_than(&self, ms: f64) -> u64 {
+        self.0.as_ref().map_or(0, |h| {
+            // Beyond what is recorded nothing is.
+            let bound = (ms * 1000.0).min(LONGEST as f64) as u64;
+            h.len().saturating_sub(h.count_between(0, bound))
+        })
+    }
+
     /// The mean, in milliseconds.
     pub fn mean_ms(&self) -> f64 {
         self.0.as_ref().map_or(0.0, |h| h.mean() / 1000.0)
@@ -74,17 +92,19 @@ fn micros(latency: Duration) -> u64 {
         .clamp(1, LONGEST)
 }
 
-/// One request that counted.
+/// One request that has ended.
 #[derive(Debug)]
 pub struct Sample {
     /// Where it went.
     pub endpoint: Endpoint,
     /// How it ended.
     pub ending: Ending,
-    /// How long it took, from its scheduled arrival in an open loop.
-    pub latency: Duration,
-    /// When it ended, from the end of the warm-up.
-    pub at: Duration,
+    /// When it was begun; in an open loop, when it was to be.
+    pub from: Instant,
+    /// When it ended.
+    pub at: Instant,
+    /// How late an open loop began it.
+    pub lag: Option<Duration>,
     /// Images in it.
     pub images: u32,
     /// Texts in it.
@@ -157,18 +177,24 @@ impl Group {
     }
 }
 
-/// What ended in one second.
+/// What happened in one stretch of time. Hostile requests are not in it.
 #[derive(Clone, Debug, Default)]
-pub struct Second {
+pub struct Bucket {
+    /// How long it is.
+    pub width: Duration,
+    /// Requests begun.
+    pub begun: u64,
     /// Requests answered with success.
     pub good: u64,
-    /// Others.
+    /// Requests that were answered 429.
+    pub refused: u64,
+    /// Requests that ended otherwise.
     pub failed: u64,
-    /// Latencies of the former.
+    /// Latencies of the good ones.
     latencies: Option<Histogram<u32>>,
 }
 
-impl Second {
+impl Bucket {
     /// Milliseconds that this share did not pass; none if nothing was answered.
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {
         self.latencies
@@ -183,33 +209,36 @@ impl Second {
 pub struct Recorder {
     /// By endpoint.
     pub groups: BTreeMap<Endpoint, Group>,
-    /// By second, from the end of the warm-up.
-    pub seconds: Vec<Second>,
-    /// How late requests of an open loop were started.
+    /// By time, from the end of the warm-up.
+    pub buckets: Vec<Bucket>,
+    /// How late requests of an open loop were begun.
     pub lag: Latencies,
     /// The first wrong answers, described.
     pub examples: Vec<String>,
-    /// When the last request ended, from the end of the warm-up.
-    pub last: Duration,
+    /// Requests that ended in the warm-up.
+    pub warm_up: u64,
+    /// Requests that were begun in the warm-up and ended after it.
+    pub carried: u64,
+    /// Requests that were in flight when the window closed: how old they were then.
+    pub unfinished: Latencies,
+    /// The length of the window.
+    pub length: Duration,
 }
 
 impl Recorder {
-    /// Adds a request.
-    pub fn record(&mut self, sample: Sample) {
+    fn group(&mut self, sample: &Sample) {
         let group = self.groups.entry(sample.endpoint).or_default();
         group
             .by_ending
             .entry(sample.ending)
             .or_default()
-            .record(sample.latency);
+            .record(sample.at.saturating_duration_since(sample.from));
         group.sent += sample.sent;
         group.received += sample.received;
-        self.last = self.last.max(sample.at);
         if sample.ending.is_good() && sample.wrong.is_none() {
             group.images += u64::from(sample.images);
             group.texts += u64::from(sample.texts);
         }
-        let hostile = sample.endpoint == Endpoint::Hostile;
         if let Some(wrong) = &sample.wrong {
             group.wrong += 1;
             if self.examples.len() < EXAMPLES {
@@ -217,41 +246,33 @@ impl Recorder {
                     .push(format!("{}: {wrong}", sample.endpoint.name()));
             }
         }
-        if hostile {
-            return;
-        }
-        // A run is bounded by its duration and its patience: the index is small.
-        let index = sample.at.as_secs() as usize;
-        if index >= self.seconds.len() {
-            self.seconds.resize_with(index + 1, Second::default);
-        }
-        let Some(second) = self.seconds.get_mut(index) else {
-            return;
-        };
-        if sample.ending.is_good() && sample.wrong.is_none() {
-            second.good += 1;
-            if second.latencies.is_none() {
-                second.latencies = Histogram::new(2).ok();
-            }
-            if let Some(histogram) = &mut second.latencies {
-                let _ = histogram.record(micros(sample.latency));
-            }
-        } else {
-            second.failed += 1;
-        }
     }
 
-    /// Adds a later run of the same kind; its seconds follow ours.
+    /// Adds a later run of the same kind; its time follows ours.
     pub fn merge(&mut self, other: &Self) {
         for (endpoint, group) in &other.groups {
             self.groups.entry(*endpoint).or_default().merge(group);
         }
-        self.seconds.extend(other.seconds.iter().cloned());
+        self.buckets.extend(other.buckets.iter().cloned());
         self.lag.merge(&other.lag);
         let room = EXAMPLES.saturating_sub(self.examples.len());
         self.examples
             .extend(other.examples.iter().take(room).cloned());
-        self.last += other.last;
+        self.warm_up += other.warm_up;
+        self.carried += other.carried;
+        self.unfinished.merge(&other.unfinished);
+        self.length += other.length;
+    }
+
+    /// Requests that ended in the window, the hostile ones included.
+    pub fn ended(&self) -> u64 {
+        self.groups.values().map(Group::requests).sum()
+    }
+
+    /// Requests that were begun in the window, the hostile ones included: those that
+    /// ended in it, less those from before, and those that were left over.
+    pub fn begun(&self) -> u64 {
+        (self.ended() + self.unfinished.count()).saturating_sub(self.carried)
     }
 
     /// All endpoints but the hostile one together.
@@ -271,16 +292,125 @@ impl Recorder {
     }
 }
 
+/// Records one run: each request where the window places it.
+#[derive(Debug)]
+pub struct Recording {
+    window: Window,
+    start: Instant,
+    width: Duration,
+    recorder: Recorder,
+}
+
+impl Recording {
+    /// A run whose warm-up ends at `start`.
+    pub fn new(start: Instant, end: End) -> Self {
+        let width = match end {
+            End::After(duration) => (duration.as_secs_f64() / BUCKETS).ceil().max(1.0),
+            End::Requests(_) => 1.0,
+        };
+        Self {
+            window: Window::new(start, end),
+            start,
+            width: Duration::from_secs_f64(width),
+            recorder: Recorder::default(),
+        }
+    }
+
+    /// Records a request, and says where it was placed.
+    pub fn record(&mut self, sample: &Sample) -> Place {
+        let place = self.window.place(sample.from, sample.at);
+        match place {
+            Place::WarmUp => {
+                self.recorder.warm_up += 1;
+                return place;
+            }
+            Place::Behind => return place,
+            Place::Inside(_) => self.recorder.group(sample),
+            Place::Unfinished(age) => self.recorder.unfinished.record(age),
+        }
+        if sample.from < self.start {
+            self.recorder.carried += 1;
+        }
+        if let Some(lag) = sample.lag {
+            self.recorder.lag.record(lag);
+        }
+        if sample.endpoint == Endpoint::Hostile {
+            return place;
+        }
+        if sample.from >= self.start
+            && let Some(bucket) = self.bucket(sample.from)
+        {
+            bucket.begun += 1;
+        }
+        if let Place::Inside(_) = place
+            && let Some(bucket) = self.bucket(sample.at)
+        {
+            match sample.ending {
+                ending if ending.is_good() && sample.wrong.is_none() => {
+                    bucket.good += 1;
+                    if bucket.latencies.is_none() {
+                        bucket.latencies = Histogram::new(2).ok();
+                    }
+                    if let Some(histogram) = &mut bucket.latencies {
+                        let latency = sample.at.saturating_duration_since(sample.from);
+                        let _ = histogram.record(micros(latency));
+                    }
+                }
+                Ending::Status(429) => bucket.refused += 1,
+                _ => bucket.failed += 1,
+            }
+        }
+        place
+    }
+
+    /// A window is bounded by its duration, or by a number of requests that each have a
+    /// bound: the index is small.
+    fn bucket(&mut self, at: Instant) -> Option<&mut Bucket> {
+        let since = at.saturating_duration_since(self.start);
+        let index = (since.as_secs_f64() / self.width.as_secs_f64()) as usize;
+        let buckets = &mut self.recorder.buckets;
+        if index >= buckets.len() {
+            buckets.resize_with(index + 1, Bucket::default);
+        }
+        buckets.get_mut(index)
+    }
+
+    /// Whether the window has got the number of requests that end it.
+    pub fn is_full(&self) -> bool {
+        self.window.is_full()
+    }
+
+    /// What was recorded, when every request has ended.
+    pub fn end(&self) -> Recorder {
+        let mut recorder = self.recorder.clone();
+        recorder.length = self.window.length();
+        // Stretches in which nothing happened are part of the window, too.
+        let width = self.width.as_secs_f64();
+        let length = recorder.length.as_secs_f64();
+        recorder
+            .buckets
+            .resize_with((length / width).ceil() as usize, Bucket::default);
+        for (n, bucket) in recorder.buckets.iter_mut().enumerate() {
+            let left = (length - n as f64 * width).clamp(0.0, width);
+            bucket.width = Duration::from_secs_f64(left);
+        }
+        recorder
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(endpoint: Endpoint, ending: Ending, ms: u64, at: u64) -> Sample {
+    /// Ends so long after the start, and took so long.
+    fn sample(start: Instant, endpoint: Endpoint, ending: Ending, ms: u64, at_ms: u64) -> Sample {
+        let at = start + Duration::from_millis(at_ms);
         Sample {
             endpoint,
             ending,
-            latency: Duration::from_millis(ms),
-            at: Duration::from_secs(at),
+            from: at - Duration::from_millis(ms),
+            at,
+            lag: None,
             images: 2,
             texts: 0,
             sent: 10,
@@ -289,45 +419,86 @@ mod tests {
         }
     }
 
+    fn recording(seconds: u64) -> (Instant, Recording) {
+        let start = Instant::now() + Duration::from_secs(100);
+        let end = End::After(Duration::from_secs(seconds));
+        (start, Recording::new(start, end))
+    }
+
     fn close(value: f64, expected: f64) -> bool {
         (value - expected).abs() <= expected * 0.002
     }
 
     #[test]
     fn merged_histograms_are_those_of_all_samples() {
-        let (mut first, mut second, mut both) = <(Recorder, Recorder, Recorder)>::default();
+        let (start, mut both) = recording(1);
+        let end = End::After(Duration::from_secs(1));
+        let mut halves = [(); 2].map(|()| Recording::new(start, end));
         for ms in 1..=1000 {
-            let half = if ms % 2 == 0 { &mut first } else { &mut second };
-            half.record(sample(Endpoint::Image, Ending::Status(200), ms, 0));
-            both.record(sample(Endpoint::Image, Ending::Status(200), ms, 0));
+            let sample = sample(start, Endpoint::Image, Ending::Status(200), ms, 500);
+            halves[ms as usize % 2].record(&sample);
+            both.record(&sample);
         }
-        first.merge(&second);
-        let (merged, whole) = (first.honest(), both.honest());
+        let mut first = halves[0].end();
+        first.merge(&halves[1].end());
+        let (merged, whole) = (first.honest(), both.end().honest());
         assert_eq!((merged.requests(), merged.images), (1000, 2000));
         for share in [0.5, 0.9, 0.99, 0.999, 1.0] {
             let ours = merged.latencies(Ending::is_good).quantile_ms(share);
             assert_eq!(ours, whole.latencies(Ending::is_good).quantile_ms(share));
             assert!(close(ours, 1000.0 * share), "{share}: {ours}");
         }
-        assert_eq!(first.seconds.len(), 2);
+        assert_eq!((first.buckets.len(), first.length.as_secs()), (2, 2));
     }
 
     #[test]
     fn failures_are_apart_and_hostile_requests_are_too() {
-        let mut recorder = Recorder::default();
-        recorder.record(sample(Endpoint::Text, Ending::Status(200), 100, 0));
-        recorder.record(sample(Endpoint::Text, Ending::Status(429), 1, 2));
-        recorder.record(sample(Endpoint::Text, Ending::Timeout, 9000, 2));
-        recorder.record(sample(Endpoint::Hostile, Ending::Status(400), 1, 5));
+        let (start, mut recording) = recording(4);
+        for (endpoint, ending, ms, at_ms) in [
+            (Endpoint::Text, Ending::Status(200), 100, 900),
+            (Endpoint::Text, Ending::Status(429), 1, 2200),
+            (Endpoint::Text, Ending::Timeout, 9000, 2300),
+            (Endpoint::Hostile, Ending::Status(400), 1, 3500),
+            (Endpoint::Text, Ending::Status(200), 500, 4100),
+        ] {
+            recording.record(&sample(start, endpoint, ending, ms, at_ms));
+        }
+        let recorder = recording.end();
         let all = recorder.honest();
         assert_eq!((all.requests(), all.answered(), all.images), (3, 2, 2));
         assert!(close(all.latencies(Ending::is_good).max_ms(), 100.0));
-        let seconds: Vec<_> = recorder
-            .seconds
+        let buckets: Vec<_> = recorder
+            .buckets
             .iter()
-            .map(|s| (s.good, s.failed))
+            .map(|b| (b.begun, b.good, b.refused, b.failed))
             .collect();
-        assert_eq!(seconds, [(1, 0), (0, 0), (0, 2)]);
-        assert_eq!(recorder.seconds[2].quantile_ms(0.5), None);
+        // What was begun in the third second is answered behind the window.
+        assert_eq!(
+            buckets,
+            [(1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 1), (1, 0, 0, 0)]
+        );
+        assert_eq!(recorder.buckets[2].quantile_ms(0.5), None);
+        assert_eq!((recorder.carried, recorder.unfinished.count()), (1, 1));
+        assert!(close(recorder.unfinished.max_ms(), 400.0));
+        // Four ended, one of them from before, one was left over.
+        assert_eq!((recorder.ended(), recorder.begun()), (4, 4));
+    }
+
+    #[test]
+    fn buckets_cover_the_window_and_nothing_else() {
+        let start = Instant::now();
+        let half = End::After(Duration::from_millis(2500));
+        let recorder = Recording::new(start, half).end();
+        let widths: Vec<_> = recorder
+            .buckets
+            .iter()
+            .map(|b| b.width.as_millis())
+            .collect();
+        assert_eq!(widths, [1000, 1000, 500]);
+        let day = End::After(Duration::from_secs(86_400));
+        let recorder = Recording::new(start, day).end();
+        assert_eq!(recorder.buckets.len(), 600);
+        let whole: Duration = recorder.buckets.iter().map(|bucket| bucket.width).sum();
+        assert_eq!(whole, recorder.length);
     }
 }

@@ -9,10 +9,10 @@ use crate::client::Ending;
 use crate::inputs::Distinct;
 use crate::mix::Endpoint;
 use crate::options::{Check, Options};
-use crate::record::{Group, Latencies};
+use crate::record::{Group, Latencies, Recorder};
 use crate::run::{Loop, Outcome, Plan};
-use crate::schedule::End;
-use crate::watch::Look;
+use crate::watch::Watched;
+use crate::window::End;
 
 /// A clock that is later than this for one request in a hundred measures the client.
 pub const LATE_MS: f64 = 10.0;
@@ -76,8 +76,12 @@ pub struct Summary {
     pub rows_per_s: f64,
     /// Bytes sent, heads included.
     pub bytes_sent: u64,
+    /// Those, a second.
+    pub bytes_sent_per_s: f64,
     /// Bytes received, heads included.
     pub bytes_received: u64,
+    /// Those, a second.
+    pub bytes_received_per_s: f64,
     /// Latency of answers with success; of any answer, for hostile requests.
     pub latency_ms: Percentiles,
     /// Latency by status, or by what kept the answer away.
@@ -110,7 +114,9 @@ impl Summary {
             texts_per_s: rate(group.texts),
             rows_per_s: rate(group.images + group.texts),
             bytes_sent: group.sent,
+            bytes_sent_per_s: rate(group.sent),
             bytes_received: group.received,
+            bytes_received_per_s: rate(group.received),
             latency_ms: Percentiles::of(&group.latencies(|ending| hostile || ending.is_good())),
             by_status: group
                 .by_ending
@@ -121,64 +127,77 @@ impl Summary {
     }
 }
 
-/// The open loop's own honesty.
+/// What the open loop offered, and what came of it. Hostile requests are in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpenLoop {
-    /// Requests a second that were scheduled.
+    /// Requests a second that were asked for.
+    pub rate_per_s: f64,
+    /// `Poisson` or `even`.
+    pub arrivals: &'static str,
+    /// Requests a second that arrived in the window: of random arrivals not quite as many
+    /// as asked for.
     pub offered_per_s: f64,
+    /// Requests a second that were answered in it, with whatever status.
+    pub answered_per_s: f64,
     /// How late requests were started.
     pub lag_ms: Percentiles,
     /// Whether the client was too late to measure the service.
     pub client_limited: bool,
 }
 
-/// One second of a run.
+/// What the edges of the window cut through.
+#[derive(Clone, Debug, Serialize)]
+pub struct Edges {
+    /// Requests that ended in the warm-up; they count nowhere.
+    pub warm_up_requests: u64,
+    /// Requests that were begun in the warm-up and ended after it.
+    pub carried_in: u64,
+    /// Requests in flight at the window's end; they count nowhere else.
+    pub unfinished: u64,
+    /// How old those were then.
+    pub unfinished_age_ms: Percentiles,
+}
+
+/// One stretch of a run: a second, and more in runs of more than ten minutes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bucket {
-    /// Which, from the end of the warm-up.
-    pub second: usize,
-    /// Good answers.
-    pub good: u64,
-    /// Other ends.
-    pub failed: u64,
+    /// Its middle, in seconds from the end of the warm-up.
+    pub at_s: f64,
+    /// How many seconds it has.
+    pub width_s: f64,
+    /// Requests begun a second.
+    pub begun_per_s: f64,
+    /// Good answers a second.
+    pub good_per_s: f64,
+    /// Answers 429 a second.
+    pub refused_per_s: f64,
+    /// Other ends a second.
+    pub failed_per_s: f64,
     /// Median of the good ones.
     pub p50_ms: Option<f64>,
     /// Their 99th percentile.
     pub p99_ms: Option<f64>,
 }
 
-/// The watched process.
-#[derive(Clone, Debug, Serialize)]
-pub struct Watched {
-    /// Which.
-    pub pid: u32,
-    /// After the warm-up.
-    pub first: Look,
-    /// At the end.
-    pub last: Look,
-    /// The most memory, descriptors and threads at any time.
-    pub max: Look,
-    /// Each second.
-    pub looks: Vec<Look>,
-}
-
-impl Watched {
-    fn of(pid: u32, looks: &[Look]) -> Option<Self> {
-        let (first, last) = (*looks.first()?, *looks.last()?);
-        let max = looks.iter().fold(first, |max, look| Look {
-            at_s: max.at_s,
-            resident_bytes: max.resident_bytes.max(look.resident_bytes),
-            descriptors: max.descriptors.max(look.descriptors),
-            threads: max.threads.max(look.threads),
+fn timeline(recorder: &Recorder) -> Vec<Bucket> {
+    let mut begin_s = 0.0;
+    let mut timeline = Vec::with_capacity(recorder.buckets.len());
+    for bucket in &recorder.buckets {
+        let width_s = bucket.width.as_secs_f64();
+        let rate = |count: u64| count as f64 / width_s.max(1e-9);
+        timeline.push(Bucket {
+            at_s: begin_s + width_s / 2.0,
+            width_s,
+            begun_per_s: rate(bucket.begun),
+            good_per_s: rate(bucket.good),
+            refused_per_s: rate(bucket.refused),
+            failed_per_s: rate(bucket.failed),
+            p50_ms: bucket.quantile_ms(0.5),
+            p99_ms: bucket.quantile_ms(0.99),
         });
-        Some(Self {
-            pid,
-            first,
-            last,
-            max,
-            looks: looks.to_vec(),
-        })
+        begin_s += width_s;
     }
+    timeline
 }
 
 /// Everything about one run, or several of the same kind.
@@ -206,18 +225,25 @@ pub struct Report {
     pub seed: u64,
     /// What was verified.
     pub checked: &'static str,
-    /// From the end of the warm-up to the end of the last request.
+    /// The window: from the end of the warm-up to the end of the duration, or to the
+    /// answer to the last of the requests.
     pub duration_s: f64,
     /// The warm-up.
     pub warm_up_s: f64,
-    /// Its requests, which count nowhere else.
-    pub warm_up_requests: u64,
+    /// What its edges cut through.
+    pub edges: Edges,
     /// Requests that no connection could be opened for.
     pub connect_errors: u64,
     /// Connections opened.
     pub connections_opened: u64,
     /// Requests sent again because the server had closed a kept connection.
     pub reconnects: u64,
+    /// How often a client of the closed loop waited as `Retry-After` asked.
+    pub back_offs: u64,
+    /// Good answers a second; the hostile requests are not in it.
+    pub goodput_per_s: f64,
+    /// Latency of answers 429: how fast a full queue refuses.
+    pub refusals_ms: Percentiles,
     /// All requests but the hostile ones.
     pub total: Summary,
     /// Answers to all requests, the hostile ones included.
@@ -232,7 +258,7 @@ pub struct Report {
     pub open_loop: Option<OpenLoop>,
     /// The watched process.
     pub watched: Option<Watched>,
-    /// By second.
+    /// By time.
     pub timeline: Vec<Bucket>,
 }
 
@@ -246,9 +272,12 @@ impl Report {
         distinct: Distinct,
         outcome: &Outcome,
     ) -> Self {
-        let elapsed = outcome.elapsed.as_secs_f64();
         let recorder = &outcome.recorder;
-        let total = Summary::of(&recorder.honest(), None, elapsed);
+        let elapsed = recorder.length.as_secs_f64();
+        let rate = |count: u64| count as f64 / elapsed.max(1e-9);
+        let honest = recorder.honest();
+        let total = Summary::of(&honest, None, elapsed);
+        let answered = recorder.groups.values().map(Group::answered).sum();
         let endpoints: BTreeMap<_, _> = recorder
             .groups
             .iter()
@@ -261,7 +290,10 @@ impl Report {
             .collect();
         let (mode, load) = match plan.mode {
             Loop::Closed(clients) => ("closed", format!("{clients} clients")),
-            Loop::Open(rate) => ("open", format!("{rate} requests/s")),
+            Loop::Open(rate) => {
+                let arrivals = plan.arrivals.name();
+                ("open", format!("{rate} requests/s, {arrivals} arrivals"))
+            }
         };
         let length = match plan.end {
             End::After(duration) => format!("{:.1} s", duration.as_secs_f64()),
@@ -269,10 +301,13 @@ impl Report {
         };
         let open_loop = match plan.mode {
             Loop::Closed(_) => None,
-            Loop::Open(rate) => {
+            Loop::Open(rate_per_s) => {
                 let lag_ms = Percentiles::of(&recorder.lag);
                 Some(OpenLoop {
-                    offered_per_s: rate,
+                    rate_per_s,
+                    arrivals: plan.arrivals.name(),
+                    offered_per_s: rate(recorder.begun()),
+                    answered_per_s: rate(answered),
                     client_limited: lag_ms.p99 > LATE_MS,
                     lag_ms,
                 })
@@ -296,7 +331,12 @@ impl Report {
             },
             duration_s: elapsed,
             warm_up_s: plan.warm_up.as_secs_f64(),
-            warm_up_requests: outcome.warm_up_requests,
+            edges: Edges {
+                warm_up_requests: recorder.warm_up,
+                carried_in: recorder.carried,
+                unfinished: recorder.unfinished.count(),
+                unfinished_age_ms: Percentiles::of(&recorder.unfinished),
+            },
             connect_errors: recorder
                 .groups
                 .values()
@@ -304,25 +344,19 @@ impl Report {
                 .sum(),
             connections_opened: outcome.opened,
             reconnects: outcome.reconnects,
-            answered: recorder.groups.values().map(Group::answered).sum(),
+            back_offs: outcome.back_offs,
+            goodput_per_s: total.requests_per_s,
+            refusals_ms: Percentiles::of(&honest.latencies(|ending| ending == Ending::Status(429))),
+            answered,
             wrong: recorder.wrong(),
             wrong_examples: recorder.examples.clone(),
             total,
             endpoints,
             open_loop,
-            watched: plan.watch.and_then(|pid| Watched::of(pid, &outcome.looks)),
-            timeline: recorder
-                .seconds
-                .iter()
-                .enumerate()
-                .map(|(second, bucket)| Bucket {
-                    second,
-                    good: bucket.good,
-                    failed: bucket.failed,
-                    p50_ms: bucket.quantile_ms(0.5),
-                    p99_ms: bucket.quantile_ms(0.99),
-                })
-                .collect(),
+            watched: plan
+                .watch
+                .and_then(|pid| Watched::of(pid, outcome.at_rest, &outcome.looks)),
+            timeline: timeline(recorder),
         }
     }
 
@@ -336,9 +370,10 @@ impl Report {
                 "measured",
                 format!(
                     "{:.2} s after a warm-up of {:.1} s ({} requests)",
-                    self.duration_s, self.warm_up_s, self.warm_up_requests
+                    self.duration_s, self.warm_up_s, self.edges.warm_up_requests
                 ),
             ),
+            ("edges", self.edges.fact()),
             (
                 "mix",
                 format!(
@@ -352,7 +387,9 @@ impl Report {
                     "{} texts ({} sent), {} images ({} sent), seed {}",
                     distinct.texts,
                     distinct.texts_sent,
-                    distinct.images,
+                    distinct
+                        .images
+                        .map_or_else(|| "all".to_owned(), |number| number.to_string()),
                     distinct.images_sent,
                     self.seed
                 ),
@@ -366,7 +403,7 @@ impl Report {
                 ),
             ),
             (
-                "throughput",
+                "goodput",
                 format!(
                     "{:.1} requests/s, {:.1} rows/s ({:.1} images/s, {:.1} texts/s)",
                     self.total.requests_per_s,
@@ -378,9 +415,11 @@ impl Report {
             (
                 "bytes",
                 format!(
-                    "{:.2} MB sent, {:.2} MB received",
+                    "{:.2} MB sent ({:.2}/s), {:.2} MB received ({:.2}/s)",
                     self.total.bytes_sent as f64 / 1e6,
-                    self.total.bytes_received as f64 / 1e6
+                    self.total.bytes_sent_per_s / 1e6,
+                    self.total.bytes_received as f64 / 1e6,
+                    self.total.bytes_received_per_s / 1e6
                 ),
             ),
             (
@@ -391,7 +430,29 @@ impl Report {
                 ),
             ),
         ];
+        let refused = &self.refusals_ms;
+        if refused.count > 0 {
+            let mut text = format!(
+                "{} refusals (429, {:.1}/s) in {:.2} ms at p50, {:.2} ms at p95, {:.2} ms at most",
+                refused.count,
+                refused.count as f64 / self.duration_s.max(1e-9),
+                refused.p50,
+                refused.p95,
+                refused.max
+            );
+            if self.back_offs > 0 {
+                let _ = write!(text, "; {} waits as Retry-After asked", self.back_offs);
+            }
+            facts.push(("refused", text));
+        }
         if let Some(open) = &self.open_loop {
+            facts.push((
+                "offered",
+                format!(
+                    "{:.1} requests/s ({} arrivals, {} asked for); answered {:.1}/s",
+                    open.offered_per_s, open.arrivals, open.rate_per_s, open.answered_per_s
+                ),
+            ));
             let mut lag = format!("p99 {:.2} ms late", open.lag_ms.p99);
             if open.client_limited {
                 lag.push_str(
@@ -401,25 +462,8 @@ impl Report {
             facts.push(("scheduler", lag));
         }
         if let Some(watched) = &self.watched {
-            let row = |look: &Look| {
-                format!(
-                    "{:.1} MB, {} descriptors, {} threads",
-                    look.resident_bytes as f64 / 1e6,
-                    look.descriptors
-                        .map_or_else(|| "?".to_owned(), |number| number.to_string()),
-                    look.threads
-                )
-            };
-            facts.push((
-                "process",
-                format!(
-                    "{}: first {}; last {}; max {}",
-                    watched.pid,
-                    row(&watched.first),
-                    row(&watched.last),
-                    row(&watched.max)
-                ),
-            ));
+            facts.push(("process", watched.pid.to_string()));
+            facts.extend(watched.facts());
         }
         facts
     }
@@ -434,29 +478,38 @@ impl Report {
             .map(str::to_owned)
             .to_vec(),
         ];
-        let row = |name: &str, status: &str, summary: Option<&Summary>, p: &Percentiles| {
-            let of = |value: fn(&Summary) -> String| summary.map(value).unwrap_or_default();
-            let mut cells = vec![
-                name.to_owned(),
-                status.to_owned(),
-                p.count.to_string(),
-                of(|s| s.wrong.to_string()),
-                of(|s| format!("{:.1}", s.requests_per_s)),
-                of(|s| format!("{:.1}", s.rows_per_s)),
-            ];
-            cells.extend(
-                [p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max].map(|value| format!("{value:.2}")),
-            );
-            cells
-        };
+        let row =
+            |name: &str, status: &str, per_s: f64, sums: Option<&Summary>, p: &Percentiles| {
+                let of = |value: fn(&Summary) -> String| sums.map(value).unwrap_or_default();
+                let mut cells = vec![
+                    name.to_owned(),
+                    status.to_owned(),
+                    p.count.to_string(),
+                    of(|s| s.wrong.to_string()),
+                    format!("{per_s:.1}"),
+                    of(|s| format!("{:.1}", s.rows_per_s)),
+                ];
+                cells.extend(
+                    [p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max].map(|value| format!("{value:.2}")),
+                );
+                cells
+            };
         for (name, summary) in &self.endpoints {
             for (n, (status, percentiles)) in summary.by_status.iter().enumerate() {
                 let sums = (n == 0).then_some(summary);
-                rows.push(row(name, status, sums, percentiles));
+                let per_s = percentiles.count as f64 / self.duration_s.max(1e-9);
+                rows.push(row(name, status, per_s, sums, percentiles));
             }
         }
         let total = &self.total;
-        rows.push(row("all", "good", Some(total), &total.latency_ms));
+        let latency = &total.latency_ms;
+        rows.push(row(
+            "all",
+            "good",
+            total.requests_per_s,
+            Some(total),
+            latency,
+        ));
         rows
     }
 
@@ -471,6 +524,20 @@ impl Report {
         text.push_str(&aligned(&self.rows(), 2));
         for wrong in &self.wrong_examples {
             let _ = writeln!(text, "wrong: {wrong}");
+        }
+        text
+    }
+}
+
+impl Edges {
+    fn fact(&self) -> String {
+        let ages = &self.unfinished_age_ms;
+        let mut text = format!(
+            "{} requests of the warm-up in flight at the start, {} unfinished at the end",
+            self.carried_in, self.unfinished
+        );
+        if self.unfinished > 0 {
+            let _ = write!(text, " (the oldest for {:.0} ms)", ages.max);
         }
         text
     }

@@ -6,24 +6,27 @@
 //! open:   a thread with a clock --number, arrival--> task: send --> check --> record
 //! ```
 //!
-//! The warm-up is the beginning of the same loop, so that what is counted begins under
-//! load; a request counts by when it began.
+//! The warm-up is the beginning of the same loop, and when the window of the measuring
+//! closes (see `window`) the loop begins nothing more and what is in flight is awaited,
+//! so that the next run finds a service at rest.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::check::Checker;
 use crate::client::{Client, Ending, Exchange};
 use crate::inputs::{Inputs, Request};
 use crate::progress::Progress;
-use crate::record::{Recorder, Sample};
-use crate::schedule::{End, Schedule};
+use crate::record::{Recorder, Recording, Sample};
+use crate::schedule::{Arrivals, Schedule};
 use crate::watch::{Look, Watch};
+use crate::window::{End, Place};
 
 /// How long a client of the closed loop pauses when it could not connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
@@ -42,6 +45,10 @@ pub enum Loop {
 pub struct Plan {
     /// The loop.
     pub mode: Loop,
+    /// The spacing of an open loop.
+    pub arrivals: Arrivals,
+    /// Whether a client of the closed loop that was told `Retry-After` waits so long.
+    pub back_off: bool,
     /// How long nothing is counted.
     pub warm_up: Duration,
     /// When it ends.
@@ -57,30 +64,30 @@ pub struct Plan {
 pub struct Outcome {
     /// What was recorded.
     pub recorder: Recorder,
-    /// From the end of the warm-up to the end of the last request.
-    pub elapsed: Duration,
     /// Connections that were opened.
     pub opened: u64,
     /// Requests that were sent again because the server had closed a kept connection.
     pub reconnects: u64,
-    /// Requests of the warm-up.
-    pub warm_up_requests: u64,
+    /// How often a client of the closed loop waited as `Retry-After` asked.
+    pub back_offs: u64,
     /// Requests begun, whether they counted or not.
     pub begun: u64,
-    /// Looks at the watched process.
+    /// The watched process before the first request.
+    pub at_rest: Option<Look>,
+    /// Looks at it from the end of the warm-up.
     pub looks: Vec<Look>,
 }
 
 impl Outcome {
     /// Adds a later run of the same plan.
     pub fn merge(&mut self, other: &Self) {
-        let offset = self.recorder.seconds.len() as f64;
+        let offset = self.recorder.length.as_secs_f64();
         self.recorder.merge(&other.recorder);
-        self.elapsed += other.elapsed;
         self.opened += other.opened;
         self.reconnects += other.reconnects;
-        self.warm_up_requests += other.warm_up_requests;
+        self.back_offs += other.back_offs;
         self.begun += other.begun;
+        self.at_rest = self.at_rest.or(other.at_rest);
         self.looks.extend(other.looks.iter().map(|look| Look {
             at_s: look.at_s + offset,
             ..*look
@@ -93,37 +100,51 @@ struct Shared {
     client: Arc<Client>,
     inputs: Arc<Inputs>,
     checker: Checker,
-    recorder: Mutex<Recorder>,
+    recording: Mutex<Recording>,
     progress: Progress,
     begun: Instant,
-    /// When counting begins.
-    start: Instant,
-    warm_up_requests: AtomicU64,
+    /// When the window closes by itself, if it does.
+    stop: Option<Instant>,
+    /// Whether it was closed by the number of requests in it.
+    full: watch::Sender<bool>,
+    back_offs: AtomicU64,
     /// Requests begun.
     numbers: AtomicU64,
 }
 
 impl Shared {
-    async fn one(&self, number: u64, request: &Request, from: Instant, counted: bool) -> Ending {
-        let exchange = self.client.send(request).await;
-        let now = Instant::now();
-        let ending = exchange.ending;
-        if counted {
-            self.record(number, request, &exchange, now, now - from);
-        } else {
-            self.warm_up_requests.fetch_add(1, Ordering::Relaxed);
-        }
-        ending
+    fn recording(&self) -> MutexGuard<'_, Recording> {
+        self.recording
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(
+    /// Whether nothing more is to be begun.
+    fn is_over(&self) -> bool {
+        *self.full.borrow() || self.stop.is_some_and(|stop| Instant::now() >= stop)
+    }
+
+    /// Waits until then.
+    async fn over(&self) {
+        match self.stop {
+            Some(stop) => tokio::time::sleep_until(stop.into()).await,
+            None => {
+                // It fails when the sender is gone, and that is ours.
+                let _ = self.full.subscribe().wait_for(|full| *full).await;
+            }
+        }
+    }
+
+    /// Sends a request and records what came of it.
+    async fn one(
         &self,
         number: u64,
         request: &Request,
-        exchange: &Exchange,
-        now: Instant,
-        latency: Duration,
-    ) {
+        from: Instant,
+        lag: Option<Duration>,
+    ) -> Exchange {
+        let exchange = self.client.send(request).await;
+        let at = Instant::now();
         let wrong = match exchange.ending {
             Ending::Status(status) => {
                 self.checker
@@ -131,22 +152,29 @@ impl Shared {
             }
             _ => None,
         };
-        self.progress.count(exchange.ending, wrong.is_some());
         let sample = Sample {
             endpoint: request.endpoint,
             ending: exchange.ending,
-            latency,
-            at: now.saturating_duration_since(self.start),
+            from,
+            at,
+            lag,
             images: request.images,
             texts: request.texts,
             sent: exchange.sent,
             received: exchange.received,
             wrong,
         };
-        self.recorder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(sample);
+        let (place, full) = {
+            let mut recording = self.recording();
+            (recording.record(&sample), recording.is_full())
+        };
+        if let Place::Inside(_) = place {
+            self.progress.count(sample.ending, sample.wrong.is_some());
+        }
+        if full {
+            self.full.send_replace(true);
+        }
+        exchange
     }
 }
 
@@ -159,74 +187,79 @@ pub async fn run(
     label: &str,
 ) -> Outcome {
     let before = client.connections();
+    let at_rest = plan.watch.and_then(|pid| Look::at(pid, 0.0).ok());
     let begun = Instant::now();
     let start = begun + plan.warm_up;
     let shared = Arc::new(Shared {
         client,
         inputs,
         checker,
-        recorder: Mutex::default(),
+        recording: Mutex::new(Recording::new(start, plan.end)),
         progress: Progress::begin(label, plan, start),
         begun,
-        start,
-        warm_up_requests: AtomicU64::new(0),
+        stop: match plan.end {
+            End::After(duration) => Some(start + duration),
+            End::Requests(_) => None,
+        },
+        full: watch::Sender::new(false),
+        back_offs: AtomicU64::new(0),
         numbers: AtomicU64::new(0),
     });
     let watch = plan.watch.map(|pid| Watch::begin(pid, start));
-    match plan.mode {
-        Loop::Closed(clients) => closed(&shared, clients, plan).await,
-        Loop::Open(rate) => {
-            open(
-                &shared,
-                Schedule::new(rate, plan.warm_up, plan.end),
-                plan.first,
-            )
-            .await;
+    let over = async {
+        shared.over().await;
+        // The last look is at the window's end, and not at what comes after it.
+        watch.map(Watch::end).unwrap_or_default()
+    };
+    let load = async {
+        match plan.mode {
+            Loop::Closed(clients) => closed(&shared, clients, plan).await,
+            Loop::Open(rate) => open(&shared, rate, plan).await,
         }
-    }
+    };
+    let load = async {
+        load.await;
+        // A loop that could not go on must not leave us waiting for its window.
+        shared.full.send_replace(true);
+    };
+    let (looks, ()) = tokio::join!(over, load);
     shared.progress.end();
-    let recorder = shared
-        .recorder
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
     let after = shared.client.connections();
     Outcome {
-        elapsed: recorder.last,
-        recorder,
+        recorder: shared.recording().end(),
         opened: after.0 - before.0,
         reconnects: after.1 - before.1,
-        warm_up_requests: shared.warm_up_requests.load(Ordering::Relaxed),
+        back_offs: shared.back_offs.load(Ordering::Relaxed),
         begun: shared.numbers.load(Ordering::Relaxed),
-        looks: watch.map(Watch::end).unwrap_or_default(),
+        at_rest,
+        looks,
     }
 }
 
 async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
-    let counted_requests = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::with_capacity(clients as usize);
     for _ in 0..clients {
         let shared = Arc::clone(shared);
-        let counted_requests = Arc::clone(&counted_requests);
         tasks.push(tokio::spawn(async move {
-            loop {
-                let now = Instant::now();
-                let counted = now >= shared.start;
-                let over = match plan.end {
-                    End::After(duration) => now >= shared.start + duration,
-                    End::Requests(requests) => {
-                        counted && counted_requests.fetch_add(1, Ordering::Relaxed) >= requests
-                    }
-                };
-                if over {
-                    return;
-                }
+            while !shared.is_over() {
                 let number = plan.first + shared.numbers.fetch_add(1, Ordering::Relaxed);
                 let request = shared.inputs.request(number);
                 // Building the request is the client's work, not the service's.
                 let from = Instant::now();
-                if shared.one(number, &request, from, counted).await == Ending::Connect {
-                    tokio::time::sleep(REFUSED_PAUSE).await;
+                let exchange = shared.one(number, &request, from, None).await;
+                let pause = match exchange.ending {
+                    Ending::Connect => Some(REFUSED_PAUSE),
+                    Ending::Status(429 | 503) if plan.back_off => {
+                        let asked = exchange.retry_after;
+                        let number = u64::from(asked.is_some());
+                        shared.back_offs.fetch_add(number, Ordering::Relaxed);
+                        asked
+                    }
+                    _ => None,
+                };
+                if let Some(pause) = pause {
+                    // It is over first, or the pause is: both go on above.
+                    let _ = tokio::time::timeout(pause, shared.over()).await;
                 }
             }
         }));
@@ -237,57 +270,43 @@ async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
     }
 }
 
-/// Sets the flag when the run is given up, so that the clock's thread ends.
-struct Stop(Arc<AtomicBool>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-async fn open(shared: &Arc<Shared>, schedule: Schedule, first: u64) {
+async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
+    let schedule = Schedule::new(rate, plan.arrivals, shared.inputs.seed(), plan.first);
     let (under_way, mut all_done) = mpsc::channel::<Infallible>(1);
     let runtime = tokio::runtime::Handle::current();
-    let stopped = Arc::new(AtomicBool::new(false));
-    let _stop = Stop(Arc::clone(&stopped));
+    // Dropped when the window closes or the run is given up: the clock's thread ends.
+    let (stop, stopped) = std::sync::mpsc::channel::<Infallible>();
     let for_clock = Arc::clone(shared);
     // A thread of its own: the runtime's timers are exact to a millisecond only, and
     // wait while its threads are busy.
     let clock = thread::Builder::new()
         .name("clock".to_owned())
         .spawn(move || {
-            for n in 0.. {
-                let Some(arrival) = schedule.arrival(n) else {
-                    return;
-                };
-                if stopped.load(Ordering::Relaxed) {
+            for at in schedule {
+                let from = for_clock.begun + at;
+                let wait = from.saturating_duration_since(Instant::now());
+                if for_clock.stop.is_some_and(|stop| from >= stop)
+                    || stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
+                {
                     return;
                 }
-                let from = for_clock.begun + arrival.at;
-                let number = first + n;
-                for_clock.numbers.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(from.saturating_duration_since(Instant::now()));
+                let number = plan.first + for_clock.numbers.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(&for_clock);
                 let under_way = under_way.clone();
                 runtime.spawn(async move {
+                    let lag = Instant::now().saturating_duration_since(from);
                     let request = shared.inputs.request(number);
-                    if arrival.counted {
-                        let lag = Instant::now().saturating_duration_since(from);
-                        shared
-                            .recorder
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .lag
-                            .record(lag);
-                    }
-                    shared.one(number, &request, from, arrival.counted).await;
+                    shared.one(number, &request, from, Some(lag)).await;
                     drop(under_way);
                 });
             }
         });
-    if clock.is_ok() {
-        // Nothing is ever sent: it ends when the clock and every request have.
-        let _ = all_done.recv().await;
+    if let Err(error) = clock {
+        eprintln!("error: the clock's thread cannot be started: {error}");
+        return;
     }
+    shared.over().await;
+    drop(stop);
+    // Nothing is ever sent: it ends when the clock and every request have.
+    let _ = all_done.recv().await;
 }

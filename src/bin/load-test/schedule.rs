@@ -1,57 +1,78 @@
 //! When the requests of an open loop arrive: on a clock that no answer moves.
+//!
+//! Independent people make a Poisson process: gaps between arrivals are exponential,
+//! and requests come in clumps, which is what queues are made of. Evenly spaced arrivals
+//! never queue below capacity and flatter a service; they are there to see it alone.
 
 use std::time::Duration;
 
-/// Evenly spaced arrivals.
-#[derive(Clone, Copy, Debug)]
+use clap::ValueEnum;
+
+use crate::random::Random;
+
+/// Keeps gaps apart from whatever else is derived from the seed and the number.
+const GAPS: u64 = 0x6172_7269_7661_6c73;
+
+/// How arrivals are spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arrivals {
+    /// At random, as independent clients arrive: exponential gaps.
+    Poisson,
+    /// Each so long after the last.
+    Even,
+}
+
+impl Arrivals {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poisson => "Poisson",
+            Self::Even => "even",
+        }
+    }
+}
+
+/// Arrivals without end, each as the time from the start of the run.
+#[derive(Clone, Debug)]
 pub struct Schedule {
     rate: f64,
-    warm_up: Duration,
-    end: End,
-}
-
-/// When a run ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum End {
-    /// So long after the warm-up.
-    After(Duration),
-    /// With so many requests that count.
-    Requests(u64),
-}
-
-/// One arrival.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Arrival {
-    /// From the start of the run, the warm-up included.
-    pub at: Duration,
-    /// Whether the warm-up was over.
-    pub counted: bool,
+    arrivals: Arrivals,
+    seed: u64,
+    number: u64,
+    since: u64,
+    at_s: f64,
 }
 
 impl Schedule {
-    /// The arrivals of one run.
-    pub fn new(rate: f64, warm_up: Duration, end: End) -> Self {
-        Self { rate, warm_up, end }
-    }
-
-    /// The arrival of request `n`, or none when the run is over. Each is computed from
-    /// its number, never from the one before it, so that no error adds up.
-    pub fn arrival(&self, n: u64) -> Option<Arrival> {
-        let at = Duration::from_secs_f64(n as f64 / self.rate);
-        let counted = at >= self.warm_up;
-        let over = match self.end {
-            End::After(duration) => at >= self.warm_up + duration,
-            End::Requests(requests) => n >= self.first_counted() + requests,
-        };
-        (!over).then_some(Arrival { at, counted })
-    }
-
-    fn first_counted(&self) -> u64 {
-        let mut first = (self.warm_up.as_secs_f64() * self.rate).floor() as u64;
-        while Duration::from_secs_f64(first as f64 / self.rate) < self.warm_up {
-            first += 1;
+    /// So many requests a second. The gaps come from the seed and the requests' numbers,
+    /// of which `first` is the first: the same on every run and against every service.
+    pub fn new(rate: f64, arrivals: Arrivals, seed: u64, first: u64) -> Self {
+        Self {
+            rate,
+            arrivals,
+            seed: seed ^ GAPS,
+            number: first,
+            since: 0,
+            at_s: 0.0,
         }
-        first
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        match self.arrivals {
+            // From its number and not from the one before, so that no error adds up.
+            Arrivals::Even => self.at_s = self.since as f64 / self.rate,
+            Arrivals::Poisson => {
+                let unit = Random::new(self.seed, self.number).unit();
+                self.at_s -= (1.0 - unit).ln() / self.rate;
+            }
+        }
+        self.number += 1;
+        self.since += 1;
+        Some(Duration::from_secs_f64(self.at_s))
     }
 }
 
@@ -59,28 +80,42 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn counted(schedule: Schedule) -> (u64, u64) {
-        let all: Vec<Arrival> = (0..).map_while(|n| schedule.arrival(n)).collect();
-        let counted = all.iter().filter(|arrival| arrival.counted).count();
-        (all.len() as u64, counted as u64)
+    fn gaps(schedule: Schedule, number: usize) -> Vec<f64> {
+        let at: Vec<f64> = schedule.take(number).map(|at| at.as_secs_f64()).collect();
+        at.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     #[test]
-    fn the_rate_is_kept_without_drift() {
-        let schedule = Schedule::new(3.0, Duration::ZERO, End::After(Duration::from_secs(3600)));
-        assert_eq!(counted(schedule), (10_800, 10_800));
-        let at = schedule.arrival(9_000).expect("an arrival").at;
-        assert_eq!(at, Duration::from_secs(3000));
+    fn even_arrivals_keep_the_rate_without_drift() {
+        let schedule = Schedule::new(3.0, Arrivals::Even, 1, 77);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(schedule.clone().take_while(|at| *at < hour).count(), 10_800);
+        assert_eq!(schedule.clone().nth(9_000), Some(Duration::from_secs(3000)));
     }
 
     #[test]
-    fn the_warm_up_comes_on_top() {
-        let warm_up = Duration::from_secs(3);
-        let by_time = Schedule::new(7.0, warm_up, End::After(Duration::from_secs(10)));
-        assert_eq!(counted(by_time), (91, 70));
-        for rate in [0.3, 1.0, 7.0, 333.3, 10_000.0] {
-            let by_number = Schedule::new(rate, warm_up, End::Requests(40));
-            assert_eq!(counted(by_number).1, 40, "{rate}");
-        }
+    fn poisson_arrivals_have_exponential_gaps() {
+        let gaps = gaps(Schedule::new(50.0, Arrivals::Poisson, 1, 0), 100_000);
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        assert!((0.0196..0.0204).contains(&mean), "{mean}");
+        // Of an exponential law the deviation is the mean, and a share of 1/e is longer.
+        let square = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>();
+        let deviation = (square / gaps.len() as f64).sqrt();
+        assert!((0.98..1.02).contains(&(deviation / mean)), "{deviation}");
+        let longer = gaps.iter().filter(|gap| **gap > mean).count() as f64;
+        let share = longer / gaps.len() as f64;
+        assert!((0.362..0.374).contains(&share), "{share}");
+        // One gap says nothing of the next.
+        let together: f64 = gaps.windows(2).map(|g| (g[0] - mean) * (g[1] - mean)).sum();
+        assert!((together / square).abs() < 0.02);
+    }
+
+    #[test]
+    fn the_seed_and_the_number_are_the_arrival() {
+        let poisson = |seed, first| gaps(Schedule::new(9.0, Arrivals::Poisson, seed, first), 50);
+        assert_eq!(poisson(5, 0), poisson(5, 0));
+        assert_ne!(poisson(5, 0), poisson(6, 0));
+        let (all, later) = (poisson(5, 0), poisson(5, 10));
+        assert!((all[20] - later[10]).abs() < 1e-8);
     }
 }

@@ -18,19 +18,68 @@ const LOWEST: f64 = 0.05;
 /// Above this the client is asked for what no client does.
 const HIGHEST: f64 = 1e6;
 
-/// The part of the offered requests that must be answered well.
+/// The part of the answers that must be good, and of the offered requests by which the
+/// queue may have grown.
 const KEPT_UP: f64 = 0.97;
 
-/// What a probe of one rate saw.
+/// The part of the offered requests that may be in flight at the end and be older than
+/// the bound already: those that a 99th percentile of answers cannot know of.
+const OVERDUE: f64 = 0.01;
+
+/// What one rate did to the service.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Requests that were begun in the window.
+    pub offered: u64,
+    /// Those that ended in it.
+    pub ended: u64,
+    /// Those that were answered well.
+    pub good: u64,
+    /// In flight when it opened.
+    pub carried: u64,
+    /// In flight when it closed.
+    pub unfinished: u64,
+    /// Those of them that were older than the bound.
+    pub overdue: u64,
+    /// The length of the window.
+    pub seconds: f64,
+    /// The 99th percentile of good answers.
+    pub p99_ms: f64,
+    /// Whether the client was the limit.
+    pub client_limited: bool,
+}
+
+impl Seen {
+    /// Whether the rate was held: answers are good, in time, and come as fast as
+    /// requests do.
+    fn held(&self, bound_ms: f64) -> bool {
+        let offered = self.offered as f64;
+        let grown = self.unfinished as f64 - self.carried as f64;
+        // How many are in flight at one moment is a matter of chance: what was carried
+        // in says by how much.
+        let chance = 3.0 * (self.carried as f64 + 1.0).sqrt();
+        self.good > 0
+            && !self.client_limited
+            && self.p99_ms <= bound_ms
+            && self.good as f64 >= KEPT_UP * self.ended as f64
+            && grown <= (1.0 - KEPT_UP) * offered + chance
+            && self.overdue as f64 <= OVERDUE * offered
+    }
+}
+
+/// A rate that was tried.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Probe {
-    /// Requests a second that were offered.
+    /// Requests a second that were asked for.
+    pub rate_per_s: f64,
+    /// Requests a second that arrived: of random arrivals not quite as many.
     pub offered_per_s: f64,
-    /// Good answers a second, over the time that was offered plus what the last answers
-    /// were late beyond the bound.
+    /// Good answers a second.
     pub goodput_per_s: f64,
     /// The 99th percentile of good answers.
     pub p99_ms: f64,
+    /// Requests in flight at the end.
+    pub unfinished: u64,
     /// Whether the client was the limit.
     pub client_limited: bool,
     /// Whether the rate was held.
@@ -38,28 +87,17 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Judges a probe of `offered_s` seconds that ended after `elapsed_s`.
-    pub fn judge(
-        offered_per_s: f64,
-        (offered_s, elapsed_s): (f64, f64),
-        (offered, good): (u64, u64),
-        p99_ms: f64,
-        bound_ms: f64,
-        client_limited: bool,
-    ) -> Self {
-        let seconds = offered_s.max(elapsed_s - bound_ms / 1000.0);
-        let goodput_per_s = good as f64 / seconds;
-        // The requests that were really offered: a short probe of a slow rate rounds.
-        let due = offered as f64 / offered_s;
+    /// Judges what was seen at a rate.
+    pub fn judge(rate_per_s: f64, seen: &Seen, bound_ms: f64) -> Self {
+        let rate = |number: u64| number as f64 / seen.seconds.max(1e-9);
         Self {
-            offered_per_s,
-            goodput_per_s,
-            p99_ms,
-            client_limited,
-            held: offered > 0
-                && !client_limited
-                && p99_ms <= bound_ms
-                && goodput_per_s >= KEPT_UP * due,
+            rate_per_s,
+            offered_per_s: rate(seen.offered),
+            goodput_per_s: rate(seen.good),
+            p99_ms: seen.p99_ms,
+            unfinished: seen.unfinished,
+            client_limited: seen.client_limited,
+            held: seen.held(bound_ms),
         }
     }
 }
@@ -116,26 +154,33 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// A service with one queue: `capacity` a second, `service_ms` for one alone.
+    /// A service with one queue: `capacity` a second, `service_ms` for one alone; after a
+    /// warm-up of a second, for 10 s.
     fn model(capacity: f64, service_ms: f64, rate: f64, bound_ms: f64) -> Probe {
-        let seconds = 10.0;
-        let load = rate / capacity;
-        let offered = (rate * seconds) as u64;
-        let (p99_ms, elapsed) = if load < 1.0 {
-            (service_ms * (1.0 + load / (1.0 - load)), seconds)
+        let (load, seconds) = (rate / capacity, 10.0);
+        let offered = rate * seconds;
+        let excess = (rate - capacity).max(0.0);
+        let (p99_ms, in_flight) = if load < 1.0 {
+            let p99_ms = service_ms * (1.0 + load / (1.0 - load));
+            (p99_ms, rate * p99_ms / 1000.0)
         } else {
-            // The queue grows until the arrivals end, and is then worked off.
-            let backlog_s = seconds * (load - 1.0);
-            (service_ms + backlog_s * 990.0, seconds + backlog_s)
+            let backlog_s = (1.0 + seconds) * excess / capacity;
+            (service_ms + backlog_s * 990.0, excess)
         };
-        Probe::judge(
-            rate,
-            (seconds, elapsed),
-            (offered, offered),
+        let unfinished = in_flight + excess * seconds;
+        let ended = offered + in_flight - unfinished;
+        let seen = Seen {
+            offered: offered as u64,
+            ended: ended as u64,
+            good: ended as u64,
+            carried: in_flight as u64,
+            unfinished: unfinished as u64,
+            overdue: (unfinished - rate * bound_ms / 1000.0).max(0.0) as u64,
+            seconds,
             p99_ms,
-            bound_ms,
-            false,
-        )
+            client_limited: false,
+        };
+        Probe::judge(rate, &seen, bound_ms)
     }
 
     fn knee(capacity: f64, service_ms: f64, bound_ms: f64, from: f64) -> (Option<f64>, usize) {
@@ -160,25 +205,80 @@ mod tests {
         }
     }
 
-    #[test]
-    fn goodput_is_a_bound_of_its_own() {
-        // The latency's bound is so wide that only the backlog can fail.
-        let (knee, _) = knee(50.0, 10.0, 1e9, 5.0);
-        assert!(knee.is_some_and(|knee| knee > 50.0));
-        let refused = Probe::judge(100.0, (10.0, 10.0), (1000, 600), 5.0, 100.0, false);
-        assert!(!refused.held && refused.goodput_per_s == 60.0);
+    const FINE: Seen = Seen {
+        offered: 1000,
+        ended: 1000,
+        good: 1000,
+        carried: 4,
+        unfinished: 4,
+        overdue: 0,
+        seconds: 10.0,
+        p99_ms: 90.0,
+        client_limited: false,
+    };
+
+    fn held(seen: Seen) -> bool {
+        Probe::judge(100.0, &seen, 100.0).held
     }
 
     #[test]
-    fn a_service_that_is_down_has_no_knee_and_a_late_client_proves_nothing() {
+    fn each_bound_is_one_of_its_own() {
+        assert!(held(FINE));
+        let late = Seen {
+            p99_ms: 101.0,
+            ..FINE
+        };
+        let refused = Seen { good: 960, ..FINE };
+        let growing = Seen {
+            ended: 950,
+            good: 950,
+            unfinished: 54,
+            ..FINE
+        };
+        let stuck = Seen {
+            ended: 985,
+            good: 985,
+            unfinished: 19,
+            overdue: 15,
+            ..FINE
+        };
+        let client = Seen {
+            client_limited: true,
+            ..FINE
+        };
+        let silent = Seen {
+            ended: 0,
+            good: 0,
+            p99_ms: 0.0,
+            ..FINE
+        };
+        for seen in [late, refused, growing, stuck, client, silent] {
+            assert!(!held(seen), "{seen:?}");
+        }
+        // A window cuts through what is in flight by chance, and that is no backlog.
+        let few = Seen {
+            offered: 50,
+            ended: 46,
+            good: 46,
+            carried: 2,
+            unfinished: 6,
+            ..FINE
+        };
+        assert!(held(few));
+        // The latency's bound is so wide that only the backlog can fail.
+        let (knee, _) = knee(50.0, 10.0, 1e9, 5.0);
+        assert!(
+            knee.is_some_and(|knee| (45.0..56.0).contains(&knee)),
+            "{knee:?}"
+        );
+    }
+
+    #[test]
+    fn a_service_that_is_down_has_no_knee() {
         let mut search = Search::from(10.0);
         while let Some(rate) = search.next() {
-            search.tell(
-                rate,
-                Probe::judge(rate, (10.0, 10.0), (9, 0), 0.0, 100.0, false).held,
-            );
+            search.tell(rate, held(Seen { good: 0, ..FINE }));
         }
         assert_eq!(search.knee(), None);
-        assert!(!Probe::judge(9.0, (10.0, 10.0), (90, 90), 1.0, 100.0, true).held);
     }
 }

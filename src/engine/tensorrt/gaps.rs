@@ -53,7 +53,7 @@ mod tests {
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
             let number = (state >> 33) as usize;
-            if number % 3 == 0 && !taken.is_empty() {
+            if number.is_multiple_of(3) && !taken.is_empty() {
                 let (start, length) = taken.swap_remove(number / 3 % taken.len());
                 gaps.give(start, length);
                 continue;

@@ -21,30 +21,19 @@ mod cubin;
 mod element;
 mod planner;
 mod set;
+#[cfg(test)]
+mod tests;
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 pub use element::Element;
-pub use planner::{Cost, Plan, PlanError, Planner, SOURCE_ALIGN};
+pub use planner::{Cost, Entry, Plan, PlanError, Planner, SOURCE_ALIGN, THREADS};
 
 /// The CUDA C++ source, for [`compile`](super::nvrtc::Compiler::compile).
 pub const SOURCE: &str = include_str!("kernel/resize.cu");
-
-/// The entry point of the width pass.
-const WIDTH: &CStr = c"resize_width";
-
-impl Element {
-    /// The entry point that writes such elements.
-    fn entry(self) -> &'static CStr {
-        match self {
-            Self::Fp16 => c"resize_normalize_fp16",
-            Self::Fp32 => c"resize_normalize_fp32",
-        }
-    }
-}
 
 /// Why the kernel could not be loaded or launched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,14 +107,14 @@ impl ResizeKernel {
         // that all that they name is inside the slice.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast::<c_void>()) };
         let module = Module(module.map_err(KernelError::Load)?);
-        let function = |entry: &CStr| {
+        let function = |entry: Entry| {
             // SAFETY: the module was loaded above and is not dropped yet.
-            unsafe { result::module::get_function(module.0, entry.to_owned()) }
-                .map_err(|_| KernelError::Entry(entry.to_string_lossy().into_owned()))
+            unsafe { result::module::get_function(module.0, entry.name().to_owned()) }
+                .map_err(|_| KernelError::Entry(entry.name().to_string_lossy().into_owned()))
         };
         Ok(Self {
-            width: function(WIDTH)?,
-            normalize: function(element.entry())?,
+            width: function(Entry::Width)?,
+            normalize: function(Entry::Normalize(element))?,
             element,
             _module: module,
         })
@@ -167,22 +156,18 @@ impl ResizeKernel {
         let mut parameters = pointers
             .each_mut()
             .map(|pointer| std::ptr::from_mut(pointer).cast::<c_void>());
-        let [across, down] = plan.normalize_blocks;
-        let launches = [
-            (self.width, (plan.width_blocks, 1, 1)),
-            (self.normalize, (across, down, 1)),
-        ];
-        for (function, grid) in launches {
-            if grid.0 == 0 {
-                continue;
-            }
+        for (entry, [x, y, z]) in plan.launches() {
+            let function = match entry {
+                Entry::Width => self.width,
+                Entry::Normalize(_) => self.normalize,
+            };
             // SAFETY: the function takes four pointers, which the driver copies before it
             // returns; that they are what the kernel expects of them is the caller's promise.
             unsafe {
                 result::launch_kernel(
                     function,
-                    grid,
-                    (planner::THREADS, 1, 1),
+                    (x, y, z),
+                    (THREADS, 1, 1),
                     0,
                     stream,
                     &mut parameters,

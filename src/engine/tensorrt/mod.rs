@@ -17,7 +17,7 @@
 //! * `kernel`, `nvrtc`: the resize kernel and its compiler.
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: what a batch needs on
 //!   its way; `completer`: who waits for it; `cache`: what TensorRT compiled.
-//! * `error`, `logger`: what went wrong, in words.
+//! * `error`, `logger`: what went wrong, in words. `probe`: the parts one by one.
 //! * `builder`: ONNX to an engine, for `build-engine`; needs no GPU.
 //!
 //! All of the project's `unsafe` is here, but for the mapping of weights.
@@ -44,6 +44,7 @@ mod logger;
 mod memory;
 pub mod nvrtc;
 mod prepare;
+pub mod probe;
 mod slot;
 mod tower;
 

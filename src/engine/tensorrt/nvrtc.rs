@@ -103,8 +103,8 @@ pub struct Compiler {
     log: Copy,
     say: Say,
     version: String,
-    /// What the functions are in; closed last.
-    _library: Library,
+    /// What the functions are in, and what they open when they compile; closed last.
+    _libraries: (Library, Option<Library>),
 }
 
 impl Compiler {
@@ -123,7 +123,7 @@ impl Compiler {
             // SAFETY: opening a library runs its initializers. That it is NVRTC is what the
             // caller, or the name, says; a library that is not lacks the functions below.
             match unsafe { Library::new(name) } {
-                Ok(library) => return Self::over(library, &name.to_string_lossy()),
+                Ok(library) => return Self::over(library, Path::new(name)),
                 Err(error) => reason = error.to_string(),
             }
         }
@@ -136,7 +136,8 @@ impl Compiler {
         })
     }
 
-    fn over(library: Library, name: &str) -> Result<Self, NvrtcError> {
+    fn over(library: Library, path: &Path) -> Result<Self, NvrtcError> {
+        let name = &path.to_string_lossy();
         /// Looks a function up; the type is that of the header nvrtc.h.
         ///
         /// # Safety
@@ -156,11 +157,16 @@ impl Compiler {
                 })
         }
         // SAFETY: the types are those of nvrtc.h, which have not changed since CUDA 11.1.
-        // They are called only while `_library` is there.
+        // They are called only while
+        // `_libraries` is there.
         unsafe {
             let version: Version = find(&library, name, "nvrtcVersion")?;
             let (mut major, mut minor) = (0, 0);
             version(&raw mut major, &raw mut minor);
+            // The library opens its builtins by their bare name, which the loader does not
+            // look for beside it; but it finds what is open already.
+            let builtins = format!("libnvrtc-builtins.so.{major}.{minor}");
+            let builtins = Library::new(path.with_file_name(builtins)).ok();
             Ok(Self {
                 create: find(&library, name, "nvrtcCreateProgram")?,
                 compile: find(&library, name, "nvrtcCompileProgram")?,
@@ -171,7 +177,7 @@ impl Compiler {
                 log: find(&library, name, "nvrtcGetProgramLog")?,
                 say: find(&library, name, "nvrtcGetErrorString")?,
                 version: format!("{major}.{minor}"),
-                _library: library,
+                _libraries: (library, builtins),
             })
         }
     }

@@ -19,7 +19,7 @@ impl Element {
     }
 
     /// `values` as elements, little-endian.
-    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::Fp16 => values
                 .iter()

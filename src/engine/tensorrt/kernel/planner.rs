@@ -10,6 +10,7 @@
 //! write-combined memory. Coefficients are kept from batch to batch: a photo collection has
 //! a few dozen widths and heights.
 
+use std::ffi::CStr;
 use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
@@ -26,13 +27,14 @@ pub const SOURCE_ALIGN: usize = 256;
 /// begin at most 1 pixel before its end, and are read as four whole words.
 const SOURCE_SLACK: usize = 16;
 
-/// Threads of a block, as in resize.cu.
-pub(super) const THREADS: u32 = 256;
+/// Threads of a block, of every entry point; as in resize.cu.
+pub const THREADS: u32 = 256;
 /// Rows of a tile of the width pass, as in resize.cu.
 const TILE_ROWS: u32 = 8;
 
 const HEADER_BYTES: usize = 16;
-const PICTURE_BYTES: usize = 48;
+/// `Picture`, and its first block.
+const PICTURE_BYTES: usize = 40 + 4;
 
 /// Coefficients that are kept, in bytes. A set for 1920 pixels at S = 224 has 9 KB with the
 /// bilinear filter, one for 65,535 pixels 260 KB.
@@ -117,9 +119,43 @@ pub struct Plan {
     /// What the output's elements are.
     pub element: Element,
     /// Blocks of the width pass; none when no picture needs one.
-    pub(super) width_blocks: u32,
+    width_blocks: u32,
     /// Blocks of the second launch: for one picture, and pictures.
-    pub(super) normalize_blocks: [u32; 2],
+    normalize_blocks: [u32; 2],
+}
+
+/// An entry point of resize.cu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The width pass, from source to scratch.
+    Width,
+    /// The height pass, and the normalization.
+    Normalize(Element),
+}
+
+impl Entry {
+    /// Its name in the compiled kernel.
+    pub fn name(self) -> &'static CStr {
+        match self {
+            Self::Width => c"resize_width",
+            Self::Normalize(Element::Fp16) => c"resize_normalize_fp16",
+            Self::Normalize(Element::Fp32) => c"resize_normalize_fp32",
+        }
+    }
+}
+
+impl Plan {
+    /// What is launched, in order, and with how many blocks of [`THREADS`] threads. Each
+    /// entry point takes four pointers: source, table, scratch, out.
+    pub fn launches(&self) -> impl Iterator<Item = (Entry, [u32; 3])> {
+        let [of_one, pictures] = self.normalize_blocks;
+        [
+            (Entry::Width, [self.width_blocks, 1, 1]),
+            (Entry::Normalize(self.element), [of_one, pictures, 1]),
+        ]
+        .into_iter()
+        .filter(|(_, grid)| grid[0] > 0)
+    }
 }
 
 /// Plans batches for the resize of one checkpoint. One thread's.
@@ -242,12 +278,21 @@ impl Planner {
             needed: batch.table_bytes,
             available,
         })?;
-        for word in [self.size, u32::from(count), pictures_at as u32, 0] {
+        let blocks_at = pictures_at + pictures.len() * (PICTURE_BYTES - 4);
+        for word in [
+            self.size,
+            u32::from(count),
+            pictures_at as u32,
+            blocks_at as u32,
+        ] {
             out.write(&word.to_le_bytes());
         }
         out.write(&self.normalization);
         for record in &records {
             record.write(&mut out);
+        }
+        for record in &records {
+            out.write(&record.first_block.to_le_bytes());
         }
         for (_, _, set) in &batch.sets {
             out.write(set.bytes());
@@ -350,7 +395,7 @@ impl Placement {
     }
 }
 
-/// `Picture` in resize.cu.
+/// `Picture` in resize.cu, and its first block of the width pass.
 struct Record {
     source: u64,
     scratch: u64,
@@ -372,10 +417,8 @@ impl Record {
             self.height,
             self.across,
             self.down,
-            self.first_block,
             self.tiles,
             self.columns,
-            0,
         ] {
             out.write(&word.to_le_bytes());
         }

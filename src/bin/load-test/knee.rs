@@ -1,0 +1,156 @@
+//! The knee of a service: an open loop at one rate after another, until the highest that
+//! is held is known. `search` says which rate comes next and judges what was seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::inputs::Inputs;
+use crate::options::Options;
+use crate::report::{Report, aligned};
+use crate::run::{Loop, Outcome, Plan};
+use crate::search::{Probe, Search, Seen};
+use crate::service::Service;
+use crate::window::End;
+use crate::{html, output};
+
+/// How long a step lasts.
+const STEP: Duration = Duration::from_secs(10);
+
+/// Where a search begins.
+const FIRST_RATE: f64 = 10.0;
+
+/// Between the steps, for a service that tidies up behind its last answer.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Looks for the highest rate held, and reports the run at it.
+pub async fn find(
+    options: &Options,
+    inputs: &Arc<Inputs>,
+    plan: Plan,
+    service: &Service,
+) -> Result<bool, String> {
+    let seconds = options
+        .duration
+        .unwrap_or(STEP)
+        .max(Duration::from_millis(1));
+    let mut search = Search::from(options.rate.unwrap_or(FIRST_RATE));
+    let mut probes: Vec<Probe> = Vec::new();
+    let mut best: Option<Report> = None;
+    let mut last = None;
+    let mut right = true;
+    let settling = Duration::from_secs_f64((options.p99_ms / 1000.0).clamp(1.0, 60.0));
+    let mut warm_up = plan.warm_up;
+    let mut first = plan.first;
+    while let Some(rate) = search.next() {
+        let plan = Plan {
+            mode: Loop::Open(rate),
+            warm_up,
+            end: End::After(seconds),
+            first,
+            ..plan
+        };
+        let outcome = service.run(inputs, plan, &format!("{rate:.1}/s")).await;
+        first += outcome.begun;
+        let report = service.report(options, inputs, &plan, &outcome);
+        let probe = Probe::judge(
+            rate,
+            &seen(&report, &outcome, options.p99_ms),
+            options.p99_ms,
+        );
+        eprintln!(
+            "{rate:.1}/s: goodput {:.1}/s, p99 {:.1} ms: {}",
+            probe.goodput_per_s,
+            probe.p99_ms,
+            if probe.held { "held" } else { "not held" }
+        );
+        search.tell(rate, probe.held);
+        probes.push(probe);
+        right &= report.wrong == 0;
+        if probe.held && search.knee() == Some(rate) {
+            best = Some(report);
+        } else {
+            last = Some(report);
+        }
+        // What the last step left behind is gone; only this one has to get under way.
+        warm_up = warm_up.min(settling);
+        tokio::time::sleep(PAUSE).await;
+    }
+    // The client being late may be why the next rate up was not held.
+    let client_limited = probes.iter().any(|probe| {
+        probe.client_limited && search.knee().is_none_or(|knee| probe.rate_per_s > knee)
+    });
+    let mut rows = vec![
+        [
+            "rate/s",
+            "offered/s",
+            "goodput/s",
+            "p99 ms",
+            "unfinished",
+            "held",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(probes.iter().map(|probe| {
+        vec![
+            format!("{:.2}", probe.rate_per_s),
+            format!("{:.2}", probe.offered_per_s),
+            format!("{:.2}", probe.goodput_per_s),
+            format!("{:.2}", probe.p99_ms),
+            probe.unfinished.to_string(),
+            match (probe.held, probe.client_limited) {
+                (true, _) => "yes",
+                (false, true) => "client late",
+                (false, false) => "no",
+            }
+            .to_owned(),
+        ]
+    }));
+    let Some(report) = best.as_ref().or(last.as_ref()) else {
+        return Err("no rate was tried: begin with a --rate from 0.05 to 1000000".to_owned());
+    };
+    let verdict = match search.knee() {
+        Some(knee) if client_limited => format!(
+            "at least {knee:.1} requests/s are held (p99 <= {} ms); beyond that the CLIENT may \
+             be the limit",
+            options.p99_ms
+        ),
+        Some(knee) => format!(
+            "{knee:.1} requests/s is the highest rate held (p99 <= {} ms)",
+            options.p99_ms
+        ),
+        None => format!("no rate was held (p99 <= {} ms)", options.p99_ms),
+    };
+    let whole = json!({
+        "mode": "search", "highest_rate_held_per_s": search.knee(), "p99_bound_ms": options.p99_ms,
+        "client_limited": client_limited, "probes": probes, "report": report,
+    });
+    output::say(options, &whole, || {
+        format!("{}\n{}\n{verdict}", report.table(), aligned(&rows, 0))
+    })?;
+    output::write_page(options, || {
+        html::of_search(&verdict, &rows, &probes, options.p99_ms, report)
+    })?;
+    Ok(right && search.knee().is_some())
+}
+
+/// What a run did to the service, the hostile requests left out of what is judged.
+fn seen(report: &Report, outcome: &Outcome, bound_ms: f64) -> Seen {
+    let recorder = &outcome.recorder;
+    Seen {
+        offered: recorder.begun(),
+        ended: report.total.requests,
+        good: report.total.good,
+        carried: recorder.carried,
+        unfinished: recorder.unfinished.count(),
+        overdue: recorder.unfinished.longer_than(bound_ms),
+        seconds: report.duration_s,
+        p99_ms: report.total.latency_ms.p99,
+        client_limited: report
+            .open_loop
+            .as_ref()
+            .is_some_and(|open| open.client_limited),
+    }
+}
