@@ -77,10 +77,12 @@ pub async fn find(
         warm_up = warm_up.min(settling);
         tokio::time::sleep(PAUSE).await;
     }
-    // The client being late may be why the next rate up was not held.
-    let client_limited = probes.iter().any(|probe| {
-        probe.client_limited && search.knee().is_none_or(|knee| probe.rate_per_s > knee)
-    });
+    // The lowest rate that was not held is what the knee was found by.
+    let client_limited = probes
+        .iter()
+        .filter(|probe| !probe.held)
+        .min_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s))
+        .is_some_and(|probe| probe.client_limited);
     let mut rows = vec![
         [
             "rate/s",
