@@ -1,0 +1,17 @@
+// The GPUs that the driver says it has.
+//
+//     STAND_IN_GPUS=NVIDIA GeForce RTX 5090:12.0:32607MiB,NVIDIA L4:8.9:23034MiB
+//
+// Name, compute capability, memory; `none` for a machine that has a driver and no GPU.
+// Unset it is one GeForce RTX 5090.
+#pragma once
+
+#include "driver.hpp"
+
+namespace stand_in {
+
+// Both throw std::invalid_argument.
+std::unique_ptr<Device> parse_device(const std::string &text);
+std::vector<std::unique_ptr<Device>> parse_devices(const std::string &text);
+
+} // namespace stand_in

@@ -1,0 +1,125 @@
+#include "engine_file.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+#include <sstream>
+#include <stdexcept>
+
+namespace stand_in {
+namespace {
+
+std::uint64_t fnv1a(const std::string &text) {
+    std::uint64_t hash = 0xcbf29ce484222325;
+    for (unsigned char c : text) {
+        hash = (hash ^ c) * 0x100000001b3;
+    }
+    return hash;
+}
+
+std::size_t width_of(const std::string &type) {
+    if (type == "fp16") {
+        return 2;
+    }
+    if (type == "fp32" || type == "int32") {
+        return 4;
+    }
+    if (type == "int64") {
+        return 8;
+    }
+    throw std::invalid_argument("there is no type " + type);
+}
+
+// The rest of a line as words of one kind.
+template <typename Word> std::vector<Word> words(std::istringstream &line) {
+    std::vector<Word> all;
+    for (Word word; line >> word;) {
+        all.push_back(word);
+    }
+    return all;
+}
+
+Tensor tensor(std::istringstream &line) {
+    Tensor parsed;
+    line >> parsed.name >> parsed.type;
+    parsed.row = words<std::int64_t>(line);
+    width_of(parsed.type);
+    return parsed;
+}
+
+void parse_line(EngineFile &engine, const std::string &text) {
+    std::istringstream line(text);
+    std::string key;
+    line >> key;
+    if (key == "tower") {
+        std::string tower;
+        line >> tower;
+        engine.image = tower == "image";
+    } else if (key == "tensorrt") {
+        line >> engine.tensorrt;
+    } else if (key == "compute_capability") {
+        engine.compute_capabilities = words<std::string>(line);
+    } else if (key == "input") {
+        engine.input = tensor(line);
+    } else if (key == "output") {
+        engine.output = tensor(line);
+    } else if (key == "profile") {
+        std::vector<std::int64_t> rows = words<std::int64_t>(line);
+        if (rows.size() != 3) {
+            throw std::invalid_argument("a profile has three numbers");
+        }
+        engine.profiles.push_back({rows[0], rows[1], rows[2]});
+    } else if (key == "weight_bytes") {
+        line >> engine.weight_bytes;
+    } else if (key == "context_bytes") {
+        line >> engine.context_bytes;
+    } else {
+        throw std::invalid_argument("there is a line that begins with \"" + key + "\"");
+    }
+}
+
+} // namespace
+
+std::size_t Tensor::row_elements() const {
+    return static_cast<std::size_t>(
+        std::accumulate(row.begin(), row.end(), std::int64_t{1}, std::multiplies<>()));
+}
+
+std::size_t Tensor::row_bytes() const { return row_elements() * width_of(type); }
+
+std::int64_t EngineFile::most_rows() const {
+    std::int64_t most = 0;
+    for (const auto &profile : profiles) {
+        most = std::max(most, profile[2]);
+    }
+    return most;
+}
+
+EngineFile parse_engine(const std::string &text) {
+    std::size_t last = text.rfind("checksum ");
+    if (text.rfind("stand-in engine 1\n", 0) != 0 || last == std::string::npos) {
+        throw std::invalid_argument("it is no engine, or not the whole of one");
+    }
+    char checksum[40];
+    std::snprintf(checksum, sizeof checksum, "checksum %016llx\n",
+                  static_cast<unsigned long long>(fnv1a(text.substr(0, last))));
+    if (text.substr(last) != checksum) {
+        throw std::invalid_argument("its checksum is wrong");
+    }
+    EngineFile engine;
+    engine.text = text;
+    std::istringstream lines(text.substr(0, last));
+    std::string line;
+    std::getline(lines, line);
+    while (std::getline(lines, line)) {
+        parse_line(engine, line);
+    }
+    bool whole = !engine.input.name.empty() && !engine.output.name.empty() &&
+                 !engine.profiles.empty() && !engine.compute_capabilities.empty();
+    if (!whole || engine.output.type != "fp32") {
+        throw std::invalid_argument("something is missing in it");
+    }
+    return engine;
+}
+
+} // namespace stand_in

@@ -1,0 +1,53 @@
+// The stand-in's engine files: lines of words, so that a test can write one.
+//
+//     stand-in engine 1
+//     tower image                             (image or text)
+//     tensorrt 1.7.1                          (the version that it was built with)
+//     compute_capability 12.0                 (or several, or `any`)
+//     input pixel_values fp16 3 224 224       (name, type, the dimensions of one row)
+//     output embedding fp32 768
+//     profile 1 1 1                           (rows: least, best, most; one line each)
+//     profile 1 64 64
+//     weight_bytes 1048576                    (device memory that the engine takes)
+//     context_bytes 65536                     (device memory that each context takes)
+//     checksum 0123456789abcdef               (FNV-1a, 64 bits, of all lines before it)
+//
+// An image engine takes fp16 or fp32, a text engine int32 or int64 ids.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stand_in {
+
+struct Tensor {
+    std::string name;
+    std::string type;
+    std::vector<std::int64_t> row;
+
+    std::size_t row_elements() const;
+    std::size_t row_bytes() const;
+};
+
+struct EngineFile {
+    bool image = false;
+    std::string tensorrt;
+    std::vector<std::string> compute_capabilities;
+    Tensor input;
+    Tensor output;
+    // Least, best, most rows.
+    std::vector<std::array<std::int64_t, 3>> profiles;
+    std::size_t weight_bytes = 0;
+    std::size_t context_bytes = 0;
+    // The file itself.
+    std::string text;
+
+    std::int64_t most_rows() const;
+};
+
+// Throws std::invalid_argument with a sentence that says what is wrong with the file.
+EngineFile parse_engine(const std::string &text);
+
+} // namespace stand_in

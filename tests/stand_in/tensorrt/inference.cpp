@@ -1,0 +1,74 @@
+#include "inference.hpp"
+
+#include <cmath>
+#include <cstring>
+
+namespace stand_in {
+namespace {
+
+template <typename Value> Value value_at(const void *from, std::size_t index) {
+    Value value;
+    std::memcpy(&value, static_cast<const char *>(from) + index * sizeof value, sizeof value);
+    return value;
+}
+
+// One row of images, whose values may be FP16.
+void image_row(const ImageFunction &function, bool half, const void *input, float *out) {
+    if (half) {
+        function.row([&](std::size_t i) { return widen(value_at<std::uint16_t>(input, i)); }, out);
+    } else {
+        function.row([&](std::size_t i) { return value_at<float>(input, i); }, out);
+    }
+}
+
+std::vector<std::int64_t> ids_of(const Tensor &tensor, const void *input) {
+    std::vector<std::int64_t> ids(tensor.row_elements());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        ids[i] = tensor.type == "int64" ? value_at<std::int64_t>(input, i)
+                                        : value_at<std::int32_t>(input, i);
+    }
+    return ids;
+}
+
+} // namespace
+
+Work inference(const Engine &engine, const void *input, void *output, std::size_t rows) {
+    // The work may be done when the engine is gone, so it takes with it what it needs.
+    auto function = engine.image_function();
+    Tensor in = engine.file().input;
+    std::size_t dimensions = engine.file().output.row_elements();
+    auto from = reinterpret_cast<std::uintptr_t>(input);
+    auto to = reinterpret_cast<std::uintptr_t>(output);
+
+    Work work;
+    work.kind = "infer";
+    work.label = engine.getName();
+    work.rows = rows;
+    work.bytes = rows * in.row_bytes();
+    work.ranges = {{from, from + work.bytes, false},
+                   {to, to + rows * dimensions * sizeof(float), true}};
+    if (engine.weights().begin != 0) {
+        work.ranges.push_back(engine.weights());
+    }
+    work.act = [=]() -> CUresult {
+        std::vector<float> out(rows * dimensions);
+        for (std::size_t row = 0; row < rows; ++row) {
+            const char *row_in = static_cast<const char *>(input) + row * in.row_bytes();
+            float *row_out = out.data() + row * dimensions;
+            if (function) {
+                image_row(*function, in.type == "fp16", row_in, row_out);
+            } else {
+                std::vector<std::int64_t> ids = ids_of(in, row_in);
+                text_row(ids.data(), ids.size(), row_out, dimensions);
+            }
+        }
+        if (fault("nan") != CUDA_SUCCESS) {
+            out.assign(out.size(), NAN);
+        }
+        std::memcpy(output, out.data(), out.size() * sizeof(float));
+        return CUDA_SUCCESS;
+    };
+    return work;
+}
+
+} // namespace stand_in

@@ -1,0 +1,24 @@
+// The dimensions of a tensor, as TensorRT gives them.
+#pragma once
+
+#include "engine_file.hpp"
+
+#include <NvInferRuntime.h>
+
+namespace stand_in {
+
+// What a tensor that there is not has.
+inline constexpr nvinfer1::Dims NO_SHAPE{-1, {}};
+
+// With this many rows, -1 for any number.
+inline nvinfer1::Dims shape(const Tensor &tensor, std::int64_t rows) {
+    nvinfer1::Dims dims{};
+    dims.nbDims = static_cast<std::int32_t>(tensor.row.size()) + 1;
+    dims.d[0] = rows;
+    for (std::size_t i = 0; i < tensor.row.size(); ++i) {
+        dims.d[i + 1] = tensor.row[i];
+    }
+    return dims;
+}
+
+} // namespace stand_in
