@@ -7,6 +7,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{Write, stdout};
 use std::time::Instant;
 
 use siglip2_embeddings::checkpoint::{Checkpoint, Source};
@@ -77,8 +78,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         let (directory, verified) = one(options, &model, &tools, target, gpu)?;
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(seconds, "{target}: {verified}");
-        // Scripts read it.
-        println!("{}", directory.path().display());
+        say(&directory);
     }
     Ok(())
 }
@@ -132,9 +132,15 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
         && manifest.max_batch == usize::from(options.max_batch);
     if same {
         tracing::info!("{target}: kept, as --keep says");
-        println!("{}", directory.path().display());
+        say(&directory);
     }
     same
+}
+
+/// Says where a directory is, for scripts that read it.
+fn say(directory: &EngineDirectory) {
+    // The engine is built, whether anybody reads this or not.
+    let _ = writeln!(stdout(), "{}", directory.path().display());
 }
 
 /// What manifests call this program.
