@@ -34,14 +34,15 @@ fn build_engine(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end; what it said, on standard output if all went well.
+/// Runs it to its end; what it said.
 fn run(mut command: Command) -> Result<String, String> {
     let output = command.output().expect("the program runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
     if output.status.success() {
-        Ok(text(&output.stdout))
+        Ok(said)
     } else {
-        Err(text(&output.stderr))
+        Err(said)
     }
 }
 
@@ -201,6 +202,20 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         );
     }
     assert_eq!(names(&out.path().join("demo/sm_120")), ["fp16"]);
+
+    // What is there is kept, and what is not is built.
+    let mut more = arguments.to_vec();
+    more[3] = "rtx-5090,sm_86";
+    more.push("--keep");
+    let said = run(build_engine(&more)).unwrap();
+    assert!(
+        said.contains("sm_120: kept") && !said.contains("tower for sm_120"),
+        "{said}"
+    );
+    assert!(
+        said.contains("demo/sm_120/fp16\n") && said.contains("demo/sm_86/fp16\n"),
+        "{said}"
+    );
 
     let directory = format!("{root}/demo/sm_120/fp16");
     let said = run(build_engine(&["inspect", &directory])).unwrap();

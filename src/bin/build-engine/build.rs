@@ -7,20 +7,22 @@
 //! ```
 
 use std::error::Error;
+use std::io::{Write, stdout};
 use std::time::Instant;
 
 use siglip2_embeddings::checkpoint::{Checkpoint, Source};
 use siglip2_embeddings::engine::Tower;
 use siglip2_embeddings::engine::cpu::CpuEngine;
 use siglip2_embeddings::engine::directory::{
-    self, Architecture, CANARY, Canary, EngineDirectory, FileEntry, Manifest, RESIZE_KERNEL,
-    TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles,
+    self, Architecture, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry, Manifest,
+    RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles,
 };
 use siglip2_embeddings::engine::tensorrt::builder::{self, Built, Request, Staging};
 use siglip2_embeddings::engine::tensorrt::kernel;
 use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
 use siglip2_embeddings::engine::tensorrt::nvrtc::Compiler;
 use siglip2_embeddings::engine::tensorrt::{Gpu, gpus};
+use siglip2_embeddings::graph::Precision;
 use siglip2_embeddings::image::Processor;
 
 use super::canary::canary;
@@ -36,13 +38,19 @@ use super::verify::verify;
 /// were finished before stay.
 pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let here = gpus()?;
-    let targets = targets(&options.gpu, &here)?;
+    let mut targets = targets(&options.gpu, &here)?;
     let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
     let tools = Tools {
         libraries: Libraries::open(&search)?,
         compiler: Compiler::open(Some(&search.nvrtc()?))?,
     };
     tools.libraries.open_parser()?;
+    if options.keep {
+        targets.retain(|&(target, _)| !is_kept(options, &tools, target));
+        if targets.is_empty() {
+            return Ok(());
+        }
+    }
 
     let source = Source::of(&options.model)?;
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
@@ -68,11 +76,9 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     for (target, gpu) in targets {
         let started = Instant::now();
         let (directory, verified) = one(options, &model, &tools, target, gpu)?;
-        println!(
-            "{}: built in {:.1} s, {verified}",
-            directory.path().display(),
-            started.elapsed().as_secs_f64()
-        );
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(seconds, "{target}: {verified}");
+        say(&directory);
     }
     Ok(())
 }
@@ -105,6 +111,40 @@ fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box
     }
     Ok(targets)
 }
+
+/// Whether there is an engine directory already that this program would build: of this
+/// TensorRT, by this version, whole. Its weights are not looked at, so that nothing is
+/// fetched.
+fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool {
+    let precision = options.precision.unwrap_or(Precision::Fp16);
+    let name = model_name(&options.model);
+    let directory = match EngineDirectory::find(&options.out, name, target, precision) {
+        Ok(directory) => directory,
+        Err(DirectoryError::NotBuilt { .. }) => return false,
+        Err(error) => {
+            tracing::warn!("{error}");
+            return false;
+        }
+    };
+    let manifest = directory.manifest();
+    let same = manifest.tensorrt == tools.libraries.version
+        && manifest.created_by == CREATED_BY
+        && manifest.max_batch == usize::from(options.max_batch);
+    if same {
+        tracing::info!("{target}: kept, as --keep says");
+        say(&directory);
+    }
+    same
+}
+
+/// Says where a directory is, for scripts that read it.
+fn say(directory: &EngineDirectory) {
+    // The engine is built, whether anybody reads this or not.
+    let _ = writeln!(stdout(), "{}", directory.path().display());
+}
+
+/// What manifests call this program.
+const CREATED_BY: &str = concat!("build-engine ", env!("CARGO_PKG_VERSION"));
 
 struct Tools {
     libraries: Libraries,
@@ -159,7 +199,7 @@ fn one(
         format: Manifest::FORMAT,
         model: model.name.clone(),
         weights_sha256: model.towers.weights_sha256.clone(),
-        created_by: format!("build-engine {}", env!("CARGO_PKG_VERSION")),
+        created_by: CREATED_BY.to_owned(),
         tensorrt: tools.libraries.version.clone(),
         gpu: target.into(),
         precision: model.towers.precision,

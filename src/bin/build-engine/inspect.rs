@@ -1,11 +1,14 @@
 //! What an engine directory holds, for a person.
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
+use std::io::{ErrorKind, Write as _, stdout};
 use std::path::Path;
 
 use siglip2_embeddings::engine::Tower;
-use siglip2_embeddings::engine::directory::{EngineDirectory, LayerCounts, Manifest, TowerEntry};
+use siglip2_embeddings::engine::directory::{
+    EngineDirectory, FileEntry, LayerCounts, Manifest, TowerEntry,
+};
 
 /// Reads all of a directory and prints what it is.
 ///
@@ -15,36 +18,56 @@ use siglip2_embeddings::engine::directory::{EngineDirectory, LayerCounts, Manife
 pub fn inspect(directory: &Path) -> Result<(), Box<dyn Error>> {
     let directory = EngineDirectory::open(directory)?;
     directory.verify_hashes()?;
-    let canary = directory.canary()?;
-    let manifest = directory.manifest();
-    for (what, value) in overview(manifest) {
-        println!("{what:<18} {value}");
+    match stdout().write_all(describe(&directory)?.as_bytes()) {
+        // Who reads the beginning only, as head does, wants no complaint.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
-    line(
-        "canary",
-        format!(
-            "a picture of {} x {}, {} texts",
-            canary.image.width(),
-            canary.image.height(),
-            canary.texts.len()
-        ),
-    );
-    for tower in [Tower::Image, Tower::Text] {
-        println!();
-        describe(tower, manifest.tower(tower));
-    }
-    println!();
-    let bytes: u64 = manifest.entries().map(|entry| entry.bytes).sum();
-    line("files", "every one has the SHA-256 that the manifest says");
-    line("bytes", bytes);
-    for entry in manifest.entries() {
-        println!("  {:<26} {:>12}  {}", entry.file, entry.bytes, entry.sha256);
-    }
-    Ok(())
 }
 
-fn line(what: &str, value: impl Display) {
-    println!("{what:<18} {value}");
+/// Lines of a name and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, what: &str, value: impl Display) {
+        // A String takes what is written to it.
+        let _ = writeln!(self.0, "{what:<18} {value}");
+    }
+}
+
+fn describe(directory: &EngineDirectory) -> Result<String, Box<dyn Error>> {
+    let canary = directory.canary()?;
+    let manifest = directory.manifest();
+    let mut lines = Lines::default();
+    for (what, value) in overview(manifest) {
+        lines.add(what, value);
+    }
+    let (width, height) = (canary.image.width(), canary.image.height());
+    let texts = canary.texts.len();
+    lines.add(
+        "canary",
+        format!("a picture of {width} x {height}, {texts} texts"),
+    );
+    for tower in [Tower::Image, Tower::Text] {
+        lines.0.push('\n');
+        add_tower(&mut lines, tower, manifest.tower(tower));
+    }
+    lines.0.push('\n');
+    lines.add("files", "every one has the SHA-256 that the manifest says");
+    lines.add(
+        "bytes",
+        manifest.entries().map(|entry| entry.bytes).sum::<u64>(),
+    );
+    for entry in manifest.entries() {
+        let FileEntry {
+            file,
+            sha256,
+            bytes,
+        } = entry;
+        lines.add("", format!("{file:<26} {bytes:>12}  {sha256}"));
+    }
+    Ok(lines.0)
 }
 
 fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
@@ -91,20 +114,15 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn describe(tower: Tower, entry: &TowerEntry) {
-    line(&format!("{tower} tower"), &entry.engine.file);
-    line("  graph", &entry.graph_sha256);
-    line(
-        "  takes",
-        format!("{} ({})", entry.input.name, entry.input.element),
-    );
-    line(
-        "  gives",
-        format!("{} ({})", entry.output.name, entry.output.element),
-    );
-    line("  engine bytes", entry.engine.bytes);
+fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
+    let TowerEntry { input, output, .. } = entry;
+    lines.add(&format!("{tower} tower"), &entry.engine.file);
+    lines.add("  graph", &entry.graph_sha256);
+    lines.add("  takes", format!("{} ({})", input.name, input.element));
+    lines.add("  gives", format!("{} ({})", output.name, output.element));
+    lines.add("  engine bytes", entry.engine.bytes);
     let Some(layers) = &entry.layers else {
-        return line("  layers", "not known");
+        return lines.add("  layers", "not known");
     };
     let LayerCounts {
         network,
@@ -114,19 +132,14 @@ fn describe(tower: Tower, entry: &TowerEntry) {
         weights_bytes,
         context_bytes,
     } = layers;
-    let known = |value: Option<String>| value.unwrap_or_else(|| "not said by TensorRT".into());
-    line("  network layers", network);
-    line("  engine layers", known(engine.map(|it| it.to_string())));
-    line(
-        "  fused attention",
-        known(fused_attention.map(|fused| format!("{fused} of {attention}"))),
-    );
-    line(
-        "  weights, bytes",
-        known(weights_bytes.map(|it| it.to_string())),
-    );
-    line(
-        "  context, bytes",
-        known(context_bytes.map(|it| it.to_string())),
-    );
+    let number = |number: Option<u64>| match number {
+        Some(number) => number.to_string(),
+        None => "not said by TensorRT".into(),
+    };
+    let fused = fused_attention.map(|fused| format!("{fused} of {attention}"));
+    lines.add("  network layers", network);
+    lines.add("  engine layers", number(engine.map(|it| it as u64)));
+    lines.add("  fused attention", fused.unwrap_or_else(|| number(None)));
+    lines.add("  weights, bytes", number(*weights_bytes));
+    lines.add("  context, bytes", number(*context_bytes));
 }

@@ -68,6 +68,11 @@ pub struct BuildOptions {
     #[arg(long, env = "ENGINES", default_value = "engines")]
     pub out: PathBuf,
 
+    /// Leave a directory as it is that is whole, and that this version built with this
+    /// TensorRT.
+    #[arg(long, conflicts_with = "vision_onnx")]
+    pub keep: bool,
+
     /// Whether engines are run and held to the CPU's vectors before they are put there.
     #[arg(long, value_enum, default_value_t = Verify::Auto)]
     pub verify: Verify,

@@ -419,3 +419,60 @@ fn tensorrt_version(library: &Library, path: &Path) -> Result<String, LibraryErr
     }
     Ok(version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory below `root` with files of these names.
+    fn directory(root: &Path, name: &str, files: &[String]) -> PathBuf {
+        let path = root.join(name);
+        fs::create_dir_all(&path).unwrap();
+        for file in files {
+            fs::write(path.join(file), "").unwrap();
+        }
+        path
+    }
+
+    #[test]
+    fn a_directory_that_is_named_is_the_only_one_that_is_looked_into() {
+        let root = tempfile::tempdir().unwrap();
+        let full = directory(root.path(), "full", &Kind::Runtime.names());
+        let empty = directory(root.path(), "empty", &[]);
+        let mut search = Search {
+            directories: vec![full.clone()],
+            ..Search::default()
+        };
+        let found = search.find(Kind::Runtime).unwrap();
+        assert_eq!(found.parent(), Some(full.as_path()));
+        search.tensorrt = Some(empty.clone());
+        let error = search.find(Kind::Runtime).unwrap_err().to_string();
+        assert!(error.contains(&empty.display().to_string()), "{error}");
+        assert!(!error.contains(&full.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn python_packages_go_before_the_system_and_the_newest_nvrtc_before_others() {
+        let root = tempfile::tempdir().unwrap();
+        let package = format!("site/{}", Kind::Nvrtc.packages()[0]);
+        let old = [
+            "libnvrtc.so.12".to_owned(),
+            "libnvrtc-builtins.so.13.0".to_owned(),
+        ];
+        let system = directory(root.path(), "system", &old);
+        let mut search = Search {
+            directories: vec![system.clone()],
+            site_packages: vec![root.path().join("site")],
+            ..Search::default()
+        };
+        assert_eq!(search.nvrtc().unwrap(), system.join("libnvrtc.so.12"));
+        let full_version = [
+            "libnvrtc.so.13.0.88".to_owned(),
+            "libnvrtc.so.12".to_owned(),
+        ];
+        let package = directory(root.path(), &package, &full_version);
+        assert_eq!(search.nvrtc().unwrap(), package.join("libnvrtc.so.13.0.88"));
+        search.nvrtc = Some(system.clone());
+        assert_eq!(search.nvrtc().unwrap(), system.join("libnvrtc.so.12"));
+    }
+}
