@@ -7,6 +7,8 @@ pub mod model;
 pub mod picture;
 pub mod program;
 pub mod server;
+#[cfg(all(feature = "tensorrt", target_os = "linux"))]
+pub mod stand_in;
 
 pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
 pub use picture::{png, png_that_claims};

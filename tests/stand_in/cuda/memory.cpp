@@ -17,6 +17,14 @@ namespace {
 constexpr int FILL = 0xFF;
 constexpr std::size_t FILL_MOST = std::size_t{64} << 20;
 
+// Where device memory begins: far from all that the operating system puts anywhere by itself.
+#ifdef __SANITIZE_THREAD__
+// That sanitizer follows a few ranges only.
+constexpr std::uintptr_t BASE = 0x7e80'0000'0000;
+#else
+constexpr std::uintptr_t BASE = 0x2000'0000'0000;
+#endif
+
 std::size_t whole_pages(std::size_t bytes) {
     auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     return (bytes + page - 1) / page * page;
@@ -24,7 +32,7 @@ std::size_t whole_pages(std::size_t bytes) {
 
 // Pages at an address that was never used, with one page that may not be touched behind.
 void *map_pages(std::size_t bytes) {
-    static std::uintptr_t next = 0x2000'0000'0000;
+    static std::uintptr_t next = BASE;
     auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
     void *wanted = reinterpret_cast<void *>(next);

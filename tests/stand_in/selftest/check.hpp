@@ -11,7 +11,11 @@
 #include <string>
 #include <vector>
 
-using Case = void (*)();
+// A case, and the settings that its process needs: STAND_IN_DELAY=upload:50ms and so on.
+struct Case {
+    void (*run)();
+    std::vector<std::string> environment;
+};
 
 inline std::map<std::string, Case> &cases() {
     static std::map<std::string, Case> all;
@@ -19,12 +23,14 @@ inline std::map<std::string, Case> &cases() {
 }
 
 struct Registered {
-    Registered(const char *name, Case run) { cases()[name] = run; }
+    Registered(const char *name, void (*run)(), std::vector<std::string> environment) {
+        cases()[name] = {run, std::move(environment)};
+    }
 };
 
-#define CASE(name)                                                                                 \
+#define CASE(name, ...)                                                                            \
     static void name();                                                                            \
-    static const Registered registered_##name(#name, name);                                        \
+    static const Registered registered_##name(#name, name, {__VA_ARGS__});                         \
     static void name()
 
 template <typename Found, typename Wanted>

@@ -27,8 +27,7 @@ CASE(new_memory_is_not_zero) {
     EQUAL(number_at(device_numbers()), 0xFFFFFFFFu);
 }
 
-// STAND_IN_DELAY=upload:50ms
-CASE(pinned_memory_is_read_when_the_copy_runs) {
+CASE(pinned_memory_is_read_when_the_copy_runs, "STAND_IN_DELAY=upload:50ms") {
     Gpu gpu;
     CUstream s = stream();
     CUdeviceptr a = device_numbers();
@@ -39,8 +38,7 @@ CASE(pinned_memory_is_read_when_the_copy_runs) {
     EQUAL(number_at(a), 2u);
 }
 
-// STAND_IN_DELAY=upload:50ms
-CASE(pageable_memory_is_read_at_the_call) {
+CASE(pageable_memory_is_read_at_the_call, "STAND_IN_DELAY=upload:50ms") {
     Gpu gpu;
     CUstream s = stream();
     CUdeviceptr a = device_numbers();
@@ -50,8 +48,7 @@ CASE(pageable_memory_is_read_at_the_call) {
     EQUAL(number_at(a), 1u);
 }
 
-// STAND_IN_DELAY=download:50ms
-CASE(downloads_into_pinned_memory_are_late) {
+CASE(downloads_into_pinned_memory_are_late, "STAND_IN_DELAY=download:50ms") {
     Gpu gpu;
     CUstream s = stream();
     CUdeviceptr a = device_numbers();

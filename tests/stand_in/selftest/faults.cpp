@@ -8,8 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// STAND_IN_FAULT=alloc:2,host_alloc:1,copy:2=1,launch:1,stream:2,event:2,module:1,graph:1
-CASE(calls_fail_when_they_should) {
+CASE(calls_fail_when_they_should, "STAND_IN_FAULT=alloc:2,host_alloc:1,copy:2=1,launch:1,stream:2,event:2,module:1,graph:1") {
     Gpu gpu;
     CUdeviceptr a = device_numbers(), more;
     EQUAL(cuMemAlloc_v2(&more, 4), CUDA_ERROR_OUT_OF_MEMORY);
@@ -48,8 +47,7 @@ CASE(calls_fail_when_they_should) {
     OK(cuStreamSynchronize(s));
 }
 
-// STAND_IN_FAULT=enqueue:3+
-CASE(from_one_on_every_call_fails) {
+CASE(from_one_on_every_call_fails, "STAND_IN_FAULT=enqueue:3+") {
     Gpu gpu;
     CUstream s = stream();
     CUdeviceptr a = device_numbers();
@@ -61,8 +59,7 @@ CASE(from_one_on_every_call_fails) {
     OK(cuMemsetD32Async(a, 0, 1, s));
 }
 
-// STAND_IN_FAULT=sticky@fill:2
-CASE(an_error_that_stays) {
+CASE(an_error_that_stays, "STAND_IN_FAULT=sticky@fill:2") {
     Gpu gpu;
     CUstream s = stream();
     CUevent e = event();
@@ -82,8 +79,7 @@ CASE(an_error_that_stays) {
     EQUAL(leaks("device memory"), 0);
 }
 
-// STAND_IN_FAULT=lost:1
-CASE(a_lost_device) {
+CASE(a_lost_device, "STAND_IN_FAULT=lost:1") {
     Gpu gpu;
     CUstream s = stream();
     OK(cuMemsetD32Async(device_numbers(), 1, 1, s));
@@ -92,8 +88,7 @@ CASE(a_lost_device) {
     EQUAL(cuDevicePrimaryCtxRetain(&context, gpu.device), CUDA_ERROR_UNKNOWN);
 }
 
-// STAND_IN_FAULT=hang:1
-CASE(a_work_that_hangs) {
+CASE(a_work_that_hangs, "STAND_IN_FAULT=hang:1") {
     Gpu gpu;
     CUstream s = stream();
     CUdeviceptr a = device_numbers();
@@ -107,19 +102,15 @@ CASE(a_work_that_hangs) {
     EQUAL(number_at(a), 1u);
 }
 
-// STAND_IN_FAULT=init:1+
-CASE(a_driver_that_does_not_match) {
+CASE(a_driver_that_does_not_match, "STAND_IN_FAULT=init:1+") {
     EQUAL(cuInit(0), CUDA_ERROR_SYSTEM_DRIVER_MISMATCH);
     int count;
     EQUAL(cuDeviceGetCount(&count), CUDA_ERROR_NOT_INITIALIZED);
 }
 
-// STAND_IN_GPUS=none
-CASE(no_gpu) { EQUAL(cuInit(0), CUDA_ERROR_NO_DEVICE); }
+CASE(no_gpu, "STAND_IN_GPUS=none") { EQUAL(cuInit(0), CUDA_ERROR_NO_DEVICE); }
 
-// STAND_IN_GPUS=NVIDIA L4:8.9:1GiB,NVIDIA GeForce RTX 5090:12.0:32607MiB
-// STAND_IN_DRIVER_VERSION=12080
-CASE(two_gpus) {
+CASE(two_gpus, "STAND_IN_GPUS=NVIDIA L4:8.9:1GiB,NVIDIA GeForce RTX 5090:12.0:32607MiB", "STAND_IN_DRIVER_VERSION=12080") {
     Gpu gpu;
     int count, major, version;
     OK(cuDeviceGetCount(&count));
@@ -199,7 +190,6 @@ CASE(wrong_commands_are_refused) {
     EQUAL(control("fault alloc:1,sticky@upload:2+").size(), 0u);
 }
 
-// STAND_IN_CONTROL=a socket
 CASE(commands_over_the_socket) {
     Gpu gpu;
     sockaddr_un address{};

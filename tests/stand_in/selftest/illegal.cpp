@@ -47,7 +47,7 @@ CASE(freed_memory) {
     expect_broken(s, "was freed");
 }
 
-CASE(memory_of_another_device) {
+CASE(memory_of_another_device, "STAND_IN_GPUS=A:12.0:1GiB,B:12.0:1GiB") {
     Gpu first;
     CUdeviceptr a = device_numbers();
     Gpu second(1);

@@ -2,6 +2,8 @@
 
 #include "engines.hpp"
 
+#include "../tensorrt/function.hpp"
+
 #include <cmath>
 
 // A context for up to 8 rows, with its tensors on the device.
@@ -17,6 +19,8 @@ struct Inference {
         CHECK(one->setOptimizationProfileAsync(1, reinterpret_cast<cudaStream_t>(s)));
         CHECK(one->setTensorAddress("pixel_values", reinterpret_cast<void *>(input)));
         CHECK(one->setTensorAddress("embedding", reinterpret_cast<void *>(output)));
+        // So that other streams may use the context too.
+        OK(cuStreamSynchronize(s));
     }
 
     std::vector<float> run(const std::vector<float> &values) {
@@ -186,8 +190,7 @@ CASE(an_inference_in_a_graph) {
     }
 }
 
-// STAND_IN_FAULT=context:2,trt_enqueue:1,deserialize:2,nan:1
-CASE(tensorrt_fails_when_it_should) {
+CASE(tensorrt_fails_when_it_should, "STAND_IN_FAULT=context:2,trt_enqueue:1,deserialize:2,nan:1") {
     Inference inference;
     CHECK(!context(*inference.engine));
     CHECK(context(*inference.engine));
@@ -219,14 +222,12 @@ CASE(objects_in_the_wrong_order) {
     auto engine = runtime->engine(image_engine());
     auto one = context(*engine);
     EQUAL(leaks("TensorRT execution context"), 1);
-    nvinfer1::IRuntime *raw = runtime->runtime.release();
-    delete raw;
+    runtime.reset();
     EQUAL(traced("a runtime was destroyed with 1 engines of it left"), 1);
-    // The context is left: its engine must not be touched when it goes, so it stays.
-    delete engine.release();
+    engine.reset();
     EQUAL(traced("an engine was destroyed with 1 contexts of it left"), 1);
-    one.release();
-    std::exit(0);
+    one.reset();
+    EQUAL(leaks("device memory"), 0);
 }
 
 CASE(the_runtime_cache) {
@@ -247,4 +248,32 @@ CASE(the_runtime_cache) {
     CHECK(other->deserialize(text(*cache).data(), text(*cache).size()));
     CHECK(text(*other) == text(*cache));
     CHECK(!other->deserialize("paper", 5));
+}
+
+// A profile is set in one stream and used in another: TensorRT wants a wait between.
+CASE(a_profile_that_is_not_waited_for) {
+    Inference inference;
+    CHECK(inference.one->setOptimizationProfileAsync(1, reinterpret_cast<cudaStream_t>(inference.s)));
+    CHECK(inference.one->setInputShape("pixel_values", images(1)));
+    CHECK(!inference.one->enqueueV3(reinterpret_cast<cudaStream_t>(stream())));
+    EQUAL(traced("\"record\":\"race\""), 1);
+}
+
+// Prints what a picture and a text become, for a program that computes the same.
+CASE(print_embeddings) {
+    {
+        Inference inference;
+        for (float value : inference.run(picture(5))) {
+            std::printf("%.9g\n", static_cast<double>(value));
+        }
+    }
+    float out[5];
+    std::vector<std::int64_t> ids = {0, 1, -1, 2, 250000, 3, 1, 1};
+    stand_in::text_row(ids.data(), ids.size(), out, 5);
+    for (float value : out) {
+        std::printf("%.9g\n", static_cast<double>(value));
+    }
+    for (unsigned half : {0x0000u, 0x8001u, 0x03ffu, 0x0400u, 0x3555u, 0xbc00u, 0x7bffu}) {
+        std::printf("%.9g\n", static_cast<double>(stand_in::widen(static_cast<std::uint16_t>(half))));
+    }
 }

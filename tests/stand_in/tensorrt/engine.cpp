@@ -8,8 +8,9 @@
 
 namespace stand_in {
 
-Engine::Engine(EngineFile file, nvinfer1::ILogger *logger, int *engines)
-    : counted_("TensorRT engine"), file_(std::move(file)), logger_(logger), engines_(engines) {
+Engine::Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> engines)
+    : counted_("TensorRT engine"), file_(std::move(file)), logger_(logger),
+      engines_(std::move(engines)) {
     mImpl = this;
     ++*engines_;
     if (file_.image) {
@@ -20,8 +21,9 @@ Engine::Engine(EngineFile file, nvinfer1::ILogger *logger, int *engines)
 
 Engine::~Engine() {
     --*engines_;
-    if (contexts > 0) {
-        misuse("an engine was destroyed with " + std::to_string(contexts) + " contexts of it left");
+    if (*contexts_ > 0) {
+        misuse("an engine was destroyed with " + std::to_string(*contexts_) +
+               " contexts of it left");
     }
 }
 

@@ -15,7 +15,7 @@ class RuntimeConfig;
 
 class Engine final : public nvinfer1::ICudaEngine, public nvinfer1::apiv::VCudaEngine {
   public:
-    Engine(EngineFile file, nvinfer1::ILogger *logger, int *engines);
+    Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> engines);
     ~Engine() override;
 
     // Takes the memory of the weights.
@@ -27,8 +27,8 @@ class Engine final : public nvinfer1::ICudaEngine, public nvinfer1::apiv::VCudaE
     Range weights() const { return {weights_.begin(), weights_.end(), false}; }
     // Null for a name that no tensor has.
     const Tensor *tensor(char const *name) const;
-    // How many contexts live.
-    int contexts = 0;
+    // How many contexts live. They share it, so that one may outlive its engine.
+    const std::shared_ptr<int> &contexts() const { return contexts_; }
 
     nvinfer1::ICudaEngine *getPImpl() noexcept override { return this; }
     int32_t getNbLayers() const noexcept override { return 1; }
@@ -123,7 +123,8 @@ class Engine final : public nvinfer1::ICudaEngine, public nvinfer1::apiv::VCudaE
     EngineFile file_;
     nvinfer1::ILogger *logger_;
     // The runtime's count of its engines.
-    int *engines_;
+    std::shared_ptr<int> engines_;
+    std::shared_ptr<int> contexts_ = std::make_shared<int>(0);
     DeviceMemory weights_;
     std::shared_ptr<const ImageFunction> image_function_;
     nvinfer1::IErrorRecorder *recorder_ = nullptr;

@@ -13,12 +13,13 @@ constexpr std::uintptr_t ALIGNMENT = 256;
 } // namespace
 
 ExecutionContext::ExecutionContext(Engine &engine, RuntimeConfig *config)
-    : counted_("TensorRT execution context"), engine_(engine), config_(config) {
+    : counted_("TensorRT execution context"), engine_(engine), siblings_(engine.contexts()),
+      config_(config) {
     mImpl = this;
-    ++engine_.contexts;
+    ++*siblings_;
 }
 
-ExecutionContext::~ExecutionContext() { --engine_.contexts; }
+ExecutionContext::~ExecutionContext() { --*siblings_; }
 
 bool ExecutionContext::refuse(const std::string &why) const {
     log_error(engine_.logger(), why);

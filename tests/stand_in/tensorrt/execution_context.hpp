@@ -90,6 +90,7 @@ class ExecutionContext final : public nvinfer1::IExecutionContext,
 
     Counted counted_;
     Engine &engine_;
+    std::shared_ptr<int> siblings_;
     RuntimeConfig *config_;
     DeviceMemory memory_;
     int32_t profile_ = 0;

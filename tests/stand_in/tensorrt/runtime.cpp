@@ -36,8 +36,8 @@ bool runs_on(const EngineFile &file, const std::string &capability) {
 } // namespace
 
 Runtime::~Runtime() {
-    if (engines_ > 0) {
-        misuse("a runtime was destroyed with " + std::to_string(engines_) + " engines of it left");
+    if (*engines_ > 0) {
+        misuse("a runtime was destroyed with " + std::to_string(*engines_) + " engines of it left");
     }
 }
 
@@ -62,7 +62,7 @@ nvinfer1::ICudaEngine *Runtime::deserializeCudaEngine(void const *blob, std::siz
         if (!runs_on(file, capability)) {
             return refuse("it was not built for this GPU's compute capability " + capability);
         }
-        auto engine = std::make_unique<Engine>(std::move(file), logger_, &engines_);
+        auto engine = std::make_unique<Engine>(std::move(file), logger_, engines_);
         if (CUresult result = engine->load()) {
             return refuse(std::string("its weights: ") + words_of(result));
         }

@@ -59,7 +59,7 @@ class Runtime final : public nvinfer1::IRuntime, public nvinfer1::apiv::VRuntime
   private:
     Counted counted_;
     nvinfer1::ILogger *logger_;
-    int engines_ = 0;
+    std::shared_ptr<int> engines_ = std::make_shared<int>(0);
     int32_t threads_ = 1;
     std::string directory_;
     nvinfer1::TempfileControlFlags flags_ = 0;

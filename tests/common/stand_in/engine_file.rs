@@ -1,0 +1,83 @@
+//! Engine files for the stand-in: tests/stand_in/tensorrt/engine_file.hpp.
+
+use std::fmt::Write;
+
+/// An engine of one tower.
+#[derive(Clone, Debug)]
+pub struct EngineFile {
+    pub tower: &'static str,
+    pub tensorrt: String,
+    /// As `12.0`, or `any`.
+    pub compute_capability: String,
+    pub input: &'static str,
+    /// `fp16`, `fp32`, `int32` or `int64`.
+    pub input_type: &'static str,
+    pub input_row: Vec<usize>,
+    pub output: &'static str,
+    pub dimensions: usize,
+    /// Rows: least, best, most.
+    pub profiles: Vec<[usize; 3]>,
+    /// Device memory that the engine takes.
+    pub weight_bytes: usize,
+    /// Device memory that each of its contexts takes.
+    pub context_bytes: usize,
+}
+
+impl EngineFile {
+    /// A vision tower for squares of `size` pixels, of `input_type` values.
+    pub fn image(size: usize, input_type: &'static str, dimensions: usize, most: usize) -> Self {
+        Self {
+            tower: "image",
+            input: "pixel_values",
+            input_type,
+            input_row: vec![3, size, size],
+            ..Self::text(0, dimensions, most)
+        }
+    }
+
+    /// A text tower for `tokens` ids.
+    pub fn text(tokens: usize, dimensions: usize, most: usize) -> Self {
+        Self {
+            tower: "text",
+            tensorrt: "1.7.1".into(),
+            compute_capability: "12.0".into(),
+            input: "input_ids",
+            input_type: "int32",
+            input_row: vec![tokens],
+            output: "embedding",
+            dimensions,
+            profiles: vec![[1, 1, 1], [1, most, most]],
+            weight_bytes: 1 << 20,
+            context_bytes: 1 << 16,
+        }
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut text = String::from("stand-in engine 1\n");
+        let mut line = |key: &str, words: &[String]| {
+            writeln!(text, "{key} {}", words.join(" ")).expect("a String takes it");
+        };
+        line("tower", &[self.tower.into()]);
+        line("tensorrt", std::slice::from_ref(&self.tensorrt));
+        line(
+            "compute_capability",
+            std::slice::from_ref(&self.compute_capability),
+        );
+        let mut input = vec![self.input.to_owned(), self.input_type.to_owned()];
+        input.extend(self.input_row.iter().map(usize::to_string));
+        line("input", &input);
+        let dimensions = self.dimensions.to_string();
+        line("output", &[self.output.into(), "fp32".into(), dimensions]);
+        for profile in &self.profiles {
+            line("profile", &profile.map(|rows| rows.to_string()));
+        }
+        line("weight_bytes", &[self.weight_bytes.to_string()]);
+        line("context_bytes", &[self.context_bytes.to_string()]);
+        let checksum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        writeln!(text, "checksum {checksum:016x}").expect("a String takes it");
+        text.into_bytes()
+    }
+}
