@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long)]
     threads: Option<usize>,
     /// Write vision.onnx and text.onnx to this directory, with the weights beside
-    /// them as links, and end.
+    /// them, and end.
     #[arg(long)]
     export: Option<PathBuf>,
     /// What the exported graphs compute in.

@@ -103,6 +103,8 @@ POLICIES = [
     Policy("bf16", "bf16"),
 ]
 
+# How active the neuron is that `planted` makes.
+NEURON = 64.0
 # Names of the sums that the layers add to: the residual stream.
 RESIDUAL = r"(embeddings|residual[12])$"
 CHOICES = [
@@ -119,8 +121,8 @@ CHOICES = [
     Policy("softmax in FP32", "fp16", ((r"(scores|softmax)$", FP32),)),
     Policy("token table in FP32", "fp16", ((r"token_embedding|embeddings\.tokens$", FP32),)),
     Policy("bf16", "bf16"),
-    Policy("patches in BF16", "bf16", ((r"patch_embedding|embeddings\.pixels", BF16),)),
-    Policy("token table in BF16", "bf16", ((r"token_embedding|embeddings\.tokens$", BF16),)),
+    Policy("bf16, patches in BF16", "bf16", ((r"patch_embedding|embeddings\.pixels", BF16),)),
+    Policy("bf16, token table in FP16", "bf16", ((r"token_embedding|embeddings\.tokens$", FP16),)),
 ]
 
 
@@ -141,14 +143,14 @@ class Seen:
         self.first = ""
 
     def note(self, name: str, value: torch.Tensor) -> None:
-        finite = torch.isfinite(value)
-        bad = int((~finite).sum())
-        if bad and not self.first:
-            self.first = name
-        self.broken += bad
+        largest = float(value.abs().max())
+        if not math.isfinite(largest):
+            finite = value[torch.isfinite(value)]
+            self.broken += value.numel() - finite.numel()
+            self.first = self.first or name
+            largest = float(finite.abs().max()) if finite.numel() else 0.0
         for kind, pattern in self.KINDS:
             if re.search(pattern, name):
-                largest = float(value[finite].abs().max()) if bool(finite.any()) else 0.0
                 self.largest[kind] = max(self.largest.get(kind, 0.0), largest)
 
 
@@ -289,11 +291,11 @@ def cosine(rows: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 @torch.inference_mode()
-def reference(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def reference(checkpoint: Path, images: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Inputs of both towers, and what transformers makes of them in FP32."""
     model = AutoModel.from_pretrained(checkpoint, dtype=FP32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
-    opened = [Image.open(path).convert("RGB") for path in IMAGES]
+    opened = [Image.open(path).convert("RGB") for path in IMAGES[:images]]
     pixels = processor.image_processor(images=opened, return_tensors="pt")["pixel_values"]
     ids = processor.tokenizer(
         TEXTS, padding="max_length", max_length=64, truncation=True, return_tensors="pt"
@@ -356,10 +358,10 @@ def choices(graphs: dict, inputs: dict, truth: dict) -> None:
 
 
 def planted(graph: Graph, inputs: torch.Tensor, layer: int, size: float) -> dict:
-    """Weights with a neuron that writes `size` into one channel of the residual stream
-    at one token, as the few neurons behind the massive activations of trained vision
-    towers do. It is made of a neuron that the layer has: its input weights become the
-    direction in which that token differs from the others."""
+    """Weights with a neuron that writes up to `size` into one channel of the residual
+    stream, and writes at one token in a hundred: as the few neurons do that are behind
+    the massive activations of trained vision towers. It takes the place of a neuron of
+    the layer; its direction is that in which one token differs most from the rest."""
     name = f"vision_model.encoder.layers.{layer}"
     normed = []
 
@@ -368,22 +370,19 @@ def planted(graph: Graph, inputs: torch.Tensor, layer: int, size: float) -> dict
             normed.append(value)
 
     run(graph, Policy("fp32", "fp32"), inputs, {}, watch)
-    tokens = normed[0]
-    token = tokens.shape[1] // 3
-    mark = tokens[:, token].mean(0) - tokens.mean((0, 1))
+    tokens = normed[0].flatten(0, 1)
+    apart = tokens - tokens.mean(0)
+    mark = apart[apart.norm(dim=-1).argmax()]
     along = tokens @ mark
-    mine, others = along[:, token], along.clone()
-    others[:, token] = -math.inf
-    # 8 at the token where it is weakest, below -8 or at most 0 elsewhere.
-    gap = (mine.min() - others.max()).clamp(min=1e-3)
-    gain = 16.0 / gap
+    threshold = along.quantile(0.99)
+    gain = NEURON / (along.max() - threshold)
     changed = {}
     for part in ("fc1.weight", "fc1.bias", "fc2.weight"):
         changed[f"{name}.mlp.{part}"] = graph.constants[f"{name}.mlp.{part}"].clone()
     changed[f"{name}.mlp.fc1.weight"][0] = mark * gain
-    changed[f"{name}.mlp.fc1.bias"][0] = -gain * (mine.min() + others.max()) / 2
+    changed[f"{name}.mlp.fc1.bias"][0] = -gain * threshold
     changed[f"{name}.mlp.fc2.weight"][:, 0] = 0
-    changed[f"{name}.mlp.fc2.weight"][5, 0] = size / 8
+    changed[f"{name}.mlp.fc2.weight"][5, 0] = size / NEURON
     return changed
 
 
@@ -415,7 +414,7 @@ def sharpened(graph: Graph, inputs: torch.Tensor, layer: int, size: float) -> di
 
 
 def amplify(graphs: dict, inputs: dict) -> None:
-    towers, pixels = graphs["image"], inputs["image"][:2]
+    towers, pixels = graphs["image"], inputs["image"]
     plain = towers["fp32"]
     layer = 1
     for title, make in (
@@ -451,10 +450,11 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--choices", action="store_true")
     parser.add_argument("--amplify", action="store_true")
+    parser.add_argument("--images", type=int, default=len(IMAGES))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         graphs = export(args.checkpoint, Path(directory))
-        inputs, truth = reference(args.checkpoint)
+        inputs, truth = reference(args.checkpoint, args.images)
         if args.choices:
             choices(graphs, inputs, truth)
         elif args.amplify:

@@ -66,15 +66,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// What numbers of a known small range are kept in: in 16 bits FP16 is finer than
-    /// BF16, whose range they do not need.
-    pub fn fine_half(&self) -> ElementType {
-        match self.precision {
-            Precision::Fp32 => ElementType::Float,
-            Precision::Fp16 | Precision::Bf16 => ElementType::Float16,
-        }
-    }
-
     /// A whole tensor of the checkpoint, which must have this shape, as `elements`.
     pub fn weight(
         &mut self,
@@ -91,7 +82,7 @@ impl<'a> Builder<'a> {
     pub fn table(&mut self, name: &str, shape: &[usize]) -> Result<Value, CheckpointError> {
         let stored = element_type(self.weights.get(name, shape)?.dtype);
         let elements = match (self.precision, stored) {
-            (Precision::Fp32, _) | (_, ElementType::Float) => self.fine_half(),
+            (Precision::Fp32, _) | (_, ElementType::Float) => self.half(),
             (_, stored) => stored,
         };
         self.weight(name, shape, elements)

@@ -22,15 +22,16 @@ pub fn vision(
     let side = config.image_size;
     let patches = config.patches();
     let mut graph = Builder::new("siglip.vision", weights, precision);
-    let (half, fine) = (graph.half(), graph.fine_half());
-    let input = match precision {
-        Precision::Fp32 | Precision::Bf16 => ElementType::Float,
-        Precision::Fp16 => ElementType::Float16,
+    let half = graph.half();
+    // ONNX has no convolution of BF16 before opset 22; FP16 does as well for patches.
+    let (input, fine) = match precision {
+        Precision::Fp32 => (ElementType::Float, ElementType::Float),
+        Precision::Fp16 => (ElementType::Float16, ElementType::Float16),
+        Precision::Bf16 => (ElementType::Float, ElementType::Float16),
     };
     let pixels = graph.input(PIXEL_VALUES, input, &[3, side, side]);
 
-    // Patches: a convolution whose stride is its width. Pixels are within [-1, 1] or
-    // near it, so FP16 does for BF16 too.
+    // Patches: a convolution whose stride is its width.
     let name = "vision_model.embeddings.patch_embedding";
     let pixels = graph.cast("vision_model.embeddings.pixels", &pixels, fine);
     let kernel = graph.weight(&format!("{name}.weight"), &[width, 3, patch, patch], fine)?;
