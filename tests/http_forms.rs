@@ -268,3 +268,21 @@ async fn contents_may_look_like_a_boundary() {
         }
     }
 }
+
+/// A form without files may name their field as often as it has room: each time is one
+/// image that is missing, and there is a limit to those.
+#[tokio::test]
+async fn images_that_are_only_named_are_counted() {
+    let server = server().await;
+    let most = HttpSettings::default().max_images_per_request;
+    for (times, status) in [(most, 422), (most + 1, 413)] {
+        let sent = request(
+            "POST",
+            "/embed/images",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            "files&".repeat(times).as_bytes(),
+        );
+        let answer = ask(server.address, sent).await;
+        assert_eq!(answer.status, status, "{times}: {}", answer.text());
+    }
+}

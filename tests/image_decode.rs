@@ -239,6 +239,78 @@ fn a_jpeg_of_thousands_of_scans_is_refused() {
     assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
 }
 
+/// libjpeg keeps the coefficients of a progressive file however few scans it has.
+#[test]
+fn the_coefficients_of_a_single_progressive_scan_count() {
+    let bytes = fixture("jpeg_420_progressive.jpg");
+    let scan = |after: usize| {
+        let marker = bytes[after..].windows(2).position(|m| m == [0xff, 0xda]);
+        after + marker.unwrap()
+    };
+    let second = scan(scan(0) + 2);
+    let one = [&bytes[..second], b"\xff\xd9"].concat();
+    let limits = ImageLimits {
+        max_decoder_bytes: 100,
+        ..ImageLimits::default()
+    };
+    let error = decode(&one, &limits).unwrap_err();
+    assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
+    assert!(decode(&one, &ImageLimits::default()).is_ok());
+}
+
+/// A little-endian TIFF of one row of 8-bit grey: one-pixel tiles of the compression, all
+/// of them the whole `data`.
+fn tiff_of_equal_tiles(width: u32, compression: u16, data: &[u8]) -> Vec<u8> {
+    let tiles = width as usize;
+    let offsets = 8 + 2 + 9 * 12 + 4;
+    let counts = offsets + tiles * 4;
+    let start = counts + tiles * 4;
+    let short = |value: u16| u32::from(value).to_le_bytes();
+    let place = |at: usize| (at as u32).to_le_bytes();
+    let entries: [(u16, u16, u32, [u8; 4]); 9] = [
+        (256, 4, 1, width.to_le_bytes()),
+        (257, 4, 1, 1u32.to_le_bytes()),
+        (258, 3, 1, short(8)),
+        (259, 3, 1, short(compression)),
+        (262, 3, 1, short(1)),
+        (322, 3, 1, short(1)),
+        (323, 3, 1, short(1)),
+        (324, 4, width, place(offsets)),
+        (325, 4, width, place(counts)),
+    ];
+    let mut file = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    for (tag, kind, count, value) in entries {
+        file.extend_from_slice(&tag.to_le_bytes());
+        file.extend_from_slice(&kind.to_le_bytes());
+        file.extend_from_slice(&count.to_le_bytes());
+        file.extend_from_slice(&value);
+    }
+    file.extend_from_slice(&[0; 4]);
+    file.extend(std::iter::repeat_n(place(start), tiles).flatten());
+    file.extend(std::iter::repeat_n(place(data.len()), tiles).flatten());
+    file.extend_from_slice(data);
+    file
+}
+
+/// 200 KB of PackBits that mean nothing, in each of 20,000 tiles of one file: without a
+/// bound, 4 GB of work in a file of 360 KB.
+#[test]
+fn tiff_tiles_that_overlap_do_not_multiply_the_work() {
+    const PACK_BITS: u16 = 32_773;
+    let data = [vec![0x80; 200_000], vec![0, 7]].concat();
+    let few = decode(
+        &tiff_of_equal_tiles(16, PACK_BITS, &data),
+        &ImageLimits::default(),
+    );
+    assert_eq!(few.unwrap().pixels(), [7; 16 * 3]);
+    let many = decode(
+        &tiff_of_equal_tiles(20_000, PACK_BITS, &data),
+        &ImageLimits::default(),
+    );
+    let error = many.unwrap_err();
+    assert!(matches!(error, ImageError::TooComplex { .. }), "{error:?}");
+}
+
 /// Formats differ in what they need beside the pixels; the limit holds for all.
 #[test]
 fn decoders_stay_within_their_memory() {

@@ -304,9 +304,9 @@ fn what_is_answered_in_the_window_counts_and_what_is_not_is_unfinished() {
     let report = report(&load_test(&url, &[&TEXTS[..], &window].concat()));
     assert_eq!(report["total"]["good"], 8, "{report}");
     assert_eq!(report["edges"]["warm_up_requests"], 0);
-    let unfinished = number.load(Ordering::Relaxed) - 8;
-    assert_eq!(report["edges"]["unfinished"], unfinished);
-    assert!(unfinished < 8);
+    // The others' next requests, if they were begun before the eighth was answered.
+    let unfinished = report["edges"]["unfinished"].as_u64().expect("a number");
+    assert!(unfinished < 8 && 8 + unfinished <= number.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -481,12 +481,12 @@ fn the_highest_rate_held_is_looked_for() {
         .filter(held)
         .filter_map(|probe| probe["rate_per_s"].as_f64());
     let knee = told["highest_rate_held_per_s"].as_f64();
-    assert!(knee.is_some(), "{told}");
+    // A machine that is busy may be too late a client for any rate; then none is named.
     assert_eq!(knee, best.reduce(f64::max));
     let page = std::fs::read_to_string(page).expect("the page is there");
     for part in [
         "Goodput by offered rate",
-        "is the highest rate held",
+        "held (p99 &lt;= 60000 ms)",
         "bound",
     ] {
         assert!(page.contains(part), "{part}");

@@ -10,8 +10,7 @@ use noise::{extremes, noise, processor};
 use serde_json::json;
 use siglip2_embeddings::image::{Coefficients, Filter, RgbImage};
 
-/// One pass over lines of `length` pixels which are `step` pixels apart, and whose pixels
-/// are `stride` apart.
+/// One pass over lines which are `step` pixels apart, and whose pixels are `stride` apart.
 fn pass(
     coefficients: &Coefficients,
     source: &[u8],
@@ -20,17 +19,19 @@ fn pass(
     (target_step, target_stride): (usize, usize),
 ) {
     let precision = coefficients.precision();
-    for line in 0..lines {
-        for (at, window) in coefficients.windows().enumerate() {
-            for channel in 0..3 {
-                let mut sum = 1_i32 << (precision - 1);
-                for (x, weight) in (window.start as usize..).zip(window.weights) {
-                    let pixel = source[(line * step + x * stride) * 3 + channel];
-                    sum += i32::from(pixel) * i32::from(*weight);
+    let source = source.as_chunks::<3>().0;
+    let target = target.as_chunks_mut::<3>().0;
+    for (at, window) in coefficients.windows().enumerate() {
+        for line in 0..lines {
+            let pixels = source[line * step + window.start as usize * stride..].iter();
+            let mut sums = [1_i32 << (precision - 1); 3];
+            for (pixel, weight) in pixels.step_by(stride).zip(window.weights) {
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += i32::from(*value) * i32::from(*weight);
                 }
-                target[(line * target_step + at * target_stride) * 3 + channel] =
-                    (sum >> precision).clamp(0, 255) as u8;
             }
+            target[line * target_step + at * target_stride] =
+                sums.map(|sum| (sum >> precision).clamp(0, 255) as u8);
         }
     }
 }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 mod config;
 mod demo;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod half;
 mod mapping;
 mod source;

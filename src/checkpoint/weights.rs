@@ -147,38 +147,10 @@ impl Weights {
     }
 
     fn add(&mut self, name: &str, bytes: &'static [u8]) -> Result<(), CheckpointError> {
-        // This checks that the header is whole and that the tensors cover the rest
-        // of the file exactly, each with as many bytes as its shape and type say.
-        let (header, metadata) =
-            SafeTensors::read_metadata(bytes).map_err(|error| CheckpointError::Weights {
-                file: name.to_owned(),
-                reason: error.to_string(),
-            })?;
-        let data = size_of::<u64>() + header;
-        let shard = self.shards.len();
+        let (tensors, others) = index(name, bytes, self.shards.len())?;
         self.shards.push(bytes);
-        for (tensor, info) in metadata.tensors() {
-            let dtype = match info.dtype {
-                Dtype::F32 => DType::F32,
-                Dtype::F16 => DType::F16,
-                Dtype::BF16 => DType::BF16,
-                other => {
-                    self.others.insert(tensor, other);
-                    continue;
-                }
-            };
-            let (start, end) = info.data_offsets;
-            self.tensors.insert(
-                tensor,
-                Tensor {
-                    shard,
-                    dtype,
-                    shape: info.shape.clone(),
-                    offset: data + start,
-                    length: end - start,
-                },
-            );
-        }
+        self.tensors.extend(tensors);
+        self.others.extend(others);
         Ok(())
     }
 
@@ -292,4 +264,43 @@ impl Weights {
         }
         self
     }
+}
+
+/// The tensors that a safetensors file holds, and those that are no floats.
+type Contents = (HashMap<String, Tensor>, HashMap<String, Dtype>);
+
+/// Reads the header of the safetensors file `name`, which will be the shard `shard`.
+pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, CheckpointError> {
+    // This checks that the header is whole and that the tensors cover the rest of the
+    // file exactly, each with as many bytes as its shape and type say.
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| CheckpointError::Weights {
+            file: name.to_owned(),
+            reason: error.to_string(),
+        })?;
+    let data = size_of::<u64>() + header;
+    let (mut tensors, mut others) = Contents::default();
+    for (tensor, info) in metadata.tensors() {
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => {
+                others.insert(tensor, other);
+                continue;
+            }
+        };
+        let (start, end) = info.data_offsets;
+        tensors.insert(
+            tensor,
+            Tensor {
+                shard,
+                dtype,
+                shape: info.shape.clone(),
+                offset: data + start,
+                length: end - start,
+            },
+        );
+    }
+    Ok((tensors, others))
 }

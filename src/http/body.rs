@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::Problem;
@@ -67,11 +68,14 @@ impl Drop for Share {
     }
 }
 
+/// Why a body breaks off.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The body of one request. Its share of the room is held until it is dropped, which
 /// is when the request has been answered.
 #[derive(Debug)]
 pub(super) struct Body {
-    incoming: Incoming,
+    incoming: BoxBody<Bytes, BoxError>,
     limit: u64,
     read: u64,
     ended: bool,
@@ -84,11 +88,14 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Wraps what hyper gives; nothing is read yet.
-    pub(super) fn new(incoming: Incoming, settings: &HttpSettings, room: &Room) -> Self {
+    /// Wraps what hyper gives, or any other stream of pieces; nothing is read yet.
+    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, room: &Room) -> Self
+    where
+        B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
+    {
         Self {
             ended: incoming.is_end_stream(),
-            incoming,
+            incoming: incoming.map_err(Into::into).boxed(),
             limit: settings.max_body_bytes,
             read: 0,
             failed: false,

@@ -27,8 +27,9 @@ use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
 
-/// Pieces that multer gets have at least this size, the last one aside.
-const MIN_PIECE: usize = 8 << 10;
+/// Pieces that multer gets have at least this size, the last one aside. Not when it is
+/// fuzzed: bodies are small then, and would all come in one piece.
+const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
 
 /// What stands between two parts, with the second one's header, may be no longer.
 const MAX_PART_HEAD: usize = 16 << 10;
@@ -177,11 +178,11 @@ impl Form {
         settings: &HttpSettings,
     ) -> Result<Self, Problem> {
         let bytes = body.whole().await?;
-        let most_text = settings.max_text_body_bytes;
+        let mut reader = Reader::new(fields, settings);
         off_thread(bytes.len(), move || {
-            let mut reader = Reader::new(fields, most_text);
             for (name, value) in form_urlencoded::parse(&bytes) {
                 if let Some(field) = reader.known(&name) {
+                    reader.may_have_image(field)?;
                     reader.may_have_text(field, value.len())?;
                     reader.add(field, Value::Text(value.into_owned()));
                 }
@@ -203,9 +204,8 @@ impl Form {
         };
         let head = Arc::new(HeadBudget::default());
         let mut multipart = Multipart::new(Pieces::new(first, body, Arc::clone(&head)), boundary);
-        let mut reader = Reader::new(fields, settings.max_text_body_bytes);
+        let mut reader = Reader::new(fields, settings);
         let mut parts = 0;
-        let mut images = 0;
         loop {
             head.begin();
             let next = multipart.next_field().await;
@@ -225,20 +225,12 @@ impl Form {
                 while part.chunk().await.map_err(broken)?.is_some() {}
                 continue;
             };
-            if field == fields.image && fields.many {
-                images += 1;
-                if images > settings.max_images_per_request {
-                    return Err(Problem::TooLarge(format!(
-                        "The request has more than the {} images that one may hold.",
-                        settings.max_images_per_request
-                    )));
-                }
-            }
+            reader.may_have_image(field)?;
             let value = match filename {
                 Some(filename) if field == fields.image => {
                     let bytes = contents(&mut part, |_| Ok(())).await?;
                     if fields.many {
-                        inspect(images - 1, &filename, &bytes)?;
+                        inspect(reader.images - 1, &filename, &bytes)?;
                     }
                     Value::File { filename, bytes }
                 }
@@ -358,15 +350,19 @@ struct Reader {
     form: Form,
     text_left: usize,
     text_most: usize,
+    images: usize,
+    images_most: usize,
 }
 
 impl Reader {
-    fn new(fields: Fields, text_most: usize) -> Self {
+    fn new(fields: Fields, settings: &HttpSettings) -> Self {
         Self {
             fields,
             form: Form::default(),
-            text_left: text_most,
-            text_most,
+            text_left: settings.max_text_body_bytes,
+            text_most: settings.max_text_body_bytes,
+            images: 0,
+            images_most: settings.max_images_per_request,
         }
     }
 
@@ -375,6 +371,21 @@ impl Reader {
             .chain(self.fields.texts)
             .find(|known| **known == name)
             .copied()
+    }
+
+    /// Counts an image, or what stands where one belongs, and refuses one too many.
+    fn may_have_image(&mut self, field: &str) -> Result<(), Problem> {
+        if !self.fields.many || field != self.fields.image {
+            return Ok(());
+        }
+        self.images += 1;
+        if self.images <= self.images_most {
+            return Ok(());
+        }
+        Err(Problem::TooLarge(format!(
+            "The request has more than the {} images that one may hold.",
+            self.images_most
+        )))
     }
 
     /// Refuses a text that would take all texts together beyond their limit.

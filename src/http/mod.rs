@@ -27,6 +27,8 @@ mod body;
 mod call;
 mod endpoints;
 mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod openapi;
 mod parameters;
 mod problem;

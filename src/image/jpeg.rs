@@ -32,6 +32,9 @@ struct Frame {
     width: u32,
     height: u32,
     components: u8,
+    /// Whether libjpeg keeps the coefficients of the whole picture: a progressive file,
+    /// or a first scan without all components.
+    buffered: bool,
 }
 
 /// Width and height.
@@ -85,11 +88,14 @@ fn frame(bytes: &[u8]) -> Result<Frame, ImageError> {
                     width: u32::from(u16::from_be_bytes([w1, w0])),
                     height: u32::from(u16::from_be_bytes([h1, h0])),
                     components,
+                    buffered: marker == 0xc2,
                 });
             }
             0xda => {
-                return frame
-                    .ok_or_else(|| damaged("its first scan comes before its frame header"));
+                let mut frame =
+                    frame.ok_or_else(|| damaged("its first scan comes before its frame header"))?;
+                frame.buffered |= segment.first() != Some(&frame.components);
+                return Ok(frame);
             }
             _ => {}
         }
@@ -116,7 +122,7 @@ const MAX_SCANNED_PIXELS: u64 = 1_000_000_000;
 
 /// Refuses a file with so many scans that it would take too long (each costs a walk over
 /// all blocks, however few bytes it has), or whose coefficients take too much memory
-/// (with several scans libjpeg keeps them all: two bytes each).
+/// (where libjpeg keeps them all: two bytes each).
 fn check_scans(bytes: &[u8], limits: &ImageLimits) -> Result<(), ImageError> {
     let frame = frame(bytes)?;
     let too_complex = |reason| {
@@ -133,7 +139,7 @@ fn check_scans(bytes: &[u8], limits: &ImageLimits) -> Result<(), ImageError> {
         return too_complex(format!("it has more than {max} scans"));
     }
     let coefficients = pixels * u64::from(frame.components) * 2;
-    if scans > 1 && coefficients > limits.max_decoder_bytes {
+    if (frame.buffered || scans > 1) && coefficients > limits.max_decoder_bytes {
         return too_complex(format!("its coefficients need {coefficients} bytes"));
     }
     Ok(())

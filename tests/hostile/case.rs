@@ -41,8 +41,10 @@ pub struct Case {
     answers: Vec<Vec<u16>>,
     silence: bool,
     end: End,
-    check: Option<fn(&Answer) -> bool>,
+    check: Option<Check>,
 }
+
+type Check = Box<dyn Fn(&Answer) -> bool + Send + Sync>;
 
 /// One write, one answer with one of these statuses.
 pub fn case(name: impl Into<String>, sent: impl AsRef<[u8]>, statuses: &[u16]) -> Case {
@@ -75,8 +77,8 @@ impl Case {
         self
     }
 
-    pub fn checked(mut self, check: fn(&Answer) -> bool) -> Self {
-        self.check = Some(check);
+    pub fn checked(mut self, check: impl Fn(&Answer) -> bool + Send + Sync + 'static) -> Self {
+        self.check = Some(Box::new(check));
         self
     }
 
@@ -149,7 +151,7 @@ impl Case {
             if told.len() > 1 << 20 || (answer.status >= 400 && told.len() > 64 << 10) {
                 return Err(format!("an answer of {} bytes", told.len()));
             }
-            if self.check.is_some_and(|check| !check(&answer)) {
+            if self.check.as_ref().is_some_and(|check| !check(&answer)) {
                 return Err(format!("not what is wanted: {shown}"));
             }
         }

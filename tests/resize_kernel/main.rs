@@ -210,6 +210,32 @@ fn a_photo_alone_and_any_company() {
 }
 
 #[test]
+fn a_picture_at_the_end_of_the_buffer_is_not_read_beyond_it() {
+    let mut host = Host::start();
+    for (resample, size) in [(0, 64), (1, 64), (2, 64), (3, 64), (1, 30), (2, 30)] {
+        let processor = processor(size, json!({"resample": resample})).unwrap();
+        let mut planner = Planner::new(&processor, Element::Fp16);
+        for (width, height) in [
+            // 240 bytes, so that nothing but the slack is behind them.
+            (80, 1),
+            (40, 2),
+            (16, 5),
+            (5, 16),
+            (2, 40),
+            (1, 80),
+            // Windows of thousands of pixels, of which the last are cut off.
+            (65_535, 1),
+            (65_535, 2),
+            (20_001, 3),
+        ] {
+            let image = extremes(width, height, 5);
+            let planner = (&mut planner, Element::Fp16);
+            check(&mut host, &processor, planner, &[image]);
+        }
+    }
+}
+
+#[test]
 fn pictures_of_the_models_square_take_one_launch_and_no_scratch() {
     let processor = processor(224, json!({})).unwrap();
     let mut planner = Planner::new(&processor, Element::Fp16);

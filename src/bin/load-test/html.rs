@@ -68,14 +68,11 @@ pub fn of_two(ratios: &[Vec<String>], reports: [&Report; 2]) -> String {
         .map(Line::dashed)
         .collect();
     let p99 = lines(&|b| b.p99_ms, "p99").into_iter().map(Line::dashed);
-    let end = reports.map(|report| report.duration_s);
-    let across = format!(
-        "{}; the rounds follow each other",
-        across(end[0].max(end[1]))
-    );
+    let (end, across) = axis(reports[0].duration_s.max(reports[1].duration_s));
     plots(
         &mut page,
-        &across,
+        &format!("{across}; the rounds follow each other"),
+        end,
         [lines(&|b| Some(b.good_per_s), "good"), refused].concat(),
         lines(&|b| b.p50_ms, "p50").into_iter().chain(p99).collect(),
     );
@@ -113,6 +110,7 @@ pub fn of_search(
             Line::new("offered", "faint", by_rate(&|p| Some(p.offered_per_s))).dashed(),
         ],
         bound: None,
+        end: 0.0,
     };
     // Far beyond the knee latency is that of a queue, and would flatten all the rest.
     let shown = |ms: f64| (ms > 0.0).then_some(ms.min(4.0 * bound_ms));
@@ -125,6 +123,7 @@ pub fn of_search(
             Line::new("bound", "bad", Vec::new()).dashed(),
         ],
         bound: Some(bound_ms),
+        end: 0.0,
     };
     goodput.write(&mut page);
     latency.write(&mut page);
@@ -188,8 +187,10 @@ fn unit(end_s: f64) -> (f64, &'static str) {
     }
 }
 
-fn across(end_s: f64) -> String {
-    format!("time, {}", unit(end_s).1)
+/// Where the axis of a run ends, and its title.
+fn axis(end_s: f64) -> (f64, String) {
+    let (scale, unit) = unit(end_s);
+    (end_s / scale, format!("time, {unit}"))
 }
 
 fn by_time(report: &Report, value: &dyn Fn(&Bucket) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
@@ -203,7 +204,7 @@ fn by_time(report: &Report, value: &dyn Fn(&Bucket) -> Option<f64>) -> Vec<(f64,
         .collect()
 }
 
-fn plots(page: &mut String, across: &str, throughput: Vec<Line>, latency: Vec<Line>) {
+fn plots(page: &mut String, across: &str, end: f64, throughput: Vec<Line>, latency: Vec<Line>) {
     for (title, up, lines) in [
         ("Throughput", "requests/s", throughput),
         ("Latency of good answers", "ms", latency),
@@ -215,6 +216,7 @@ fn plots(page: &mut String, across: &str, throughput: Vec<Line>, latency: Vec<Li
             up,
             lines,
             bound: None,
+            end,
         }
         .write(page);
     }
@@ -236,7 +238,8 @@ fn one_service(page: &mut String, report: &Report) {
         line("p50", "one", &|b| b.p50_ms),
         line("p99", "two", &|b| b.p99_ms),
     ];
-    plots(page, &across(report.duration_s), throughput, latency);
+    let (end, across) = axis(report.duration_s);
+    plots(page, &across, end, throughput, latency);
     watched(page, report);
 }
 
@@ -271,13 +274,14 @@ fn watched(page: &mut String, report: &Report) {
             counts,
         ),
     ] {
-        let across = across(report.duration_s);
+        let (end, across) = axis(report.duration_s);
         Plot {
             title,
             across,
             up,
             lines,
             bound: None,
+            end,
         }
         .write(page);
     }

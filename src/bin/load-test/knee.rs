@@ -43,6 +43,7 @@ pub async fn find(
     let settling = Duration::from_secs_f64((options.p99_ms / 1000.0).clamp(1.0, 60.0));
     let mut warm_up = plan.warm_up;
     let mut first = plan.first;
+    let mut again = false;
     while let Some(rate) = search.next() {
         let plan = Plan {
             mode: Loop::Open(rate),
@@ -65,7 +66,12 @@ pub async fn find(
             probe.p99_ms,
             if probe.held { "held" } else { "not held" }
         );
-        search.tell(rate, probe.held);
+        // A stall of the machine is no limit of the service: what was not held is tried
+        // once more before it is believed.
+        again = !probe.held && !again;
+        if !again {
+            search.tell(rate, probe.held);
+        }
         probes.push(probe);
         right &= report.wrong == 0;
         if probe.held && search.knee() == Some(rate) {
@@ -77,10 +83,13 @@ pub async fn find(
         warm_up = warm_up.min(settling);
         tokio::time::sleep(PAUSE).await;
     }
-    // The client being late may be why the next rate up was not held.
-    let client_limited = probes.iter().any(|probe| {
-        probe.client_limited && search.knee().is_none_or(|knee| probe.rate_per_s > knee)
-    });
+    // The lowest rate that was not held is what the knee was found by.
+    let client_limited = probes
+        .iter()
+        .filter(|probe| !probe.held)
+        .filter(|probe| search.knee().is_none_or(|knee| probe.rate_per_s > knee))
+        .min_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s))
+        .is_some_and(|probe| probe.client_limited);
     let mut rows = vec![
         [
             "rate/s",

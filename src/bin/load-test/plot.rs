@@ -71,6 +71,8 @@ pub struct Plot {
     pub lines: Vec<Line>,
     /// A value that was not to be passed.
     pub bound: Option<f64>,
+    /// Where the horizontal axis ends, if not at the last point.
+    pub end: f64,
 }
 
 /// A round step, so that an axis has about five of them.
@@ -89,7 +91,8 @@ fn ticks(top: f64) -> Vec<f64> {
     (0..=count).map(|n| n as f64 * step).collect()
 }
 
-fn label(value: f64) -> String {
+/// A number with up to three decimals, and none that is 0.
+pub fn label(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -110,7 +113,7 @@ impl Plot {
             .filter_map(|(_, y)| *y)
             .chain(self.bound)
             .fold(0.0, f64::max);
-        let end = points().map(|(x, _)| *x).fold(1e-3, f64::max);
+        let end = points().map(|(x, _)| *x).fold(self.end.max(1e-3), f64::max);
         let ys = ticks(if most > 0.0 { most } else { 1.0 });
         let top = ys.last().copied().unwrap_or(1.0);
         let scale = Scale { end, top };
@@ -277,6 +280,7 @@ mod tests {
             up: "ms",
             lines: vec![Line::new("a < b", "one", points)],
             bound: Some(12.0),
+            end: 4.0,
         };
         let mut page = String::new();
         plot.write(&mut page);

@@ -9,6 +9,7 @@ use crate::client::Ending;
 use crate::inputs::Distinct;
 use crate::mix::Endpoint;
 use crate::options::{Check, Options};
+use crate::plot::label;
 use crate::record::{Group, Latencies, Recorder};
 use crate::run::{Loop, Outcome, Plan};
 use crate::watch::Watched;
@@ -292,7 +293,10 @@ impl Report {
             Loop::Closed(clients) => ("closed", format!("{clients} clients")),
             Loop::Open(rate) => {
                 let arrivals = plan.arrivals.name();
-                ("open", format!("{rate} requests/s, {arrivals} arrivals"))
+                (
+                    "open",
+                    format!("{} requests/s, {arrivals} arrivals", label(rate)),
+                )
             }
         };
         let length = match plan.end {
@@ -450,7 +454,10 @@ impl Report {
                 "offered",
                 format!(
                     "{:.1} requests/s ({} arrivals, {} asked for); answered {:.1}/s",
-                    open.offered_per_s, open.arrivals, open.rate_per_s, open.answered_per_s
+                    open.offered_per_s,
+                    open.arrivals,
+                    label(open.rate_per_s),
+                    open.answered_per_s
                 ),
             ));
             let mut lag = format!("p99 {:.2} ms late", open.lag_ms.p99);

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::layout::{Compression, Layout};
 use super::{damaged, truncated};
-use crate::image::{ImageError, ImageLimits, jpeg};
+use crate::image::{ImageError, ImageFormat, ImageLimits, jpeg};
 
 /// All samples: rows of whole bytes, and for planes all rows of the first, then all of
 /// the second, and so on.
@@ -20,6 +20,7 @@ pub(super) fn read(
     if layout.offsets.len() < across * down * planes {
         return Err(damaged("it has too few strips or tiles"));
     }
+    check_work(bytes, layout, across * down * planes)?;
     let row_bytes = layout.row_bytes(layout.width);
     let chunk_row_bytes = layout.row_bytes(chunk_width);
     let mut samples = vec![0; row_bytes * layout.height * planes];
@@ -45,6 +46,46 @@ pub(super) fn read(
     Ok(samples)
 }
 
+/// What setting up a decompressor for a strip or tile costs, in bytes of packed data.
+const SETUP: u64 = 1 << 10;
+
+/// Packed bytes, beside as many as the file has, that a decompressor may be sent over:
+/// about 3 s of work.
+const MAX_PACKED: u64 = 128 << 20;
+
+/// Refuses a file whose strips or tiles are the same bytes again and again, or of hardly
+/// a pixel each: a file of 1 MB could ask for hours of work.
+fn check_work(bytes: &[u8], layout: &Layout<'_>, chunks: usize) -> Result<(), ImageError> {
+    if layout.compression == Compression::None {
+        return Ok(());
+    }
+    let most = bytes.len() as u64 + MAX_PACKED;
+    let mut work = 0;
+    for index in 0..chunks {
+        work += SETUP + packed(bytes, layout, index).map_or(0, <[u8]>::len) as u64;
+        if work > most {
+            return Err(ImageError::TooComplex {
+                format: ImageFormat::Tiff,
+                reason: format!("its {chunks} strips or tiles overlap or are too many"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a strip or tile from its offset on, as many as the file says that it has.
+fn packed<'a>(bytes: &'a [u8], layout: &Layout<'_>, index: usize) -> Option<&'a [u8]> {
+    let start = usize::try_from(layout.offsets.get(index)?).ok()?;
+    let rest = bytes.get(start..)?;
+    match layout.counts.and_then(|counts| counts.get(index)) {
+        // Pillow reads uncompressed samples whatever the count says.
+        Some(count) if layout.compression != Compression::None => {
+            rest.get(..usize::try_from(count).ok()?)
+        }
+        _ => Some(rest),
+    }
+}
+
 /// The samples of one strip or tile: at least `length` bytes, of which `rows` rows
 /// are looked at.
 fn unpack(
@@ -55,19 +96,10 @@ fn unpack(
     rows: usize,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
-    let offset = layout.offsets.get(index).copied();
-    let start = usize::try_from(offset.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let rest = bytes.get(start..).ok_or_else(truncated)?;
-    let count = layout.counts.as_ref().and_then(|counts| counts.get(index));
-    let packed = match (layout.compression, count) {
-        // Pillow reads uncompressed samples whatever the count says.
-        (Compression::None, _) => rest.get(..length).ok_or_else(truncated)?,
-        (_, Some(&count)) => {
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            rest.get(..count).ok_or_else(truncated)?
-        }
-        (_, None) => rest,
-    };
+    let mut packed = packed(bytes, layout, index).ok_or_else(truncated)?;
+    if layout.compression == Compression::None {
+        packed = packed.get(..length).ok_or_else(truncated)?;
+    }
     let turned: Vec<u8>;
     let packed = if layout.reversed && layout.compression != Compression::Jpeg {
         turned = packed.iter().map(|byte| byte.reverse_bits()).collect();

@@ -63,6 +63,35 @@ struct Entry<'a> {
     values: &'a [u8],
 }
 
+/// The values of a tag, read from the file one by one when they are wanted. Several tags
+/// may claim the whole file as bytes: lists of 64-bit numbers of it would be many times
+/// its size.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    order: Order,
+    size: usize,
+    values: &'a [u8],
+}
+
+impl<'a> Numbers<'a> {
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.values.len() / self.size
+    }
+
+    /// One of them.
+    pub(super) fn get(self, index: usize) -> Option<u64> {
+        let at = index.checked_mul(self.size)?;
+        let value = self.values.get(at..at.checked_add(self.size)?)?;
+        Some(self.order.number(value))
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = u64> + use<'a> {
+        (0..self.len()).map_while(move |index| self.get(index))
+    }
+}
+
 /// The first directory.
 pub(super) struct Directory<'a> {
     pub(super) order: Order,
@@ -138,16 +167,18 @@ impl<'a> Directory<'a> {
     }
 
     /// All values of a tag.
-    pub(super) fn numbers(&self, tag: u16) -> Option<Vec<u64>> {
-        let entry = self.entry(tag)?;
-        let values = entry.values.chunks_exact(entry.size);
-        Some(values.map(|value| self.order.number(value)).collect())
+    pub(super) fn numbers(&self, tag: u16) -> Option<Numbers<'a>> {
+        let &Entry { size, values, .. } = self.entry(tag)?;
+        Some(Numbers {
+            order: self.order,
+            size,
+            values,
+        })
     }
 
     /// The first value of a tag.
     pub(super) fn number(&self, tag: u16) -> Option<u64> {
-        let entry = self.entry(tag)?;
-        Some(self.order.number(entry.values.get(..entry.size)?))
+        self.numbers(tag)?.get(0)
     }
 
     /// The bytes of a tag's values, as they are in the file.

@@ -1,7 +1,7 @@
 //! What the samples of a TIFF are and where they lie.
 
 use super::damaged;
-use super::ifd::{Directory, Order, tag};
+use super::ifd::{Directory, Numbers, Order, tag};
 use crate::image::ImageError;
 
 /// How strips and tiles are compressed.
@@ -52,8 +52,8 @@ pub(super) struct Layout<'a> {
     pub(super) predicted: bool,
     /// Size of a strip or tile in pixels.
     pub(super) chunk: (usize, usize),
-    pub(super) offsets: Vec<u64>,
-    pub(super) counts: Option<Vec<u64>>,
+    pub(super) offsets: Numbers<'a>,
+    pub(super) counts: Option<Numbers<'a>>,
     pub(super) jpeg_tables: Option<&'a [u8]>,
     /// Whether JPEG data is YCbCr to be converted.
     pub(super) jpeg_ycc: bool,
@@ -88,13 +88,15 @@ impl<'a> Layout<'a> {
         };
         let samples = number(tag::SAMPLES_PER_PIXEL, 1);
         let all_bits = directory.numbers(tag::BITS_PER_SAMPLE);
-        let all_bits = all_bits.unwrap_or_else(|| vec![1]);
-        let bits = all_bits.first().copied().unwrap_or(1);
-        if !(1..=6).contains(&samples) || all_bits.iter().any(|&other| other != bits) {
+        let bits = number(tag::BITS_PER_SAMPLE, 1);
+        let differ = all_bits.is_some_and(|all| all.iter().any(|other| other != bits));
+        if !(1..=6).contains(&samples) || differ {
             return Err(damaged("its samples are too many or of different sizes"));
         }
         let photometric = number(tag::PHOTOMETRIC, 0);
-        let extra = directory.numbers(tag::EXTRA_SAMPLES).unwrap_or_default();
+        // No more than `colour` can tell apart.
+        let extra = directory.numbers(tag::EXTRA_SAMPLES);
+        let extra: Vec<u64> = extra.map_or(vec![], |extra| extra.iter().take(4).collect());
         let Some(colour) = colour(directory, photometric, bits, samples, &extra, compression)?
         else {
             return unsupported("TIFF with an unusual kind of samples");
@@ -225,6 +227,7 @@ fn palette(directory: &Directory<'_>, bits: u64) -> Result<Box<[[u8; 3]; 256]>, 
     if count > 256 || bits > 8 {
         return Err(damaged(format_args!("its colour map has {count} colours")));
     }
+    let map: Vec<u64> = map.iter().collect();
     let mut colours = Box::new([[0; 3]; 256]);
     for (nth, colour) in colours.iter_mut().take(count).enumerate() {
         *colour = [0, 1, 2].map(|channel| (map[channel * count + nth] / 256) as u8);

@@ -1,19 +1,22 @@
 //! The kernel through the real compiler. NVRTC needs no GPU, but it must be there:
-//! NVRTC_LIBRARY names it, for instance
-//! `.../site-packages/nvidia/cu13/lib/libnvrtc.so.13` of `pip install nvidia-cuda-nvrtc`.
+//! NVRTC_LIB_DIR names its directory, as for `build-engine`; for instance
+//! `.../site-packages/nvidia/cu13/lib` of `pip install nvidia-cuda-nvrtc`.
 
 use std::path::Path;
 
 use super::{Element, Entry, KernelError, ResizeKernel, SOURCE, cubin};
+use crate::engine::tensorrt::libraries::Search;
 use crate::engine::tensorrt::nvrtc::{Compiler, NvrtcError};
 
 /// The compiler, or a line that says why a test is left out.
 fn compiler(test: &str) -> Option<Compiler> {
-    let Some(path) = std::env::var_os("NVRTC_LIBRARY") else {
-        println!("SKIPPED {test}: NVRTC_LIBRARY names no libnvrtc");
+    let Some(directory) = std::env::var_os("NVRTC_LIB_DIR") else {
+        println!("SKIPPED {test}: NVRTC_LIB_DIR names no directory");
         return None;
     };
-    Some(Compiler::open(Some(Path::new(&path))).expect("what NVRTC_LIBRARY names"))
+    let search = Search::new(None, Some(directory.into()));
+    let library = search.nvrtc().expect("NVRTC in NVRTC_LIB_DIR");
+    Some(Compiler::open(Some(&library)).unwrap())
 }
 
 #[test]

@@ -1,0 +1,20 @@
+//! Doors for the fuzz targets in `fuzz/`, in builds with `--cfg fuzzing` only.
+
+use super::{CheckpointError, Tensor, half, weights};
+
+/// The tensors of floats in a safetensors file, with their names.
+///
+/// # Errors
+///
+/// When it is damaged.
+pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    weights::index("model.safetensors", bytes, 0).map(|(floats, _)| floats.into_iter().collect())
+}
+
+/// The numbers of a tensor of that file.
+pub fn floats(bytes: &[u8], tensor: &Tensor) -> Vec<f32> {
+    half::to_f32(
+        tensor.dtype,
+        &bytes[tensor.offset..tensor.offset + tensor.length],
+    )
+}
