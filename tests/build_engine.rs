@@ -4,7 +4,8 @@
 //! The libraries are found by `TENSORRT_LIB_DIR` and `NVRTC_LIB_DIR`, which
 //! tools/check-tensorrt sets; without them the tests that need them say so and pass.
 
-#![cfg(feature = "tensorrt")]
+// Standard TensorRT builds on the GPU that the engine is for.
+#![cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -81,11 +82,7 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
     let said = refused(&["--model", "demo", "--gpu", "sm_120", "--tensorrt-lib", path]);
-    let library = if cfg!(feature = "tensorrt-enterprise") {
-        "libnvinfer.so.11"
-    } else {
-        "libtensorrt_rtx.so.1"
-    };
+    let library = "libtensorrt_rtx.so.1";
     for part in [library, path, "--tensorrt-lib (TENSORRT_LIB_DIR)"] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -100,7 +97,6 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
 }
 
 #[test]
-#[cfg(not(feature = "tensorrt-enterprise"))]
 fn gpus_that_tensorrt_for_rtx_does_not_know_are_refused_with_what_does() {
     for gpu in ["sm_90", "h100", "b200", "sm_120,h200"] {
         let said = refused(&["--model", "demo", "--gpu", gpu]);
@@ -123,7 +119,6 @@ fn gpus_that_tensorrt_for_rtx_does_not_know_are_refused_with_what_does() {
 }
 
 #[test]
-#[cfg(not(feature = "tensorrt-enterprise"))]
 fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
     if !libraries_are_there("building engines") {
         return;
@@ -261,7 +256,6 @@ fn assert_towers(manifest: &Manifest, inputs: [ElementType; 2]) {
 }
 
 #[test]
-#[cfg(not(feature = "tensorrt-enterprise"))]
 fn a_build_that_is_killed_leaves_nothing_that_looks_finished() {
     if !libraries_are_there("killing a build") {
         return;
@@ -394,7 +388,6 @@ fn rename(message: &[u8], from: &str, to: &str, depth: usize) -> Vec<u8> {
 }
 
 #[test]
-#[cfg(not(feature = "tensorrt-enterprise"))]
 fn exports_of_others_are_built_as_they_are() {
     if !libraries_are_there("building exports") {
         return;
@@ -432,7 +425,6 @@ fn exports_of_others_are_built_as_they_are() {
 }
 
 #[test]
-#[cfg(not(feature = "tensorrt-enterprise"))]
 fn what_tensorrt_cannot_read_is_said_with_the_node() {
     if !libraries_are_there("a graph that cannot be read") {
         return;

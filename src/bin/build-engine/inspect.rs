@@ -65,7 +65,7 @@ fn describe(directory: &EngineDirectory) -> Result<String, Box<dyn Error>> {
             sha256,
             bytes,
         } = entry;
-        lines.add("", format!("{file:<26} {bytes:>12}  {sha256}"));
+        let _ = writeln!(lines.0, "  {file:<26} {bytes:>12}  {sha256}");
     }
     Ok(lines.0)
 }
