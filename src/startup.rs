@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 use std::thread;
 
 use crate::batcher::Worker;
@@ -20,6 +21,7 @@ use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
 use crate::service::{Canary, Model, ModelInfo, Service, ServiceSettings};
 use crate::settings::{Device, Settings, Source};
+use crate::spans::Spans;
 use crate::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
 /// All that is known before a thread is started or a socket opened.
@@ -28,6 +30,7 @@ pub struct Prepared {
     processor: Processor,
     service: Service,
     options: CpuOptions,
+    spans: Option<Spans>,
 }
 
 /// Finds the model and makes of it all but the engine.
@@ -102,13 +105,22 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
             decoders: settings.decode_threads.unwrap_or(cores),
             max_decoded_bytes: settings.max_decoded_bytes as u64,
             text_cache_bytes: settings.text_cache_bytes,
+            image_cache_bytes: settings.image_cache_bytes,
         },
     );
+    let spans = settings
+        .otlp()
+        .map(|endpoint| {
+            let metrics = Arc::clone(service.metrics());
+            Spans::to(endpoint, &settings.otlp_service_name, metrics)
+        })
+        .transpose()?;
     Ok(Prepared {
         checkpoint,
         processor,
         service,
         options,
+        spans,
     })
 }
 
@@ -133,6 +145,11 @@ impl Prepared {
         &self.service
     }
 
+    /// Where spans of requests go, if anywhere.
+    pub fn spans(&self) -> Option<&Spans> {
+        self.spans.as_ref()
+    }
+
     /// Threads that will compute.
     pub fn threads(&self) -> usize {
         self.options.threads
@@ -150,6 +167,7 @@ impl Prepared {
             processor,
             service,
             options,
+            spans: _,
         } = self;
         // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
         checkpoint.tokenizer = Cow::default();
@@ -172,17 +190,23 @@ impl Prepared {
 }
 
 /// What the HTTP side is told of the settings.
-pub fn http_settings(settings: &Settings) -> HttpSettings {
-    let defaults = HttpSettings::default();
+pub fn http_settings(settings: &Settings, spans: Option<Spans>) -> HttpSettings {
     HttpSettings {
         max_body_bytes: settings.payload_limit as u64,
+        max_text_body_bytes: settings.max_text_body_bytes,
+        max_text_bytes: settings.max_text_bytes,
         max_texts_per_request: settings.max_texts_per_request,
         max_images_per_request: settings.max_images_per_request,
+        max_other_parts: settings.max_other_parts,
+        max_concurrent_requests: settings.max_concurrent_requests,
         max_connections: settings.max_connections,
         max_buffered_bytes: settings.max_buffered_bytes as u64,
         header_timeout: settings.header_timeout,
         idle_timeout: settings.idle_timeout,
         body_timeout: settings.body_timeout,
+        body_idle_timeout: settings.body_idle_timeout,
+        min_body_rate: settings.min_body_rate,
+        write_timeout: settings.write_timeout,
         request_timeout: settings.request_timeout,
         drain_timeout: settings.drain_timeout,
         api_key: settings
@@ -190,6 +214,6 @@ pub fn http_settings(settings: &Settings) -> HttpSettings {
             .clone()
             .filter(|key| !key.is_empty())
             .map(ApiKey::new),
-        ..defaults
+        spans,
     }
 }
