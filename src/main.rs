@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 /// glibc's allocator has an arena for each thread, and each keeps what its threads freed:
 /// after hostile traffic the process would hold twice what it needs. mimalloc gives freed
-/// pages back.
+/// pages back; docs/operations.md has the figures.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
