@@ -19,6 +19,7 @@
 //! * [`engine`]: what runs a tower; the only door to an inference runtime.
 //! * [`batcher`]: which work goes to the engine together, and when.
 //! * [`metrics`]: what is counted and timed; every room may note something in it.
+//! * [`spans`]: what each request took, for an OpenTelemetry collector.
 //! * [`service`]: embed, similarity, rank; knows nothing of HTTP.
 //! * [`http`]: the endpoints; knows nothing of engines.
 
@@ -31,5 +32,6 @@ pub mod image;
 pub mod metrics;
 pub mod service;
 pub mod settings;
+pub mod spans;
 pub mod startup;
 pub mod text;

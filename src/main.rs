@@ -17,12 +17,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use siglip2_embeddings::http;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::{Prepared, http_settings, prepare};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// glibc's allocator has an arena for each thread, and each keeps what its threads freed:
+/// after hostile traffic the process would hold twice what it needs. mimalloc gives freed
+/// pages back; docs/operations.md has the figures.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What was asked for cannot be: the settings or the model's files are wrong.
 const UNUSABLE: u8 = 2;
@@ -33,6 +40,9 @@ const ENGINE_DEAD: u8 = 3;
 
 /// How long answers that say so get to leave.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a collector gets to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// A second signal waits for nothing, not even for the runtime's threads.
 fn end_at_once() -> ! {
@@ -88,6 +98,7 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     let address = listener.local_addr()?;
 
     let service = prepared.service().clone();
+    let spans = prepared.spans().cloned();
     tracing::info!(
         %address,
         model = %service.info().name,
@@ -121,9 +132,14 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = http::serve(listener, service.clone(), http_settings(&settings), async {
-        let _ = stopped.await;
-    });
+    let serving = http::serve(
+        listener,
+        service.clone(),
+        http_settings(&settings, spans.clone()),
+        async {
+            let _ = stopped.await;
+        },
+    );
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
@@ -144,6 +160,15 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         },
         _ = terminate.recv() => end_at_once(),
         _ = interrupt.recv() => end_at_once(),
+    }
+    if let Some(spans) = spans {
+        // Not on a thread that a second signal would need.
+        let flushing = tokio::task::spawn_blocking(move || spans.flush(LAST_SPANS));
+        tokio::select! {
+            _ = flushing => {}
+            _ = terminate.recv() => end_at_once(),
+            _ = interrupt.recv() => end_at_once(),
+        }
     }
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)

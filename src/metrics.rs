@@ -24,7 +24,7 @@ use crate::engine::Tower;
 
 mod timings;
 
-pub use timings::{Lookup, Stage, Timings};
+pub use timings::{Lookup, Span, Stage, Timings};
 
 /// The statuses that the contract knows, and 499 for a client that has gone.
 const STATUSES: [u16; 15] = [
@@ -71,8 +71,31 @@ fn rows() -> Histogram {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LookupLabels {
+struct ResultLabels {
     result: &'static str,
+}
+
+/// What became of a span of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanFate {
+    /// It was made.
+    Recorded,
+    /// The collector took it.
+    Exported,
+    /// The collector did not take it.
+    Failed,
+}
+
+impl SpanFate {
+    const ALL: [Self; 3] = [SpanFate::Recorded, SpanFate::Exported, SpanFate::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            SpanFate::Recorded => "recorded",
+            SpanFate::Exported => "exported",
+            SpanFate::Failed => "failed",
+        }
+    }
 }
 
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -92,7 +115,9 @@ pub struct Metrics {
     engine_up: Gauge,
     rebuilds: Counter,
     in_flight: Gauge<i64, AtomicI64>,
-    lookups: Family<LookupLabels, Counter>,
+    text_lookups: Family<ResultLabels, Counter>,
+    image_lookups: Family<ResultLabels, Counter>,
+    spans: Family<ResultLabels, Counter>,
 }
 
 impl Metrics {
@@ -118,12 +143,20 @@ impl Metrics {
             drop(gone.get_or_create(&labels));
             drop(failed_batches.get_or_create(&labels));
         }
-        let lookups = Family::<LookupLabels, Counter>::default();
+        let text_lookups = Family::<ResultLabels, Counter>::default();
+        let image_lookups = Family::<ResultLabels, Counter>::default();
         for result in Lookup::ALL.map(Lookup::as_str) {
-            drop(lookups.get_or_create(&LookupLabels { result }));
+            drop(text_lookups.get_or_create(&ResultLabels { result }));
+            drop(image_lookups.get_or_create(&ResultLabels { result }));
+        }
+        let spans = Family::<ResultLabels, Counter>::default();
+        for result in SpanFate::ALL.map(SpanFate::as_str) {
+            drop(spans.get_or_create(&ResultLabels { result }));
         }
         let mut metrics = Self {
-            lookups,
+            spans,
+            text_lookups,
+            image_lookups,
             registry: Registry::with_prefix("siglip2"),
             requests,
             request_seconds,
@@ -212,7 +245,17 @@ impl Metrics {
         registry.register(
             "text_cache",
             "Texts looked up: in the cache, being computed already, or to be computed",
-            self.lookups.clone(),
+            self.text_lookups.clone(),
+        );
+        registry.register(
+            "image_cache",
+            "Images looked up: in the cache, being computed already, or to be computed",
+            self.image_lookups.clone(),
+        );
+        registry.register(
+            "spans",
+            "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
+            self.spans.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -221,10 +264,22 @@ impl Metrics {
         );
     }
 
-    /// One text's row was found to be this.
-    pub fn looked_up(&self, what: Lookup) {
+    /// One text's or image's row was found to be this.
+    pub fn looked_up(&self, tower: Tower, what: Lookup) {
         let result = what.as_str();
-        self.lookups.get_or_create(&LookupLabels { result }).inc();
+        let lookups = match tower {
+            Tower::Image => &self.image_lookups,
+            Tower::Text => &self.text_lookups,
+        };
+        lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// This became of so many spans.
+    pub fn spans(&self, fate: SpanFate, count: usize) {
+        let result = fate.as_str();
+        self.spans
+            .get_or_create(&ResultLabels { result })
+            .inc_by(count as u64);
     }
 
     /// All series as Prometheus text.
@@ -314,6 +369,8 @@ mod tests {
             "siglip2_stage_seconds_count{stage=\"decode\"} 0",
             "siglip2_batch_rows_count{tower=\"image\"} 0",
             "siglip2_queue_rows{tower=\"text\"} 0",
+            "siglip2_text_cache_total{result=\"hit\"} 0",
+            "siglip2_image_cache_total{result=\"shared\"} 0",
             "siglip2_engine_up 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");

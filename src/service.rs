@@ -4,7 +4,7 @@
 //! texts  --tokenize--------------------+
 //!                                      +--> batcher --> rows --> normalize, compare, rank
 //! images --decode, prepare-------------+
-//!          (one task per core at most)
+//!          (on a thread for each core)
 //! ```
 //!
 //! A request takes the permits for all its rows before anything of it is decoded,
@@ -16,30 +16,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 
-use crate::batcher::{
-    BatchError, Batcher, EngineState, Item, Permit, Permits, Row, Ticket, Worker, largest_request,
-};
-use crate::engine::{Engine, EngineError, Prepare};
+use crate::batcher::{Batcher, EngineState, Permits, Worker, largest_request};
+use crate::engine::{Engine, Prepare};
 use crate::image::{self, ImageError, ImageLimits};
-use crate::metrics::{Lookup, Metrics, Stage, Timings};
+use crate::metrics::{Metrics, Timings};
 use crate::text::TextTokenizer;
 
 mod cache;
 mod canary;
 mod decoders;
+mod rows;
 mod vectors;
 
-use cache::{Flight, Found, TextCache};
+use cache::{ImageKey, RowCache, TextKey};
 pub use canary::Canary;
 use decoders::Decoders;
 
 pub use vectors::{Embeddings, Ranked, Similarity};
-
-/// Texts longer than this, in bytes over the whole request, are tokenized off the
-/// async threads. A text of this length takes well under a millisecond.
-const INLINE_TEXT_BYTES: usize = 4096;
 
 /// When to try again after a refusal: about what a full queue takes to move on.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -65,10 +59,13 @@ pub struct ServiceSettings {
     pub image_limits: ImageLimits,
     /// Images that are decoded at the same time.
     pub decoders: usize,
-    /// Bytes that pictures may take while they are decoded and resized, all together.
+    /// Bytes that pictures may take, all together, from their decoding until the engine
+    /// has them.
     pub max_decoded_bytes: u64,
     /// Bytes that remembered text embeddings may take; 0 remembers none.
     pub text_cache_bytes: usize,
+    /// Bytes that remembered image embeddings may take; 0 remembers none.
+    pub image_cache_bytes: usize,
 }
 
 /// What clients are told of the model.
@@ -179,22 +176,17 @@ struct Inner {
     scale: f64,
     bias: f64,
     settings: ServiceSettings,
-    decoders: Decoders,
     running: OnceLock<Running>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
-    cache: Arc<TextCache>,
-}
-
-/// A row of a text: here, or to come.
-enum TextRow {
-    Here(Vec<f32>),
-    Coming(Flight),
+    texts: Arc<RowCache<TextKey>>,
+    images: Arc<RowCache<ImageKey>>,
 }
 
 /// What there is once the engine is.
 struct Running {
     prepare: Arc<dyn Prepare>,
+    decoders: Arc<Decoders>,
     batcher: Batcher,
     canary: Option<Canary>,
 }
@@ -208,8 +200,8 @@ impl Service {
             tokenizer: Arc::new(model.tokenizer),
             scale: f64::from(model.logit_scale).exp(),
             bias: f64::from(model.logit_bias),
-            decoders: Decoders::new(settings.decoders, settings.max_decoded_bytes),
-            cache: TextCache::new(settings.text_cache_bytes),
+            texts: RowCache::new(settings.text_cache_bytes),
+            images: RowCache::new(settings.image_cache_bytes),
             settings,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -235,7 +227,8 @@ impl Service {
         &self.inner.metrics
     }
 
-    /// Gives the service its engine, on a thread of its own. From here on it embeds.
+    /// Gives the service its engine, on a thread of its own, and the threads that decode.
+    /// From here on it embeds.
     ///
     /// # Errors
     ///
@@ -257,10 +250,16 @@ impl Service {
     pub fn attach_with(&self, workers: Vec<Worker>, canary: Option<Canary>) -> std::io::Result<()> {
         let no_engine = || std::io::Error::other("there is no engine");
         let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
-        let capacity = self.inner.settings.max_queued_rows;
+        let ServiceSettings {
+            max_queued_rows,
+            decoders,
+            max_decoded_bytes,
+            ..
+        } = self.inner.settings;
         let running = Running {
-            prepare: Arc::clone(&prepare),
-            batcher: Batcher::start(workers, capacity, Arc::clone(&self.inner.metrics))?,
+            prepare,
+            decoders: Arc::new(Decoders::start(decoders, max_decoded_bytes)?),
+            batcher: Batcher::start(workers, max_queued_rows, Arc::clone(&self.inner.metrics))?,
             canary,
         };
         self.inner
@@ -332,6 +331,7 @@ impl Service {
                 batcher,
                 canary: Some(canary),
                 prepare,
+                ..
             }) => canary.check(batcher, prepare.as_ref()).await,
             _ => Ok(()),
         }
@@ -362,8 +362,9 @@ impl Service {
         texts: Vec<String>,
         normalize: bool,
     ) -> Result<Embeddings, ServiceError> {
-        let (_, mut permits) = self.reserve(texts.len())?;
-        let rows = self.text_rows(texts, &mut permits).await?;
+        let (running, mut permits) = self.reserve(texts.len())?;
+        let texts = self.submit_texts(running, texts, &mut permits).await?;
+        let rows = self.text_rows(texts).await?;
         Ok(self.embeddings(rows, normalize))
     }
 
@@ -395,9 +396,9 @@ impl Service {
     ) -> Result<Similarity, ServiceError> {
         let (running, mut permits) = self.reserve(images.len() + texts.len())?;
         // Texts first: they reach the engine while the images are still decoded.
-        let tickets = self.submit_texts(texts, &mut permits).await?;
+        let texts = self.submit_texts(running, texts, &mut permits).await?;
         let images = self.image_rows(running, images, &mut permits).await?;
-        let texts = self.rows(tickets).await?;
+        let texts = self.text_rows(texts).await?;
         Ok(vectors::similarity(
             self.embeddings(texts, true),
             self.embeddings(images, true),
@@ -447,176 +448,6 @@ impl Service {
         Ok((running, permits.until(self.context.deadline)))
     }
 
-    async fn text_rows(
-        &self,
-        texts: Vec<String>,
-        permits: &mut Permits,
-    ) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let rows = self.submit_texts(texts, permits).await?;
-        self.rows(rows).await
-    }
-
-    /// Every text is looked up, shared or put into the lane before any is waited for.
-    async fn submit_texts(
-        &self,
-        texts: Vec<String>,
-        permits: &mut Permits,
-    ) -> Result<Vec<TextRow>, ServiceError> {
-        let interactive = permits.are_interactive();
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let tokenizer = Arc::clone(&self.inner.tokenizer);
-        let tokenize = move || {
-            texts
-                .iter()
-                .map(|text| tokenizer.encode(text))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let ids = if bytes <= INLINE_TEXT_BYTES {
-            tokenize()
-        } else {
-            self.off_thread(interactive, 0, tokenize).await?
-        };
-        ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
-            .into_iter()
-            .map(|ids| {
-                // Given back at once where there is nothing to compute.
-                let permit = one(permits)?;
-                let deadline = self.context.deadline;
-                let cache = &self.inner.cache;
-                Ok(match cache.find(&ids, deadline, interactive) {
-                    Found::Row(row) => {
-                        self.looked_up(Lookup::Hit);
-                        TextRow::Here(row)
-                    }
-                    Found::Flight(flight) => {
-                        self.looked_up(Lookup::Shared);
-                        TextRow::Coming(flight)
-                    }
-                    Found::Nothing => {
-                        self.looked_up(Lookup::Miss);
-                        let ticket = permit
-                            .submit(Item::Text(ids.clone()))
-                            .map_err(|error| self.batch_error(error))?;
-                        TextRow::Coming(cache.fly(ids, ticket, deadline, interactive))
-                    }
-                })
-            })
-            .collect()
-    }
-
-    async fn image_rows(
-        &self,
-        running: &Running,
-        images: Vec<Bytes>,
-        permits: &mut Permits,
-    ) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let interactive = permits.are_interactive();
-        let one_by_one = images
-            .into_iter()
-            .enumerate()
-            .map(|(index, bytes)| {
-                Ok(self.image_row(running, interactive, index, bytes, one(permits)?))
-            })
-            .collect::<Result<Vec<_>, ServiceError>>()?;
-        try_join_all(one_by_one).await
-    }
-
-    async fn image_row(
-        &self,
-        running: &Running,
-        interactive: bool,
-        index: usize,
-        bytes: Bytes,
-        permit: Permit,
-    ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.inner.settings.image_limits;
-        let prepare = Arc::clone(&running.prepare);
-        let metrics = Arc::clone(&self.inner.metrics);
-        let Context { timings, deadline } = self.context.clone();
-        let bad = move |error| ServiceError::Image { index, error };
-        let header = image::inspect(&bytes, &limits).map_err(bad)?;
-        let decoded = u64::from(header.width) * u64::from(header.height) * 3;
-        let ticket = self
-            .off_thread(interactive, decoded, move || {
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Err(ServiceError::Late);
-                }
-                let stage = |stage, since: Instant| {
-                    metrics.stage(stage, since.elapsed());
-                    timings.note(stage, since.elapsed());
-                };
-                let memory = usize::try_from(decoded)
-                    .map_err(|error| EngineError::Failed(error.to_string()))
-                    .and_then(|bytes| prepare.memory(bytes))
-                    .map_err(|error| ServiceError::Internal(error.to_string()))?;
-                let begun = Instant::now();
-                let image = image::decode_into(&bytes, &limits, memory).map_err(bad)?;
-                stage(Stage::Decode, begun);
-                let begun = Instant::now();
-                let pixels = prepare.prepare(image).map_err(bad)?;
-                stage(Stage::Prepare, begun);
-                Ok(permit.submit(Item::Image(pixels)))
-            })
-            .await??
-            .map_err(|error| self.batch_error(error))?;
-        self.row(ticket).await
-    }
-
-    /// Runs work that takes the CPU for long where it holds up nobody; see
-    /// [`Decoders::run`].
-    async fn off_thread<T: Send + 'static>(
-        &self,
-        interactive: bool,
-        bytes: u64,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ServiceError> {
-        let decoders = &self.inner.decoders;
-        decoders
-            .run(interactive, bytes, work)
-            .await
-            .map_err(ServiceError::Internal)
-    }
-
-    async fn rows(&self, pending: Vec<TextRow>) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let mut rows = Vec::with_capacity(pending.len());
-        for row in pending {
-            rows.push(match row {
-                TextRow::Here(row) => row,
-                TextRow::Coming(flight) => self.timed(flight.await)?,
-            });
-        }
-        Ok(rows)
-    }
-
-    fn looked_up(&self, what: Lookup) {
-        self.inner.metrics.looked_up(what);
-        self.context.timings.looked_up(what);
-    }
-
-    async fn row(&self, ticket: Ticket) -> Result<Vec<f32>, ServiceError> {
-        self.timed(ticket.timed().await)
-    }
-
-    /// Notes what a row took.
-    fn timed(&self, row: Result<Row, BatchError>) -> Result<Vec<f32>, ServiceError> {
-        let row = row.map_err(|error| self.batch_error(error))?;
-        self.context.timings.note(Stage::Queue, row.queued);
-        self.context.timings.note(Stage::Compute, row.computed);
-        Ok(row.values)
-    }
-
-    fn batch_error(&self, error: BatchError) -> ServiceError {
-        match error {
-            BatchError::Stopped => ServiceError::Unavailable(match self.state() {
-                State::Ready => State::Draining,
-                state => state,
-            }),
-            BatchError::Late => ServiceError::Late,
-            BatchError::Engine(EngineError::Lost(_)) => ServiceError::Unavailable(State::Failed),
-            BatchError::Engine(error) => ServiceError::Internal(error.to_string()),
-        }
-    }
-
     fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
         let mut embeddings = Embeddings::new(self.inner.info.dimensions, rows);
         if normalize {
@@ -624,11 +455,4 @@ impl Service {
         }
         embeddings
     }
-}
-
-/// A request takes as many permits as it has rows, so there is always one left.
-fn one(permits: &mut Permits) -> Result<Permit, ServiceError> {
-    permits
-        .one()
-        .ok_or_else(|| ServiceError::Internal("a row has no permit".into()))
 }

@@ -91,6 +91,11 @@ pub struct Settings {
     #[arg(long, env = "MAX_QUEUED_ROWS", default_value_t = 4096, value_parser = count)]
     pub max_queued_rows: usize,
 
+    /// Requests that are answered at the same time; one more is answered 429 before its
+    /// body is read. /health, /ready, /metrics, /info and /openapi.json do not count.
+    #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value_t = 512, value_parser = count)]
+    pub max_concurrent_requests: usize,
+
     /// Connections that are served at the same time.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 1024, value_parser = count)]
     pub max_connections: usize,
@@ -103,21 +108,39 @@ pub struct Settings {
     #[arg(long, env = "MAX_IMAGES_PER_REQUEST", default_value_t = 256, value_parser = count)]
     pub max_images_per_request: usize,
 
+    /// Parts that a form may have besides as many images as it may hold.
+    #[arg(long, env = "MAX_OTHER_PARTS", default_value_t = 64, value_parser = count)]
+    pub max_other_parts: usize,
+
     /// Texts that one request may hold.
     #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value_t = 1024, value_parser = count)]
     pub max_texts_per_request: usize,
+
+    /// Bytes that one text may have.
+    #[arg(long, env = "MAX_TEXT_BYTES", default_value_t = 256 << 10, value_parser = count)]
+    pub max_text_bytes: usize,
+
+    /// Bytes of text that one request may have: the body of /embed/text, and the text
+    /// fields of a form together, image_base64 aside.
+    #[arg(long, env = "MAX_TEXT_BODY_BYTES", default_value_t = 16 << 20, value_parser = count)]
+    pub max_text_body_bytes: usize,
 
     /// Pixels that an image may have; refused from its header, before it is decoded.
     #[arg(long, env = "MAX_IMAGE_PIXELS", value_parser = count)]
     pub max_image_pixels: Option<usize>,
 
-    /// Bytes that pictures may take while they are decoded and resized, all together.
+    /// Bytes that pictures may take, all together, from their decoding until the engine
+    /// has them.
     #[arg(long, env = "MAX_DECODED_BYTES", default_value_t = 512 << 20, value_parser = count)]
     pub max_decoded_bytes: usize,
 
     /// Bytes that remembered text embeddings may take; 0 remembers none.
     #[arg(long, env = "TEXT_CACHE_BYTES", default_value_t = 64 << 20)]
     pub text_cache_bytes: usize,
+
+    /// Bytes that remembered image embeddings may take; 0 remembers none.
+    #[arg(long, env = "IMAGE_CACHE_BYTES", default_value_t = 0)]
+    pub image_cache_bytes: usize,
 
     /// Bytes of request bodies that may be held at once, over all requests; one that
     /// finds no room is answered 429.
@@ -135,6 +158,18 @@ pub struct Settings {
     /// Seconds that the body of a request may take to arrive.
     #[arg(long, env = "BODY_TIMEOUT", default_value = "300", value_parser = seconds)]
     pub body_timeout: Duration,
+
+    /// Seconds that may pass between two pieces of a body.
+    #[arg(long, env = "BODY_IDLE_TIMEOUT", default_value = "15", value_parser = seconds)]
+    pub body_idle_timeout: Duration,
+
+    /// Bytes per second that a body must arrive at on average; 0 for any.
+    #[arg(long, env = "MIN_BODY_RATE", default_value_t = 4 << 10)]
+    pub min_body_rate: u64,
+
+    /// Seconds that a client may take to read on in its answer.
+    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub write_timeout: Duration,
 
     /// Seconds that a request may take, from its last byte to its answer; a client may
     /// ask for less with the header X-Request-Timeout-Ms.
@@ -161,6 +196,20 @@ pub struct Settings {
     /// What to log: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
+
+    /// Where spans of requests go: the URL of an OpenTelemetry collector that takes OTLP
+    /// over HTTP, such as http://localhost:4318; by default nowhere, or as
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says.
+    #[arg(long, env = "OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
+    /// The name that is used where there is no `--otlp-endpoint`.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+
+    /// What the service is called in its spans.
+    #[arg(long, env = "OTLP_SERVICE_NAME", default_value = "siglip2-embeddings")]
+    pub otlp_service_name: String,
 
     /// Where models on the hub are had.
     #[command(flatten)]
@@ -226,6 +275,15 @@ impl Settings {
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
         Source::of(&self.model)
+    }
+
+    /// Where spans of requests go, if anywhere.
+    pub fn otlp(&self) -> Option<&str> {
+        [&self.otlp_endpoint, &self.otel_exporter_otlp_endpoint]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .find(|endpoint| !endpoint.is_empty())
     }
 
     /// Whether the settings fit each other.

@@ -10,12 +10,14 @@
 //! it downloads; [`Prepared::load`] takes the seconds that weights take.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::thread;
 
 use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
 use crate::service::{Canary, Service, ServiceSettings};
 use crate::settings::Settings;
+use crate::spans::Spans;
 
 mod cpu;
 mod files;
@@ -29,6 +31,7 @@ pub struct Prepared {
     device: Device,
     processor: Processor,
     service: Service,
+    spans: Option<Spans>,
 }
 
 /// What will compute.
@@ -88,12 +91,21 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
             decoders: settings.decode_threads.unwrap_or(cores),
             max_decoded_bytes: settings.max_decoded_bytes as u64,
             text_cache_bytes: settings.text_cache_bytes,
+            image_cache_bytes: settings.image_cache_bytes,
         },
     );
+    let spans = settings
+        .otlp()
+        .map(|endpoint| {
+            let metrics = Arc::clone(service.metrics());
+            Spans::to(endpoint, &settings.otlp_service_name, metrics)
+        })
+        .transpose()?;
     Ok(Prepared {
         processor,
         service,
         device,
+        spans,
     })
 }
 
@@ -111,6 +123,11 @@ impl Prepared {
     /// loaded.
     pub fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// Where spans of requests go, if anywhere.
+    pub fn spans(&self) -> Option<&Spans> {
+        self.spans.as_ref()
     }
 
     /// What will compute, in words for the log.
@@ -144,17 +161,23 @@ impl Prepared {
 }
 
 /// What the HTTP side is told of the settings.
-pub fn http_settings(settings: &Settings) -> HttpSettings {
-    let defaults = HttpSettings::default();
+pub fn http_settings(settings: &Settings, spans: Option<Spans>) -> HttpSettings {
     HttpSettings {
         max_body_bytes: settings.payload_limit as u64,
+        max_text_body_bytes: settings.max_text_body_bytes,
+        max_text_bytes: settings.max_text_bytes,
         max_texts_per_request: settings.max_texts_per_request,
         max_images_per_request: settings.max_images_per_request,
+        max_other_parts: settings.max_other_parts,
+        max_concurrent_requests: settings.max_concurrent_requests,
         max_connections: settings.max_connections,
         max_buffered_bytes: settings.max_buffered_bytes as u64,
         header_timeout: settings.header_timeout,
         idle_timeout: settings.idle_timeout,
         body_timeout: settings.body_timeout,
+        body_idle_timeout: settings.body_idle_timeout,
+        min_body_rate: settings.min_body_rate,
+        write_timeout: settings.write_timeout,
         request_timeout: settings.request_timeout,
         drain_timeout: settings.drain_timeout,
         api_key: settings
@@ -162,6 +185,6 @@ pub fn http_settings(settings: &Settings) -> HttpSettings {
             .clone()
             .filter(|key| !key.is_empty())
             .map(ApiKey::new),
-        ..defaults
+        spans,
     }
 }

@@ -1,4 +1,5 @@
-//! How many requests were accepted and have no answer yet: what a drain waits for.
+//! How many requests were accepted and have no answer yet: what a drain waits for, and
+//! what is bounded.
 
 use std::sync::Arc;
 
@@ -21,23 +22,23 @@ impl AcceptedCount {
         }
     }
 
-    /// Counts one more, until what is given is dropped.
-    pub(super) fn enter(&self) -> Accepted {
-        self.change(|count| count + 1);
-        Accepted(self.clone())
+    /// Counts one more, until what is given is dropped; none if there are `most`.
+    pub(super) fn enter(&self, most: usize) -> Option<Accepted> {
+        let entered = self.count.send_if_modified(|count| {
+            let free = *count < most;
+            if free {
+                *count += 1;
+                self.metrics.in_flight(*count);
+            }
+            free
+        });
+        entered.then(|| Accepted(self.clone()))
     }
 
     /// Waits until there is none.
     pub(super) async fn none(&self) {
         // The sender lives as long as this does.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
-    }
-
-    fn change(&self, to: impl FnOnce(usize) -> usize) {
-        self.count.send_modify(|count| {
-            *count = to(*count);
-            self.metrics.in_flight(*count);
-        });
     }
 }
 
@@ -46,6 +47,9 @@ pub(super) struct Accepted(AcceptedCount);
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        self.0.change(|count| count.saturating_sub(1));
+        self.0.count.send_modify(|count| {
+            *count = count.saturating_sub(1);
+            self.0.metrics.in_flight(*count);
+        });
     }
 }

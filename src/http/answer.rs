@@ -4,10 +4,13 @@
 //! the shortest form that reads back as the same f32, without a tree of values
 //! between, and in portions, so that the thread serves others meanwhile.
 
+use std::convert::Infallible;
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -15,8 +18,63 @@ use serde::Serialize;
 use super::problem::Problem;
 use crate::service::{Embeddings, Ranked, Similarity};
 
-/// The body of an answer.
-pub(super) type Answer = Full<Bytes>;
+/// So much of a body is handed to hyper at a time. hyper asks for more when it has written
+/// what it holds, up to its buffer; so the last piece is asked for when all but so much
+/// has gone into the socket.
+const PIECE: usize = 64 << 10;
+
+/// The body of an answer, and who is told when the last of it has been handed over. If the
+/// client goes before that, they are dropped untold.
+pub(super) struct Answer {
+    left: Bytes,
+    handed: u64,
+    told: Option<Box<dyn FnOnce(u64) + Send>>,
+}
+
+impl Answer {
+    fn new(body: Vec<u8>) -> Self {
+        Self {
+            left: body.into(),
+            handed: 0,
+            told: None,
+        }
+    }
+
+    /// Calls `told` with the bytes of the body once they are on their way. An answer to
+    /// HEAD has none, and nobody asks for them.
+    pub(super) fn when_written(&mut self, told: impl FnOnce(u64) + Send + 'static) {
+        self.told = Some(Box::new(told));
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.left.len().min(PIECE);
+        let piece = self.left.split_to(length);
+        self.handed += piece.len() as u64;
+        let handed = self.handed;
+        if self.left.is_empty()
+            && let Some(told) = self.told.take()
+        {
+            told(handed);
+        }
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
 
 /// So many floats are written before others get their turn: about a millisecond.
 const PORTION: usize = 32 << 10;
@@ -27,7 +85,7 @@ const FLOAT_BYTES: usize = 12;
 
 /// A response with a JSON body.
 pub(super) fn respond(status: StatusCode, body: Vec<u8>) -> Response<Answer> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Answer::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

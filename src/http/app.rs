@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Version};
 
@@ -12,15 +12,13 @@ use super::answer::Answer;
 use super::body::{Body, Room, caught};
 use super::call::Call;
 use super::endpoints::Endpoint;
-use super::problem::{Problem, printable};
+use super::problem::Problem;
+use super::record::Record;
 use super::request_id;
 use super::settings::HttpSettings;
 use super::wire::Progress;
-use crate::metrics::{Metrics, Timings};
+use crate::metrics::Timings;
 use crate::service::{Service, State};
-
-/// The longest path that is logged, in characters.
-const MAX_LOGGED_PATH: usize = 200;
 
 /// What all requests share.
 #[derive(Clone)]
@@ -44,12 +42,12 @@ impl App {
         let (head, incoming) = request.into_parts();
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
-        let mut log = Log::begin(
-            &head.method,
-            head.uri.path(),
+        let mut record = Record::begin(
+            &head,
             id.clone(),
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
+            self.0.settings.spans.clone(),
         );
         let mut body = Body::new(incoming, &self.0.settings, &self.0.room);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
@@ -60,7 +58,7 @@ impl App {
             head.uri.path(),
             &head.headers,
             &mut body,
-            (Arc::clone(&timings), log.began),
+            (Arc::clone(&timings), record.began()),
         )))
         .await;
         let mut response = match answered {
@@ -71,7 +69,8 @@ impl App {
         response
             .headers_mut()
             .insert(request_id::HEADER, request_id::header(&id));
-        if let Ok(value) = HeaderValue::from_str(&timings.header(log.began.elapsed())) {
+        timings.written();
+        if let Ok(value) = HeaderValue::from_str(&timings.header(record.began().elapsed())) {
             response.headers_mut().insert("server-timing", value);
         }
         let cached = timings.cache_header();
@@ -91,7 +90,14 @@ impl App {
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
             progress.linger();
         }
-        log.end(&response, body.read());
+        record.answered(response.status().as_u16(), body.read());
+        if head.method == Method::HEAD {
+            record.written(0);
+        } else {
+            response
+                .body_mut()
+                .when_written(move |bytes| record.written(bytes));
+        }
         response
     }
 
@@ -116,9 +122,7 @@ impl App {
         } = &*self.0;
         let most = settings.body_timeout + settings.request_timeout;
         let mut call = Call::new(headers, body, service, timings, began, most)?;
-        let response = self.endpoint(endpoint, &mut call).await?;
-        call.written();
-        Ok(response)
+        self.endpoint(endpoint, &mut call).await
     }
 
     /// Lets a request pass that carries the key, if there is one.
@@ -167,62 +171,4 @@ fn well_framed(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-/// The one line that a request has in the log. It is written when this is dropped,
-/// so that a request whose client goes away while it waits has one as well.
-struct Log {
-    id: String,
-    method: Method,
-    path: String,
-    began: Instant,
-    timings: Arc<Timings>,
-    metrics: Arc<Metrics>,
-    ended: Option<(u16, u64, u64)>,
-}
-
-impl Log {
-    fn begin(
-        method: &Method,
-        path: &str,
-        id: String,
-        timings: Arc<Timings>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            id,
-            method: method.clone(),
-            path: printable(path, MAX_LOGGED_PATH),
-            began: Instant::now(),
-            timings,
-            metrics,
-            ended: None,
-        }
-    }
-
-    fn end(&mut self, response: &Response<Answer>, read: u64) {
-        let written = response.body().size_hint().exact().unwrap_or(0);
-        self.ended = Some((response.status().as_u16(), read, written));
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        // 499 is what proxies call a client that did not wait for its answer.
-        let (status, read, written) = self.ended.unwrap_or((499, 0, 0));
-        let took = self.began.elapsed();
-        let endpoint = Endpoint::at(&self.path).map_or("unknown", Endpoint::name);
-        self.metrics.answered(endpoint, status, took);
-        let millis = took.as_micros() as f64 / 1e3;
-        let stages = self.timings.header(took);
-        let Self {
-            id, method, path, ..
-        } = self;
-        // Probes come every few seconds for ever.
-        if matches!(path.as_str(), "/health" | "/ready" | "/metrics") && status == 200 {
-            tracing::debug!(%method, path, status, millis, read, written, id, "request");
-        } else {
-            tracing::info!(%method, path, status, millis, read, written, stages, id, "request");
-        }
-    }
 }

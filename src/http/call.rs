@@ -1,14 +1,14 @@
 //! One request on its way through an endpoint: what it brought, until when it is
 //! wanted, and what its stages took.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 
 use super::body::Body;
 use super::problem::{Problem, printable};
-use crate::metrics::{Stage, Timings};
+use crate::metrics::{Span, Stage, Timings};
 use crate::service::{Context, Service};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
@@ -24,7 +24,6 @@ pub(super) struct Call<'a> {
     pub(super) began: Instant,
     pub(super) deadline: Instant,
     timings: Arc<Timings>,
-    rows_at: OnceLock<Instant>,
 }
 
 impl<'a> Call<'a> {
@@ -68,29 +67,18 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
-            rows_at: OnceLock::new(),
         })
     }
 
     /// The body is here.
     pub(super) fn received(&self) {
-        self.note(Stage::Receive, self.began.elapsed());
+        let receive = Span::since(Stage::Receive, self.began);
+        self.timings.note(receive);
+        self.service.metrics().stage(receive.stage, receive.took);
     }
 
     /// The rows are here; what follows is writing.
     pub(super) fn computed(&self) {
-        self.rows_at.get_or_init(Instant::now);
-    }
-
-    /// The answer is written.
-    pub(super) fn written(&self) {
-        if let Some(at) = self.rows_at.get() {
-            self.note(Stage::Write, at.elapsed());
-        }
-    }
-
-    fn note(&self, stage: Stage, took: Duration) {
-        self.timings.note(stage, took);
-        self.service.metrics().stage(stage, took);
+        self.timings.computed();
     }
 }

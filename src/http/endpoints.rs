@@ -1,7 +1,7 @@
 //! What each path takes, asks of the service, and answers.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap};
@@ -22,6 +22,9 @@ use super::problem::{self, Problem, part_name, printable};
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
 use crate::service::{ServiceError, State};
+
+/// When to come back after there were too many requests.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The fields of the forms.
 const IMAGE: Fields = Fields {
@@ -223,6 +226,7 @@ impl App {
     fn info(&self) -> Vec<u8> {
         let info = self.0.service.info();
         let settings = &self.0.settings;
+        let service = self.0.service.settings();
         answer::json(&json!({
             "model": info.name,
             "device": info.device,
@@ -242,16 +246,24 @@ impl App {
                 "max_text_bytes": settings.max_text_bytes,
                 "max_texts_per_request": settings.max_texts_per_request,
                 "max_images_per_request": settings.max_images_per_request,
-                "max_image_pixels": self.0.service.settings().image_limits.max_pixels,
-                "max_queued_rows": self.0.service.settings().max_queued_rows,
-                "max_decoded_bytes": self.0.service.settings().max_decoded_bytes,
-                "text_cache_bytes": self.0.service.settings().text_cache_bytes,
+                "max_other_parts": settings.max_other_parts,
+                "max_image_pixels": service.image_limits.max_pixels,
+                "max_jpeg_scans": service.image_limits.max_jpeg_scans,
+                "max_queued_rows": service.max_queued_rows,
+                "max_decoded_bytes": service.max_decoded_bytes,
+                "text_cache_bytes": service.text_cache_bytes,
+                "image_cache_bytes": service.image_cache_bytes,
                 "max_buffered_bytes": settings.max_buffered_bytes,
+                "max_concurrent_requests": settings.max_concurrent_requests,
                 "max_connections": settings.max_connections,
                 "header_timeout_seconds": settings.header_timeout.as_secs_f64(),
                 "idle_timeout_seconds": settings.idle_timeout.as_secs_f64(),
                 "body_timeout_seconds": settings.body_timeout.as_secs_f64(),
+                "body_idle_timeout_seconds": settings.body_idle_timeout.as_secs_f64(),
+                "min_body_rate": settings.min_body_rate,
                 "request_timeout_seconds": settings.request_timeout.as_secs_f64(),
+                "write_timeout_seconds": settings.write_timeout.as_secs_f64(),
+                "drain_timeout_seconds": settings.drain_timeout.as_secs_f64(),
             },
         }))
     }
@@ -389,10 +401,15 @@ impl App {
     /// accepted is answered even if the service drains from the next moment on:
     /// hence the order, first counted and then asked.
     fn accept(&self) -> Result<Accepted, Problem> {
-        let accepted = self.0.accepted.enter();
-        match self.0.service.state() {
-            State::Ready => Ok(accepted),
-            state => Err(Problem::Unavailable(state)),
+        let most = self.0.settings.max_concurrent_requests;
+        let accepted = self.0.accepted.enter(most);
+        match (self.0.service.state(), accepted) {
+            (State::Ready, Some(accepted)) => Ok(accepted),
+            (State::Ready, None) => Err(Problem::Busy {
+                what: format!("The service answers {most} requests already."),
+                retry_after: RETRY_AFTER,
+            }),
+            (state, _) => Err(Problem::Unavailable(state)),
         }
     }
 

@@ -34,9 +34,6 @@ const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
 /// What stands between two parts, with the second one's header, may be no longer.
 const MAX_PART_HEAD: usize = 16 << 10;
 
-/// Parts that a form may have besides its images; most are ignored anyway.
-const MAX_OTHER_PARTS: usize = 64;
-
 /// RFC 2046 allows 70 characters; some clients take a few more.
 const MAX_BOUNDARY: usize = 256;
 
@@ -214,10 +211,10 @@ impl Form {
                 return Ok(reader.form);
             };
             parts += 1;
-            if parts > settings.max_images_per_request + MAX_OTHER_PARTS {
+            let most = settings.max_images_per_request + settings.max_other_parts;
+            if parts > most {
                 return Err(Problem::TooLarge(format!(
-                    "The form has more than {} parts.",
-                    settings.max_images_per_request + MAX_OTHER_PARTS
+                    "The form has more than {most} parts."
                 )));
             }
             let (name, filename) = names(&part)?;

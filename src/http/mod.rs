@@ -9,7 +9,8 @@
 //!
 //! * `server`: accepts connections within a bound, drains them at shutdown.
 //! * `wire`: the socket under hyper: timers and last words that hyper lacks.
-//! * `app`: one request: its id, its log line, its route, its panic.
+//! * `app`: one request: its id, its route, its panic. `record`: what is told of it when it
+//!   is over: log, metrics, spans.
 //! * `endpoints`: what each path reads, asks of the service, and answers.
 //! * `body`, `form`, `parameters`, `base64`, `text_request`: reading, within bounds.
 //! * `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: JSON.
@@ -32,6 +33,7 @@ pub mod fuzzing;
 mod openapi;
 mod parameters;
 mod problem;
+mod record;
 mod request_id;
 mod server;
 mod settings;

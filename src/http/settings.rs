@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::spans::Spans;
+
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search.
 #[derive(Clone, Debug)]
@@ -30,6 +32,13 @@ pub struct HttpSettings {
     pub max_texts_per_request: usize,
     /// Images that one request may hold.
     pub max_images_per_request: usize,
+    /// Parts that a form may have besides as many images as it may hold. Fields that are
+    /// not known are skipped, and cost little but the reading.
+    pub max_other_parts: usize,
+    /// Requests that may be answered at one time; one more is answered 429 before its
+    /// body is read. `/health`, `/ready`, `/metrics` and what else asks nothing of the
+    /// engine do not count.
+    pub max_concurrent_requests: usize,
     /// Bytes of bodies that all requests together may hold at one time. Who would
     /// go beyond is answered 429; without it `max_connections` bodies of
     /// `max_body_bytes` would be the bound, which no machine has.
@@ -58,8 +67,10 @@ pub struct HttpSettings {
     pub write_timeout: Duration,
     /// How long requests that are under way may take to finish at shutdown.
     pub drain_timeout: Duration,
-    /// What clients must present to use anything but `/health`.
+    /// What clients must present to use anything but `/health` and `/ready`.
     pub api_key: Option<ApiKey>,
+    /// Where spans of requests go, if anywhere.
+    pub spans: Option<Spans>,
 }
 
 impl Default for HttpSettings {
@@ -70,6 +81,8 @@ impl Default for HttpSettings {
             max_text_bytes: 256 << 10,
             max_texts_per_request: 1024,
             max_images_per_request: 256,
+            max_other_parts: 64,
+            max_concurrent_requests: 512,
             max_buffered_bytes: 1 << 30,
             max_connections: 1024,
             header_timeout: Duration::from_secs(15),
@@ -81,6 +94,7 @@ impl Default for HttpSettings {
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             api_key: None,
+            spans: None,
         }
     }
 }

@@ -52,12 +52,15 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// A piece of JSON that stands in the body, cut if it is long.
+    /// A piece of JSON that stands in the body, cut if it is long. What the grammar allows
+    /// and readers of JSON do not take, such as the number 1e999999 or half a surrogate
+    /// pair, is told as a text.
     pub(super) fn json(raw: &RawValue) -> Self {
-        if raw.get().len() <= MAX_ECHO {
+        let text = raw.get();
+        if text.len() <= MAX_ECHO && serde_json::from_str::<serde_json::Value>(text).is_ok() {
             Input::Json(raw.to_owned())
         } else {
-            Input::text(raw.get())
+            Input::text(text)
         }
     }
 

@@ -2,6 +2,7 @@
 //! the pixels to lie, so that an engine which copies them to a device from pinned memory
 //! gets them there without one more copy on the way.
 
+use std::any::Any;
 use std::fmt;
 
 /// Memory that pixels are decoded into, lent by an engine. Dropping it gives it back.
@@ -29,6 +30,8 @@ pub struct RgbImage {
     width: u32,
     height: u32,
     store: Store,
+    /// Dropped with the pixels.
+    kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl RgbImage {
@@ -51,8 +54,15 @@ impl RgbImage {
             width,
             height,
             store,
+            kept: None,
         };
         (bytes > 0 && bytes == image.pixels().len()).then_some(image)
+    }
+
+    /// Keeps something for as long as the pixels are there, such as a share of what all
+    /// pixels may take. A copy of the image has none of it.
+    pub fn keep(&mut self, with_the_pixels: Box<dyn Any + Send + Sync>) {
+        self.kept = Some(with_the_pixels);
     }
 
     /// Width in pixels, at least 1.
@@ -81,6 +91,7 @@ impl Clone for RgbImage {
             width: self.width,
             height: self.height,
             store: Store::Own(self.pixels().to_vec()),
+            kept: None,
         }
     }
 }

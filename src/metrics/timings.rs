@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A part of the way of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,8 @@ pub enum Stage {
     Queue,
     /// The batch.
     Compute,
-    /// From the rows to the answer's bytes.
+    /// From the rows until the last of the answer's bytes is on its way to the socket; in
+    /// `Server-Timing`, which goes before them, until the answer's head.
     Write,
 }
 
@@ -46,12 +48,34 @@ impl Stage {
     }
 }
 
-/// What a text's row was found to be.
+/// A stage of one request or row: when it began, and what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Which.
+    pub stage: Stage,
+    /// Its beginning.
+    pub began: Instant,
+    /// Its length.
+    pub took: Duration,
+}
+
+impl Span {
+    /// A stage that ends now.
+    pub fn since(stage: Stage, began: Instant) -> Self {
+        Self {
+            stage,
+            began,
+            took: began.elapsed(),
+        }
+    }
+}
+
+/// What a row was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// In the cache.
     Hit,
-    /// Being computed for another request, or for the same text of this one.
+    /// Being computed for another request, or for the same text or image of this one.
     Shared,
     /// To be computed.
     Miss,
@@ -69,26 +93,52 @@ impl Lookup {
     }
 }
 
-/// The longest that each stage took for any row of one request, and what its texts
-/// were found to be.
+/// The longest that each stage took for any row of one request, and what its rows were
+/// found to be.
 #[derive(Debug, Default)]
 pub struct Timings {
-    /// Microseconds, by [`Stage`].
-    longest: [AtomicU64; Stage::ALL.len()],
-    /// Texts, by [`Lookup`].
+    /// By [`Stage`].
+    longest: Mutex<[Option<Span>; Stage::ALL.len()]>,
+    /// Texts and images, by [`Lookup`].
     lookups: [AtomicU64; Lookup::ALL.len()],
+    computed: OnceLock<Instant>,
 }
 
 impl Timings {
-    /// Notes what a stage took for one row.
-    pub fn note(&self, stage: Stage, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.longest[stage as usize].fetch_max(micros, Ordering::Relaxed);
+    /// Notes a stage of one row.
+    pub fn note(&self, span: Span) {
+        let longest = &mut self.longest()[span.stage as usize];
+        if longest.is_none_or(|longest| longest.took < span.took) {
+            *longest = Some(span);
+        }
     }
 
-    /// Notes what one text's row was found to be.
+    /// All rows are here: from now on the answer is written.
+    pub fn computed(&self) {
+        self.computed.get_or_init(Instant::now);
+    }
+
+    /// Notes how far the writing is, if it has begun.
+    pub fn written(&self) -> Option<Span> {
+        let write = Span::since(Stage::Write, *self.computed.get()?);
+        self.note(write);
+        Some(write)
+    }
+
+    /// Notes what one row was found to be.
     pub fn looked_up(&self, what: Lookup) {
         self.lookups[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The stages that were gone through, in the order of the way, each for its slowest
+    /// row.
+    pub fn spans(&self) -> Vec<Span> {
+        self.longest().iter().flatten().copied().collect()
+    }
+
+    /// A write of one element cannot be left half done.
+    fn longest(&self) -> MutexGuard<'_, [Option<Span>; Stage::ALL.len()]> {
+        self.longest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value of an `X-Cache` header, if anything was taken from the cache or from
@@ -106,13 +156,10 @@ impl Timings {
     /// milliseconds.
     pub fn header(&self, total: Duration) -> String {
         let mut written = String::with_capacity(128);
-        for stage in Stage::ALL {
-            let micros = self.longest[stage as usize].load(Ordering::Relaxed);
-            if micros > 0 {
-                let millis = micros as f64 / 1e3;
-                // Writing to a string does not fail.
-                let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
-            }
+        for Span { stage, took, .. } in self.spans() {
+            let millis = took.as_secs_f64() * 1e3;
+            // Writing to a string does not fail.
+            let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
         }
         let _ = write!(written, "total;dur={:.3}", total.as_secs_f64() * 1e3);
         written
@@ -126,9 +173,15 @@ mod tests {
     #[test]
     fn server_timing_has_the_slowest_row_of_each_stage() {
         let timings = Timings::default();
-        timings.note(Stage::Queue, Duration::from_millis(2));
-        timings.note(Stage::Queue, Duration::from_millis(1));
-        timings.note(Stage::Receive, Duration::from_micros(1500));
+        let began = Instant::now();
+        for (stage, micros) in [
+            (Stage::Queue, 2000),
+            (Stage::Queue, 1000),
+            (Stage::Receive, 1500),
+        ] {
+            let took = Duration::from_micros(micros);
+            timings.note(Span { stage, began, took });
+        }
         assert_eq!(
             timings.header(Duration::from_millis(5)),
             "receive;dur=1.500, queue;dur=2.000, total;dur=5.000"

@@ -106,7 +106,7 @@ pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
     with_cache(max_queued_rows, 0)
 }
 
-/// The same, which remembers so many bytes of texts.
+/// The same, which remembers so many bytes of texts, and of images.
 pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>) {
     let orders = Arc::new(Orders::default());
     let service = caching(max_queued_rows, cache);
@@ -121,7 +121,7 @@ pub fn starting(max_queued_rows: usize) -> Service {
     caching(max_queued_rows, 0)
 }
 
-/// The same, which remembers so many bytes of texts.
+/// The same, which remembers so many bytes of texts, and of images.
 pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
     let model = Model {
         info: ModelInfo {
@@ -145,6 +145,7 @@ pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
         decoders: 2,
         max_decoded_bytes: 64 << 20,
         text_cache_bytes: cache,
+        image_cache_bytes: cache,
     };
     Service::new(model, settings)
 }

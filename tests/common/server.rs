@@ -45,6 +45,11 @@ impl Server {
         Self::with_service(service, Arc::default(), HttpSettings::default()).await
     }
 
+    /// A server of a service that a test made, with settings.
+    pub async fn serving(service: Service, settings: HttpSettings) -> Self {
+        Self::with_service(service, Arc::default(), settings).await
+    }
+
     async fn with_service(service: Service, orders: Arc<Orders>, settings: HttpSettings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -21,9 +21,6 @@ impl Running {
     pub fn start() -> Self {
         let mut command = command(&["--model", "demo"]);
         command
-            // With an arena for each thread glibc keeps what each of them once freed, and a
-            // leak would hide behind it. One arena levels off after two rounds.
-            .env("MALLOC_ARENA_MAX", "1")
             // Short, so that slow senders do not make a slow test.
             .args(["--header-timeout", "1", "--body-timeout", "2"])
             .args(["--payload-limit", &(32 << 20).to_string()]);
