@@ -74,6 +74,9 @@ fn start_log(settings: &Settings) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // Said on standard error, it would panic where that is closed, and take requests
+        // with it whose line cannot be written.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if settings.json_output {
         log.json().flatten_event(true).init();

@@ -49,6 +49,15 @@ fn it_starts_answers_and_ends_with_success_when_told_to() {
 }
 
 #[test]
+fn it_answers_when_nobody_takes_its_log() {
+    let running = Program::start(command(&["--model", "demo"]), drop);
+    for _ in 0..3 {
+        let answer = get(&running, "/info");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
 fn settings_come_from_the_environment_and_flags_win() {
     let mut program = command(&[]);
     program.env("MODEL_NAME", "demo").env("API_PORT", "no-port");

@@ -72,6 +72,8 @@ impl Contexts {
             if !set {
                 return Err(trtx::Error::Runtime("the profile was refused".into())).doing(doing);
             }
+            // The next step may fail, and a context must not go while it is being set.
+            stream.synchronize().doing(doing)?;
             // SAFETY: both buffers are as long as the largest batch, and live in the same
             // slot as this context, which is dropped first.
             unsafe {
@@ -89,9 +91,6 @@ impl Contexts {
                 context,
             });
         }
-        stream
-            .synchronize()
-            .doing(|| "setting optimization profiles".to_owned())?;
         Ok(Self {
             bound,
             input: input.clone(),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
+use super::TensorRtOptions;
 use super::error::{DeviceError, Doing, refused};
 use super::kernel::{Cost, Planner, ResizeKernel, SOURCE_ALIGN};
 use super::memory::{DeviceBuffer, PinnedBuffer};
@@ -152,30 +153,29 @@ pub(super) struct ImageFeed {
 }
 
 impl ImageFeed {
-    /// Buffers for parts of batches: any picture of up to `max_pixels` fits, and at least
-    /// [`SOURCE_BYTES`] of pixels together.
+    /// Buffers for parts of batches: any picture within the limits fits.
     pub(super) fn new(
         context: &Arc<CudaContext>,
         kernel: Arc<ResizeKernel>,
         planner: Planner,
-        max_pixels: u64,
+        options: &TensorRtOptions,
         row: usize,
     ) -> Result<Self, DeviceError> {
         let doing = || "making buffers for pictures".to_owned();
         // Of a picture as high, and of one as wide, as any.
         let extreme = planner.cost(MAX_SIDE, MAX_SIDE).doing(doing)?;
-        let largest = usize::try_from(max_pixels)
+        let largest = usize::try_from(options.limits.max_pixels)
             .ok()
             .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
             .ok_or_else(|| refused(doing(), "--max-image-pixels is too large"))?;
         let tables = TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES);
-        let scratch = extreme.scratch_bytes.max(SOURCE_BYTES / 4);
+        let scratch = extreme.scratch_bytes.max(options.source_bytes / 4);
         Ok(Self {
             kernel,
             planner,
             tables: PinnedBuffer::new(context, tables, "resize tables")?,
             device_tables: DeviceBuffer::new(context, tables, "resize tables")?,
-            source: DeviceBuffer::new(context, largest.max(SOURCE_BYTES), "pictures")?,
+            source: DeviceBuffer::new(context, largest.max(options.source_bytes), "pictures")?,
             scratch: DeviceBuffer::new(context, scratch, "half-resized pictures")?,
             row,
         })
@@ -293,10 +293,6 @@ impl ImageFeed {
         Ok(plan.table_bytes.next_multiple_of(TABLE_ALIGN))
     }
 }
-
-/// Pixels that one part of a batch may have, at least, in bytes: 36 pictures of
-/// 1920 x 1280, or more than 64 of 1024 x 768.
-const SOURCE_BYTES: usize = 256 << 20;
 
 /// Tables of 64 pictures whose sides are all different take some 20 KB each.
 const TABLE_BYTES: usize = 2 << 20;

@@ -35,6 +35,9 @@ impl DeviceBuffer {
         };
         // SAFETY: the block was just allocated with this many bytes, and nobody else has it.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.doing(doing)?;
+        // In spite of its name it may return before it is done, and slots' streams wait for
+        // no other.
+        context.synchronize().doing(doing)?;
         Ok(buffer)
     }
 

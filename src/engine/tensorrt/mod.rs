@@ -100,15 +100,20 @@ pub struct TensorRtOptions {
     pub max_batch: Option<usize>,
     /// The largest picture that will come.
     pub limits: ImageLimits,
+    /// Bytes of pixels that a slot uploads and resizes at once, at least; a batch that has
+    /// more goes in parts. The largest picture always fits.
+    pub source_bytes: usize,
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX
     /// does so by itself.
     pub capture: bool,
 }
 
 impl Default for TensorRtOptions {
-    /// Two slots, so that the copies of one batch overlap the tower of another.
+    /// Two slots, so that the copies of one batch overlap the tower of another; 256 MiB of
+    /// pixels, which are 36 pictures of 1920 x 1280, or more than 64 of 1024 x 768.
     fn default() -> Self {
         Self {
+            source_bytes: 256 << 20,
             slots: 2,
             max_batch: None,
             limits: ImageLimits::default(),
@@ -196,9 +201,8 @@ impl TensorRtEngine {
         );
         let image = load(Half::Image, &mut |shape| {
             let planner = Planner::new(processor, element);
-            let max_pixels = options.limits.max_pixels;
             let kernel = Arc::clone(&kernel);
-            let feed = ImageFeed::new(&context, kernel, planner, max_pixels, shape.input_row)?;
+            let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
             Ok(Feed::Images(Box::new(feed)))
         })?;
         let tokens = manifest.text_tokens;

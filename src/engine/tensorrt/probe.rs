@@ -8,13 +8,14 @@ use std::time::Duration;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 
+use super::TensorRtOptions;
 use super::device::{self, Gpu};
 use super::error::{DeviceError, Doing, refused};
 use super::feed::{Feed, ImageFeed};
 use super::kernel::{Element, Planner, ResizeKernel};
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use crate::engine::{Batch, Pixels};
-use crate::image::{ImageLimits, Processor};
+use crate::image::Processor;
 
 /// The resize kernel and the copies of one GPU.
 pub struct Probe {
@@ -62,8 +63,8 @@ impl Probe {
         let planner = Planner::new(processor, element);
         let side = processor.size() as usize;
         let row = 3 * side * side * element.bytes();
-        let pixels = ImageLimits::default().max_pixels;
-        let feed = ImageFeed::new(&context, kernel, planner, pixels, row)?;
+        let options = TensorRtOptions::default();
+        let feed = ImageFeed::new(&context, kernel, planner, &options, row)?;
         let timing = || {
             context
                 .new_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC))

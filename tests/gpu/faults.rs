@@ -1,0 +1,148 @@
+//! Every fault is answered as it was designed to be: with a sentence at the start, with an
+//! error for what was in the batch, and with the end of the batcher when the device is lost.
+//! Never with a wrong row.
+
+use crate::common::stand_in::Machine;
+use crate::model::Recipe;
+use crate::{passes, run};
+
+/// The rest of the line that begins so.
+fn said<'a>(text: &'a str, word: &str) -> &'a str {
+    text.lines()
+        .find_map(|line| line.split_once(word).map(|(_, rest)| rest.trim()))
+        .unwrap_or_else(|| panic!("it does not say {word:?}: {text}"))
+}
+
+fn refusal(recipe: &Recipe, machine: &Machine) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let engine = recipe.write(root.path());
+    let (text, trace) = passes("load_and_tell", machine, engine.path());
+    trace.assert_no("leak");
+    said(&text, "REFUSED").to_owned()
+}
+
+#[test]
+fn an_engine_that_cannot_run_here_is_refused_with_a_sentence() {
+    let corrupt = Recipe {
+        corrupt: true,
+        ..Recipe::default()
+    };
+    let sentence = refusal(&corrupt, &Machine::new());
+    assert!(sentence.contains("loading the image tower"), "{sentence}");
+    assert!(sentence.contains("checksum"), "{sentence}");
+
+    // The manifest is for this GPU, the engine in it is not.
+    let other = Recipe {
+        compute_capability: "8.9",
+        ..Recipe::default()
+    };
+    let sentence = refusal(&other, &Machine::new());
+    assert!(sentence.contains("loading the image tower"), "{sentence}");
+
+    let machine = Machine::new().gpus("NVIDIA L4:8.9:23034MiB");
+    let sentence = refusal(&Recipe::default(), &machine);
+    assert!(sentence.contains("sm_120"), "{sentence}");
+    assert!(sentence.contains("NVIDIA L4"), "{sentence}");
+    assert!(sentence.contains("--gpu sm_89"), "{sentence}");
+}
+
+/// Each allocation of the start fails once, one start after the other, until one succeeds.
+#[test]
+fn want_of_memory_at_any_allocation_ends_the_start_and_leaks_nothing() {
+    for kind in [
+        "alloc",
+        "host_alloc",
+        "stream",
+        "event",
+        "module",
+        "context",
+    ] {
+        let mut refused = 0;
+        for number in 1.. {
+            let root = tempfile::tempdir().unwrap();
+            let engine = Recipe {
+                max_batch: 2,
+                ..Recipe::default()
+            }
+            .write(root.path());
+            let machine = Machine::new().fault(&format!("{kind}:{number}"));
+            let (text, passed) = run("load_and_tell", &machine, engine.path());
+            assert!(passed, "{kind}:{number}: {text}");
+            let trace = machine.trace();
+            trace.assert_no("leak");
+            trace.assert_no("misuse");
+            if text.contains("LOADED") {
+                break;
+            }
+            assert!(!said(&text, "REFUSED").is_empty());
+            refused += 1;
+            assert!(number < 200, "{kind} is never enough");
+        }
+        assert!(refused > 0, "no {kind} was made to fail");
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_start_fails_alone() {
+    for fault in ["trt_enqueue:20", "copy:40", "launch:10"] {
+        let root = tempfile::tempdir().unwrap();
+        let engine = Recipe::default().write(root.path());
+        let machine = Machine::new().fault(fault);
+        let (text, _) = passes("work_until_it_fails", &machine, engine.path());
+        let counts = said(&text, "RIGHT");
+        assert!(counts.contains("FAILED 1 STOPPED 0"), "{fault}: {counts}");
+        assert!(counts.contains("STATE running"), "{fault}: {counts}");
+        assert!(!text.contains("REBUILT"), "{fault}: {text}");
+    }
+}
+
+#[test]
+fn an_engine_that_goes_on_failing_is_built_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    // From the 20th on every start of a tower fails, in the engine built anew as well.
+    let machine = Machine::new().fault("trt_enqueue:20+");
+    let (text, passed) = run("work_until_it_fails", &machine, engine.path());
+    assert!(passed, "{text}");
+    assert!(text.contains("REBUILT"), "{text}");
+    let counts = said(&text, "RIGHT");
+    assert!(counts.contains("STATE failed"), "{counts}");
+    machine.trace().assert_no("race");
+}
+
+#[test]
+fn a_lost_device_ends_everything_and_is_not_tried_again() {
+    for fault in [
+        "sticky@infer:20",
+        "sticky@upload:30",
+        "lost@kernel:8",
+        "sticky@download:25",
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let engine = Recipe::default().write(root.path());
+        let machine = Machine::new().fault(fault).delay("random:4:200us");
+        let (text, passed) = run("work_until_it_fails", &machine, engine.path());
+        assert!(passed, "{fault}: {text}");
+        assert!(!text.contains("REBUILT"), "{fault}: {text}");
+        let counts = said(&text, "RIGHT");
+        assert!(counts.contains("STATE failed"), "{fault}: {counts}");
+        assert!(counts.contains("the device is lost"), "{fault}: {counts}");
+        machine.trace().assert_no("race");
+    }
+}
+
+#[test]
+fn one_failed_batch_leaves_the_engine_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    // Towers were run before: 4 batch sizes on 2 slots of 2 towers.
+    let machine = Machine::new().fault("trt_enqueue:20");
+    let (text, _) = passes(
+        "one_failed_batch_leaves_the_engine_whole",
+        &machine,
+        engine.path(),
+    );
+    let outcomes = said(&text, "OUTCOMES");
+    assert_eq!(outcomes.matches("failed").count(), 1, "{outcomes}");
+    assert_eq!(outcomes.matches("right").count(), 9, "{outcomes}");
+}

@@ -1,0 +1,98 @@
+//! The engine at work: rows are right whatever is under way, slots overlap and share nothing,
+//! and everything comes back.
+
+use siglip2_embeddings::engine::directory::ElementType;
+use siglip2_embeddings::engine::tensorrt::kernel::Element;
+
+use crate::common::stand_in::Machine;
+use crate::model::Recipe;
+use crate::passes;
+
+/// The stand-in delays every operation at random, so that a wait that is missing shows as a
+/// wrong row or as a race in its trace.
+#[test]
+fn rows_are_right_under_thousands_of_random_batches() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    let machine = Machine::new().delay("random:1:200us");
+    let (_, trace) = passes(
+        "rows_are_right_under_thousands_of_random_batches",
+        &machine,
+        engine.path(),
+    );
+    let towers = trace.operations("infer");
+    assert!(towers.len() > 3000, "{}", towers.len());
+    // Batches that did not fit the source buffer went in parts, and were one to the tower.
+    let images = towers.iter().filter(|it| it.label == "image").count();
+    let kernels = trace.operations("kernel");
+    let resizes = kernels.iter().filter(|it| it.label.contains("normalize"));
+    let resizes = resizes.count();
+    assert!(
+        resizes > images + 100,
+        "{resizes} resizes for {images} batches"
+    );
+}
+
+#[test]
+fn decoders_share_a_small_arena() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    let machine = Machine::new().delay("random:2:300us");
+    let (_, trace) = passes("decoders_share_a_small_arena", &machine, engine.path());
+    // Some pictures were larger than the arena.
+    let uploads = trace.operations("upload");
+    assert!(uploads.iter().any(|upload| upload.label == "pageable"));
+    assert!(uploads.iter().any(|upload| upload.label == "pinned"));
+}
+
+#[test]
+fn full_precision_long_ids_three_slots_and_captured_graphs() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe {
+        element: Element::Fp32,
+        ids: ElementType::Int64,
+        ..Recipe::default()
+    }
+    .write(root.path());
+    let machine = Machine::new().delay("random:3:300us");
+    let (_, trace) = passes(
+        "full_precision_long_ids_three_slots_and_captured_graphs",
+        &machine,
+        engine.path(),
+    );
+    let replayed = trace.operations("infer");
+    let replayed = replayed.iter().filter(|it| it.graph_launch > 0).count();
+    assert!(replayed > 400, "{replayed} towers were replayed as graphs");
+}
+
+/// Upload and resize of a batch begin before the tower of the one before it has ended; two
+/// towers of a kind never run at the same time.
+#[test]
+fn uploads_overlap_the_tower() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    let machine = Machine::new().delay("infer:30ms,upload:1ms,kernel:2ms");
+    let (_, trace) = passes("uploads_overlap_the_tower", &machine, engine.path());
+    let of = |kind: &str, label: &str| {
+        let mut found = trace.operations(kind);
+        found.retain(|it| it.label.starts_with(label));
+        found
+    };
+    // The last 8: those before ran every batch size once.
+    let towers = of("infer", "image");
+    let towers = &towers[towers.len() - 8..];
+    let resizes = of("kernel", "resize_normalize");
+    let resizes = &resizes[resizes.len() - 8..];
+    let mut overlapped = 0;
+    for number in 1..8 {
+        assert!(
+            towers[number].begin >= towers[number - 1].end,
+            "two towers at the same time"
+        );
+        assert!(resizes[number].end <= towers[number].begin);
+        if resizes[number].end < towers[number - 1].end {
+            overlapped += 1;
+        }
+    }
+    assert!(overlapped >= 5, "only {overlapped} of 7 overlapped");
+}

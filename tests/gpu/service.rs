@@ -1,0 +1,173 @@
+//! The program itself on a GPU: what it says, what it answers, and how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::common::program::command;
+use crate::common::stand_in::Machine;
+use crate::common::{Form, Program, ask, get, png, post_json};
+use crate::model::{self, Recipe};
+
+/// The service on a machine, with the engines under `root`.
+fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
+    let mut command = command(&["--model", "demo", "--engines"]);
+    command
+        .arg(root)
+        .args(flags)
+        .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
+    machine.apply(&mut command);
+    command
+}
+
+/// What a program that does not start says, and its exit code.
+fn refusal(mut command: Command) -> (String, Option<i32>) {
+    let mut child = command
+        .args(["--host", "127.0.0.1", "--port", "0"])
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    let log = child.stderr.take().unwrap();
+    BufReader::new(log).read_to_string(&mut text).unwrap();
+    (text, child.wait().unwrap().code())
+}
+
+#[tokio::test]
+async fn it_answers_with_the_rows_of_the_engines() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let machine = Machine::new()
+        .gpus("NVIDIA GeForce RTX 5090:12.0:32607MiB,NVIDIA GeForce RTX 5090:12.0:32607MiB");
+    let program = Program::start(
+        on(
+            &machine,
+            root.path(),
+            &["--device", "cuda", "--gpus", "0,1"],
+        ),
+        |lines| lines.for_each(drop),
+    );
+    let info: Value = ask(program.address, get("/info")).await.json();
+    assert_eq!(
+        (&info["device"], &info["engine"], &info["precision"]),
+        (&json!("cuda"), &json!("tensorrt"), &json!("fp16"))
+    );
+    assert_eq!(ask(program.address, get("/ready")).await.status, 200);
+    let body = json!({"texts": ["a red circle"], "normalize": false}).to_string();
+    let answer: Value = ask(program.address, post_json("/embed/text", &body))
+        .await
+        .json();
+    assert_eq!(answer["dimensions"], model::DIMENSIONS);
+    // The same image through HTTP, the decoder, the arena, the kernel and the engine.
+    let image = siglip2_embeddings::image::decode(&png(200, 30, 90), &Default::default()).unwrap();
+    let expected = Recipe::default().image_row(&image);
+    let form = Form::new()
+        .file("file", "a.png", png(200, 30, 90))
+        .text("normalize", "false");
+    let answer: Value = ask(program.address, form.post("/embed/image")).await.json();
+    let row: Vec<f32> = serde_json::from_value(answer["embeddings"][0].clone()).unwrap();
+    assert_eq!(row, expected);
+}
+
+#[tokio::test]
+async fn without_a_driver_or_an_engine_it_computes_on_the_cpu_with_one_warning() {
+    let root = tempfile::tempdir().unwrap();
+    for (machine, engines) in [(Machine::new().gpus("none"), true), (Machine::new(), false)] {
+        if engines {
+            Recipe::default().write(root.path());
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let engines = if engines { root.path() } else { empty.path() };
+        let mut child = on(&machine, engines, &[]);
+        let mut child = child
+            .args(["--host", "127.0.0.1", "--port", "0", "--json-output"])
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (mut warnings, mut address) = (Vec::new(), None);
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if line["level"] == "WARN" {
+                warnings.push(line["message"].to_string());
+            }
+            if line["message"] == "ready" {
+                address = line["address"].as_str().and_then(|it| it.parse().ok());
+                break;
+            }
+        }
+        let info: Value = ask(address.unwrap(), get("/info")).await.json();
+        assert_eq!(info["device"], "cpu");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("computing on the CPU"), "{warnings:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let cuda: &[&str] = &["--device", "cuda"];
+
+    let (text, code) = refusal(on(&Machine::new().gpus("none"), root.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("--device cuda") && text.contains("no NVIDIA GPU"),
+        "{text}"
+    );
+
+    let (text, code) = refusal(on(
+        &Machine::new(),
+        root.path(),
+        &["--gpus", "3", "--device", "cuda"],
+    ));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("GPU 3"), "{text}");
+
+    let empty = tempfile::tempdir().unwrap();
+    let (text, code) = refusal(on(&Machine::new(), empty.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("build-engine --model demo --gpu sm_120"),
+        "{text}"
+    );
+
+    let newer = Machine::new().tensorrt_version("1.8.0");
+    let (text, code) = refusal(on(&newer, root.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("1.7.1") && text.contains("1.8.0"), "{text}");
+}
+
+#[test]
+fn an_engine_with_other_vectors_than_its_canary_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe {
+        wrong_canary: true,
+        ..Recipe::default()
+    }
+    .write(root.path());
+    // Also where the CPU would do: a node that computes on its CPU in silence helps nobody.
+    let (text, code) = refusal(on(&Machine::new(), root.path(), &[]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("the image tower's canary has cosine"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_device_is_503_and_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let machine = Machine::new();
+    let mut program = Program::start(on(&machine, root.path(), &["--device", "cuda"]), |lines| {
+        lines.for_each(drop)
+    });
+    machine.control().fault("sticky@infer:1");
+    let body = json!({"texts": ["a red circle"]}).to_string();
+    let answer = ask(program.address, post_json("/embed/text", &body)).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(program.child.wait().unwrap().code(), Some(3));
+}
