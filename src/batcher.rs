@@ -21,7 +21,7 @@
 //! * A row whose [`Ticket`] was dropped, because its client has gone, or whose
 //!   deadline has passed, is left out when its batch is formed.
 //! * An engine that fails, or panics, answers the rows of its batch with the error.
-//!   After [`FAILURES_IN_A_ROW`] failed batches what waits is answered, and the
+//!   After [`FAILURES_IN_A_ROW`] failed batches of a tower what waits is answered, and the
 //!   engine is built anew, once; if that fails, or fails again, the batcher is
 //!   failed, and answers so at once. A lost device is not tried again.
 
@@ -39,7 +39,7 @@ mod owner;
 
 use lanes::{Lanes, Waiting};
 
-/// So many failed batches in a row, and the engine is held for dead. One failure
+/// So many failed batches of a tower in a row, and the engine is held for dead. One failure
 /// may be a moment's want of memory; three without a success between them are not.
 pub const FAILURES_IN_A_ROW: usize = 3;
 

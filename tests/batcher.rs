@@ -681,3 +681,27 @@ async fn engines_share_the_lanes_and_one_that_is_built_anew_leaves_them_to_the_o
     let failed = state.wait_for(|state| matches!(state, EngineState::Failed(_)));
     timeout(patience, failed).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_tower_that_is_dead_is_noticed_while_the_other_works() {
+    let (engine, batches) = slots(1);
+    let batcher = Batcher::start(one(engine), 100, Metrics::new()).unwrap();
+    let patience = Duration::from_secs(60);
+    for _ in 0..FAILURES_IN_A_ROW {
+        let failing = submit(&mut batcher.reserve(1).unwrap(), image(1));
+        let (.., done) = batches.recv_timeout(patience).unwrap();
+        done.finish(Err(EngineError::Failed("no memory for images".into())));
+        assert!(failing.row().await.is_err());
+        // After the last failure nothing is taken any more.
+        let permit = batcher.reserve(1).unwrap().one().unwrap();
+        if let Ok(working) = permit.submit(Item::Text(vec![2]))
+            && let Ok((.., done)) = batches.recv_timeout(patience)
+        {
+            done.finish(Rows::new(1, vec![2.0]));
+            assert_eq!(working.row().await, Ok(vec![2.0]));
+        }
+    }
+    let mut state = batcher.state();
+    let failed = state.wait_for(|state| matches!(state, EngineState::Failed(_)));
+    timeout(patience, failed).await.unwrap().unwrap();
+}

@@ -99,13 +99,18 @@ impl<I> Waiting<I> {
     }
 }
 
+/// What one engine is doing for one tower.
+#[derive(Default)]
+struct Seated {
+    under_way: usize,
+    failures: usize,
+}
+
 /// What one engine is doing.
 #[derive(Default)]
 pub(super) struct Seat {
-    images: usize,
-    texts: usize,
-    /// Batches that failed since one came out.
-    pub(super) failures: usize,
+    images: Seated,
+    texts: Seated,
     /// It takes nothing more.
     pub(super) dead: Option<Dead>,
 }
@@ -113,6 +118,16 @@ pub(super) struct Seat {
 impl Seat {
     /// Batches of a tower that are in the engine.
     pub(super) fn under_way(&mut self, tower: Tower) -> &mut usize {
+        &mut self.of(tower).under_way
+    }
+
+    /// Batches of a tower that failed since one came out. Each tower counts for itself: one
+    /// may be dead while the other works.
+    pub(super) fn failures(&mut self, tower: Tower) -> &mut usize {
+        &mut self.of(tower).failures
+    }
+
+    fn of(&mut self, tower: Tower) -> &mut Seated {
         match tower {
             Tower::Image => &mut self.images,
             Tower::Text => &mut self.texts,

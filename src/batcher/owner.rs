@@ -33,17 +33,30 @@ pub(super) fn own(worker: Worker, number: usize, shared: &Arc<Shared>) {
     let mut next = Some(engine);
     while let Some(mut engine) = next.take() {
         let ended = run_batches(engine.as_mut(), number, shared);
+        if let Some(dead) = ended.as_ref().filter(|dead| dead.hopeless) {
+            give_up(shared, dead.reason.clone());
+            // Putting an engine away waits for its device, which may never answer again, and
+            // calls into it. The process ends, and takes it along.
+            std::mem::forget(engine);
+            return;
+        }
         // Whatever it holds comes out, or fails, before it is gone.
         drop_quietly(engine);
         let Some(dead) = ended else {
             return;
         };
-        let again = rebuild.take().filter(|_| !dead.hopeless);
-        let Some(again) = again else {
+        let Some(again) = rebuild.take() else {
             return give_up(shared, dead.reason);
         };
         shared.metrics.engine_up(false);
-        shared.state.send_replace(EngineState::Rebuilding);
+        // What has failed for good stays so: another engine may have, meanwhile.
+        shared.state.send_if_modified(|state| {
+            let running = *state == EngineState::Running;
+            if running {
+                *state = EngineState::Rebuilding;
+            }
+            running
+        });
         abandon_if(shared, |lanes| {
             lanes.running -= 1;
             lanes.running == 0
@@ -52,6 +65,9 @@ pub(super) fn own(worker: Worker, number: usize, shared: &Arc<Shared>) {
         match catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("it panicked".into())) {
             Ok(new) => {
                 let mut lanes = shared.lanes();
+                if lanes.closed {
+                    return;
+                }
                 lanes.running += 1;
                 lanes.engines[number] = Default::default();
                 drop(lanes);
@@ -205,11 +221,11 @@ fn settle(
         let seat = &mut lanes.engines[number];
         *seat.under_way(tower) -= 1;
         match &result {
-            Ok(_) => seat.failures = 0,
+            Ok(_) => *seat.failures(tower) = 0,
             Err(error) => {
-                seat.failures += 1;
+                *seat.failures(tower) += 1;
                 let lost = matches!(error, EngineError::Lost(_));
-                if lost || seat.failures >= FAILURES_IN_A_ROW {
+                if lost || *seat.failures(tower) >= FAILURES_IN_A_ROW {
                     seat.dead.get_or_insert(Dead {
                         reason: error.to_string(),
                         hopeless: lost,

@@ -6,6 +6,14 @@ use crate::common::stand_in::Machine;
 use crate::model::Recipe;
 use crate::{passes, run};
 
+/// Towers that have run when an engine is ready: both, on 2 slots, 4 batch sizes 3 times each.
+const WARM_UPS: usize = 48;
+
+/// A fault of the fourth tower that is served.
+fn fourth(kind: &str) -> String {
+    format!("{kind}:{}", WARM_UPS + 4)
+}
+
 /// The rest of the line that begins so.
 fn said<'a>(text: &'a str, word: &str) -> &'a str {
     text.lines()
@@ -84,7 +92,7 @@ fn want_of_memory_at_any_allocation_ends_the_start_and_leaks_nothing() {
 
 #[test]
 fn a_batch_that_cannot_start_fails_alone() {
-    for fault in ["trt_enqueue:20", "copy:40", "launch:10"] {
+    for fault in [&*fourth("trt_enqueue"), "copy:40", "launch:10"] {
         let root = tempfile::tempdir().unwrap();
         let engine = Recipe::default().write(root.path());
         let machine = Machine::new().fault(fault);
@@ -100,8 +108,8 @@ fn a_batch_that_cannot_start_fails_alone() {
 fn an_engine_that_goes_on_failing_is_built_anew() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::default().write(root.path());
-    // From the 20th on every start of a tower fails, in the engine built anew as well.
-    let machine = Machine::new().fault("trt_enqueue:20+");
+    // From then on every start of a tower fails, in the engine built anew as well.
+    let machine = Machine::new().fault(&format!("{}+", fourth("trt_enqueue")));
     let (text, passed) = run("work_until_it_fails", &machine, engine.path());
     assert!(passed, "{text}");
     assert!(text.contains("REBUILT"), "{text}");
@@ -113,7 +121,7 @@ fn an_engine_that_goes_on_failing_is_built_anew() {
 #[test]
 fn a_lost_device_ends_everything_and_is_not_tried_again() {
     for fault in [
-        "sticky@infer:20",
+        &*fourth("sticky@infer"),
         "sticky@upload:30",
         "lost@kernel:8",
         "sticky@download:25",
@@ -135,8 +143,7 @@ fn a_lost_device_ends_everything_and_is_not_tried_again() {
 fn one_failed_batch_leaves_the_engine_whole() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::default().write(root.path());
-    // Towers were run before: 4 batch sizes on 2 slots of 2 towers.
-    let machine = Machine::new().fault("trt_enqueue:20");
+    let machine = Machine::new().fault(&fourth("trt_enqueue"));
     let (text, _) = passes(
         "one_failed_batch_leaves_the_engine_whole",
         &machine,

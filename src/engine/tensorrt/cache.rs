@@ -5,6 +5,8 @@
 //! A cache is no more than a shorter start: one that cannot be read, or belongs to another
 //! driver, is made anew, and one that cannot be written costs a line in the log.
 
+#[cfg(not(feature = "tensorrt-enterprise"))]
+use std::io::Write;
 use std::path::{Path, PathBuf};
 #[cfg(not(feature = "tensorrt-enterprise"))]
 use std::sync::Arc;
@@ -78,10 +80,18 @@ impl Cache {
         if bytes == self.bytes {
             return Ok(());
         }
-        let beside = self
-            .path
-            .with_extension(format!("{}.part", std::process::id()));
-        std::fs::write(&beside, bytes)?;
-        std::fs::rename(&beside, &self.path)
+        // A name that nobody else takes: processes in containers all have the number 1.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_nanos();
+        let name = format!("{}-{now}.part", std::process::id());
+        let beside = self.path.with_extension(name);
+        let written = std::fs::File::create_new(&beside)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| std::fs::rename(&beside, &self.path));
+        if written.is_err() {
+            // What is left of it is of no use to anybody.
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
     }
 }

@@ -1,13 +1,15 @@
-//! The thread that waits for the batches of one tower, so that the one that submits them
-//! never does.
+//! The threads that wait for the batches of one tower, so that the one that submits them
+//! need not.
 //!
 //! ```text
-//! owner --InFlight--> completer: waits for the device --> slot back to the owner
-//!                                                     --> rows to those who asked
+//! owner --InFlight--> uploads: waits until the device has read the items, and frees them
+//!                       --> rows: waits until the batch has come out --> slot back to the owner
+//!                                                                    --> rows to those who asked
 //! ```
 //!
-//! Batches of a tower come out in the order in which they went in: each one's tower waits
-//! for that of the one before.
+//! Two threads, because the next batch is uploaded long before the tower of this one is
+//! through. Batches of a tower come out in the order in which they went in: each one's tower
+//! waits for that of the one before.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -26,11 +28,11 @@ pub(super) struct Completer {
     slots: Receiver<Slot>,
     back: Sender<Slot>,
     lost: Lost,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Completer {
-    /// A completer for these slots; `name` is the thread's.
+    /// A completer for these slots; the threads' names begin with `name`.
     ///
     /// # Errors
     ///
@@ -42,21 +44,30 @@ impl Completer {
             // The receiver is at hand.
             let _ = back.send(slot);
         }
-        let (to_owner, lost) = (back.clone(), Arc::clone(lost));
-        let noted = Arc::clone(&lost);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                for flight in waiting {
-                    tell(flight.land(), &to_owner, &noted);
+        let (uploaded, uploads) = channel::<InFlight>();
+        let thread = |role: &str| std::thread::Builder::new().name(format!("{name}-{role}"));
+        let (to_owner, noted) = (back.clone(), Arc::clone(lost));
+        let rows = thread("rows").spawn(move || {
+            for flight in uploads {
+                tell(flight.land(), &to_owner, &noted);
+            }
+        })?;
+        let (to_owner, noted) = (back.clone(), Arc::clone(lost));
+        let items = thread("items").spawn(move || {
+            for mut flight in waiting {
+                flight.release_uploaded();
+                if let Err(refused) = uploaded.send(flight) {
+                    // The other thread has panicked: wait here.
+                    tell(refused.0.land(), &to_owner, &noted);
                 }
-            })?;
+            }
+        })?;
         Ok(Self {
             flights: Some(flights),
             slots,
             back,
-            lost,
-            thread: Some(thread),
+            lost: Arc::clone(lost),
+            threads: vec![items, rows],
         })
     }
 
@@ -98,8 +109,9 @@ fn tell((slot, landed): (Option<Slot>, Option<Landed>), back: &Sender<Slot>, los
 
 impl Drop for Completer {
     fn drop(&mut self) {
+        // The first thread ends with this, the second with the first.
         self.flights = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // It has nobody to tell of a panic.
             let _ = thread.join();
         }

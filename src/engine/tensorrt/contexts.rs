@@ -1,13 +1,14 @@
 //! The execution contexts of one slot: one for each optimization profile of the engine,
 //! each bound to the slot's buffers once and for all.
 //!
-//! A batch runs on the context of the narrowest profile that takes its bucket. Where
-//! TensorRT does not replay CUDA graphs by itself, the work of each bucket is captured
-//! once, and then launched as a whole: a tower is some hundreds of small kernels, and
-//! launching them one by one takes longer than a batch of one needs to run.
+//! A batch runs on the context of the narrowest profile that takes its bucket. Where a
+//! profile has a single size, its work is a CUDA graph, captured once and launched as a
+//! whole: a tower is some hundred small kernels, and launching them one by one takes longer
+//! than a batch of one needs to run. A graph belongs to one size, and a context whose size
+//! changes has to capture anew each time; large batches are launched far ahead of the device
+//! anyhow.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,27 +41,39 @@ struct Bound {
     profile: Profile,
     /// Rows that its input is set to.
     rows: usize,
-    /// Dropped before the context whose work they replay.
-    graphs: HashMap<usize, CudaGraph>,
+    /// Dropped before the context whose work it replays.
+    graph: Option<CudaGraph>,
     context: ExecutionContext<'static>,
+    /// Holds the runtime cache, and so is dropped after the context.
+    _config: Rc<RuntimeConfig<'static>>,
+}
+
+impl Bound {
+    fn has_one_size(&self) -> bool {
+        self.profile.0 == self.profile.1
+    }
 }
 
 impl Contexts {
     /// Makes one context for each profile, reading from `input` and writing to `output`,
     /// on `stream`. They are used only together with these, by the slot that has all.
+    /// `config` is asked how, and told whether the profile has a single size.
     pub(super) fn new(
         engine: &mut CudaEngine<'static>,
-        config: RuntimeConfig<'static>,
+        mut config: impl FnMut(
+            &mut CudaEngine<'static>,
+            bool,
+        ) -> Result<RuntimeConfig<'static>, trtx::Error>,
         profiles: &[Profile],
         (input, source): (&Tensor, &DeviceBuffer),
         (output, target): (&Tensor, &DeviceBuffer),
         stream: &Arc<CudaStream>,
     ) -> Result<Self, DeviceError> {
-        // Shared by the contexts of this slot only: an `Rc` must not be in two threads.
-        let config = Rc::new(config);
         let mut bound = Vec::new();
         for (index, &profile) in profiles.iter().enumerate() {
             let doing = || format!("making the execution context of profile {index}");
+            // Of this context alone: an `Rc` must not be in two threads.
+            let config = Rc::new(config(engine, profile.0 == profile.1).doing(doing)?);
             let mut context = engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
@@ -87,8 +100,9 @@ impl Contexts {
             bound.push(Bound {
                 profile,
                 rows: 0,
-                graphs: HashMap::new(),
+                graph: None,
                 context,
+                _config: config,
             });
         }
         Ok(Self {
@@ -107,7 +121,7 @@ impl Contexts {
         let stream = Arc::clone(&self.stream);
         let bound = self.fit(rows)?;
         let doing = || format!("starting a batch of {rows} rows");
-        match bound.graphs.get(&rows) {
+        match &bound.graph {
             Some(graph) => graph.launch().doing(doing),
             // SAFETY: the stream is alive; the addresses were set in `new`, and the caller
             // keeps the buffers.
@@ -116,10 +130,13 @@ impl Contexts {
     }
 
     /// Captures the work of a batch of `rows` rows, which has run before, so that it is
-    /// launched as a whole from now on.
+    /// launched as a whole from now on; nothing where the context has other sizes as well.
     pub(super) fn capture(&mut self, rows: usize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
         let bound = self.fit(rows)?;
+        if !bound.has_one_size() {
+            return Ok(());
+        }
         let doing = || format!("capturing the work of {rows} rows as a CUDA graph");
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -130,9 +147,7 @@ impl Contexts {
         // The capture is ended also where it has failed, or the stream could not be used.
         let graph = stream.end_capture(CUgraphInstantiate_flags(0)).doing(doing);
         enqueued?;
-        if let Some(graph) = graph? {
-            bound.graphs.insert(rows, graph);
-        }
+        bound.graph = graph?;
         Ok(())
     }
 

@@ -5,12 +5,12 @@
 //!                                   |  slot k+1:  upload, resize, normalize  (its stream)
 //! owner thread --submit-------------+  slot k  :  tower                      (its stream)
 //!                                   |  slot k-1:  download
-//! completer thread (one per tower) <+--- waits for events; answers rows, gives slots back
+//! completer (two threads a tower) <-+--- waits for events; answers rows, gives slots back
 //! ```
 //!
 //! Nothing is allocated and nothing is compiled once the service is ready: all buffers,
-//! contexts and graphs are made at the start, and every batch size has run once. The
-//! thread that submits never waits for the device.
+//! contexts and graphs are made at the start, when every batch size runs. The thread that
+//! submits waits for the device only where something has failed.
 //!
 //! * `libraries`: finds TensorRT's and CUDA's libraries, which are opened at run time.
 //! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory.
@@ -103,8 +103,8 @@ pub struct TensorRtOptions {
     /// Bytes of pixels that a slot uploads and resizes at once, at least; a batch that has
     /// more goes in parts. The largest picture always fits.
     pub source_bytes: usize,
-    /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX
-    /// does so by itself.
+    /// Whether the work of single rows is captured as a CUDA graph. TensorRT for RTX does so
+    /// by itself.
     pub capture: bool,
 }
 
@@ -154,7 +154,7 @@ impl TensorRtEngine {
         }
     }
 
-    /// Loads both engines of a directory onto a GPU and runs every batch size once. It
+    /// Loads both engines of a directory onto a GPU and runs every batch size. It
     /// does not look at what comes out: [`super::directory::measure`] does.
     ///
     /// # Errors

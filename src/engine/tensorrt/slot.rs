@@ -23,6 +23,10 @@ use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use crate::engine::{Batch, Completion, EngineError, Rows};
 
+/// So often each batch size runs at the start: TensorRT for RTX compiles in the first run,
+/// captures a CUDA graph in the second, and replays it from the third on.
+const WARM_UPS: usize = 3;
+
 /// See the module. Its fields are dropped in this order: the contexts use the buffers.
 pub(super) struct Slot {
     contexts: Contexts,
@@ -88,18 +92,22 @@ impl Slot {
     /// Sends a batch on its way, padded to `bucket` rows; the tower waits for `before`,
     /// the tower of the batch before it. Afterwards [`Slot::computed`] is behind it.
     pub(super) fn start(
-        mut self,
+        self,
         batch: Batch,
         bucket: usize,
         before: Option<&CudaEvent>,
         completion: Completion,
     ) -> (InFlight, Result<(), DeviceError>) {
-        let started = self.enqueue(&batch, bucket, before);
-        let flight = InFlight {
+        // In the air first: should anything below panic, the device is waited for.
+        let mut flight = InFlight {
             rows: batch.len(),
             batch: Some(batch),
             completion: Some(completion),
             slot: Some(self),
+        };
+        let started = match (&mut flight.slot, &flight.batch) {
+            (Some(slot), Some(batch)) => slot.enqueue(batch, bucket, before),
+            _ => Ok(()),
         };
         (flight, started)
     }
@@ -111,9 +119,9 @@ impl Slot {
         before: Option<&CudaEvent>,
     ) -> Result<(), DeviceError> {
         let doing = || "ordering a batch".to_owned();
-        // SAFETY: `start` puts the batch into an `InFlight`, which keeps it, and this slot,
-        // until the stream is past all that is enqueued here, also when a step fails. The
-        // input was made for the largest batch.
+        // SAFETY: batch and slot are in an `InFlight`, which keeps them until the stream is
+        // past all that is enqueued here, also when a step fails or panics. The input was made
+        // for the largest batch.
         unsafe { self.feed.upload(batch, &self.input, &self.stream)? };
         self.uploaded.record(&self.stream).doing(doing)?;
         if let Some(before) = before {
@@ -139,13 +147,15 @@ impl Slot {
 
     /// Runs one batch of nothing in particular, `rows` rows long: kernels are compiled and
     /// memory is touched now, and not when the first client waits. With `capture` the work
-    /// becomes a CUDA graph.
+    /// becomes a CUDA graph, where the batch size is a profile's only one.
     pub(super) fn warm_up(&mut self, rows: usize, capture: bool) -> Result<(), DeviceError> {
-        // SAFETY: the slot is nobody else's, and the stream is waited for below.
-        unsafe { self.contexts.enqueue(rows)? };
-        self.stream
-            .synchronize()
-            .doing(|| format!("running a first batch of {rows} rows"))?;
+        for _ in 0..WARM_UPS {
+            // SAFETY: the slot is nobody else's, and the stream is waited for, also when this
+            // fails.
+            let started = unsafe { self.contexts.enqueue(rows) };
+            let settled = self.settle();
+            started.and(settled)?;
+        }
         if capture {
             self.contexts.capture(rows)?;
         }
@@ -159,8 +169,11 @@ impl Slot {
 
     /// Waits until nothing of this slot is under way.
     fn settle(&self) -> Result<(), DeviceError> {
+        // cudarc may first hand out, once, an error that it met when it dropped something, and
+        // then has not waited.
         self.stream
             .synchronize()
+            .or_else(|_| self.stream.synchronize())
             .doing(|| "waiting for a batch".to_owned())
     }
 
@@ -183,58 +196,68 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// Waits until the device has read all that came from the host, and gives that back: the
+    /// pictures' memory is free while their tower computes.
+    pub(super) fn release_uploaded(&mut self) {
+        let uploaded = self.slot.as_ref().map(|slot| slot.uploaded.synchronize());
+        // What went wrong shows again in `land`.
+        if matches!(uploaded, Some(Ok(()))) {
+            drop(self.batch.take());
+        }
+    }
+
     /// Waits for the batch. Gives back the slot, and who is to be told what came out.
     pub(super) fn land(mut self) -> (Option<Slot>, Option<Landed>) {
         let result = self.wait();
-        let completion = self.completion.take();
-        let slot = self.slot.take();
-        let landed = completion.map(|completion| Landed { completion, result });
-        (slot, landed)
+        self.ended(result)
     }
 
     /// A batch that could not be started: what did start is waited for.
     pub(super) fn fail(mut self, error: DeviceError) -> (Option<Slot>, Option<Landed>) {
-        let settled = self.slot.as_ref().map_or(Ok(()), Slot::settle);
         // What the device says now says more than a refusal that came of it.
-        let error = match settled {
-            Err(later) if later.is_sticky() => later,
-            _ => error,
-        };
+        let result = self.settled().and(Err(error.into()));
+        self.ended(result)
+    }
+
+    fn ended(mut self, result: Result<Rows, EngineError>) -> (Option<Slot>, Option<Landed>) {
         drop(self.batch.take());
+        let slot = self.slot.take();
         let completion = self.completion.take();
-        let landed = completion.map(|completion| Landed {
-            completion,
-            result: Err(error.into()),
-        });
-        (self.slot.take(), landed)
+        let landed = completion.map(|completion| Landed { completion, result });
+        (slot, landed)
     }
 
     fn wait(&mut self) -> Result<Rows, EngineError> {
-        let Some(slot) = &self.slot else {
-            return Err(EngineError::Failed("a batch without a slot".into()));
+        let done = match &self.slot {
+            Some(slot) => slot.done.synchronize(),
+            None => return Err(EngineError::Failed("a batch without a slot".into())),
         };
-        let waiting = || "waiting for a batch".to_owned();
-        // The pictures' memory goes back while the tower computes.
-        let uploaded = slot.uploaded.synchronize().doing(waiting);
-        if uploaded.is_ok() {
-            drop(self.batch.take());
+        if let Err(error) = done.doing(|| "waiting for a batch".to_owned()) {
+            self.settled()?;
+            return Err(error.into());
         }
-        let done = slot.done.synchronize().doing(waiting);
-        if let Err(error) = uploaded.and(done) {
-            // A lost device touches nothing any more; of any other it is made sure.
-            let later = slot.settle().err().filter(DeviceError::is_sticky);
-            return Err(later.unwrap_or(error).into());
+        match &self.slot {
+            Some(slot) => slot.read(self.rows),
+            None => Err(EngineError::Failed("a batch without a slot".into())),
         }
-        slot.read(self.rows)
+    }
+
+    /// Waits until the device touches nothing of this any more. A device that cannot be
+    /// waited for is lost, and what it may still touch is never given away.
+    fn settled(&mut self) -> Result<(), EngineError> {
+        let Some(Err(error)) = self.slot.as_ref().map(Slot::settle) else {
+            return Ok(());
+        };
+        std::mem::forget(self.batch.take());
+        std::mem::forget(self.slot.take());
+        Err(EngineError::Lost(error.to_string()))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let under_way = self.batch.is_some() || self.completion.is_some();
-        if let Some(slot) = self.slot.as_ref().filter(|_| under_way)
-            && let Err(error) = slot.settle()
-        {
+        // After `ended` there is nothing left to wait for.
+        if let Err(error) = self.settled() {
             tracing::debug!(%error, "a batch was not waited for");
         }
     }

@@ -33,7 +33,8 @@ pub(super) struct Shape {
     pub(super) slots: usize,
     /// Whether small batches of this tower go before what else the GPU has to do.
     pub(super) urgent: bool,
-    /// Whether the work of each bucket becomes a CUDA graph of ours.
+    /// Whether the work of a bucket becomes a CUDA graph of ours, where that bucket is a
+    /// profile's only size.
     pub(super) capture: bool,
 }
 
@@ -79,7 +80,6 @@ impl Tower {
         let mut slots = Vec::new();
         for _ in 0..shape.slots.max(1) {
             let stream = stream(context, shape.urgent)?;
-            let config = config(&mut engine, &mut cache).doing(loading)?;
             let buffers = SlotBuffers {
                 input: DeviceBuffer::new(context, largest * shape.input_row, "inputs")?,
                 output: DeviceBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
@@ -87,7 +87,7 @@ impl Tower {
             };
             let contexts = Contexts::new(
                 &mut engine,
-                config,
+                |engine, graphs| config(engine, &mut cache, graphs),
                 &shape.profiles,
                 (&shape.input, &buffers.input),
                 (&shape.output, &buffers.output),
@@ -107,7 +107,7 @@ impl Tower {
             slots.push(slot);
         }
         cache.save();
-        let name = format!("{tower}-rows");
+        let name = tower.to_string();
         Ok(Self {
             completer: Completer::new(&name, slots, lost).map_err(LoadError::Thread)?,
             last: None,
@@ -135,7 +135,8 @@ impl Tower {
             return done.finish(Err(error.into()));
         }
         let bucket = self.buckets.iter().find(|&&rows| rows >= batch.len());
-        let (Some(&bucket), Some(slot)) = (bucket, self.completer.slot()) else {
+        let slot = bucket.and_then(|&bucket| Some((bucket, self.completer.slot()?)));
+        let Some((bucket, slot)) = slot else {
             let why = format!("it has no slot for a batch of {}", batch.len());
             return done.finish(Err(EngineError::Failed(why)));
         };
@@ -178,10 +179,12 @@ fn stream(context: &Arc<CudaContext>, urgent: bool) -> Result<Arc<CudaStream>, D
     }
 }
 
-/// How contexts are made.
+/// How a context is made; with `graphs`, TensorRT for RTX captures its work as a CUDA graph
+/// and replays that.
 fn config(
     engine: &mut CudaEngine<'static>,
     cache: &mut Cache,
+    graphs: bool,
 ) -> Result<RuntimeConfig<'static>, trtx::Error> {
     let config = engine.create_runtime_config()?;
     #[cfg(not(feature = "tensorrt-enterprise"))]
@@ -192,12 +195,14 @@ fn config(
         config.set_dynamic_shapes_kernel_specialization_strategy(
             trtx::DynamicShapesKernelSpecializationStrategy::kEAGER,
         );
-        config.set_cuda_graph_strategy(trtx::CudaGraphStrategy::kWHOLE_GRAPH_CAPTURE)?;
+        if graphs {
+            config.set_cuda_graph_strategy(trtx::CudaGraphStrategy::kWHOLE_GRAPH_CAPTURE)?;
+        }
         cache.attach(&mut config)?;
         config
     };
     #[cfg(feature = "tensorrt-enterprise")]
-    let _ = cache;
+    let _ = (cache, graphs);
     Ok(config)
 }
 
