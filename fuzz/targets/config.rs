@@ -10,9 +10,12 @@ use siglip2_embeddings::image::Processor;
 fuzz_target!(|data: &[u8]| {
     if let Ok(config) = Config::parse(data, "config.json") {
         let (text, vision) = (&config.text, &config.vision);
-        assert!(text.hidden_size % text.heads == 0 && vision.hidden_size % vision.heads == 0);
+        assert!(
+            text.encoder.hidden_size % text.encoder.heads == 0
+                && vision.encoder.hidden_size % vision.encoder.heads == 0
+        );
         assert_eq!(text.projection_size, config.dimensions());
-        assert!(vision.patches() > 0 && vision.layers > 0 && text.positions > 0);
+        assert!(vision.patches() > 0 && vision.encoder.layers > 0 && text.positions > 0);
     }
     if let Ok(processor) = Processor::from_json(data, 224) {
         assert_eq!(processor.size(), 224);
