@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::batcher::{Batcher, Item};
+use crate::engine::directory::cosine;
 use crate::engine::{Batch, Engine, EngineError, Pixels, Prepare, Rows, embed};
 use crate::image::RgbImage;
 
@@ -114,14 +115,4 @@ fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, String> {
     prepare
         .prepare(image.clone())
         .map_err(|error| format!("the canary cannot be made ready: {error}"))
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(&a, &b)| f64::from(a) * f64::from(b))
-            .sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }

@@ -75,7 +75,8 @@ fn least(a: f64, b: f64) -> f64 {
     }
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+/// The cosine of two vectors, in FP64; no number if one of them is 0.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter()
             .zip(b)

@@ -33,6 +33,7 @@ pub use manifest::{
     Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, TensorEntry,
     TensorRtVersion, TowerEntry, Towers, buckets, profiles,
 };
+pub(crate) use measure::cosine;
 pub use measure::{LEAST_COSINE, measure};
 pub use writer::Writer;
 
