@@ -1,20 +1,24 @@
-//! The execution contexts of one slot: one for each optimization profile of the engine,
-//! each bound to the slot's buffers once and for all.
+//! The execution contexts of one slot: one for each batch size, each bound to the slot's
+//! buffers and set to its size once and for all.
 //!
-//! A batch runs on the context of the narrowest profile that takes its bucket. Where a
-//! profile has a single size, its work is a CUDA graph, captured once and launched as a
-//! whole: a tower is some hundred small kernels, and launching them one by one takes longer
-//! than a batch of one needs to run. A graph belongs to one size, and a context whose size
-//! changes has to capture anew each time; large batches are launched far ahead of the device
-//! anyhow.
+//! ```text
+//! bucket 1, 2, 4 ... max --> context, of the narrowest profile that takes it --> CUDA graph
+//!                                 \-- all compute in one block of activations
+//! ```
+//!
+//! A context of its own for each size costs no device memory to speak of, because the
+//! contexts of a slot never run at the same time and share their activations. It makes each
+//! batch the same work at the same addresses every time, and so a CUDA graph, captured once
+//! and launched as a whole: a tower is some hundred small kernels, and launching them one by
+//! one takes longer than a small batch needs to run.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaGraph, CudaStream};
-use trtx::{CudaEngine, ExecutionContext, RuntimeConfig};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
+use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, RuntimeConfig};
 
 use super::error::{DeviceError, Doing, refused};
 use super::memory::DeviceBuffer;
@@ -30,15 +34,24 @@ pub(super) struct Tensor {
 /// The rows that a profile takes, least and most.
 pub(super) type Profile = (usize, usize);
 
-/// See the module.
+/// What the contexts of a slot read and write, and how large batches may be.
+pub(super) struct Binding<'a> {
+    pub(super) profiles: &'a [Profile],
+    /// The batch sizes to come.
+    pub(super) buckets: &'a [usize],
+    pub(super) input: (&'a Tensor, &'a DeviceBuffer),
+    pub(super) output: (&'a Tensor, &'a DeviceBuffer),
+    pub(super) stream: &'a Arc<CudaStream>,
+}
+
+/// See the module. The contexts are dropped before the memory that they compute in.
 pub(super) struct Contexts {
     bound: Vec<Bound>,
-    input: Tensor,
+    _activations: Option<DeviceBuffer>,
     stream: Arc<CudaStream>,
 }
 
 struct Bound {
-    profile: Profile,
     /// Rows that its input is set to.
     rows: usize,
     /// Dropped before the context whose work it replays.
@@ -48,67 +61,56 @@ struct Bound {
     _config: Rc<RuntimeConfig<'static>>,
 }
 
-impl Bound {
-    fn has_one_size(&self) -> bool {
-        self.profile.0 == self.profile.1
-    }
-}
-
 impl Contexts {
-    /// Makes one context for each profile, reading from `input` and writing to `output`,
-    /// on `stream`. They are used only together with these, by the slot that has all.
-    /// `config` is asked how, and told whether the profile has a single size.
+    /// Makes one context for each bucket. They are used only together with the buffers of
+    /// `binding`, by the slot that has all. `config` says how a context is made.
     pub(super) fn new(
+        context: &Arc<CudaContext>,
         engine: &mut CudaEngine<'static>,
-        mut config: impl FnMut(
-            &mut CudaEngine<'static>,
-            bool,
-        ) -> Result<RuntimeConfig<'static>, trtx::Error>,
-        profiles: &[Profile],
-        (input, source): (&Tensor, &DeviceBuffer),
-        (output, target): (&Tensor, &DeviceBuffer),
-        stream: &Arc<CudaStream>,
+        mut config: impl FnMut(&mut CudaEngine<'static>) -> Result<RuntimeConfig<'static>, trtx::Error>,
+        binding: &Binding<'_>,
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
-        for (index, &profile) in profiles.iter().enumerate() {
-            let doing = || format!("making the execution context of profile {index}");
+        let mut most = 0;
+        for &rows in binding.buckets {
+            let doing = || format!("making the execution context of {rows} rows");
             // Of this context alone: an `Rc` must not be in two threads.
-            let config = Rc::new(config(engine, profile.0 == profile.1).doing(doing)?);
-            let mut context = engine
+            let mut config = config(engine).doing(doing)?;
+            config.set_execution_context_allocation_strategy(
+                ExecutionContextAllocationStrategy::kUSER_MANAGED,
+            );
+            let config = Rc::new(config);
+            let execution = engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
-            let number = i32::try_from(index).unwrap_or(i32::MAX);
-            // SAFETY: the stream lives as long as the slot, which has this context, too.
-            let set = unsafe {
-                context.set_optimization_profile_async(number, stream.cu_stream().cast())
-            };
-            if !set {
-                return Err(trtx::Error::Runtime("the profile was refused".into())).doing(doing);
-            }
-            // The next step may fail, and a context must not go while it is being set.
-            stream.synchronize().doing(doing)?;
-            // SAFETY: both buffers are as long as the largest batch, and live in the same
-            // slot as this context, which is dropped first.
-            unsafe {
-                context
-                    .set_tensor_address(&input.name, source.address() as *mut _)
-                    .doing(doing)?;
-                context
-                    .set_tensor_address(&output.name, target.address() as *mut _)
-                    .doing(doing)?;
-            }
-            bound.push(Bound {
-                profile,
-                rows: 0,
+            let mut one = Bound {
+                rows,
                 graph: None,
-                context,
+                context: execution,
                 _config: config,
-            });
+            };
+            most = most.max(one.bind(binding)?);
+            bound.push(one);
+        }
+        let activations = match most {
+            0 => None,
+            _ => Some(DeviceBuffer::new(context, most, "activations")?),
+        };
+        if let Some(block) = &activations {
+            let bytes = i64::try_from(block.len()).unwrap_or(i64::MAX);
+            for one in &mut bound {
+                // SAFETY: the block has `bytes` bytes, is dropped after the contexts, and
+                // only one of them computes at a time: they share a stream.
+                unsafe {
+                    one.context
+                        .set_device_memory_v2(block.address() as *mut _, bytes);
+                }
+            }
         }
         Ok(Self {
             bound,
-            input: input.clone(),
-            stream: Arc::clone(stream),
+            _activations: activations,
+            stream: Arc::clone(binding.stream),
         })
     }
 
@@ -119,7 +121,7 @@ impl Contexts {
     /// The slot's buffers are not given to anything else until the stream is past it.
     pub(super) unsafe fn enqueue(&mut self, rows: usize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
-        let bound = self.fit(rows)?;
+        let bound = self.of(rows)?;
         let doing = || format!("starting a batch of {rows} rows");
         match &bound.graph {
             Some(graph) => graph.launch().doing(doing),
@@ -130,13 +132,10 @@ impl Contexts {
     }
 
     /// Captures the work of a batch of `rows` rows, which has run before, so that it is
-    /// launched as a whole from now on; nothing where the context has other sizes as well.
+    /// launched as a whole from now on.
     pub(super) fn capture(&mut self, rows: usize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
-        let bound = self.fit(rows)?;
-        if !bound.has_one_size() {
-            return Ok(());
-        }
+        let bound = self.of(rows)?;
         let doing = || format!("capturing the work of {rows} rows as a CUDA graph");
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -151,27 +150,56 @@ impl Contexts {
         Ok(())
     }
 
-    /// The context of the narrowest profile that takes so many rows, set to them.
-    fn fit(&mut self, rows: usize) -> Result<&mut Bound, DeviceError> {
-        let doing = || format!("setting the input to {rows} rows");
-        let bound = self
-            .bound
+    /// The context for batches of `rows` rows.
+    fn of(&mut self, rows: usize) -> Result<&mut Bound, DeviceError> {
+        self.bound
             .iter_mut()
-            .filter(|bound| (bound.profile.0..=bound.profile.1).contains(&rows))
-            .min_by_key(|bound| bound.profile.1 - bound.profile.0)
+            .find(|bound| bound.rows == rows)
+            .ok_or_else(|| refused(format!("starting a batch of {rows} rows"), "no such bucket"))
+    }
+}
+
+impl Bound {
+    /// Sets profile, shape and addresses; says how many bytes of activations a batch takes.
+    fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
+        let rows = self.rows;
+        let doing = || format!("setting an execution context to {rows} rows");
+        let (number, _) = binding
+            .profiles
+            .iter()
+            .enumerate()
+            .filter(|(_, profile)| (profile.0..=profile.1).contains(&rows))
+            .min_by_key(|(_, profile)| profile.1 - profile.0)
             .ok_or_else(|| refused(doing(), "no profile takes so many"))?;
-        if bound.rows != rows {
-            let mut shape = vec![i64::try_from(rows).unwrap_or(i64::MAX)];
-            shape.extend(&self.input.row);
-            bound
-                .context
-                .set_input_shape(
-                    &self.input.name,
-                    &trtx::trtx_sys::Dims64::from_slice(&shape),
-                )
-                .doing(doing)?;
-            bound.rows = rows;
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        // SAFETY: the stream lives as long as the slot, which has this context, too.
+        let set = unsafe {
+            self.context
+                .set_optimization_profile_async(number, binding.stream.cu_stream().cast())
+        };
+        if !set {
+            return Err(trtx::Error::Runtime("the profile was refused".into())).doing(doing);
         }
-        Ok(bound)
+        // The next step may fail, and a context must not go while it is being set.
+        binding.stream.synchronize().doing(doing)?;
+        let (input, source) = binding.input;
+        let (output, target) = binding.output;
+        let mut shape = vec![i64::try_from(rows).unwrap_or(i64::MAX)];
+        shape.extend(&input.row);
+        let shape = trtx::trtx_sys::Dims64::from_slice(&shape);
+        self.context
+            .set_input_shape(&input.name, &shape)
+            .doing(doing)?;
+        // SAFETY: both buffers are as long as the largest batch, and live in the same
+        // slot as this context, which is dropped first.
+        unsafe {
+            self.context
+                .set_tensor_address(&input.name, source.address() as *mut _)
+                .doing(doing)?;
+            self.context
+                .set_tensor_address(&output.name, target.address() as *mut _)
+                .doing(doing)?;
+        }
+        Ok(self.context.update_device_memory_size_for_shapes())
     }
 }

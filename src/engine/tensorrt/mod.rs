@@ -103,8 +103,8 @@ pub struct TensorRtOptions {
     /// Bytes of pixels that a slot uploads and resizes at once, at least; a batch that has
     /// more goes in parts. The largest picture always fits.
     pub source_bytes: usize,
-    /// Whether the work of single rows is captured as a CUDA graph. TensorRT for RTX does so
-    /// by itself.
+    /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
+    /// so by itself.
     pub capture: bool,
 }
 

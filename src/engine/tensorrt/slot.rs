@@ -147,7 +147,7 @@ impl Slot {
 
     /// Runs one batch of nothing in particular, `rows` rows long: kernels are compiled and
     /// memory is touched now, and not when the first client waits. With `capture` the work
-    /// becomes a CUDA graph, where the batch size is a profile's only one.
+    /// becomes a CUDA graph.
     pub(super) fn warm_up(&mut self, rows: usize, capture: bool) -> Result<(), DeviceError> {
         for _ in 0..WARM_UPS {
             // SAFETY: the slot is nobody else's, and the stream is waited for, also when this

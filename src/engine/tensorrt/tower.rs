@@ -10,7 +10,7 @@ use trtx::{CudaEngine, Runtime, RuntimeConfig};
 
 use super::cache::Cache;
 use super::completer::{Completer, Lost};
-use super::contexts::{Contexts, Profile, Tensor};
+use super::contexts::{Binding, Contexts, Profile, Tensor};
 use super::error::{DeviceError, Doing};
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
@@ -33,8 +33,7 @@ pub(super) struct Shape {
     pub(super) slots: usize,
     /// Whether small batches of this tower go before what else the GPU has to do.
     pub(super) urgent: bool,
-    /// Whether the work of a bucket becomes a CUDA graph of ours, where that bucket is a
-    /// profile's only size.
+    /// Whether the work of a bucket becomes a CUDA graph of ours.
     pub(super) capture: bool,
 }
 
@@ -86,12 +85,16 @@ impl Tower {
                 rows: PinnedBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
             };
             let contexts = Contexts::new(
+                context,
                 &mut engine,
-                |engine, graphs| config(engine, &mut cache, graphs),
-                &shape.profiles,
-                (&shape.input, &buffers.input),
-                (&shape.output, &buffers.output),
-                &stream,
+                |engine| config(engine, &mut cache),
+                &Binding {
+                    profiles: &shape.profiles,
+                    buckets: &shape.buckets,
+                    input: (&shape.input, &buffers.input),
+                    output: (&shape.output, &buffers.output),
+                    stream: &stream,
+                },
             )?;
             let mut slot = Slot::new(
                 context,
@@ -179,12 +182,11 @@ fn stream(context: &Arc<CudaContext>, urgent: bool) -> Result<Arc<CudaStream>, D
     }
 }
 
-/// How a context is made; with `graphs`, TensorRT for RTX captures its work as a CUDA graph
-/// and replays that.
+/// How a context is made. TensorRT for RTX captures its work as a CUDA graph, and replays
+/// that, by itself.
 fn config(
     engine: &mut CudaEngine<'static>,
     cache: &mut Cache,
-    graphs: bool,
 ) -> Result<RuntimeConfig<'static>, trtx::Error> {
     let config = engine.create_runtime_config()?;
     #[cfg(not(feature = "tensorrt-enterprise"))]
@@ -195,14 +197,12 @@ fn config(
         config.set_dynamic_shapes_kernel_specialization_strategy(
             trtx::DynamicShapesKernelSpecializationStrategy::kEAGER,
         );
-        if graphs {
-            config.set_cuda_graph_strategy(trtx::CudaGraphStrategy::kWHOLE_GRAPH_CAPTURE)?;
-        }
+        config.set_cuda_graph_strategy(trtx::CudaGraphStrategy::kWHOLE_GRAPH_CAPTURE)?;
         cache.attach(&mut config)?;
         config
     };
     #[cfg(feature = "tensorrt-enterprise")]
-    let _ = (cache, graphs);
+    let _ = cache;
     Ok(config)
 }
 

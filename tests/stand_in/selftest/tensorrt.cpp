@@ -170,6 +170,57 @@ CASE(two_contexts_in_two_streams) {
     }
 }
 
+// Contexts that compute in memory of the program's.
+struct UserManaged : Inference {
+    std::unique_ptr<nvinfer1::IRuntimeConfig> config{engine->createRuntimeConfig()};
+
+    std::unique_ptr<nvinfer1::IExecutionContext> of(std::int64_t rows) {
+        config->setExecutionContextAllocationStrategy(
+            nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
+        std::unique_ptr<nvinfer1::IExecutionContext> made(
+            engine->createExecutionContext(config.get()));
+        CHECK(made->setOptimizationProfileAsync(1, reinterpret_cast<cudaStream_t>(s)));
+        EQUAL(made->updateDeviceMemorySizeForShapes(), 0u);
+        CHECK(made->setInputShape("pixel_values", images(rows)));
+        CHECK(made->setTensorAddress("pixel_values", reinterpret_cast<void *>(input)));
+        CHECK(made->setTensorAddress("embedding", reinterpret_cast<void *>(device_numbers(40))));
+        OK(cuStreamSynchronize(s));
+        return made;
+    }
+};
+
+CASE(memory_of_the_programs) {
+    UserManaged inference;
+    int before = leaks("device memory");
+    auto one = inference.of(1), eight = inference.of(8);
+    // The two embeddings, and nothing for the contexts.
+    EQUAL(leaks("device memory"), before + 2);
+    auto s = reinterpret_cast<cudaStream_t>(inference.s);
+    CHECK(!one->enqueueV3(s));
+    CHECK(inference.runtime.log.has("less device memory than its 8192 bytes"));
+    EQUAL(one->updateDeviceMemorySizeForShapes(), 65536u / 8);
+    EQUAL(eight->updateDeviceMemorySizeForShapes(), 65536u);
+    auto block = reinterpret_cast<void *>(device_numbers(65536 / 4));
+    one->setDeviceMemoryV2(block, 65536);
+    eight->setDeviceMemoryV2(block, 65535);
+    CHECK(!eight->enqueueV3(s));
+    eight->setDeviceMemoryV2(block, 65536);
+    // One after the other they may share it.
+    CHECK(one->enqueueV3(s));
+    CHECK(eight->enqueueV3(s));
+}
+
+CASE(two_contexts_in_the_same_memory_at_the_same_time) {
+    UserManaged inference;
+    auto one = inference.of(1), two = inference.of(1);
+    auto block = reinterpret_cast<void *>(device_numbers(65536 / 4));
+    one->setDeviceMemoryV2(block, 65536);
+    two->setDeviceMemoryV2(block, 65536);
+    CHECK(one->enqueueV3(reinterpret_cast<cudaStream_t>(inference.s)));
+    CHECK(!two->enqueueV3(reinterpret_cast<cudaStream_t>(stream())));
+    EQUAL(traced("\"record\":\"race\""), 1);
+}
+
 // An inference in a graph reads what its input holds when the graph is launched.
 CASE(an_inference_in_a_graph) {
     Inference inference;

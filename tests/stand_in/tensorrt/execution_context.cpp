@@ -21,6 +21,34 @@ ExecutionContext::ExecutionContext(Engine &engine, RuntimeConfig *config)
 
 ExecutionContext::~ExecutionContext() { --*siblings_; }
 
+bool ExecutionContext::user_managed() const {
+    return config_ && config_->getExecutionContextAllocationStrategy() ==
+                          nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED;
+}
+
+CUresult ExecutionContext::allocate() {
+    return user_managed() ? CUDA_SUCCESS : memory_.allocate(engine_.file().context_bytes);
+}
+
+std::size_t ExecutionContext::needed() const {
+    auto most = static_cast<std::size_t>(profile()[2]);
+    auto rows = static_cast<std::size_t>(rows_.value_or(profile()[2]));
+    return engine_.file().context_bytes * rows / most;
+}
+
+void ExecutionContext::setDeviceMemoryV2(void *memory, int64_t size) noexcept {
+    auto begin = reinterpret_cast<std::uintptr_t>(memory);
+    given_ = {begin, begin + static_cast<std::uintptr_t>(size), true};
+}
+
+// Nothing where an engine computes without any.
+std::optional<Range> ExecutionContext::memory() const {
+    if (engine_.file().context_bytes == 0) {
+        return std::nullopt;
+    }
+    return user_managed() ? given_ : Range{memory_.begin(), memory_.end(), true};
+}
+
 bool ExecutionContext::refuse(const std::string &why) const {
     log_error(engine_.logger(), why);
     return false;
@@ -37,8 +65,8 @@ bool ExecutionContext::setOptimizationProfileAsync(int32_t profile, cudaStream_t
     Work work;
     work.kind = "profile";
     work.label = engine_.getName();
-    if (engine_.file().context_bytes > 0) {
-        work.ranges = {memory()};
+    if (auto memory = this->memory(); memory && memory->begin != 0) {
+        work.ranges = {*memory};
     }
     if (CUresult result = enqueue(stream, std::move(work))) {
         return refuse(std::string("the profile cannot be set: ") + words_of(result));
@@ -136,11 +164,16 @@ bool ExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
     if (!input_ || !output_) {
         return refuse("enqueueV3: a tensor has no address");
     }
+    auto memory = this->memory();
+    if (memory && (memory->begin == 0 || memory->end - memory->begin < needed())) {
+        return refuse("enqueueV3: the context has less device memory than its " +
+                      std::to_string(needed()) + " bytes");
+    }
     CUresult result = fault("trt_enqueue");
     if (result == CUDA_SUCCESS) {
         Work work = inference(engine_, input_, output_, static_cast<std::size_t>(*rows_));
-        if (engine_.file().context_bytes > 0) {
-            work.ranges.push_back(memory());
+        if (memory) {
+            work.ranges.push_back(*memory);
         }
         result = enqueue(stream, std::move(work));
     }

@@ -1,7 +1,8 @@
 // A context: the shape and the addresses of one inference, and the device memory that it uses
 // while it runs. An inference is one work in the stream that it is enqueued in: it reads
 // the input, writes the output, and has the context's memory to itself, so that one
-// context in two streams at a time is a race.
+// context in two streams at a time is a race. Where the program manages that memory
+// (kUSER_MANAGED) two contexts may have the same, and using it at the same time is a race.
 #pragma once
 
 #include "device_memory.hpp"
@@ -17,7 +18,8 @@ class ExecutionContext final : public nvinfer1::IExecutionContext,
     ExecutionContext(Engine &engine, RuntimeConfig *config);
     ~ExecutionContext() override;
 
-    CUresult allocate() { return memory_.allocate(engine_.file().context_bytes); }
+    // Takes the memory that the context computes in, unless the program gives it some.
+    CUresult allocate();
 
     nvinfer1::IExecutionContext *getPImpl() noexcept override { return this; }
     nvinfer1::ICudaEngine const &getEngine() const noexcept override { return engine_; }
@@ -55,17 +57,20 @@ class ExecutionContext final : public nvinfer1::IExecutionContext,
         return true;
     }
     nvinfer1::ProfilingVerbosity getNvtxVerbosity() const noexcept override { return verbosity_; }
-    size_t updateDeviceMemorySizeForShapes() noexcept override { return engine_.file().context_bytes; }
+    size_t updateDeviceMemorySizeForShapes() noexcept override { return rows_ ? needed() : 0; }
     bool isStreamCapturable(cudaStream_t) const noexcept override { return true; }
     void setEnqueueEmitsProfile(bool emits) noexcept override { emits_profile_ = emits; }
     bool getEnqueueEmitsProfile() const noexcept override { return emits_profile_; }
 
-    // What is not here: profilers, memory of the program's, allocators, debugging, several GPUs.
+    void setDeviceMemory(void *memory) noexcept override {
+        setDeviceMemoryV2(memory, static_cast<int64_t>(engine_.file().context_bytes));
+    }
+    void setDeviceMemoryV2(void *memory, int64_t size) noexcept override;
+
+    // What is not here: profilers, allocators, debugging, several GPUs.
     void setProfiler(nvinfer1::IProfiler *) noexcept override {}
     nvinfer1::IProfiler *getProfiler() const noexcept override { return nullptr; }
     bool reportToProfiler() const noexcept override { return false; }
-    void setDeviceMemory(void *) noexcept override {}
-    void setDeviceMemoryV2(void *, int64_t) noexcept override {}
     bool executeV2(void *const *) noexcept override { return false; }
     bool setOutputAllocator(char const *, nvinfer1::IOutputAllocator *) noexcept override {
         return false;
@@ -86,13 +91,18 @@ class ExecutionContext final : public nvinfer1::IExecutionContext,
   private:
     bool refuse(const std::string &why) const;
     const std::array<std::int64_t, 3> &profile() const;
-    Range memory() const { return {memory_.begin(), memory_.end(), true}; }
+    bool user_managed() const;
+    // Bytes that a batch of the shape that is set computes in; the largest takes all of it.
+    std::size_t needed() const;
+    std::optional<Range> memory() const;
 
     Counted counted_;
     Engine &engine_;
     std::shared_ptr<int> siblings_;
     RuntimeConfig *config_;
     DeviceMemory memory_;
+    // What the program gave.
+    Range given_{0, 0, true};
     int32_t profile_ = 0;
     std::optional<int64_t> rows_;
     void *input_ = nullptr;
