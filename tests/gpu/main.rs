@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod check;
 mod faults;
 mod inside;
 mod model;

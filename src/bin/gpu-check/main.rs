@@ -20,7 +20,7 @@ use siglip2_embeddings::checkpoint::Config;
 use siglip2_embeddings::engine::directory::{ElementType, EngineDirectory, measure};
 use siglip2_embeddings::engine::tensorrt::kernel::Element;
 use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
-use siglip2_embeddings::engine::tensorrt::probe::{Probe, driver_version, pictures};
+use siglip2_embeddings::engine::tensorrt::probe::{Probe, driver_version, memory_taken, pictures};
 use siglip2_embeddings::engine::tensorrt::{
     TensorRtEngine, TensorRtOptions, gpus, pinned_pictures,
 };
@@ -93,12 +93,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let prepare = pinned_pictures(gpu, 512 << 20)?;
     let options = TensorRtOptions::default();
+    let before = memory_taken(gpu)?;
     let begun = Instant::now();
     let mut engine =
         TensorRtEngine::load(gpu, &directory, &processor, Arc::clone(&prepare), &options)?;
     println!(
-        "- both engines loaded, every batch size run once: {:.1} s",
-        begun.elapsed().as_secs_f64()
+        "- both engines loaded, every batch size run on each of {} slots: {:.1} s, {} MiB of the \
+         GPU's memory",
+        options.slots,
+        begun.elapsed().as_secs_f64(),
+        memory_taken(gpu)?.saturating_sub(before) >> 20
     );
     let cosines = measure(&mut engine, &directory.canary()?, &gpu.name)?;
     println!(

@@ -44,6 +44,18 @@ pub fn driver_version() -> Result<String, DeviceError> {
     Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
 }
 
+/// Bytes of a GPU's memory that are taken, by this program and by others.
+///
+/// # Errors
+///
+/// When the driver does not say.
+pub fn memory_taken(gpu: &Gpu) -> Result<usize, DeviceError> {
+    let doing = || format!("asking for the free memory of {gpu}");
+    device::context(gpu)?.bind_to_thread().doing(doing)?;
+    let (free, total) = result::mem_get_info().doing(doing)?;
+    Ok(total.saturating_sub(free))
+}
+
 impl Probe {
     /// For batches of up to `max_batch` pictures.
     ///

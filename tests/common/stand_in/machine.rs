@@ -57,6 +57,13 @@ impl Machine {
         self.set("STAND_IN_RACE", "report")
     }
 
+    /// Without trace and socket, for several programs one after the other.
+    pub fn untraced(mut self) -> Self {
+        self.variables.remove("STAND_IN_TRACE");
+        self.variables.remove("STAND_IN_CONTROL");
+        self
+    }
+
     /// Any of the stand-in's settings.
     pub fn set(mut self, name: &'static str, value: &str) -> Self {
         self.variables.insert(name, value.into());

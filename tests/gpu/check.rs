@@ -1,0 +1,95 @@
+//! `tools/gpu-check`, which is run on a GPU node, runs to its end and says all that it is
+//! asked for; and it does not pass where something is wrong.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::stand_in::Machine;
+use crate::model::Recipe;
+
+/// The script with these programs and this engine. What it reported, and whether it passed.
+fn check(machine: &Machine, engine: &Path) -> (String, bool) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let programs = Path::new(env!("CARGO_BIN_EXE_siglip2-embeddings"));
+    // Not one that the system gives out by itself: who asks again and again for one of those
+    // before the service has it gets connected to himself.
+    let mut ports = (0..).map(|n| 20_000 + (std::process::id() as u16 + n * 101) % 10_000);
+    let port = ports
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .unwrap();
+    let mut command = Command::new(root.join("tools/gpu-check"));
+    command
+        .args(["demo", "1"])
+        .env("BIN", programs.parent().unwrap())
+        .env("ENGINE_DIR", engine)
+        .env("PORT", port.to_string())
+        .env("WARM_UP", "0s")
+        .env("SECONDS_EACH", "0.1")
+        .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
+    let output = machine.apply(&mut command).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{report}\n{}", String::from_utf8_lossy(&output.stderr));
+    (report, output.status.success())
+}
+
+#[test]
+fn the_report_has_all_parts() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    // Programs run one after the other here, and a trace and a socket are one program's.
+    let machine = Machine::new().untraced();
+    let (report, passed) = check(&machine, engine.path());
+    assert!(passed, "{report}");
+    for part in [
+        "RTX 5090, sm_120",
+        "- resize kernel: 43 of 43 batches equal to the CPU, bit for bit",
+        "- uploads from pinned memory:",
+        "MiB of the GPU's memory",
+        "- canary: cosine to FP32 1.000000 (image), 1.000000 (text)",
+        "### The service over HTTP",
+        "#### Time by stage",
+        "No peer",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    for tower in ["image", "text"] {
+        for bucket in [1, 2, 4, 8] {
+            let row = format!("| {tower} | {bucket} |");
+            assert!(report.contains(&row), "{row}: {report}");
+        }
+    }
+    let loads: Vec<&str> = report.split("\n#### ").skip(1).collect();
+    assert_eq!(loads.len(), 12, "{report}");
+    for load in &loads[..11] {
+        assert!(load.contains("good"), "{load}");
+    }
+    for row in [
+        "| 224-pixel JPEGs per second over HTTP | ",
+        "| the same against the engine alone | ",
+        "| a single text at low load, p50 | ",
+    ] {
+        let (_, measured) = report.split_once(row).unwrap();
+        assert!(!measured.starts_with("0 "), "{report}");
+        assert!(
+            !measured.starts_with("0% ") && !measured.starts_with("0.00"),
+            "{report}"
+        );
+    }
+    for stage in ["decode", "queue", "compute"] {
+        assert!(loads[11].contains(stage), "{report}");
+    }
+}
+
+#[test]
+fn an_engine_with_other_vectors_does_not_pass() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        wrong_canary: true,
+        ..Recipe::default()
+    };
+    let engine = recipe.write(root.path());
+    let (report, passed) = check(&Machine::new().untraced(), engine.path());
+    assert!(!passed, "{report}");
+    assert!(report.contains("batches equal to the CPU"), "{report}");
+}
