@@ -23,8 +23,10 @@
 //! * An engine that fails, or panics, answers the rows of its batch with the error.
 //!   After [`FAILURES_IN_A_ROW`] failed batches of a tower what waits is answered, and the
 //!   engine is built anew, once; if that fails, or fails again, the batcher is
-//!   failed, and answers so at once. A lost device is not tried again.
+//!   failed, and answers so at once. A lost device is not tried again, and neither is
+//!   one that hangs (`stall`).
 
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +38,7 @@ use crate::metrics::Metrics;
 
 mod lanes;
 mod owner;
+mod stall;
 
 use lanes::{Lanes, Waiting};
 
@@ -134,6 +137,8 @@ pub struct Batcher {
     /// The part of the permits that bulk requests may have.
     bulk: Arc<Semaphore>,
     owners: Vec<JoinHandle<()>>,
+    /// Looks for stalls until its sender is dropped.
+    lookout: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Batcher {
@@ -150,6 +155,7 @@ impl Batcher {
     ) -> std::io::Result<Self> {
         metrics.engine_up(true);
         let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        let patience: Vec<_> = workers.iter().map(|it| it.engine.info().patience).collect();
         let mut batcher = Self {
             shared: Arc::new(Shared {
                 lanes: Mutex::new(Lanes::with_engines(workers.len())),
@@ -160,7 +166,14 @@ impl Batcher {
             permits: Arc::new(Semaphore::new(capacity)),
             bulk: Arc::new(Semaphore::new(largest_request(capacity))),
             owners: Vec::new(),
+            lookout: None,
         };
+        let shared = Arc::clone(&batcher.shared);
+        let (end, ended) = channel();
+        let lookout = std::thread::Builder::new()
+            .name("lookout".into())
+            .spawn(move || stall::look_out(&shared, &patience, &ended))?;
+        batcher.lookout = Some((end, lookout));
         for (number, worker) in workers.into_iter().enumerate() {
             let shared = Arc::clone(&batcher.shared);
             // Those that run already end with the batcher if one cannot be started.
@@ -238,9 +251,22 @@ impl Drop for Batcher {
     fn drop(&mut self) {
         self.shared.lanes().closed = true;
         self.shared.bell.notify_all();
-        for owner in self.owners.drain(..) {
-            // The thread catches the engine's panics, and has nobody to tell of its own.
-            let _ = owner.join();
+        for (number, owner) in self.owners.drain(..).enumerate() {
+            // It may stand in a call to a device that never answers; otherwise it ends by
+            // itself.
+            let hopeless = |dead: &owner::Dead| dead.hopeless;
+            if !self.shared.lanes().engines[number]
+                .dead
+                .as_ref()
+                .is_some_and(hopeless)
+            {
+                // The thread catches the engine's panics, and has nobody to tell of its own.
+                let _ = owner.join();
+            }
+        }
+        if let Some((end, lookout)) = self.lookout.take() {
+            drop(end);
+            let _ = lookout.join();
         }
     }
 }

@@ -70,6 +70,11 @@ pub struct Settings {
     #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Fp16)]
     pub precision: Precision,
 
+    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
+    /// longer hangs: requests are answered 503, and the process ends with code 3.
+    #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
+    pub device_timeout: Duration,
+
     /// Directory of TensorRT's libraries; by default it is looked for.
     #[arg(long, env = "TENSORRT_LIB_DIR")]
     pub tensorrt_lib: Option<PathBuf>,

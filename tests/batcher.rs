@@ -64,6 +64,7 @@ fn info(slots: usize) -> EngineInfo {
         dimensions: 1,
         max_batch: 4,
         slots,
+        patience: None,
     }
 }
 
@@ -523,12 +524,16 @@ type Held = (Tower, Vec<f32>, Completion);
 /// An engine with slots: what is in it comes out when and how the test says.
 struct Slots {
     slots: usize,
+    patience: Option<Duration>,
     held: Sender<Held>,
 }
 
 impl Engine for Slots {
     fn info(&self) -> EngineInfo {
-        info(self.slots)
+        EngineInfo {
+            patience: self.patience,
+            ..info(self.slots)
+        }
     }
 
     fn preparer(&self) -> Arc<dyn Prepare> {
@@ -543,8 +548,18 @@ impl Engine for Slots {
 }
 
 fn slots(slots: usize) -> (Box<dyn Engine>, Receiver<Held>) {
+    patient(slots, None)
+}
+
+/// The same, that is taken to hang after so long.
+fn patient(slots: usize, patience: Option<Duration>) -> (Box<dyn Engine>, Receiver<Held>) {
     let (held, batches) = channel();
-    (Box::new(Slots { slots, held }), batches)
+    let engine = Slots {
+        slots,
+        patience,
+        held,
+    };
+    (Box::new(engine), batches)
 }
 
 #[tokio::test]
@@ -618,6 +633,44 @@ async fn a_lost_device_ends_the_batcher_at_once_and_is_not_built_anew() {
         Err(error) => error,
     };
     assert_eq!(refused, BatchError::Stopped);
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_given_up_and_whoever_waited_for_it_is_answered() {
+    let (engine, batches) = patient(1, Some(Duration::from_millis(50)));
+    let worker = Worker {
+        engine,
+        rebuild: Some(Box::new(|| panic!("it must not be built anew"))),
+    };
+    let batcher = Batcher::start(vec![worker], 100, Metrics::new()).unwrap();
+    let patience = Duration::from_secs(60);
+    let put = |item| submit(&mut batcher.reserve(1).unwrap(), item);
+    let held = put(Item::Text(vec![1]));
+    let (_, _, never) = batches.recv_timeout(patience).unwrap();
+    let waiting = put(Item::Text(vec![2]));
+    for ticket in [held, waiting] {
+        let answer = timeout(patience, ticket.row()).await.unwrap();
+        assert_eq!(answer, Err(BatchError::Stopped));
+    }
+    let mut state = batcher.state();
+    let hangs = |state: &EngineState| matches!(state, EngineState::Failed(reason) if reason.contains("hangs"));
+    let waited = timeout(patience, state.wait_for(hangs)).await;
+    waited.unwrap().unwrap();
+    // Should it come after all, nobody is there for it, and nothing goes wrong.
+    never.finish(Rows::new(1, vec![1.0]));
+    drop(batcher);
+}
+
+#[tokio::test]
+async fn an_engine_without_work_does_not_hang() {
+    let (engine, batches) = patient(1, Some(Duration::from_millis(1)));
+    let batcher = Batcher::start(one(engine), 100, Metrics::new()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!batcher.has_failed());
+    let row = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![1]));
+    // Now it has some, and nothing comes out of it.
+    let (_, _, _held) = batches.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(row.row().await, Err(BatchError::Stopped));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //!         images: interactive, bulk --+-- take: one tower in turn --> [batch]
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -104,6 +104,7 @@ impl<I> Waiting<I> {
 struct Seated {
     under_way: usize,
     failures: usize,
+    landed: u64,
 }
 
 /// What one engine is doing.
@@ -111,6 +112,8 @@ struct Seated {
 pub(super) struct Seat {
     images: Seated,
     texts: Seated,
+    /// The rows of the batches that are in it, by the batch's number.
+    flights: BTreeMap<u64, Vec<Waiting<()>>>,
     /// It takes nothing more.
     pub(super) dead: Option<Dead>,
 }
@@ -125,6 +128,36 @@ impl Seat {
     /// may be dead while the other works.
     pub(super) fn failures(&mut self, tower: Tower) -> &mut usize {
         &mut self.of(tower).failures
+    }
+
+    /// The rows of a batch go with it into the engine.
+    pub(super) fn fly(&mut self, number: u64, rows: Vec<Waiting<()>>) {
+        self.flights.insert(number, rows);
+    }
+
+    /// A batch has come out: its rows, unless they have been answered meanwhile.
+    pub(super) fn land(&mut self, tower: Tower, number: u64) -> Option<Vec<Waiting<()>>> {
+        let seated = self.of(tower);
+        seated.under_way = seated.under_way.saturating_sub(1);
+        seated.landed += 1;
+        self.flights.remove(&number)
+    }
+
+    /// The rows of all batches that are in it.
+    pub(super) fn take_flights(&mut self) -> Vec<Waiting<()>> {
+        std::mem::take(&mut self.flights)
+            .into_values()
+            .flatten()
+            .collect()
+    }
+
+    /// Batches of a tower that are in it, and how many have come out.
+    pub(super) fn progress(&self, tower: Tower) -> (usize, u64) {
+        let seated = match tower {
+            Tower::Image => &self.images,
+            Tower::Text => &self.texts,
+        };
+        (seated.under_way, seated.landed)
     }
 
     fn of(&mut self, tower: Tower) -> &mut Seated {

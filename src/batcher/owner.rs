@@ -19,9 +19,9 @@ use crate::metrics::Stage;
 /// Why an engine is given up.
 #[derive(Clone)]
 pub(super) struct Dead {
-    reason: String,
-    /// Whether another engine in this process could have the device.
-    hopeless: bool,
+    pub(super) reason: String,
+    /// Whether no other engine in this process could have the device.
+    pub(super) hopeless: bool,
 }
 
 /// The life of the thread: run batches until the engine fails; then build it anew, once.
@@ -92,7 +92,7 @@ pub(super) fn own(worker: Worker, number: usize, shared: &Arc<Shared>) {
 }
 
 /// No engine of this batcher goes on: its process is to be started anew.
-fn give_up(shared: &Shared, reason: String) {
+pub(super) fn give_up(shared: &Shared, reason: String) {
     tracing::error!(%reason, "the engine is given up");
     shared.metrics.engine_up(false);
     shared.state.send_replace(EngineState::Failed(reason));
@@ -128,7 +128,7 @@ fn drop_quietly(engine: Box<dyn Engine>) {
 fn run_batches(engine: &mut dyn Engine, number: usize, shared: &Arc<Shared>) -> Option<Dead> {
     let info = engine.info();
     let (max_batch, slots) = (info.max_batch.max(1), info.slots.max(1));
-    loop {
+    for flight in 0.. {
         let (tower, waiting) = match next_batch(shared, number, max_batch, slots) {
             Next::Batch(tower, waiting) => (tower, waiting),
             Next::Dead(dead) => return Some(dead),
@@ -140,15 +140,29 @@ fn run_batches(engine: &mut dyn Engine, number: usize, shared: &Arc<Shared>) -> 
         let begun = Instant::now();
         let (batch, rows) = split(tower, waiting);
         shared.metrics.batch(tower, rows.len());
+        shared.lanes().engines[number].fly(flight, rows);
         let done = {
             let shared = Arc::clone(shared);
-            Completion::new(move |result| settle(&shared, number, tower, rows, begun, result))
+            let batch = Flight {
+                number: flight,
+                tower,
+                begun,
+            };
+            Completion::new(move |result| settle(&shared, number, batch, result))
         };
         // A panic drops the completion, which fails the batch.
         if catch_unwind(AssertUnwindSafe(|| engine.submit(batch, done))).is_err() {
             tracing::error!(%tower, "the engine panicked on a batch");
         }
     }
+    None
+}
+
+/// A batch that is in an engine; its rows are in the engine's seat.
+struct Flight {
+    number: u64,
+    tower: Tower,
+    begun: Instant,
 }
 
 enum Next {
@@ -202,24 +216,28 @@ fn split(tower: Tower, waiting: Vec<Waiting<Item>>) -> (Batch, Vec<Waiting<()>>)
 fn settle(
     shared: &Shared,
     number: usize,
-    tower: Tower,
-    rows: Vec<Waiting<()>>,
-    begun: Instant,
+    Flight {
+        number: flight,
+        tower,
+        begun,
+    }: Flight,
     result: Result<Rows, EngineError>,
 ) {
     let computed = begun.elapsed();
-    let result = result.and_then(|answer| match answer.len() == rows.len() {
-        true => Ok(answer),
-        false => Err(EngineError::Failed(format!(
-            "it answered {} rows for a batch of {}",
-            answer.len(),
-            rows.len()
-        ))),
-    });
-    let dead = {
+    let (rows, result, dead) = {
         let mut lanes = shared.lanes();
         let seat = &mut lanes.engines[number];
-        *seat.under_way(tower) -= 1;
+        let Some(rows) = seat.land(tower, flight) else {
+            return;
+        };
+        let result = result.and_then(|answer| match answer.len() == rows.len() {
+            true => Ok(answer),
+            false => Err(EngineError::Failed(format!(
+                "it answered {} rows for a batch of {}",
+                answer.len(),
+                rows.len()
+            ))),
+        });
         match &result {
             Ok(_) => *seat.failures(tower) = 0,
             Err(error) => {
@@ -233,7 +251,7 @@ fn settle(
                 }
             }
         }
-        seat.dead.is_some()
+        (rows, result, seat.dead.is_some())
     };
     shared.bell.notify_all();
     match result {

@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use crate::image::{ImageError, PixelMemory, RgbImage};
 
@@ -185,6 +186,9 @@ pub struct EngineInfo {
     /// Batches of each tower that may be in the engine at the same time. With more than
     /// one, the copies of one batch overlap the computing of another.
     pub slots: usize,
+    /// With a batch in it, so long may pass until one comes out; an engine that takes longer
+    /// hangs, and is given up. `None` for one that always comes to an end.
+    pub patience: Option<Duration>,
 }
 
 /// Makes images ready for batches, on any thread.

@@ -83,6 +83,7 @@ impl Gpus {
             options: TensorRtOptions {
                 max_batch: settings.max_batch_requests,
                 limits,
+                patience: settings.device_timeout,
                 ..TensorRtOptions::default()
             },
             pinned_bytes: settings.max_decoded_bytes,

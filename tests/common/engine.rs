@@ -61,6 +61,7 @@ impl Engine for FakeEngine {
             dimensions: DIMENSIONS,
             max_batch: 8,
             slots: 1,
+            patience: None,
         }
     }
 

@@ -158,6 +158,22 @@ fn an_engine_with_other_vectors_than_its_canary_is_refused() {
 }
 
 #[tokio::test]
+async fn a_device_that_hangs_is_503_and_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let machine = Machine::new();
+    let flags = ["--device", "cuda", "--device-timeout", "0.5"];
+    let mut program = Program::start(on(&machine, root.path(), &flags), |lines| {
+        lines.for_each(drop)
+    });
+    machine.control().fault("hang@infer:1");
+    let body = json!({"texts": ["a red circle"]}).to_string();
+    let answer = ask(program.address, post_json("/embed/text", &body)).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(program.child.wait().unwrap().code(), Some(3));
+}
+
+#[tokio::test]
 async fn a_lost_device_is_503_and_exit_code_3() {
     let root = tempfile::tempdir().unwrap();
     Recipe::default().write(root.path());

@@ -24,6 +24,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
 use super::{Batch, Completion, Engine, EngineInfo, Prepare, Tower as Half};
@@ -106,6 +107,8 @@ pub struct TensorRtOptions {
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
     /// so by itself.
     pub capture: bool,
+    /// How long the device may take with a batch in it until one comes out.
+    pub patience: Duration,
 }
 
 impl Default for TensorRtOptions {
@@ -117,6 +120,8 @@ impl Default for TensorRtOptions {
             slots: 2,
             max_batch: None,
             limits: ImageLimits::default(),
+            // The largest batch takes a second where it takes long.
+            patience: Duration::from_secs(60),
             capture: cfg!(feature = "tensorrt-enterprise"),
         }
     }
@@ -151,6 +156,7 @@ impl TensorRtEngine {
             dimensions: manifest.dimensions,
             max_batch: most.clamp(1, manifest.max_batch),
             slots: options.slots.max(1),
+            patience: Some(options.patience),
         }
     }
 
