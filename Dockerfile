@@ -18,6 +18,7 @@ COPY docker/install-libraries docker/install-runtime /docker/
 RUN /docker/install-runtime && /docker/install-libraries /opt/nvidia
 COPY --from=build /out/ /usr/local/bin/
 COPY docker/entrypoint docker/healthy /usr/local/bin/
+COPY tools/gpu-check /usr/local/share/siglip2/tools/
 RUN useradd --system --home-dir /data siglip2 && mkdir /data && chown siglip2 /data
 USER siglip2
 WORKDIR /data

@@ -212,6 +212,22 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         "{said}"
     );
 
+    // Unless it is of other weights.
+    let manifest = out.path().join("demo/sm_86/fp16/manifest.json");
+    let json = fs::read_to_string(&manifest).unwrap();
+    let weights = find(out.path(), "sm_86", Precision::Fp16).unwrap();
+    let weights = &weights.manifest().weights_sha256;
+    fs::write(
+        &manifest,
+        json.replace(weights, &weights.replace(['0', '1'], "2")),
+    )
+    .unwrap();
+    let said = run(build_engine(&more)).unwrap();
+    assert!(
+        said.contains("sm_120: kept") && said.contains("tower for sm_86"),
+        "{said}"
+    );
+
     let directory = format!("{root}/demo/sm_120/fp16");
     let said = run(build_engine(&["inspect", &directory])).unwrap();
     for part in [
@@ -253,6 +269,28 @@ fn assert_towers(manifest: &Manifest, inputs: [ElementType; 2]) {
         assert!(layers.weights_bytes > Some(100_000), "{layers:?}");
         assert!(layers.context_bytes > Some(0), "{layers:?}");
     }
+}
+
+#[test]
+fn bf16_is_built_where_it_is_asked_for() {
+    if !libraries_are_there("building in bf16") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let mut command = build_engine(&["--model", "demo", "--gpu", "sm_120", "--max-batch", "2"]);
+    command
+        .args(["--precision", "bf16", "--out"])
+        .arg(out.path());
+    run(command).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Bf16).unwrap();
+    directory.verify_hashes().unwrap();
+    assert_towers(
+        directory.manifest(),
+        [ElementType::Fp32, ElementType::Int32],
+    );
+    let layers = directory.manifest().tower(Tower::Image).layers.as_ref();
+    let layers = layers.unwrap();
+    assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Gpus {
                     )
                 })?;
                 let directory = directory(settings, gpu)?;
-                same_tensorrt(&directory, &libraries)?;
+                directory.runs_in(&libraries.version, &libraries.runtime)?;
                 Ok((gpu.clone(), directory))
             })
             .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
@@ -184,22 +184,4 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         settings.precision,
     )?;
     Ok(found)
-}
-
-/// An engine runs in the TensorRT that built it, and in no other.
-fn same_tensorrt(directory: &EngineDirectory, libraries: &Libraries) -> Result<(), String> {
-    let (built, here) = (&directory.manifest().tensorrt, &libraries.version);
-    if built == here {
-        return Ok(());
-    }
-    Err(format!(
-        "the engine in {} was built by {} {}, and {} is {} {}: build it anew, or install that \
-         version",
-        directory.path().display(),
-        built.flavour,
-        built.version,
-        libraries.runtime.display(),
-        here.flavour,
-        here.version
-    ))
 }

@@ -19,6 +19,7 @@ mod inside;
 mod model;
 mod runtime;
 mod service;
+mod verify;
 
 use std::path::Path;
 use std::process::Command;

@@ -27,7 +27,7 @@ use siglip2_embeddings::image::Processor;
 
 use super::canary::canary;
 use super::options::{BuildOptions, Verify};
-use super::towers::Towers;
+use super::towers::{Towers, weights_sha256};
 use super::verify::verify;
 
 /// Builds what the options ask for.
@@ -46,7 +46,8 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     };
     tools.libraries.open_parser()?;
     if options.keep {
-        targets.retain(|&(target, _)| !is_kept(options, &tools, target));
+        let weights = weights_here(options)?;
+        targets.retain(|&(target, _)| !is_kept(options, &tools, target, weights.as_deref()));
         if targets.is_empty() {
             return Ok(());
         }
@@ -112,10 +113,27 @@ fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box
     Ok(targets)
 }
 
+/// The hash of the model's weights, where they are on this machine under a name of their own.
+/// For a name on the hub nothing is fetched, and where the checkpoint is gone its engine may
+/// still be there.
+fn weights_here(options: &BuildOptions) -> Result<Option<String>, Box<dyn Error>> {
+    match Source::of(&options.model) {
+        Err(_) | Ok(Source::Hub(_)) => Ok(None),
+        Ok(source) => {
+            let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
+            Ok(Some(weights_sha256(&checkpoint)))
+        }
+    }
+}
+
 /// Whether there is an engine directory already that this program would build: of this
-/// TensorRT, by this version, whole. Its weights are not looked at, so that nothing is
-/// fetched.
-fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool {
+/// TensorRT, by this version, of these weights where they are known, whole.
+fn is_kept(
+    options: &BuildOptions,
+    tools: &Tools,
+    target: Architecture,
+    weights: Option<&str>,
+) -> bool {
     let precision = options.precision.unwrap_or(Precision::Fp16);
     let name = model_name(&options.model);
     let directory = match EngineDirectory::find(&options.out, name, target, precision) {
@@ -129,7 +147,8 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
     let manifest = directory.manifest();
     let same = manifest.tensorrt == tools.libraries.version
         && manifest.created_by == CREATED_BY
-        && manifest.max_batch == usize::from(options.max_batch);
+        && manifest.max_batch == usize::from(options.max_batch)
+        && weights.is_none_or(|weights| manifest.weights_sha256 == weights);
     if same {
         tracing::info!("{target}: kept, as --keep says");
         say(&directory);

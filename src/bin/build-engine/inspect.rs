@@ -108,7 +108,7 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
                     "image {:.6}, text {:.6}, on {}",
                     it.image, it.text, it.measured_on
                 ),
-                None => "not measured: it was built where its GPU is not".into(),
+                None => "not measured: it was built where its GPU is not; build-engine verify measures it".into(),
             },
         ),
     ]

@@ -39,6 +39,10 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     match &options.command {
         Some(Command::Inspect { directory }) => inspect::inspect(directory),
+        Some(Command::Verify {
+            directory,
+            tensorrt_lib,
+        }) => verify::verify_here(directory, tensorrt_lib.clone()),
         None => build::build(&options.build),
     }
 }

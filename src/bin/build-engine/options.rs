@@ -30,6 +30,16 @@ pub enum Command {
         /// The directory, such as `engines/demo/sm_120/fp16`.
         directory: PathBuf,
     },
+    /// Runs an engine directory that was built elsewhere on this machine's GPU, holds it to
+    /// the CPU's vectors, and notes the result in its manifest.
+    Verify {
+        /// The directory, such as `engines/demo/sm_120/fp16`.
+        directory: PathBuf,
+
+        /// Directory of TensorRT's libraries; by default they are searched for.
+        #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
+        tensorrt_lib: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -69,7 +79,7 @@ pub struct BuildOptions {
     pub out: PathBuf,
 
     /// Leave a directory as it is that is whole, and that this version built with this
-    /// TensorRT.
+    /// TensorRT, of the same weights where the model is a directory.
     #[arg(long, conflicts_with = "vision_onnx")]
     pub keep: bool,
 

@@ -40,7 +40,7 @@ impl Towers {
         };
         Ok(Self {
             precision,
-            weights_sha256: hash_all(weights.shards().iter().copied()),
+            weights_sha256: weights_sha256(checkpoint),
             vision: own(graph::vision(&config.vision, weights, precision)?),
             text: own(graph::text(&config.text, weights, precision)?),
         })
@@ -127,6 +127,11 @@ impl Towers {
         }
         Ok((staging.write(name, &graph.onnx)?, hash(&graph.onnx)))
     }
+}
+
+/// SHA-256 of a checkpoint's weights, all files together.
+pub fn weights_sha256(checkpoint: &Checkpoint) -> String {
+    hash_all(checkpoint.weights.shards().iter().copied())
 }
 
 /// A file in the same directory as another.

@@ -1,9 +1,15 @@
 //! Runs an engine directory on the GPU that it is for, as the service would.
 
 use std::error::Error;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 
+use siglip2_embeddings::checkpoint::Config;
 use siglip2_embeddings::engine::directory::{Cosines, EngineDirectory, measure};
-use siglip2_embeddings::engine::tensorrt::{Gpu, TensorRtEngine, TensorRtOptions, pinned_pictures};
+use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
+use siglip2_embeddings::engine::tensorrt::{
+    Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures,
+};
 use siglip2_embeddings::image::Processor;
 
 /// Pinned memory for the canary's one picture.
@@ -28,4 +34,51 @@ pub fn verify(
         Some(fault) => Err(fault.into()),
         None => Ok(cosines),
     }
+}
+
+/// Runs a directory that may have been built where its GPU is not, and notes in its manifest
+/// how near its vectors came.
+///
+/// # Errors
+///
+/// When its GPU or its TensorRT is not here, a file is damaged, or its vectors are wrong.
+pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let mut directory = EngineDirectory::open(directory)?;
+    directory.verify_hashes()?;
+    let manifest = directory.manifest();
+    let here = gpus()?;
+    let gpu = here
+        .iter()
+        .find(|gpu| gpu.architecture() == manifest.gpu.name)
+        .ok_or_else(|| {
+            let names: Vec<String> = here.iter().map(Gpu::to_string).collect();
+            format!(
+                "{} is for {}, and this machine has {}; verify it where its GPU is",
+                directory.path().display(),
+                manifest.gpu.name,
+                match names.is_empty() {
+                    true => "no GPU, or no driver for it".into(),
+                    false => names.join(", "),
+                }
+            )
+        })?;
+    let libraries = Libraries::open(&Search::new(tensorrt_lib, None))?;
+    directory.runs_in(&libraries.version, &libraries.runtime)?;
+    let config = Config::parse(&directory.read("config.json")?, "config.json")?;
+    let side = u32::try_from(config.vision.image_size)?;
+    let preprocessor = directory.read("preprocessor_config.json")?;
+    let processor = Processor::from_json(&preprocessor, side)?;
+    let cosines = verify(&directory, &processor, gpu)?;
+    // Who only asks for the exit code may close it.
+    let _ = writeln!(
+        stdout(),
+        "cosine to FP32 on {}: image {:.6}, text {:.6}",
+        cosines.measured_on,
+        cosines.image,
+        cosines.text
+    );
+    if let Err(error) = directory.note(cosines) {
+        tracing::warn!("the result is not noted in the manifest: {error}");
+    }
+    Ok(())
 }

@@ -106,6 +106,20 @@ pub enum DirectoryError {
         /// What the system said.
         reason: io::Error,
     },
+    /// The engine was built by another TensorRT than the one at hand.
+    #[error("the engine in {} was built by {} {}, and {} is {} {}: build it anew, or install that \
+             version", path.display(), built.flavour, built.version, library.display(),
+            here.flavour, here.version)]
+    OtherTensorRt {
+        /// Which directory.
+        path: PathBuf,
+        /// What built it.
+        built: TensorRtVersion,
+        /// What would run it.
+        here: TensorRtVersion,
+        /// Where that is.
+        library: PathBuf,
+    },
     /// Somebody else is writing an engine there.
     #[error("another build-engine is writing in {}; wait for it to end", path.display())]
     Busy {
@@ -233,6 +247,41 @@ impl EngineDirectory {
     pub fn canary(&self) -> Result<Canary, DirectoryError> {
         let path = self.path.join(CANARY);
         Canary::decode(&self.read(CANARY)?, &self.manifest).map_err(|reason| damaged(path, reason))
+    }
+
+    /// Whether it runs in this TensorRT: an engine does in the version that built it, and in
+    /// no other.
+    ///
+    /// # Errors
+    ///
+    /// When another version built it; `library` is where the one at hand is.
+    pub fn runs_in(&self, here: &TensorRtVersion, library: &Path) -> Result<(), DirectoryError> {
+        let built = &self.manifest.tensorrt;
+        if built == here {
+            return Ok(());
+        }
+        Err(DirectoryError::OtherTensorRt {
+            path: self.path.clone(),
+            built: built.clone(),
+            here: here.clone(),
+            library: library.to_owned(),
+        })
+    }
+
+    /// Notes in the manifest how near the vectors came to the canary's. A reader finds the
+    /// manifest as it was, or as it is then.
+    ///
+    /// # Errors
+    ///
+    /// When the file system refuses.
+    pub fn note(&mut self, cosines: Cosines) -> Result<(), DirectoryError> {
+        let manifest = Manifest {
+            cosine: Some(cosines),
+            ..self.manifest.clone()
+        };
+        writer::rewrite(&self.path, &manifest)?;
+        self.manifest = manifest;
+        Ok(())
     }
 
     /// Reads every file and holds it to the manifest's hash. This takes a second or so

@@ -122,13 +122,7 @@ impl Writer {
     ///
     /// When the manifest does not fit the files, and when the file system refuses.
     pub fn seal(&self, manifest: &Manifest) -> Result<EngineDirectory, DirectoryError> {
-        let json = manifest
-            .encode()
-            .map_err(|error| DirectoryError::Manifest {
-                path: self.partial.join(MANIFEST),
-                reason: error.to_string(),
-            })?;
-        self.write(MANIFEST, &json)?;
+        self.write(MANIFEST, &encode(manifest, &self.partial)?)?;
         EngineDirectory::open(&self.partial)
     }
 
@@ -172,6 +166,32 @@ impl Drop for Writer {
             tracing::warn!(directory = %self.partial.display(), %error, "cannot be removed");
         }
     }
+}
+
+fn encode(manifest: &Manifest, directory: &Path) -> Result<Vec<u8>, DirectoryError> {
+    manifest.encode().map_err(|error| DirectoryError::Manifest {
+        path: directory.join(MANIFEST),
+        reason: error.to_string(),
+    })
+}
+
+/// Puts another manifest into a directory that is in its place.
+pub(super) fn rewrite(directory: &Path, manifest: &Manifest) -> Result<(), DirectoryError> {
+    let json = encode(manifest, directory)?;
+    let path = directory.join(MANIFEST);
+    let beside = directory.join(format!(".{MANIFEST}.{}.partial", std::process::id()));
+    let written = File::create(&beside)
+        .and_then(|mut file| {
+            file.write_all(&json)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, &path))
+        .and_then(|()| sync(directory));
+    if written.is_err() {
+        // What is left of it is of no use to anybody.
+        let _ = fs::remove_file(&beside);
+    }
+    written.map_err(DirectoryError::io(&path, "written"))
 }
 
 fn sync(directory: &Path) -> io::Result<()> {
