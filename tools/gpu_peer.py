@@ -1,12 +1,14 @@
-"""The same towers in PyTorch on the same GPU, in FP16, with and without torch.compile: rows
-per second for each batch size, inputs already on the device. For tools/gpu-check.
+"""The same towers in PyTorch on the same GPU, in FP16, with and without torch.compile (which
+tunes kernels and captures CUDA graphs): rows per second for each batch size, inputs already on
+the device. For tools/gpu-check.
 
     python tools/gpu_peer.py MODEL
 
 MODEL is a directory or a name on the hub; for `demo` the random siglip2-base is made up.
+`--device cpu --batches 1 --seconds 0.1` tries the script itself where there is no GPU.
 """
 
-import sys
+import argparse
 import time
 
 import torch
@@ -19,36 +21,48 @@ def load(name: str) -> SiglipModel:
     return SiglipModel.from_pretrained(name)
 
 
-def rate(run, rows: int, seconds: float = 2.0) -> float:
+def rate(run, rows: int, seconds: float, wait) -> float:
+    """Rows per second; enough runs before that everything is compiled and captured."""
     for _ in range(5):
         run()
-    torch.cuda.synchronize()
+    wait()
     begun, batches = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
         for _ in range(10):
             run()
-        torch.cuda.synchronize()
+        wait()
         batches += 10
     return batches * rows / (time.perf_counter() - begun)
 
 
 @torch.inference_mode()
 def main() -> None:
-    model = load(sys.argv[1]).half().cuda().eval()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--batches", default="1,8,64")
+    options = parser.parse_args()
+    gpu = options.device == "cuda"
+    half = torch.float16 if gpu else torch.float32
+    wait = torch.cuda.synchronize if gpu else lambda: None
+    model = load(options.model).to(options.device, half).eval()
     side = model.config.vision_config.image_size
     tokens = model.config.text_config.max_position_embeddings
-    print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}\n")
+    words = model.config.text_config.vocab_size
+    print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if gpu else 'CPU'}\n")
     print("| tower | batch | eager, rows/s | torch.compile, rows/s |\n| --- | --- | --- | --- |")
     for tower, module in [("image", model.vision_model), ("text", model.text_model)]:
-        compiled = torch.compile(module, mode="max-autotune-no-cudagraphs")
-        for rows in [1, 8, 64]:
+        compiled = torch.compile(module, mode="max-autotune" if gpu else "default")
+        for rows in map(int, options.batches.split(",")):
             if tower == "image":
-                given = {"pixel_values": torch.randn(rows, 3, side, side).half().cuda()}
+                pixels = torch.randn(rows, 3, side, side)
+                given = {"pixel_values": pixels.to(options.device, half)}
             else:
-                given = {"input_ids": torch.randint(0, 1000, (rows, tokens)).cuda()}
-            eager = rate(lambda: module(**given).pooler_output, rows)
-            fast = rate(lambda: compiled(**given).pooler_output, rows)
-            print(f"| {tower} | {rows} | {eager:.0f} | {fast:.0f} |", flush=True)
+                given = {"input_ids": torch.randint(words, (rows, tokens)).to(options.device)}
+            eager = rate(lambda: module(**given).pooler_output, rows, options.seconds, wait)
+            fast = rate(lambda: compiled(**given).pooler_output, rows, options.seconds, wait)
+            print(f"| {tower} | {rows} | {eager:.1f} | {fast:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,233 @@
+//! What the service costs around its engine: everything from the socket to the engine's door
+//! and back, with an engine that answers at once.
+//!
+//! ```text
+//! cargo bench --bench front [-- --seconds N --images FOLDER]
+//!
+//! load-test (another process) --HTTP--> this process: service, engine that computes nothing
+//!                                       its processor time / rows answered = cost of a row
+//! ```
+//!
+//! On a GPU node the engine costs the processors nothing to speak of, so this says how many
+//! rows a second a core can bring to the GPU, and so how many cores a GPU needs. Images stay as
+//! they were decoded, as they do for a GPU. Rows have 768 floats, as siglip2-base's have.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use siglip2_embeddings::checkpoint::Checkpoint;
+use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
+use siglip2_embeddings::http::{HttpSettings, serve};
+use siglip2_embeddings::image::{ImageError, ImageLimits, RgbImage};
+use siglip2_embeddings::service::{Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const DIMENSIONS: usize = 768;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Seconds per row of the table.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Images to send besides drawn ones, which are smooth and so decoded sooner than photos.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// Given by `cargo bench`; means nothing here.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What is asked for: its name, and the flags of load-test.
+const DRAWN: [(&str, &str); 3] = [
+    (
+        "one drawn 224-pixel JPEG",
+        "--mix image=1 --drawn 224x224 --concurrency 64",
+    ),
+    (
+        "32 of them",
+        "--mix images=1 --images-per-request 32 --drawn 224x224 --concurrency 16",
+    ),
+    (
+        "one drawn 1920 x 1280 JPEG",
+        "--mix image=1 --drawn 1920x1280 --distinct 16 --concurrency 16",
+    ),
+];
+
+/// The same, of texts.
+const TEXTS: [(&str, &str); 2] = [
+    ("one text", "--mix text=1 --concurrency 64"),
+    (
+        "32 texts",
+        "--mix text=1 --texts-per-request 32 --concurrency 16",
+    ),
+];
+
+/// The same, of the images of a folder.
+const GIVEN: [(&str, &str); 2] = [
+    ("one of the images", "--mix image=1 --concurrency 64"),
+    (
+        "32 of them",
+        "--mix images=1 --images-per-request 32 --concurrency 16",
+    ),
+];
+
+fn main() {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let rows = Arc::new(AtomicU64::new(0));
+    let service = service(&rows);
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(serve(
+        listener,
+        service,
+        HttpSettings::default(),
+        std::future::pending(),
+    ));
+    println!(
+        "{:<26} {:>9} {:>16} {:>16}",
+        "request", "rows/s", "CPU, ms per row", "rows/s per core"
+    );
+    let given = arguments.images.as_ref().map_or(&GIVEN[..0], |_| &GIVEN);
+    for &(name, flags) in DRAWN.iter().chain(&TEXTS).chain(given) {
+        let (before, begun) = (rows.load(Ordering::SeqCst), processor_time());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_load-test"));
+        if let Some(folder) = arguments
+            .images
+            .as_ref()
+            .filter(|_| GIVEN.contains(&(name, flags)))
+        {
+            command.arg("--images").arg(folder);
+        }
+        let output = command
+            .args(["--url", &url, "--json", "--warm-up", "0s"])
+            .args(["--duration", &format!("{}s", arguments.seconds)])
+            .args(flags.split(' '))
+            .output()
+            .expect("load-test starts");
+        let took = processor_time() - begun;
+        let answered = rows.load(Ordering::SeqCst) - before;
+        assert!(
+            output.status.success() && answered > 0,
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let each = took.as_secs_f64() / answered as f64;
+        println!(
+            "{name:<26} {:>9.0} {:>16.3} {:>16.0}",
+            answered as f64 / arguments.seconds,
+            each * 1e3,
+            1.0 / each
+        );
+    }
+}
+
+/// Time that this process has had on processors.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name, which may hold anything, in parentheses: utime and stime are fields 14
+    // and 15, in ticks, of which there are 100 in a second on every Linux.
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// An engine that answers at once, and counts.
+struct Nothing(Arc<AtomicU64>);
+
+impl Engine for Nothing {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            name: "nothing",
+            device: "cuda",
+            precision: "fp16",
+            dimensions: DIMENSIONS,
+            max_batch: 64,
+            slots: 2,
+            patience: None,
+        }
+    }
+
+    fn preparer(&self) -> Arc<dyn Prepare> {
+        Arc::new(AsDecoded)
+    }
+
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        let value =
+            |seed: usize| move |at: usize| ((seed * 7 + at * 13) % 1009) as f32 / 500.0 - 1.0;
+        let values = match &batch {
+            Batch::Images(images) => images
+                .iter()
+                .flat_map(|image| (0..DIMENSIONS).map(value(image.0.pixels().len())))
+                .collect(),
+            Batch::Texts(texts) => texts
+                .iter()
+                .flat_map(|ids| (0..DIMENSIONS).map(value(ids[0] as usize)))
+                .collect(),
+        };
+        self.0.fetch_add(batch.len() as u64, Ordering::SeqCst);
+        done.finish(Rows::new(DIMENSIONS, values));
+    }
+}
+
+struct AsDecoded;
+
+impl Prepare for AsDecoded {
+    fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        Ok(Pixels(image))
+    }
+}
+
+fn service(rows: &Arc<AtomicU64>) -> Service {
+    let demo = Checkpoint::demo().unwrap();
+    let files = TokenizerFiles {
+        tokenizer: &demo.tokenizer,
+        tokenizer_config: demo.tokenizer_config.as_deref(),
+        special_tokens_map: None,
+        config: Some(&demo.config_json),
+    };
+    let options = TextOptions {
+        max_tokens: 64,
+        vocab_size: demo.config.text.vocab_size,
+        lower_case: None,
+    };
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let model = Model {
+        info: ModelInfo {
+            name: "nothing".into(),
+            device: "cuda",
+            engine: "nothing",
+            precision: "fp16",
+            dimensions: DIMENSIONS,
+            image_size: 224,
+            max_batch: 64,
+            text_tokens: 64,
+            description: "Computes nothing.".into(),
+        },
+        tokenizer: TextTokenizer::new(files, options).unwrap(),
+        logit_scale: demo.logit_scale().unwrap(),
+        logit_bias: demo.logit_bias().unwrap(),
+    };
+    let settings = ServiceSettings {
+        max_queued_rows: 4096,
+        image_limits: ImageLimits::default(),
+        decoders: cores,
+        max_decoded_bytes: 512 << 20,
+        text_cache_bytes: 0,
+        image_cache_bytes: 0,
+    };
+    let service = Service::new(model, settings);
+    service.attach(Box::new(Nothing(Arc::clone(rows)))).unwrap();
+    service
+}
