@@ -154,6 +154,7 @@ impl Batcher {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         metrics.engine_up(true);
+        metrics.declare_engines(workers.len());
         let capacity = capacity.min(Semaphore::MAX_PERMITS);
         let patience: Vec<_> = workers.iter().map(|it| it.engine.info().patience).collect();
         let mut batcher = Self {

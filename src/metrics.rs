@@ -9,7 +9,7 @@
 //! one needs no special case for "has not happened yet".
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -50,6 +50,11 @@ struct StageLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TowerLabels {
     tower: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EngineLabels {
+    engine: u64,
 }
 
 fn tower_labels(tower: Tower) -> TowerLabels {
@@ -113,6 +118,7 @@ pub struct Metrics {
     gone: Family<TowerLabels, Counter>,
     failed_batches: Family<TowerLabels, Counter>,
     engine_up: Gauge,
+    engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
     rebuilds: Counter,
     in_flight: Gauge<i64, AtomicI64>,
     text_lookups: Family<ResultLabels, Counter>,
@@ -167,6 +173,7 @@ impl Metrics {
             gone,
             failed_batches,
             engine_up: Gauge::default(),
+            engine_busy: Family::default(),
             rebuilds: Counter::default(),
             in_flight: Gauge::default(),
         };
@@ -236,6 +243,11 @@ impl Metrics {
             "engine_up",
             "1 while the engine embeds, else 0",
             self.engine_up.clone(),
+        );
+        registry.register(
+            "engine_busy_seconds",
+            "Seconds in which an engine had work: its rate is the share of the time",
+            self.engine_busy.clone(),
         );
         registry.register(
             "engine_rebuilds",
@@ -341,6 +353,21 @@ impl Metrics {
     /// Whether the engine embeds.
     pub fn engine_up(&self, up: bool) {
         self.engine_up.set(i64::from(up));
+    }
+
+    /// So many engines will be told of by [`Metrics::engine_busy`].
+    pub fn declare_engines(&self, engines: usize) {
+        for engine in 0..engines {
+            self.engine_busy(engine, Duration::ZERO);
+        }
+    }
+
+    /// An engine had work for so long, since this was last called for it.
+    pub fn engine_busy(&self, engine: usize, took: Duration) {
+        let engine = engine as u64;
+        self.engine_busy
+            .get_or_create(&EngineLabels { engine })
+            .inc_by(took.as_secs_f64());
     }
 
     /// An engine was built anew.

@@ -479,6 +479,44 @@ async fn a_bulk_leaves_permits_to_small_requests() {
     assert!(test.batcher.reserve(70).is_ok());
 }
 
+/// Seconds in which the engine had work, as the metrics have them.
+fn busy(batcher: &Batcher) -> f64 {
+    let text = batcher.metrics().text();
+    let series = "siglip2_engine_busy_seconds_total{engine=\"0\"} ";
+    let (_, rest) = text.split_once(series).unwrap();
+    rest.lines().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_engine_is_busy_while_it_has_a_batch_and_idle_otherwise() {
+    let (engine, batches) = slots(2);
+    let batcher = Batcher::start(one(engine), 100, Metrics::new()).unwrap();
+    let patience = Duration::from_secs(60);
+    let pause = Duration::from_millis(50);
+    std::thread::sleep(pause);
+    assert_eq!(busy(&batcher), 0.0);
+    let put = |number| submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![number]));
+    let first = put(1);
+    let (_, _, first_done) = batches.recv_timeout(patience).unwrap();
+    std::thread::sleep(pause);
+    let second = put(2);
+    let (_, _, second_done) = batches.recv_timeout(patience).unwrap();
+    // What has passed counts although nothing has come out.
+    assert!(busy(&batcher) >= pause.as_secs_f64());
+    first_done.finish(Rows::new(1, vec![1.0]));
+    second_done.finish(Rows::new(1, vec![2.0]));
+    first.row().await.unwrap();
+    second.row().await.unwrap();
+    let worked = busy(&batcher);
+    std::thread::sleep(pause);
+    // The next one adds nothing of the pause.
+    let third = put(3);
+    let (_, _, third_done) = batches.recv_timeout(patience).unwrap();
+    assert_eq!(busy(&batcher), worked);
+    third_done.finish(Rows::new(1, vec![3.0]));
+    third.row().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_row_whose_deadline_passed_is_not_computed() {
     let test = Test::new(100);

@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -114,6 +114,8 @@ pub(super) struct Seat {
     texts: Seated,
     /// The rows of the batches that are in it, by the batch's number.
     flights: BTreeMap<u64, Vec<Waiting<()>>>,
+    /// Since when it has had work, or was last asked by [`Seat::lap`].
+    busy_since: Option<Instant>,
     /// It takes nothing more.
     pub(super) dead: Option<Dead>,
 }
@@ -149,6 +151,16 @@ impl Seat {
             .into_values()
             .flatten()
             .collect()
+    }
+
+    /// How long it has had work since this was last asked, which it is whenever a batch goes
+    /// in or comes out.
+    pub(super) fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let worked = self.busy_since.map(|since| now - since);
+        let busy = self.images.under_way + self.texts.under_way > 0;
+        self.busy_since = busy.then_some(now);
+        worked.unwrap_or_default()
     }
 
     /// Batches of a tower that are in it, and how many have come out.
@@ -230,7 +242,9 @@ impl Lanes {
             let batch = self.of(tower).take(max, tower, metrics);
             metrics.queued(tower, self.of(tower).len());
             if !batch.is_empty() {
-                *self.engines[engine].under_way(tower) += 1;
+                let seat = &mut self.engines[engine];
+                *seat.under_way(tower) += 1;
+                metrics.engine_busy(engine, seat.lap());
                 self.next = Some(other(tower));
                 return Some((tower, batch));
             }

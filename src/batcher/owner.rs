@@ -227,7 +227,9 @@ fn settle(
     let (rows, result, dead) = {
         let mut lanes = shared.lanes();
         let seat = &mut lanes.engines[number];
-        let Some(rows) = seat.land(tower, flight) else {
+        let landed = seat.land(tower, flight);
+        shared.metrics.engine_busy(number, seat.lap());
+        let Some(rows) = landed else {
             return;
         };
         let result = result.and_then(|answer| match answer.len() == rows.len() {

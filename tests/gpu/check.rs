@@ -63,6 +63,8 @@ fn the_report_has_all_parts() {
     assert_eq!(loads.len(), 12, "{report}");
     for load in &loads[..11] {
         assert!(load.contains("good"), "{load}");
+        assert!(load.contains("the engine had work "), "{load}");
+        assert!(!load.contains("had work 0%"), "{load}");
     }
     for row in [
         "| 224-pixel JPEGs per second over HTTP | ",

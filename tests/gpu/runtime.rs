@@ -68,6 +68,27 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
+#[test]
+fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe {
+        element: Element::Fp32,
+        ids: ElementType::Int64,
+        ..Recipe::default()
+    }
+    .write(root.path());
+    let machine = Machine::new().fault("graph:2");
+    let (_, trace) = passes(
+        "full_precision_long_ids_three_slots_and_captured_graphs",
+        &machine,
+        engine.path(),
+    );
+    let towers = trace.operations("infer");
+    let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
+    let served = towers.len() - 3 * 4 * 3 * 2;
+    assert!(0 < replayed && replayed < served, "{replayed} of {served}");
+}
+
 /// Upload and resize of a batch begin before the tower of the one before it has ended; two
 /// towers of a kind never run at the same time.
 #[test]

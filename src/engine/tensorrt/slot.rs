@@ -156,10 +156,17 @@ impl Slot {
             let settled = self.settle();
             started.and(settled)?;
         }
-        if capture {
-            self.contexts.capture(rows)?;
+        if !capture {
+            return Ok(());
         }
-        Ok(())
+        match self.contexts.capture(rows) {
+            // A graph makes it faster, and it is right without.
+            Err(error) if !error.is_sticky() => {
+                tracing::warn!(%error, "batches of {rows} run without a CUDA graph, and slower");
+                Ok(())
+            }
+            captured => captured,
+        }
     }
 
     /// The event behind the tower of the batch that was started last.
