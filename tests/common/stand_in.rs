@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! stand_in::libraries()          compiled once for these sources
+//! TENSORRT                       which TensorRT they stand in for
 //! Machine::new()                 what the GPU is like: which, how fast, what fails when
 //!   .delay(..).fault(..)
 //!   .apply(&mut command)         a program that runs on it
@@ -17,6 +18,7 @@ mod control;
 mod engine_file;
 mod function;
 mod machine;
+mod tensorrt;
 mod trace;
 
 pub use build::{Libraries, libraries};
@@ -24,4 +26,5 @@ pub use control::Control;
 pub use engine_file::EngineFile;
 pub use function::{image_embedding, text_embedding, widen};
 pub use machine::Machine;
+pub use tensorrt::{TENSORRT, TensorRt};
 pub use trace::{Operation, Trace};

@@ -282,8 +282,16 @@ fn work_until_it_fails() {
         .build()
         .unwrap();
     runtime.block_on(async {
+        let mut state = batcher.state();
+        let mut settled = async || {
+            let settled = state.wait_for(|state| *state != EngineState::Rebuilding);
+            let settled = tokio::time::timeout(PATIENCE, settled).await;
+            settled.unwrap().unwrap().clone()
+        };
         let (mut right, mut failed, mut stopped) = (0, 0, 0);
         for number in 0..60 {
+            // An engine that was built anew must get work, or nobody sees that it fails, too.
+            settled().await;
             let mut permits = batcher.reserve(2).unwrap();
             let items = [
                 Item::Text(model::ids(number)),
@@ -307,13 +315,7 @@ fn work_until_it_fails() {
                 }
             }
         }
-        let mut state = batcher.state();
-        let settled = state.wait_for(|state| *state != EngineState::Rebuilding);
-        let settled = tokio::time::timeout(PATIENCE, settled)
-            .await
-            .unwrap()
-            .unwrap();
-        let state = match &*settled {
+        let state = match settled().await {
             EngineState::Running => "running".to_owned(),
             EngineState::Rebuilding => "rebuilding".to_owned(),
             EngineState::Failed(reason) => format!("failed: {reason}"),

@@ -11,7 +11,7 @@ use siglip2_embeddings::engine::tensorrt::kernel::Element;
 use siglip2_embeddings::graph::Precision;
 use siglip2_embeddings::image::{Processor, RgbImage};
 
-use crate::common::stand_in::{EngineFile, image_embedding, text_embedding, widen};
+use crate::common::stand_in::{EngineFile, TENSORRT, image_embedding, text_embedding, widen};
 
 pub const DIMENSIONS: usize = 96;
 pub const SIDE: u32 = 64;
@@ -27,6 +27,8 @@ pub struct Recipe {
     pub gpu: &'static str,
     /// What the engines themselves are for.
     pub compute_capability: &'static str,
+    /// Which TensorRT built them, as the manifest says.
+    pub flavour: Flavour,
     pub tensorrt: &'static str,
     pub corrupt: bool,
     /// The canary's vectors are another model's.
@@ -41,7 +43,8 @@ impl Default for Recipe {
             max_batch: 8,
             gpu: "sm_120",
             compute_capability: "12.0",
-            tensorrt: "1.7.1",
+            flavour: TENSORRT.flavour,
+            tensorrt: TENSORRT.version,
             corrupt: false,
             wrong_canary: false,
         }
@@ -89,7 +92,7 @@ impl Recipe {
             weights_sha256: hash(b""),
             created_by: "a test".into(),
             tensorrt: TensorRtVersion {
-                flavour: Flavour::Rtx,
+                flavour: self.flavour,
                 version: self.tensorrt.into(),
             },
             gpu: gpu.into(),

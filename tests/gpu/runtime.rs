@@ -1,10 +1,12 @@
 //! The engine at work: rows are right whatever is under way, slots overlap and share nothing,
 //! and everything comes back.
 
+use std::fs;
+
 use siglip2_embeddings::engine::directory::ElementType;
 use siglip2_embeddings::engine::tensorrt::kernel::Element;
 
-use crate::common::stand_in::Machine;
+use crate::common::stand_in::{Machine, TENSORRT};
 use crate::model::Recipe;
 use crate::passes;
 
@@ -22,6 +24,14 @@ fn rows_are_right_under_thousands_of_random_batches() {
     );
     let towers = trace.operations("infer");
     assert!(towers.len() > 3000, "{}", towers.len());
+    // Every batch size of both towers ran three times on each of 2 slots. From then on all are
+    // graphs of ours with standard TensorRT, and none with TensorRT for RTX, which makes its own.
+    let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
+    let expected = match TENSORRT.captures() {
+        true => towers.len() - 3 * 4 * 2 * 2,
+        false => 0,
+    };
+    assert_eq!(replayed, expected);
     // Batches that did not fit the source buffer went in parts, and were one to the tower.
     let images = towers.iter().filter(|it| it.label == "image").count();
     let kernels = trace.operations("kernel");
@@ -87,6 +97,28 @@ fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
     let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
     let served = towers.len() - 3 * 4 * 3 * 2;
     assert!(0 < replayed && replayed < served, "{replayed} of {served}");
+}
+
+/// What TensorRT for RTX compiles lies beside the engines and is used by the next start.
+/// Standard TensorRT compiles nothing, and there is nothing beside the engines.
+#[test]
+fn what_is_compiled_at_the_start_is_kept_for_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    let caches = || {
+        ["vision.cache", "text.cache"].map(|name| fs::read_to_string(engine.path().join(name)).ok())
+    };
+    assert_eq!(caches(), [None, None]);
+    for start in 1..=2 {
+        let (text, _) = passes("load_and_tell", &Machine::new(), engine.path());
+        assert!(text.contains("LOADED"), "{text}");
+        // The stand-in's says how many contexts were made with it: one for each of 4 batch
+        // sizes on each of 2 slots.
+        let expected = TENSORRT
+            .compiles()
+            .then(|| format!("stand-in runtime cache {}\n", start * 4 * 2));
+        assert_eq!(caches(), [expected.clone(), expected]);
+    }
 }
 
 /// Upload and resize of a batch begin before the tower of the one before it has ended; two

@@ -1,13 +1,13 @@
 //! The program itself on a GPU: what it says, what it answers, and how it ends.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::common::program::command;
-use crate::common::stand_in::Machine;
+use crate::common::stand_in::{Machine, TENSORRT};
 use crate::common::{Form, Program, ask, get, png, post_json};
 use crate::model::{self, Recipe};
 
@@ -22,15 +22,22 @@ fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
     command
 }
 
-/// What a program that does not start says, and its exit code.
+/// What a program that does not start says, and its exit code. One that starts all the same is
+/// killed and has none: it would never end by itself, nor would the test.
 fn refusal(mut command: Command) -> (String, Option<i32>) {
     let mut child = command
         .args(["--host", "127.0.0.1", "--port", "0"])
         .spawn()
         .unwrap();
     let mut text = String::new();
-    let log = child.stderr.take().unwrap();
-    BufReader::new(log).read_to_string(&mut text).unwrap();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains(" INFO ready ") {
+            child.kill().unwrap();
+        }
+        text += &line;
+        text.push('\n');
+    }
     (text, child.wait().unwrap().code())
 }
 
@@ -134,10 +141,33 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
         "{text}"
     );
 
-    let newer = Machine::new().tensorrt_version("1.8.0");
+    let newer = Machine::new().tensorrt_version(TENSORRT.newer);
     let (text, code) = refusal(on(&newer, root.path(), cuda));
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("1.7.1") && text.contains("1.8.0"), "{text}");
+    let built = format!("was built by {} {}", TENSORRT.flavour, TENSORRT.version);
+    let here = format!("is {} {}", TENSORRT.flavour, TENSORRT.newer);
+    assert!(text.contains(&built) && text.contains(&here), "{text}");
+
+    // The same number, and yet another product, whose engines are not this one's.
+    let other = tempfile::tempdir().unwrap();
+    Recipe {
+        flavour: TENSORRT.other,
+        ..Recipe::default()
+    }
+    .write(other.path());
+    let (text, code) = refusal(on(&Machine::new(), other.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    let built = format!("was built by {} {}", TENSORRT.other, TENSORRT.version);
+    let here = format!("is {} {}", TENSORRT.flavour, TENSORRT.version);
+    assert!(text.contains(&built) && text.contains(&here), "{text}");
+
+    for version in TENSORRT.unknown {
+        let machine = Machine::new().tensorrt_version(version);
+        let (text, code) = refusal(on(&machine, root.path(), cuda));
+        assert_eq!(code, Some(2), "{text}");
+        let found = format!("has version {version}, and this program was built for");
+        assert!(text.contains(&found), "{text}");
+    }
 }
 
 #[test]

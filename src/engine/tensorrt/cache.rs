@@ -7,40 +7,43 @@
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 #[cfg(not(feature = "tensorrt-enterprise"))]
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// See the module.
+#[cfg(not(feature = "tensorrt-enterprise"))]
 pub(super) struct Cache {
     path: PathBuf,
     /// What the file held.
     bytes: Vec<u8>,
-    #[cfg(not(feature = "tensorrt-enterprise"))]
     cache: Option<Arc<trtx::RuntimeCache>>,
 }
 
+/// There is none: nothing is read, and nothing is written.
+#[cfg(feature = "tensorrt-enterprise")]
+pub(super) struct Cache;
+
+#[cfg(feature = "tensorrt-enterprise")]
+impl Cache {
+    pub(super) fn open(_: &Path) -> Self {
+        Self
+    }
+
+    pub(super) fn save(&self) {}
+}
+
+#[cfg(not(feature = "tensorrt-enterprise"))]
 impl Cache {
     /// Reads the file, where there is one.
     pub(super) fn open(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             bytes: std::fs::read(path).unwrap_or_default(),
-            #[cfg(not(feature = "tensorrt-enterprise"))]
             cache: None,
         }
     }
-}
 
-#[cfg(feature = "tensorrt-enterprise")]
-impl Cache {
-    pub(super) fn save(&self) {
-        tracing::trace!(path = %self.path.display(), read = self.bytes.len(), "no runtime cache");
-    }
-}
-
-#[cfg(not(feature = "tensorrt-enterprise"))]
-impl Cache {
     /// Lets the contexts of `config` use the cache.
     pub(super) fn attach(
         &mut self,

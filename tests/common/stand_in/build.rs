@@ -1,5 +1,6 @@
 //! Compiles the stand-in with the C++ compiler of the machine, once for all tests that run
-//! at the same time, and again only when a source has changed.
+//! at the same time, and again only when a source has changed; for each of the two TensorRTs in
+//! a directory of its own.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,21 +10,23 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
+use super::TENSORRT;
+
 /// The compiled libraries and the self-test, in one directory.
 pub struct Libraries {
     directory: PathBuf,
 }
 
 impl Libraries {
-    /// For `LD_LIBRARY_PATH`: `libcuda.so.1` and `libtensorrt_rtx.so.1` lie there, under
-    /// all of their names.
+    /// For `LD_LIBRARY_PATH`: `libcuda.so.1` and TensorRT's runtime lie there, under all of
+    /// their names.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// The stand-in for TensorRT's runtime.
     pub fn tensorrt(&self) -> PathBuf {
-        self.directory.join("libtensorrt_rtx.so.1")
+        self.directory.join(TENSORRT.file())
     }
 
     /// The program that tests the libraries themselves.
@@ -61,13 +64,15 @@ fn build() -> Libraries {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let sources = sources(root);
-    let directory = place.join(format!("stand-in-{}", digest(root, &sources)));
+    // Of one TensorRT: tests of the other may run at the same time, in the same place.
+    let name = format!("stand-in-{}", TENSORRT.library);
+    let directory = place.join(format!("{name}-{}", digest(root, &sources)));
 
-    let lock = File::create(place.join("stand-in.lock")).expect("a lock file");
+    let lock = File::create(place.join(format!("{name}.lock"))).expect("a lock file");
     lock.lock().expect("the lock");
     if !directory.is_dir() {
-        remove_old(place);
-        let part = place.join("stand-in-part");
+        remove_old(place, &format!("{name}-"));
+        let part = place.join(format!("{name}-part"));
         compile(root, &sources, &part);
         fs::rename(&part, &directory).expect("the libraries move into their place");
     }
@@ -104,8 +109,9 @@ fn digest(root: &Path, sources: &[PathBuf]) -> String {
         add(&fs::read(root.join(source)).expect("a source"));
     }
     add(FLAGS.join(" ").as_bytes());
+    add(TENSORRT.headers.as_bytes());
     add(&run(Command::new(compiler()).arg("--version")).stdout);
-    // The version of TensorRT's headers comes with the crate's.
+    // What TensorRT's headers say comes with the crate's version.
     add(&fs::read(root.join("Cargo.lock")).expect("Cargo.lock"));
     let digest = hash.finalize();
     digest[..8]
@@ -114,11 +120,11 @@ fn digest(root: &Path, sources: &[PathBuf]) -> String {
         .collect()
 }
 
-/// Drops what was compiled from sources that are no more.
-fn remove_old(place: &Path) {
+/// Drops what was compiled from sources that are no more: directories whose names begin so.
+fn remove_old(place: &Path, prefix: &str) {
     for entry in fs::read_dir(place).expect("the test directory").flatten() {
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with("stand-in-") {
+        if name.to_string_lossy().starts_with(prefix) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -145,7 +151,7 @@ fn compile(root: &Path, sources: &[PathBuf], into: &Path) {
                         .current_dir(root)
                         .args(FLAGS)
                         .arg("-isystem")
-                        .arg(headers.join("TRT-RTX-1.7"))
+                        .arg(headers.join(TENSORRT.headers))
                         .arg("-isystem")
                         .arg(&headers)
                         .args(["-x", "c++", "-c"])
@@ -168,16 +174,13 @@ fn compile(root: &Path, sources: &[PathBuf], into: &Path) {
     let mut cuda = of("cuda");
     cuda.push(object(Path::new(KERNEL)));
     link_library(into, "libcuda.so.1", &cuda, &[]);
-    link_library(
-        into,
-        "libtensorrt_rtx.so.1",
-        &of("tensorrt"),
-        &["-l:libcuda.so.1"],
-    );
+    let runtime = TENSORRT.file();
+    link_library(into, &runtime, &of("tensorrt"), &["-l:libcuda.so.1"]);
+    let whole = format!("{}.so.{}", TENSORRT.library, TENSORRT.version);
     for (name, of) in [
         ("libcuda.so", "libcuda.so.1"),
-        ("libtensorrt_rtx.so", "libtensorrt_rtx.so.1"),
-        ("libtensorrt_rtx.so.1.7.1", "libtensorrt_rtx.so.1"),
+        (&format!("{}.so", TENSORRT.library), &runtime),
+        (&whole, &runtime),
     ] {
         std::os::unix::fs::symlink(of, into.join(name)).expect("a link");
     }
@@ -188,7 +191,8 @@ fn compile(root: &Path, sources: &[PathBuf], into: &Path) {
         // What the engines compute, which the library keeps to itself.
         .arg(object(Path::new("tests/stand_in/tensorrt/function.cpp")))
         .args(["-Wl,-rpath,$ORIGIN", "-L."])
-        .args(["-l:libtensorrt_rtx.so.1", "-l:libcuda.so.1", "-pthread"]));
+        .arg(format!("-l:{runtime}"))
+        .args(["-l:libcuda.so.1", "-pthread"]));
 }
 
 /// The name of the object file of a source.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::TENSORRT;
+
 /// An engine of one tower.
 #[derive(Clone, Debug)]
 pub struct EngineFile {
@@ -39,7 +41,7 @@ impl EngineFile {
     pub fn text(tokens: usize, dimensions: usize, most: usize) -> Self {
         Self {
             tower: "text",
-            tensorrt: "1.7.1".into(),
+            tensorrt: TENSORRT.version.into(),
             compute_capability: "12.0".into(),
             input: "input_ids",
             input_type: "int32",

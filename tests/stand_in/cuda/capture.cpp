@@ -245,8 +245,10 @@ CUDA_API CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
         if (!exec || !stream) {
             return CUDA_ERROR_INVALID_HANDLE;
         }
-        if (CUresult due = driver.faults.due("enqueue")) {
-            return due;
+        for (const char *kind : {"enqueue", "graph_launch"}) {
+            if (CUresult due = driver.faults.due(kind)) {
+                return due;
+            }
         }
         return launch(driver, *exec, stream);
     });

@@ -21,6 +21,7 @@ const std::map<std::string, CUresult> &defaults() {
         {"graph", CUDA_ERROR_OUT_OF_MEMORY},
         {"enqueue", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES},
         {"launch", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES},
+        {"graph_launch", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES},
         {"copy", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES},
         {"sticky", CUDA_ERROR_ILLEGAL_ADDRESS},
         {"lost", CUDA_ERROR_UNKNOWN},

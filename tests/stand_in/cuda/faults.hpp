@@ -5,10 +5,10 @@
 // An item is KIND:N, the Nth occurrence of the kind from when the item was set; with a `+`
 // every one from the Nth on; with `=CODE` another result than the kind's own. Kinds are
 // counted where they happen: calls that fail (`init`, `alloc`, `host_alloc`, `stream`,
-// `event`, `module`, `graph`, `enqueue`, `launch`, `copy`), works that fail when their turn
-// comes (`sticky`: an illegal address, `lost`: the device is gone, `hang`: it never ends; each
-// also `@KIND` of work), and the stand-in for TensorRT's (`deserialize`, `context`,
-// `trt_enqueue`, `nan`).
+// `event`, `module`, `graph`, `enqueue`, `launch`, `graph_launch`, `copy`), works that fail
+// when their turn comes (`sticky`: an illegal address, `lost`: the device is gone, `hang`: it
+// never ends; each also `@KIND` of work), and the stand-in for TensorRT's (`deserialize`,
+// `context`, `trt_enqueue`, `nan`).
 #pragma once
 
 #include "api.hpp"

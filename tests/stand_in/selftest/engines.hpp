@@ -31,8 +31,13 @@ inline std::string with_checksum(const std::string &lines) {
     return lines + checksum;
 }
 
+// The version of the headers, which the library has too unless told otherwise.
+inline const std::string VERSION = std::to_string(NV_TENSORRT_MAJOR) + "." +
+                                   std::to_string(NV_TENSORRT_MINOR) + "." +
+                                   std::to_string(NV_TENSORRT_PATCH);
+
 // Rows of 3 x 4 x 4 FP32 values to rows of 5 floats.
-inline std::string image_engine(const std::string &version = "1.7.1",
+inline std::string image_engine(const std::string &version = VERSION,
                                 const std::string &capability = "12.0") {
     return with_checksum("stand-in engine 1\ntower image\ntensorrt " + version +
                          "\ncompute_capability " + capability +
@@ -41,7 +46,8 @@ inline std::string image_engine(const std::string &version = "1.7.1",
 }
 
 inline std::string text_engine() {
-    return with_checksum("stand-in engine 1\ntower text\ntensorrt 1.7.1\ncompute_capability any\n"
+    return with_checksum("stand-in engine 1\ntower text\ntensorrt " + VERSION +
+                         "\ncompute_capability any\n"
                          "input input_ids int32 8\noutput embedding fp32 5\nprofile 1 8 8\n"
                          "weight_bytes 0\ncontext_bytes 0\n");
 }

@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-CASE(calls_fail_when_they_should, "STAND_IN_FAULT=alloc:2,host_alloc:1,copy:2=1,launch:1,stream:2,event:2,module:1,graph:1") {
+CASE(calls_fail_when_they_should, "STAND_IN_FAULT=alloc:2,host_alloc:1,copy:2=1,launch:1,stream:2,event:2,module:1,graph:1,graph_launch:1") {
     Gpu gpu;
     CUdeviceptr a = device_numbers(), more;
     EQUAL(cuMemAlloc_v2(&more, 4), CUDA_ERROR_OUT_OF_MEMORY);
@@ -44,6 +44,8 @@ CASE(calls_fail_when_they_should, "STAND_IN_FAULT=alloc:2,host_alloc:1,copy:2=1,
     CUgraphExec exec;
     EQUAL(cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_ERROR_OUT_OF_MEMORY);
     OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+    EQUAL(cuGraphLaunch(exec, s), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    OK(cuGraphLaunch(exec, s));
     OK(cuStreamSynchronize(s));
 }
 

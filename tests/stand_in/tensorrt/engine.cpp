@@ -66,8 +66,8 @@ nvinfer1::IExecutionContext *Engine::make_context(RuntimeConfig *config) {
                                " bytes cannot be allocated: " + words_of(result));
         return nullptr;
     }
-    if (config && config->cache()) {
-        config->cache()->grow();
+    if (config) {
+        config->context_was_made();
     }
     return context.release();
 }

@@ -4,8 +4,8 @@
 
 #include "device_memory.hpp"
 #include "engine_file.hpp"
+#include "flavour.hpp"
 #include "function.hpp"
-#include "log.hpp"
 
 #include <memory>
 
@@ -13,7 +13,7 @@ namespace stand_in {
 
 class RuntimeConfig;
 
-class Engine final : public nvinfer1::ICudaEngine, public nvinfer1::apiv::VCudaEngine {
+class Engine final : public EngineOfFlavour {
   public:
     Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> engines);
     ~Engine() override;
@@ -110,11 +110,6 @@ class Engine final : public nvinfer1::ICudaEngine, public nvinfer1::apiv::VCudaE
         return nullptr;
     }
     char const *getAliasedInputTensor(char const *) const noexcept override { return nullptr; }
-    bool areWeightsLoaded() const noexcept override { return true; }
-    bool loadWeights(void const *, int64_t) noexcept override { return false; }
-    bool loadWeightsAsync(nvinfer1::IStreamReaderV2 &, cudaStream_t) noexcept override { return false; }
-    bool unloadWeights() noexcept override { return false; }
-    nvinfer1::IWeightsManager *createWeightsManager() noexcept override { return nullptr; }
 
   private:
     nvinfer1::IExecutionContext *make_context(RuntimeConfig *config);

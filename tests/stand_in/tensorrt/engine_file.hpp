@@ -2,7 +2,7 @@
 //
 //     stand-in engine 1
 //     tower image                             (image or text)
-//     tensorrt 1.7.1                          (the version that it was built with)
+//     tensorrt 1.7.1                          (the version that built it, and alone runs it)
 //     compute_capability 12.0                 (or several, or `any`)
 //     input pixel_values fp16 3 224 224       (name, type, the dimensions of one row)
 //     output embedding fp32 768

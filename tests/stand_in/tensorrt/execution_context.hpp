@@ -12,8 +12,7 @@
 
 namespace stand_in {
 
-class ExecutionContext final : public nvinfer1::IExecutionContext,
-                               public nvinfer1::apiv::VExecutionContext {
+class ExecutionContext final : public ExecutionContextOfFlavour {
   public:
     ExecutionContext(Engine &engine, RuntimeConfig *config);
     ~ExecutionContext() override;
@@ -58,7 +57,6 @@ class ExecutionContext final : public nvinfer1::IExecutionContext,
     }
     nvinfer1::ProfilingVerbosity getNvtxVerbosity() const noexcept override { return verbosity_; }
     size_t updateDeviceMemorySizeForShapes() noexcept override { return rows_ ? needed() : 0; }
-    bool isStreamCapturable(cudaStream_t) const noexcept override { return true; }
     void setEnqueueEmitsProfile(bool emits) noexcept override { emits_profile_ = emits; }
     bool getEnqueueEmitsProfile() const noexcept override { return emits_profile_; }
 

@@ -1,4 +1,4 @@
-// What the library exports: the names that a program looks up in TensorRT for RTX.
+// What the library exports: the names that a program looks up in TensorRT.
 
 #include "runtime.hpp"
 #include "version.hpp"

@@ -72,32 +72,6 @@ nvinfer1::ICudaEngine *Runtime::deserializeCudaEngine(void const *blob, std::siz
     }
 }
 
-nvinfer1::EngineValidity Runtime::getEngineValidity(void const *blob, int64_t size,
-                                                    uint64_t *diagnostics) const noexcept {
-    using Why = nvinfer1::EngineInvalidityDiagnostics;
-    std::uint64_t found = 0;
-    auto add = [&](Why why) { found |= static_cast<std::uint64_t>(why); };
-    std::string capability;
-    if (current_capability(capability) != CUDA_SUCCESS) {
-        add(Why::kCUDA_ERROR);
-    }
-    try {
-        EngineFile file = parse_engine({static_cast<const char *>(blob), static_cast<std::size_t>(size)});
-        if (file.tensorrt != version_text()) {
-            add(Why::kVERSION_MISMATCH);
-        }
-        if (!runs_on(file, capability)) {
-            add(Why::kUNSUPPORTED_CC);
-        }
-    } catch (const std::invalid_argument &) {
-        add(Why::kMALFORMED_ENGINE);
-    }
-    if (diagnostics) {
-        *diagnostics = found;
-    }
-    return found == 0 ? nvinfer1::EngineValidity::kVALID : nvinfer1::EngineValidity::kINVALID;
-}
-
 // There is none, and a reference cannot say so.
 nvinfer1::IPluginRegistry &Runtime::getPluginRegistry() noexcept { std::abort(); }
 

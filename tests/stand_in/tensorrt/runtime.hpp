@@ -5,7 +5,7 @@
 
 namespace stand_in {
 
-class Runtime final : public nvinfer1::IRuntime, public nvinfer1::apiv::VRuntime {
+class Runtime final : public RuntimeOfFlavour {
   public:
     explicit Runtime(nvinfer1::ILogger *logger) : counted_("TensorRT runtime"), logger_(logger) {
         mImpl = this;
@@ -14,9 +14,6 @@ class Runtime final : public nvinfer1::IRuntime, public nvinfer1::apiv::VRuntime
 
     nvinfer1::IRuntime *getPImpl() noexcept override { return this; }
     nvinfer1::ICudaEngine *deserializeCudaEngine(void const *blob, std::size_t size) noexcept override;
-    int64_t getEngineHeaderSize() const noexcept override { return 64; }
-    nvinfer1::EngineValidity getEngineValidity(void const *blob, int64_t size,
-                                               uint64_t *diagnostics) const noexcept override;
     nvinfer1::ILogger *getLogger() const noexcept override { return logger_; }
     void setErrorRecorder(nvinfer1::IErrorRecorder *recorder) noexcept override { recorder_ = recorder; }
     nvinfer1::IErrorRecorder *getErrorRecorder() const noexcept override { return recorder_; }
@@ -53,8 +50,6 @@ class Runtime final : public nvinfer1::IRuntime, public nvinfer1::apiv::VRuntime
     nvinfer1::IRuntime *loadRuntime(char const *) noexcept override { return nullptr; }
     void setEngineHostCodeAllowed(bool) noexcept override {}
     bool getEngineHostCodeAllowed() const noexcept override { return false; }
-    void setDeferredWeightsLoading(bool) noexcept override {}
-    bool getDeferredWeightsLoading() const noexcept override { return false; }
 
   private:
     Counted counted_;
