@@ -4,26 +4,36 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::common::stand_in::Machine;
 use crate::model::Recipe;
+
+/// A port that nobody has.
+pub fn port() -> u16 {
+    // Not one that the system gives out by itself: who asks again and again for one of those
+    // before the service has it gets connected to himself.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        // Other processes may be looking, too.
+        let number = std::process::id() as u16 ^ NEXT.fetch_add(101, Ordering::Relaxed);
+        let port = 20_000 + number % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// The script with these programs and this engine. What it reported, and whether it passed.
 fn check(machine: &Machine, engine: &Path) -> (String, bool) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let programs = Path::new(env!("CARGO_BIN_EXE_siglip2-embeddings"));
-    // Not one that the system gives out by itself: who asks again and again for one of those
-    // before the service has it gets connected to himself.
-    let mut ports = (0..).map(|n| 20_000 + (std::process::id() as u16 + n * 101) % 10_000);
-    let port = ports
-        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .unwrap();
     let mut command = Command::new(root.join("tools/gpu-check"));
     command
         .args(["demo", "1"])
         .env("BIN", programs.parent().unwrap())
         .env("ENGINE_DIR", engine)
-        .env("PORT", port.to_string())
+        .env("PORT", port().to_string())
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
         .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());

@@ -17,6 +17,7 @@ mod check;
 mod faults;
 mod inside;
 mod model;
+mod pack;
 mod runtime;
 mod service;
 mod verify;

@@ -31,6 +31,8 @@ pub struct Recipe {
     pub flavour: Flavour,
     pub tensorrt: &'static str,
     pub corrupt: bool,
+    /// The resize kernel; the stand-in for the driver wants none in particular.
+    pub cubin: Option<Vec<u8>>,
     /// The canary's vectors are another model's.
     pub wrong_canary: bool,
 }
@@ -46,6 +48,7 @@ impl Default for Recipe {
             flavour: TENSORRT.flavour,
             tensorrt: TENSORRT.version,
             corrupt: false,
+            cubin: None,
             wrong_canary: false,
         }
     }
@@ -109,7 +112,9 @@ impl Recipe {
                 image: tower("vision.engine", image, pixels),
                 text: tower("text.engine", text, ids),
             },
-            kernel: writer.write("resize.cubin", &cubin()).unwrap(),
+            kernel: writer
+                .write("resize.cubin", &self.cubin.clone().unwrap_or_else(cubin))
+                .unwrap(),
             files,
             cosine: None,
         };

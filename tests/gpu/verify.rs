@@ -5,7 +5,7 @@ use std::process::Command;
 
 use siglip2_embeddings::engine::directory::EngineDirectory;
 
-use crate::common::stand_in::Machine;
+use crate::common::stand_in::{Machine, TENSORRT};
 use crate::model::Recipe;
 
 /// What it said, and whether the engine is good.
@@ -46,6 +46,7 @@ fn an_engine_that_is_not_good_here_is_refused_and_its_manifest_left_as_it_was() 
         wrong_canary: true,
         ..Recipe::default()
     };
+    let built = format!("was built by {} {}", TENSORRT.flavour, TENSORRT.version);
     for (recipe, machine, why) in [
         (wrong, Machine::new(), "the image tower's canary has cosine"),
         (
@@ -56,8 +57,8 @@ fn an_engine_that_is_not_good_here_is_refused_and_its_manifest_left_as_it_was() 
         (Recipe::default(), Machine::new().gpus("none"), "no GPU"),
         (
             Recipe::default(),
-            Machine::new().tensorrt_version("1.8.0"),
-            "was built by TensorRT for RTX 1.7.1",
+            Machine::new().tensorrt_version(TENSORRT.newer),
+            &built,
         ),
     ] {
         let root = tempfile::tempdir().unwrap();

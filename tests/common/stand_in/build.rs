@@ -29,6 +29,12 @@ impl Libraries {
         self.directory.join(TENSORRT.file())
     }
 
+    /// The directory of the one that runs on a real driver as well: alone, so that no stand-in
+    /// for the driver is taken with it.
+    pub fn on_driver(&self) -> PathBuf {
+        self.directory.join(ON_DRIVER)
+    }
+
     /// The program that tests the libraries themselves.
     pub fn selftest(&self) -> PathBuf {
         self.directory.join("selftest")
@@ -57,6 +63,9 @@ const FLAGS: &[&str] = &[
     "-Wno-unknown-pragmas",
     "-Wno-deprecated-declarations",
 ];
+
+/// The sources, and the library, that bring TensorRT's stand-in to a real driver.
+const ON_DRIVER: &str = "on_driver";
 
 const KERNEL: &str = "src/engine/tensorrt/kernel/resize.cu";
 
@@ -176,6 +185,25 @@ fn compile(root: &Path, sources: &[PathBuf], into: &Path) {
     link_library(into, "libcuda.so.1", &cuda, &[]);
     let runtime = TENSORRT.file();
     link_library(into, &runtime, &of("tensorrt"), &["-l:libcuda.so.1"]);
+    fs::create_dir(into.join(ON_DRIVER)).expect("a directory");
+    let on_driver = [
+        of("tensorrt"),
+        of(ON_DRIVER),
+        ["faults", "errors", "spec"]
+            .map(|name| object(&PathBuf::from(format!("tests/stand_in/cuda/{name}.cpp"))))
+            .to_vec(),
+    ]
+    .concat();
+    // How an inference comes into a stream is said once in each library.
+    let enqueue = object(Path::new("tests/stand_in/tensorrt/enqueue.cpp"));
+    let on_driver: Vec<String> = on_driver.into_iter().filter(|it| *it != enqueue).collect();
+    run(Command::new(compiler())
+        .current_dir(into)
+        .args(["-shared", "-o", &format!("{ON_DRIVER}/{runtime}")])
+        .arg(format!("-Wl,-soname,{runtime}"))
+        .args(["-Wl,-z,nodelete", "-Wl,-z,defs", "-static-libstdc++", "-L."])
+        .args(on_driver)
+        .args(["-l:libcuda.so.1", "-pthread", "-ldl"]));
     let whole = format!("{}.so.{}", TENSORRT.library, TENSORRT.version);
     for (name, of) in [
         ("libcuda.so", "libcuda.so.1"),

@@ -171,11 +171,8 @@ bool ExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
     }
     CUresult result = fault("trt_enqueue");
     if (result == CUDA_SUCCESS) {
-        Work work = inference(engine_, input_, output_, static_cast<std::size_t>(*rows_));
-        if (memory) {
-            work.ranges.push_back(*memory);
-        }
-        result = enqueue(stream, std::move(work));
+        result = infer(stream, engine_,
+                       {input_, output_, static_cast<std::size_t>(*rows_), memory});
     }
     if (result == CUDA_SUCCESS && consumed_) {
         result = cuEventRecord(consumed_, stream);

@@ -32,25 +32,12 @@ std::vector<std::int64_t> ids_of(const Tensor &tensor, const void *input) {
 
 } // namespace
 
-Work inference(const Engine &engine, const void *input, void *output, std::size_t rows) {
-    // The work may be done when the engine is gone, so it takes with it what it needs.
+Compute compute(const Engine &engine, std::size_t rows) {
+    // It may run when the engine is gone.
     auto function = engine.image_function();
     Tensor in = engine.file().input;
     std::size_t dimensions = engine.file().output.row_elements();
-    auto from = reinterpret_cast<std::uintptr_t>(input);
-    auto to = reinterpret_cast<std::uintptr_t>(output);
-
-    Work work;
-    work.kind = "infer";
-    work.label = engine.getName();
-    work.rows = rows;
-    work.bytes = rows * in.row_bytes();
-    work.ranges = {{from, from + work.bytes, false},
-                   {to, to + rows * dimensions * sizeof(float), true}};
-    if (engine.weights().begin != 0) {
-        work.ranges.push_back(engine.weights());
-    }
-    work.act = [=]() -> CUresult {
+    return [=](const void *input, void *output) {
         std::vector<float> out(rows * dimensions);
         for (std::size_t row = 0; row < rows; ++row) {
             const char *row_in = static_cast<const char *>(input) + row * in.row_bytes();
@@ -66,9 +53,7 @@ Work inference(const Engine &engine, const void *input, void *output, std::size_
             out.assign(out.size(), NAN);
         }
         std::memcpy(output, out.data(), out.size() * sizeof(float));
-        return CUDA_SUCCESS;
     };
-    return work;
 }
 
 } // namespace stand_in
