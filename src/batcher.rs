@@ -50,6 +50,9 @@ pub const FAILURES_IN_A_ROW: usize = 3;
 /// has one row, a query with a few pictures a few.
 pub const INTERACTIVE_ROWS: usize = 4;
 
+/// How often it is looked whether the owner of an engine has ended.
+const OWNER_ENDS: Duration = Duration::from_millis(2);
+
 /// The most rows that one request may have where `capacity` rows may be under way:
 /// bulk requests leave an eighth to interactive ones.
 pub fn largest_request(capacity: usize) -> usize {
@@ -253,14 +256,12 @@ impl Drop for Batcher {
         self.shared.lanes().closed = true;
         self.shared.bell.notify_all();
         for (number, owner) in self.owners.drain(..).enumerate() {
-            // It may stand in a call to a device that never answers; otherwise it ends by
-            // itself.
-            let hopeless = |dead: &owner::Dead| dead.hopeless;
-            if !self.shared.lanes().engines[number]
-                .dead
-                .as_ref()
-                .is_some_and(hopeless)
-            {
+            // It may stand in a call to a device that never answers, or come to stand in one
+            // while this waits: then it is left where it is.
+            while !owner.is_finished() && !self.shared.lanes().engines[number].is_hopeless() {
+                std::thread::sleep(OWNER_ENDS);
+            }
+            if owner.is_finished() {
                 // The thread catches the engine's panics, and has nobody to tell of its own.
                 let _ = owner.join();
             }

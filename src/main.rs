@@ -4,7 +4,7 @@
 //! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
 //!     listen (/health says "starting") --load--> engine --attach--> serving
 //!     SIGTERM or SIGINT --> draining --> exit 0          (a second one: exit 1 at once)
-//!     engine dead, and dead again after it was built anew --> exit 3
+//!     engine dead, and dead again after it was built anew; GPU lost or hanging --> exit 3
 //! ```
 //!
 //! Everything that a user can have got wrong is found before the socket is opened.
@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use futures_util::FutureExt;
 use mimalloc::MiMalloc;
 use siglip2_embeddings::http;
 use siglip2_embeddings::settings::Settings;
@@ -34,8 +35,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// What was asked for cannot be: the settings or the model's files are wrong.
 const UNUSABLE: u8 = 2;
 
-/// The engine failed, was built anew, and failed again: the supervisor must restart
-/// the process.
+/// The engine failed, was built anew, and failed again, or its GPU is lost or hangs: the
+/// supervisor must restart the process.
 const ENGINE_DEAD: u8 = 3;
 
 /// How long answers that say so get to leave.
@@ -47,7 +48,15 @@ const LAST_SPANS: Duration = Duration::from_secs(5);
 /// A second signal waits for nothing, not even for the runtime's threads.
 fn end_at_once() -> ! {
     tracing::warn!("told to end a second time: ending at once");
-    std::process::exit(1)
+    end(1)
+}
+
+/// Ends the process while threads of it may stand in calls to a device, and wait for none.
+fn end(code: u8) -> ! {
+    #[cfg(feature = "tensorrt")]
+    siglip2_embeddings::engine::tensorrt::end_process(code);
+    #[cfg(not(feature = "tensorrt"))]
+    std::process::exit(code.into())
 }
 
 fn main() -> ExitCode {
@@ -150,16 +159,18 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
             eprintln!("error: {error}");
             // What the engine held has its 503 written by then.
             tokio::time::sleep(LAST_WORDS).await;
-            std::process::exit(i32::from(code));
+            end(code);
         }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("draining: what was accepted is answered, nothing new is taken");
     drop(stop);
+    let mut cut_short = false;
     tokio::select! {
         served = &mut serving => if let Err(error) = served {
             tracing::warn!(%error, "the drain was cut short");
+            cut_short = true;
         },
         _ = terminate.recv() => end_at_once(),
         _ = interrupt.recv() => end_at_once(),
@@ -173,6 +184,14 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
             _ = interrupt.recv() => end_at_once(),
         }
     }
+    if let Some(reason) = service.engine_failure().now_or_never() {
+        eprintln!("error: the engine is dead: {reason}");
+        end(ENGINE_DEAD);
+    }
     tracing::info!("ended");
+    if cut_short {
+        // Nobody waits any more for what is in the engine, and it may never come out.
+        end(0);
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if gpu else 'CPU'}\n")
     print("| tower | batch | eager, rows/s | torch.compile, rows/s |\n| --- | --- | --- | --- |")
     for tower, module in [("image", model.vision_model), ("text", model.text_model)]:
-        compiled = torch.compile(module, mode="max-autotune" if gpu else "default")
+        compiled = torch.compile(module, dynamic=False, mode="max-autotune" if gpu else "default")
         for rows in map(int, options.batches.split(",")):
             if tower == "image":
                 pixels = torch.randn(rows, 3, side, side)

@@ -30,9 +30,8 @@ ENCODER = {
 CONFIG = {
     "architectures": ["SiglipModel"],
     "model_type": "siglip",
-    # Gemma's vocabulary has 256,000; fewer rows change no shape but the table's.
     "text_config": ENCODER
-    | {"vocab_size": 32_000, "max_position_embeddings": 64, "projection_size": 768},
+    | {"vocab_size": 256_000, "max_position_embeddings": 64, "projection_size": 768},
     "vision_config": ENCODER | {"patch_size": 16, "image_size": 224},
 }
 PROCESSOR = {

@@ -132,17 +132,40 @@ impl Seat {
         &mut self.of(tower).failures
     }
 
-    /// The rows of a batch go with it into the engine.
-    pub(super) fn fly(&mut self, number: u64, rows: Vec<Waiting<()>>) {
+    /// The rows of a batch go with it into the engine. They come back if it was given up for
+    /// good since the batch was taken: it would never answer them.
+    pub(super) fn fly(
+        &mut self,
+        number: u64,
+        rows: Vec<Waiting<()>>,
+    ) -> Result<(), Vec<Waiting<()>>> {
+        if self.is_hopeless() {
+            return Err(rows);
+        }
         self.flights.insert(number, rows);
+        Ok(())
+    }
+
+    /// It takes nothing more, for this reason; the first one stands, unless what comes later is
+    /// worse.
+    pub(super) fn die(&mut self, dead: Dead) {
+        if self.dead.is_none() || (dead.hopeless && !self.is_hopeless()) {
+            self.dead = Some(dead);
+        }
+    }
+
+    /// Whether no other engine in this process could take its place.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.dead.as_ref().is_some_and(|dead| dead.hopeless)
     }
 
     /// A batch has come out: its rows, unless they have been answered meanwhile.
     pub(super) fn land(&mut self, tower: Tower, number: u64) -> Option<Vec<Waiting<()>>> {
+        let rows = self.flights.remove(&number)?;
         let seated = self.of(tower);
         seated.under_way = seated.under_way.saturating_sub(1);
         seated.landed += 1;
-        self.flights.remove(&number)
+        Some(rows)
     }
 
     /// The rows of all batches that are in it.

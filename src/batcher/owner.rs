@@ -31,8 +31,10 @@ pub(super) fn own(worker: Worker, number: usize, shared: &Arc<Shared>) {
         mut rebuild,
     } = worker;
     let mut next = Some(engine);
+    // Over all engines that this thread has: no flight of one is taken for another's.
+    let mut flights = 0;
     while let Some(mut engine) = next.take() {
-        let ended = run_batches(engine.as_mut(), number, shared);
+        let ended = run_batches(engine.as_mut(), number, shared, &mut flights);
         if let Some(dead) = ended.as_ref().filter(|dead| dead.hopeless) {
             give_up(shared, dead.reason.clone());
             // Putting an engine away waits for its device, which may never answer again, and
@@ -45,6 +47,11 @@ pub(super) fn own(worker: Worker, number: usize, shared: &Arc<Shared>) {
         let Some(dead) = ended else {
             return;
         };
+        // Its last batches may have shown that the device itself is lost.
+        let now = shared.lanes().engines[number].dead.clone();
+        if let Some(worse) = now.filter(|now| now.hopeless) {
+            return give_up(shared, worse.reason);
+        }
         let Some(again) = rebuild.take() else {
             return give_up(shared, dead.reason);
         };
@@ -125,10 +132,15 @@ fn drop_quietly(engine: Box<dyn Engine>) {
 
 /// Wait for work, take a batch, hand it over. Ends when the batcher is closed, or with
 /// what the engine died of.
-fn run_batches(engine: &mut dyn Engine, number: usize, shared: &Arc<Shared>) -> Option<Dead> {
+fn run_batches(
+    engine: &mut dyn Engine,
+    number: usize,
+    shared: &Arc<Shared>,
+    flights: &mut u64,
+) -> Option<Dead> {
     let info = engine.info();
     let (max_batch, slots) = (info.max_batch.max(1), info.slots.max(1));
-    for flight in 0.. {
+    loop {
         let (tower, waiting) = match next_batch(shared, number, max_batch, slots) {
             Next::Batch(tower, waiting) => (tower, waiting),
             Next::Dead(dead) => return Some(dead),
@@ -140,11 +152,17 @@ fn run_batches(engine: &mut dyn Engine, number: usize, shared: &Arc<Shared>) -> 
         let begun = Instant::now();
         let (batch, rows) = split(tower, waiting);
         shared.metrics.batch(tower, rows.len());
-        shared.lanes().engines[number].fly(flight, rows);
+        *flights += 1;
+        let flown = shared.lanes().engines[number].fly(*flights, rows);
+        if let Err(rows) = flown {
+            rows.into_iter()
+                .for_each(|row| row.answer(Err(BatchError::Stopped)));
+            continue;
+        }
         let done = {
             let shared = Arc::clone(shared);
             let batch = Flight {
-                number: flight,
+                number: *flights,
                 tower,
                 begun,
             };
@@ -155,7 +173,6 @@ fn run_batches(engine: &mut dyn Engine, number: usize, shared: &Arc<Shared>) -> 
             tracing::error!(%tower, "the engine panicked on a batch");
         }
     }
-    None
 }
 
 /// A batch that is in an engine; its rows are in the engine's seat.
@@ -246,7 +263,7 @@ fn settle(
                 *seat.failures(tower) += 1;
                 let lost = matches!(error, EngineError::Lost(_));
                 if lost || *seat.failures(tower) >= FAILURES_IN_A_ROW {
-                    seat.dead.get_or_insert(Dead {
+                    seat.die(Dead {
                         reason: error.to_string(),
                         hopeless: lost,
                     });

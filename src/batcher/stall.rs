@@ -41,8 +41,8 @@ impl Silence {
     }
 }
 
-/// Looks at engines, each with its patience, until the batcher ends or one of them hangs.
-/// Ends at once where none has any.
+/// Looks at engines, each with its patience, until the batcher has ended. Ends at once where
+/// none has any.
 pub(super) fn look_out(shared: &Shared, patience: &[Option<Duration>], ended: &Receiver<()>) {
     let Some(least) = patience.iter().flatten().min() else {
         return;
@@ -50,43 +50,47 @@ pub(super) fn look_out(shared: &Shared, patience: &[Option<Duration>], ended: &R
     let look = (*least / LOOKS).clamp(Duration::from_millis(1), LONGEST_LOOK);
     let mut seen = vec![[Silence::default(); 2]; patience.len()];
     while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
-        let Some((number, tower)) = hanging(shared, patience, look, &mut seen) else {
-            continue;
-        };
-        let limit = patience[number].unwrap_or_default().as_secs_f64();
-        let reason = format!(
-            "the device hangs: engine {number} has had {tower}s for {limit} s and gives nothing back"
-        );
-        let held = {
-            let seat = &mut shared.lanes().engines[number];
-            seat.dead.get_or_insert(Dead {
-                reason: reason.clone(),
-                hopeless: true,
-            });
-            seat.take_flights()
-        };
-        give_up(shared, reason);
-        for row in held {
-            row.answer(Err(BatchError::Stopped));
+        for (number, tower, limit) in hanging(shared, patience, look, &mut seen) {
+            let seconds = limit.as_secs_f64();
+            let reason = format!(
+                "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
+                 nothing back"
+            );
+            let held = {
+                let seat = &mut shared.lanes().engines[number];
+                seat.die(Dead {
+                    reason: reason.clone(),
+                    hopeless: true,
+                });
+                seat.take_flights()
+            };
+            give_up(shared, reason);
+            for row in held {
+                row.answer(Err(BatchError::Stopped));
+            }
         }
-        return;
     }
 }
 
+/// The engines that hang and were not known to, each with a tower and its patience.
 fn hanging(
     shared: &Shared,
     patience: &[Option<Duration>],
     look: Duration,
     seen: &mut [[Silence; 2]],
-) -> Option<(usize, Tower)> {
+) -> Vec<(usize, Tower, Duration)> {
     let lanes = shared.lanes();
-    let mut found = None;
+    let mut found: Vec<(usize, Tower, Duration)> = Vec::new();
     for (number, (seat, seen)) in lanes.engines.iter().zip(seen).enumerate() {
         for (tower, silence) in [Tower::Image, Tower::Text].into_iter().zip(seen) {
             let (under_way, landed) = seat.progress(tower);
             let lasts = silence.look(under_way, landed, look);
-            if patience[number].is_some_and(|patience| lasts >= patience) {
-                found = Some((number, tower));
+            if let Some(limit) = patience[number]
+                && lasts >= limit
+                && !seat.is_hopeless()
+                && found.last().is_none_or(|&(last, ..)| last != number)
+            {
+                found.push((number, tower, limit));
             }
         }
     }

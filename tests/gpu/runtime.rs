@@ -78,6 +78,18 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
+/// A context whose memory TensorRT does not tell takes what it needs itself.
+#[test]
+fn contexts_that_do_not_say_what_they_need_have_memory_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    // Every second one of the image tower's first slot, and all of the text tower.
+    for fault in ["memory_size:2,memory_size:4", "memory_size:9+"] {
+        let machine = Machine::new().fault(fault);
+        passes("decoders_share_a_small_arena", &machine, engine.path());
+    }
+}
+
 #[test]
 fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
     let root = tempfile::tempdir().unwrap();
@@ -87,16 +99,19 @@ fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
         ..Recipe::default()
     }
     .write(root.path());
-    let machine = Machine::new().fault("graph:2");
-    let (_, trace) = passes(
-        "full_precision_long_ids_three_slots_and_captured_graphs",
-        &machine,
-        engine.path(),
-    );
-    let towers = trace.operations("infer");
-    let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
-    let served = towers.len() - 3 * 4 * 3 * 2;
-    assert!(0 < replayed && replayed < served, "{replayed} of {served}");
+    // It is not made, or made and not launched.
+    for fault in ["graph:2", "graph_launch:2"] {
+        let machine = Machine::new().fault(fault);
+        let (_, trace) = passes(
+            "full_precision_long_ids_three_slots_and_captured_graphs",
+            &machine,
+            engine.path(),
+        );
+        let towers = trace.operations("infer");
+        let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
+        let served = towers.len() - 3 * 4 * 3 * 2;
+        assert!(0 < replayed && replayed < served, "{replayed} of {served}");
+    }
 }
 
 /// What TensorRT for RTX compiles lies beside the engines and is used by the next start.

@@ -46,8 +46,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     };
     tools.libraries.open_parser()?;
     if options.keep {
-        let weights = weights_here(options)?;
-        targets.retain(|&(target, _)| !is_kept(options, &tools, target, weights.as_deref()));
+        targets.retain(|&(target, _)| !is_kept(options, &tools, target));
         if targets.is_empty() {
             return Ok(());
         }
@@ -113,27 +112,26 @@ fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box
     Ok(targets)
 }
 
-/// The hash of the model's weights, where they are on this machine under a name of their own.
-/// For a name on the hub nothing is fetched, and where the checkpoint is gone its engine may
-/// still be there.
-fn weights_here(options: &BuildOptions) -> Result<Option<String>, Box<dyn Error>> {
-    match Source::of(&options.model) {
-        Err(_) | Ok(Source::Hub(_)) => Ok(None),
-        Ok(source) => {
-            let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
-            Ok(Some(weights_sha256(&checkpoint)))
+/// Whether the model is on this machine under a name of its own and has other weights than an
+/// engine. For a name on the hub nothing is fetched, and where the checkpoint is gone its
+/// engine may still be there.
+fn has_other_weights(options: &BuildOptions, manifest: &Manifest) -> bool {
+    let source = match Source::of(&options.model) {
+        Err(_) | Ok(Source::Hub(_)) => return false,
+        Ok(source) => source,
+    };
+    match source.open(&options.hub.revision, &options.hub.settings()) {
+        Ok(checkpoint) => manifest.weights_sha256 != weights_sha256(&checkpoint),
+        Err(error) => {
+            tracing::warn!("the engine is not compared with its weights: {error}");
+            false
         }
     }
 }
 
 /// Whether there is an engine directory already that this program would build: of this
 /// TensorRT, by this version, of these weights where they are known, whole.
-fn is_kept(
-    options: &BuildOptions,
-    tools: &Tools,
-    target: Architecture,
-    weights: Option<&str>,
-) -> bool {
+fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool {
     let precision = options.precision.unwrap_or(Precision::Fp16);
     let name = model_name(&options.model);
     let directory = match EngineDirectory::find(&options.out, name, target, precision) {
@@ -148,7 +146,7 @@ fn is_kept(
     let same = manifest.tensorrt == tools.libraries.version
         && manifest.created_by == CREATED_BY
         && manifest.max_batch == usize::from(options.max_batch)
-        && weights.is_none_or(|weights| manifest.weights_sha256 == weights);
+        && !has_other_weights(options, manifest);
     if same {
         tracing::info!("{target}: kept, as --keep says");
         say(&directory);

@@ -120,6 +120,12 @@ pub enum DirectoryError {
         /// Where that is.
         library: PathBuf,
     },
+    /// The directory is not the one that it was.
+    #[error("{} was replaced meanwhile; do it again with the one that is there now", path.display())]
+    Replaced {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// Somebody else is writing an engine there.
     #[error("another build-engine is writing in {}; wait for it to end", path.display())]
     Busy {
@@ -273,13 +279,14 @@ impl EngineDirectory {
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When the directory has been replaced meanwhile, a build-engine is writing there, or the
+    /// file system refuses.
     pub fn note(&mut self, cosines: Cosines) -> Result<(), DirectoryError> {
         let manifest = Manifest {
             cosine: Some(cosines),
             ..self.manifest.clone()
         };
-        writer::rewrite(&self.path, &manifest)?;
+        writer::rewrite(&self.path, &self.manifest, &manifest)?;
         self.manifest = manifest;
         Ok(())
     }

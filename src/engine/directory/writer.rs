@@ -55,16 +55,7 @@ impl Writer {
         let (partial, replaced) = (hidden("partial"), hidden("replaced"));
 
         fs::create_dir_all(&above).map_err(DirectoryError::io(&above, "made"))?;
-        let parent = File::open(&above).map_err(DirectoryError::io(&above, "opened"))?;
-        match parent.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DirectoryError::Busy { path: above }),
-            // Some network file systems lock no directories. Nothing is lost there but the
-            // warning to a second writer.
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!(directory = %above.display(), %error, "cannot be locked");
-            }
-        }
+        let parent = lock(&above)?;
         let writer = Self {
             partial,
             replaced,
@@ -175,12 +166,26 @@ fn encode(manifest: &Manifest, directory: &Path) -> Result<Vec<u8>, DirectoryErr
     })
 }
 
-/// Puts another manifest into a directory that is in its place.
-pub(super) fn rewrite(directory: &Path, manifest: &Manifest) -> Result<(), DirectoryError> {
-    let json = encode(manifest, directory)?;
+/// Puts another manifest into a directory that is in its place, unless another directory has
+/// come there meanwhile. Writers wait outside, as they do for each other.
+pub(super) fn rewrite(
+    directory: &Path,
+    from: &Manifest,
+    to: &Manifest,
+) -> Result<(), DirectoryError> {
+    let json = encode(to, directory)?;
     let path = directory.join(MANIFEST);
-    let beside = directory.join(format!(".{MANIFEST}.{}.partial", std::process::id()));
-    let written = File::create(&beside)
+    let above = directory.parent().unwrap_or(directory);
+    let _locked = lock(above)?;
+    if EngineDirectory::open(directory)?.manifest() != from {
+        return Err(DirectoryError::Replaced {
+            path: directory.to_owned(),
+        });
+    }
+    let beside = directory.join(format!(".{MANIFEST}.partial"));
+    // Of one that was killed: whoever has the lock is alone.
+    let _ = fs::remove_file(&beside);
+    let written = File::create_new(&beside)
         .and_then(|mut file| {
             file.write_all(&json)?;
             file.sync_all()
@@ -192,6 +197,25 @@ pub(super) fn rewrite(directory: &Path, manifest: &Manifest) -> Result<(), Direc
         let _ = fs::remove_file(&beside);
     }
     written.map_err(DirectoryError::io(&path, "written"))
+}
+
+/// The directory of a GPU's engines, locked as long as it is held.
+fn lock(above: &Path) -> Result<File, DirectoryError> {
+    let directory = File::open(above).map_err(DirectoryError::io(above, "opened"))?;
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(DirectoryError::Busy {
+                path: above.to_owned(),
+            });
+        }
+        // Some network file systems lock no directories. Nothing is lost there but the
+        // warning to a second writer.
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(directory = %above.display(), %error, "cannot be locked");
+        }
+    }
+    Ok(directory)
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

@@ -270,7 +270,7 @@ fn tensors(
 /// TensorRT for RTX compiles for any GPU that it knows.
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod target {
-    use trtx::{BuilderConfig, ComputeCapability};
+    use trtx::{BuilderConfig, BuilderFlag, ComputeCapability};
 
     use crate::engine::directory::Architecture;
 
@@ -306,6 +306,9 @@ mod target {
             .find(|&(number, _)| number == gpu.number());
         // `check` has refused what is not known.
         let (_, capability) = known.unwrap_or((0, ComputeCapability::kNONE));
+        // Without it a tensor beyond some size is allocated while the engine runs, and then
+        // nothing can be captured as a CUDA graph.
+        config.set_flag(BuilderFlag::kREQUIRE_USER_ALLOCATION);
         config.set_nb_compute_capabilities(1)?;
         config.set_compute_capability(capability, 0)
     }

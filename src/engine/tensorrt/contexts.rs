@@ -6,8 +6,8 @@
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
-//! A context of its own for each size costs no device memory to speak of, because the
-//! contexts of a slot never run at the same time and share their activations. It makes each
+//! A context of its own for each size takes no activations of its own, because the contexts
+//! of a slot never run at the same time and share theirs. It makes each
 //! batch the same work at the same addresses every time, and so a CUDA graph, captured once
 //! and launched as a whole: a tower is some hundred small kernels, and launching them one by
 //! one takes longer than a small batch needs to run.
@@ -56,6 +56,8 @@ struct Bound {
     rows: usize,
     /// Dropped before the context whose work it replays.
     graph: Option<CudaGraph>,
+    /// Bytes of the slot's activations that it computes in; none if it has its own.
+    takes: usize,
     context: ExecutionContext<'static>,
     /// Holds the runtime cache, and so is dropped after the context.
     _config: Rc<RuntimeConfig<'static>>,
@@ -72,24 +74,34 @@ impl Contexts {
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
         let mut most = 0;
-        for &rows in binding.buckets {
+        let mut make = |rows, allocation| {
             let doing = || format!("making the execution context of {rows} rows");
             // Of this context alone: an `Rc` must not be in two threads.
             let mut config = config(engine).doing(doing)?;
-            config.set_execution_context_allocation_strategy(
-                ExecutionContextAllocationStrategy::kUSER_MANAGED,
-            );
+            config.set_execution_context_allocation_strategy(allocation);
             let config = Rc::new(config);
-            let execution = engine
+            let context = engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
             let mut one = Bound {
                 rows,
                 graph: None,
-                context: execution,
+                takes: 0,
+                context,
                 _config: config,
             };
-            most = most.max(one.bind(binding)?);
+            one.takes = one.bind(binding)?;
+            Ok(one)
+        };
+        for &rows in binding.buckets {
+            let mut one = make(rows, ExecutionContextAllocationStrategy::kUSER_MANAGED)?;
+            if one.takes == 0 {
+                // It needs none, or does not say: then it is to take what it needs itself.
+                drop(one);
+                one = make(rows, ExecutionContextAllocationStrategy::kSTATIC)?;
+                one.takes = 0;
+            }
+            most = most.max(one.takes);
             bound.push(one);
         }
         let activations = match most {
@@ -98,7 +110,7 @@ impl Contexts {
         };
         if let Some(block) = &activations {
             let bytes = i64::try_from(block.len()).unwrap_or(i64::MAX);
-            for one in &mut bound {
+            for one in bound.iter_mut().filter(|one| one.takes > 0) {
                 // SAFETY: the block has `bytes` bytes, is dropped after the contexts, and
                 // only one of them computes at a time: they share a stream.
                 unsafe {
@@ -147,6 +159,15 @@ impl Contexts {
         let graph = stream.end_capture(CUgraphInstantiate_flags(0)).doing(doing);
         enqueued?;
         bound.graph = graph?;
+        match bound.graph {
+            Some(_) => Ok(()),
+            None => Err(refused(doing(), "nothing was captured")),
+        }
+    }
+
+    /// Batches of `rows` rows are launched kernel by kernel again.
+    pub(super) fn forget_graph(&mut self, rows: usize) -> Result<(), DeviceError> {
+        self.of(rows)?.graph = None;
         Ok(())
     }
 

@@ -103,6 +103,18 @@ fn describe(ordinal: usize) -> Result<Gpu, DriverError> {
     })
 }
 
+/// Ends the process without what usually happens then: the destructors of CUDA and TensorRT,
+/// which may wait for a device that never answers, or meet threads that stand in their calls.
+/// The system takes back all that the process had.
+pub fn end_process(code: u8) -> ! {
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        /// POSIX: ends the process at once, with the lower 8 bits of `status`.
+        safe fn _exit(status: std::ffi::c_int) -> !;
+    }
+    _exit(code.into())
+}
+
 /// The context of a GPU: the primary one, which TensorRT uses as well.
 pub(super) fn context(gpu: &Gpu) -> Result<Arc<CudaContext>, DeviceError> {
     let context = CudaContext::new(gpu.ordinal).doing(|| format!("opening {gpu}"))?;

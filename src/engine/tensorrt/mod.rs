@@ -52,7 +52,7 @@ mod tower;
 use arena::Arena;
 use completer::Lost;
 use contexts::Tensor;
-pub use device::{Gpu, driver_is_present, gpus};
+pub use device::{Gpu, driver_is_present, end_process, gpus};
 pub use error::DeviceError;
 use error::Doing;
 use feed::{Feed, ImageFeed, TextFeed, id_bytes};

@@ -49,7 +49,7 @@ pub(super) struct Slot {
 // thread, by one at a time. A slot has one owner at a time: it moves from the thread that
 // fills it to the one that waits for it, and back. Nothing in it is shared with another
 // slot but what is `Sync` (streams, events, the CUDA context, the runtime cache): the `Rc`
-// of the runtime configuration is shared among the contexts of this slot alone.
+// of a runtime configuration is one context's of this slot.
 unsafe impl Send for Slot {}
 
 /// What a slot is made of, besides its contexts.
@@ -150,23 +150,31 @@ impl Slot {
     /// becomes a CUDA graph.
     pub(super) fn warm_up(&mut self, rows: usize, capture: bool) -> Result<(), DeviceError> {
         for _ in 0..WARM_UPS {
-            // SAFETY: the slot is nobody else's, and the stream is waited for, also when this
-            // fails.
-            let started = unsafe { self.contexts.enqueue(rows) };
-            let settled = self.settle();
-            started.and(settled)?;
+            self.run(rows)?;
         }
         if !capture {
             return Ok(());
         }
-        match self.contexts.capture(rows) {
+        // The first launch of a graph takes memory for it, and so may fail as well.
+        let captured = self.contexts.capture(rows).and_then(|()| self.run(rows));
+        match captured {
             // A graph makes it faster, and it is right without.
             Err(error) if !error.is_sticky() => {
                 tracing::warn!(%error, "batches of {rows} run without a CUDA graph, and slower");
-                Ok(())
+                self.contexts.forget_graph(rows)?;
+                self.run(rows)
             }
             captured => captured,
         }
+    }
+
+    /// Runs one batch of whatever is in the buffers, and waits for it.
+    fn run(&mut self, rows: usize) -> Result<(), DeviceError> {
+        // SAFETY: the slot is nobody else's, and the stream is waited for, also when this
+        // fails.
+        let started = unsafe { self.contexts.enqueue(rows) };
+        let settled = self.settle();
+        started.and(settled)
     }
 
     /// The event behind the tower of the batch that was started last.

@@ -58,7 +58,7 @@ unsafe impl Send for Tower {}
 
 impl Tower {
     /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket
-    /// once on every slot. `feed` makes what a slot is fed with; `cache` is the file that
+    /// on every slot. `feed` makes what a slot is fed with; `cache` is the file that
     /// keeps what TensorRT compiled.
     pub(super) fn load(
         context: &Arc<CudaContext>,

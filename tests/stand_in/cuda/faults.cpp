@@ -29,6 +29,7 @@ const std::map<std::string, CUresult> &defaults() {
         {"deserialize", CUDA_ERROR_UNKNOWN},
         {"context", CUDA_ERROR_UNKNOWN},
         {"trt_enqueue", CUDA_ERROR_UNKNOWN},
+        {"memory_size", CUDA_ERROR_UNKNOWN},
         {"nan", CUDA_ERROR_UNKNOWN},
     };
     return *results;

@@ -8,7 +8,7 @@
 // `event`, `module`, `graph`, `enqueue`, `launch`, `graph_launch`, `copy`), works that fail
 // when their turn comes (`sticky`: an illegal address, `lost`: the device is gone, `hang`: it
 // never ends; each also `@KIND` of work), and the stand-in for TensorRT's (`deserialize`,
-// `context`, `trt_enqueue`, `nan`).
+// `context`, `trt_enqueue`, `memory_size`: not said, `nan`).
 #pragma once
 
 #include "api.hpp"

@@ -33,8 +33,11 @@ struct Job {
 };
 
 struct State {
-    std::mutex lock;
+    // A lock of their own: a host function asks for faults, and must not wait for whoever
+    // waits for the device.
+    std::mutex faults_lock;
     Faults faults;
+    std::mutex lock;
     // By the output's address: its input, its output.
     std::map<const void *, std::pair<Pinned, Pinned>> staging;
     std::map<std::tuple<const void *, const void *, std::size_t>, std::unique_ptr<Job>> jobs;
@@ -136,7 +139,7 @@ CUresult infer(CUstream stream, const Engine &engine, const Inference &inference
 CUresult enqueue(CUstream, Work) { return CUDA_SUCCESS; }
 
 CUresult fault(const char *kind) {
-    std::lock_guard guard(state().lock);
+    std::lock_guard guard(state().faults_lock);
     return state().faults.due(kind);
 }
 

@@ -56,7 +56,9 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
         return true;
     }
     nvinfer1::ProfilingVerbosity getNvtxVerbosity() const noexcept override { return verbosity_; }
-    size_t updateDeviceMemorySizeForShapes() noexcept override { return rows_ ? needed() : 0; }
+    size_t updateDeviceMemorySizeForShapes() noexcept override {
+        return rows_ && fault("memory_size") == CUDA_SUCCESS ? needed() : 0;
+    }
     void setEnqueueEmitsProfile(bool emits) noexcept override { emits_profile_ = emits; }
     bool getEnqueueEmitsProfile() const noexcept override { return emits_profile_; }
 
