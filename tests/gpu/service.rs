@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -201,6 +202,43 @@ async fn a_device_that_hangs_is_503_and_exit_code_3() {
     let answer = ask(program.address, post_json("/embed/text", &body)).await;
     assert_eq!(answer.status, 503);
     assert_eq!(program.child.wait().unwrap().code(), Some(3));
+}
+
+/// SIGTERM while the device hangs: the end comes with whatever is over first, the patience with
+/// the device or that with clients.
+#[tokio::test]
+async fn a_device_that_hangs_does_not_hold_up_the_end() {
+    for (device, drain, code) in [("1", "60", 3), ("3600", "0.5", 0)] {
+        let root = tempfile::tempdir().unwrap();
+        Recipe::default().write(root.path());
+        let machine = Machine::new();
+        let mut flags = vec!["--device", "cuda", "--device-timeout", device];
+        flags.extend(["--drain-timeout", drain]);
+        let mut program = Program::start(on(&machine, root.path(), &flags), |lines| {
+            lines.for_each(drop)
+        });
+        machine.control().fault("hang@infer:1");
+        let address = program.address;
+        let begun = || async move {
+            let metrics = ask(address, get("/metrics")).await;
+            let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+            text.contains("siglip2_batch_rows_count{tower=\"text\"} 1")
+        };
+        assert!(!begun().await);
+        let body = json!({"texts": ["a red circle"]}).to_string();
+        let client = tokio::spawn(async move {
+            // Its connection may be cut.
+            let _ = ask(address, post_json("/embed/text", &body)).await;
+        });
+        while !begun().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        program.signal("-TERM");
+        let ended = tokio::task::spawn_blocking(move || program.child.wait().unwrap());
+        let ended = tokio::time::timeout(Duration::from_secs(120), ended).await;
+        assert_eq!(ended.unwrap().unwrap().code(), Some(code));
+        client.abort();
+    }
 }
 
 #[tokio::test]
