@@ -6,11 +6,11 @@
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
-//! A context of its own for each size takes no activations of its own, because the contexts
-//! of a slot never run at the same time and share theirs. It makes each
-//! batch the same work at the same addresses every time, and so a CUDA graph, captured once
-//! and launched as a whole: a tower is some hundred small kernels, and launching them one by
-//! one takes longer than a small batch needs to run.
+//! A context for each size takes no activations of its own, because the contexts of a slot
+//! never run at the same time and share theirs. It makes each batch the same work at the same
+//! addresses every time, and so a CUDA graph, captured once and launched as a whole: a tower is
+//! some hundred small kernels, and launching them one by one takes longer than a small batch
+//! needs to run.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
