@@ -30,7 +30,7 @@ fn check(machine: &Machine, engine: &Path) -> (String, bool) {
     let programs = Path::new(env!("CARGO_BIN_EXE_siglip2-embeddings"));
     let mut command = Command::new(root.join("tools/gpu-check"));
     command
-        .args(["demo", "1"])
+        .args(["demo", "2"])
         .env("BIN", programs.parent().unwrap())
         .env("ENGINE_DIR", engine)
         .env("PORT", port().to_string())

@@ -79,7 +79,7 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
     let machine = Machine::new().untraced();
     let mut command = Command::new(packed.path().join("run"));
     command
-        .arg("1")
+        .arg("2")
         .env("NO_TRAP", "1")
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
