@@ -9,8 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use siglip2_embeddings::batcher::{BatchError, Batcher, EngineState, Item, Worker};
-use siglip2_embeddings::engine::directory::{ElementType, EngineDirectory, measure};
-use siglip2_embeddings::engine::tensorrt::kernel::Element;
+use siglip2_embeddings::engine::directory::{EngineDirectory, measure};
 use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
 use siglip2_embeddings::engine::tensorrt::{
     TensorRtEngine, TensorRtOptions, gpus, pinned_pictures,
@@ -19,7 +18,8 @@ use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineError, Pixels,
 use siglip2_embeddings::image::RgbImage;
 use siglip2_embeddings::metrics::Metrics;
 
-use crate::model::{self, Recipe, noise};
+use crate::model::{self, Recipe};
+use crate::noise::noise;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -208,11 +208,7 @@ fn decoders_share_a_small_arena() {
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn full_precision_long_ids_three_slots_and_captured_graphs() {
-    let recipe = Recipe {
-        element: Element::Fp32,
-        ids: ElementType::Int64,
-        ..Recipe::default()
-    };
+    let recipe = Recipe::full();
     let options = TensorRtOptions {
         slots: 3,
         capture: true,

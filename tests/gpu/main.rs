@@ -12,6 +12,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/noise.rs"]
+mod noise;
 
 mod check;
 mod faults;

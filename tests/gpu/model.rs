@@ -12,6 +12,7 @@ use siglip2_embeddings::graph::Precision;
 use siglip2_embeddings::image::{Processor, RgbImage};
 
 use crate::common::stand_in::{EngineFile, TENSORRT, image_embedding, text_embedding, widen};
+use crate::noise::noise;
 
 pub const DIMENSIONS: usize = 96;
 pub const SIDE: u32 = 64;
@@ -55,6 +56,15 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Engines that take FP32 pixels and 64-bit ids.
+    pub fn full() -> Self {
+        Self {
+            element: Element::Fp32,
+            ids: ElementType::Int64,
+            ..Self::default()
+        }
+    }
+
     /// Writes the directory under `root`.
     pub fn write(&self, root: &Path) -> EngineDirectory {
         let gpu: Architecture = self.gpu.parse().unwrap();
@@ -175,18 +185,6 @@ impl Recipe {
 /// The row that a text must give.
 pub fn text(ids: &[i32]) -> Vec<f32> {
     text_embedding(ids, DIMENSIONS)
-}
-
-/// A picture that says something about every pixel.
-pub fn noise(width: u32, height: u32, seed: u64) -> RgbImage {
-    let mut state = seed;
-    let pixels = (0..width as usize * height as usize * 3).map(|_| {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (state >> 56) as u8
-    });
-    RgbImage::new(width, height, pixels.collect()).unwrap()
 }
 
 /// Token ids, other ones for each number.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use siglip2_embeddings::engine::directory::{Architecture, ElementType};
-use siglip2_embeddings::engine::tensorrt::kernel::{Element, SOURCE};
+use siglip2_embeddings::engine::directory::Architecture;
+use siglip2_embeddings::engine::tensorrt::kernel::SOURCE;
 use siglip2_embeddings::engine::tensorrt::libraries::Search;
 use siglip2_embeddings::engine::tensorrt::nvrtc::Compiler;
 
@@ -28,18 +28,13 @@ fn pack() {
     });
     let number = gpu.number();
     let capability = format!("{}.{}", number / 10, number % 10);
-    for (name, element, ids) in [
-        ("half", Element::Fp16, ElementType::Int32),
-        ("full", Element::Fp32, ElementType::Int64),
-    ] {
+    for (name, recipe) in [("half", Recipe::default()), ("full", Recipe::full())] {
         let root = tempfile::tempdir().unwrap();
         let engine = Recipe {
-            element,
-            ids,
             gpu: gpu.to_string().leak(),
             compute_capability: capability.clone().leak(),
             cubin: cubin.clone(),
-            ..Recipe::default()
+            ..recipe
         }
         .write(root.path());
         copy(engine.path(), &into.join("engines").join(name));

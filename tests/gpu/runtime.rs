@@ -3,9 +3,6 @@
 
 use std::fs;
 
-use siglip2_embeddings::engine::directory::ElementType;
-use siglip2_embeddings::engine::tensorrt::kernel::Element;
-
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::model::Recipe;
 use crate::passes;
@@ -55,15 +52,13 @@ fn decoders_share_a_small_arena() {
     assert!(uploads.iter().any(|upload| upload.label == "pinned"));
 }
 
+/// Towers that ran before any was a graph: of 3 slots, both towers, 4 batch sizes, 3 times each.
+const WARM_UPS: usize = 3 * 2 * 4 * 3;
+
 #[test]
 fn full_precision_long_ids_three_slots_and_captured_graphs() {
     let root = tempfile::tempdir().unwrap();
-    let engine = Recipe {
-        element: Element::Fp32,
-        ids: ElementType::Int64,
-        ..Recipe::default()
-    }
-    .write(root.path());
+    let engine = Recipe::full().write(root.path());
     let machine = Machine::new().delay("random:3:300us");
     let (_, trace) = passes(
         "full_precision_long_ids_three_slots_and_captured_graphs",
@@ -71,10 +66,8 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
         engine.path(),
     );
     let towers = trace.operations("infer");
-    // Every batch size of each slot ran three times, and from then on all are graphs.
-    let warm_ups = 3 * 4 * 3 * 2;
     let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
-    assert_eq!(replayed, towers.len() - warm_ups);
+    assert_eq!(replayed, towers.len() - WARM_UPS);
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
@@ -93,12 +86,7 @@ fn contexts_that_do_not_say_what_they_need_have_memory_of_their_own() {
 #[test]
 fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
     let root = tempfile::tempdir().unwrap();
-    let engine = Recipe {
-        element: Element::Fp32,
-        ids: ElementType::Int64,
-        ..Recipe::default()
-    }
-    .write(root.path());
+    let engine = Recipe::full().write(root.path());
     // It is not made, or made and not launched.
     for fault in ["graph:2", "graph_launch:2"] {
         let machine = Machine::new().fault(fault);
@@ -109,7 +97,7 @@ fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
         );
         let towers = trace.operations("infer");
         let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
-        let served = towers.len() - 3 * 4 * 3 * 2;
+        let served = towers.len() - WARM_UPS;
         assert!(0 < replayed && replayed < served, "{replayed} of {served}");
     }
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
-use siglip2_embeddings::checkpoint::Config;
 use siglip2_embeddings::engine::directory::{Cosines, EngineDirectory, measure};
 use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
 use siglip2_embeddings::engine::tensorrt::{
@@ -64,11 +63,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
         })?;
     let libraries = Libraries::open(&Search::new(tensorrt_lib, None))?;
     directory.runs_in(&libraries.version, &libraries.runtime)?;
-    let config = Config::parse(&directory.read("config.json")?, "config.json")?;
-    let side = u32::try_from(config.vision.image_size)?;
-    let preprocessor = directory.read("preprocessor_config.json")?;
-    let processor = Processor::from_json(&preprocessor, side)?;
-    let cosines = verify(&directory, &processor, gpu)?;
+    let cosines = verify(&directory, &directory.processor()?, gpu)?;
     // Who only asks for the exit code may close it.
     let _ = writeln!(
         stdout(),

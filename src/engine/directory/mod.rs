@@ -13,28 +13,35 @@
 //! Models are called as on the hub. In a path the slash of a name is written `--`:
 //! `engines/google--siglip2-base-patch16-224/sm_120/fp16`.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::graph::Precision;
+use crate::image::Processor;
 
 mod canary;
+mod error;
 mod gpu;
+mod hash;
 mod manifest;
 mod measure;
+mod names;
 mod writer;
 
 pub use canary::Canary;
+pub use error::DirectoryError;
+use error::damaged;
 pub use gpu::{Architecture, PRODUCTS};
+pub use hash::{hash, hash_all, hash_file};
 pub use manifest::{
     Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, TensorEntry,
     TensorRtVersion, TowerEntry, Towers, buckets, profiles,
 };
 pub(crate) use measure::cosine;
 pub use measure::{LEAST_COSINE, measure};
+use names::built;
+pub use names::{directory_of, model_directory, model_name};
 pub use writer::Writer;
 
 /// The manifest's name in its directory.
@@ -47,102 +54,6 @@ pub const TEXT_ENGINE: &str = "text.engine";
 pub const RESIZE_KERNEL: &str = "resize.cubin";
 /// The canary's inputs and vectors.
 pub const CANARY: &str = "canary.safetensors";
-
-/// Why an engine directory cannot be used or written: one sentence that says what,
-/// where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// There is no engine for what is asked for.
-    #[error("{} has no engine of {model} for {gpu} in {precision} ({there}); build it with: \
-             build-engine --model {model} --gpu {gpu} --precision {precision} --out {}",
-            root.display(), root.display())]
-    NotBuilt {
-        /// Where engines are looked for.
-        root: PathBuf,
-        /// The model's name.
-        model: String,
-        /// The GPU.
-        gpu: Architecture,
-        /// The precision.
-        precision: Precision,
-        /// Which engines of the model are there instead.
-        there: String,
-    },
-    /// The directory was made by a newer build-engine.
-    #[error("{} has format {found}, and this program reads formats up to {known}: run the \
-             program that came with its build-engine, or build the engine anew", path.display())]
-    Newer {
-        /// Which manifest.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest one that is known here.
-        known: u32,
-    },
-    /// The manifest does not say what a manifest must.
-    #[error("{}: {reason}; build the engine anew", path.display())]
-    Manifest {
-        /// Which manifest.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file is not what the manifest says.
-    #[error("{}: {reason}; the directory was not copied whole: copy it again or build the \
-             engine anew", path.display())]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The system refused a file operation.
-    #[error("{} cannot be {done}: {reason}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// `read` or `written`, and the like.
-        done: &'static str,
-        /// What the system said.
-        reason: io::Error,
-    },
-    /// The engine was built by another TensorRT than the one at hand.
-    #[error("the engine in {} was built by {} {}, and {} is {} {}: build it anew, or install that \
-             version", path.display(), built.flavour, built.version, library.display(),
-            here.flavour, here.version)]
-    OtherTensorRt {
-        /// Which directory.
-        path: PathBuf,
-        /// What built it.
-        built: TensorRtVersion,
-        /// What would run it.
-        here: TensorRtVersion,
-        /// Where that is.
-        library: PathBuf,
-    },
-    /// The directory is not the one that it was.
-    #[error("{} was replaced meanwhile; do it again with the one that is there now", path.display())]
-    Replaced {
-        /// Which directory.
-        path: PathBuf,
-    },
-    /// Somebody else is writing an engine there.
-    #[error("another build-engine is writing in {}; wait for it to end", path.display())]
-    Busy {
-        /// Which directory.
-        path: PathBuf,
-    },
-}
-
-impl DirectoryError {
-    fn io(path: &Path, done: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |reason| Self::Io {
-            path: path.to_owned(),
-            done,
-            reason,
-        }
-    }
-}
 
 /// An engine directory whose files are all there.
 #[derive(Clone, Debug)]
@@ -245,6 +156,19 @@ impl EngineDirectory {
         }
     }
 
+    /// The checkpoint's image processor.
+    ///
+    /// # Errors
+    ///
+    /// When its file cannot be read or makes no sense.
+    pub fn processor(&self) -> Result<Processor, DirectoryError> {
+        const FILE: &str = "preprocessor_config.json";
+        let wrong = |reason: String| damaged(self.path.join(FILE), reason);
+        let side = u32::try_from(self.manifest.image_size)
+            .map_err(|_| wrong("the manifest's image size is too large".into()))?;
+        Processor::from_json(&self.read(FILE)?, side).map_err(|error| wrong(error.to_string()))
+    }
+
     /// The fixed inputs, and the vectors that they must give.
     ///
     /// # Errors
@@ -310,134 +234,5 @@ impl EngineDirectory {
             }
         }
         Ok(())
-    }
-}
-
-/// Where the engine of `model` for `gpu` in `precision` is kept under `root`.
-pub fn directory_of(root: &Path, model: &str, gpu: Architecture, precision: Precision) -> PathBuf {
-    root.join(model_directory(model))
-        .join(gpu.to_string())
-        .join(precision.to_string())
-}
-
-/// What the directory of a model is called: its name on the hub with `--` for the slash,
-/// the last part of what is written as a path, or the name itself. No name leads out of
-/// the directory that it is joined to.
-pub fn model_directory(model: &str) -> String {
-    let name = model_name(model).replace(['/', '\\'], "--");
-    // A leading dot would be hidden, or be the directory itself or the one above.
-    let shown = name.trim_start_matches('.');
-    if shown.is_empty() {
-        "model".into()
-    } else {
-        shown.into()
-    }
-}
-
-/// What a model is called that is given as `model`: a path by its last part.
-pub fn model_name(model: &str) -> &str {
-    let name = model.trim_end_matches('/');
-    match name.rsplit_once('/') {
-        Some((_, last)) if name.starts_with(['/', '.', '~']) => last,
-        _ => name,
-    }
-}
-
-/// The engines under a model's directory, for a person.
-fn built(model: &Path) -> String {
-    let names = |directory: &Path| -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(directory)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| !name.starts_with('.'))
-            .collect();
-        names.sort();
-        names
-    };
-    let engines: Vec<String> = names(model)
-        .into_iter()
-        .flat_map(|gpu| {
-            names(&model.join(&gpu))
-                .into_iter()
-                .map(move |precision| format!("{gpu} in {precision}"))
-        })
-        .collect();
-    if engines.is_empty() {
-        "there is none of this model".into()
-    } else {
-        format!("there are: {}", engines.join(", "))
-    }
-}
-
-fn damaged(path: PathBuf, reason: String) -> DirectoryError {
-    DirectoryError::Damaged { path, reason }
-}
-
-/// The SHA-256 of some bytes, in hexadecimal.
-pub fn hash(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// The SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-///
-/// When it cannot be read.
-pub fn hash_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&piece[..read]),
-        }
-    }
-}
-
-/// The SHA-256 of pieces that belong together, in hexadecimal.
-pub fn hash_all<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hasher = Sha256::new();
-    for piece in pieces {
-        hasher.update(piece);
-    }
-    hex(&hasher.finalize())
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_has_one_directory_and_stays_inside_the_root() {
-        for (model, directory) in [
-            (
-                "google/siglip2-base-patch16-224",
-                "google--siglip2-base-patch16-224",
-            ),
-            ("demo", "demo"),
-            ("my model", "my model"),
-            ("/models/my-siglip2/", "my-siglip2"),
-            ("./models/demo", "demo"),
-            ("../../etc", "etc"),
-            ("a/../../etc", "a--..--..--etc"),
-            ("..", "model"),
-            ("/", "model"),
-        ] {
-            assert_eq!(model_directory(model), directory);
-        }
-    }
-
-    #[test]
-    fn hashes_are_those_of_sha256sum() {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(hash(b""), empty);
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hash_all([&b"a"[..], b"bc"]), abc);
     }
 }

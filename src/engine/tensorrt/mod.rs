@@ -195,10 +195,7 @@ impl TensorRtEngine {
             Tower::load(&context, &plan, &shape, &cache, &lost, || feed(&shape))
         };
 
-        let element = match manifest.towers.image.input.element {
-            ElementType::Fp16 => Element::Fp16,
-            _ => Element::Fp32,
-        };
+        let element = Element::of(manifest.towers.image.input.element);
         let cubin = directory.read(&manifest.kernel.file)?;
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;
         let kernel = Arc::new(

@@ -1,5 +1,7 @@
 //! What the vision engine eats, and how it is written.
 
+use crate::engine::directory::ElementType;
+
 /// An element of `pixel_values`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
@@ -10,6 +12,14 @@ pub enum Element {
 }
 
 impl Element {
+    /// What an engine eats whose input is of this type.
+    pub fn of(input: ElementType) -> Self {
+        match input {
+            ElementType::Fp16 => Self::Fp16,
+            _ => Self::Fp32,
+        }
+    }
+
     /// Its width in bytes.
     pub fn bytes(self) -> usize {
         match self {
