@@ -54,7 +54,7 @@ fn end_at_once() -> ! {
 /// Ends the process while threads of it may stand in calls to a device, and wait for none.
 fn end(code: u8) -> ! {
     #[cfg(feature = "tensorrt")]
-    siglip2_embeddings::engine::tensorrt::end_process(code);
+    siglip2_embeddings::tensorrt::run::end_process(code);
     #[cfg(not(feature = "tensorrt"))]
     std::process::exit(code.into())
 }

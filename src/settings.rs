@@ -10,12 +10,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
-
-use crate::batcher::largest_request;
-use crate::checkpoint::Source;
-use crate::checkpoint::hub::HubSettings;
-use crate::graph::Precision;
+use clap::{Parser, ValueEnum};
+use siglip2_flags::{count, seconds, switch};
+use siglip2_model::checkpoint::{HubOptions, Source};
+use siglip2_model::graph::Precision;
+use siglip2_service::batcher::largest_request;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -221,46 +220,6 @@ pub struct Settings {
     pub hub: HubOptions,
 }
 
-/// How a model on the hub is had; of every program that takes one.
-#[derive(Args, Clone, Debug)]
-pub struct HubOptions {
-    /// Branch, tag or commit of a model on the hub.
-    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
-    pub revision: String,
-
-    /// Directory above the hub cache; by default `~/.cache/huggingface`.
-    #[arg(long, env = "HF_HOME")]
-    pub hf_home: Option<PathBuf>,
-
-    /// Where the hub is.
-    #[arg(long, env = "HF_ENDPOINT")]
-    pub hf_endpoint: Option<String>,
-
-    /// Token for models on the hub that ask for one.
-    #[arg(long, env = "HF_TOKEN", hide_env_values = true)]
-    pub hf_token: Option<String>,
-
-    /// Take models from the hub cache only.
-    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
-    pub hf_hub_offline: bool,
-}
-
-impl HubOptions {
-    /// Where the hub and its cache are.
-    pub fn settings(&self) -> HubSettings {
-        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        HubSettings {
-            home: self
-                .hf_home
-                .clone()
-                .filter(|home| !home.as_os_str().is_empty()),
-            endpoint: set(&self.hf_endpoint),
-            token: set(&self.hf_token),
-            offline: self.hf_hub_offline,
-        }
-    }
-}
-
 /// What to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Device {
@@ -331,22 +290,6 @@ fn port(value: &str) -> Result<u16, String> {
         .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
 }
 
-fn count(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err("it must be a whole number above 0".to_owned()),
-    }
-}
-
-fn seconds(value: &str) -> Result<Duration, String> {
-    value
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "it must be a number of seconds above 0".to_owned())
-}
-
 /// A level, or levels by module such as `info,siglip2_embeddings::http=debug`. The
 /// filter itself would take a misspelt level for the name of a module, and log nothing.
 fn log_level(value: &str) -> Result<String, String> {
@@ -363,14 +306,6 @@ fn log_level(value: &str) -> Result<String, String> {
              info,siglip2_embeddings::http=debug"
                 .to_owned(),
         )
-    }
-}
-
-fn switch(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "" | "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("it must be 1 or 0 (true/false, yes/no, on/off)".to_owned()),
     }
 }
 

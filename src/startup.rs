@@ -13,11 +13,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 
+use crate::http::Spans;
 use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
 use crate::service::{Canary, Service, ServiceSettings};
 use crate::settings::Settings;
-use crate::spans::Spans;
 
 mod cpu;
 mod files;

@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use siglip2_embeddings::batcher::{
-    BatchError, Batcher, EngineState, FAILURES_IN_A_ROW, Item, Permits, Ticket, Worker,
-    largest_request,
-};
 use siglip2_embeddings::engine::{
     Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower,
 };
 use siglip2_embeddings::image::{ImageError, RgbImage};
-use siglip2_embeddings::metrics::Metrics;
+use siglip2_embeddings::service::batcher::{
+    BatchError, Batcher, EngineState, FAILURES_IN_A_ROW, Item, Permits, Ticket, Worker,
+    largest_request,
+};
+use siglip2_embeddings::service::metrics::Metrics;
 use tokio::time::timeout;
 
 struct NoPrepare;

@@ -15,10 +15,10 @@ use std::process::{Command, Stdio};
 
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::Tower;
-use siglip2_embeddings::engine::directory::{
+use siglip2_embeddings::graph::{self, Precision};
+use siglip2_embeddings::tensorrt::directory::{
     Architecture, DirectoryError, ElementType, EngineDirectory, Flavour, Manifest,
 };
-use siglip2_embeddings::graph::{self, Precision};
 
 const LIBRARIES: [&str; 2] = ["TENSORRT_LIB_DIR", "NVRTC_LIB_DIR"];
 
@@ -164,7 +164,7 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         let weights = fs::read("models/demo/model.safetensors").unwrap();
         assert_eq!(
             manifest.weights_sha256,
-            siglip2_embeddings::engine::directory::hash(&weights)
+            siglip2_embeddings::tensorrt::directory::hash(&weights)
         );
 
         let canary = directory.canary().unwrap();
@@ -439,7 +439,7 @@ fn exports_of_others_are_built_as_they_are() {
         [ElementType::Fp32, ElementType::Int64],
     );
     let weights = fs::read("models/demo/model.safetensors").unwrap();
-    let checkpoint = siglip2_embeddings::engine::directory::hash(&weights);
+    let checkpoint = siglip2_embeddings::tensorrt::directory::hash(&weights);
     assert_ne!(directory.manifest().weights_sha256, checkpoint);
 
     let said = run(exports.build(out.path(), &["--precision", "fp16"])).unwrap_err();

@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use siglip2_embeddings::http::HttpSettings;
-use siglip2_embeddings::spans::Spans;
+use siglip2_embeddings::http::Spans;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -220,7 +220,7 @@ async fn a_collector_that_is_down_holds_nothing_up() {
 
 #[test]
 fn an_endpoint_that_is_none_is_told() {
-    let metrics = siglip2_embeddings::metrics::Metrics::new();
+    let metrics = siglip2_embeddings::service::metrics::Metrics::new();
     for wrong in [
         "localhost:4318",
         "grpc://localhost:4317",

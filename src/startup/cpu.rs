@@ -5,11 +5,11 @@ use std::error::Error;
 use std::thread;
 
 use super::files::Files;
-use crate::batcher::Worker;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
+use crate::service::batcher::Worker;
 use crate::settings::Settings;
 
 /// The largest batch on the CPU, at least: the engine deals a batch out to its

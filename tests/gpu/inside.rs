@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use siglip2_embeddings::batcher::{BatchError, Batcher, EngineState, Item, Worker};
-use siglip2_embeddings::engine::directory::{EngineDirectory, measure};
-use siglip2_embeddings::engine::tensorrt::libraries::{Libraries, Search};
-use siglip2_embeddings::engine::tensorrt::{
-    TensorRtEngine, TensorRtOptions, gpus, pinned_pictures,
-};
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineError, Pixels, Prepare, Rows};
 use siglip2_embeddings::image::RgbImage;
-use siglip2_embeddings::metrics::Metrics;
+use siglip2_embeddings::service::batcher::{BatchError, Batcher, EngineState, Item, Worker};
+use siglip2_embeddings::service::metrics::Metrics;
+use siglip2_embeddings::tensorrt::directory::{EngineDirectory, measure};
+use siglip2_embeddings::tensorrt::libraries::{Libraries, Search};
+use siglip2_embeddings::tensorrt::run::{TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
 
 use crate::model::{self, Recipe};
 use crate::noise::noise;

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use siglip2_embeddings::checkpoint::Checkpoint;
-use siglip2_embeddings::engine::directory::{
+use siglip2_embeddings::graph::Precision;
+use siglip2_embeddings::image::{Processor, RgbImage};
+use siglip2_embeddings::tensorrt::directory::{
     Architecture, Canary, ElementType, EngineDirectory, Flavour, Manifest, TensorEntry,
     TensorRtVersion, TowerEntry, Towers, Writer, hash,
 };
-use siglip2_embeddings::engine::tensorrt::kernel::Element;
-use siglip2_embeddings::graph::Precision;
-use siglip2_embeddings::image::{Processor, RgbImage};
+use siglip2_embeddings::tensorrt::kernel::Element;
 
 use crate::common::stand_in::{EngineFile, TENSORRT, image_embedding, text_embedding, widen};
 use crate::noise::noise;
@@ -116,7 +116,7 @@ impl Recipe {
             logit_scale: demo.logit_scale().unwrap(),
             logit_bias: demo.logit_bias().unwrap(),
             max_batch: most,
-            buckets: siglip2_embeddings::engine::directory::buckets(most),
+            buckets: siglip2_embeddings::tensorrt::directory::buckets(most),
             profiles: profiles.clone(),
             towers: Towers {
                 image: tower("vision.engine", image, pixels),

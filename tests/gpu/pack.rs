@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use siglip2_embeddings::engine::directory::Architecture;
-use siglip2_embeddings::engine::tensorrt::kernel::SOURCE;
-use siglip2_embeddings::engine::tensorrt::libraries::Search;
-use siglip2_embeddings::engine::tensorrt::nvrtc::Compiler;
+use siglip2_embeddings::tensorrt::build::nvrtc::Compiler;
+use siglip2_embeddings::tensorrt::directory::Architecture;
+use siglip2_embeddings::tensorrt::kernel::SOURCE;
+use siglip2_embeddings::tensorrt::libraries::Search;
 
 use crate::common::stand_in::{Machine, libraries};
 use crate::model::Recipe;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use siglip2_embeddings::engine::directory::EngineDirectory;
+use siglip2_embeddings::tensorrt::directory::EngineDirectory;
 
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::model::Recipe;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use siglip2_embeddings::engine::tensorrt::kernel::{Element, Plan};
+use siglip2_embeddings::tensorrt::kernel::{Element, Plan};
 
 /// The program, compiled once for all tests; with the sanitizers, if the compiler has them.
 fn program() -> &'static Path {

@@ -11,10 +11,8 @@ mod noise;
 use host::{Host, elements};
 use noise::{extremes, noise, processor};
 use serde_json::json;
-use siglip2_embeddings::engine::tensorrt::kernel::{
-    Cost, Element, Plan, PlanError, Planner, SOURCE_ALIGN,
-};
 use siglip2_embeddings::image::{MAX_SIDE, Processor, RgbImage};
+use siglip2_embeddings::tensorrt::kernel::{Cost, Element, Plan, PlanError, Planner, SOURCE_ALIGN};
 
 /// The binary16 numbers from 0 up, and their bits.
 fn halves() -> Vec<(f32, u16)> {

@@ -1,7 +1,7 @@
 //! The TensorRT that the tests are compiled for, and that the stand-in therefore is: no other
 //! place names its version.
 
-use siglip2_embeddings::engine::directory::Flavour;
+use siglip2_embeddings::tensorrt::directory::Flavour;
 
 /// One of the two products.
 pub struct TensorRt {
