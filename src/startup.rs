@@ -16,7 +16,7 @@ use std::thread;
 use crate::http::Spans;
 use crate::http::{ApiKey, HttpSettings};
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Canary, Service, ServiceSettings};
+use crate::service::{Readiness, Service, ServiceSettings};
 use crate::settings::Settings;
 
 mod cpu;
@@ -151,11 +151,12 @@ impl Prepared {
             #[cfg(feature = "tensorrt")]
             Device::Gpu(gpus) => gpus.load(self.processor)?,
         };
-        let ids = self.service.canary_ids()?;
+        let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
-        let canary = Canary::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+        let readiness =
+            Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
         self.service
-            .attach_with(workers, Some(canary))
+            .attach_with(workers, Some(readiness))
             .map_err(|error| error.to_string())
     }
 }

@@ -9,7 +9,7 @@ mod common;
 use bytes::Bytes;
 use common::model::{fixture, service};
 use serde_json::Value;
-use siglip2_embeddings::service::{Embeddings, Service};
+use siglip2_embeddings::service::{Context, Embeddings, Service};
 
 /// What transformers made of some texts and pictures.
 struct Golden {
@@ -79,12 +79,18 @@ fn rows(embeddings: &Embeddings) -> Vec<Vec<f32>> {
 }
 
 async fn texts(service: &Service, texts: &[String], normalize: bool) -> Vec<Vec<f32>> {
-    let embeddings = service.embed_texts(texts.to_vec(), normalize).await;
+    let embeddings = service
+        .request(Context::default())
+        .embed_texts(texts.to_vec(), normalize)
+        .await;
     rows(&embeddings.expect("texts embed"))
 }
 
 async fn images(service: &Service, images: &[Bytes], normalize: bool) -> Vec<Vec<f32>> {
-    let embeddings = service.embed_images(images.to_vec(), normalize).await;
+    let embeddings = service
+        .request(Context::default())
+        .embed_images(images.to_vec(), normalize)
+        .await;
     rows(&embeddings.expect("images embed"))
 }
 
@@ -112,6 +118,7 @@ async fn vectors_are_those_of_transformers(shape: &str) {
     }
 
     let similarity = service
+        .request(Context::default())
         .similarity(pictures, names)
         .await
         .expect("similarity");
