@@ -20,21 +20,25 @@ use bytes::Bytes;
 use crate::batcher::{Batcher, EngineState, Permits, Worker, largest_request};
 use crate::metrics::{Metrics, Timings};
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{ImageError, ImageLimits};
+use siglip2_image::ImageError;
 use siglip2_model::text::TextTokenizer;
 
 pub mod batcher;
+mod build_info;
 mod cache;
 mod canary;
 mod decoders;
 pub mod metrics;
 mod rows;
+mod settings;
 mod vectors;
 
+pub use build_info::BuildInfo;
 use cache::{ImageKey, RowCache, TextKey};
 pub use canary::Canary;
 use decoders::Decoders;
 
+pub use settings::ServiceSettings;
 pub use vectors::{Embeddings, Ranked, Similarity};
 
 /// When to try again after a refusal: about what a full queue takes to move on.
@@ -50,24 +54,6 @@ pub struct Model {
     pub logit_scale: f32,
     /// The checkpoint's `logit_bias`.
     pub logit_bias: f32,
-}
-
-/// Bounds of the service.
-#[derive(Clone, Debug)]
-pub struct ServiceSettings {
-    /// Rows (images and texts together) that may be under way at once.
-    pub max_queued_rows: usize,
-    /// What an image may be.
-    pub image_limits: ImageLimits,
-    /// Images that are decoded at the same time.
-    pub decoders: usize,
-    /// Bytes that pictures may take, all together, from their decoding until the engine
-    /// has them.
-    pub max_decoded_bytes: u64,
-    /// Bytes that remembered text embeddings may take; 0 remembers none.
-    pub text_cache_bytes: usize,
-    /// Bytes that remembered image embeddings may take; 0 remembers none.
-    pub image_cache_bytes: usize,
 }
 
 /// What clients are told of the model.
@@ -91,6 +77,8 @@ pub struct ModelInfo {
     pub text_tokens: usize,
     /// One sentence on what the model is for.
     pub description: String,
+    /// The program that runs it.
+    pub build: BuildInfo,
 }
 
 /// Whether the service can embed.
@@ -254,13 +242,13 @@ impl Service {
         let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
         let ServiceSettings {
             max_queued_rows,
-            decoders,
+            decode_threads,
             max_decoded_bytes,
             ..
         } = self.inner.settings;
         let running = Running {
             prepare,
-            decoders: Arc::new(Decoders::start(decoders, max_decoded_bytes)?),
+            decoders: Arc::new(Decoders::start(decode_threads, max_decoded_bytes)?),
             batcher: Batcher::start(workers, max_queued_rows, Arc::clone(&self.inner.metrics))?,
             canary,
         };
@@ -350,7 +338,7 @@ impl Service {
     ///
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
-        siglip2_image::inspect(bytes, &self.inner.settings.image_limits).map(|_header| ())
+        siglip2_image::inspect(bytes, &self.inner.settings.image_limits()).map(|_header| ())
     }
 
     /// One embedding per text, L2-normalized if asked for, else the text tower's

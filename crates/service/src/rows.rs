@@ -103,7 +103,7 @@ impl Service {
         file: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.inner.settings.image_limits;
+        let limits = self.inner.settings.image_limits();
         let header = siglip2_image::inspect(&file, &limits)
             .map_err(|error| ServiceError::Image { index, error })?;
         let key = ImageKey::of(&file).await;
@@ -125,7 +125,7 @@ impl Service {
         let decoders = Arc::clone(&running.decoders);
         let decoding = Decoding {
             header,
-            limits: self.inner.settings.image_limits,
+            limits: self.inner.settings.image_limits(),
             prepare: Arc::clone(&running.prepare),
             metrics: Arc::clone(&self.inner.metrics),
             deadline: wanted.deadline,
