@@ -22,5 +22,6 @@ pub use siglip2_service as service;
 #[cfg(feature = "tensorrt")]
 pub use siglip2_tensorrt as tensorrt;
 
+pub mod build_info;
 pub mod settings;
 pub mod startup;

@@ -81,7 +81,7 @@ impl Gpus {
         Ok(Self {
             seats,
             options: TensorRtOptions {
-                max_batch: settings.max_batch_requests,
+                max_batch: settings.max_batch,
                 limits,
                 patience: settings.device_timeout,
                 ..TensorRtOptions::default()

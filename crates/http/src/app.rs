@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::record::Record;
 use super::request_id;
 use super::settings::HttpSettings;
+use super::spans::Spans;
 use super::wire::Progress;
 use siglip2_service::metrics::Timings;
 use siglip2_service::{Service, State};
@@ -28,6 +29,8 @@ pub(super) struct App(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) settings: HttpSettings,
+    /// Where spans of requests go, if anywhere.
+    pub(super) spans: Option<Spans>,
     pub(super) room: Room,
     pub(super) accepted: AcceptedCount,
 }
@@ -47,7 +50,7 @@ impl App {
             id.clone(),
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
-            self.0.settings.spans.clone(),
+            self.0.spans.clone(),
         );
         let mut body = Body::new(incoming, &self.0.settings, &self.0.room);
         let awaits_continue = head.headers.contains_key(header::EXPECT);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Response, StatusCode};
+use serde::Serialize;
 use serde_json::json;
 
 use super::accepted::Accepted;
@@ -18,9 +19,10 @@ use super::form::{Fields, File, Form, FormKind};
 use super::openapi;
 use super::parameters::Parameters;
 use super::problem::{self, Problem, part_name, printable};
+use super::settings::HttpSettings;
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
-use siglip2_service::{Request, ServiceError, State};
+use siglip2_service::{Request, ServiceError, ServiceSettings, State};
 
 /// When to come back after there were too many requests.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -165,8 +167,8 @@ impl App {
     ) -> Result<Response<Answer>, Problem> {
         let written = match endpoint {
             Endpoint::Root => answer::json(&json!({
-                "name": env!("CARGO_PKG_NAME"),
-                "version": env!("CARGO_PKG_VERSION"),
+                "name": crate::PROGRAM,
+                "version": self.0.service.info().build.version,
                 "openapi": "/openapi.json",
             })),
             Endpoint::OpenApi => answer::json(openapi::description()),
@@ -224,8 +226,10 @@ impl App {
 
     fn info(&self) -> Vec<u8> {
         let info = self.0.service.info();
-        let settings = &self.0.settings;
-        let service = self.0.service.settings();
+        let limits = Limits {
+            http: &self.0.settings,
+            service: self.0.service.settings(),
+        };
         answer::json(&json!({
             "model": info.name,
             "device": info.device,
@@ -238,32 +242,9 @@ impl App {
             "precision": info.precision,
             "max_batch": info.max_batch,
             "text_tokens": info.text_tokens,
-            "version": env!("CARGO_PKG_VERSION"),
-            "limits": {
-                "max_body_bytes": settings.max_body_bytes,
-                "max_text_body_bytes": settings.max_text_body_bytes,
-                "max_text_bytes": settings.max_text_bytes,
-                "max_texts_per_request": settings.max_texts_per_request,
-                "max_images_per_request": settings.max_images_per_request,
-                "max_other_parts": settings.max_other_parts,
-                "max_image_pixels": service.image_limits.max_pixels,
-                "max_jpeg_scans": service.image_limits.max_jpeg_scans,
-                "max_queued_rows": service.max_queued_rows,
-                "max_decoded_bytes": service.max_decoded_bytes,
-                "text_cache_bytes": service.text_cache_bytes,
-                "image_cache_bytes": service.image_cache_bytes,
-                "max_buffered_bytes": settings.max_buffered_bytes,
-                "max_concurrent_requests": settings.max_concurrent_requests,
-                "max_connections": settings.max_connections,
-                "header_timeout_seconds": settings.header_timeout.as_secs_f64(),
-                "idle_timeout_seconds": settings.idle_timeout.as_secs_f64(),
-                "body_timeout_seconds": settings.body_timeout.as_secs_f64(),
-                "body_idle_timeout_seconds": settings.body_idle_timeout.as_secs_f64(),
-                "min_body_rate": settings.min_body_rate,
-                "request_timeout_seconds": settings.request_timeout.as_secs_f64(),
-                "write_timeout_seconds": settings.write_timeout.as_secs_f64(),
-                "drain_timeout_seconds": settings.drain_timeout.as_secs_f64(),
-            },
+            "version": info.build.version,
+            "build": info.build,
+            "limits": limits,
         }))
     }
 
@@ -380,7 +361,7 @@ impl App {
     /// here, so that a bad one ends the reading.
     async fn form(&self, call: &mut Call<'_>, fields: Fields) -> Result<Form, Problem> {
         let kind = FormKind::of(call.headers, call.body)?;
-        call.body.limit(self.0.settings.max_body_bytes)?;
+        call.body.limit(self.0.settings.payload_limit)?;
         let service = &self.0.service;
         let inspect = |index: usize, filename: &str, bytes: &[u8]| {
             service.inspect_image(bytes).map_err(|error| {
@@ -466,4 +447,13 @@ fn takes_json(headers: &HeaderMap) -> Result<(), Problem> {
             printable(&content_type, 80)
         ))),
     }
+}
+
+/// The bounds in force, each under the name of its flag; durations in seconds.
+#[derive(Serialize)]
+struct Limits<'a> {
+    #[serde(flatten)]
+    http: &'a HttpSettings,
+    #[serde(flatten)]
+    service: &'a ServiceSettings,
 }

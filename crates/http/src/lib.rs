@@ -22,6 +22,7 @@
 
 mod accepted;
 mod answer;
+mod api_key;
 mod app;
 mod base64;
 mod body;
@@ -42,6 +43,10 @@ mod text_request;
 mod validation;
 mod wire;
 
+pub use api_key::ApiKey;
 pub use server::{ServeError, serve};
-pub use settings::{ApiKey, HttpSettings};
+pub use settings::HttpSettings;
 pub use spans::Spans;
+
+/// What answers.
+const PROGRAM: &str = "siglip2-embeddings";

@@ -19,6 +19,7 @@ use super::app::{App, Shared};
 use super::body::Room;
 use super::endpoints;
 use super::settings::HttpSettings;
+use super::spans::Spans;
 use super::wire::{Progress, Wire};
 use siglip2_service::Service;
 
@@ -57,7 +58,7 @@ enum Phase {
     Ended,
 }
 
-/// Serves until `shutdown` is over. Then the service drains: requests that were
+/// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the service drains: requests that were
 /// accepted are answered, new ones, on old and new connections, get 503; when none is
 /// left the port is closed, and the connections are. All of it takes at most
 /// [`HttpSettings::drain_timeout`].
@@ -69,6 +70,7 @@ pub async fn serve(
     listener: TcpListener,
     service: Service,
     settings: HttpSettings,
+    spans: Option<Spans>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let most = settings.max_connections.clamp(1, u32::MAX as usize >> 4);
@@ -77,10 +79,11 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
-        room: Room::new(settings.max_buffered_bytes.max(settings.max_body_bytes)),
+        room: Room::new(settings.max_buffered_bytes.max(settings.payload_limit)),
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
         service,
         settings,
+        spans,
     }));
     app.0.service.metrics().declare_endpoints(&endpoints::NAMES);
     let builder = builder(&app.0.settings);

@@ -123,7 +123,7 @@ impl Spans {
             .with_resource(resource)
             .build();
         Ok(Self(Arc::new(Inner {
-            tracer: provider.tracer(env!("CARGO_PKG_NAME")),
+            tracer: provider.tracer(crate::PROGRAM),
             provider,
             propagator: TraceContextPropagator::new(),
             metrics,

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batcher;
+mod build_info;
 mod cache;
 mod decoders;
 mod demand;
@@ -27,6 +28,7 @@ mod service;
 mod settings;
 mod vectors;
 
+pub use build_info::BuildInfo;
 pub use error::ServiceError;
 pub use readiness::Readiness;
 pub use request::{Context, Request};

@@ -105,7 +105,7 @@ impl Request {
         file: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.service.settings().image_limits;
+        let limits = self.service.settings().image_limits();
         let header = siglip2_image::inspect(&file, &limits)
             .map_err(|error| ServiceError::Image { index, error })?;
         let key = ImageKey::of(&file).await;
@@ -134,7 +134,7 @@ impl Request {
         let demand = Arc::clone(demand);
         let decoding = Decoding {
             header,
-            limits: self.service.settings().image_limits,
+            limits: self.service.settings().image_limits(),
             prepare: Arc::clone(&running.prepare),
             metrics: Arc::clone(self.service.metrics()),
             demand: Arc::clone(&demand),

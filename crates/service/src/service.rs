@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::batcher::{Batcher, EngineState, Worker};
+use crate::build_info::BuildInfo;
 use crate::cache::{ImageKey, RowCache, TextKey};
 use crate::decoders::Decoders;
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct ModelInfo {
     pub text_tokens: usize,
     /// One sentence on what the model is for.
     pub description: String,
+    /// The program that runs it.
+    pub build: BuildInfo,
 }
 
 /// Whether the service can embed.
@@ -167,7 +170,7 @@ impl Service {
         let running = Running {
             prepare,
             decoders: Arc::new(Decoders::start(
-                settings.decoders,
+                settings.decode_threads,
                 settings.max_decoded_bytes,
                 Arc::clone(metrics),
             )?),
@@ -260,7 +263,7 @@ impl Service {
     ///
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
-        siglip2_image::inspect(bytes, &self.0.settings.image_limits).map(|_header| ())
+        siglip2_image::inspect(bytes, &self.0.settings.image_limits()).map(|_header| ())
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {
