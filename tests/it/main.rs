@@ -32,7 +32,9 @@ mod image_cache;
 mod image_decode;
 mod image_resize;
 mod load_test;
+mod long_texts;
 mod program;
+mod readiness;
 mod resize_coefficients;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;

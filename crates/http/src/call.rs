@@ -77,6 +77,7 @@ impl<'a> Call<'a> {
         self.service.request(Context {
             deadline: Some(self.deadline.min(Instant::now() + most)),
             timings: Arc::clone(&self.timings),
+            ..Context::default()
         })
     }
 

@@ -265,7 +265,7 @@ impl App {
                 |_| String::new(),
             )
             .await?;
-        answer::embeddings(&rows, &self.0.service.info().name).await
+        answer::embeddings(&rows.embeddings, &self.0.service.info().name).await
     }
 
     async fn embed_image(&self, call: &mut Call<'_>) -> Result<Vec<u8>, Problem> {

@@ -22,8 +22,10 @@ use prometheus_client::registry::Registry;
 
 use siglip2_model::Tower;
 
+mod memory;
 mod timings;
 
+pub(crate) use memory::MemoryMetrics;
 pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 /// The statuses that the contract knows, and 499 for a client that has gone.
@@ -124,6 +126,8 @@ pub struct Metrics {
     text_lookups: Family<ResultLabels, Counter>,
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
+    cut_texts: Counter,
+    pub(crate) memory: MemoryMetrics,
 }
 
 impl Metrics {
@@ -159,11 +163,15 @@ impl Metrics {
         for result in SpanFate::ALL.map(SpanFate::as_str) {
             drop(spans.get_or_create(&ResultLabels { result }));
         }
+        let mut registry = Registry::with_prefix("siglip2");
+        let memory = MemoryMetrics::register(&mut registry);
         let mut metrics = Self {
             spans,
             text_lookups,
             image_lookups,
-            registry: Registry::with_prefix("siglip2"),
+            cut_texts: Counter::default(),
+            memory,
+            registry,
             requests,
             request_seconds,
             stage_seconds,
@@ -265,6 +273,11 @@ impl Metrics {
             self.image_lookups.clone(),
         );
         registry.register(
+            "cut_texts",
+            "Texts of which the model did not read the end, because they have too many tokens",
+            self.cut_texts.clone(),
+        );
+        registry.register(
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
@@ -284,6 +297,11 @@ impl Metrics {
             Tower::Text => &self.text_lookups,
         };
         lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// The end of so many texts was cut off.
+    pub fn cut(&self, texts: usize) {
+        self.cut_texts.inc_by(texts as u64);
     }
 
     /// This became of so many spans.
