@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, Source};
@@ -95,13 +95,9 @@ pub struct Settings {
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
     pub lower_case: Option<bool>,
 
-    /// Write the log as JSON, one object per line.
-    #[arg(long, env = "JSON_OUTPUT", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
-    pub json_output: bool,
-
-    /// What to log: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
-    pub log_level: String,
+    /// What the log says, and how.
+    #[command(flatten)]
+    pub log: LogSettings,
 
     /// Where spans of requests go: the URL of an OpenTelemetry collector that takes OTLP
     /// over HTTP, such as http://localhost:4318; by default nowhere, or as
@@ -128,6 +124,32 @@ pub struct Settings {
     /// What the HTTP side allows.
     #[command(flatten)]
     pub http: HttpSettings,
+}
+
+/// What the log says, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log and traces")]
+pub struct LogSettings {
+    /// Write the log as JSON, one object per line.
+    #[arg(long, env = "JSON_OUTPUT", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub json_output: bool,
+
+    /// What to log: error, warn, info, debug, trace, or a filter by module such as
+    /// info,siglip2_http=debug; by default what RUST_LOG says, or info.
+    #[arg(long, env = "LOG_LEVEL", value_parser = log_level)]
+    pub log_level: Option<String>,
+
+    /// What is asked where there is no `--log-level`.
+    #[arg(long, env = "RUST_LOG", hide = true, value_parser = text)]
+    pub rust_log: Option<String>,
+}
+
+impl LogSettings {
+    /// The filter in force.
+    pub fn filter(&self) -> &str {
+        let said = self.log_level.as_deref().or(self.rust_log.as_deref());
+        said.unwrap_or("info")
+    }
 }
 
 /// What to compute on.

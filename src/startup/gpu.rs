@@ -86,7 +86,7 @@ impl Gpus {
                 patience: settings.device_timeout,
                 ..TensorRtOptions::default()
             },
-            pinned_bytes: settings.max_decoded_bytes,
+            pinned_bytes: usize::try_from(settings.service.max_decoded_bytes)?,
         })
     }
 
