@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Canary, Service};
+use crate::service::{Readiness, Service};
 use crate::settings::Settings;
 
 mod cpu;
@@ -134,11 +134,12 @@ impl Prepared {
             #[cfg(feature = "tensorrt")]
             Device::Gpu(gpus) => gpus.load(self.processor)?,
         };
-        let ids = self.service.canary_ids()?;
+        let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
-        let canary = Canary::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+        let readiness =
+            Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
         self.service
-            .attach_with(workers, Some(canary))
+            .attach_with(workers, Some(readiness))
             .map_err(|error| error.to_string())
     }
 }

@@ -382,6 +382,7 @@ async fn the_numbers_of_an_answer_are_the_engine_s_f32() {
     let json = answer.json();
     let expected = server
         .service
+        .request(siglip2_embeddings::service::Context::default())
         .embed_texts(vec!["a cat".into()], false)
         .await
         .unwrap();

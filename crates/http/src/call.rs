@@ -8,8 +8,8 @@ use hyper::HeaderMap;
 
 use super::body::Body;
 use super::problem::{Problem, printable};
-use siglip2_service::metrics::{Span, Stage, Timings};
-use siglip2_service::{Context, Service};
+use siglip2_service::metrics::{Stage, StageTiming, Timings};
+use siglip2_service::{Context, Request, Service};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
@@ -19,10 +19,9 @@ const TIMEOUT: &str = "x-request-timeout-ms";
 pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a mut Body,
-    /// The service, working for this request.
-    pub(super) service: Service,
-    pub(super) began: Instant,
-    pub(super) deadline: Instant,
+    service: &'a Service,
+    began: Instant,
+    deadline: Instant,
     timings: Arc<Timings>,
 }
 
@@ -32,7 +31,7 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         headers: &'a HeaderMap,
         body: &'a mut Body,
-        service: &Service,
+        service: &'a Service,
         timings: Arc<Timings>,
         began: Instant,
         most: Duration,
@@ -56,14 +55,10 @@ impl<'a> Call<'a> {
             Some(millis) => began + most.min(Duration::from_millis(millis)),
             None => began + most,
         };
-        let context = Context {
-            deadline: Some(deadline),
-            timings: Arc::clone(&timings),
-        };
         Ok(Self {
             headers,
             body,
-            service: service.within(context),
+            service,
             began,
             deadline,
             timings,
@@ -72,9 +67,17 @@ impl<'a> Call<'a> {
 
     /// The body is here.
     pub(super) fn received(&self) {
-        let receive = Span::since(Stage::Receive, self.began);
+        let receive = StageTiming::since(Stage::Receive, self.began);
         self.timings.note(receive);
         self.service.metrics().stage(receive.stage, receive.took);
+    }
+
+    /// The service, working for this call for at most so long.
+    pub(super) fn request(&self, most: Duration) -> Request {
+        self.service.request(Context {
+            deadline: Some(self.deadline.min(Instant::now() + most)),
+            timings: Arc::clone(&self.timings),
+        })
     }
 
     /// The rows are here; what follows is writing.

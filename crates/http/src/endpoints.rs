@@ -1,14 +1,13 @@
 //! What each path takes, asks of the service, and answers.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::timeout_at;
 
 use super::accepted::Accepted;
 use super::answer::{self, Answer};
@@ -23,7 +22,7 @@ use super::problem::{self, Problem, part_name, printable};
 use super::settings::HttpSettings;
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
-use siglip2_service::{ServiceError, ServiceSettings, State};
+use siglip2_service::{Request, ServiceError, ServiceSettings, State};
 
 /// When to come back after there were too many requests.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -186,11 +185,11 @@ impl App {
         Ok(answer::respond(StatusCode::OK, written))
     }
 
-    /// Whether requests should be sent here: the state, and the canary.
+    /// Whether requests should be sent here: the state, and the readiness check.
     async fn ready(&self) -> Response<Answer> {
         let state = self.0.service.state();
         let verdict = match state {
-            State::Ready => self.0.service.check_canary().await,
+            State::Ready => self.0.service.check_readiness().await,
             _ => Err(format!("the service is {}", state.as_str())),
         };
         match verdict {
@@ -259,9 +258,10 @@ impl App {
         let limits = TextLimits::of(&self.0.settings);
         let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
         let rows = self
-            .in_time(
+            .rows(
                 call,
-                call.service.embed_texts(request.texts, request.normalize),
+                self.request(call)
+                    .embed_texts(request.texts, request.normalize),
                 |_| String::new(),
             )
             .await?;
@@ -286,9 +286,9 @@ impl App {
             .inspect_image(&bytes)
             .map_err(|error| Problem::image(&part, &error))?;
         let rows = self
-            .in_time(
+            .rows(
                 call,
-                call.service.embed_images(vec![bytes], normalize),
+                self.request(call).embed_images(vec![bytes], normalize),
                 |_| part,
             )
             .await?;
@@ -304,9 +304,9 @@ impl App {
         issues.or(())?;
         let (names, images) = split(files);
         let rows = self
-            .in_time(
+            .rows(
                 call,
-                call.service.embed_images(images, normalize),
+                self.request(call).embed_images(images, normalize),
                 |index| named(&names, index),
             )
             .await?;
@@ -327,9 +327,11 @@ impl App {
         .await?;
         let (names, images) = split(files);
         let similarity = self
-            .in_time(call, call.service.similarity(images, texts), |index| {
-                named(&names, index)
-            })
+            .rows(
+                call,
+                self.request(call).similarity(images, texts),
+                |index| named(&names, index),
+            )
             .await?;
         answer::similarity(&similarity).await
     }
@@ -344,9 +346,11 @@ impl App {
         TextLimits::of(&self.0.settings).check("query", &query)?;
         let (names, images) = split(files);
         let ranked = self
-            .in_time(call, call.service.rank(images, query.clone()), |index| {
-                named(&names, index)
-            })
+            .rows(
+                call,
+                self.request(call).rank(images, query.clone()),
+                |index| named(&names, index),
+            )
             .await?;
         answer::rankings(&query, &ranked, |index| {
             names.get(index).map_or("", String::as_str)
@@ -394,24 +398,23 @@ impl App {
         }
     }
 
-    /// Waits for the service as long as the request may take; giving up drops its
-    /// work.
-    async fn in_time<T>(
+    /// The service, working for a call whose body is here.
+    fn request(&self, call: &Call<'_>) -> Request {
+        call.request(self.0.settings.request_timeout)
+    }
+
+    /// Waits for the service; `part` names the image of an index.
+    async fn rows<T>(
         &self,
         call: &Call<'_>,
         work: impl Future<Output = Result<T, ServiceError>>,
         part: impl FnOnce(usize) -> String,
     ) -> Result<T, Problem> {
-        let deadline = call
-            .deadline
-            .min(Instant::now() + self.0.settings.request_timeout);
-        match timeout_at(deadline.into(), work).await {
-            Err(_) | Ok(Err(ServiceError::Late)) => Err(Problem::Deadline),
-            Ok(result) => {
-                call.computed();
-                result.map_err(|error| Problem::service(error, part))
-            }
+        let result = work.await;
+        if !matches!(result, Err(ServiceError::Expired)) {
+            call.computed();
         }
+        result.map_err(|error| Problem::service(error, part))
     }
 }
 

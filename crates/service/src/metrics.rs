@@ -20,11 +20,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use siglip2_engine::Tower;
+use siglip2_model::Tower;
 
 mod timings;
 
-pub use timings::{Lookup, Span, Stage, Timings};
+pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 /// The statuses that the contract knows, and 499 for a client that has gone.
 const STATUSES: [u16; 15] = [
@@ -114,8 +114,8 @@ pub struct Metrics {
     stage_seconds: Seconds<StageLabels>,
     batch_rows: Seconds<TowerLabels>,
     queued: Family<TowerLabels, Gauge>,
-    late: Family<TowerLabels, Counter>,
-    gone: Family<TowerLabels, Counter>,
+    expired: Family<TowerLabels, Counter>,
+    dropped: Family<TowerLabels, Counter>,
     failed_batches: Family<TowerLabels, Counter>,
     engine_up: Gauge,
     engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
@@ -135,8 +135,8 @@ impl Metrics {
         let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
         let batch_rows: Seconds<TowerLabels> = Family::new_with_constructor(rows);
         let queued = Family::<TowerLabels, Gauge>::default();
-        let late = Family::<TowerLabels, Counter>::default();
-        let gone = Family::<TowerLabels, Counter>::default();
+        let expired = Family::<TowerLabels, Counter>::default();
+        let dropped = Family::<TowerLabels, Counter>::default();
         let failed_batches = Family::<TowerLabels, Counter>::default();
         for stage in Stage::ALL {
             let stage = stage.as_str();
@@ -146,8 +146,8 @@ impl Metrics {
             let labels = tower_labels(tower);
             drop(batch_rows.get_or_create(&labels));
             drop(queued.get_or_create(&labels));
-            drop(late.get_or_create(&labels));
-            drop(gone.get_or_create(&labels));
+            drop(expired.get_or_create(&labels));
+            drop(dropped.get_or_create(&labels));
             drop(failed_batches.get_or_create(&labels));
         }
         let text_lookups = Family::<ResultLabels, Counter>::default();
@@ -170,8 +170,8 @@ impl Metrics {
             stage_seconds,
             batch_rows,
             queued,
-            late,
-            gone,
+            expired,
+            dropped,
             failed_batches,
             engine_up: Gauge::default(),
             engine_busy: Family::default(),
@@ -227,14 +227,14 @@ impl Metrics {
             self.queued.clone(),
         );
         registry.register(
-            "late_rows",
-            "Rows whose deadline passed while they waited; they were not computed",
-            self.late.clone(),
+            "expired_rows",
+            "Rows whose last deadline passed while they waited; they were not computed",
+            self.expired.clone(),
         );
         registry.register(
-            "gone_rows",
-            "Rows whose client went while they waited; they were not computed",
-            self.gone.clone(),
+            "dropped_rows",
+            "Rows whose last client went while they waited; they were not computed",
+            self.dropped.clone(),
         );
         registry.register(
             "failed_batches",
@@ -340,14 +340,14 @@ impl Metrics {
         self.queued.get_or_create(&tower_labels(tower)).set(rows);
     }
 
-    /// A row's deadline passed while it waited.
-    pub fn late(&self, tower: Tower) {
-        self.late.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last deadline passed while it waited.
+    pub fn expired(&self, tower: Tower) {
+        self.expired.get_or_create(&tower_labels(tower)).inc();
     }
 
-    /// A row's client went while it waited.
-    pub fn gone(&self, tower: Tower) {
-        self.gone.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last client went while it waited.
+    pub fn dropped(&self, tower: Tower) {
+        self.dropped.get_or_create(&tower_labels(tower)).inc();
     }
 
     /// A batch failed.

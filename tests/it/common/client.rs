@@ -238,12 +238,13 @@ impl Form {
     }
 
     pub fn post(&self, path: &str) -> Vec<u8> {
-        request(
-            "POST",
-            path,
-            &[("Content-Type", "multipart/form-data; boundary=X")],
-            &self.body(),
-        )
+        self.post_with(path, &[])
+    }
+
+    /// As [`Form::post`], with further headers.
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        let form = ("Content-Type", "multipart/form-data; boundary=X");
+        request("POST", path, &[&[form], headers].concat(), &self.body())
     }
 }
 

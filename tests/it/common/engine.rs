@@ -27,6 +27,8 @@ pub struct Orders {
     pub panic_in_prepare: AtomicBool,
     /// Rows that were computed.
     pub rows: AtomicUsize,
+    /// The first value of each of them, in the order in which they were computed.
+    pub order: Mutex<Vec<f32>>,
     /// Held while a batch runs: who holds it holds the engine up.
     pub gate: Mutex<()>,
 }
@@ -42,6 +44,9 @@ impl FakeEngine {
             return Err(EngineError::Failed("a secret of the device".into()));
         }
         self.0.rows.fetch_add(rows.len(), Ordering::SeqCst);
+        let mut order = self.0.order.lock().unwrap();
+        order.extend(rows.iter().map(|row| row[0]));
+        drop(order);
         let broken = self.0.not_a_number.load(Ordering::SeqCst);
         let values = rows
             .into_iter()
