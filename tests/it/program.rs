@@ -53,6 +53,47 @@ fn it_answers_when_nobody_takes_its_log() {
     }
 }
 
+/// A pipe holds 64 KiB, and its reader may stop: a terminal that is paused, a collector that
+/// hangs. Neither a request nor a signal waits for it.
+#[test]
+fn it_answers_and_ends_while_the_reader_of_its_log_stalls() {
+    let (resume, stalled) = std::sync::mpsc::channel::<()>();
+    let mut running = Program::start(
+        command(&["--model", "demo", "--log-level", "trace"]),
+        move |lines| {
+            let _ = stalled.recv();
+            drop(lines);
+        },
+    );
+    let dropped = (0..20_000).any(|_| {
+        let metrics = get(&running, "/metrics");
+        assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+        let mut lines = metrics.lines();
+        lines.any(|line| {
+            let lines = line.strip_prefix("siglip2_dropped_log_lines_total ");
+            lines.is_some_and(|lines| lines != "0")
+        })
+    });
+    assert!(dropped, "the log was never full");
+    running.signal("-TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    drop(resume);
+}
+
+#[test]
+fn signals_that_mean_nothing_are_ignored_and_sigquit_drains() {
+    let mut running = Program::demo(&[]);
+    for signal in ["-USR1", "-USR2", "-ALRM", "-HUP"] {
+        running.signal(signal);
+        assert!(
+            get(&running, "/health").starts_with("HTTP/1.1 200"),
+            "{signal}"
+        );
+    }
+    running.signal("-QUIT");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn settings_come_from_the_environment_and_flags_win() {
     let mut program = command(&[]);
