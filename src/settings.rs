@@ -7,7 +7,7 @@
 //! value that cannot be used ends the start with a sentence that names it.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
@@ -55,31 +55,9 @@ pub struct Settings {
     )]
     pub force_cpu: bool,
 
-    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
-    /// is free.
-    #[arg(long, env = "GPUS", value_delimiter = ',', default_value = "0")]
-    pub gpus: Vec<usize>,
-
-    /// Where build-engine put its engines.
-    #[arg(long, env = "ENGINES", default_value = "engines", value_parser = path)]
-    pub engines: PathBuf,
-
-    /// The engine directory to use, whatever the model's name.
-    #[arg(long, env = "ENGINE_DIR", value_parser = path)]
-    pub engine_dir: Option<PathBuf>,
-
-    /// What the engine's products are computed in, on a GPU.
-    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Fp16)]
-    pub precision: Precision,
-
-    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
-    /// longer hangs: requests are answered 503, and the process ends with code 3.
-    #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
-    pub device_timeout: Duration,
-
-    /// Directory of TensorRT's libraries; by default it is looked for.
-    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
-    pub tensorrt_lib: Option<PathBuf>,
+    /// The GPU engine.
+    #[command(flatten)]
+    pub gpu: GpuSettings,
 
     /// Threads that compute, on the CPU; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
@@ -124,6 +102,81 @@ pub struct Settings {
     /// What the HTTP side allows.
     #[command(flatten)]
     pub http: HttpSettings,
+}
+
+/// The GPU engine. None of it has an effect on the CPU.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "GPU")]
+pub struct GpuSettings {
+    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
+    /// is free. By default the first one.
+    #[arg(long, env = "GPUS", value_delimiter = ',')]
+    pub gpus: Option<Vec<usize>>,
+
+    /// Where build-engine put its engines; by default the directory `engines`.
+    #[arg(long, env = "ENGINES", value_parser = path)]
+    pub engines: Option<PathBuf>,
+
+    /// The engine directory to use, whatever the model's name.
+    #[arg(long, env = "ENGINE_DIR", value_parser = path)]
+    pub engine_dir: Option<PathBuf>,
+
+    /// What the engine's products are computed in; by default fp16.
+    #[arg(long, env = "PRECISION", value_enum)]
+    pub precision: Option<Precision>,
+
+    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
+    /// longer hangs: requests are answered 503, and the process ends with code 3. By default
+    /// 60.
+    #[arg(long, env = "DEVICE_TIMEOUT", value_parser = seconds)]
+    pub device_timeout: Option<Duration>,
+
+    /// Directory of TensorRT's libraries; by default it is looked for.
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
+    pub tensorrt_lib: Option<PathBuf>,
+}
+
+impl GpuSettings {
+    /// The numbers of the GPUs to compute on.
+    pub fn gpus(&self) -> &[usize] {
+        self.gpus.as_deref().unwrap_or(&[0])
+    }
+
+    /// Where the engines are.
+    pub fn engines(&self) -> &Path {
+        self.engines.as_deref().unwrap_or(Path::new("engines"))
+    }
+
+    /// What the engine's products are computed in.
+    pub fn precision(&self) -> Precision {
+        self.precision.unwrap_or(Precision::Fp16)
+    }
+
+    /// How long a GPU may take.
+    pub fn device_timeout(&self) -> Duration {
+        self.device_timeout.unwrap_or(Duration::from_secs(60))
+    }
+
+    /// The flags that were given, by their names.
+    pub fn given(&self) -> Vec<&'static str> {
+        [
+            ("--gpus (GPUS)", self.gpus.is_some()),
+            ("--engines (ENGINES)", self.engines.is_some()),
+            ("--engine-dir (ENGINE_DIR)", self.engine_dir.is_some()),
+            ("--precision (PRECISION)", self.precision.is_some()),
+            (
+                "--device-timeout (DEVICE_TIMEOUT)",
+                self.device_timeout.is_some(),
+            ),
+            (
+                "--tensorrt-lib (TENSORRT_LIB_DIR)",
+                self.tensorrt_lib.is_some(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
 }
 
 /// What the log says, and how.

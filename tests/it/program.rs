@@ -1,7 +1,7 @@
 //! The program itself: what it says of what it cannot use, how it starts and how it
 //! ends.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -78,6 +78,35 @@ fn it_answers_and_ends_while_the_reader_of_its_log_stalls() {
     running.signal("-TERM");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     drop(resume);
+}
+
+#[test]
+fn settings_of_a_gpu_that_is_not_used_are_named() {
+    let (said, log) = std::sync::mpsc::channel();
+    let mut command = command(&[
+        "--model",
+        "demo",
+        "--gpus",
+        "0,1",
+        "--engine-dir",
+        "/nowhere",
+    ]);
+    command.args(["--device", "cpu", "--host", "127.0.0.1", "--port", "0"]);
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let reading = std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = said.send(line);
+        }
+    });
+    let warning = log.iter().find(|line| line.contains("no effect")).unwrap();
+    assert!(
+        warning.contains("--gpus") && warning.contains("--engine-dir"),
+        "{warning}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reading.join().unwrap();
 }
 
 #[test]
