@@ -21,6 +21,7 @@ mod cpu;
 mod files;
 #[cfg(feature = "tensorrt")]
 mod gpu;
+mod without_effect;
 
 use cpu::Cpu;
 
@@ -44,7 +45,10 @@ impl Device {
     fn choose(settings: &Settings, limits: ImageLimits) -> Result<Self, Box<dyn Error>> {
         Ok(match gpu::Gpus::choose(settings, limits)? {
             Some(gpus) => Device::Gpu(gpus),
-            None => Device::Cpu(Box::new(Cpu::choose(settings)?)),
+            None => {
+                without_effect::warn_of_gpu_settings(settings);
+                Device::Cpu(Box::new(Cpu::choose(settings)?))
+            }
         })
     }
 
@@ -57,6 +61,8 @@ impl Device {
                     .into(),
             );
         }
+        without_effect::warn_of_unused_gpu(settings);
+        without_effect::warn_of_gpu_settings(settings);
         Ok(Device::Cpu(Box::new(Cpu::choose(settings)?)))
     }
 }

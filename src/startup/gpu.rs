@@ -60,9 +60,10 @@ impl Gpus {
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
         }
-        let libraries = Libraries::open(&Search::new(settings.tensorrt_lib.clone(), None))?;
+        let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
         let seats = settings
-            .gpus
+            .gpu
+            .gpus()
             .iter()
             .map(|&ordinal| {
                 let gpu = there.iter().find(|gpu| gpu.ordinal == ordinal);
@@ -83,7 +84,7 @@ impl Gpus {
             options: TensorRtOptions {
                 max_batch: settings.max_batch,
                 limits,
-                patience: settings.device_timeout,
+                patience: settings.gpu.device_timeout(),
                 ..TensorRtOptions::default()
             },
             pinned_bytes: usize::try_from(settings.service.picture_memory())?,
@@ -173,15 +174,15 @@ fn load(
 /// The engine directory for a GPU: the one that is named, or the one that build-engine
 /// makes for this model, GPU and precision.
 fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn Error>> {
-    if let Some(path) = &settings.engine_dir {
+    if let Some(path) = &settings.gpu.engine_dir {
         return Ok(EngineDirectory::open(path)?);
     }
     let architecture: Architecture = gpu.architecture().parse()?;
     let found = EngineDirectory::find(
-        &settings.engines,
+        settings.gpu.engines(),
         &settings.model,
         architecture,
-        settings.precision,
+        settings.gpu.precision(),
     )?;
     Ok(found)
 }

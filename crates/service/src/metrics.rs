@@ -9,7 +9,7 @@
 //! one needs no special case for "has not happened yet".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -128,6 +128,7 @@ pub struct Metrics {
     spans: Family<ResultLabels, Counter>,
     cut_texts: Counter,
     pub(crate) memory: MemoryMetrics,
+    dropped_log_lines: Counter,
 }
 
 impl Metrics {
@@ -183,6 +184,7 @@ impl Metrics {
             engine_up: Gauge::default(),
             engine_busy: Family::default(),
             rebuilds: Counter::default(),
+            dropped_log_lines: Counter::default(),
             in_flight: Gauge::default(),
         };
         metrics.register();
@@ -281,6 +283,11 @@ impl Metrics {
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
+        );
+        registry.register(
+            "dropped_log_lines",
+            "Lines that the log lacks, because whoever reads it did not keep up",
+            self.dropped_log_lines.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -391,6 +398,13 @@ impl Metrics {
     /// An engine was built anew.
     pub fn rebuilt(&self) {
         self.rebuilds.inc();
+    }
+
+    /// So many lines of the log were dropped since the start.
+    pub fn dropped_log_lines(&self, lines: u64) {
+        self.dropped_log_lines
+            .inner()
+            .fetch_max(lines, Ordering::Relaxed);
     }
 
     /// How many requests are accepted and not answered.

@@ -1,7 +1,6 @@
 //! The canary: a drawn picture and texts, and what the CPU engine makes of them in FP32.
 
 use std::error::Error;
-use std::thread;
 
 use crate::directory::Canary;
 use siglip2_engine::cpu::{CpuEngine, CpuOptions};
