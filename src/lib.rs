@@ -22,5 +22,8 @@ pub use siglip2_service as service;
 #[cfg(feature = "tensorrt")]
 pub use siglip2_tensorrt as tensorrt;
 
+pub mod build_info;
+pub mod log;
 pub mod settings;
+pub mod signals;
 pub mod startup;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::thread;
 
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
@@ -29,10 +28,10 @@ impl Cpu {
         let hub = &settings.hub;
         let checkpoint = settings.source()?.open(&hub.revision, &hub.settings())?;
         CpuEngine::check(&checkpoint)?;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
-            max_batch: settings.max_batch_requests.unwrap_or(cores.max(MAX_BATCH)),
+            max_batch: settings.max_batch.unwrap_or(cores.max(MAX_BATCH)),
         };
         Ok(Self {
             checkpoint,

@@ -81,12 +81,12 @@ impl Gpus {
         Ok(Self {
             seats,
             options: TensorRtOptions {
-                max_batch: settings.max_batch_requests,
+                max_batch: settings.max_batch,
                 limits,
                 patience: settings.device_timeout,
                 ..TensorRtOptions::default()
             },
-            pinned_bytes: settings.max_decoded_bytes,
+            pinned_bytes: usize::try_from(settings.service.max_decoded_bytes)?,
         })
     }
 

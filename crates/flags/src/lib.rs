@@ -1,53 +1,27 @@
 //! What the values of flags and environment variables mean, the same for every program of
 //! the project.
 //!
+//! White space around a value is ignored, and a variable that is empty counts as unset, for
+//! every setting alike: container files and shells leave both behind.
+//!
 //! ```
 //! use std::time::Duration;
 //!
 //! assert_eq!(siglip2_flags::seconds("1.5"), Ok(Duration::from_millis(1500)));
-//! assert_eq!(siglip2_flags::switch("yes"), Ok(true));
+//! assert_eq!(siglip2_flags::seconds("2min"), Ok(Duration::from_secs(120)));
+//! assert_eq!(siglip2_flags::bytes("256MiB"), Ok(256_u64 << 20));
+//! assert_eq!(siglip2_flags::switch(" yes "), Ok(true));
 //! assert!(siglip2_flags::count("0").is_err());
 //! ```
+//!
+//! Settings are structs that derive [`clap::Args`] in the crate that obeys them, and are
+//! flattened into the settings of a program. [`parse`] reads them; [`defaults`] is what they
+//! are when nothing is said, so that the defaults stand in one place.
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+mod command;
+mod values;
 
-/// A whole number above 0.
-///
-/// # Errors
-///
-/// When it is anything else.
-pub fn count(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err("it must be a whole number above 0".to_owned()),
-    }
-}
-
-/// A number of seconds above 0.
-///
-/// # Errors
-///
-/// When it is anything else.
-pub fn seconds(value: &str) -> Result<Duration, String> {
-    value
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "it must be a number of seconds above 0".to_owned())
-}
-
-/// On or off.
-///
-/// # Errors
-///
-/// When it is neither.
-pub fn switch(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "" | "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("it must be 1 or 0 (true/false, yes/no, on/off)".to_owned()),
-    }
-}
+pub use command::{defaults, parse, try_parse_from};
+pub use values::{as_seconds, bytes, cores, count, path, seconds, some_bytes, switch, text};

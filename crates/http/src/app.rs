@@ -41,7 +41,7 @@ impl App {
             id.clone(),
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
-            self.0.settings.spans.clone(),
+            self.0.spans.clone(),
         );
         let mut body = Body::new(incoming, &self.0.settings, &self.0.bodies);
         let awaits_continue = head.headers.contains_key(header::EXPECT);

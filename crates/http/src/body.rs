@@ -96,7 +96,7 @@ impl Body {
         Self {
             ended: incoming.is_end_stream(),
             incoming: incoming.map_err(Into::into).boxed(),
-            limit: settings.max_body_bytes,
+            limit: settings.payload_limit,
             read: 0,
             failed: false,
             share: Share {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header;
-use tokio::time::timeout_at;
 
 use super::body::Body;
 use super::form::{Form, FormKind};
@@ -16,8 +15,8 @@ use super::forms::TypedForm;
 use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
-use siglip2_service::metrics::{Span, Stage, Timings};
-use siglip2_service::{Context, Service, ServiceError};
+use siglip2_service::metrics::{Stage, StageTiming, Timings};
+use siglip2_service::{Context, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
@@ -26,8 +25,6 @@ pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
-    /// The service, working for this request.
-    pub(super) service: Service,
     headers: &'a HeaderMap,
     body: &'a mut Body,
     began: Instant,
@@ -47,13 +44,8 @@ impl<'a> Call<'a> {
         let settings = &shared.settings;
         let most = settings.body_timeout + settings.request_timeout;
         let deadline = began + most.min(asked_for(headers)?.unwrap_or(most));
-        let context = Context {
-            deadline: Some(deadline),
-            timings: Arc::clone(&timings),
-        };
         Ok(Self {
             shared,
-            service: shared.service.within(context),
             headers,
             body,
             began,
@@ -79,7 +71,7 @@ impl<'a> Call<'a> {
         let Shared {
             service, settings, ..
         } = self.shared;
-        self.body.limit(settings.max_body_bytes)?;
+        self.body.limit(settings.payload_limit)?;
         let inspect = |index: usize, filename: &str, bytes: &[u8]| {
             service.inspect_image(bytes).map_err(|error| {
                 Problem::image(&part_name(F::FIELDS.image, Some(index), filename), &error)
@@ -98,28 +90,31 @@ impl<'a> Call<'a> {
             .map_err(|error| Problem::image(part, &error))
     }
 
-    /// Waits for the service as long as the request may take; giving up drops its
-    /// work. `part` names the image of an index.
-    pub(super) async fn in_time<T>(
+    /// The service, working for this request, whose body is here.
+    pub(super) fn request(&self) -> Request {
+        let most = Instant::now() + self.shared.settings.request_timeout;
+        self.shared.service.request(Context {
+            deadline: Some(self.deadline.min(most)),
+            timings: Arc::clone(&self.timings),
+        })
+    }
+
+    /// Waits for the service; `part` names the image of an index.
+    pub(super) async fn rows<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
         part: impl FnOnce(usize) -> String,
     ) -> Result<T, Problem> {
-        let deadline = self
-            .deadline
-            .min(Instant::now() + self.shared.settings.request_timeout);
-        match timeout_at(deadline.into(), work).await {
-            Err(_) | Ok(Err(ServiceError::Late)) => Err(Problem::Deadline),
-            Ok(result) => {
-                self.timings.computed();
-                result.map_err(|error| Problem::service(error, part))
-            }
+        let result = work.await;
+        if !matches!(result, Err(ServiceError::Expired)) {
+            self.timings.computed();
         }
+        result.map_err(|error| Problem::service(error, part))
     }
 
     /// The body is here.
     fn received(&self) {
-        let receive = Span::since(Stage::Receive, self.began);
+        let receive = StageTiming::since(Stage::Receive, self.began);
         self.timings.note(receive);
         self.shared
             .service

@@ -26,6 +26,7 @@
 
 mod accepted;
 mod answer;
+mod api_key;
 mod app;
 mod base64;
 mod body;
@@ -50,11 +51,15 @@ mod text_request;
 mod validation;
 mod wire;
 
+pub use api_key::ApiKey;
+pub use server::{ServeError, serve};
+pub use settings::HttpSettings;
+pub use spans::Spans;
+
+/// What answers.
+const PROGRAM: &str = "siglip2-embeddings";
+
 /// The document that `/openapi.json` answers.
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
     openapi::document()
 }
-
-pub use server::{ServeError, serve};
-pub use settings::{ApiKey, HttpSettings};
-pub use spans::Spans;

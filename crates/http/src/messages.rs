@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use siglip2_service::{Embeddings, Ranked, Similarity};
+use super::settings::HttpSettings;
+use siglip2_service::{BuildInfo, Embeddings, Ranked, ServiceSettings, Similarity};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -22,11 +23,14 @@ pub(super) struct Root {
 }
 
 impl Root {
-    pub(super) const THIS: Self = Self {
-        name: "siglip2-embeddings",
-        version: env!("CARGO_PKG_VERSION"),
-        openapi: "/openapi.json",
-    };
+    /// What a program of this build says.
+    pub(super) fn of(build: &BuildInfo) -> Self {
+        Self {
+            name: crate::PROGRAM,
+            version: build.version,
+            openapi: "/openapi.json",
+        }
+    }
 }
 
 /// Whether the service can embed, and what runs.
@@ -81,8 +85,55 @@ pub(super) struct Info<'a> {
     pub(super) text_tokens: usize,
     /// The version of the service.
     pub(super) version: &'static str,
-    /// The limits in force, by the names of their settings.
-    pub(super) limits: serde_json::Map<String, serde_json::Value>,
+    /// What the program was built from and for.
+    pub(super) build: Build<'a>,
+    /// The limits in force, each under the name of its flag; durations in seconds.
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    pub(super) limits: Limits<'a>,
+}
+
+/// The limits in force.
+#[derive(Serialize)]
+pub(super) struct Limits<'a> {
+    #[serde(flatten)]
+    pub(super) http: &'a HttpSettings,
+    #[serde(flatten)]
+    pub(super) service: &'a ServiceSettings,
+}
+
+/// What the program was built from and for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Build<'a> {
+    /// Its version.
+    version: &'static str,
+    /// The commit that it was built from, where that is known.
+    commit: Option<&'static str>,
+    /// What it was built for, as Rust names it.
+    target: &'static str,
+    /// The Cargo features that are in it.
+    features: &'a [&'static str],
+    /// Whether the JPEG decoder has its vector code.
+    jpeg_vector_code: bool,
+}
+
+impl<'a> Build<'a> {
+    /// What is known of the program.
+    pub(super) fn of(build: &'a BuildInfo) -> Self {
+        let BuildInfo {
+            version,
+            commit,
+            target,
+            ref features,
+            jpeg_vector_code,
+        } = *build;
+        Self {
+            version,
+            commit,
+            target,
+            features,
+            jpeg_vector_code,
+        }
+    }
 }
 
 /// Rows of floats, one for each image or text, in the order of the request.

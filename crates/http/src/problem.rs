@@ -118,7 +118,7 @@ impl Problem {
                 retry_after,
             },
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
-            ServiceError::Late => Problem::Deadline,
+            ServiceError::Expired => Problem::Deadline,
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
             ServiceError::Internal(what) => Problem::Internal(what),
         }

@@ -153,7 +153,7 @@ impl Drop for Record {
                 status,
                 id,
                 began: self.began,
-                stages: self.timings.spans(),
+                stages: self.timings.stages(),
             });
         }
     }

@@ -22,6 +22,7 @@ use super::openapi;
 use super::routes;
 use super::settings::HttpSettings;
 use super::shared::Shared;
+use super::spans::Spans;
 use super::wire::{ConnectionState, Wire};
 use siglip2_service::Service;
 
@@ -60,10 +61,10 @@ enum Phase {
     Ended,
 }
 
-/// Serves until `shutdown` is over. Then the service drains: requests that were
-/// accepted are answered, new ones, on old and new connections, get 503; when none is
-/// left the port is closed, and the connections are. All of it takes at most
-/// [`HttpSettings::drain_timeout`].
+/// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the
+/// service drains: requests that were accepted are answered, new ones, on old and new
+/// connections, get 503; when none is left the port is closed, and the connections are. All
+/// of it takes at most [`HttpSettings::drain_timeout`].
 ///
 /// # Errors
 ///
@@ -72,6 +73,7 @@ pub async fn serve(
     listener: TcpListener,
     service: Service,
     settings: HttpSettings,
+    spans: Option<Spans>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let most = settings.max_connections.clamp(1, u32::MAX as usize >> 4);
@@ -80,11 +82,12 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
-        bodies: BodyBudget::new(settings.max_buffered_bytes.max(settings.max_body_bytes)),
+        bodies: BodyBudget::new(settings.max_buffered_bytes.max(settings.payload_limit)),
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
         document: answer::json(&openapi::document()).into(),
         service,
         settings,
+        spans,
     }));
     for (endpoint, statuses) in routes::series() {
         app.0

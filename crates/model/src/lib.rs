@@ -19,3 +19,6 @@ pub mod text;
 mod tower;
 
 pub use tower::Tower;
+
+/// What asks hubs for files and writes graphs.
+const PROGRAM: &str = "siglip2-embeddings";

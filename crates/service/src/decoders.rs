@@ -1,20 +1,21 @@
-//! Where images are decoded: on threads of their own, one for each decoder, within so many
-//! bytes, and interactive ones soon.
+//! Where images are decoded: on threads of their own, one for each decoder, within a budget
+//! of bytes, and interactive ones soon.
 //!
 //! ```text
 //! interactive --+                                     +--> decode-0
-//!               +--> a thread and room for the -------+--> decode-1
-//! bulk ---------+    picture, then out of the line    +--> ...
+//!               +--> a thread and bytes of the -------+--> decode-1
+//! bulk ---------+    budget, then out of the line     +--> ...
 //!                                                          |
-//! room: taken here --------------------- kept with the pixels until their batch is done
+//! DecodeLease: taken here --------------- kept with the pixels until their batch is done
 //! ```
 //!
-//! A thread that is free takes the next image whose picture has room. Three interactive
-//! ones go before one of a bulk while both wait, and a bulk leaves an eighth of the room
-//! to them: an interactive image waits for those that are being decoded, not for the
-//! bulk, and a large picture of a bulk has its turn in the end. Who waits holds no room.
-//! The room of a picture shrinks to what the engine eats once it is prepared, and is given
-//! back with those pixels: so the images that wait for a batch are bounded in bytes, and
+//! A thread that is free takes the next image whose picture fits the budget. Three
+//! interactive ones go before one of a bulk while both wait, and a bulk leaves an eighth of
+//! the budget to them: an interactive image waits for those that are being decoded, not for
+//! the bulk, and a large picture of a bulk has its turn in the end. An image of a bulk that an
+//! interactive request comes to wait for changes lines. A job that waits holds no lease.
+//! The lease of a picture shrinks to what the engine needs once it is prepared, and ends
+//! with those pixels: so the images that wait for a batch are bounded in bytes, and
 //! decoding goes no further ahead of the engine than that.
 
 use std::collections::BTreeMap;
@@ -22,26 +23,33 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// So many interactive images go before one of a bulk.
+use crate::demand::Demand;
+use crate::metrics::Metrics;
+use siglip2_engine::Tower;
+
+/// Interactive images that go before one of a bulk.
 const IN_A_ROW: u32 = 3;
 
-type Work = Box<dyn FnOnce(Room) + Send>;
+type Work = Box<dyn FnOnce(DecodeLease) + Send>;
 
 /// See the module. Dropping it ends the threads, once they have done what they have begun.
-pub(super) struct Decoders {
-    shared: Arc<Shared>,
+pub(crate) struct Decoders {
+    budget: Arc<DecodeBudget>,
 }
 
-struct Shared {
+/// The lines, and the bytes that all pictures may take.
+struct DecodeBudget {
     state: Mutex<State>,
     /// Rung when there may be something to take.
     bell: Condvar,
     /// What all pictures may take, and those of bulk requests.
-    most: u64,
-    bulk_most: u64,
+    max_bytes: u64,
+    max_bulk_bytes: u64,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -49,7 +57,8 @@ struct State {
     /// Those who wait, in the order in which they came.
     interactive: BTreeMap<u64, Job>,
     bulk: BTreeMap<u64, Job>,
-    came: u64,
+    /// Number of the last that came.
+    last: u64,
     /// Interactive images that were taken since the last one of a bulk.
     in_a_row: u32,
     taken: u64,
@@ -59,29 +68,34 @@ struct State {
 
 struct Job {
     bytes: u64,
+    demand: Arc<Demand>,
     work: Work,
 }
 
-impl Shared {
+impl DecodeBudget {
     /// The counts hold whatever panics between two of them: nothing there can.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a picture is counted for: one that is larger than all the room has it to
+    /// What a picture is counted for: one that is larger than the whole budget has it to
     /// itself.
     fn counted(&self, bulk: bool, bytes: u64) -> u64 {
-        bytes.min(if bulk { self.bulk_most } else { self.most })
+        bytes.min(if bulk {
+            self.max_bulk_bytes
+        } else {
+            self.max_bytes
+        })
     }
 
-    /// The next job, if there is room for it. Whose turn it is waits for its room, and
+    /// The next job, if it fits. The one whose turn it is waits until it fits, and
     /// nobody slips past; but a bulk that has taken all that is a bulk's lets others pass.
     fn pick(&self, state: &mut State) -> Option<(Job, bool)> {
         let bulk_turn = state.interactive.is_empty() || state.in_a_row >= IN_A_ROW;
         if bulk_turn && let Some((&number, job)) = state.bulk.first_key_value() {
             let bytes = self.counted(true, job.bytes);
-            if state.bulk_taken + bytes <= self.bulk_most {
-                if state.taken + bytes > self.most {
+            if state.bulk_taken + bytes <= self.max_bulk_bytes {
+                if state.taken + bytes > self.max_bytes {
                     return None;
                 }
                 state.in_a_row = 0;
@@ -89,7 +103,7 @@ impl Shared {
             }
         }
         let (&number, job) = state.interactive.first_key_value()?;
-        if state.taken + self.counted(false, job.bytes) > self.most {
+        if state.taken + self.counted(false, job.bytes) > self.max_bytes {
             return None;
         }
         state.in_a_row = IN_A_ROW.min(state.in_a_row + 1);
@@ -97,7 +111,7 @@ impl Shared {
     }
 
     /// Waits for a job; none when there will be no more.
-    fn next(self: &Arc<Self>) -> Option<(Work, Room)> {
+    fn next(self: &Arc<Self>) -> Option<(Work, DecodeLease)> {
         let mut state = self.state();
         loop {
             if state.closed {
@@ -109,12 +123,12 @@ impl Shared {
                 state.bulk_taken += if bulk { bytes } else { 0 };
                 // There may be enough for another.
                 self.bell.notify_one();
-                let room = Room {
-                    shared: Arc::clone(self),
+                let lease = DecodeLease {
+                    budget: Arc::clone(self),
                     bytes,
                     bulk,
                 };
-                return Some((job.work, room));
+                return Some((job.work, lease));
             }
             state = self
                 .bell
@@ -124,52 +138,57 @@ impl Shared {
     }
 }
 
-/// The room that a picture takes, given back when this is dropped.
-pub(super) struct Room {
-    shared: Arc<Shared>,
+/// The part of the budget that a picture takes, given back when this is dropped.
+pub(crate) struct DecodeLease {
+    budget: Arc<DecodeBudget>,
     bytes: u64,
     bulk: bool,
 }
 
-impl Room {
+impl DecodeLease {
     /// Gives back what is beyond so many bytes.
-    pub(super) fn shrink(&mut self, bytes: u64) {
+    pub(crate) fn shrink(&mut self, bytes: u64) {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
         if back > 0 {
-            let mut state = self.shared.state();
+            let mut state = self.budget.state();
             state.taken -= back;
             state.bulk_taken -= if self.bulk { back } else { 0 };
             drop(state);
-            self.shared.bell.notify_one();
+            self.budget.bell.notify_one();
         }
     }
 }
 
-impl Drop for Room {
+impl Drop for DecodeLease {
     fn drop(&mut self) {
         self.shrink(0);
     }
 }
 
-/// A place in a line; who drops it while waiting has left it, and nothing stays behind.
+/// A place in a line; dropping it while its job waits takes the job out.
 struct Place<'a> {
-    shared: &'a Shared,
-    bulk: bool,
+    budget: &'a DecodeBudget,
     number: u64,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
-        let line = match self.bulk {
-            true => &mut state.bulk,
-            false => &mut state.interactive,
-        };
-        let left = line.remove(&self.number);
+        let mut state = self.budget.state();
+        let State {
+            interactive, bulk, ..
+        } = &mut *state;
+        let left = interactive
+            .remove(&self.number)
+            .or_else(|| bulk.remove(&self.number));
         drop(state);
-        if left.is_some() {
-            self.shared.bell.notify_one();
+        if let Some(job) = left {
+            if job.demand.is_over(Instant::now()) {
+                self.budget.metrics.expired(Tower::Image);
+            } else {
+                self.budget.metrics.dropped(Tower::Image);
+            }
+            self.budget.bell.notify_one();
         }
     }
 }
@@ -180,67 +199,84 @@ impl Decoders {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start(threads: usize, bytes: u64) -> io::Result<Self> {
+    pub(crate) fn start(threads: usize, bytes: u64, metrics: Arc<Metrics>) -> io::Result<Self> {
         let decoders = Self {
-            shared: Arc::new(Shared {
+            budget: Arc::new(DecodeBudget {
                 state: Mutex::default(),
                 bell: Condvar::new(),
-                most: bytes.max(1),
-                bulk_most: (bytes - bytes / 8).max(1),
+                max_bytes: bytes.max(1),
+                max_bulk_bytes: (bytes - bytes / 8).max(1),
+                metrics,
             }),
         };
         for number in 0..threads.max(1) {
-            let shared = Arc::clone(&decoders.shared);
+            let budget = Arc::clone(&decoders.budget);
             thread::Builder::new()
                 .name(format!("decode-{number}"))
                 .spawn(move || {
-                    while let Some((work, room)) = shared.next() {
-                        // The panic has been printed, and who waits sees that nothing comes.
-                        let _ = catch_unwind(AssertUnwindSafe(|| work(room)));
+                    while let Some((work, lease)) = budget.next() {
+                        // The panic has been printed, and the request sees that nothing comes.
+                        let _ = catch_unwind(AssertUnwindSafe(|| work(lease)));
                     }
                 })?;
         }
         Ok(decoders)
     }
 
-    /// Runs work that fills `bytes` of memory with a picture, and is given the room for
-    /// it. Who is dropped while it waits leaves nothing behind; work that has begun is
+    /// Runs work that fills `bytes` of memory with a picture, and is given the lease for
+    /// them. Dropping the future while the work waits takes it back; work that has begun is
     /// finished and its result dropped.
     ///
     /// # Errors
     ///
     /// A sentence, when the work panicked.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
-        interactive: bool,
+        demand: Arc<Demand>,
         bytes: u64,
-        work: impl FnOnce(Room) -> T + Send + 'static,
+        work: impl FnOnce(DecodeLease) -> T + Send + 'static,
     ) -> Result<T, String> {
         let (answer, result) = oneshot::channel();
-        let work = Box::new(move |room: Room| {
+        let work = Box::new(move |lease: DecodeLease| {
             // An error means only that the client has gone in the meantime.
-            let _ = answer.send(work(room));
+            let _ = answer.send(work(lease));
         });
-        let _place = self.stand(!interactive, Job { bytes, work });
+        let _place = self.stand(Job {
+            bytes,
+            demand,
+            work,
+        });
         result
             .await
             .map_err(|_| "a decoding task panicked; the log above says where".to_owned())
     }
 
-    fn stand(&self, bulk: bool, job: Job) -> Place<'_> {
-        let mut state = self.shared.state();
-        state.came += 1;
-        let number = state.came;
-        let line = match bulk {
-            true => &mut state.bulk,
-            false => &mut state.interactive,
+    /// Moves images of a bulk that an interactive request has come to wait for to the
+    /// interactive line, where they stand by when they came.
+    pub(crate) fn promote(&self) {
+        let mut state = self.budget.state();
+        let State {
+            interactive, bulk, ..
+        } = &mut *state;
+        let promoted = bulk.extract_if(.., |_, job| job.demand.is_interactive());
+        interactive.extend(promoted);
+        drop(state);
+        self.budget.bell.notify_one();
+    }
+
+    fn stand(&self, job: Job) -> Place<'_> {
+        let mut state = self.budget.state();
+        state.last += 1;
+        let number = state.last;
+        let line = match job.demand.is_interactive() {
+            true => &mut state.interactive,
+            false => &mut state.bulk,
         };
         line.insert(number, job);
         drop(state);
-        self.shared.bell.notify_one();
+        self.budget.bell.notify_one();
         Place {
-            shared: &self.shared,
-            bulk,
+            budget: &self.budget,
             number,
         }
     }
@@ -248,14 +284,14 @@ impl Decoders {
 
 impl Drop for Decoders {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
+        let mut state = self.budget.state();
         state.closed = true;
         let left = (
             std::mem::take(&mut state.interactive),
             std::mem::take(&mut state.bulk),
         );
         drop(state);
-        self.shared.bell.notify_all();
+        self.budget.bell.notify_all();
         drop(left);
     }
 }
@@ -263,12 +299,24 @@ impl Drop for Decoders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demand::Wish;
     use std::future::Future;
     use std::pin::{Pin, pin};
     use std::sync::mpsc;
     use std::task::{Context, Waker};
 
     const MIB: u64 = 1 << 20;
+
+    fn decoders(threads: usize, bytes: u64) -> io::Result<Decoders> {
+        Decoders::start(threads, bytes, Metrics::new())
+    }
+
+    fn wanted(interactive: bool) -> Arc<Demand> {
+        Demand::new(Wish {
+            deadline: None,
+            interactive,
+        })
+    }
 
     /// Takes its place in the line, in the order of the calls; whether it waits there.
     fn stand(future: Pin<&mut impl Future>) -> bool {
@@ -284,7 +332,7 @@ mod tests {
     ) -> (mpsc::Sender<()>, impl Future<Output = Result<(), String>>) {
         let (begun, has_begun) = oneshot::channel();
         let (go, wait) = mpsc::channel();
-        let mut running = Box::pin(decoders.run(true, bytes, move |_room| {
+        let mut running = Box::pin(decoders.run(wanted(true), bytes, move |_lease| {
             let _ = begun.send(());
             let _ = wait.recv();
         }));
@@ -295,11 +343,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_interactive_image_waits_for_one_round_of_a_bulk_however_large_its_pictures() {
-        let decoders = Decoders::start(1, 10 * MIB).unwrap();
+        let decoders = decoders(1, 10 * MIB).unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let job = |name: &'static str, interactive, mib: u64| {
             let order = Arc::clone(&order);
-            decoders.run(interactive, mib * MIB, move |_room| {
+            decoders.run(wanted(interactive), mib * MIB, move |_lease| {
                 order.lock().unwrap().push(name);
             })
         };
@@ -315,14 +363,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_bulk_has_one_turn_in_four() {
-        let decoders = Decoders::start(1, 10 * MIB).unwrap();
+        let decoders = decoders(1, 10 * MIB).unwrap();
         let order = Arc::new(Mutex::new(String::new()));
         let (go, held) = hold(&decoders, 0).await;
         let mut all: Vec<_> = "bbiiiiiii"
             .chars()
             .map(|name| {
                 let order = Arc::clone(&order);
-                Box::pin(decoders.run(name == 'i', MIB, move |_| order.lock().unwrap().push(name)))
+                Box::pin(decoders.run(wanted(name == 'i'), MIB, move |_| {
+                    order.lock().unwrap().push(name)
+                }))
             })
             .collect();
         for one in &mut all {
@@ -339,44 +389,96 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_kept_until_the_pixels_go_and_a_bulk_leaves_some_of_it() {
-        let decoders = Decoders::start(2, 16 * MIB).unwrap();
+        let decoders = decoders(2, 16 * MIB).unwrap();
         // It is done, and its pixels wait for a batch.
-        let mut pixels = decoders.run(false, 14 * MIB, |room| room).await.unwrap();
-        let mut bulk = pin!(decoders.run(false, 2 * MIB, |_| ()));
+        let mut pixels = decoders
+            .run(wanted(false), 14 * MIB, |lease| lease)
+            .await
+            .unwrap();
+        let mut bulk = pin!(decoders.run(wanted(false), 2 * MIB, |_| ()));
         assert!(stand(bulk.as_mut()));
         // The eighth that is left.
-        decoders.run(true, 2 * MIB, |_| ()).await.unwrap();
-        let mut large = pin!(decoders.run(true, 3 * MIB, |_| ()));
+        decoders.run(wanted(true), 2 * MIB, |_| ()).await.unwrap();
+        let mut large = pin!(decoders.run(wanted(true), 3 * MIB, |_| ()));
         assert!(stand(large.as_mut()));
-        assert_eq!(decoders.shared.state().interactive.len(), 1);
+        assert_eq!(decoders.budget.state().interactive.len(), 1);
         pixels.shrink(MIB);
         large.await.unwrap();
         bulk.await.unwrap();
-        assert_eq!(decoders.shared.state().bulk_taken, MIB);
+        assert_eq!(decoders.budget.state().bulk_taken, MIB);
         drop(pixels);
-        let all = decoders.run(true, u64::MAX, |room| room).await.unwrap();
-        assert_eq!(decoders.shared.state().taken, 16 * MIB);
+        let all = decoders
+            .run(wanted(true), u64::MAX, |lease| lease)
+            .await
+            .unwrap();
+        assert_eq!(decoders.budget.state().taken, 16 * MIB);
         drop(all);
-        let state = decoders.shared.state();
+        let state = decoders.budget.state();
         assert_eq!((state.taken, state.bulk_taken), (0, 0));
     }
 
     #[tokio::test]
     async fn who_leaves_the_line_leaves_nothing_and_a_panic_fails_only_its_own() {
-        let decoders = Decoders::start(1, 10 * MIB).unwrap();
+        let decoders = decoders(1, 10 * MIB).unwrap();
         let (go, held) = hold(&decoders, 9 * MIB).await;
         let alive = Arc::new(());
         {
             let carried = Arc::clone(&alive);
-            let mut leaver = pin!(decoders.run(false, 9 * MIB, move |_| drop(carried)));
+            let mut leaver = pin!(decoders.run(wanted(false), 9 * MIB, move |_| drop(carried)));
             assert!(stand(leaver.as_mut()));
             assert_eq!(Arc::strong_count(&alive), 2);
         }
         assert_eq!(Arc::strong_count(&alive), 1);
         go.send(()).unwrap();
         held.await.unwrap();
-        let panic = decoders.run(true, MIB, |_room| panic!("as ordered")).await;
+        let panic = decoders
+            .run(wanted(true), MIB, |_lease| panic!("as ordered"))
+            .await;
         assert!(panic.is_err());
-        assert_eq!(decoders.run(true, 10 * MIB, |_room| 5).await, Ok(5));
+        assert_eq!(
+            decoders.run(wanted(true), 10 * MIB, |_lease| 5).await,
+            Ok(5)
+        );
+    }
+
+    #[tokio::test]
+    async fn an_image_of_a_bulk_that_becomes_interactive_changes_lines() {
+        let decoders = decoders(1, 10 * MIB).unwrap();
+        let order = Arc::new(Mutex::new(String::new()));
+        let (go, held) = hold(&decoders, 0).await;
+        let demands: Vec<_> = "aBcD"
+            .chars()
+            .map(|name| (name, wanted(name > 'Z')))
+            .collect();
+        let mut all: Vec<_> = demands
+            .iter()
+            .map(|(name, demand)| {
+                let (name, order) = (*name, Arc::clone(&order));
+                let run = decoders.run(Arc::clone(demand), MIB, move |_| {
+                    order.lock().unwrap().push(name);
+                });
+                Box::pin(run)
+            })
+            .collect();
+        for one in &mut all {
+            assert!(stand(one.as_mut()));
+        }
+        let hurried = Wish {
+            deadline: None,
+            interactive: true,
+        };
+        demands[1].1.join(hurried);
+        decoders.promote();
+        // One that was promoted can be taken out of its line as any other.
+        demands[3].1.join(hurried);
+        decoders.promote();
+        drop(all.pop());
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for one in all {
+            one.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), "aBc");
+        assert_eq!(decoders.budget.state().interactive.len(), 0);
     }
 }

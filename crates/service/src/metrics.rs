@@ -9,7 +9,7 @@
 //! one needs no special case for "has not happened yet".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,11 +20,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use siglip2_engine::Tower;
+use siglip2_model::Tower;
 
 mod timings;
 
-pub use timings::{Lookup, Span, Stage, Timings};
+pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -109,8 +109,8 @@ pub struct Metrics {
     stage_seconds: Seconds<StageLabels>,
     batch_rows: Seconds<TowerLabels>,
     queued: Family<TowerLabels, Gauge>,
-    late: Family<TowerLabels, Counter>,
-    gone: Family<TowerLabels, Counter>,
+    expired: Family<TowerLabels, Counter>,
+    dropped: Family<TowerLabels, Counter>,
     failed_batches: Family<TowerLabels, Counter>,
     engine_up: Gauge,
     engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
@@ -119,6 +119,7 @@ pub struct Metrics {
     text_lookups: Family<ResultLabels, Counter>,
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
+    dropped_log_lines: Counter,
 }
 
 impl Metrics {
@@ -129,8 +130,8 @@ impl Metrics {
         let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
         let batch_rows: Seconds<TowerLabels> = Family::new_with_constructor(rows);
         let queued = Family::<TowerLabels, Gauge>::default();
-        let late = Family::<TowerLabels, Counter>::default();
-        let gone = Family::<TowerLabels, Counter>::default();
+        let expired = Family::<TowerLabels, Counter>::default();
+        let dropped = Family::<TowerLabels, Counter>::default();
         let failed_batches = Family::<TowerLabels, Counter>::default();
         for stage in Stage::ALL {
             let stage = stage.as_str();
@@ -140,8 +141,8 @@ impl Metrics {
             let labels = tower_labels(tower);
             drop(batch_rows.get_or_create(&labels));
             drop(queued.get_or_create(&labels));
-            drop(late.get_or_create(&labels));
-            drop(gone.get_or_create(&labels));
+            drop(expired.get_or_create(&labels));
+            drop(dropped.get_or_create(&labels));
             drop(failed_batches.get_or_create(&labels));
         }
         let text_lookups = Family::<ResultLabels, Counter>::default();
@@ -164,12 +165,13 @@ impl Metrics {
             stage_seconds,
             batch_rows,
             queued,
-            late,
-            gone,
+            expired,
+            dropped,
             failed_batches,
             engine_up: Gauge::default(),
             engine_busy: Family::default(),
             rebuilds: Counter::default(),
+            dropped_log_lines: Counter::default(),
             in_flight: Gauge::default(),
         };
         metrics.register();
@@ -219,14 +221,14 @@ impl Metrics {
             self.queued.clone(),
         );
         registry.register(
-            "late_rows",
-            "Rows whose deadline passed while they waited; they were not computed",
-            self.late.clone(),
+            "expired_rows",
+            "Rows whose last deadline passed while they waited; they were not computed",
+            self.expired.clone(),
         );
         registry.register(
-            "gone_rows",
-            "Rows whose client went while they waited; they were not computed",
-            self.gone.clone(),
+            "dropped_rows",
+            "Rows whose last client went while they waited; they were not computed",
+            self.dropped.clone(),
         );
         registry.register(
             "failed_batches",
@@ -262,6 +264,11 @@ impl Metrics {
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
+        );
+        registry.register(
+            "dropped_log_lines",
+            "Lines that the log lacks, because whoever reads it did not keep up",
+            self.dropped_log_lines.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -327,14 +334,14 @@ impl Metrics {
         self.queued.get_or_create(&tower_labels(tower)).set(rows);
     }
 
-    /// A row's deadline passed while it waited.
-    pub fn late(&self, tower: Tower) {
-        self.late.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last deadline passed while it waited.
+    pub fn expired(&self, tower: Tower) {
+        self.expired.get_or_create(&tower_labels(tower)).inc();
     }
 
-    /// A row's client went while it waited.
-    pub fn gone(&self, tower: Tower) {
-        self.gone.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last client went while it waited.
+    pub fn dropped(&self, tower: Tower) {
+        self.dropped.get_or_create(&tower_labels(tower)).inc();
     }
 
     /// A batch failed.
@@ -367,6 +374,13 @@ impl Metrics {
     /// An engine was built anew.
     pub fn rebuilt(&self) {
         self.rebuilds.inc();
+    }
+
+    /// So many lines of the log were dropped since the start.
+    pub fn dropped_log_lines(&self, lines: u64) {
+        self.dropped_log_lines
+            .inner()
+            .fetch_max(lines, Ordering::Relaxed);
     }
 
     /// How many requests are accepted and not answered.

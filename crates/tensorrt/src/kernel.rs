@@ -11,7 +11,7 @@
 //!
 //! # Shown without a GPU
 //!
-//! `tests/resize_kernel` compiles resize.cu for the host and compares what it computes with
+//! `tests/it/resize_kernel` compiles resize.cu for the host and compares what it computes with
 //! `Processor::resize`, bit for bit. The tests beside this file compile it with NVRTC for
 //! the architectures that are supported, and print what the compiler says of registers and
 //! shared memory: 40 to 64 registers, 18 KB, no spills.

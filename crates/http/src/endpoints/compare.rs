@@ -22,7 +22,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     .await?;
     let (names, images) = split(form.files);
     let similarity = call
-        .in_time(call.service.similarity(images, texts), |index| {
+        .rows(call.request().similarity(images, texts), |index| {
             named(&names, index)
         })
         .await?;
@@ -45,7 +45,7 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     TextLimits::of(&call.shared.settings).check("query", &query)?;
     let (names, images) = split(form.files);
     let ranked = call
-        .in_time(call.service.rank(images, query.clone()), |index| {
+        .rows(call.request().rank(images, query.clone()), |index| {
             named(&names, index)
         })
         .await?;

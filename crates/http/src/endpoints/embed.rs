@@ -21,8 +21,8 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let limits = TextLimits::of(&call.shared.settings);
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
     let rows = call
-        .in_time(
-            call.service.embed_texts(request.texts, request.normalize),
+        .rows(
+            call.request().embed_texts(request.texts, request.normalize),
             |_| String::new(),
         )
         .await?;
@@ -39,8 +39,8 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
     };
     call.inspect(&part, &bytes)?;
     let rows = call
-        .in_time(
-            call.service.embed_images(vec![bytes], form.normalize),
+        .rows(
+            call.request().embed_images(vec![bytes], form.normalize),
             |_| part,
         )
         .await?;
@@ -52,9 +52,10 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
     let rows = call
-        .in_time(call.service.embed_images(images, form.normalize), |index| {
-            named(&names, index)
-        })
+        .rows(
+            call.request().embed_images(images, form.normalize),
+            |index| named(&names, index),
+        )
         .await?;
     answer(call, rows).await
 }

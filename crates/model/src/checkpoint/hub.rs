@@ -151,7 +151,7 @@ impl Download {
     fn new(cache: Cache, repo: Repo, settings: &HubSettings) -> Result<Self, ApiError> {
         let mut builder = ApiBuilder::from_cache(cache)
             .with_retries(RETRIES)
-            .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+            .with_user_agent(crate::PROGRAM, env!("CARGO_PKG_VERSION"));
         if let Some(token) = &settings.token {
             builder = builder.with_token(Some(token.clone()));
         }

@@ -3,27 +3,28 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use siglip2_flags::switch;
+use siglip2_flags::{path, switch, text};
 
 use super::hub::HubSettings;
 
 /// How a model on the hub is had; of every program that takes one.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Hub")]
 pub struct HubOptions {
     /// Branch, tag or commit of a model on the hub.
-    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
+    #[arg(long, env = "MODEL_REVISION", default_value = "main", value_parser = text)]
     pub revision: String,
 
     /// Directory above the hub cache; by default `~/.cache/huggingface`.
-    #[arg(long, env = "HF_HOME")]
+    #[arg(long, env = "HF_HOME", value_parser = path)]
     pub hf_home: Option<PathBuf>,
 
     /// Where the hub is.
-    #[arg(long, env = "HF_ENDPOINT")]
+    #[arg(long, env = "HF_ENDPOINT", hide_env_values = true, value_parser = text)]
     pub hf_endpoint: Option<String>,
 
     /// Token for models on the hub that ask for one.
-    #[arg(long, env = "HF_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "HF_TOKEN", hide_env_values = true, value_parser = text)]
     pub hf_token: Option<String>,
 
     /// Take models from the hub cache only.
@@ -34,14 +35,10 @@ pub struct HubOptions {
 impl HubOptions {
     /// Where the hub and its cache are.
     pub fn settings(&self) -> HubSettings {
-        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         HubSettings {
-            home: self
-                .hf_home
-                .clone()
-                .filter(|home| !home.as_os_str().is_empty()),
-            endpoint: set(&self.hf_endpoint),
-            token: set(&self.hf_token),
+            home: self.hf_home.clone(),
+            endpoint: self.hf_endpoint.clone(),
+            token: self.hf_token.clone(),
             offline: self.hf_hub_offline,
         }
     }

@@ -110,7 +110,7 @@ impl Graph {
 
         let mut model = Message::default();
         model.int(1, IR_VERSION);
-        model.string(2, env!("CARGO_PKG_NAME"));
+        model.string(2, crate::PROGRAM);
         model.string(3, env!("CARGO_PKG_VERSION"));
         model.message(7, graph);
         for (domain, version) in [("", OPSET)].iter().chain(&self.domains) {

@@ -50,7 +50,7 @@ pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, 
     let image = picture().ok_or("the canary's picture has no pixels")?;
 
     let options = CpuOptions {
-        threads: thread::available_parallelism().map_or(1, usize::from),
+        threads: siglip2_flags::cores(),
         max_batch: texts.len(),
     };
     let mut engine = CpuEngine::load(checkpoint.clone(), processor.clone(), options)?;

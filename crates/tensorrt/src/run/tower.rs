@@ -8,14 +8,15 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 use trtx::{CudaEngine, Runtime, RuntimeConfig};
 
+use super::LoadError;
 use super::cache::Cache;
 use super::completer::{Completer, Lost};
 use super::contexts::{Binding, Contexts, Profile, Tensor};
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use super::slot::{Slot, SlotBuffers};
-use super::{LoadError, logger};
 use crate::error::{DeviceError, Doing};
+use crate::logger;
 use siglip2_engine::{Batch, Completion, EngineError};
 
 /// What a tower's slots are made for.
