@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::common::engine::{Orders, with_cache};
+use crate::common::engine::{Orders, with_cache, with_memory};
 use crate::common::picture::png as picture;
 use crate::common::{Form, Server, ask};
 use bytes::Bytes;
@@ -300,7 +300,7 @@ fn large(side: u32, shade: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
-    let (service, orders) = with_cache(100, 0);
+    let (service, orders) = with_memory(100, 128 << 20);
     let prepared = |count: usize| {
         let series = format!("siglip2_stage_seconds_count{{stage=\"prepare\"}} {count}\n");
         service.metrics().text().contains(&series)
@@ -336,7 +336,7 @@ async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
 
 #[tokio::test]
 async fn a_picture_that_takes_more_memory_than_all_may_is_refused_by_its_header() {
-    let (service, orders) = with_cache(100, 0);
+    let (service, orders) = with_memory(100, 128 << 20);
     // 75 MB of pixels, of 64 MiB.
     let refused = embed(&service, vec![large(5000, 1)]).await;
     match refused {

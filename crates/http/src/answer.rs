@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use siglip2_service::Lease;
 
 /// So much of a body is handed to hyper at a time. hyper asks for more when it has written
 /// what it holds, up to its buffer; so the last piece is asked for when all but so much
@@ -33,6 +34,9 @@ pub(super) struct Answer {
     left: Bytes,
     whole: u64,
     told: Option<Box<dyn Written>>,
+    /// The memory that it takes.
+    #[allow(dead_code)] // It is only held.
+    lease: Option<Lease>,
 }
 
 impl Answer {
@@ -41,6 +45,7 @@ impl Answer {
             whole: body.len() as u64,
             left: body,
             told: None,
+            lease: None,
         }
     }
 
@@ -95,6 +100,13 @@ pub(super) fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<An
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
+    response
+}
+
+/// A response with a JSON body that takes this memory until its client has it.
+pub(super) fn held(body: Vec<u8>, memory: Lease) -> Response<Answer> {
+    let mut response = respond(StatusCode::OK, body);
+    response.body_mut().lease = Some(memory);
     response
 }
 

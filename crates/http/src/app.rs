@@ -43,7 +43,7 @@ impl App {
             Arc::clone(self.0.service.metrics()),
             self.0.spans.clone(),
         );
-        let mut body = Body::new(incoming, &self.0.settings, &self.0.bodies);
+        let mut body = Body::new(incoming, &self.0.settings, self.0.service.memory());
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
         let answered = caught(Box::pin(self.routed(

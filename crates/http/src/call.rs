@@ -10,13 +10,14 @@ use hyper::HeaderMap;
 use hyper::header;
 
 use super::body::Body;
+use super::endpoints::json_bytes;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
-use siglip2_service::{Context, Request, ServiceError};
+use siglip2_service::{Context, Lease, MemoryUse, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
@@ -80,6 +81,19 @@ impl<'a> Call<'a> {
         let form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
         self.received();
         F::from_form(form)
+    }
+
+    /// Takes so many bytes, for what is decoded out of the body.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.body.hold(bytes)
+    }
+
+    /// Takes the memory for an answer with so many floats, before anything of it is computed:
+    /// as JSON, and in the rows that it is made of.
+    pub(super) fn answer_memory(&self, floats: usize) -> Result<Lease, Problem> {
+        let bytes = json_bytes(floats) + 2 * size_of::<f32>() * floats;
+        let memory = self.shared.service.memory();
+        Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
     }
 
     /// Reads an image's header, so that a bad one is refused before anything is begun.

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::accepted::AcceptedCount;
 use super::answer;
 use super::app::App;
-use super::body::BodyBudget;
 use super::openapi;
 use super::routes;
 use super::settings::HttpSettings;
@@ -82,7 +81,6 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
-        bodies: BodyBudget::new(settings.max_buffered_bytes.max(settings.payload_limit)),
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
         document: answer::json(&openapi::document()).into(),
         service,

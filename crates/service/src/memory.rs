@@ -212,6 +212,15 @@ impl Lease {
         self.budget.0.metrics.memory.given_back(self.for_use, back);
     }
 
+    /// Takes over what another lease of the same budget holds for the same use.
+    pub fn absorb(&mut self, mut other: Self) {
+        debug_assert_eq!(
+            self.for_use, other.for_use,
+            "what is held would be given back wrongly"
+        );
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Makes the lease last as long as these bytes and every slice of them, wherever they
     /// go: a decoder may still read a file whose request has ended.
     pub fn keep_with(self, bytes: Vec<u8>) -> Bytes {
@@ -270,7 +279,9 @@ mod tests {
         assert_eq!(first.bytes(), 20);
         first.shrink_to(1);
         assert_eq!(budget.held(MemoryUse::Bodies), 11);
-        drop((first, second));
+        first.absorb(second);
+        assert_eq!((first.bytes(), budget.held(MemoryUse::Bodies)), (11, 11));
+        drop(first);
         assert_eq!(budget.held(MemoryUse::Bodies), 0);
     }
 

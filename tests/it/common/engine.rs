@@ -122,8 +122,16 @@ pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
 
 /// The same, which remembers so many bytes of texts, and of images.
 pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>) {
+    running(caching(max_queued_rows, cache))
+}
+
+/// The same, whose requests may hold so many bytes.
+pub fn with_memory(max_queued_rows: usize, memory: u64) -> (Service, Arc<Orders>) {
+    running(limited(max_queued_rows, 0, memory))
+}
+
+fn running(service: Service) -> (Service, Arc<Orders>) {
     let orders = Arc::new(Orders::default());
-    let service = caching(max_queued_rows, cache);
     service
         .attach(Box::new(FakeEngine(Arc::clone(&orders))))
         .expect("a thread");
@@ -160,6 +168,10 @@ pub fn starting(max_queued_rows: usize) -> Service {
 
 /// The same, which remembers so many bytes of texts, and of images.
 pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
+    limited(max_queued_rows, cache, 2 << 30)
+}
+
+fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
     let model = Model {
         info: ModelInfo {
             name: "fake/\"model\"".into(),
@@ -180,7 +192,7 @@ pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
     let settings = ServiceSettings {
         max_queued_rows,
         decode_threads: 2,
-        max_request_memory: 128 << 20,
+        max_request_memory: memory,
         text_cache_bytes: cache,
         image_cache_bytes: cache,
         ..ServiceSettings::default()
