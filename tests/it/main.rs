@@ -29,11 +29,8 @@ mod http_limits;
 mod http_watch;
 mod hub;
 mod image_cache;
-mod image_decode;
-mod image_resize;
 mod load_test;
 mod program;
-mod resize_coefficients;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod spans;

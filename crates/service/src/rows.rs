@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, Stage, StageTiming};
 use crate::request::Request;
 use crate::service::{Running, State};
 use siglip2_engine::{EngineError, Prepare, Tower};
-use siglip2_image::{Header, ImageLimits};
+use siglip2_image::{Header, ImageError, ImageLimits, Stop};
 
 /// Texts longer than this, in bytes over the whole request, are tokenized off the
 /// async threads. A text of this length takes well under a millisecond.
@@ -139,12 +139,17 @@ impl Request {
             metrics: Arc::clone(self.service.metrics()),
             demand: Arc::clone(&demand),
         };
-        // Both are there at the same time: the picture, and the square made of it.
+        // All are there at the same time: the picture, what its decoder takes beside it and
+        // then what is resized, and the square made of it.
         let side = u64::from(self.service.info().image_size);
-        let bytes = decoding.bytes() + side * side * 3;
+        let between = side * u64::from(decoding.header.height) * 3;
+        let beside = decoding.header.scratch_bytes.max(between);
+        let bytes = decoding.bytes() + beside + side * side * 3;
         async move {
+            // The decoder asks whether this is still waited for.
+            let _leaving = demand.abandoned_on_drop();
             let (ticket, stages) = decoders
-                .run(demand, bytes, move |lease| {
+                .run(Arc::clone(&demand), bytes, move |lease| {
                     decoding.run(&file, lease, permit)
                 })
                 .await
@@ -226,9 +231,9 @@ struct Decoding {
 }
 
 impl Decoding {
-    /// What the picture takes.
+    /// What the pixels take.
     fn bytes(&self) -> u64 {
-        u64::from(self.header.width) * u64::from(self.header.height) * 3
+        self.header.pixel_bytes()
     }
 
     fn run(
@@ -246,8 +251,17 @@ impl Decoding {
             .and_then(|bytes| self.prepare.memory(bytes))
             .map_err(|error| RowError::Failed(error.to_string()))?;
         let begun = Instant::now();
-        let image =
-            siglip2_image::decode_into(file, &self.limits, memory).map_err(RowError::Image)?;
+        let unwanted = || self.demand.is_unwanted(Instant::now());
+        let stop = Stop::when(&unwanted);
+        let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        let image = image.map_err(|error| match error {
+            // Whether the last deadline passed or the last client left, nobody is told more.
+            ImageError::Stopped => {
+                self.metrics.expired(Tower::Image);
+                RowError::Batch(BatchError::Expired)
+            }
+            error => RowError::Image(error),
+        })?;
         let decode = StageTiming::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
         let begun = Instant::now();
