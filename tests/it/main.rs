@@ -21,6 +21,7 @@ mod gpu;
 mod graph_precision;
 mod hostile;
 mod http_connections;
+mod http_document;
 mod http_endpoints;
 mod http_errors;
 mod http_failures;

@@ -26,11 +26,6 @@ mod timings;
 
 pub use timings::{Lookup, Stage, StageTiming, Timings};
 
-/// The statuses that the contract knows, and 499 for a client that has gone.
-const STATUSES: [u16; 15] = [
-    200, 400, 401, 404, 405, 408, 411, 413, 415, 422, 429, 499, 500, 503, 504,
-];
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     endpoint: &'static str,
@@ -183,20 +178,19 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Lets the series of these endpoints exist before their first request.
-    pub fn declare_endpoints(&self, endpoints: &[&'static str]) {
-        for &endpoint in endpoints {
-            for status in STATUSES {
-                drop(
-                    self.requests
-                        .get_or_create(&RequestLabels { endpoint, status }),
-                );
-            }
+    /// Lets the series of an endpoint exist before its first request: one for each status
+    /// that it may answer.
+    pub fn declare_endpoint(&self, endpoint: &'static str, statuses: &[u16]) {
+        for &status in statuses {
             drop(
-                self.request_seconds
-                    .get_or_create(&EndpointLabels { endpoint }),
+                self.requests
+                    .get_or_create(&RequestLabels { endpoint, status }),
             );
         }
+        drop(
+            self.request_seconds
+                .get_or_create(&EndpointLabels { endpoint }),
+        );
     }
 
     fn register(&mut self) {
@@ -403,7 +397,7 @@ mod tests {
     #[test]
     fn all_series_are_there_from_the_start() {
         let metrics = Metrics::new();
-        metrics.declare_endpoints(&["embed_text"]);
+        metrics.declare_endpoint("embed_text", &[200, 429]);
         let text = metrics.text();
         for series in [
             "siglip2_requests_total{endpoint=\"embed_text\",status=\"429\"} 0",
