@@ -212,7 +212,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
     let settings = ServiceSettings {
         max_queued_rows: 4096,
         decode_threads: cores,
-        max_decoded_bytes: 512 << 20,
+        max_request_memory: 2 << 30,
         text_cache_bytes: 0,
         image_cache_bytes: 0,
         ..ServiceSettings::default()

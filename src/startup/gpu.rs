@@ -88,7 +88,7 @@ impl Gpus {
                 patience: settings.gpu.device_timeout(),
                 ..TensorRtOptions::default()
             },
-            pinned_bytes: usize::try_from(settings.service.max_decoded_bytes)?,
+            pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
     }
 

@@ -29,7 +29,9 @@ mod http_limits;
 mod http_watch;
 mod image_cache;
 mod load_test;
+mod long_texts;
 mod program;
+mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod spans;

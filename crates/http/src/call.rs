@@ -96,6 +96,7 @@ impl<'a> Call<'a> {
         self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
+            ..Context::default()
         })
     }
 

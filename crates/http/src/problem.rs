@@ -113,6 +113,12 @@ impl Problem {
     pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
         match error {
             ServiceError::Image { index, error } => Problem::image(&part(index), &error),
+            ServiceError::Text { index, error } if error.is_too_long() => {
+                Problem::TooLarge(format!("texts[{index}]: {error}."))
+            }
+            ServiceError::Text { error, .. } => {
+                Problem::Internal(format!("tokenizing failed: {error}"))
+            }
             ServiceError::Busy { retry_after } => Problem::Busy {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,

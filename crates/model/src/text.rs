@@ -132,6 +132,18 @@ impl std::fmt::Debug for TextTokenizer {
     }
 }
 
+/// A text as the model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The ids: exactly `max_tokens`, each at least 0 and below `vocab_size`.
+    pub ids: Vec<i32>,
+    /// How many of them are not padding.
+    pub tokens: usize,
+    /// Whether the text has more tokens than that, and its end was cut off (or its beginning,
+    /// where the checkpoint's tokenizer cuts that).
+    pub is_cut: bool,
+}
+
 /// The longest text that is tokenized in one piece, in bytes. A text is cut to what
 /// its first ids depend on where that can be told; this is for those where it cannot,
 /// such as a megabyte of one letter. That takes about a second and 240 MB per megabyte.
@@ -174,6 +186,11 @@ impl TextTokenizer {
 
     /// The ids of a text: exactly `max_tokens`, each at least 0 and below `vocab_size`.
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
+        self.tokenize(text).map(|tokenized| tokenized.ids)
+    }
+
+    /// The ids of a text, and what became of it on the way.
+    pub fn tokenize(&self, text: &str) -> Result<Tokenized, TokenizerError> {
         let max_tokens = self.options.max_tokens;
         if let Some(cutter) = &self.cutter {
             // Most texts have 64 tokens well within their first 1,000 bytes.
@@ -183,9 +200,14 @@ impl TextTokenizer {
                 let Some(part) = part.filter(|part| part.len() <= MAX_UNCUT_BYTES) else {
                     break;
                 };
-                let (ids, padded) = self.encode_part(part)?;
-                if !padded {
-                    return Ok(ids);
+                let tokenized = self.encode_part(part)?;
+                if tokenized.tokens == max_tokens {
+                    // What follows the part has one token at least.
+                    let is_cut = true;
+                    return Ok(Tokenized {
+                        is_cut,
+                        ..tokenized
+                    });
                 }
                 // Grows even where the only places to cut are far at the beginning.
                 wish = wish.max(part.len()) * 4;
@@ -197,21 +219,20 @@ impl TextTokenizer {
                 max_bytes: MAX_UNCUT_BYTES,
             });
         }
-        if let Some(lower_case) = self.siglip1 {
-            let text = prepare_siglip1(text, lower_case);
-            return self.encode_part(&text).map(|(ids, _)| ids);
+        match self.siglip1 {
+            Some(lower_case) => self.encode_part(&prepare_siglip1(text, lower_case)),
+            None => self.encode_part(text),
         }
-        self.encode_part(text).map(|(ids, _)| ids)
     }
 
     /// As [`TextTokenizer::encode`] without cutting, for the target that compares the two.
     #[cfg(fuzzing)]
     pub fn encode_uncut(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
-        self.encode_part(text).map(|(ids, _)| ids)
+        self.encode_part(text).map(|tokenized| tokenized.ids)
     }
 
-    /// The ids of a text in one piece, and whether there was room to pad.
-    fn encode_part(&self, text: &str) -> Result<(Vec<i32>, bool), TokenizerError> {
+    /// Tokenizes a text in one piece.
+    fn encode_part(&self, text: &str) -> Result<Tokenized, TokenizerError> {
         let TextOptions {
             max_tokens,
             vocab_size,
@@ -241,8 +262,12 @@ impl TextTokenizer {
                 }
             }
         }
-        let padded = encoding.get_attention_mask().contains(&0);
-        Ok((out, padded))
+        let mask = encoding.get_attention_mask().iter();
+        Ok(Tokenized {
+            ids: out,
+            tokens: mask.filter(|&&read| read == 1).count(),
+            is_cut: !encoding.get_overflowing().is_empty(),
+        })
     }
 }
 

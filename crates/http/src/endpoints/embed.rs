@@ -26,7 +26,7 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
             |_| String::new(),
         )
         .await?;
-    answer(call, rows).await
+    answer(call, rows.embeddings).await
 }
 
 /// `POST /embed/image`

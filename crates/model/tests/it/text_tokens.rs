@@ -141,11 +141,16 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
     let glue = [
         "", " ", "  ", "\n", "▁", "a", "<eos>", "\u{301}", "É", "<", "猫", "[multi",
     ];
-    let mut long = 0;
-    for _ in 0..200 {
+    let (mut long, mut ends) = (0, 0);
+    for number in 0..250 {
         let mut text = String::new();
         let joint = glue[draw(glue.len())];
-        let length = 100 + draw(6_000);
+        // One in five is so short that some of them are read to their end.
+        let length = if number % 5 == 0 {
+            1
+        } else {
+            100 + draw(6_000)
+        };
         while text.len() < length {
             let part = &texts[draw(texts.len())];
             let part: String = part.chars().take(1 + draw(60)).collect();
@@ -153,13 +158,40 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
             text += joint;
         }
         long += usize::from(text.len() > 1_024);
-        assert_eq!(
-            cut.encode(&text).unwrap(),
-            whole.encode(&text).unwrap(),
-            "{text:?}"
-        );
+        // Ids, tokens and whether its end was cut off.
+        let tokenized = cut.tokenize(&text).unwrap();
+        assert_eq!(tokenized, whole.tokenize(&text).unwrap(), "{text:?}");
+        ends += usize::from(!tokenized.is_cut);
     }
+    assert!(ends > 0, "{ends} texts were read to their end");
     assert!(long > 150, "{long}");
+}
+
+#[test]
+fn a_text_says_how_many_tokens_it_has_and_whether_that_is_all() {
+    for name in ["siglip2_hub", "plain"] {
+        let tokenizer = tokenizer(name);
+        let pad = *tokenizer.encode("").unwrap().last().unwrap();
+        let mut fits = 0;
+        // The tokens of a text that fits grow with it, up to all that are read; from there on
+        // it is cut, and the ids stay what they are but for the end token.
+        let mut before = 0;
+        for words in 0..200 {
+            let text = "a photo of a cat ".repeat(words);
+            let tokenized = tokenizer.tokenize(text.trim_end()).unwrap();
+            let padding = tokenized.ids.iter().filter(|&&id| id == pad).count();
+            assert_eq!(tokenized.tokens, 64 - padding, "{name}: {words}");
+            assert!(tokenized.tokens >= before, "{name}: {words}");
+            before = tokenized.tokens;
+            fits += usize::from(!tokenized.is_cut);
+            assert_eq!(tokenized.is_cut, fits < words + 1, "{name}: {words}");
+            assert!(
+                !tokenized.is_cut || tokenized.tokens == 64,
+                "{name}: {words}"
+            );
+        }
+        assert!((5..60).contains(&fits), "{name}: {fits}");
+    }
 }
 
 #[test]
