@@ -224,7 +224,7 @@ impl Settings {
     ///
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
-        Source::of(&self.model)
+        Source::of(&self.model).map_err(|error| error.to_string())
     }
 
     /// Where spans of requests go, if anywhere.

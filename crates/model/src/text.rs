@@ -17,12 +17,12 @@
 mod assemble;
 mod class;
 mod cut;
-
-use std::path::Path;
+mod sentencepiece;
 
 use tokenizers::Tokenizer;
 
 use cut::Cutter;
+pub(crate) use sentencepiece::from_sentencepiece;
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,14 +51,22 @@ pub struct TextOptions {
 /// Why a tokenizer cannot be used, or a text cannot be tokenized.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// There is no tokenizer.json.
+    /// There are no files to make one of.
     #[error(
-        "the checkpoint has no tokenizer.json; make one with Python: \
-         AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY), or for a \
-         SigLIP 1 checkpoint with only spiece.model take the tokenizer.json of the \
-         model's transformers.js (ONNX) version"
+        "the model has neither tokenizer.json nor spiece.model; copy the one that belongs to \
+         it into its directory"
     )]
     NoTokenizerJson,
+    /// SigLIP 2's vocabulary, and nothing that says how it is used.
+    #[error(
+        "tokenizer.json has a byte-pair vocabulary, as SigLIP 2 has, and nothing names the \
+         class that uses it, so it is not known whether texts are lower-cased; copy the \
+         model's tokenizer_config.json beside it (transformers refuses these files, too)"
+    )]
+    UnknownClass,
+    /// What is wrong with a spiece.model.
+    #[error("spiece.model cannot be used: {0}")]
+    Sentencepiece(String),
     /// A file cannot be read or is not what it should be.
     #[error("{file} cannot be used: {reason}")]
     Unreadable {
@@ -169,31 +177,6 @@ impl TextTokenizer {
         // The ids of padding and of what is put around every text.
         tokenizer.encode("")?;
         Ok(tokenizer)
-    }
-
-    /// Reads the files of a checkpoint directory.
-    pub fn from_dir(directory: &Path, options: TextOptions) -> Result<Self, TokenizerError> {
-        let read = |file: &'static str| match std::fs::read(directory.join(file)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(TokenizerError::Unreadable {
-                file,
-                reason: error.to_string(),
-            }),
-        };
-        let tokenizer = read("tokenizer.json")?.ok_or(TokenizerError::NoTokenizerJson)?;
-        let tokenizer_config = read("tokenizer_config.json")?;
-        let special_tokens_map = read("special_tokens_map.json")?;
-        let config = read("config.json")?;
-        Self::new(
-            TokenizerFiles {
-                tokenizer: &tokenizer,
-                tokenizer_config: tokenizer_config.as_deref(),
-                special_tokens_map: special_tokens_map.as_deref(),
-                config: config.as_deref(),
-            },
-            options,
-        )
     }
 
     /// Ids per text.

@@ -27,7 +27,7 @@ use crate::request::Request;
 use crate::service::{Running, State};
 use crate::tokens::TokenUsage;
 use siglip2_engine::{EngineError, Prepare, Tower};
-use siglip2_image::{Header, ImageLimits};
+use siglip2_image::{Header, ImageError, ImageLimits, Stop};
 use siglip2_model::text::Tokenized;
 
 impl Request {
@@ -217,16 +217,22 @@ impl Decoding {
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
         self.still_wanted(is_wanted)?;
-        let memory = usize::try_from(pixel_bytes(&self.header))
+        let memory = usize::try_from(self.header.pixel_bytes())
             .map_err(|error| EngineError::Failed(error.to_string()))
             .and_then(|bytes| self.prepare.memory(bytes))
             .map_err(|error| RowError::Failed(error.to_string()))?;
         let begun = Instant::now();
-        let image =
-            siglip2_image::decode_into(file, &self.limits, memory).map_err(RowError::Image)?;
+        let unwanted = || !is_wanted();
+        let stop = Stop::when(&unwanted);
+        let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        // Before anything else: a decoder that was stopped has not found fault with the image.
+        self.still_wanted(is_wanted)?;
+        let image = image.map_err(|error| match error {
+            ImageError::Stopped => RowError::Batch(BatchError::Expired),
+            error => RowError::Image(error),
+        })?;
         let decode = StageTiming::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
-        self.still_wanted(is_wanted)?;
         let begun = Instant::now();
         let mut pixels = self.prepare.prepare(image).map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);
@@ -251,11 +257,6 @@ impl Decoding {
         }
         Err(RowError::Batch(BatchError::Expired))
     }
-}
-
-/// Bytes of a picture's RGB pixels.
-pub(crate) fn pixel_bytes(header: &Header) -> u64 {
-    u64::from(header.width) * u64::from(header.height) * 3
 }
 
 /// Waits for the batch; `stages` were gone through before.

@@ -13,7 +13,6 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
-use crate::rows::pixel_bytes;
 use crate::settings::ServiceSettings;
 use siglip2_engine::{Engine, Prepare};
 use siglip2_image::{Header, ImageError};
@@ -313,11 +312,13 @@ impl Service {
         Ok(header)
     }
 
-    /// Bytes that decoding a picture and preparing it take at most: its pixels and the square
-    /// made of them, which are there at the same time.
+    /// Bytes that decoding a picture and preparing it take at most, which are there at the same
+    /// time: its pixels, what its decoder takes beside them or what is between the two passes
+    /// of the resize, and the square made of it.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
         let side = u64::from(self.0.info.image_size);
-        pixel_bytes(header) + side * side * 3
+        let between = side * u64::from(header.height) * 3;
+        header.pixel_bytes() + header.scratch_bytes.max(between) + side * side * 3
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {

@@ -5,15 +5,18 @@
 //! between them. `fast_image_resize` has the same fixed-point arithmetic but, in one
 //! call, takes the height first; hence two calls.
 
+mod coefficients;
+
 use std::cell::RefCell;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::coefficients::nearest_source;
 use super::processor::Filter;
 use super::{ImageError, RgbImage};
+use coefficients::nearest_source;
+pub use coefficients::{Coefficients, Window};
 
 /// What a thread keeps from one image to the next, so that it allocates only what it
 /// hands out: the resizer's tables and the image between the two passes.

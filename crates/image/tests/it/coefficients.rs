@@ -1,9 +1,9 @@
 //! The windows and weights that a device gets, applied as a device applies them, give the
-//! bytes of the CPU's resize, which are transformers' (tests/image_resize.rs).
+//! bytes of the CPU's resize, which are transformers' (resize.rs).
 
-use crate::common::noise::{extremes, noise, processor};
+use crate::noise::{extremes, noise, processor};
 use serde_json::json;
-use siglip2_embeddings::image::{Coefficients, Filter, RgbImage};
+use siglip2_image::{Coefficients, Filter, RgbImage};
 
 /// One pass over lines which are `step` pixels apart, and whose pixels are `stride` apart.
 fn pass(

@@ -3,15 +3,19 @@
 //! Written here, because the crates differ from Pillow in what they do with skips in
 //! run-length coded files, with palettes that are too short, and with bit masks.
 
-use super::inspect::{array, u16_le, u32_le};
-use super::{Header, ImageError, ImageFormat};
+mod runs;
+
+use super::convert;
+use super::decode::Job;
+use super::inspect::{u16_le, u32_le};
+use super::{ImageError, ImageFormat};
 
 fn damaged(reason: impl std::fmt::Display) -> ImageError {
     ImageError::damaged(ImageFormat::Bmp, reason)
 }
 
 fn truncated() -> ImageError {
-    damaged("the file is truncated")
+    damaged("the file is cut short")
 }
 
 const RAW: u32 = 0;
@@ -100,6 +104,15 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     Info::read(bytes).map(|info| (info.width, info.height))
 }
 
+/// Bytes that decoding takes beside the pixels: all indices, if they are run-length coded.
+pub(super) fn scratch(bytes: &[u8]) -> Result<u64, ImageError> {
+    let info = Info::read(bytes)?;
+    Ok(match info.compression {
+        RLE8 | RLE4 => u64::from(info.width) * u64::from(info.height) + (4 << 10),
+        _ => 4 << 10,
+    })
+}
+
 /// How the bytes of the rows become pixels.
 enum Pixels {
     /// Indices of so many bits into a table.
@@ -111,7 +124,8 @@ enum Pixels {
 }
 
 /// Decodes to RGB.
-pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, ImageError> {
+pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
+    let bytes = job.bytes;
     let info = Info::read(bytes)?;
     let mut after_headers = 14 + info.header_size;
     let run_length = matches!(info.compression, RLE8 | RLE4);
@@ -119,7 +133,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, ImageErro
         (RAW, 1 | 4 | 8) | (RLE8 | RLE4, 4 | 8) => {
             let table = bytes.get(after_headers..).unwrap_or_default();
             let length = info.colours.saturating_mul(info.entry());
-            if info.colours > 65_536 {
+            if info.colours > 256 {
                 return Err(damaged(format_args!("it has {} colours", info.colours)));
             }
             let table = &table[..table.len().min(length)];
@@ -159,12 +173,13 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, ImageErro
     } else {
         info.offset
     };
-    let (width, height) = (header.width as usize, header.height as usize);
+    let (width, height) = job.size();
     let data = bytes.get(start..).ok_or_else(truncated)?;
 
     let unpacked;
     let (rows, stride, kind) = if run_length {
-        unpacked = run_lengths(data, start, width, width * height, info.compression == RLE4);
+        unpacked = runs::unpack(data, start, width, width * height, info.compression == RLE4);
+        job.stop.work(unpacked.len() as u64 * 4)?;
         if unpacked.len() < width * height {
             return Err(truncated());
         }
@@ -188,15 +203,15 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, ImageErro
     if used > stride {
         return Err(damaged("its palette does not fit its bits per pixel"));
     }
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    for row in 0..height {
+    for (row, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
+        job.stop.work(width as u64 * 4)?;
         let nth = if info.top_down { row } else { height - 1 - row };
         let at = nth * stride;
         // The padding of the last row may be missing, as for Pillow.
         let row = rows.get(at..at + used).ok_or_else(truncated)?;
-        append_row(row, width, &kind, &mut rgb);
+        row_to_rgb(row, &kind, out);
     }
-    Ok(rgb)
+    Ok(())
 }
 
 /// The table of a palette bitmap. Pillow looks whether it is a grey ramp and then
@@ -204,13 +219,18 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, ImageErro
 fn indexed(info: &Info, table: &[u8]) -> Pixels {
     let mut colours = Box::new(std::array::from_fn(|index| [index as u8; 3]));
     let entries = || table.chunks_exact(info.entry()).map(|e| [e[2], e[1], e[0]]);
-    if info.colours == 2 && entries().eq([[0; 3], [255; 3]]) {
+    let is_black_and_white = match info.colours {
+        1 => entries().eq([[0; 3]]),
+        2 => entries().eq([[0; 3], [255; 3]]),
+        _ => false,
+    };
+    if is_black_and_white {
         colours[1] = [255; 3];
         return Pixels::Indexed(1, colours);
     }
     let ramp = (0..info.colours).map(|index| [index as u8; 3]);
-    if info.colours != 2 && info.colours <= 256 && entries().eq(ramp) {
-        return Pixels::Indexed(if info.colours == 1 { 1 } else { 8 }, colours);
+    if info.colours > 2 && entries().eq(ramp) {
+        return Pixels::Indexed(8, colours);
     }
     // What is behind the end of a short table is black.
     colours.fill([0; 3]);
@@ -246,8 +266,8 @@ fn masked(info: &Info, bytes: &[u8]) -> Result<(Pixels, usize), ImageError> {
     Ok((kind, if in_header { 0 } else { 12 }))
 }
 
-/// Appends one row to `rgb`.
-fn append_row(row: &[u8], width: usize, kind: &Pixels, rgb: &mut Vec<u8>) {
+/// Converts one row.
+fn row_to_rgb(row: &[u8], kind: &Pixels, rgb: &mut [u8]) {
     match kind {
         Pixels::Indexed(bits, colours) => {
             let per_byte = 8 / bits;
@@ -255,17 +275,13 @@ fn append_row(row: &[u8], width: usize, kind: &Pixels, rgb: &mut Vec<u8>) {
             let indices = row
                 .iter()
                 .flat_map(|&byte| (1..=per_byte).map(move |nth| (byte >> (8 - nth * bits)) & mask));
-            rgb.extend(
-                indices
-                    .take(width)
-                    .flat_map(|index| colours[usize::from(index)]),
-            );
+            convert::fill(rgb, indices.map(|index| colours[usize::from(index)]));
         }
         Pixels::Packed { green_bits } => {
-            let (pixels, _) = row.as_chunks::<2>();
-            rgb.extend(pixels.iter().flat_map(|&pixel| {
+            let pixels = row.as_chunks::<2>().0.iter();
+            let green_max = (1 << green_bits) - 1;
+            let unpacked = pixels.map(|&pixel| {
                 let pixel = u32::from(u16::from_le_bytes(pixel));
-                let green_max = (1 << green_bits) - 1;
                 let red = (pixel >> (5 + green_bits)) & 31;
                 let green = (pixel >> 5) & green_max;
                 [
@@ -274,72 +290,12 @@ fn append_row(row: &[u8], width: usize, kind: &Pixels, rgb: &mut Vec<u8>) {
                     (pixel & 31) * 255 / 31,
                 ]
                 .map(|value| value as u8)
-            }));
+            });
+            convert::fill(rgb, unpacked);
         }
         Pixels::Bytes(size, [r, g, b]) => {
-            rgb.extend(
-                row.chunks_exact(*size)
-                    .flat_map(|pixel| [pixel[*r], pixel[*g], pixel[*b]]),
-            );
+            let pixels = row.chunks_exact(*size);
+            convert::fill(rgb, pixels.map(|pixel| [pixel[*r], pixel[*g], pixel[*b]]));
         }
     }
-}
-
-/// Undoes run-length coding, with the same end conditions as Pillow's
-/// `BmpRleDecoder`: what a skip jumps over is index 0. May return less or more than
-/// `wanted` bytes.
-fn run_lengths(data: &[u8], start: usize, width: usize, wanted: usize, nibbles: bool) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(wanted + 255);
-    let (mut at, mut x) = (0, 0);
-    while out.len() < wanted {
-        let Some([count, value]) = array(data, at) else {
-            break;
-        };
-        at += 2;
-        match (count, value) {
-            (0, 0) => {
-                out.resize(out.len().next_multiple_of(width), 0);
-                x = 0;
-            }
-            (0, 1) => break,
-            (0, 2) => {
-                let Some([right, up]) = array::<2>(data, at) else {
-                    break;
-                };
-                at += 2;
-                let skip = usize::from(right) + usize::from(up) * width;
-                out.resize((out.len() + skip).min(wanted), 0);
-                x = out.len() % width;
-            }
-            (0, literal) => {
-                let pixels = usize::from(literal).min(wanted - out.len());
-                let length = if nibbles { pixels.div_ceil(2) } else { pixels };
-                let rest = data.get(at..).unwrap_or_default();
-                let values = &rest[..rest.len().min(length)];
-                at += values.len();
-                if nibbles {
-                    let both = values.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-                    out.extend(both.take(pixels));
-                } else {
-                    out.extend_from_slice(values);
-                }
-                if values.len() < length || out.len() == wanted {
-                    break;
-                }
-                x += usize::from(literal);
-                // Literals are padded to an even position in the file.
-                at += (start + at) % 2;
-            }
-            (count, value) => {
-                let pixels = usize::from(count).min(width.saturating_sub(x));
-                if nibbles {
-                    out.extend([value >> 4, value & 15].iter().cycle().take(pixels));
-                } else {
-                    out.resize(out.len() + pixels, value);
-                }
-                x += pixels;
-            }
-        }
-    }
-    out
 }

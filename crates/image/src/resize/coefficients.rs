@@ -16,7 +16,7 @@
 
 use std::f64::consts::PI;
 
-use super::processor::Filter;
+use crate::processor::Filter;
 
 /// 32 bits, less 8 for the result and 2 for sums outside of 0..1 (filters with negative
 /// lobes).

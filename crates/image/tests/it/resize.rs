@@ -2,13 +2,13 @@
 //! byte for byte and bit for bit. The truth is tests/fixtures/resize.json, made by
 //! tools/make_resize_fixtures.py.
 
-use crate::common::noise::{noise, processor};
+use crate::noise::{noise, processor};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use siglip2_embeddings::image::{Filter, Processor, RgbImage};
+use siglip2_image::{Filter, Processor, RgbImage};
 
 fn truth() -> Value {
-    serde_json::from_str(include_str!("../fixtures/resize.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/fixtures/resize.json")).unwrap()
 }
 
 #[test]
