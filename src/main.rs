@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures_util::FutureExt;
 use mimalloc::MiMalloc;
+use siglip2_embeddings::checkpoint::hub::locate;
+use siglip2_embeddings::checkpoint::{HubOptions, explain_truncation};
 use siglip2_embeddings::http;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::{Prepared, http_settings, prepare};
@@ -59,9 +61,46 @@ fn end(code: u8) -> ! {
     std::process::exit(code.into())
 }
 
+/// Downloads a model into the hub cache, and prints where it is.
+#[derive(Parser)]
+#[command(name = "siglip2-embeddings download", version)]
+struct Download {
+    /// The model's name on the hub.
+    name: String,
+
+    /// Where models on the hub are had.
+    #[command(flatten)]
+    hub: HubOptions,
+}
+
+/// `siglip2-embeddings download NAME`.
+fn download() -> ExitCode {
+    let Download { name, hub } = Download::parse_from(std::env::args_os().skip(1));
+    log_to_stderr("info", false);
+    match locate(&name, &hub.revision, &hub.settings()) {
+        Ok(directory) => {
+            println!("{}", directory.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "download")
+    {
+        return download();
+    }
     let settings = Settings::parse();
     start_log(&settings);
+    if let Err(error) = explain_truncation(ENGINE_DEAD) {
+        tracing::debug!(%error, "no handler for files that are cut short");
+    }
     let prepared = match prepare(&settings) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -79,7 +118,11 @@ fn main() -> ExitCode {
 }
 
 fn start_log(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
+    log_to_stderr(&settings.log_level, settings.json_output);
+}
+
+fn log_to_stderr(level: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::new(level);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -87,7 +130,7 @@ fn start_log(settings: &Settings) {
         // with it whose line cannot be written.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
-    if settings.json_output {
+    if json {
         log.json().flatten_event(true).init();
     } else {
         log.with_target(false).init();
