@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use mimalloc::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
+use siglip2_embeddings::checkpoint::explain_truncation;
+use siglip2_embeddings::download::Download;
 use siglip2_embeddings::http;
 use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::settings::Settings;
@@ -61,8 +63,24 @@ fn end(code: u8) -> ! {
 }
 
 fn main() -> ExitCode {
+    if let Some(download) = Download::asked_for() {
+        let _log = Log::start(&download.log);
+        return match download.run() {
+            Ok(directory) => {
+                println!("{}", directory.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                last_line(&error);
+                ExitCode::from(UNUSABLE)
+            }
+        };
+    }
     let settings = siglip2_flags::parse::<Settings>();
     let log = Log::start(&settings.log);
+    if let Err(error) = explain_truncation(ENGINE_DEAD) {
+        tracing::debug!(%error, "no handler for files that are cut short");
+    }
     let prepared = match prepare(&settings) {
         Ok(prepared) => prepared,
         Err(error) => {

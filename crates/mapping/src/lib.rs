@@ -11,14 +11,21 @@
 // Memory-mapped weights, which a start within seconds needs, cannot be had without it.
 #![allow(unsafe_code)]
 
+#[cfg(unix)]
+mod fault;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use memmap2::Mmap;
 
+#[cfg(unix)]
+pub use fault::explain_truncation;
+
 /// A file in memory, read-only, never unmapped: the weights of a running model are
-/// wanted until the process ends.
+/// wanted until the process ends. What becomes of a process whose file is cut short says
+/// [`explain_truncation`]; who must outlive that reads the file instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapping(Option<&'static Mmap>);
 
@@ -39,7 +46,10 @@ impl Mapping {
         // its files by their content and replaces them by renaming, and
         // docs/operations.md says to do the same with a directory of one's own.
         let mapping = unsafe { Mmap::map(&file)? };
-        Ok(Self(Some(Box::leak(Box::new(mapping)))))
+        let mapping: &'static Mmap = Box::leak(Box::new(mapping));
+        #[cfg(unix)]
+        fault::note(mapping, path);
+        Ok(Self(Some(mapping)))
     }
 
     /// The bytes of the file.
