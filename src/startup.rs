@@ -74,6 +74,10 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     if let Some(pixels) = settings.max_image_pixels {
         image_limits.max_pixels = pixels as u64;
     }
+    // One picture alone stays within what all may take together.
+    image_limits.max_picture_bytes = image_limits
+        .max_picture_bytes
+        .min(settings.max_decoded_bytes as u64);
     let device = Device::choose(settings, image_limits)?;
     let (files, engine, is_demo) = match &device {
         Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),

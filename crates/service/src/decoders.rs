@@ -20,6 +20,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -59,6 +60,8 @@ struct State {
 
 struct Job {
     bytes: u64,
+    /// Set when who waits for the work has gone.
+    gone: Arc<AtomicBool>,
     work: Work,
 }
 
@@ -113,6 +116,7 @@ impl Shared {
                     shared: Arc::clone(self),
                     bytes,
                     bulk,
+                    gone: job.gone,
                 };
                 return Some((job.work, room));
             }
@@ -129,9 +133,15 @@ pub(super) struct Room {
     shared: Arc<Shared>,
     bytes: u64,
     bulk: bool,
+    gone: Arc<AtomicBool>,
 }
 
 impl Room {
+    /// Whether who asked for the work has gone: the rest of it is for nobody.
+    pub(super) fn is_for_nobody(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     /// Gives back what is beyond so many bytes.
     pub(super) fn shrink(&mut self, bytes: u64) {
         let back = self.bytes.saturating_sub(bytes);
@@ -152,15 +162,18 @@ impl Drop for Room {
     }
 }
 
-/// A place in a line; who drops it while waiting has left it, and nothing stays behind.
+/// A place in a line; who drops it while waiting has left it, and nothing stays behind. Who
+/// drops it later is told of to the work, which may end then.
 struct Place<'a> {
     shared: &'a Shared,
     bulk: bool,
     number: u64,
+    gone: Arc<AtomicBool>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
         let mut state = self.shared.state();
         let line = match self.bulk {
             true => &mut state.bulk,
@@ -204,8 +217,8 @@ impl Decoders {
     }
 
     /// Runs work that fills `bytes` of memory with a picture, and is given the room for
-    /// it. Who is dropped while it waits leaves nothing behind; work that has begun is
-    /// finished and its result dropped.
+    /// it. Who is dropped while it waits leaves nothing behind; work that has begun is told
+    /// so by its room, and its result dropped.
     ///
     /// # Errors
     ///
@@ -221,7 +234,8 @@ impl Decoders {
             // An error means only that the client has gone in the meantime.
             let _ = answer.send(work(room));
         });
-        let _place = self.stand(!interactive, Job { bytes, work });
+        let gone = Arc::default();
+        let _place = self.stand(!interactive, Job { bytes, gone, work });
         result
             .await
             .map_err(|_| "a decoding task panicked; the log above says where".to_owned())
@@ -231,6 +245,7 @@ impl Decoders {
         let mut state = self.shared.state();
         state.came += 1;
         let number = state.came;
+        let gone = Arc::clone(&job.gone);
         let line = match bulk {
             true => &mut state.bulk,
             false => &mut state.interactive,
@@ -242,6 +257,7 @@ impl Decoders {
             shared: &self.shared,
             bulk,
             number,
+            gone,
         }
     }
 }
@@ -359,6 +375,31 @@ mod tests {
         drop(all);
         let state = decoders.shared.state();
         assert_eq!((state.taken, state.bulk_taken), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn work_that_has_begun_is_told_when_nobody_waits_for_it() {
+        let decoders = Decoders::start(1, 10 * MIB).unwrap();
+        let (asked, steps) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        {
+            let work = move |room: Room| {
+                let _ = begun.send(());
+                // A step of work each time.
+                while wait.recv().is_ok() {
+                    let _ = asked.send(room.is_for_nobody());
+                }
+            };
+            let mut leaver = pin!(decoders.run(true, MIB, work));
+            assert!(stand(leaver.as_mut()));
+            has_begun.await.unwrap();
+            go.send(()).unwrap();
+            assert!(!steps.recv().unwrap());
+        }
+        // The first step behind its leaving is the last that is needed.
+        go.send(()).unwrap();
+        assert!(steps.recv().unwrap());
     }
 
     #[tokio::test]

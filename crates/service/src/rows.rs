@@ -22,7 +22,7 @@ use super::{Running, Service, ServiceError, State};
 use crate::batcher::{BatchError, Item, Permit, Permits, Ticket};
 use crate::metrics::{Lookup, Metrics, Span, Stage};
 use siglip2_engine::{EngineError, Prepare, Tower};
-use siglip2_image::{Header, ImageLimits};
+use siglip2_image::{Header, ImageError, ImageLimits, Stop};
 
 /// Texts longer than this, in bytes over the whole request, are tokenized off the
 /// async threads. A text of this length takes well under a millisecond.
@@ -130,9 +130,12 @@ impl Service {
             metrics: Arc::clone(&self.inner.metrics),
             deadline: wanted.deadline,
         };
-        // Both are there at the same time: the picture, and the square made of it.
+        // All are there at the same time: the picture, what its decoder takes beside it, and
+        // then what is resized and the square made of it.
         let side = u64::from(self.inner.info.image_size);
-        let bytes = decoding.bytes() + side * side * 3;
+        let between = side * u64::from(decoding.header.height) * 3;
+        let beside = decoding.header.scratch_bytes.max(between);
+        let bytes = decoding.bytes() + beside + side * side * 3;
         async move {
             let (ticket, stages) = decoders
                 .run(wanted.interactive, bytes, move |room| {
@@ -199,9 +202,14 @@ struct Decoding {
 }
 
 impl Decoding {
-    /// What the picture takes.
+    /// What the pixels take.
     fn bytes(&self) -> u64 {
-        u64::from(self.header.width) * u64::from(self.header.height) * 3
+        self.header.pixel_bytes()
+    }
+
+    fn is_late(&self) -> bool {
+        let now = Instant::now();
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn run(
@@ -210,10 +218,7 @@ impl Decoding {
         mut room: Room,
         permit: Permit,
     ) -> Result<(Ticket, Vec<Span>), RowError> {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-        {
+        if self.is_late() {
             return Err(RowError::Batch(BatchError::Late));
         }
         let memory = usize::try_from(self.bytes())
@@ -221,8 +226,14 @@ impl Decoding {
             .and_then(|bytes| self.prepare.memory(bytes))
             .map_err(|error| RowError::Failed(error.to_string()))?;
         let begun = Instant::now();
-        let image =
-            siglip2_image::decode_into(file, &self.limits, memory).map_err(RowError::Image)?;
+        let unwanted = || room.is_for_nobody() || self.is_late();
+        let stop = Stop::when(&unwanted);
+        let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        let image = image.map_err(|error| match error {
+            // Whether it was late or its clients left, nobody is there to be told more.
+            ImageError::Stopped => RowError::Batch(BatchError::Late),
+            error => RowError::Image(error),
+        })?;
         let decode = Span::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
         let begun = Instant::now();
