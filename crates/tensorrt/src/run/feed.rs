@@ -165,7 +165,7 @@ impl ImageFeed {
         row: usize,
     ) -> Result<Self, DeviceError> {
         let doing = || "making buffers for pictures".to_owned();
-        // The larger of what the tallest and the widest possible picture need.
+        // A bound on the scratch memory of any picture: the greatest height and width.
         let extreme = planner.cost(MAX_SIDE, MAX_SIDE).doing(doing)?;
         let largest = usize::try_from(options.limits.max_pixels)
             .ok()
