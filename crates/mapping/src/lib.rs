@@ -8,7 +8,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-// Memory-mapped weights, which a start within seconds needs, cannot be had without it.
+// Memory-mapped weights, without which a start takes too long, require it.
 #![allow(unsafe_code)]
 
 #[cfg(unix)]
@@ -23,9 +23,9 @@ use memmap2::Mmap;
 #[cfg(unix)]
 pub use fault::explain_truncation;
 
-/// A file in memory, read-only, never unmapped: the weights of a running model are
-/// wanted until the process ends. What becomes of a process whose file is cut short says
-/// [`explain_truncation`]; who must outlive that reads the file instead.
+/// A file in memory, read-only, never unmapped: the weights of a running model are needed
+/// until the process ends. [`explain_truncation`] says what happens to a process whose file
+/// is cut short; a caller that must survive that reads the file instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapping(Option<&'static Mmap>);
 
@@ -57,9 +57,8 @@ impl Mapping {
         self.0.map_or(&[], |mapping| mapping)
     }
 
-    /// Tells the system that the pages read so far are not wanted in the near future.
-    /// They leave this process's memory and stay in the page cache; reading them
-    /// again works as ever.
+    /// Tells the system that the pages read so far are not needed in the near future. They
+    /// leave this process's memory and stay in the page cache; they can still be read again.
     pub fn release(&self) {
         #[cfg(unix)]
         if let Some(mapping) = self.0 {
@@ -69,7 +68,7 @@ impl Mapping {
             // above). No borrow of the bytes is invalidated: they stay mapped.
             let advised = unsafe { mapping.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
             if let Err(error) = advised {
-                tracing::debug!(%error, "mapped weights could not be given back");
+                tracing::debug!(%error, "cannot release mapped weights");
             }
         }
     }
