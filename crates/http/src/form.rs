@@ -22,6 +22,7 @@ use hyper::header;
 use multer::{Field, Multipart};
 
 use super::body::{Body, off_thread};
+use super::ignored::Ignored;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::settings::HttpSettings;
@@ -89,6 +90,8 @@ pub(super) struct File {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
     values: Vec<(&'static str, Value)>,
+    /// What it has besides.
+    pub(super) ignored: Ignored,
 }
 
 /// What is done with an image as soon as it is here: its index, its name, its bytes.
@@ -178,11 +181,13 @@ impl Form {
         let mut reader = Reader::new(fields, settings);
         off_thread(bytes.len(), move || {
             for (name, value) in form_urlencoded::parse(&bytes) {
-                if let Some(field) = reader.known(&name) {
-                    reader.may_have_image(field)?;
-                    reader.may_have_text(field, value.len())?;
-                    reader.add(field, Value::Text(value.into_owned()));
-                }
+                let Some(field) = reader.known(&name) else {
+                    reader.form.ignored.field(&name);
+                    continue;
+                };
+                reader.may_have_image(field)?;
+                reader.may_have_text(field, value.len())?;
+                reader.add(field, Value::Text(value.into_owned()));
             }
             Ok(reader.form)
         })
@@ -219,6 +224,7 @@ impl Form {
             }
             let (name, filename) = names(&part)?;
             let Some(field) = reader.known(&name) else {
+                reader.form.ignored.field(&name);
                 while part.chunk().await.map_err(broken)?.is_some() {}
                 continue;
             };
@@ -403,7 +409,11 @@ impl Reader {
             self.text_left = self.text_left.saturating_sub(text.len());
         }
         if !(self.fields.many && field == self.fields.image) {
+            let before = self.form.values.len();
             self.form.values.retain(|(name, _)| *name != field);
+            if self.form.values.len() < before {
+                self.form.ignored.repeated(field);
+            }
         }
         self.form.values.push((field, value));
     }

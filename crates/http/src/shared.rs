@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::accepted::AcceptedCount;
 use super::body::BodyBudget;
+use super::clients::Clients;
 use super::settings::HttpSettings;
 use super::spans::Spans;
 use siglip2_service::Service;
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     pub(super) spans: Option<Spans>,
     pub(super) bodies: BodyBudget,
     pub(super) accepted: AcceptedCount,
+    pub(super) clients: Clients,
     /// The answer of `/openapi.json`, which is always the same one.
     pub(super) document: Bytes,
 }
