@@ -15,6 +15,7 @@ use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, Source};
 use siglip2_model::graph::Precision;
+use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
@@ -223,7 +224,7 @@ impl Settings {
     ///
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
-        Source::of(&self.model)
+        Source::of(&self.model).map_err(|error| error.to_string())
     }
 
     /// Where spans of requests go, if anywhere.
@@ -246,6 +247,15 @@ impl Settings {
                  images and texts (--max-images-per-request, --max-texts-per-request): \
                  such a request could never be served",
                 self.service.max_queued_rows
+            ));
+        }
+        let bodies = MemoryUse::Bodies.part_of(self.service.max_request_memory);
+        if self.http.payload_limit.saturating_mul(2) > bodies {
+            return Err(format!(
+                "--max-request-memory (MAX_REQUEST_MEMORY) is {}, of which bodies have {bodies} \
+                 bytes, and one body may have {} (--payload-limit), for which twice as much is \
+                 needed while it is put together: such a body could never be taken",
+                self.service.max_request_memory, self.http.payload_limit
             ));
         }
         if self.force_cpu && self.device == Device::Cuda {

@@ -59,7 +59,7 @@ impl Cpu {
     /// Loads the weights. The one worker is built anew from the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Vec<Worker>, String> {
         // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
-        self.checkpoint.tokenizer = Cow::default();
+        self.checkpoint.files.tokenizer = Cow::default();
         let load = move || {
             CpuEngine::load(self.checkpoint.clone(), processor.clone(), self.options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)

@@ -13,8 +13,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use siglip2_model::files::ModelFiles;
+
 use super::files::Files;
-use crate::checkpoint::Config;
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
@@ -87,7 +88,7 @@ impl Gpus {
                 patience: settings.gpu.device_timeout(),
                 ..TensorRtOptions::default()
             },
-            pinned_bytes: usize::try_from(settings.service.max_decoded_bytes)?,
+            pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
     }
 
@@ -98,23 +99,16 @@ impl Gpus {
 
     pub(super) fn files(&self) -> Result<Files<'static>, Box<dyn Error>> {
         let directory = self.first()?;
-        let config_json = directory.read("config.json")?;
-        let name = directory.path().join("config.json").display().to_string();
         let manifest = directory.manifest();
-        Ok(Files {
-            config: Config::parse(&config_json, &name)?,
-            config_json: config_json.into(),
-            tokenizer: directory.read("tokenizer.json")?.into(),
-            tokenizer_config: directory
-                .read_optional("tokenizer_config.json")?
-                .map(Into::into),
-            special_tokens_map: directory
-                .read_optional("special_tokens_map.json")?
-                .map(Into::into),
-            preprocessor: directory.read("preprocessor_config.json")?.into(),
-            logit_scale: manifest.logit_scale,
-            logit_bias: manifest.logit_bias,
-        })
+        let files = ModelFiles::read(directory.path(), |file| {
+            Ok::<_, Box<dyn Error>>(directory.read_optional(file)?)
+        })?;
+        Files::new(
+            files,
+            directory.path(),
+            manifest.logit_scale,
+            manifest.logit_bias,
+        )
     }
 
     pub(super) fn engine(&self) -> Result<EngineInfo, Box<dyn Error>> {

@@ -79,7 +79,7 @@ async fn texts(service: &Service, texts: &[String], normalize: bool) -> Vec<Vec<
         .request(Context::default())
         .embed_texts(texts.to_vec(), normalize)
         .await;
-    rows(&embeddings.expect("texts embed"))
+    rows(&embeddings.expect("texts embed").embeddings)
 }
 
 async fn images(service: &Service, images: &[Bytes], normalize: bool) -> Vec<Vec<f32>> {

@@ -1,5 +1,6 @@
 //! Every error of the contract's table that a single well-formed exchange can cause.
 
+use crate::common::engine;
 use crate::common::{
     Client, Form, Server, ask, chunked, get, png, png_that_claims, post_json, request,
 };
@@ -425,7 +426,7 @@ async fn more_than_one_request_may_hold() {
         assert_eq!(answer.header("connection"), Some("close"));
     }
     // The same without Content-Length.
-    let big = Form::new().file("files", "a", vec![b'x'; 30_000]).body();
+    let big = Form::new().file("files", "a", vec![b'x'; 90_000]).body();
     let head = "POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = ask(
         server.address,
@@ -458,14 +459,15 @@ async fn a_client_that_is_still_sending_reads_why_it_was_refused() {
 #[tokio::test]
 async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     let settings = HttpSettings {
-        payload_limit: 50_000,
-        max_buffered_bytes: 50_000,
+        payload_limit: 150_000,
         ..HttpSettings::default()
     };
-    let server = Server::start(settings).await;
+    // 150,000 of them for bodies.
+    let (service, _) = engine::with_memory(64, 400_000);
+    let server = Server::serving(service, settings).await;
     let mut holder = Client::connect(server.address).await;
-    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 50000\r\n\r\n").await;
-    holder.send(vec![b'x'; 40_000]).await;
+    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 150000\r\n\r\n").await;
+    holder.send(vec![b'x'; 120_000]).await;
     let form =
         Form::new()
             .file("ignored", "a", vec![b'x'; 30_000])

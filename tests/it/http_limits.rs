@@ -4,7 +4,7 @@
 // The lock that holds the fake engine up is taken by its thread alone, not by a task.
 #![allow(clippy::await_holding_lock)]
 
-use crate::common::{Client, Form, Server, ask, get, png, post_json, request};
+use crate::common::{Client, Form, Server, ask, engine, get, png, post_json, request};
 use siglip2_embeddings::http::HttpSettings;
 use siglip2_embeddings::settings::Settings;
 
@@ -155,18 +155,19 @@ async fn requests_at_the_same_time() {
 async fn bytes_of_bodies_that_are_held() {
     let length = 1_500;
     let settings = HttpSettings {
-        payload_limit: 2_000,
-        max_buffered_bytes: 2_000,
+        payload_limit: 3_000,
         ..HttpSettings::default()
     };
-    let server = Server::start(settings).await;
+    // 6,000 of them for bodies, of which JSON takes twice its length while it is read.
+    let (service, _) = engine::with_memory(64, 16_000);
+    let server = Server::serving(service, settings).await;
     let kind = ("Content-Type", "application/json");
     let mut holder = Client::connect(server.address).await;
     let body = vec![b' '; length];
     let sent = request("POST", "/embed/text", &[kind], &body);
     holder.send(&sent[..sent.len() - 1]).await;
-    // It holds all but the rest of the room: what is exactly the rest passes.
-    let rest = 2_000 - (length - 1);
+    // It holds all but the rest of the memory: what takes exactly the rest passes.
+    let rest = (6_000 - (length - 1)) / 2;
     let mut statuses = Vec::new();
     while statuses.last() != Some(&429) {
         statuses.push(status(&server, padded(rest + 1)).await);
@@ -186,7 +187,6 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-texts-per-request", "1004"),
         ("--max-images-per-request", "105"),
         ("--max-other-parts", "106"),
-        ("--max-buffered-bytes", "1MiB"),
         ("--max-concurrent-requests", "108"),
         ("--max-connections", "109"),
         ("--header-timeout", "11"),
@@ -200,8 +200,9 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-image-pixels", "1234"),
         ("--max-jpeg-scans", "20"),
         ("--max-queued-rows", "4321"),
-        ("--max-decoded-bytes", "55555"),
+        ("--max-request-memory", "1MiB"),
         ("--decode-threads", "3"),
+        ("--tokenize-threads", "2"),
         ("--text-cache-bytes", "66"),
         ("--image-cache-bytes", "77"),
     ];

@@ -8,12 +8,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::common::engine::{Orders, with_cache};
+use crate::common::engine::{Orders, with_cache, with_memory};
 use crate::common::picture::png as picture;
 use crate::common::{Form, Server, ask};
 use bytes::Bytes;
 use siglip2_embeddings::http::HttpSettings;
-use siglip2_embeddings::service::{Context, Service, ServiceError};
+use siglip2_embeddings::service::{Context, MemoryUse, Service, ServiceError};
 
 async fn embed(service: &Service, images: Vec<Vec<u8>>) -> Result<Vec<Vec<f32>>, ServiceError> {
     embed_until(service, images, None).await
@@ -300,7 +300,7 @@ fn large(side: u32, shade: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
-    let (service, orders) = with_cache(100, 0);
+    let (service, orders) = with_memory(100, 128 << 20);
     let prepared = |count: usize| {
         let series = format!("siglip2_stage_seconds_count{{stage=\"prepare\"}} {count}\n");
         service.metrics().text().contains(&series)
@@ -313,6 +313,9 @@ async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
     while !prepared(3) {
         tokio::task::yield_now().await;
     }
+    let memory = service.memory();
+    assert_eq!(memory.limit(MemoryUse::Pictures), 64 << 20);
+    assert!(memory.held(MemoryUse::Pictures) >= 2 * 27_000_000);
     // There is room, and a decoder, for a small one of somebody else.
     let small = ask_for(&service, pictures(1..2));
     while !prepared(4) {
@@ -325,6 +328,25 @@ async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
         asked.await.unwrap().unwrap();
     }
     assert_eq!(computed(&orders), 7);
+    // The engine drops the pixels after it has answered.
+    while memory.held(MemoryUse::Pictures) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_takes_more_memory_than_all_may_is_refused_by_its_header() {
+    let (service, orders) = with_memory(100, 128 << 20);
+    // 75 MB of pixels, of 64 MiB.
+    let refused = embed(&service, vec![large(5000, 1)]).await;
+    match refused {
+        Err(ServiceError::Image { index: 0, error }) => {
+            assert!(error.to_string().contains("67108864"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(service.inspect_image(&large(5000, 1)).is_err());
+    assert_eq!(computed(&orders), 0);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use siglip2_embeddings::service::{Context, Service};
 async fn embed(service: &Service, texts: &[String]) -> Vec<Vec<f32>> {
     let request = service.request(Context::default());
     let rows = request.embed_texts(texts.to_vec(), false).await.unwrap();
-    rows.rows().map(<[f32]>::to_vec).collect()
+    rows.embeddings.rows().map(<[f32]>::to_vec).collect()
 }
 
 fn texts(numbers: std::ops::Range<u32>) -> Vec<String> {

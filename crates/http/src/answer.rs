@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use siglip2_service::Lease;
 
 /// So much of a body is handed to hyper at a time. hyper asks for more when it has written
 /// what it holds, up to its buffer; so the last piece is asked for when all but so much
@@ -96,6 +97,11 @@ pub(super) fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<An
         HeaderValue::from_static("application/json"),
     );
     response
+}
+
+/// A response with a JSON body that takes this memory until the last of it is in the socket.
+pub(super) fn held(body: Vec<u8>, memory: Lease) -> Response<Answer> {
+    respond(StatusCode::OK, memory.keep_with(body))
 }
 
 /// A response without a body, to OPTIONS.

@@ -52,7 +52,8 @@ impl App {
             self.0.spans.clone(),
             held,
         );
-        let mut body = Body::new(incoming, &self.0.settings, &self.0.bodies).on(connection);
+        let mut body =
+            Body::new(incoming, &self.0.settings, self.0.service.memory()).on(connection);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
         let mut ignored = Ignored::default();

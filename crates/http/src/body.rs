@@ -5,10 +5,9 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
@@ -17,63 +16,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection_state::ConnectionState;
 use super::problem::Problem;
 use super::settings::HttpSettings;
-
-/// When to try again after all bodies together took too much of the budget.
-const BUDGET_RETRY: Duration = Duration::from_secs(1);
+use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
 /// So much of an unwanted body is read for the sake of the connection, and so long.
 const SETTLE_BYTES: u64 = 64 << 10;
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// The memory that bodies may take, in bytes, shared by all requests.
-#[derive(Clone, Debug)]
-pub(super) struct BodyBudget(Arc<Budget>);
-
-#[derive(Debug)]
-struct Budget {
-    taken: AtomicU64,
-    most: u64,
-}
-
-impl BodyBudget {
-    /// A budget of so many bytes.
-    pub(super) fn new(most: u64) -> Self {
-        Self(Arc::new(Budget {
-            taken: AtomicU64::new(0),
-            most,
-        }))
-    }
-}
-
-/// A request's share of the budget, given back when it is dropped.
-#[derive(Debug)]
-struct Share {
-    budget: BodyBudget,
-    bytes: u64,
-}
-
-impl Share {
-    /// Takes more bytes; a body that does not fit is refused rather than
-    /// made to wait, because those that hold some may themselves wait for more.
-    fn grow(&mut self, bytes: u64) -> bool {
-        let Budget { taken, most } = &*self.budget.0;
-        let before = taken.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before.saturating_add(bytes) <= *most
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.0.taken.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Why a body breaks off.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of one request. Its share of the budget is held until it is dropped, which
-/// is when the request has been answered.
+/// The body of one request, and the lease of the memory for it and for what is decoded out
+/// of it: held until this is dropped, which is when the request has been answered.
 #[derive(Debug)]
 pub(super) struct Body {
     incoming: BoxBody<Bytes, BoxError>,
@@ -81,7 +34,8 @@ pub(super) struct Body {
     read: u64,
     ended: bool,
     failed: bool,
-    share: Share,
+    memory: MemoryBudget,
+    lease: Lease,
     started: Instant,
     idle_timeout: Duration,
     whole_timeout: Duration,
@@ -92,7 +46,7 @@ pub(super) struct Body {
 
 impl Body {
     /// Wraps what hyper gives, or any other stream of pieces; nothing is read yet.
-    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, budget: &BodyBudget) -> Self
+    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, memory: &MemoryBudget) -> Self
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
     {
@@ -102,10 +56,8 @@ impl Body {
             limit: settings.payload_limit,
             read: 0,
             failed: false,
-            share: Share {
-                budget: budget.clone(),
-                bytes: 0,
-            },
+            memory: memory.clone(),
+            lease: memory.empty(MemoryUse::Bodies),
             started: Instant::now(),
             idle_timeout: settings.body_idle_timeout,
             whole_timeout: settings.body_timeout,
@@ -197,14 +149,7 @@ impl Body {
             if self.read > self.limit {
                 return Err(self.too_large());
             }
-            if !self.share.grow(piece.len() as u64) {
-                return Err(Problem::Busy {
-                    what:
-                        "The bodies that are being read take all the memory that bodies may have."
-                            .to_owned(),
-                    retry_after: BUDGET_RETRY,
-                });
-            }
+            self.lease.grow(piece.len() as u64)?;
             self.ended = self.incoming.is_end_stream();
             return Ok(Some(piece));
         }
@@ -212,19 +157,26 @@ impl Body {
 
     /// The whole body in one piece.
     pub(super) async fn whole(&mut self) -> Result<Bytes, Problem> {
-        let Some(first) = self.piece().await? else {
-            return Ok(Bytes::new());
-        };
-        let Some(second) = self.piece().await? else {
-            return Ok(first);
-        };
-        let mut whole = BytesMut::with_capacity(first.len() + second.len());
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&second);
+        let mut pieces = Vec::new();
         while let Some(piece) = self.piece().await? {
-            whole.extend_from_slice(&piece);
+            pieces.push(piece);
         }
-        Ok(whole.freeze())
+        joined(pieces, &self.memory)
+    }
+
+    /// Where memory for the body comes from.
+    pub(super) fn memory(&self) -> &MemoryBudget {
+        &self.memory
+    }
+
+    /// Takes so many bytes more, for what is decoded out of the body.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        Ok(self.lease.grow(bytes as u64)?)
+    }
+
+    /// Holds what was taken for the body elsewhere.
+    pub(super) fn absorb(&mut self, lease: Lease) {
+        self.lease.absorb(lease);
     }
 
     /// Reads what is left and drops it, so that the connection can go on.
@@ -279,6 +231,22 @@ impl Body {
     }
 }
 
+/// Pieces of a body as one. Joined at the end, when the length is known: a buffer that grows
+/// would take up to twice the memory, for as long as the request lasts. While they are joined
+/// there are two of each.
+pub(super) fn joined(mut pieces: Vec<Bytes>, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+    if pieces.len() < 2 {
+        return Ok(pieces.pop().unwrap_or_default());
+    }
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let _copy = memory.take(MemoryUse::Bodies, length as u64)?;
+    let mut whole = Vec::with_capacity(length);
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
+}
+
 /// Runs work that takes long for a large body where it holds up nobody.
 pub(super) async fn off_thread<T: Send + 'static>(
     bytes: usize,
@@ -317,25 +285,6 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_budget_is_taken_and_given_back() {
-        let budget = BodyBudget::new(10);
-        let mut a = Share {
-            budget: budget.clone(),
-            bytes: 0,
-        };
-        let mut b = Share {
-            budget: budget.clone(),
-            bytes: 0,
-        };
-        assert!(a.grow(6));
-        assert!(!b.grow(5));
-        drop(b);
-        assert!(a.grow(4));
-        drop(a);
-        assert_eq!(budget.0.taken.load(Ordering::Relaxed), 0);
-    }
 
     #[tokio::test]
     async fn a_panic_is_caught() {

@@ -10,6 +10,7 @@ use hyper::HeaderMap;
 use hyper::header;
 
 use super::body::Body;
+use super::endpoints::json_bytes;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::ignored::Ignored;
@@ -17,7 +18,7 @@ use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
-use siglip2_service::{Context, Request, ServiceError};
+use siglip2_service::{Context, Lease, MemoryUse, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
@@ -88,6 +89,19 @@ impl<'a> Call<'a> {
         F::from_form(form)
     }
 
+    /// Takes so many bytes, for what is decoded out of the body.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.body.hold(bytes)
+    }
+
+    /// Takes the memory for an answer with so many floats, before anything of it is computed:
+    /// as JSON, and in the rows that it is made of.
+    pub(super) fn answer_memory(&self, floats: usize) -> Result<Lease, Problem> {
+        let bytes = json_bytes(floats) + 2 * size_of::<f32>() * floats;
+        let memory = self.shared.service.memory();
+        Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
+    }
+
     /// Reads an image's header, so that a bad one is refused before anything is begun.
     pub(super) fn inspect(&self, part: &str, bytes: &[u8]) -> Result<(), Problem> {
         self.shared
@@ -102,6 +116,7 @@ impl<'a> Call<'a> {
         self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
+            ..Context::default()
         })
     }
 

@@ -21,7 +21,7 @@ use super::problem::part_name;
 const FLOAT_BYTES: usize = 13;
 
 /// The bytes that JSON with so many floats takes, about.
-fn json_bytes(floats: usize) -> usize {
+pub(super) fn json_bytes(floats: usize) -> usize {
     floats * FLOAT_BYTES + 256
 }
 

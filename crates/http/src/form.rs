@@ -21,12 +21,13 @@ use futures_util::stream::{self, Stream};
 use hyper::header;
 use multer::{Field, Multipart};
 
-use super::body::{Body, off_thread};
+use super::body::{Body, joined, off_thread};
 use super::ignored::Ignored;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
+use siglip2_service::{MemoryBudget, MemoryUse};
 
 /// Pieces that multer gets have at least this size, the last one aside. Not when it is
 /// fuzzed: bodies are small then, and would all come in one piece.
@@ -178,6 +179,7 @@ impl Form {
         settings: &HttpSettings,
     ) -> Result<Self, Problem> {
         let bytes = body.whole().await?;
+        body.hold(parameters::decoded_bytes(&bytes))?;
         let mut reader = Reader::new(fields, settings);
         off_thread(bytes.len(), move || {
             for (name, value) in form_urlencoded::parse(&bytes) {
@@ -204,6 +206,8 @@ impl Form {
         let Some(first) = body.piece().await? else {
             return Ok(Self::default());
         };
+        let memory = body.memory().clone();
+        let mut decoded = memory.empty(MemoryUse::Bodies);
         let head = Arc::new(HeadBudget::default());
         let mut multipart = Multipart::new(Pieces::new(first, body, Arc::clone(&head)), boundary);
         let mut reader = Reader::new(fields, settings);
@@ -213,6 +217,8 @@ impl Form {
             let next = multipart.next_field().await;
             head.end();
             let Some(mut part) = next.map_err(broken)? else {
+                drop(multipart);
+                body.absorb(decoded);
                 return Ok(reader.form);
             };
             parts += 1;
@@ -231,7 +237,7 @@ impl Form {
             reader.may_have_image(field)?;
             let value = match filename {
                 Some(filename) if field == fields.image => {
-                    let bytes = contents(&mut part, |_| Ok(())).await?;
+                    let bytes = contents(&mut part, &memory, |_| Ok(())).await?;
                     if fields.many {
                         inspect(reader.images - 1, &filename, &bytes)?;
                     }
@@ -239,14 +245,15 @@ impl Form {
                 }
                 // A file where a text belongs: that it is there is all that counts.
                 Some(filename) => {
-                    let bytes =
-                        contents(&mut part, |length| reader.may_have_text(field, length)).await?;
+                    let allowed = |length| reader.may_have_text(field, length);
+                    let bytes = contents(&mut part, &memory, allowed).await?;
                     Value::File { filename, bytes }
                 }
                 None => {
-                    let bytes =
-                        contents(&mut part, |length| reader.may_have_text(field, length)).await?;
+                    let allowed = |length| reader.may_have_text(field, length);
+                    let bytes = contents(&mut part, &memory, allowed).await?;
                     let long = bytes.len();
+                    decoded.grow(parameters::text_bytes(&bytes) as u64)?;
                     Value::Text(off_thread(long, move || Ok(parameters::text(&bytes))).await?)
                 }
             };
@@ -450,6 +457,7 @@ fn without_windows_path(filename: String) -> String {
 /// The bytes of a part, as long as `allowed` says so of their number.
 async fn contents(
     part: &mut Field<'_>,
+    memory: &MemoryBudget,
     allowed: impl Fn(usize) -> Result<(), Problem>,
 ) -> Result<Bytes, Problem> {
     let mut chunks = Vec::new();
@@ -459,16 +467,7 @@ async fn contents(
         allowed(length)?;
         chunks.push(chunk);
     }
-    if chunks.len() < 2 {
-        return Ok(chunks.pop().unwrap_or_default());
-    }
-    // Joined at the end, when the length is known: a buffer that grows would take up
-    // to twice the room, for as long as the request lasts.
-    let mut whole = Vec::with_capacity(length);
-    for chunk in chunks {
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole.into())
+    joined(chunks, memory)
 }
 
 /// What multer says, in our words; our own problem, if one of ours ended the stream.

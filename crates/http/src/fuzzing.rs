@@ -12,10 +12,12 @@ use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::HttpSettings;
-use super::body::{Body, BodyBudget};
+use super::body::Body;
 use super::form::{Fields, Form, FormKind};
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
+use siglip2_service::MemoryBudget;
+use siglip2_service::metrics::Metrics;
 
 /// A form as an endpoint reads it.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub async fn form(
     let frames = pieces
         .into_iter()
         .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
-    let budget = BodyBudget::new(settings.max_buffered_bytes);
-    let mut body = Body::new(StreamBody::new(stream::iter(frames)), settings, &budget);
+    let memory = MemoryBudget::new(8 << 30, Metrics::new());
+    let mut body = Body::new(StreamBody::new(stream::iter(frames)), settings, &memory);
     let kind = FormKind::of(&headers, &body).map_err(|problem| problem.to_string())?;
     let inspected = Mutex::new(Vec::new());
     let mut form = Form::read(&mut body, kind, fields, settings, &|index, name, bytes| {

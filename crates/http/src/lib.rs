@@ -23,6 +23,16 @@
 //! What a client may send is bounded before it is read: by its Content-Length where
 //! there is one, else piece by piece. Nothing of a request is decoded here; images
 //! are looked at (their header only) as soon as they are complete.
+//!
+//! ```
+//! use siglip2_http::HttpSettings;
+//!
+//! // What is in force where nobody says anything.
+//! let settings = HttpSettings::default();
+//! assert_eq!(settings.payload_limit, 256 << 20);
+//! ```
+
+#![forbid(unsafe_code)]
 
 mod accepted;
 mod answer;

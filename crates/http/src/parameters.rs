@@ -57,8 +57,27 @@ impl Parameters {
 pub(super) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().map(|&b| char::from(b)).collect(),
+        Err(_) => {
+            let mut text = String::with_capacity(text_bytes(bytes));
+            text.extend(bytes.iter().map(|&byte| char::from(byte)));
+            text
+        }
     }
+}
+
+/// The bytes that [`text`] makes of these, at most: Latin-1 beyond ASCII takes two.
+pub(super) fn text_bytes(bytes: &[u8]) -> usize {
+    bytes.len() + bytes.iter().filter(|byte| !byte.is_ascii()).count()
+}
+
+/// The bytes that the names and values of an urlencoded form take, at most: each byte of
+/// theirs that is not UTF-8 becomes the three of U+FFFD.
+pub(super) fn decoded_bytes(form: &[u8]) -> usize {
+    let escapes = form.windows(2).filter(|pair| {
+        pair[0] == b'%' && matches!(pair[1], b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')
+    });
+    let beyond = form.iter().filter(|byte| !byte.is_ascii()).count();
+    form.len() + 2 * beyond + escapes.count()
 }
 
 fn lower(bytes: &[u8]) -> String {

@@ -14,10 +14,13 @@ use super::answer::{self, Answer};
 use super::messages::ErrorAnswer;
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
-use siglip2_service::{ServiceError, State};
+use siglip2_service::{OutOfMemory, ServiceError, State};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
+
+/// When to come back after requests held all the memory that they may.
+const MEMORY_RETRY: Duration = Duration::from_secs(1);
 
 /// When to come back after there were too many requests.
 const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
@@ -92,6 +95,22 @@ fn unavailable(state: State) -> &'static str {
     }
 }
 
+impl From<OutOfMemory> for Problem {
+    fn from(error: OutOfMemory) -> Self {
+        let OutOfMemory { for_use, limit, .. } = error;
+        if error.is_final() {
+            return Problem::TooLarge(format!(
+                "The request takes more memory than the {limit} bytes that all {for_use} \
+                 together may."
+            ));
+        }
+        Problem::Busy {
+            what: format!("The requests under way hold all the memory that {for_use} may take."),
+            retry_after: MEMORY_RETRY,
+        }
+    }
+}
+
 impl From<Issue> for Problem {
     fn from(issue: Issue) -> Self {
         Problem::Invalid(issue.into())
@@ -129,6 +148,12 @@ impl Problem {
     pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
         match error {
             ServiceError::Image { index, error } => Problem::image(&part(index), &error),
+            ServiceError::Text { index, error } if error.is_too_long() => {
+                Problem::TooLarge(format!("texts[{index}]: {error}."))
+            }
+            ServiceError::Text { error, .. } => {
+                Problem::Internal(format!("tokenizing failed: {error}"))
+            }
             ServiceError::Busy { retry_after } => Problem::Busy {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,

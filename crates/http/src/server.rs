@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::accepted::AcceptedCount;
 use super::answer;
 use super::app::App;
-use super::body::BodyBudget;
 use super::clients::{self, Clients};
 use super::connection_state::ConnectionState;
 use super::descriptors;
@@ -91,7 +90,6 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
-        bodies: BodyBudget::new(settings.max_buffered_bytes.max(settings.payload_limit)),
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
         clients: Clients::new(settings.max_connections_per_client),
         document: answer::json(&openapi::document()).into(),

@@ -53,13 +53,6 @@ pub struct HttpSettings {
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "512", value_parser = count)]
     pub max_concurrent_requests: usize,
 
-    /// Bytes of request bodies that may be held at once, over all requests; a request that
-    /// finds no room is answered 429. At least as much as one body may have.
-    // Without it `max_connections` bodies of `payload_limit` would be the bound, which no
-    // machine has.
-    #[arg(long, env = "MAX_BUFFERED_BYTES", default_value = "1GiB", value_parser = some_bytes::<u64>)]
-    pub max_buffered_bytes: u64,
-
     /// Connections that are served at the same time. Further ones wait in the system's
     /// backlog, and idle ones are closed to make room for them.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "1024", value_parser = count)]

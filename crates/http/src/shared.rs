@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::accepted::AcceptedCount;
-use super::body::BodyBudget;
 use super::clients::Clients;
 use super::settings::HttpSettings;
 use super::spans::Spans;
@@ -15,7 +14,6 @@ pub(super) struct Shared {
     pub(super) settings: HttpSettings,
     /// Where spans of requests go, if anywhere.
     pub(super) spans: Option<Spans>,
-    pub(super) bodies: BodyBudget,
     pub(super) accepted: AcceptedCount,
     pub(super) clients: Clients,
     /// The answer of `/openapi.json`, which is always the same one.

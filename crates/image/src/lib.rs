@@ -21,6 +21,18 @@
 //! * `processor`: what preprocessor_config.json says; `resize` does it, and
 //!   `coefficients` has its numbers for those that do it on a device.
 //!
+//! ```
+//! use siglip2_image::{ImageLimits, decode, inspect};
+//!
+//! // A GIF of one red pixel.
+//! let file = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\x00\x00\x00\x00\x00\
+//!              ,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+//! let limits = ImageLimits::default();
+//! assert_eq!(inspect(file, &limits)?.width, 1);
+//! assert_eq!(decode(file, &limits)?.pixels(), [255, 0, 0]);
+//! # Ok::<(), siglip2_image::ImageError>(())
+//! ```
+//!
 //! # How equal the pixels are to Pillow's
 //!
 //! Measured by `tests/image_decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
@@ -36,6 +48,8 @@
 //! * A few damaged WebP and TIFF files: libwebp looks at all frames, libtiff at the ends
 //!   of strips, and one decodes what the other refuses.
 //! * A GIF that has lost only its last four bytes is decoded: all its pixels are there.
+
+#![forbid(unsafe_code)]
 
 mod bmp;
 mod convert;

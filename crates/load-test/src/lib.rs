@@ -12,6 +12,10 @@
 //!
 //! It ends with 0, with 1 if an answer was wrong or none was good, and with 2 if what
 //! was asked for cannot be run.
+//!
+//! ```text
+//! load-test --url http://localhost:8091 --clients 8
+//! ```
 
 #![forbid(unsafe_code)]
 

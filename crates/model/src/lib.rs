@@ -7,13 +7,27 @@
 //!                          tokenizer files --text--> token ids
 //! ```
 //!
+//! * [`files`]: the small files of a model, by name.
 //! * [`checkpoint`]: transformers' own files, found, checked and mapped.
 //! * [`graph`]: the only place that knows the architecture of the towers.
 //! * [`text`]: text to token ids, as transformers' tokenizer classes do.
+//!
+//! ```
+//! use siglip2_model::checkpoint::Checkpoint;
+//!
+//! // The small model that is built in.
+//! let demo = Checkpoint::demo()?;
+//! let tokenizer = demo.files.text_tokenizer(&demo.config, None)?;
+//! let text = tokenizer.tokenize("three blue stars")?;
+//! assert_eq!(text.ids.len(), demo.config.text.positions);
+//! assert!(!text.is_cut);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod files;
 pub mod graph;
 pub mod text;
 mod tower;

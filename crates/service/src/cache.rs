@@ -116,7 +116,7 @@ pub(crate) enum Found {
 }
 
 /// What a look into the cache brought.
-pub(crate) struct Answer {
+pub(crate) struct FoundRow {
     pub(crate) found: Found,
     pub(crate) lookup: Lookup,
     /// A row of a bulk is now awaited by an interactive request, and has to change lines.
@@ -127,10 +127,10 @@ pub(crate) struct Answer {
 /// still.
 pub(crate) struct RowCache<K> {
     max_bytes: usize,
-    state: Mutex<State<K>>,
+    state: Mutex<CacheState<K>>,
 }
 
-struct State<K> {
+struct CacheState<K> {
     rows: LruCache<K, Arc<[f32]>>,
     bytes: usize,
     making: HashMap<K, InMaking>,
@@ -153,7 +153,7 @@ impl<K: Key> RowCache<K> {
     pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             max_bytes,
-            state: Mutex::new(State {
+            state: Mutex::new(CacheState {
                 rows: LruCache::unbounded(),
                 bytes: 0,
                 making: HashMap::new(),
@@ -176,7 +176,7 @@ impl<K: Key> RowCache<K> {
         key: K,
         wish: Wish,
         make: impl FnOnce(&Arc<Demand>) -> Making,
-    ) -> Answer {
+    ) -> FoundRow {
         let mut state = self.state();
         if epoch > state.epoch {
             state.epoch = epoch;
@@ -186,7 +186,7 @@ impl<K: Key> RowCache<K> {
             state.making.clear();
         }
         if let Some(row) = state.rows.get(&key) {
-            return Answer {
+            return FoundRow {
                 found: Found::Here(Arc::clone(row)),
                 lookup: Lookup::Hit,
                 promoted: false,
@@ -198,7 +198,7 @@ impl<K: Key> RowCache<K> {
             .get(&key)
             .and_then(|making| Some((making.row.upgrade()?, making.demand.join(wish))));
         if let Some((row, joined @ (Joined::Shared | Joined::Promoted))) = coming {
-            return Answer {
+            return FoundRow {
                 found: Found::Coming(row),
                 lookup: Lookup::Shared,
                 promoted: joined == Joined::Promoted,
@@ -229,7 +229,7 @@ impl<K: Key> RowCache<K> {
             };
             state.making.insert(key, in_making);
         }
-        Answer {
+        FoundRow {
             found: Found::Coming(row),
             lookup: Lookup::Miss,
             promoted: false,
@@ -266,7 +266,7 @@ impl<K: Key> RowCache<K> {
     }
 
     /// No invariant spans two statements that could panic.
-    fn state(&self) -> MutexGuard<'_, State<K>> {
+    fn state(&self) -> MutexGuard<'_, CacheState<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,16 +42,6 @@ pub(crate) enum Joined {
 pub(crate) struct Demand {
     until: Mutex<Until>,
     interactive: AtomicBool,
-    abandoned: AtomicBool,
-}
-
-/// Marks a row as waited for by nobody when it is dropped.
-pub(crate) struct AbandonedOnDrop(Arc<Demand>);
-
-impl Drop for AbandonedOnDrop {
-    fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Release);
-    }
 }
 
 impl Demand {
@@ -60,20 +50,7 @@ impl Demand {
         Arc::new(Self {
             until: Mutex::new(wish.deadline.map_or(Until::Whenever, Until::Deadline)),
             interactive: AtomicBool::new(wish.interactive),
-            abandoned: AtomicBool::new(false),
         })
-    }
-
-    /// Whoever makes the row keeps this for as long as it is waited for: the making is
-    /// dropped with the last request that waits.
-    pub(crate) fn abandoned_on_drop(self: &Arc<Self>) -> AbandonedOnDrop {
-        AbandonedOnDrop(Arc::clone(self))
-    }
-
-    /// Whether work on the row that has begun may stop: every deadline has passed, or the
-    /// last request has gone.
-    pub(crate) fn is_unwanted(&self, now: Instant) -> bool {
-        self.abandoned.load(Ordering::Acquire) || self.is_over(now)
     }
 
     /// Adds the wish of another request.
@@ -118,17 +95,6 @@ impl Demand {
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    #[test]
-    fn work_is_unwanted_when_its_making_is_dropped() {
-        let demand = Demand::new(wish(None, true));
-        let leaving = demand.abandoned_on_drop();
-        assert!(!demand.is_unwanted(Instant::now()));
-        drop(leaving);
-        assert!(demand.is_unwanted(Instant::now()));
-        // It is not late, and that is counted apart.
-        assert!(!demand.is_over(Instant::now()));
-    }
 
     fn wish(deadline: Option<Instant>, interactive: bool) -> Wish {
         Wish {

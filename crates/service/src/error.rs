@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::service::State;
+use crate::tokens::TextError;
 use siglip2_image::ImageError;
 
 /// See the module.
@@ -15,6 +16,14 @@ pub enum ServiceError {
         index: usize,
         /// What is wrong with it.
         error: ImageError,
+    },
+    /// One of the texts is no good.
+    #[error("text {index}: {error}")]
+    Text {
+        /// Which of the request's texts, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: TextError,
     },
     /// The queue is full; nothing was started.
     #[error("the queue is full; try again in {} s", retry_after.as_secs())]

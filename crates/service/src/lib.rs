@@ -11,27 +11,108 @@
 //! A [`Service`] is made once, given an engine, asked how it is, and told to end. What it
 //! does for a client goes through a [`Request`], which carries that client's deadline and
 //! collects what the stages took.
+//!
+//! The tokenizer of the demo model, before an engine that has no model:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
+//! # use siglip2_image::{ImageError, RgbImage};
+//! use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
+//! use siglip2_service::{BuildInfo, Context, Model, ModelInfo, Service, ServiceSettings};
+//! # struct FirstIds;
+//! # impl Prepare for FirstIds {
+//! #     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+//! #         Ok(Pixels(image))
+//! #     }
+//! # }
+//! # impl Engine for FirstIds {
+//! #     fn info(&self) -> EngineInfo {
+//! #         EngineInfo {
+//! #             name: "first ids",
+//! #             device: "cpu",
+//! #             precision: "fp32",
+//! #             dimensions: 2,
+//! #             max_batch: 8,
+//! #             slots: 1,
+//! #             patience: None,
+//! #         }
+//! #     }
+//! #     fn preparer(&self) -> Arc<dyn Prepare> {
+//! #         Arc::new(FirstIds)
+//! #     }
+//! #     fn submit(&mut self, batch: Batch, done: Completion) {
+//! #         let Batch::Texts(texts) = batch else { return };
+//! #         let ids = texts.iter().flat_map(|ids| &ids[..2]);
+//! #         done.finish(Rows::new(2, ids.map(|&id| id as f32).collect()));
+//! #     }
+//! # }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo");
+//! let read = |file: &str| std::fs::read(format!("{demo}/{file}"));
+//! let files = TokenizerFiles {
+//!     tokenizer: &read("tokenizer.json")?,
+//!     tokenizer_config: Some(&read("tokenizer_config.json")?),
+//!     special_tokens_map: None,
+//!     config: Some(&read("config.json")?),
+//! };
+//! let options = TextOptions { max_tokens: 64, vocab_size: 4096, lower_case: None };
+//! let model = Model {
+//!     info: ModelInfo {
+//!         name: "example".into(),
+//!         device: "cpu",
+//!         engine: "first ids",
+//!         precision: "fp32",
+//!         dimensions: 2,
+//!         image_size: 64,
+//!         max_batch: 8,
+//!         text_tokens: 64,
+//!         description: "Answers the first two ids of a text.".into(),
+//!         build: BuildInfo::default(),
+//!     },
+//!     tokenizer: TextTokenizer::new(files, options)?,
+//!     logit_scale: 1.0,
+//!     logit_bias: 0.0,
+//! };
+//! let service = Service::new(model, ServiceSettings::default());
+//! service.attach(Box::new(FirstIds))?;
+//!
+//! let request = service.request(Context::default());
+//! let texts = vec!["a red circle".to_owned(), "a blue square".to_owned()];
+//! let answer = request.embed_texts(texts, true).await?;
+//! assert_eq!(answer.embeddings.len(), 2);
+//! assert!(answer.usage.iter().all(|text| text.tokens < 64 && !text.is_cut));
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
 pub mod batcher;
 mod build_info;
 mod cache;
-mod decoders;
 mod demand;
 mod error;
+mod lines;
+mod memory;
 pub mod metrics;
+mod pool;
 mod readiness;
 mod request;
 mod rows;
 mod service;
 mod settings;
+mod tokens;
 mod vectors;
 
 pub use build_info::BuildInfo;
 pub use error::ServiceError;
+pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
 pub use readiness::Readiness;
 pub use request::{Context, Request};
 pub use service::{Model, ModelInfo, Service, State};
 pub use settings::ServiceSettings;
+pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
 pub use vectors::{Embeddings, Ranked, Similarity};

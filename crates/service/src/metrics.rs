@@ -22,8 +22,10 @@ use prometheus_client::registry::Registry;
 
 use siglip2_model::Tower;
 
+mod memory;
 mod timings;
 
+pub(crate) use memory::MemoryMetrics;
 pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,6 +121,8 @@ pub struct Metrics {
     text_lookups: Family<ResultLabels, Counter>,
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
+    cut_texts: Counter,
+    pub(crate) memory: MemoryMetrics,
     dropped_log_lines: Counter,
 }
 
@@ -155,11 +159,15 @@ impl Metrics {
         for result in SpanFate::ALL.map(SpanFate::as_str) {
             drop(spans.get_or_create(&ResultLabels { result }));
         }
+        let mut registry = Registry::with_prefix("siglip2");
+        let memory = MemoryMetrics::register(&mut registry);
         let mut metrics = Self {
             spans,
             text_lookups,
             image_lookups,
-            registry: Registry::with_prefix("siglip2"),
+            cut_texts: Counter::default(),
+            memory,
+            registry,
             requests,
             request_seconds,
             stage_seconds,
@@ -261,6 +269,11 @@ impl Metrics {
             self.image_lookups.clone(),
         );
         registry.register(
+            "cut_texts",
+            "Texts of which the model did not read the end, because they have too many tokens",
+            self.cut_texts.clone(),
+        );
+        registry.register(
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
@@ -285,6 +298,11 @@ impl Metrics {
             Tower::Text => &self.text_lookups,
         };
         lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// The end of so many texts was cut off.
+    pub fn cut(&self, texts: usize) {
+        self.cut_texts.inc_by(texts as u64);
     }
 
     /// This became of so many spans.

@@ -15,6 +15,7 @@ use crate::demand::Wish;
 use crate::error::ServiceError;
 use crate::metrics::Timings;
 use crate::service::{Running, Service, State};
+use crate::tokens::{LongTexts, TextEmbeddings};
 use crate::vectors::{self, Embeddings, Ranked, Similarity};
 
 /// When to try again after a refusal: about what a full queue takes to move on.
@@ -26,6 +27,8 @@ pub struct Context {
     /// The request is answered [`ServiceError::Expired`] then, and what has not begun for it
     /// alone is not begun.
     pub deadline: Option<Instant>,
+    /// What is done with texts of more tokens than the model reads.
+    pub long_texts: LongTexts,
     /// Where it is noted what the stages took.
     pub timings: Arc<Timings>,
 }
@@ -45,7 +48,7 @@ impl Request {
     }
 
     /// One embedding per text, L2-normalized if asked for, else the text tower's
-    /// pooled output.
+    /// pooled output; and how much of each text the model read.
     ///
     /// # Errors
     ///
@@ -54,12 +57,15 @@ impl Request {
         &self,
         texts: Vec<String>,
         normalize: bool,
-    ) -> Result<Embeddings, ServiceError> {
+    ) -> Result<TextEmbeddings, ServiceError> {
         self.in_time(async {
             let (running, mut permits) = self.reserve(texts.len())?;
-            let texts = self.submit_texts(running, texts, &mut permits).await?;
-            let rows = self.text_rows(texts).await?;
-            Ok(self.embeddings(rows, normalize))
+            let (found, usage) = self.submit_texts(running, texts, &mut permits).await?;
+            let rows = self.text_rows(found).await?;
+            Ok(TextEmbeddings {
+                embeddings: self.embeddings(rows, normalize),
+                usage,
+            })
         })
         .await
     }
@@ -96,7 +102,7 @@ impl Request {
         self.in_time(async {
             let (running, mut permits) = self.reserve(images.len() + texts.len())?;
             // Texts first: they reach the engine while the images are still decoded.
-            let texts = self.submit_texts(running, texts, &mut permits).await?;
+            let (texts, _) = self.submit_texts(running, texts, &mut permits).await?;
             let images = self.image_rows(running, images, &mut permits).await?;
             let texts = self.text_rows(texts).await?;
             let (scale, bias) = self.service.logits();

@@ -18,19 +18,17 @@ use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 
 use crate::batcher::{BatchError, Item, Permit, Permits, Ticket};
-use crate::cache::{Answer, Found, ImageKey, Key, Made, Making, RowCache, RowError, TextKey};
-use crate::decoders::DecodeLease;
+use crate::cache::{Found, FoundRow, ImageKey, Key, Made, Making, RowCache, RowError, TextKey};
 use crate::demand::{Demand, Wish};
 use crate::error::ServiceError;
 use crate::metrics::{Metrics, Stage, StageTiming};
+use crate::pool::WorkLease;
 use crate::request::Request;
 use crate::service::{Running, State};
+use crate::tokens::TokenUsage;
 use siglip2_engine::{EngineError, Prepare, Tower};
 use siglip2_image::{Header, ImageError, ImageLimits, Stop};
-
-/// Texts longer than this, in bytes over the whole request, are tokenized off the
-/// async threads. A text of this length takes well under a millisecond.
-const INLINE_TEXT_BYTES: usize = 4096;
+use siglip2_model::text::Tokenized;
 
 impl Request {
     /// Every text is looked up, shared or put into the lane before any is waited for.
@@ -39,28 +37,13 @@ impl Request {
         running: &Running,
         texts: Vec<String>,
         permits: &mut Permits,
-    ) -> Result<Vec<Found>, ServiceError> {
+    ) -> Result<(Vec<Found>, Vec<TokenUsage>), ServiceError> {
         let wish = self.wish(permits);
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let tokenizer = Arc::clone(self.service.tokenizer());
-        let tokenize = move || {
-            texts
-                .iter()
-                .map(|text| tokenizer.encode(text))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let ids = if bytes <= INLINE_TEXT_BYTES {
-            tokenize()
-        } else {
-            running
-                .decoders
-                .run(Demand::new(wish), 0, move |_lease| tokenize())
-                .await
-                .map_err(ServiceError::Internal)?
-        };
-        ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
+        let tokenized = self.tokenize(&running.tokenizers, texts, wish).await?;
+        let usage = tokenized.iter().map(TokenUsage::from).collect();
+        let found = tokenized
             .into_iter()
-            .map(|ids| {
+            .map(|Tokenized { ids, .. }| {
                 // Given back at once where there is nothing to compute.
                 let permit = one(permits)?;
                 let key = TextKey::from(ids.as_slice());
@@ -70,7 +53,8 @@ impl Request {
                 };
                 Ok(self.find(running, Tower::Text, self.service.texts(), key, wish, make))
             })
-            .collect()
+            .collect::<Result<_, ServiceError>>()?;
+        Ok((found, usage))
     }
 
     pub(crate) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {
@@ -105,8 +89,9 @@ impl Request {
         file: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.service.settings().image_limits();
-        let header = siglip2_image::inspect(&file, &limits)
+        let header = self
+            .service
+            .inspect(&file)
             .map_err(|error| ServiceError::Image { index, error })?;
         let key = ImageKey::of(&file).await;
         let make = |demand: &Arc<Demand>| self.make_image(running, demand, header, file, permit);
@@ -139,18 +124,11 @@ impl Request {
             metrics: Arc::clone(self.service.metrics()),
             demand: Arc::clone(&demand),
         };
-        // All are there at the same time: the picture, what its decoder takes beside it and
-        // then what is resized, and the square made of it.
-        let side = u64::from(self.service.info().image_size);
-        let between = side * u64::from(decoding.header.height) * 3;
-        let beside = decoding.header.scratch_bytes.max(between);
-        let bytes = decoding.bytes() + beside + side * side * 3;
+        let bytes = self.service.decode_bytes(&header);
         async move {
-            // The decoder asks whether this is still waited for.
-            let _leaving = demand.abandoned_on_drop();
             let (ticket, stages) = decoders
-                .run(Arc::clone(&demand), bytes, move |lease| {
-                    decoding.run(&file, lease, permit)
+                .run(demand, bytes, move |lease, is_wanted| {
+                    decoding.run(&file, lease, permit, is_wanted)
                 })
                 .await
                 .map_err(RowError::Failed)??;
@@ -168,7 +146,7 @@ impl Request {
         wish: Wish,
         make: impl FnOnce(&Arc<Demand>) -> Making,
     ) -> Found {
-        let Answer {
+        let FoundRow {
             found,
             lookup,
             promoted,
@@ -231,35 +209,26 @@ struct Decoding {
 }
 
 impl Decoding {
-    /// What the pixels take.
-    fn bytes(&self) -> u64 {
-        self.header.pixel_bytes()
-    }
-
     fn run(
         self,
         file: &[u8],
-        mut lease: DecodeLease,
+        mut lease: WorkLease,
         permit: Permit,
+        is_wanted: &dyn Fn() -> bool,
     ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
-        if self.demand.is_over(Instant::now()) {
-            self.metrics.expired(Tower::Image);
-            return Err(RowError::Batch(BatchError::Expired));
-        }
-        let memory = usize::try_from(self.bytes())
+        self.still_wanted(is_wanted)?;
+        let memory = usize::try_from(self.header.pixel_bytes())
             .map_err(|error| EngineError::Failed(error.to_string()))
             .and_then(|bytes| self.prepare.memory(bytes))
             .map_err(|error| RowError::Failed(error.to_string()))?;
         let begun = Instant::now();
-        let unwanted = || self.demand.is_unwanted(Instant::now());
+        let unwanted = || !is_wanted();
         let stop = Stop::when(&unwanted);
         let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        // Before anything else: a decoder that was stopped has not found fault with the image.
+        self.still_wanted(is_wanted)?;
         let image = image.map_err(|error| match error {
-            // Whether the last deadline passed or the last client left, nobody is told more.
-            ImageError::Stopped => {
-                self.metrics.expired(Tower::Image);
-                RowError::Batch(BatchError::Expired)
-            }
+            ImageError::Stopped => RowError::Batch(BatchError::Expired),
             error => RowError::Image(error),
         })?;
         let decode = StageTiming::since(Stage::Decode, begun);
@@ -268,12 +237,25 @@ impl Decoding {
         let mut pixels = self.prepare.prepare(image).map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);
         self.metrics.stage(prepare.stage, prepare.took);
-        lease.shrink(pixels.0.pixels().len() as u64);
+        lease.shrink_to(pixels.0.pixels().len() as u64);
         pixels.0.keep(Box::new(lease));
         let ticket = permit
             .submit_for(Item::Image(pixels), self.demand)
             .map_err(RowError::Batch)?;
         Ok((ticket, vec![decode, prepare]))
+    }
+
+    /// Ends the work, and counts it, when nobody waits for it any more.
+    fn still_wanted(&self, is_wanted: &dyn Fn() -> bool) -> Result<(), RowError> {
+        if is_wanted() {
+            return Ok(());
+        }
+        if self.demand.is_over(Instant::now()) {
+            self.metrics.expired(Tower::Image);
+        } else {
+            self.metrics.dropped(Tower::Image);
+        }
+        Err(RowError::Batch(BatchError::Expired))
     }
 }
 

@@ -3,18 +3,25 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::batcher::{Batcher, EngineState, Worker};
 use crate::build_info::BuildInfo;
 use crate::cache::{ImageKey, RowCache, TextKey};
-use crate::decoders::Decoders;
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
+use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::settings::ServiceSettings;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::ImageError;
+use siglip2_image::{Header, ImageError};
+use siglip2_model::Tower;
 use siglip2_model::text::TextTokenizer;
+
+/// The longest that a decoder or tokenizer is expected to have one job. The work of a file is
+/// bounded to less than half of it, on a core of its own.
+const LONGEST_JOB: Duration = Duration::from_secs(20);
 
 /// What the service must know of a checkpoint, besides the engine that runs it.
 pub struct Model {
@@ -96,6 +103,7 @@ struct Inner {
     running: OnceLock<Running>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
+    memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
     images: Arc<RowCache<ImageKey>>,
 }
@@ -103,7 +111,8 @@ struct Inner {
 /// What there is once the engine is.
 pub(crate) struct Running {
     pub(crate) prepare: Arc<dyn Prepare>,
-    pub(crate) decoders: Arc<Decoders>,
+    pub(crate) decoders: Arc<WorkPool>,
+    pub(crate) tokenizers: WorkPool,
     pub(crate) batcher: Batcher,
     readiness: Option<Readiness>,
 }
@@ -112,7 +121,9 @@ impl Service {
     /// A service that knows its model and has no engine yet: it answers what it is,
     /// and refuses to embed.
     pub fn new(model: Model, settings: ServiceSettings) -> Self {
+        let metrics = Metrics::new();
         Self(Arc::new(Inner {
+            memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
             scale: f64::from(model.logit_scale).exp(),
@@ -122,7 +133,7 @@ impl Service {
             settings,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-            metrics: Metrics::new(),
+            metrics,
         }))
     }
 
@@ -165,15 +176,18 @@ impl Service {
         let no_engine = || std::io::Error::other("there is no engine");
         let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
         let Inner {
-            settings, metrics, ..
+            settings,
+            metrics,
+            memory,
+            ..
         } = &*self.0;
+        let pool = |name: &str, tower, threads| {
+            WorkPool::start(name, tower, threads, memory.clone(), Arc::clone(metrics))
+        };
         let running = Running {
             prepare,
-            decoders: Arc::new(Decoders::start(
-                settings.decode_threads,
-                settings.max_decoded_bytes,
-                Arc::clone(metrics),
-            )?),
+            decoders: Arc::new(pool("decode", Tower::Image, settings.decode_threads)?),
+            tokenizers: pool("tokenize", Tower::Text, settings.tokenize_threads)?,
             batcher: Batcher::start(workers, settings.max_queued_rows, Arc::clone(metrics))?,
             readiness,
         };
@@ -234,22 +248,39 @@ impl Service {
             .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
     }
 
-    /// Whether a fixed image and a fixed text still give the vectors that they gave
-    /// when the engine was loaded. See [`Readiness`].
+    /// Whether there is a thread for what is sent now, and a fixed image and a fixed text
+    /// still give the vectors that they gave when the engine was loaded. See [`Readiness`].
     ///
     /// # Errors
     ///
     /// A sentence that says what is wrong.
     pub async fn check_readiness(&self) -> Result<(), String> {
-        match self.running() {
-            Some(Running {
-                batcher,
-                readiness: Some(readiness),
-                prepare,
-                ..
-            }) => readiness.check(batcher, prepare.as_ref()).await,
-            _ => Ok(()),
+        let Some(running) = self.running() else {
+            return Ok(());
+        };
+        for (pool, what) in [
+            (&*running.decoders, "decoding one image"),
+            (&running.tokenizers, "tokenizing texts"),
+        ] {
+            if pool.is_stuck(LONGEST_JOB) {
+                return Err(format!(
+                    "every thread has been {what} for more than {} s",
+                    LONGEST_JOB.as_secs()
+                ));
+            }
         }
+        match &running.readiness {
+            None => Ok(()),
+            Some(readiness) => {
+                let prepare = running.prepare.as_ref();
+                readiness.check(&running.batcher, prepare).await
+            }
+        }
+    }
+
+    /// What requests hold in memory, and may.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.0.memory
     }
 
     /// From now on nothing new is taken; what was accepted is finished.
@@ -263,7 +294,31 @@ impl Service {
     ///
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
-        siglip2_image::inspect(bytes, &self.0.settings.image_limits()).map(|_header| ())
+        self.inspect(bytes).map(|_header| ())
+    }
+
+    /// The header of an image that can be decoded within the limits and the budget.
+    pub(crate) fn inspect(&self, bytes: &[u8]) -> Result<Header, ImageError> {
+        let header = siglip2_image::inspect(bytes, &self.0.settings.image_limits())?;
+        let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
+        if wanted > most {
+            return Err(ImageError::TooComplex {
+                format: header.format,
+                reason: format!(
+                    "decoding it takes {wanted} bytes of memory; at most {most} are allowed"
+                ),
+            });
+        }
+        Ok(header)
+    }
+
+    /// Bytes that decoding a picture and preparing it take at most, which are there at the same
+    /// time: its pixels, what its decoder takes beside them or what is between the two passes
+    /// of the resize, and the square made of it.
+    pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
+        let side = u64::from(self.0.info.image_size);
+        let between = side * u64::from(header.height) * 3;
+        header.pixel_bytes() + header.scratch_bytes.max(between) + side * side * 3
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {
@@ -303,6 +358,7 @@ impl Running {
 
     /// Moves work of a bulk that an interactive request has come to wait for.
     pub(crate) fn promote(&self) {
+        // Texts are tokenized before they are looked up, so none of them waits there.
         self.decoders.promote();
         self.batcher.promote();
     }

@@ -19,6 +19,11 @@
 //!
 //! The calls of CUDA and TensorRT are C, so `unsafe` is allowed here; each block says why it
 //! is sound.
+//!
+//! ```
+//! // The sizes that batches are padded to.
+//! assert_eq!(siglip2_tensorrt::directory::buckets(6), [1, 2, 4, 6]);
+//! ```
 
 #![cfg_attr(feature = "tensorrt", allow(unsafe_code))]
 

@@ -112,10 +112,9 @@ fn described(method: &str, target: &str, answer: &Answer) -> Result<(), String> 
         let schema = json!({ "$ref": key, "components": { "schemas": *SCHEMAS } });
         jsonschema::draft202012::new(&schema).expect("a schema")
     });
-    let result = validator
+    validator
         .validate(&body)
-        .map_err(|error| format!("{error} at {}", error.instance_path()));
-    result
+        .map_err(|error| format!("{error} at {}", error.instance_path()))
 }
 
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);

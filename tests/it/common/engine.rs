@@ -9,7 +9,10 @@ use siglip2_embeddings::engine::{
     Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows,
 };
 use siglip2_embeddings::image::{ImageError, RgbImage};
-use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::service::batcher::Worker;
+use siglip2_embeddings::service::{
+    BuildInfo, Model, ModelInfo, Readiness, Service, ServiceSettings,
+};
 use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
 pub const DIMENSIONS: usize = 4;
@@ -25,6 +28,10 @@ pub struct Orders {
     pub not_a_number: AtomicBool,
     /// Panics while an image is prepared.
     pub panic_in_prepare: AtomicBool,
+    /// Held while an image is prepared: who holds it holds the decoders up.
+    pub prepare_gate: Mutex<()>,
+    /// Engines that were built anew.
+    pub rebuilt: AtomicUsize,
     /// Rows that were computed.
     pub rows: AtomicUsize,
     /// The first value of each of them, in the order in which they were computed.
@@ -99,6 +106,7 @@ struct FakePrepare(Arc<Orders>);
 
 impl Prepare for FakePrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        drop(self.0.prepare_gate.lock());
         assert!(
             !self.0.panic_in_prepare.load(Ordering::SeqCst),
             "a panic as ordered"
@@ -114,11 +122,42 @@ pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
 
 /// The same, which remembers so many bytes of texts, and of images.
 pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>) {
+    running(caching(max_queued_rows, cache))
+}
+
+/// The same, whose requests may hold so many bytes.
+pub fn with_memory(max_queued_rows: usize, memory: u64) -> (Service, Arc<Orders>) {
+    running(limited(max_queued_rows, 0, memory))
+}
+
+fn running(service: Service) -> (Service, Arc<Orders>) {
     let orders = Arc::new(Orders::default());
-    let service = caching(max_queued_rows, cache);
     service
         .attach(Box::new(FakeEngine(Arc::clone(&orders))))
         .expect("a thread");
+    (service, orders)
+}
+
+/// The same, with what checks its readiness, and an engine that is built anew when it fails.
+pub fn with_readiness(cache: usize) -> (Service, Arc<Orders>) {
+    let orders = Arc::new(Orders::default());
+    let service = caching(100, cache);
+    let mut engine = FakeEngine(Arc::clone(&orders));
+    let ids = service.readiness_ids().expect("ids");
+    let readiness = Readiness::of(&mut engine, ids).expect("vectors");
+    let anew = Arc::clone(&orders);
+    let worker = Worker {
+        engine: Box::new(engine),
+        rebuild: Some(Box::new(move || {
+            anew.rebuilt.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(FakeEngine(anew)))
+        })),
+    };
+    service
+        .attach_with(vec![worker], Some(readiness))
+        .expect("a thread");
+    // Those of the readiness check.
+    orders.rows.store(0, Ordering::SeqCst);
     (service, orders)
 }
 
@@ -129,6 +168,10 @@ pub fn starting(max_queued_rows: usize) -> Service {
 
 /// The same, which remembers so many bytes of texts, and of images.
 pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
+    limited(max_queued_rows, cache, 2 << 30)
+}
+
+fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
     let model = Model {
         info: ModelInfo {
             name: "fake/\"model\"".into(),
@@ -149,7 +192,7 @@ pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
     let settings = ServiceSettings {
         max_queued_rows,
         decode_threads: 2,
-        max_decoded_bytes: 64 << 20,
+        max_request_memory: memory,
         text_cache_bytes: cache,
         image_cache_bytes: cache,
         ..ServiceSettings::default()

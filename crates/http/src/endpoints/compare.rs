@@ -16,11 +16,14 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let form: SimilarityForm = call.form().await?;
     let limits = TextLimits::of(&call.shared.settings);
     let texts = form.texts;
+    call.hold(texts.len())?;
     let texts = off_thread(texts.len(), move || {
         text_request::parse_field(&texts, limits)
     })
     .await?;
     let (names, images) = split(form.files);
+    let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
+    let memory = call.answer_memory(pairs + rows * call.shared.service.info().dimensions)?;
     let similarity = call
         .rows(call.request().similarity(images, texts), |index| {
             named(&names, index)
@@ -35,7 +38,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let body = off_thread(bytes, move || {
         Ok(answer::sized(&SimilarityAnswer::of(&similarity)?, bytes))
     });
-    Ok(answer::respond(StatusCode::OK, body.await?))
+    Ok(answer::held(body.await?, memory))
 }
 
 /// `POST /rank`

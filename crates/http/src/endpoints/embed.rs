@@ -1,7 +1,7 @@
 //! One embedding for each text or image.
 
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
+use hyper::Response;
 
 use super::{json_bytes, named, split};
 use crate::answer::{self, Answer};
@@ -14,20 +14,22 @@ use crate::ignored::Ignored;
 use crate::messages::EmbeddingsAnswer;
 use crate::problem::{Problem, part_name};
 use crate::text_request::{self, TextLimits};
-use siglip2_service::Embeddings;
+use siglip2_service::{Embeddings, Lease};
 
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let bytes = call.json_body().await?;
+    call.hold(bytes.len())?;
     let limits = TextLimits::of(&call.shared.settings);
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
+    let memory = answer_memory(call, request.texts.len())?;
     let rows = call
         .rows(
             call.request().embed_texts(request.texts, request.normalize),
             |_| String::new(),
         )
         .await?;
-    answer(call, rows).await
+    answer(call, rows.embeddings, memory).await
 }
 
 /// `POST /embed/image`
@@ -38,12 +40,14 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
         (Some(File { filename, bytes }), _) => (part_name("file", None, &filename), bytes),
         (None, Some(encoded)) => {
             mistake = base64::mistake(&encoded);
+            call.hold(encoded.len() / 4 * 3 + 3)?;
             ("image_base64".to_owned(), decoded(encoded).await?)
         }
         (None, None) => return Err(no_image(call.ignored)),
     };
     let hinted = |problem: Problem| problem.because(mistake);
     call.inspect(&part, &bytes).map_err(hinted)?;
+    let memory = answer_memory(call, 1)?;
     let rows = call
         .rows(
             call.request().embed_images(vec![bytes], form.normalize),
@@ -51,20 +55,26 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
         )
         .await
         .map_err(hinted)?;
-    answer(call, rows).await
+    answer(call, rows, memory).await
 }
 
 /// `POST /embed/images`
 pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
+    let memory = answer_memory(call, images.len())?;
     let rows = call
         .rows(
             call.request().embed_images(images, form.normalize),
             |index| named(&names, index),
         )
         .await?;
-    answer(call, rows).await
+    answer(call, rows, memory).await
+}
+
+/// The memory for an answer of so many embeddings.
+fn answer_memory(call: &Call<'_>, rows: usize) -> Result<Lease, Problem> {
+    call.answer_memory(rows * call.shared.service.info().dimensions)
 }
 
 /// The contract's words, and behind them what came instead, if anything did.
@@ -92,11 +102,15 @@ async fn decoded(encoded: String) -> Result<Bytes, Problem> {
     .await
 }
 
-async fn answer(call: &Call<'_>, rows: Embeddings) -> Result<Response<Answer>, Problem> {
+async fn answer(
+    call: &Call<'_>,
+    rows: Embeddings,
+    memory: Lease,
+) -> Result<Response<Answer>, Problem> {
     let bytes = json_bytes(rows.len() * rows.dimensions());
     let model = call.shared.service.info().name.clone();
     let body = off_thread(bytes, move || {
         Ok(answer::sized(&EmbeddingsAnswer::of(&rows, &model)?, bytes))
     });
-    Ok(answer::respond(StatusCode::OK, body.await?))
+    Ok(answer::held(body.await?, memory))
 }

@@ -101,6 +101,7 @@ pub struct Timings {
     longest: Mutex<[Option<StageTiming>; Stage::ALL.len()]>,
     /// Texts and images, by [`Lookup`].
     lookups: [AtomicU64; Lookup::ALL.len()],
+    cut_texts: AtomicU64,
     computed: OnceLock<Instant>,
 }
 
@@ -128,6 +129,16 @@ impl Timings {
     /// Notes what one row was found to be.
     pub fn looked_up(&self, what: Lookup) {
         self.lookups[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that the end of so many texts was cut off.
+    pub fn cut(&self, texts: usize) {
+        self.cut_texts.fetch_add(texts as u64, Ordering::Relaxed);
+    }
+
+    /// Texts whose end was cut off, because they have more tokens than the model reads.
+    pub fn cut_texts(&self) -> u64 {
+        self.cut_texts.load(Ordering::Relaxed)
     }
 
     /// The stages that were gone through, in the order of the way, each for its slowest

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use siglip2_embeddings::checkpoint::Checkpoint;
-use siglip2_embeddings::graph::{self, Graph, Precision};
+use siglip2_model::checkpoint::Checkpoint;
+use siglip2_model::graph::{self, Graph, Precision};
 
 fn checkpoint(directory: &str) -> Checkpoint {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     Checkpoint::open(&root.join(directory)).expect("a checkpoint")
 }
 

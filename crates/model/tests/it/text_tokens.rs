@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerError, TokenizerFiles};
+use siglip2_model::files::ModelFiles;
+use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerError, TokenizerFiles};
+
+use crate::fixture;
 
 const OPTIONS: TextOptions = TextOptions {
     max_tokens: 64,
@@ -13,9 +16,19 @@ const OPTIONS: TextOptions = TextOptions {
 };
 
 fn directory(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/tokenizers")
-        .join(name)
+    fixture("tokenizers").join(name)
+}
+
+/// The tokenizer of a directory of tokenizer files, which has no image processor.
+fn open(name: &str, options: TextOptions) -> Result<TextTokenizer, TokenizerError> {
+    let directory = directory(name);
+    let files = ModelFiles::read(&directory, |file| match file {
+        "preprocessor_config.json" => Ok(Some(b"{}".to_vec())),
+        file => Ok::<_, siglip2_model::checkpoint::CheckpointError>(
+            std::fs::read(directory.join(file)).ok(),
+        ),
+    });
+    TextTokenizer::new(files.unwrap().tokenizer_files(), options)
 }
 
 fn read(name: &str) -> Vec<u8> {
@@ -48,7 +61,7 @@ fn expected(name: &str) -> Vec<Vec<i32>> {
 
 /// The texts whose ids differ.
 fn differences(name: &str, options: TextOptions, truth: &str) -> Vec<String> {
-    let tokenizer = TextTokenizer::from_dir(&directory(name), options).unwrap();
+    let tokenizer = open(name, options).unwrap();
     let mut wrong = Vec::new();
     let (texts, expected) = (texts(), expected(truth));
     assert_eq!(texts.len(), expected.len());
@@ -114,7 +127,7 @@ fn the_setting_for_lower_case_wins() {
 }
 
 fn tokenizer(name: &str) -> TextTokenizer {
-    TextTokenizer::from_dir(&directory(name), OPTIONS).unwrap()
+    open(name, OPTIONS).unwrap()
 }
 
 /// The cut changes nothing: `plain` has the same vocabulary, merges and added tokens as
@@ -128,11 +141,16 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
     let glue = [
         "", " ", "  ", "\n", "▁", "a", "<eos>", "\u{301}", "É", "<", "猫", "[multi",
     ];
-    let mut long = 0;
-    for _ in 0..200 {
+    let (mut long, mut ends) = (0, 0);
+    for number in 0..250 {
         let mut text = String::new();
         let joint = glue[draw(glue.len())];
-        let length = 100 + draw(6_000);
+        // One in five is so short that some of them are read to their end.
+        let length = if number % 5 == 0 {
+            1
+        } else {
+            100 + draw(6_000)
+        };
         while text.len() < length {
             let part = &texts[draw(texts.len())];
             let part: String = part.chars().take(1 + draw(60)).collect();
@@ -140,13 +158,40 @@ fn long_texts_have_the_same_ids_cut_and_whole() {
             text += joint;
         }
         long += usize::from(text.len() > 1_024);
-        assert_eq!(
-            cut.encode(&text).unwrap(),
-            whole.encode(&text).unwrap(),
-            "{text:?}"
-        );
+        // Ids, tokens and whether its end was cut off.
+        let tokenized = cut.tokenize(&text).unwrap();
+        assert_eq!(tokenized, whole.tokenize(&text).unwrap(), "{text:?}");
+        ends += usize::from(!tokenized.is_cut);
     }
+    assert!(ends > 0, "{ends} texts were read to their end");
     assert!(long > 150, "{long}");
+}
+
+#[test]
+fn a_text_says_how_many_tokens_it_has_and_whether_that_is_all() {
+    for name in ["siglip2_hub", "plain"] {
+        let tokenizer = tokenizer(name);
+        let pad = *tokenizer.encode("").unwrap().last().unwrap();
+        let mut fits = 0;
+        // The tokens of a text that fits grow with it, up to all that are read; from there on
+        // it is cut, and the ids stay what they are but for the end token.
+        let mut before = 0;
+        for words in 0..200 {
+            let text = "a photo of a cat ".repeat(words);
+            let tokenized = tokenizer.tokenize(text.trim_end()).unwrap();
+            let padding = tokenized.ids.iter().filter(|&&id| id == pad).count();
+            assert_eq!(tokenized.tokens, 64 - padding, "{name}: {words}");
+            assert!(tokenized.tokens >= before, "{name}: {words}");
+            before = tokenized.tokens;
+            fits += usize::from(!tokenized.is_cut);
+            assert_eq!(tokenized.is_cut, fits < words + 1, "{name}: {words}");
+            assert!(
+                !tokenized.is_cut || tokenized.tokens == 64,
+                "{name}: {words}"
+            );
+        }
+        assert!((5..60).contains(&fits), "{name}: {fits}");
+    }
 }
 
 #[test]
@@ -172,7 +217,7 @@ fn ids_outside_the_model_are_an_error() {
         vocab_size: 300,
         ..OPTIONS
     };
-    let error = TextTokenizer::from_dir(&directory("siglip2"), small).unwrap_err();
+    let error = open("siglip2", small).unwrap_err();
     assert!(
         matches!(error, TokenizerError::OutsideVocabulary { .. }),
         "{error}"
@@ -184,7 +229,7 @@ fn ids_outside_the_model_are_an_error() {
         vocab_size: 997,
         ..OPTIONS
     };
-    let tokenizer = TextTokenizer::from_dir(&directory("plain"), exact).unwrap();
+    let tokenizer = open("plain", exact).unwrap();
     assert!(tokenizer.encode("a cat").is_ok());
     let error = tokenizer.encode("a <brand new> cat").unwrap_err();
     assert_eq!(
@@ -235,10 +280,6 @@ fn files_that_cannot_be_used_are_named() {
             .starts_with("tokenizer.json cannot be used: "),
         "{error}"
     );
-
-    let empty = tempfile::tempdir().unwrap();
-    let error = TextTokenizer::from_dir(empty.path(), OPTIONS).unwrap_err();
-    assert_eq!(error, TokenizerError::NoTokenizerJson);
 }
 
 #[test]
