@@ -21,7 +21,7 @@ use mimalloc::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::checkpoint::explain_truncation;
 use siglip2_embeddings::download::Download;
-use siglip2_embeddings::http;
+use siglip2_embeddings::http::{self, ApiKeysFile};
 use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::signals::Signals;
@@ -104,6 +104,17 @@ fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Bo
     runtime.block_on(serve(settings, prepared, log))
 }
 
+/// What SIGHUP asks for.
+fn read_again(keys: Option<&ApiKeysFile>) {
+    match keys.map(ApiKeysFile::reload) {
+        Some(Ok(keys)) => tracing::info!(keys, "SIGHUP: read the file of API keys again"),
+        Some(Err(error)) => {
+            tracing::error!(%error, "SIGHUP: the API keys stay as they were");
+        }
+        None => tracing::info!("SIGHUP: there is no file to read again"),
+    }
+}
+
 async fn serve(
     settings: Settings,
     prepared: Prepared,
@@ -126,6 +137,7 @@ async fn serve(
         commit = build.commit.unwrap_or("unknown"),
         features = build.features.join(","),
         jpeg_vector_code = build.jpeg_vector_code,
+        asks_for_keys = settings.http.asks_for_keys(),
         "siglip2-embeddings"
     );
     tracing::info!(
@@ -158,7 +170,8 @@ async fn serve(
         }
     };
 
-    let mut signals = Signals::handle(|| tracing::info!("SIGHUP: there is no file to reload"))?;
+    let keys = settings.http.api_keys_file.clone();
+    let mut signals = Signals::handle(move || read_again(keys.as_ref()))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,

@@ -1,6 +1,8 @@
 //! What clients must present.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::{fmt, fs};
 
 use subtle::ConstantTimeEq;
 
@@ -41,6 +43,74 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// The keys of a file, which may change while the service runs. A clone shares them.
+#[derive(Clone)]
+pub struct ApiKeysFile(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    keys: RwLock<Vec<ApiKey>>,
+}
+
+impl ApiKeysFile {
+    /// The file of this name, read.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when it cannot be read, holds no key, or one that no client could send.
+    pub fn open(path: &str) -> Result<Self, String> {
+        let path = siglip2_flags::path(path)?;
+        let keys = RwLock::new(read(&path)?);
+        Ok(Self(Arc::new(Inner { path, keys })))
+    }
+
+    /// Reads the file again, and says how many keys it has. If that fails the keys that were
+    /// read before stay.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ApiKeysFile::open`].
+    pub fn reload(&self) -> Result<usize, String> {
+        let keys = read(&self.0.path)?;
+        let count = keys.len();
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(count)
+    }
+
+    /// Whether a client presented one of them. All are compared, so that the time does not
+    /// tell which one it was.
+    pub(super) fn matches(&self, presented: &[u8]) -> bool {
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter()
+            .fold(false, |found, key| key.matches(presented) | found)
+    }
+}
+
+impl fmt::Debug for ApiKeysFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeysFile({})", self.0.path.display())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<ApiKey>, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let keys = text
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            ApiKey::parse(line)
+                .map_err(|error| format!("{}, line {number}: {error}", path.display()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    match keys.is_empty() {
+        true => Err(format!("{} has no key in it", path.display())),
+        false => Ok(keys),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +129,24 @@ mod tests {
         for key in ["", " \n", "line\nbreak", "schl\u{fc}ssel"] {
             assert!(ApiKey::parse(key).is_err(), "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_file_of_keys_is_read_again_and_a_bad_one_changes_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        assert!(ApiKeysFile::open(path).unwrap_err().contains("no key"));
+        fs::write(path, "# of the indexer\n first \n\nsecond\n").unwrap();
+        let keys = ApiKeysFile::open(path).unwrap();
+        assert!(keys.matches(b"first") && keys.matches(b"second"));
+        assert!(!keys.matches(b"# of the indexer") && !keys.matches(b""));
+        fs::write(path, "third").unwrap();
+        assert!(keys.matches(b"first"));
+        assert_eq!(keys.reload(), Ok(1));
+        assert!(keys.matches(b"third") && !keys.matches(b"first"));
+        fs::write(path, "schl\u{fc}ssel").unwrap();
+        assert!(keys.reload().unwrap_err().contains("line 1"));
+        assert!(keys.matches(b"third"));
+        assert!(!format!("{keys:?}").contains("third"));
     }
 }

@@ -115,7 +115,7 @@ impl App {
     /// Whether clients may know what is remembered: it tells what others have asked for.
     fn tells_of_the_cache(&self) -> bool {
         let settings = &self.0.settings;
-        settings.cache_header || settings.api_key.is_some()
+        settings.cache_header || settings.asks_for_keys()
     }
 
     /// Lets a request in, or refuses it, as the table of routes says.
@@ -176,11 +176,8 @@ impl App {
         }
     }
 
-    /// Lets a request pass that carries the key, if there is one.
+    /// Lets a request pass that carries a key, if keys are asked for.
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(key) = &self.0.settings.api_key else {
-            return Ok(());
-        };
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
             let value = value.as_bytes();
             let (scheme, token) = value.split_at_checked(7)?;
@@ -189,14 +186,10 @@ impl App {
                 .then(|| token.trim_ascii())
         });
         let own = headers.get("x-api-key").map(HeaderValue::as_bytes);
-        if bearer
-            .into_iter()
-            .chain(own)
-            .any(|presented| key.matches(presented))
-        {
-            Ok(())
-        } else {
-            Err(Problem::Unauthorized)
+        let presented = bearer.into_iter().chain(own);
+        match self.0.settings.admits(presented) {
+            true => Ok(()),
+            false => Err(Problem::Unauthorized),
         }
     }
 }

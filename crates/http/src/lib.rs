@@ -69,7 +69,7 @@ mod text_request;
 mod validation;
 mod wire;
 
-pub use api_key::ApiKey;
+pub use api_key::{ApiKey, ApiKeysFile};
 pub use server::{ServeError, serve};
 pub use settings::HttpSettings;
 pub use spans::Spans;

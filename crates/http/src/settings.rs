@@ -10,7 +10,7 @@ use hyper::header::HeaderName;
 use serde::Serialize;
 use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes, switch};
 
-use crate::api_key::ApiKey;
+use crate::api_key::{ApiKey, ApiKeysFile};
 
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search. Durations are serialized as seconds.
@@ -124,6 +124,30 @@ pub struct HttpSettings {
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = ApiKey::parse)]
     #[serde(skip)]
     pub api_key: Option<ApiKey>,
+
+    /// A file with keys, one on each line, any of which a request may carry; lines that begin
+    /// with # are skipped. SIGHUP reads it again.
+    #[arg(long, env = "API_KEYS_FILE", value_parser = ApiKeysFile::open)]
+    #[serde(skip)]
+    pub api_keys_file: Option<ApiKeysFile>,
+}
+
+impl HttpSettings {
+    /// Whether requests must carry a key.
+    pub fn asks_for_keys(&self) -> bool {
+        self.api_key.is_some() || self.api_keys_file.is_some()
+    }
+
+    /// Whether a request that carries one of these may pass.
+    pub(super) fn admits<'a>(&self, mut presented: impl Iterator<Item = &'a [u8]>) -> bool {
+        let file = self.api_keys_file.as_ref();
+        !self.asks_for_keys()
+            || presented.any(|presented| {
+                let key = self.api_key.as_ref();
+                key.is_some_and(|key| key.matches(presented))
+                    || file.is_some_and(|file| file.matches(presented))
+            })
+    }
 }
 
 fn header_name(value: &str) -> Result<HeaderName, String> {
