@@ -1,5 +1,5 @@
-"""Writes the truth for tests/image_resize.rs: what transformers' SiglipImageProcessor
-does to noise images of many sizes.
+"""Writes the expected results of tests/image_resize.rs: the output of transformers'
+SiglipImageProcessor for noise images of many sizes.
 
     python tools/make_resize_fixtures.py
 
@@ -7,8 +7,8 @@ Needs transformers, torch and torchvision. The images are not stored: a small
 generator (`noise`) exists here and in the test, byte for byte the same. For each
 case the JSON holds the source size, the target side, PIL's resample number and the
 SHA-256 of the resized 8-bit pixels (rows of RGB triples). The second part holds the
-normalization tables: for each configuration what `pixel_values` is for the bytes
-0..255 of each channel, as f32 bit patterns.
+normalization tables: for each configuration the `pixel_values` of the bytes 0..255 of
+each channel, as f32 bit patterns.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ OUT = pathlib.Path(__file__).parent.parent / "tests" / "fixtures" / "resize.json
 
 def noise(width, height, seed):
     """Bytes of a 64-bit linear congruential generator, one per sample, with streaks
-    of repeated and extreme values so that clipping and flat areas are met too."""
+    of repeated and extreme values so that clipping and flat areas occur too."""
     count = width * height * 3
     multiplier, increment = 6364136223846793005, 1442695040888963407
     # state_k = a^k * s + c * (a^k - 1) / (a - 1): by doubling, without a Python loop.

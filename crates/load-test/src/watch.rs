@@ -110,7 +110,7 @@ impl Watched {
                  the end, {most:.digits$} at most"
             )
         };
-        let strayed = |percent: f64| format!("; strayed {percent:+.1}% from after the warm-up");
+        let strayed = |percent: f64| format!("; largest deviation after it {percent:+.1}%");
         let memory = row(&|look| look.resident_bytes as f64 / f64::from(1 << 20), 1);
         [
             (
@@ -212,8 +212,8 @@ mod tests {
         let [(_, memory), (_, descriptors), _] = watched.facts();
         assert_eq!(
             memory,
-            "50.0 at rest, 100.0 after the warm-up, 90.0 at the end, 104.0 at most; strayed \
-             -10.0% from after the warm-up"
+            "50.0 at rest, 100.0 after the warm-up, 90.0 at the end, 104.0 at most; largest \
+             deviation after it -10.0%"
         );
         assert!(
             descriptors.starts_with("10 at rest, 20 after"),
