@@ -3,8 +3,8 @@
 #   docker build -t siglip2-embeddings .
 #   docker run --gpus all -p 8091:8091 -v siglip2:/data siglip2-embeddings
 #
-# The engine for the GPU at hand is built at the first start and kept in /data. Every step is
-# a script under docker/, which CI runs outside of Docker, too.
+# The engine for the machine's GPU is built at the first start and kept in /data. Every step is
+# a script under docker/, which CI also runs outside Docker.
 
 FROM rust:1.95-bookworm AS build
 COPY docker/install-build-tools /docker/

@@ -1,18 +1,18 @@
-"""The CPU engine against ONNX Runtime and PyTorch, in one run, in turn.
+"""Compares the CPU engine with ONNX Runtime and PyTorch, in one run, in turn.
 
     python tools/make_random_checkpoint.py /tmp/siglip2-base-random
     python tools/compare_cpu.py /tmp/siglip2-base-random
 
 For each tower and batch size every runtime runs one batch, then every runtime the
-next, and so on: what slows the machine for a while slows all of them. The figure is
-the median; the ratio is the median of the paired ratios. ONNX Runtime runs the very
-graphs that this project writes (`cargo bench --bench engine -- --export`), PyTorch
-runs transformers' SiglipModel. Beside them stands the FP32 rate of a plain large
-matrix product, which is what any of them could reach: the last column is the part
-of it that the engine reaches, counting the operations that its graph needs.
+next, and so on, so that a temporary slowdown of the machine affects all of them. The
+figure is the median; the ratio is the median of the paired ratios. ONNX Runtime runs
+the graphs that this project writes (`cargo bench --bench engine -- --export`), and
+PyTorch runs transformers' SiglipModel. The FP32 rate of a plain large matrix product
+is the bound for all of them: the last column is the share of it that the engine
+reaches, counting the operations that its graph needs.
 
-All runtimes get the same number of threads. Vectors are compared too: a fast wrong
-answer is no answer.
+All runtimes get the same number of threads. Vectors are compared too, because a fast
+wrong answer is worthless.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def operations(config: dict) -> dict[str, float]:
 
 
 class Product:
-    """A large matrix product in FP32: the rate that the machine has to give."""
+    """A large matrix product in FP32: the highest rate the machine can reach."""
 
     SIDE = 2048
 

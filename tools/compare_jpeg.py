@@ -5,7 +5,7 @@
 Data flow: the files --Pillow, in this process--> median ms; the same files --the
 project's `preprocess` benchmark, one thread as well--> median ms; the two in turn, and
 the ratio of each file is the median over the rounds, above 1 where the project is
-faster. The pixels themselves are held to Pillow's by tests/image_decode.rs.
+faster. tests/image_decode.rs compares the pixels themselves with Pillow's.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def pillow_ms(data: bytes) -> float:
 
 
 def ours_ms(path: Path) -> float:
-    """What the benchmark prints for one file."""
+    """The output of the benchmark for one file."""
     command = ["cargo", "bench", "--quiet", "--bench", "preprocess", "--", str(path)]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     line = printed.strip().splitlines()[-1]

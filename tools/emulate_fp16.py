@@ -1,4 +1,4 @@
-"""What half precision does to the towers, and what overflows first in which graph.
+"""Measures the effect of half precision on the towers, and what overflows first in each graph.
 
     python tools/emulate_fp16.py models/demo --choices
     python tools/emulate_fp16.py models/demo --amplify
@@ -6,14 +6,14 @@
 
 Runs the project's own graphs (`cargo bench --bench engine -- --export`) operator by
 operator and rounds every result to the type that the graph gives it. Sums within an
-operator are FP32, as they are on tensor cores. What a runtime fuses is rounded less
+operator are FP32, as on tensor cores. Operators that a runtime fuses are rounded less
 often than here, so this errs on the strict side. The figures go to docs/precision.md.
 
 Data flow: checkpoint -> graphs per precision -> Policy (graph, overrides) -> run() ->
-embeddings, and what was seen on the way: the largest number of every kind of value
-and the first that is not finite.
+embeddings, and statistics: the largest number of every kind of value and the first
+value that is not finite.
 
-    without flags  every policy on the checkpoint as it is, against transformers and,
+    without flags  every policy on the unchanged checkpoint, against transformers and,
                    for the FP16 graph, ONNX Runtime
     --choices      the FP16 and BF16 graphs with one decision changed at a time
     --amplify      the same policies while activations are made as large as those that
@@ -73,7 +73,7 @@ class Graph:
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A graph, and what is rounded otherwise than it says."""
+    """A graph, and the results that are rounded differently."""
 
     name: str
     precision: str
@@ -103,7 +103,7 @@ POLICIES = [
     Policy("bf16", "bf16"),
 ]
 
-# How active the neuron is that `planted` makes.
+# The activity of the neuron that `planted` makes.
 NEURON = 64.0
 # Names of the sums that the layers add to: the residual stream.
 RESIDUAL = r"(embeddings|residual[12])$"
@@ -286,13 +286,13 @@ def export(checkpoint: Path, directory: Path) -> dict[str, dict[str, Graph]]:
 
 
 def cosine(rows: torch.Tensor, truth: torch.Tensor) -> float:
-    """The least of all rows; not a number where a row is not finite."""
+    """The lowest of all rows; NaN if a row is not finite."""
     return float(functional.cosine_similarity(rows.double(), truth.double(), dim=-1).min())
 
 
 @torch.inference_mode()
 def reference(checkpoint: Path, images: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Inputs of both towers, and what transformers makes of them in FP32."""
+    """Inputs of both towers, and transformers' outputs for them in FP32."""
     model = AutoModel.from_pretrained(checkpoint, dtype=FP32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
     opened = [Image.open(path).convert("RGB") for path in IMAGES[:images]]
@@ -327,9 +327,9 @@ def magnitude(value: float) -> str:
 
 
 def verdict(value: float) -> str:
-    """A cosine; what is lost of it where it is close to 1."""
+    """A cosine, written as 1 minus its loss if it is close to 1."""
     if math.isnan(value):
-        return "no number"
+        return "not finite"
     return f"1 - {1 - value:.1e}" if value > 0.99 else f"{value:.3f}"
 
 
@@ -388,7 +388,7 @@ def planted(graph: Graph, inputs: torch.Tensor, layer: int, size: float) -> dict
 
 def marked(graph: Graph, size: float) -> dict:
     """Weights whose position embeddings hold `size` at one token, in one channel: large
-    in the residual stream without any product having made it."""
+    in the residual stream, but not the result of any product."""
     name = "vision_model.embeddings.position_embedding.weight"
     table = graph.constants[name].clone()
     table[table.shape[0] // 3, 5] = size

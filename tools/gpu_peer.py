@@ -4,8 +4,8 @@ the device. For tools/gpu-check.
 
     python tools/gpu_peer.py MODEL
 
-MODEL is a directory or a name on the hub; for `demo` the random siglip2-base is made up.
-`--device cpu --batches 1 --seconds 0.1` tries the script itself where there is no GPU.
+MODEL is a directory or a name on the hub; `demo` uses a siglip2-base with random weights.
+`--device cpu --batches 1 --seconds 0.1` tests the script itself without a GPU.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def load(name: str) -> SiglipModel:
 
 
 def rate(run, rows: int, seconds: float, wait) -> float:
-    """Rows per second; enough runs before that everything is compiled and captured."""
+    """Rows per second, after enough runs that everything is compiled and captured."""
     for _ in range(5):
         run()
     wait()

@@ -1,4 +1,4 @@
-"""What TensorRT for RTX makes of a graph: its kernels, counted. Needs no GPU.
+"""Counts the kernels that TensorRT for RTX makes of a graph. Needs no GPU.
 
     pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings
     cargo bench --bench engine -- --model DIR --export OUT --precision fp16
@@ -20,7 +20,7 @@ import tensorrt_rtx_bindings as trt
 
 
 class Log(trt.ILogger):
-    """Keeps the layers that the builder lists, and prints what goes wrong."""
+    """Keeps the layers that the builder lists, and prints errors."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def build(path: Path, largest: int, architecture: str, log: Log) -> bytes:
         config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise SystemExit(f"{path}: no engine came out")
+        raise SystemExit(f"{path}: TensorRT built no engine")
     return bytes(engine)
 
 

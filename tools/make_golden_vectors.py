@@ -2,22 +2,21 @@
 
     python tools/make_golden_vectors.py            # writes tests/fixtures/golden/
 
-The truth is transformers: two small SigLIP models with random weights are written as
-checkpoints, and what transformers' own processor, tokenizer and model make of texts
-and of pictures in every format is written beside them. The shapes are chosen where
-models differ:
+The reference is transformers: two small SigLIP models with random weights are written as
+checkpoints, with the outputs of transformers' own processor, tokenizer and model for
+texts and for pictures in every format. The shapes cover the differences between models:
 
     patch16  equal widths, patches of 16, FP32, one file
     patch14  the traits of so400m and giant-opt: patches of 14 that do not fill the
              square, heads of 72, towers of unequal width, a feed-forward width that
-             is no multiple of anything, weights in BF16, in several files behind an
+             is not a multiple of anything, weights in BF16, in several files with an
              index
 
 Data flow: shape -> SiglipModel(seeded) -> checkpoint files; pictures -> Pillow ->
 processor -> vision tower -> rows; texts -> tokenizer -> text tower -> rows.
 
-The weights are drawn larger than transformers starts them: with its own tiny ones
-every text would come out nearly the same, and a mistake would hardly show.
+The weights are larger than transformers' initial ones, with which every text would get
+nearly the same vector, and a mistake would hardly show.
 """
 
 import argparse
@@ -142,8 +141,8 @@ def checkpoint(name: str, directory: Path) -> None:
             if key.endswith("bias"):
                 value.normal_(0, 0.1)
             elif value.ndim > 1:
-                # Sharp attention: the last token of a text, which stands for all of
-                # it, is mostly padding and learns of the words by attention alone.
+                # Sharp attention: the last token of a text, which becomes its embedding,
+                # is mostly padding and gets the words only through attention.
                 gain = 3.0 if "q_proj" in key or "k_proj" in key else 1.4
                 value.normal_(0, gain / value[0].numel() ** 0.5)
             else:
@@ -170,13 +169,13 @@ def checkpoint(name: str, directory: Path) -> None:
 
 
 def floats(row: torch.Tensor) -> list[float]:
-    """The shortest decimals that read back as the same FP32 numbers."""
+    """The shortest decimals that parse to the same FP32 numbers."""
     return [float(str(np.float32(value))) for value in row.numpy()]
 
 
 @torch.inference_mode()
 def golden(directory: Path, images: Path, names: list[str]) -> dict:
-    """What transformers makes of the texts and pictures."""
+    """The outputs of transformers for the texts and pictures."""
     model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(directory)
     ids = processor.tokenizer(

@@ -1,5 +1,5 @@
-"""Draws small images of every kind that the service decodes, and writes down what
-Pillow makes of them: the truth for tests/image_decode.rs.
+"""Draws small images of every kind that the service decodes, and records Pillow's pixels
+for them: the expected results of tests/image_decode.rs.
 
     python tools/make_image_fixtures.py
 
@@ -11,9 +11,9 @@ lies within a larger screen, planar and tiled TIFFs) is written here by hand.
 tests/fixtures/images/expected.json then has for each file
     {"width", "height", "sha256"}     of the RGB bytes of Image.open(f).convert("RGB"),
                                       the first 32 digits
-    {"error": "..."}                  where Pillow refuses it
-and under "variants" the same for damaged versions, which are not stored: a file cut
-after so many bytes, or with one byte changed (`[position, exclusive-or]`).
+    {"error": "..."}                  if Pillow refuses it
+and under "variants" the same for damaged versions, which are not stored: a file truncated
+to a number of bytes, or with one byte changed (`[position, exclusive-or]`).
 """
 
 import hashlib
@@ -314,7 +314,7 @@ def jpegs():
 
 
 def many_scans(count):
-    """A progressive file with extra scans that refine nothing."""
+    """A progressive file with extra scans that change nothing."""
     data = saved(Image.fromarray(picture(24, 24)), format="JPEG", progressive=True)
     end = data.rindex(b"\xff\xd9")
     # A DC refinement scan of the first component has one bit per block, here all 0.
@@ -342,7 +342,7 @@ def packed(samples, depth):
 
 
 def filtered(rows, size):
-    """Each row with another of the five filters."""
+    """Rows that cycle through the five filters."""
     out, above = b"", bytes(len(rows[0])) if rows else b""
     for n, row in enumerate(rows):
         kind, line = n % 5, bytearray()
@@ -463,7 +463,7 @@ def gif_parts(data):
 
 
 def gif_within(data, screen, left, top):
-    """The same frame at another place of a screen of another size."""
+    """The same frame at a different position on a screen of a different size."""
     head, table, rest = gif_parts(data)
     at = 0
     while rest[at : at + 1] == b"!":
@@ -918,7 +918,7 @@ def others():
     add("unsupported.psd", b"8BPS\0\1" + bytes(40))
 
 
-# --- what Pillow says -------------------------------------------------------------
+# --- Pillow's results -------------------------------------------------------------
 
 
 def verdict(data):

@@ -1,8 +1,8 @@
 """Writes a SigLIP checkpoint of a real model's exact shape with random weights.
 
-What a model costs depends on its shape and not on what it has learned, and so does
-the arithmetic: such a checkpoint stands in for the real one in benchmarks and in
-comparisons with transformers, where the real one cannot be downloaded.
+The cost of a model depends on its shape and not on its weights, and so does the
+arithmetic: such a checkpoint replaces the real one in benchmarks and in comparisons
+with transformers, where the real one cannot be downloaded.
 
     python tools/make_random_checkpoint.py --shape base /tmp/siglip2-base-random
 
@@ -76,7 +76,7 @@ def write(name: str, directory: Path, vocabulary: int = 256_000, seed: int = 0) 
     shape = config(name, vocabulary)
     model = SiglipModel(shape).eval()
     with torch.no_grad():
-        # transformers starts these at zero, which no trained checkpoint has.
+        # transformers initializes these to zero, unlike any trained checkpoint.
         model.logit_scale.fill_(4.7)
         model.logit_bias.fill_(-16.5)
     model.save_pretrained(directory)

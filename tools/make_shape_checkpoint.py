@@ -1,8 +1,8 @@
 """Writes a checkpoint of siglip2-base's exact shape with arbitrary FP16 weights.
 
-For building engines where the real one cannot be downloaded: needs nothing but Python,
-where make_random_checkpoint.py needs PyTorch and transformers and starts weights as a
-trained model has them.
+For building engines where the real one cannot be downloaded. It needs only Python, while
+make_random_checkpoint.py needs PyTorch and transformers and makes weights similar to
+those of a trained model.
 
     python3 tools/make_shape_checkpoint.py /tmp/siglip2-base-shape
 
@@ -118,7 +118,7 @@ def main() -> None:
     encoded += b" " * (-len(encoded) % 8)
 
     # FP16 numbers of either sign between 2^-6 and 2^-5, about as large as trained weights:
-    # one block of them, over and over. Its length has no factor in common with any width.
+    # one block of them, repeated. Its length has no common factor with any width.
     numbers = random.Random(0)
     block = array.array("H", (numbers.getrandbits(10) | 9 << 10 | numbers.getrandbits(1) << 15
                               for _ in range(524_287)))

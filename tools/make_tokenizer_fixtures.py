@@ -1,21 +1,20 @@
-"""Writes small look-alikes of the tokenizers that SigLIP checkpoints come with, and
-the ids that transformers makes of some 200 texts with each: the truth for
-tests/text_tokens.rs.
+"""Writes small imitations of the tokenizers of SigLIP checkpoints, and transformers' ids
+for some 200 texts with each: the expected results of tests/text_tokens.rs.
 
     python tools/make_tokenizer_fixtures.py
 
-Needs transformers, tokenizers and sentencepiece. Directories, each as the Hugging Face
-hub would have it, with config.json because AutoTokenizer looks there too:
+Needs transformers, tokenizers and sentencepiece. Directories, each as on the Hugging Face
+hub, with config.json because AutoTokenizer reads it too:
 
     siglip2             saved by Siglip2Tokenizer.save_pretrained (lower-cases)
-    siglip2_hub         tokenizer.json as google/siglip2-* has it, class GemmaTokenizer
+    siglip2_hub         tokenizer.json as in google/siglip2-*, class GemmaTokenizer
     siglip2_hub_naflex  the same files with model_type siglip2: transformers replaces the
                         class by Siglip2Tokenizer and lower-cases
     siglip2_left        padding and truncation on other sides, other pad token
     plain               tokenizer.json alone with PreTrainedTokenizerFast
     siglip1_spiece      spiece.model alone, with the usual table of characters (nmt_nfkc)
     siglip1             sentencepiece unigram with a tokenizer.json as transformers.js
-                        made it; the truth is the slow SiglipTokenizer on spiece.model
+                        made it; the reference is the slow SiglipTokenizer on spiece.model
 
 texts.json holds the texts, <directory>/expected.json the ids of each.
 """
@@ -81,7 +80,7 @@ def bpe():
     """A small Gemma: specials, bytes, then pieces trained on the sentences."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    # Words are kept apart in training only, as sentencepiece does.
+    # Words are separated only in training, as in sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     first = ADDED + RUNS + [f"<0x{b:02X}>" for b in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=1100, special_tokens=first, show_progress=False, limit_alphabet=260)
@@ -115,7 +114,7 @@ def compact(rows):
 
 
 def hub_json(vocab, merges, **changes):
-    """tokenizer.json as the hub has it for Gemma models."""
+    """tokenizer.json as on the hub for Gemma models."""
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")

@@ -1,13 +1,13 @@
-"""The reference design as a peer to measure against: FastAPI, uvicorn, transformers.
+"""The reference design to measure against: FastAPI, uvicorn, transformers.
 
     python tools/reference_service.py models/demo --port 8092 --threads 2
     load-test --url http://127.0.0.1:8091 --compare http://127.0.0.1:8092
 
 It answers the seven endpoints as such services usually do: synchronous handlers in
-FastAPI's thread pool, each of which runs the model on what its own request holds,
+FastAPI's thread pool, each of which runs the model on the inputs of its own request,
 under torch.inference_mode, with nothing batched across requests and nothing cached.
-That is the design which is compared, so nothing here is tuned beyond --threads. It
-checks inputs no further than a benchmark needs and is no service to run.
+This is the design being compared, so nothing here is tuned beyond --threads. It
+checks inputs only as far as a benchmark needs and is not meant for production.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Embedder:
             padding_side="right",
             **{f"{token}_token": words[f"{token}_token"] for token in ("pad", "eos", "unk")},
         )
-        # Siglip2Tokenizer lower-cases; the file itself does not say so.
+        # Siglip2Tokenizer lower-cases; the file itself does not do so.
         self.lower_case = words.get("tokenizer_class") == "Siglip2Tokenizer"
 
     @property
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of one torch operation")
     arguments = parser.parse_args()
     if not (arguments.checkpoint / "config.json").is_file():
-        parser.error(f"{arguments.checkpoint} is no checkpoint directory: it has no config.json")
+        parser.error(f"{arguments.checkpoint} is not a checkpoint directory: it has no config.json")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     app = application(Embedder(arguments.checkpoint))

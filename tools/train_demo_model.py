@@ -1,11 +1,11 @@
-"""Draws pictures, trains the demo model on them, and says how good it is.
+"""Draws pictures, trains the demo model on them, and evaluates it.
 
     python tools/train_demo_model.py              # 22 minutes on 2 cores
     python tools/train_demo_model.py --evaluate   # repeats the figures from the files
 
-The demo model lets people try the service with nothing but the repository. It has
-the architecture and the file formats of google/siglip2-base-patch16-224 and knows
-only what is drawn here: coloured shapes of several sizes, counts, positions and
+With the demo model people can try the service without downloading anything else. It has
+the architecture and the file formats of google/siglip2-base-patch16-224 and knows only
+the pictures drawn here: coloured shapes of several sizes, counts, positions and
 patterns on plain backgrounds.
 
     Scene --draw--> picture --processor--> [3, 64, 64] --vision--+
@@ -42,7 +42,7 @@ FIXTURES = ROOT / "tests" / "fixtures" / "demo"
 
 SIDE = 64
 TOKENS = 64
-# Of the evaluation's sets, so many are kept for the tests.
+# How many of the evaluation's sets are kept for the tests.
 FIXTURE_SETS = 8
 
 COLOURS = {
@@ -95,7 +95,7 @@ SYNONYMS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; every field is a word of its caption."""
+    """The content of a picture; every field is a word of its caption."""
 
     shape: str
     colour: str
@@ -106,7 +106,7 @@ class Scene:
     background: str
 
     def held_out(self) -> bool:
-        """Whether training never sees it: a tenth of all scenes, by a hash."""
+        """Whether it is excluded from training: a tenth of all scenes, by a hash."""
         digest = hashlib.sha256("|".join(astuple(self)).encode()).digest()
         return digest[0] % 10 == 0
 
@@ -116,7 +116,7 @@ VALUES = (SHAPES, tuple(COLOURS), PATTERNS, SIZES, COUNTS, PLACES, tuple(BACKGRO
 
 
 def scenes() -> list[Scene]:
-    """Every scene in which the shapes can be told from what is behind them."""
+    """Every scene in which the shapes can be told apart from the background."""
     every = (Scene(*values) for values in itertools.product(*VALUES))
     return [scene for scene in every if scene.colour != scene.background]
 
@@ -203,7 +203,7 @@ def draw(scene: Scene, rng: random.Random, width: int, height: int) -> Image.Ima
             pen.ellipse([cx - hole, cy - hole, cx + hole, cy + hole], 0)
         pattern = texture(scene.pattern, width, height, cx, cy, radius)
         if scene.pattern != "solid":
-            # A thin rim, so that the shape is seen whatever the pattern leaves of it.
+            # A thin rim, so that the shape is visible with any pattern.
             corners = outline(scene.shape, cx, cy, radius, turn)
             rim = max(1, round(radius * 0.14))
             ImageDraw.Draw(pattern).line(corners + corners[:2], 255, rim * 2)
@@ -224,7 +224,7 @@ def canvas(rng: random.Random) -> tuple[int, int]:
 
 
 def say(scene: Scene, rng: random.Random, told: frozenset[str] = frozenset(ATTRIBUTES)) -> str:
-    """A caption that tells of some attributes; the shape is always one of them."""
+    """A caption that mentions some attributes; the shape is always one of them."""
 
     def word(attribute: str) -> str:
         if attribute not in told:
@@ -262,7 +262,7 @@ def say(scene: Scene, rng: random.Random, told: frozenset[str] = frozenset(ATTRI
 
 
 def some_attributes(rng: random.Random) -> frozenset[str]:
-    """What a caption tells: everything half the time, else a random part."""
+    """The attributes of a caption: all half the time, otherwise a random subset."""
     if rng.random() < 0.55:
         return frozenset(ATTRIBUTES)
     others = [attribute for attribute in ATTRIBUTES if attribute != "shape"]
@@ -323,7 +323,7 @@ def build(vocabulary: int) -> SiglipModel:
     )
     model = SiglipModel(config)
     with torch.no_grad():
-        # Where SigLIP's paper starts them: temperature 10, bias -10.
+        # The initial values in SigLIP's paper: temperature 10, bias -10.
         model.logit_scale.fill_(math.log(10))
         model.logit_bias.fill_(-10)
     return model
@@ -339,7 +339,7 @@ class Heads(nn.Module):
         self.parts = nn.ModuleList(nn.Linear(width, len(values)) for values in VALUES)
 
     def loss(self, embedding: torch.Tensor, labels: torch.Tensor, told: torch.Tensor):
-        """Cross entropy over the attributes that were told (`told`, 0 or 1)."""
+        """Cross entropy over the mentioned attributes (`told`, 0 or 1)."""
         total = 0.0
         for index, part in enumerate(self.parts):
             each = nn.functional.cross_entropy(
@@ -361,7 +361,7 @@ def sigmoid_loss(logits: torch.Tensor, labels: torch.Tensor, told: torch.Tensor)
 
 
 class Pool:
-    """Pictures drawn beforehand, as the processor would hand them to the tower."""
+    """Pictures drawn beforehand, as the processor would pass them to the tower."""
 
     def __init__(self, every: list[Scene], count: int, seed: int):
         rng = random.Random(seed)
@@ -419,7 +419,7 @@ def train(args, every: list[Scene]) -> None:
     started, step, shown = time.time(), 0, 0.0
     model.train()
     while True:
-        # The schedule follows the share of the work that is done.
+        # The schedule follows the share of the work done.
         done = step / args.steps
         if done >= 1:
             break
@@ -459,7 +459,7 @@ def train(args, every: list[Scene]) -> None:
 
 
 def write(model: SiglipModel, words: Siglip2Tokenizer, directory: Path) -> None:
-    """The checkpoint, as the hub has them."""
+    """The checkpoint's files, as on the hub."""
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
     words.save_pretrained(directory)
@@ -495,7 +495,7 @@ def first(scores: torch.Tensor) -> float:
 
 
 def unseen_sets(every: list[Scene], sets: int, seed: int):
-    """Sets of 50 pictures and captions of scenes that training never saw."""
+    """Sets of 50 pictures and captions of scenes excluded from training."""
     rng = random.Random(seed)
     unseen = [scene for scene in every if scene.held_out()]
     for _ in range(sets):
@@ -505,7 +505,7 @@ def unseen_sets(every: list[Scene], sets: int, seed: int):
 
 
 def evaluate(directory: Path, every: list[Scene], sets: int, seed: int) -> None:
-    """Prints both figures over sets of 50 scenes that training never saw."""
+    """Prints both figures over sets of 50 scenes excluded from training."""
     by_picture, by_caption, pairs, others = [], [], [], []
     for pictures, captions in unseen_sets(every, sets, seed):
         image, text, model = embed(directory, pictures, captions)
@@ -578,7 +578,7 @@ def write_fixtures(model: Path, directory: Path, every: list[Scene], seed: int) 
 
 @torch.inference_mode()
 def write_golden(directory: Path, file: Path) -> None:
-    """The towers' raw output for some samples and texts."""
+    """The towers' raw outputs for some samples and texts."""
     model = AutoModel.from_pretrained(directory).eval()
     processor = AutoProcessor.from_pretrained(directory)
     texts = ["a red circle", "Three BLUE stars on a pink background", "", "a cat", "▁ naïve 猫 🐈"]
@@ -591,7 +591,7 @@ def write_golden(directory: Path, file: Path) -> None:
     )["input_ids"]
 
     def rows(values: torch.Tensor) -> list[list[float]]:
-        # The shortest decimals that read back as the same FP32 numbers.
+        # The shortest decimals that parse to the same FP32 numbers.
         return [[float(str(np.float32(v))) for v in row] for row in values.numpy()]
 
     image = rows(model.get_image_features(pixel_values=pixels).pooler_output)

@@ -1,7 +1,7 @@
-//! `build-engine` as a program: what it refuses, and, where NVIDIA's libraries are, real
-//! engines for a GPU that is not there.
+//! `build-engine` as a program: what it refuses, and, if NVIDIA's libraries are installed, real
+//! engines for a GPU that is not present.
 //!
-//! The libraries are found by `TENSORRT_LIB_DIR` and `NVRTC_LIB_DIR`, which
+//! The libraries are found through `TENSORRT_LIB_DIR` and `NVRTC_LIB_DIR`, which
 //! tools/check-tensorrt sets; without them the tests that need them say so and pass.
 
 // Standard TensorRT builds on the GPU that the engine is for.
@@ -20,7 +20,7 @@ use siglip2_embeddings::tensorrt::directory::{
 
 const LIBRARIES: [&str; 2] = ["TENSORRT_LIB_DIR", "NVRTC_LIB_DIR"];
 
-/// The program, with nothing from outside but the libraries, and no GPU.
+/// The program, with only the libraries from its environment, and no GPU.
 fn build_engine(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
     command
@@ -33,7 +33,7 @@ fn build_engine(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end; what it said.
+/// Runs it to its end, and returns its output.
 fn run(mut command: Command) -> Result<String, String> {
     let output = command.output().expect("the program runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -65,7 +65,7 @@ fn find(root: &Path, gpu: &str, precision: Precision) -> Result<EngineDirectory,
     EngineDirectory::find(root, "demo", gpu, precision)
 }
 
-/// Names below a directory, hidden ones too.
+/// Names below a directory, including hidden ones.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<String> = entries
@@ -85,7 +85,7 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
         assert!(said.contains(part), "{part}: {said}");
     }
 
-    // A file of the right name that is none of a library.
+    // A file with the right name that is not a library.
     fs::write(empty.path().join(library), "hello").unwrap();
     let said = refused(&["--model", "demo", "--gpu", "sm_120", "--tensorrt-lib", path]);
     assert!(
@@ -158,7 +158,7 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         assert_eq!(manifest.profiles, [[1, 1, 1], [1, 6, 6]]);
         assert_eq!(manifest.cosine, None);
         assert_towers(manifest, [ElementType::Fp16, ElementType::Int32]);
-        // The demo model is one file: the hash is its own.
+        // The demo model is one file, so the hash is that of the file.
         let weights = fs::read("models/demo/model.safetensors").unwrap();
         assert_eq!(
             manifest.weights_sha256,
@@ -196,7 +196,7 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
     }
     assert_eq!(names(&out.path().join("demo/sm_120")), ["fp16"]);
 
-    // What is there is kept, and what is not is built.
+    // Existing directories are kept, and missing ones are built.
     let mut more = arguments.to_vec();
     more[3] = "rtx-5090,sm_86";
     more.push("--keep");
@@ -210,7 +210,7 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         "{said}"
     );
 
-    // Unless it is of other weights.
+    // Unless they were built from other weights.
     let manifest = out.path().join("demo/sm_86/fp16/manifest.json");
     let json = fs::read_to_string(&manifest).unwrap();
     let weights = find(out.path(), "sm_86", Precision::Fp16).unwrap();
@@ -337,8 +337,8 @@ fn a_build_that_is_killed_leaves_nothing_that_looks_finished() {
     assert_eq!(names(&out.path().join("demo/sm_120")), ["fp32"]);
 }
 
-/// The demo model's towers as others export them: under another name of the output, over
-/// weights beside them.
+/// The demo model's towers like third-party exports: with another name for the output, and
+/// external weights.
 struct Exports {
     _directory: tempfile::TempDir,
     vision: PathBuf,
@@ -376,8 +376,8 @@ impl Exports {
     }
 }
 
-/// Renames a value in a protobuf message: in ModelProto.graph (7), in its nodes, inputs
-/// and outputs (1, 11, 12), every string that is the name.
+/// Renames a value in a protobuf message: every string equal to the name in ModelProto.graph
+/// (7), in its nodes, inputs and outputs (1, 11, 12).
 fn rename(message: &[u8], from: &str, to: &str, depth: usize) -> Vec<u8> {
     fn varint(rest: &mut &[u8]) -> u64 {
         let end = rest.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
@@ -456,7 +456,7 @@ fn exports_of_others_are_built_as_they_are() {
     fs::remove_file(exports.vision.with_file_name(graph::external_name(0))).unwrap();
     let said = run(exports.build(out.path(), &[])).unwrap_err();
     assert!(said.contains("weights-0.data"), "{said}");
-    // What was there before is there still.
+    // The previous directory is still in place.
     find(out.path(), "sm_120", Precision::Fp32).unwrap();
 }
 
@@ -467,7 +467,7 @@ fn what_tensorrt_cannot_read_is_said_with_the_node() {
     }
     let out = tempfile::tempdir().unwrap();
     let exports = Exports::new(Precision::Fp32, "pooler_output");
-    // Softmax by a name that no ONNX has.
+    // Softmax under a name that ONNX does not have.
     let onnx = fs::read(&exports.vision).unwrap();
     fs::write(&exports.vision, rename(&onnx, "Softmax", "SoftestMax", 0)).unwrap();
     let said = run(exports.build(out.path(), &[])).unwrap_err();

@@ -1,13 +1,13 @@
-//! The demo model does what is promised of it, through the running service: of 50
-//! pictures of scenes that it never saw in training, it finds the right one for a
-//! caption, and of 50 captions the right one for a picture.
+//! The demo model keeps its promise, through the running service: among 50 pictures of
+//! scenes excluded from training it finds the right one for a caption, and among 50
+//! captions the right one for a picture.
 
 use crate::common::client::{Form, ask};
 use crate::common::model::{fixture, service};
 use crate::common::server::Server;
 use serde_json::Value;
 
-/// The share of rows whose own column is their largest.
+/// The share of rows whose largest value is in their own column.
 fn first(rows: &[Vec<f64>]) -> f64 {
     let right = rows.iter().enumerate().filter(|(index, row)| {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));

@@ -1,10 +1,10 @@
-//! The GPU engine on a machine without a GPU: the real driver and TensorRT are stood in for
-//! by libraries that keep device memory on the host, run the resize kernel's host build and
-//! a known function for the engines, and fail on demand (tests/stand_in/).
+//! The GPU engine on a machine without a GPU: the driver and TensorRT are replaced by libraries
+//! that keep device memory on the host, run the resize kernel's host build, compute a known
+//! function as the engines, and fail on demand (tests/stand_in/).
 //!
 //! ```text
-//! runtime, faults --start--> this binary again, with the libraries in its way: inside
-//! service         --start--> the program itself, the same way
+//! runtime, faults --start--> this binary again, with the stand-in libraries: inside
+//! service         --start--> the program itself, with the same libraries
 //! ```
 
 mod check;
@@ -21,7 +21,7 @@ use std::process::Command;
 
 use crate::common::stand_in::{Machine, Trace};
 
-/// Runs a test of `inside` on a machine, with an engine directory. What it printed, and
+/// Runs a test of `inside` on a machine, with an engine directory. Returns its output, and
 /// whether it passed.
 fn run(test: &str, machine: &Machine, engine: &Path) -> (String, bool) {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -42,12 +42,12 @@ fn run(test: &str, machine: &Machine, engine: &Path) -> (String, bool) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    // A name that no test has would pass, too.
+    // An unknown test name would pass, too.
     assert!(text.contains("running 1 test"), "{text}");
     (text, output.status.success())
 }
 
-/// The same, of a test that must pass and leave the device clean.
+/// The same for a test that must pass and leave the device clean.
 fn passes(test: &str, machine: &Machine, engine: &Path) -> (String, Trace) {
     let (text, passed) = run(test, machine, engine);
     assert!(passed, "{text}");

@@ -1,6 +1,6 @@
-//! The load test against the service itself, and against one that answers wrongly.
+//! The load test against the service itself, and against one that gives wrong answers.
 //!
-//! Nothing here depends on how long anything takes.
+//! Nothing here depends on timing.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,7 +22,7 @@ fn service() -> (Program, String) {
 fn load_test(url: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_load-test"))
         .args(["--url", url, "--warm-up", "0s", "--check", "all"])
-        // Which requests there are must not depend on when the test runs.
+        // The requests must not depend on when the test runs.
         .args(["--seed", "1"])
         .args(arguments)
         .env_remove("API_KEY")
@@ -117,7 +117,7 @@ fn an_open_loop_offers_what_was_asked_for_and_people_get_a_table() {
     assert_eq!(report["answered"], 30);
     assert_eq!(report["open_loop"]["arrivals"], "Poisson");
     assert_eq!(report["open_loop"]["rate_per_s"], 200.0);
-    // Those that were under way when the thirtieth was answered are told apart.
+    // Requests in flight when the thirtieth was answered are counted separately.
     let unfinished = report["edges"]["unfinished"].as_u64().expect("a number");
     assert_eq!(report["open_loop"]["lag_ms"]["count"], 30 + unfinished);
 
@@ -208,7 +208,7 @@ fn impostor(status: &'static str, body: &'static str) -> String {
     })
 }
 
-/// What the impostor says when it is right about a single text.
+/// The impostor's correct answer for a single text.
 const RIGHT: &str = r#"{"embeddings": [[0.6, 0.8]], "dimensions": 2, "model": "impostor"}"#;
 
 fn answered(status: &str, headers: &str, body: &str) -> String {
@@ -216,7 +216,7 @@ fn answered(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}")
 }
 
-/// A listener that hands each connection to `serve`, on a thread of its own.
+/// A listener that passes each connection to `serve`, on a separate thread.
 fn served(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -230,7 +230,7 @@ fn served(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     url
 }
 
-/// Answers the POSTs of a connection, which are numbered on it; with nothing, the
+/// Answers the POSTs of a connection, which are numbered; if there is no answer, the
 /// connection is closed.
 fn answers(mut stream: TcpStream, mut answer: impl FnMut(u64) -> Option<String>) {
     let mut received = BufReader::new(stream.try_clone().expect("a socket"));
@@ -271,8 +271,8 @@ fn answers(mut stream: TcpStream, mut answer: impl FnMut(u64) -> Option<String>)
 
 const TEXTS: [&str; 3] = ["--json", "--mix", "text=1"];
 
-/// A service that takes so long for each request, all at the same time; and how many it
-/// has got.
+/// A service that takes this long for each request, all in parallel; and how many requests it
+/// has received.
 fn slow(service: impl Fn(u64) -> Duration + Send + Sync + 'static) -> (String, Arc<AtomicU64>) {
     let number = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&number);
@@ -287,7 +287,7 @@ fn slow(service: impl Fn(u64) -> Duration + Send + Sync + 'static) -> (String, A
 
 #[test]
 fn what_is_answered_in_the_window_counts_and_what_is_not_is_unfinished() {
-    // The first 8 are begun in the warm-up of 100 ms and answered long after it.
+    // The first 8 are started in the warm-up of 100 ms and answered long after it.
     let (url, number) = slow(|_| Duration::from_secs(1));
     let window = [
         "--concurrency",
@@ -300,14 +300,14 @@ fn what_is_answered_in_the_window_counts_and_what_is_not_is_unfinished() {
     let report = report(&load_test(&url, &[&TEXTS[..], &window].concat()));
     assert_eq!(report["total"]["good"], 8, "{report}");
     assert_eq!(report["edges"]["warm_up_requests"], 0);
-    // The others' next requests, if they were begun before the eighth was answered.
+    // The others' next requests, if they were started before the eighth was answered.
     let unfinished = report["edges"]["unfinished"].as_u64().expect("a number");
     assert!(unfinished < 8 && 8 + unfinished <= number.load(Ordering::Relaxed));
 }
 
 #[test]
 fn the_rate_is_what_was_answered_by_the_length_of_the_window() {
-    // 8 clients: their first requests are answered at once, their second ones behind the
+    // 8 clients: their first requests are answered immediately, their second ones after the
     // window.
     let (url, number) = slow(|n| Duration::from_secs(if n < 8 { 0 } else { 4 }));
     let window = ["--concurrency", "8", "--duration", "3s"];
@@ -337,7 +337,7 @@ fn a_request_on_a_connection_that_was_closed_meanwhile_is_sent_again() {
     assert_eq!(told["total"]["requests"], 10);
     assert!(told["reconnects"].as_u64() >= Some(9), "{told}");
 
-    // An answer that breaks off has begun: that request is lost, and sent once.
+    // An answer that breaks off has begun, so that request is lost and not sent again.
     let number = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&number);
     let url = served(move |mut stream| {
@@ -444,7 +444,7 @@ fn the_images_of_a_folder_are_sent_as_they_are() {
 
 #[test]
 fn the_highest_rate_held_is_looked_for() {
-    // It has an answer for 60 requests, and none for those that come after.
+    // It has answers for 60 requests, and none for later ones.
     let number = AtomicU64::new(0);
     let number = Arc::new(number);
     let url = served(move |stream| {
@@ -477,7 +477,7 @@ fn the_highest_rate_held_is_looked_for() {
         .filter(held)
         .filter_map(|probe| probe["rate_per_s"].as_f64());
     let knee = told["highest_rate_held_per_s"].as_f64();
-    // A machine that is busy may be too late a client for any rate; then none is named.
+    // On a busy machine the client may be too slow for any rate; then no knee is reported.
     assert_eq!(knee, best.reduce(f64::max));
     let page = std::fs::read_to_string(page).expect("the page is there");
     for part in [
@@ -516,12 +516,12 @@ fn wrong_answers_end_it_with_1() {
         assert!(example.contains(word), "{example}");
     }
 
-    // An error is not a wrong answer, but a run of nothing else proves nothing.
+    // An error is not a wrong answer, but a run with only errors proves nothing.
     let output = load_test(&impostor("503 Service Unavailable", "{}"), &arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(report(&output)["wrong"], 0);
 
-    // A server's error is a wrong answer to a hostile request.
+    // A server error is a wrong answer to a hostile request.
     let arguments = [&arguments[..], &["--hostile", "100"]].concat();
     let output = load_test(&impostor("500 Internal Server Error", "{}"), &arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -1,5 +1,5 @@
-//! The program itself: what it says of what it cannot use, how it starts and how it
-//! ends.
+//! The program itself: its messages about unusable settings and models, its start and its
+//! shutdown.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ use crate::common::Program;
 use crate::common::model::fixture;
 use crate::common::program::command;
 
-/// Runs the program to its end: the exit code, and what it said.
+/// Runs the program to its end, and returns its exit code and output.
 fn end(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
 
-/// Asks on a connection of its own.
+/// Sends a GET request on a new connection.
 fn get(running: &Program, path: &str) -> String {
     let mut stream = TcpStream::connect(running.address).expect("it accepts");
     write!(
@@ -53,8 +53,8 @@ fn it_answers_when_nobody_takes_its_log() {
     }
 }
 
-/// A pipe holds 64 KiB, and its reader may stop: a terminal that is paused, a collector that
-/// hangs. Neither a request nor a signal waits for it.
+/// A pipe holds 64 KiB, and its reader may stop: a paused terminal, or a hanging collector.
+/// Neither requests nor signals wait for it.
 #[test]
 fn it_answers_and_ends_while_the_reader_of_its_log_stalls() {
     let (resume, stalled) = std::sync::mpsc::channel::<()>();
@@ -200,7 +200,7 @@ fn edit(file: &Path, change: impl FnOnce(String) -> String) {
     std::fs::write(file, change(text)).expect("written");
 }
 
-/// What the program says of a checkpoint after `damage`: one sentence, exit code 2.
+/// The program's message for a checkpoint after `damage`: one sentence, exit code 2.
 fn complaint(damage: impl FnOnce(&Path)) -> String {
     let directory = copy();
     damage(directory.path());
@@ -266,7 +266,7 @@ fn a_checkpoint_that_cannot_be_used_is_refused_in_one_sentence() {
 #[test]
 fn a_second_signal_waits_for_nothing() {
     let mut running = Program::demo(&[]);
-    // A request that is accepted, and whose body never ends.
+    // An accepted request whose body never ends.
     let mut upload = TcpStream::connect(running.address).expect("it accepts");
     write!(
         upload,

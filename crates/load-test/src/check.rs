@@ -1,10 +1,10 @@
-//! Whether an answer is what was asked for.
+//! Checks whether an answer is correct.
 //!
-//! A full check parses the JSON once, typed, and keeps no number: each row is reduced
-//! to its length, its norm and its range while it is read. For answers outside the
-//! sample only the rows are counted, by a scan for brackets that costs less than
-//! receiving them; when that count is not the expected one, the full check decides. All
-//! of it happens after the latency was taken.
+//! A full check parses the JSON once, typed, and keeps no numbers: each row is reduced
+//! to its length, its norm and its range while it is read. In answers outside the sample
+//! only the rows are counted, by a scan for brackets that costs less than receiving
+//! them; if that count is not the expected one, the full check decides. All of this
+//! happens after the latency was measured.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ use crate::options::Check;
 /// How far from 1 the norm of a vector may be.
 const TOLERANCE: f64 = 1e-3;
 
-/// One answer in so many is checked in full.
+/// One answer in this many is checked in full.
 const SAMPLE: u64 = 16;
 
-/// What the answer to a request must be.
+/// The expected answer to a request.
 #[derive(Clone, Debug)]
 pub enum Expected {
-    /// So many embeddings.
+    /// A number of embeddings.
     Rows {
         /// How many.
         rows: usize,
@@ -43,7 +43,7 @@ pub enum Expected {
         /// The filenames that were sent.
         files: Vec<String>,
     },
-    /// Anything but a server's error.
+    /// Anything but a server error.
     Refusal,
 }
 
@@ -115,15 +115,15 @@ struct Ranked {
 /// Checks answers of one service.
 #[derive(Clone, Copy, Debug)]
 pub struct Checker {
-    /// Dimensions of its embeddings, as it says itself.
+    /// Dimensions of its embeddings, according to /info.
     pub dimensions: usize,
     /// How much is checked.
     pub how: Check,
 }
 
 impl Checker {
-    /// What is wrong with the answer to request `number`, if anything is. An honest
-    /// refusal (429, 503, ...) is an error that is counted, but no wrong answer.
+    /// What is wrong with the answer to request `number`, if anything. A refusal (429, 503,
+    /// ...) is counted as an error, but is not a wrong answer.
     pub fn wrong(
         &self,
         number: u64,
@@ -155,7 +155,7 @@ impl Checker {
                 let answer: Embeddings = parse(body)?;
                 if answer.dimensions != self.dimensions {
                     return Err(format!(
-                        "`dimensions` is {} where /info says {}",
+                        "`dimensions` is {}, but /info says {}",
                         answer.dimensions, self.dimensions
                     ));
                 }
@@ -189,7 +189,7 @@ impl Checker {
         for (n, row) in rows.iter().enumerate() {
             if row.len != self.dimensions {
                 return Err(format!(
-                    "row {n} of `{name}` has {} numbers where /info says {}",
+                    "row {n} of `{name}` has {} numbers, but /info says {}",
                     row.len, self.dimensions
                 ));
             }
@@ -245,7 +245,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| format!("the answer cannot be read: {error}"))
 }
 
-/// Whether the number of rows fits, by counting what every row has exactly one of.
+/// Whether the number of rows is right, by counting something that each row has once.
 fn counts_fit(expected: &Expected, body: &[u8]) -> bool {
     let brackets = || body.iter().filter(|byte| **byte == b'[').count();
     match expected {
@@ -386,7 +386,7 @@ mod tests {
         assert!(checker.wrong(1, &expected, 200, short).is_some());
         assert!(checker.wrong(1, &expected, 200, long).is_none());
         assert!(checker.wrong(16, &expected, 200, long).is_some());
-        // A bracket in the model's name is not a row that is missing.
+        // A bracket in the model's name is not a missing row.
         let named = br#"{"embeddings": [[0.6, 0.8], [1, 0]], "dimensions": 2, "model": "[x"}"#;
         assert!(checker.wrong(1, &expected, 200, named).is_none());
         let none = Checker {

@@ -3,10 +3,10 @@
 //! ```text
 //! request --permit--> kept connection, or a new one --> answer --> connection kept again
 //!                          |
-//!            closed by the server before a byte of the answer: once more, on a new one
+//!            closed by the server before a byte of the answer: retried once, on a new one
 //! ```
 //!
-//! Bytes are counted under HTTP, on the socket, so that heads count too.
+//! Bytes are counted below HTTP, on the socket, so that heads count too.
 
 use std::io;
 use std::pin::Pin;
@@ -28,11 +28,11 @@ use tokio::time::timeout;
 
 use crate::inputs::Request;
 
-/// When the client gives up, if it was not told.
+/// The client's timeout if none was given.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much longer than the service the client waits, so that the service's own 504
-/// arrives.
+/// How much longer than the service's timeout the client waits, so that the service's 504
+/// can arrive.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How a request ended.
@@ -40,13 +40,13 @@ const GRACE: Duration = Duration::from_millis(500);
 pub enum Ending {
     /// It was answered.
     Status(u16),
-    /// A request that was cut off on purpose saw its connection closed, as it should.
+    /// A request was cut off on purpose, and its connection was closed as expected.
     CutOff,
     /// No connection could be opened.
     Connect,
     /// The connection ended, or broke, before the answer was complete.
     Broken,
-    /// The client gave up.
+    /// The client timed out.
     Timeout,
 }
 
@@ -62,20 +62,20 @@ impl Ending {
         }
     }
 
-    /// Whether the request was answered with success.
+    /// Whether the request was answered successfully.
     pub fn is_good(self) -> bool {
         matches!(self, Self::Status(200..300))
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub struct Exchange {
     /// How it ended.
     pub ending: Ending,
     /// The body of the answer.
     pub body: Bytes,
-    /// When to come again, if the answer says so in seconds.
+    /// The answer's `Retry-After`, if it is in seconds.
     pub retry_after: Option<Duration>,
     /// Bytes sent for it.
     pub sent: u64,
@@ -95,17 +95,17 @@ impl Exchange {
     }
 }
 
-/// Where a service is.
+/// The address of a service.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// As the user wrote it.
     pub url: String,
-    /// Host and port: what is connected to, and what the Host header says.
+    /// Host and port, for the connection and the Host header.
     address: String,
 }
 
 impl Target {
-    /// Reads a URL: scheme http, a host, perhaps a port, and nothing after it.
+    /// Parses a URL: scheme http, a host, optionally a port, and nothing after it.
     pub fn parse(url: &str) -> Result<Self, String> {
         let wrong = || format!("`{url}` is not a URL such as http://127.0.0.1:8091");
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -136,7 +136,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Counts what a write has written, and passes it on.
+    /// Counts the bytes of a write, and passes on its result.
     fn note_sent(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(written)) = polled {
             self.sent.fetch_add(written as u64, Ordering::Relaxed);
@@ -145,7 +145,7 @@ impl Counts {
     }
 }
 
-/// A socket that counts.
+/// A socket that counts bytes.
 #[derive(Debug)]
 struct Counted {
     stream: TcpStream,
@@ -226,7 +226,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with at most so many connections.
+    /// A client with at most this many connections.
     pub fn new(
         target: Target,
         connections: u32,
@@ -255,7 +255,7 @@ impl Client {
         })
     }
 
-    /// Connections opened, and requests sent again because the server had closed a kept
+    /// Connections opened, and requests retried because the server had closed a kept
     /// connection.
     pub fn connections(&self) -> (u64, u64) {
         (
@@ -264,9 +264,9 @@ impl Client {
         )
     }
 
-    /// Sends a request and takes its answer. The wait for a free connection is within
-    /// the client's bound, so that an open loop that outruns the service cannot pile up
-    /// waiting requests without end.
+    /// Sends a request and receives its answer. The client's timeout includes the wait for a
+    /// free connection, so an open loop that outruns the service cannot pile up waiting
+    /// requests without bound.
     pub async fn send(&self, request: &Request) -> Exchange {
         timeout(self.bound, self.in_turn(request))
             .await
@@ -290,7 +290,7 @@ impl Client {
         .await
     }
 
-    /// Asks for what has no body.
+    /// Sends a request without a body.
     pub async fn get(&self, path: &str) -> Exchange {
         timeout(
             self.bound,
@@ -345,7 +345,7 @@ impl Client {
                         received,
                     };
                 }
-                // The second time round the connection is new, so this is once.
+                // The second time round the connection is new, so this happens only once.
                 Err(_) if was_kept && after.1 == before.1 => {
                     self.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
@@ -396,8 +396,8 @@ impl Client {
         let (sender, connection) = http1::handshake(TokioIo::new(counted))
             .await
             .map_err(|error| error.to_string())?;
-        // It ends when its sender is dropped or the server closes; whoever waits for an
-        // answer is told why by the sender.
+        // It ends when its sender is dropped or the server closes; the sender reports the
+        // reason to the task waiting for an answer.
         tokio::spawn(connection);
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Connection { sender, counts })
@@ -425,7 +425,7 @@ impl Client {
         bytes.extend_from_slice(b"\r\n");
         bytes.extend(request.body.iter().take(request.body.len() / 2));
         let mut exchange = Exchange::without_answer(Ending::CutOff);
-        // A server that closes first is as right as one that answers.
+        // Closing first is as correct as answering.
         if stream.write_all(&bytes).await.is_ok() && stream.shutdown().await.is_ok() {
             exchange.sent = bytes.len() as u64;
             let mut answer = Vec::new();

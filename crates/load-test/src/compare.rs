@@ -11,7 +11,7 @@ use crate::run::{Outcome, Plan};
 use crate::service::Service;
 use crate::{html, output};
 
-/// A B A B, so that what changes on the machine meanwhile meets both.
+/// A B A B, so that changes on the machine affect both.
 pub async fn compare(
     options: &Options,
     inputs: &Arc<Inputs>,
@@ -30,8 +30,8 @@ pub async fn compare(
     let mut rounds = Vec::new();
     let mut first = 0;
     for round in 1..=options.rounds {
-        // Both get the same inputs, and each round others: a service that remembers
-        // texts must not meet those of its last round again.
+        // Both get the same inputs, and each round gets different ones: a service that
+        // caches texts must not see those of its last round again.
         let mut begun = 0;
         for (n, service) in services.into_iter().enumerate() {
             let label = format!("round {round}, {}", names[n]);

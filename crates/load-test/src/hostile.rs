@@ -1,5 +1,5 @@
-//! Requests as broken clients and attackers send them. Each must be refused, or its
-//! connection closed; none may be answered 5xx, and none may hurt the others.
+//! Requests like those of broken clients and attackers. Each must be refused, or its
+//! connection closed; none may be answered 5xx, and none may affect other requests.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::mix::Endpoint;
 use crate::pictures::Picture;
 use crate::random::Random;
 
-/// One of the kinds. `picture` is an image that would be fine.
+/// A request of one kind. `picture` is a valid image.
 pub fn request(random: &mut Random, picture: Option<&Picture>) -> Request {
     let form = format!("multipart/form-data; boundary={BOUNDARY}");
     let json = "application/json".to_owned();
@@ -66,7 +66,7 @@ fn image(bytes: &[u8]) -> Bytes {
     form.finish()
 }
 
-/// A few bytes that claim 65535 by 65535 pixels: 12 GiB for who believes them.
+/// A few bytes that claim 65535 by 65535 pixels: 12 GiB for a decoder that believes them.
 fn huge_png() -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8; 4], data: &[u8]| {

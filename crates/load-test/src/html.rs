@@ -1,5 +1,5 @@
-//! The report as one HTML file that needs nothing else: tables, and plots over time.
-//! Colours follow the reader's choice of light or dark.
+//! The report as one self-contained HTML file: tables, and plots over time. Colours
+//! follow the reader's choice of light or dark.
 
 use std::fmt::Write;
 
@@ -33,11 +33,11 @@ svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 12px syste
 .wrong { color: var(--bad); font-weight: 600; }
 ";
 
-/// A stretch shorter than this at the end of a run is left out of the plots: a rate of a
+/// A bucket shorter than this at the end of a run is left out of the plots: a rate over a
 /// few milliseconds is noise.
 const SHORTEST_S: f64 = 0.5;
 
-/// Longer runs are plotted by minutes.
+/// Longer runs are plotted in minutes.
 const MINUTES_FROM_S: f64 = 600.0;
 
 /// The page of one run.
@@ -48,7 +48,7 @@ pub fn of_one(title: &str, report: &Report) -> String {
     ended(page)
 }
 
-/// The page of two services: their ratios, both in the same plots, and each by itself.
+/// The page of two services: their ratios, both in the same plots, and each on its own.
 pub fn of_two(ratios: &[Vec<String>], reports: [&Report; 2]) -> String {
     let mut page = begun("Load test: two services");
     let names = ["A", "B"];
@@ -84,7 +84,7 @@ pub fn of_two(ratios: &[Vec<String>], reports: [&Report; 2]) -> String {
     ended(page)
 }
 
-/// The page of a search: what was tried, and the run at the highest rate held.
+/// The page of a search: the rates tried, and the run at the highest rate held.
 pub fn of_search(
     verdict: &str,
     rows: &[Vec<String>],
@@ -112,7 +112,7 @@ pub fn of_search(
         bound: None,
         end: 0.0,
     };
-    // Far beyond the knee latency is that of a queue, and would flatten all the rest.
+    // Far beyond the knee the latency is that of a queue, and would flatten everything else.
     let shown = |ms: f64| (ms > 0.0).then_some(ms.min(4.0 * bound_ms));
     let latency = Plot {
         title: "Latency by offered rate",
@@ -150,7 +150,7 @@ fn ended(mut page: String) -> String {
 fn run(page: &mut String, report: &Report) {
     page.push_str("<table class=\"facts\">\n");
     for (name, value) in report.facts() {
-        // Writing to a string does not fail, here and elsewhere.
+        // Writing to a string cannot fail, here and elsewhere.
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td>{}</td></tr>",

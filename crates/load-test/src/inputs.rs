@@ -1,13 +1,13 @@
-//! From the number of a request to the request: what is sent, and what must come back.
+//! Derives a request from its number: its contents, and the expected answer.
 //!
 //! ```text
 //! number --seed--> endpoint, texts, images --> body and expectation
 //! ```
 //!
-//! The same number is the same request on every run and against every service, so that
-//! two services are compared by the same work. Texts and images are taken in turn, and
-//! come again only when all have been used. Images have no end: a few hundred are drawn
-//! or read, and each time one is sent it is marked with a number of its own.
+//! The same number gives the same request on every run and against every service, so
+//! that two services are compared on the same work. Texts and images are used in turn,
+//! and repeat only when all have been used. There is no limit to the number of images: a
+//! few hundred are drawn or read, and each one sent is marked with a unique number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,8 +21,8 @@ use crate::pictures::{self, Picture};
 use crate::random::Random;
 use crate::texts;
 
-/// Between the parts of forms. It occurs in no text; in an image by an accident of 1 in
-/// 2^200.
+/// Separates the parts of forms. It does not occur in texts, and occurs in an image with a
+/// probability of 1 in 2^200.
 pub const BOUNDARY: &str = "load-test-7f83b1657ff1fc53b92dc18148a1d65d";
 
 const DISTINCT_TEXTS: u32 = 1_000_000;
@@ -30,12 +30,12 @@ const DISTINCT_TEXTS: u32 = 1_000_000;
 /// Images that are drawn.
 const DRAWN_IMAGES: u32 = 64;
 
-/// What is sent.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Under which it is counted.
+    /// The endpoint under which it is counted.
     pub endpoint: Endpoint,
-    /// Where it is sent.
+    /// Its path.
     pub path: &'static str,
     /// Its content type.
     pub content_type: String,
@@ -45,13 +45,13 @@ pub struct Request {
     pub images: u32,
     /// Texts in it.
     pub texts: u32,
-    /// What its answer must be.
+    /// The expected answer.
     pub expected: Expected,
-    /// Send half the body and close the connection.
+    /// Whether to send half the body and close the connection.
     pub cut: bool,
 }
 
-/// All that may be sent.
+/// All inputs.
 #[derive(Debug)]
 pub struct Inputs {
     mix: Mix,
@@ -67,31 +67,31 @@ pub struct Inputs {
     used_images: Used,
 }
 
-/// How many different inputs there are, and how many were sent.
+/// How many distinct inputs there are, and how many were sent.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct Distinct {
-    /// Different texts there are.
+    /// Distinct texts available.
     pub texts: u64,
-    /// Different texts sent, the warm-up included.
+    /// Distinct texts sent, including the warm-up.
     pub texts_sent: u64,
-    /// Different images there are; none if each that is sent is another one.
+    /// Distinct images available; none if every image sent is different.
     pub images: Option<u64>,
-    /// Different images sent, the warm-up included.
+    /// Distinct images sent, including the warm-up.
     pub images_sent: u64,
 }
 
 /// Which images are different files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Marks {
-    /// Those that were drawn or read, as they are.
+    /// The drawn or read images, unchanged.
     None,
-    /// So many, and then the first again.
+    /// A limited number, after which they repeat.
     First(u64),
-    /// Each that is sent.
+    /// Every image sent.
     All,
 }
 
-/// Counts different inputs: by a bit for each, or as they come where none comes twice.
+/// Counts distinct inputs: with a bit for each, or simply as they are sent if none repeats.
 #[derive(Debug)]
 struct Used {
     bits: Vec<AtomicU64>,
@@ -123,7 +123,7 @@ impl Used {
     }
 }
 
-/// An image of a request: the file, and what it is marked with.
+/// An image of a request: the file, and its mark.
 type Chosen<'p> = (&'p Picture, Option<String>);
 
 impl Inputs {
@@ -186,7 +186,7 @@ impl Inputs {
         })
     }
 
-    /// How varied the inputs were so far.
+    /// How many distinct inputs were sent so far.
     pub fn distinct(&self) -> Distinct {
         Distinct {
             texts: self.texts,
@@ -201,12 +201,12 @@ impl Inputs {
         }
     }
 
-    /// What everything here is derived from.
+    /// The seed that everything here is derived from.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The request of this number.
+    /// The request with this number.
     pub fn request(&self, number: u64) -> Request {
         let mut random = Random::new(self.seed, number);
         if random.unit() < self.hostile {
@@ -243,9 +243,9 @@ impl Inputs {
         };
         (0..u64::from(count))
             .filter_map(|n| {
-                // Each time round begins one further on: requests of one image among
-                // requests of four must not send every fourth image only. No number
-                // comes twice: they grow with the request's.
+                // Each round begins one image later: otherwise requests of one image among
+                // requests of four would send only every fourth image. No number repeats,
+                // because they grow with the request's number.
                 let number = first.wrapping_add(n).wrapping_add(first / different);
                 let number = match self.marks {
                     Marks::None | Marks::First(_) => number % different,
@@ -326,7 +326,7 @@ impl Inputs {
 pub struct Form(Vec<u8>);
 
 impl Form {
-    /// Adds file parts, and says under which names.
+    /// Adds file parts, and returns their names.
     pub fn pictures(&mut self, field: &str, pictures: &[Chosen<'_>]) -> Vec<String> {
         let size: usize = pictures
             .iter()
@@ -335,7 +335,7 @@ impl Form {
         self.0.reserve(size + 256);
         let mut names = Vec::with_capacity(pictures.len());
         for (n, (picture, mark)) in pictures.iter().enumerate() {
-            // The number makes each name the only one of its kind in the request.
+            // The number makes each name unique in the request.
             let name = format!("{n}-{}", picture.name);
             let head = format!(
                 "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; \

@@ -1,5 +1,5 @@
-//! The knee of a service: an open loop at one rate after another, until the highest that
-//! is held is known. `search` says which rate comes next and judges what was seen.
+//! The knee of a service: an open loop at one rate after another, until the highest rate
+//! held is known. `search` chooses the next rate and judges the results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::{html, output};
 /// How long a step lasts.
 const STEP: Duration = Duration::from_secs(10);
 
-/// Where a search begins.
+/// The first rate of a search.
 const FIRST_RATE: f64 = 10.0;
 
-/// Between the steps, for a service that tidies up behind its last answer.
+/// The pause between steps, for a service that cleans up after its last answer.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Looks for the highest rate held, and reports the run at it.
+/// Searches for the highest rate held, and reports the run at that rate.
 pub async fn find(
     options: &Options,
     inputs: &Arc<Inputs>,
@@ -66,8 +66,8 @@ pub async fn find(
             probe.p99_ms,
             if probe.held { "held" } else { "not held" }
         );
-        // A stall of the machine is no limit of the service: what was not held is tried
-        // once more before it is believed.
+        // A stall of the machine is not a limit of the service: a rate that was not held is
+        // tried once more before the result is believed.
         again = !probe.held && !again;
         if !again {
             search.tell(rate, probe.held);
@@ -79,11 +79,11 @@ pub async fn find(
         } else {
             last = Some(report);
         }
-        // What the last step left behind is gone; only this one has to get under way.
+        // The load of the last step is gone; this one only needs time to start.
         warm_up = warm_up.min(settling);
         tokio::time::sleep(PAUSE).await;
     }
-    // The lowest rate that was not held is what the knee was found by.
+    // The lowest rate that was not held determined the knee.
     let client_limited = probes
         .iter()
         .filter(|probe| !probe.held)
@@ -118,7 +118,7 @@ pub async fn find(
         ]
     }));
     let Some(report) = best.as_ref().or(last.as_ref()) else {
-        return Err("no rate was tried: begin with a --rate from 0.05 to 1000000".to_owned());
+        return Err("no rate was tried: start with a --rate from 0.05 to 1000000".to_owned());
     };
     let verdict = match search.knee() {
         Some(knee) if client_limited => format!(
@@ -145,7 +145,7 @@ pub async fn find(
     Ok(right && search.knee().is_some())
 }
 
-/// What a run did to the service, the hostile requests left out of what is judged.
+/// The results of a run that the search judges, without hostile requests.
 fn seen(report: &Report, outcome: &Outcome, bound_ms: f64) -> Seen {
     let recorder = &outcome.recorder;
     Seen {

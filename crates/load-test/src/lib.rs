@@ -1,5 +1,5 @@
 //! The load test: measures a service that embeds images and texts over HTTP, as its
-//! clients would see it, and checks what it answers.
+//! clients would see it, and checks its answers.
 //!
 //! ```text
 //! options --> inputs --number--> request --> client --> answer --> check --> recorder
@@ -7,11 +7,11 @@
 //!            closed loop or clock --+          table, JSON, HTML <-- report <----+
 //! ```
 //!
-//! One such run measures; `compare` runs two services in turn, and `knee` runs one at
-//! ever other rates. What counts, and how, is in `window`.
+//! This is one run. `compare` runs two services in turn, and `knee` runs one service at
+//! different rates. `window` defines what is counted, and how.
 //!
-//! It ends with 0, with 1 if an answer was wrong or none was good, and with 2 if what
-//! was asked for cannot be run.
+//! The exit code is 0, or 1 if an answer was wrong or none was good, or 2 if the test
+//! cannot be run.
 //!
 //! ```text
 //! load-test --url http://localhost:8091 --clients 8

@@ -1,11 +1,11 @@
-//! Which endpoints are asked, and how often each.
+//! Which endpoints get requests, and how often each.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::random::Random;
 
-/// Where a request goes.
+/// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// `/embed/text`
@@ -18,12 +18,12 @@ pub enum Endpoint {
     Similarity,
     /// `/rank`
     Rank,
-    /// Any of them, with a request that must be refused.
+    /// Any of them, for requests that must be refused.
     Hostile,
 }
 
 impl Endpoint {
-    /// Those that a mix may name.
+    /// The endpoints that a mix may name.
     pub const MIXED: [Self; 5] = [
         Self::Text,
         Self::Image,
@@ -77,7 +77,7 @@ impl Mix {
         Endpoint::Image
     }
 
-    /// Whether requests of these may occur.
+    /// Whether requests to these may occur.
     pub fn has(&self, endpoints: &[Endpoint]) -> bool {
         self.weights
             .iter()
@@ -97,14 +97,16 @@ impl FromStr for Mix {
                 .into_iter()
                 .find(|endpoint| endpoint.name() == name)
                 .ok_or_else(|| {
-                    format!("`{name}` is no endpoint: text, image, images, similarity or rank")
+                    format!(
+                        "`{name}` is not an endpoint: use text, image, images, similarity or rank"
+                    )
                 })?;
             let weight = weight
                 .trim()
                 .parse::<u32>()
                 .map_err(|_| format!("the weight of {name} must be a whole number"))?;
             if weights.iter().any(|(known, _)| *known == endpoint) {
-                return Err(format!("{name} is there twice"));
+                return Err(format!("{name} is given twice"));
             }
             weights.push((endpoint, weight));
         }
@@ -146,7 +148,7 @@ mod tests {
             ("text=0", "above 0"),
             ("text=1,text=2", "twice"),
             ("hostile=1", "hostile"),
-            ("", "no endpoint"),
+            ("", "not an endpoint"),
         ] {
             let error = mix.parse::<Mix>().expect_err(mix);
             assert!(error.contains(word), "{error}");

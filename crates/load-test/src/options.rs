@@ -1,6 +1,6 @@
-//! What the load test is told: flags, each validated where it is read.
+//! The flags of the load test, each validated when it is parsed.
 //!
-//! A value that cannot be used ends the program with a sentence that names it; nothing
+//! A value that cannot be used ends the program with a sentence that names it; no code
 //! after this module checks a flag again.
 
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use clap::{Parser, ValueEnum};
 use crate::mix::Mix;
 use crate::schedule::Arrivals;
 
-/// Measures a service that embeds images and texts, and checks what it answers.
+/// Measures a service that embeds images and texts, and checks its answers.
 ///
 /// Without --rate the loop is closed: --concurrency clients, each sending its next
 /// request when the last is answered. With --rate it is open: requests arrive on
 /// schedule whether or not answers come, and latency counts from the scheduled arrival.
 ///
-/// How it counts: the window of the measuring opens when the warm-up ends and closes
-/// after --duration, or with the answer to the last of --requests. Rates are what was
-/// answered in the window, divided by its length: requests, rows and bytes. A request
-/// that was begun in the warm-up and answered in the window counts, with its whole
-/// latency; one that is in flight when the window closes does not, and is reported as
-/// unfinished. So both edges of the window are treated alike.
+/// How it counts: the measuring window opens when the warm-up ends and closes after
+/// --duration, or with the answer to the last of --requests. Rates are the requests, rows
+/// and bytes answered in the window, divided by its length. A request that was started
+/// in the warm-up and answered in the window counts, with its whole latency; one that is
+/// in flight when the window closes does not, and is reported as unfinished. So both
+/// edges of the window are treated alike.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "load-test", version, args_override_self = true)]
 pub struct Options {
@@ -38,18 +38,17 @@ pub struct Options {
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
 
-    /// How arrivals of the open loop are spaced: at random, as independent clients come,
+    /// How arrivals of the open loop are spaced: at random, like those of independent clients,
     /// or evenly.
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub arrivals: Arrivals,
 
-    /// Let clients of the closed loop send on at once when they are refused with
-    /// Retry-After (429 or 503), instead of waiting as long as it says.
+    /// Let clients of the closed loop continue at once when they are refused with Retry-After
+    /// (429 or 503), instead of waiting as long as it says.
     #[arg(long)]
     pub ignore_retry_after: bool,
 
-    /// Connections that the open loop may hold; a request that waits for one waits on
-    /// the clock.
+    /// The most connections of the open loop; waiting for a free one counts as latency.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
 
@@ -57,15 +56,15 @@ pub struct Options {
     #[arg(long, default_value = "image=1")]
     pub mix: Mix,
 
-    /// Texts in a request to /embed/text and /similarity.
+    /// Texts per request to /embed/text and /similarity.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub texts_per_request: u32,
 
-    /// Images in a request to /embed/images, /similarity and /rank.
+    /// Images per request to /embed/images, /similarity and /rank.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub images_per_request: u32,
 
-    /// Send the images of this folder, as they are, instead of drawn ones.
+    /// Send the images of this folder, unchanged, instead of drawn ones.
     #[arg(long, conflicts_with_all = ["drawn", "drawn_format"])]
     pub images: Option<PathBuf>,
 
@@ -77,24 +76,23 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = DrawnFormat::Jpeg)]
     pub drawn_format: DrawnFormat,
 
-    /// How many different texts, and how many different images, are sent before they
-    /// come again; by default 1000000 texts, and no image twice.
+    /// How many distinct texts, and how many distinct images, to send before they repeat; by
+    /// default 1000000 texts, and no image is repeated.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub distinct: Option<u32>,
 
-    /// Send the same files again and again: those of --images, or 64 drawn ones (or
-    /// --distinct of them). Without this each image that is sent is another file with a
-    /// number in a comment, which no cache of answers knows.
+    /// Send the same files repeatedly: those of --images, or 64 drawn ones (or --distinct of
+    /// them). Without this, each image sent is a different file, with a number in a comment, so
+    /// that no cache of answers has it.
     #[arg(long)]
     pub repeat_images: bool,
 
-    /// What texts, drawings and the order of requests are derived from. By default
-    /// another one on each run, because a service may remember the texts of the last;
-    /// the report names it.
+    /// The seed for texts, drawings and the order of requests. By default it differs on each
+    /// run, because a service may cache the texts of the last run; the report names it.
     #[arg(long, default_value_t = seed_of_now(), hide_default_value = true)]
     pub seed: u64,
 
-    /// Ask for vectors of unit length.
+    /// Request vectors of unit length.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub normalize: bool,
 
@@ -102,8 +100,8 @@ pub struct Options {
     #[arg(long, env = "API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
 
-    /// Sent as X-Request-Timeout-Ms; the client itself gives up half a second later. By
-    /// default nothing is sent and the client gives up after a minute.
+    /// Sent as X-Request-Timeout-Ms; the client itself times out half a second later. By
+    /// default nothing is sent and the client times out after a minute.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub timeout_ms: Option<u64>,
 
@@ -112,44 +110,44 @@ pub struct Options {
     #[arg(long, value_parser = duration, conflicts_with = "requests")]
     pub duration: Option<Duration>,
 
-    /// Measure until so many requests have ended instead.
+    /// Measure until this many requests have ended instead.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
 
-    /// How long to run before the window of the measuring opens. It should be longer than
-    /// the slowest request.
+    /// How long to run before the measuring window opens. It should be longer than the
+    /// slowest request.
     #[arg(long, default_value = "3s", value_parser = duration)]
     pub warm_up: Duration,
 
-    /// How many answers are parsed and verified number by number. The rows of every
-    /// answer are counted unless this is `none`.
+    /// How many answers to parse and verify number by number. The rows of every answer are
+    /// counted unless this is `none`.
     #[arg(long, value_enum, default_value_t = Check::Sample)]
     pub check: Check,
 
-    /// Percent of the requests that are hostile (1 or 1%): damaged, lying or cut off; an
-    /// answer 5xx to one is wrong.
+    /// Percent of requests that are hostile (1 or 1%): damaged, lying or cut off. A 5xx answer
+    /// to one is wrong.
     #[arg(long, default_value_t = 0.0, value_parser = percent)]
     pub hostile: f64,
 
-    /// A second service: both are run in turn with the same inputs, and compared.
+    /// A second service: both run in turn with the same inputs, and are compared.
     #[arg(long, value_name = "URL", conflicts_with = "search_rate")]
     pub compare: Option<String>,
 
-    /// How often each is run, with --compare.
+    /// How often to run each, with --compare.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Find the highest rate that is held.
+    /// Find the highest rate that the service holds.
     #[arg(long, conflicts_with = "requests")]
     pub search_rate: bool,
 
-    /// The 99th percentile of latency that a rate must keep, with --search-rate.
+    /// The bound on the 99th percentile of latency, with --search-rate.
     #[arg(long, default_value_t = 250.0, value_parser = positive)]
     pub p99_ms: f64,
 
-    /// Process of the service at --url: its memory, file descriptors and threads are
-    /// sampled each second, and reported at rest, after the warm-up, at the end and where
-    /// they strayed furthest from what they were after the warm-up.
+    /// Process of the service at --url: its memory, file descriptors and threads are sampled
+    /// each second, and reported at rest, after the warm-up, at the end, and at the largest
+    /// deviation from the values after the warm-up.
     #[arg(long, value_name = "PID")]
     pub watch_pid: Option<u32>,
 
@@ -165,24 +163,24 @@ pub struct Options {
 /// The format of drawn images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DrawnFormat {
-    /// Quality 85, as cameras and sites write them.
+    /// Quality 85, as used by cameras and web sites.
     Jpeg,
     /// Lossless.
     Png,
 }
 
-/// How much of the answers is verified.
+/// How much of the answers to verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Check {
     /// Every answer in full.
     All,
     /// One answer in 16 in full, the number of rows in all.
     Sample,
-    /// Nothing but the status.
+    /// Only the status.
     None,
 }
 
-/// Reads `30s`, `500ms`, `5m`, `1h`; a bare number is seconds.
+/// Parses `30s`, `500ms`, `5m`, `1h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match &text[digits.len()..] {

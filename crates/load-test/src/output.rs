@@ -13,15 +13,15 @@ pub fn say(
 ) -> Result<(), String> {
     let text = if options.json {
         serde_json::to_string_pretty(report)
-            .map_err(|error| format!("the report cannot be written as JSON: {error}"))?
+            .map_err(|error| format!("cannot write the report as JSON: {error}"))?
     } else {
         table()
     };
     writeln!(std::io::stdout(), "{}", text.trim_end())
-        .map_err(|error| format!("the report cannot be printed: {error}"))
+        .map_err(|error| format!("cannot print the report: {error}"))
 }
 
-/// Writes the page, if one is wanted.
+/// Writes the page, if requested.
 pub fn write_page(options: &Options, page: impl Fn() -> String) -> Result<(), String> {
     let Some(path) = &options.html else {
         return Ok(());
@@ -30,12 +30,12 @@ pub fn write_page(options: &Options, page: impl Fn() -> String) -> Result<(), St
         .map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
-/// Whether no answer was wrong and some were good. A run of hostile requests only has no
-/// good ones.
+/// Whether no answer was wrong and some were good. A run with only hostile requests has no
+/// good answers.
 pub fn is_right(report: &Report) -> bool {
     let some = report.total.good > 0 || report.hostile_percent >= 100.0;
     if report.wrong == 0 && !some {
-        eprintln!("error: no request was answered with success");
+        eprintln!("error: no request was answered successfully");
     }
     report.wrong == 0 && some
 }

@@ -1,10 +1,10 @@
-//! The images that are sent: a folder's, or drawn ones of several kinds.
+//! The images to send: those of a folder, or drawn ones of several kinds.
 //!
-//! Drawn ones differ in kind as well as in detail, because the cost of decoding does:
-//! a gradient compresses to almost nothing, noise to almost everything.
+//! Drawn images differ in kind as well as in detail, because their decoding costs differ:
+//! a gradient compresses to almost nothing, and noise hardly at all.
 //!
-//! A service may remember the files it has seen. So a file can be sent with a *mark*, a
-//! comment of a few bytes: other bytes and the same pixels, for no work on either side.
+//! A service may cache the files it has seen. So a file can be sent with a *mark*, a
+//! comment of a few bytes: different bytes but the same pixels, at no cost on either side.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::options::DrawnFormat;
 use crate::random::Random;
 
-/// Larger files in a folder are not images that one would send.
+/// Larger files in a folder are not images that anybody would send.
 const LARGEST_FILE: u64 = 256 << 20;
 
 /// An image, encoded.
@@ -23,21 +23,21 @@ const LARGEST_FILE: u64 = 256 << 20;
 pub struct Picture {
     /// Its filename in forms.
     pub name: String,
-    /// The content type that its part claims.
+    /// The content type of its part.
     pub content_type: &'static str,
     /// The file.
     pub bytes: Bytes,
 }
 
-/// Where the first segment of a JPEG and the first chunk of a PNG behind its header are.
+/// Where the first segment of a JPEG, or the first chunk of a PNG after its header, begins.
 const JPEG_START: &[u8] = b"\xff\xd8";
 const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
 const PNG_HEADER: usize = 33;
 
 impl Picture {
-    /// Appends the file, with a mark if there is one: a comment where JPEG, PNG and GIF
-    /// have room for one, bytes behind the end in other formats, which readers ignore.
-    /// A mark of more than 255 bytes is cut.
+    /// Appends the file, with a mark if there is one: a comment in JPEG, PNG and GIF files,
+    /// and in other formats bytes after the end, which readers ignore. A mark of more than
+    /// 255 bytes is truncated.
     pub fn write(&self, out: &mut Vec<u8>, mark: Option<&str>) {
         let Some(mark) = mark else {
             out.extend_from_slice(&self.bytes);
@@ -120,7 +120,7 @@ pub fn of_folder(folder: &Path) -> Result<Vec<Picture>, String> {
     Ok(pictures)
 }
 
-/// Draws so many different images.
+/// Draws this many different images.
 pub fn drawn(
     number: u32,
     sizes: &[(u32, u32)],

@@ -10,13 +10,13 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
 
-/// Up to here each point gets a dot, with its values for whoever points at it.
+/// Up to this many points, each gets a dot that shows its values on hover.
 const DOTS: usize = 64;
 
 /// About the width of a character, for the legend.
 const CHARACTER: f64 = 6.6;
 
-/// A line. A gap is a point without a value.
+/// A line. A point without a value is a gap.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Its name in the legend.
@@ -61,15 +61,15 @@ impl Line {
 /// A plot.
 #[derive(Clone, Debug)]
 pub struct Plot {
-    /// What it shows.
+    /// Its title.
     pub title: &'static str,
-    /// What the horizontal axis counts.
+    /// The quantity of the horizontal axis.
     pub across: String,
-    /// What the vertical one counts.
+    /// The quantity of the vertical axis.
     pub up: &'static str,
     /// Its lines.
     pub lines: Vec<Line>,
-    /// A value that was not to be passed.
+    /// A bound, drawn as a line.
     pub bound: Option<f64>,
     /// Where the horizontal axis ends, if not at the last point.
     pub end: f64,
@@ -91,7 +91,7 @@ fn ticks(top: f64) -> Vec<f64> {
     (0..=count).map(|n| n as f64 * step).collect()
 }
 
-/// A number with up to three decimals, and none that is 0.
+/// A number with up to three decimals, without trailing zeros.
 pub fn label(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -117,7 +117,7 @@ impl Plot {
         let ys = ticks(if most > 0.0 { most } else { 1.0 });
         let top = ys.last().copied().unwrap_or(1.0);
         let scale = Scale { end, top };
-        // Writing to a string does not fail, here and below.
+        // Writing to a string cannot fail, here and below.
         let _ = writeln!(
             page,
             "<h3>{0}</h3>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}, {1}\">",
@@ -233,7 +233,7 @@ fn dashes(line: &Line) -> &'static str {
     }
 }
 
-/// From values to places.
+/// Maps values to coordinates.
 struct Scale {
     end: f64,
     top: f64,

@@ -1,5 +1,5 @@
-//! How far a run is, on standard error: a line that changes on a terminal, a line each
-//! five seconds elsewhere.
+//! The progress of a run, on standard error: a changing line on a terminal, otherwise a
+//! line every five seconds.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to show it.
+    /// Starts to show it.
     pub fn begin(label: &str, plan: Plan, start: Instant) -> Self {
         let counts = Arc::new(Counts::default());
         let bar = stderr().is_terminal().then(|| {
@@ -82,7 +82,7 @@ impl Progress {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Shows it no more.
+    /// Stops showing it.
     pub fn end(&self) {
         self.task.abort();
         if let Some(bar) = &self.bar {

@@ -1,7 +1,7 @@
-//! Numbers that look random and are the same on every run.
+//! Pseudo-random numbers that are the same on every run.
 //!
-//! Each request derives its own generator from the seed and its number, so that what
-//! is sent does not depend on which client sends it, or when.
+//! Each request derives its own generator from the seed and its number, so that its
+//! contents do not depend on which client sends it, or when.
 
 use fastrand::Rng;
 
@@ -10,9 +10,9 @@ use fastrand::Rng;
 pub struct Random(Rng);
 
 impl Random {
-    /// The generator of one thing, by the seed of the run and the thing's number.
+    /// The generator of one item, from the seed of the run and the item's number.
     pub fn new(seed: u64, number: u64) -> Self {
-        // An odd factor: other numbers are other seeds.
+        // An odd factor: different numbers give different seeds.
         Self(Rng::with_seed(
             seed ^ number.wrapping_mul(0xd134_2543_de82_ef95),
         ))

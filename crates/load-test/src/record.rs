@@ -1,4 +1,4 @@
-//! What was measured: a histogram for each endpoint and each way a request ended, and
+//! The measurements: a histogram for each endpoint and each way a request ended, and
 //! buckets of time.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Latencies are microseconds with three significant digits, up to an hour; in buckets
-//! they have two, because a plot shows no more. A bucket is a second; of runs of more
+//! they have two, because a plot shows no more. A bucket is a second; in runs of more
 //! than ten minutes it is longer, so that a soak of days needs no more memory.
 
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Latencies {
     /// Adds all of another.
     pub fn merge(&mut self, other: &Self) {
         if let (Some(ours), Some(theirs)) = (&mut self.0, &other.0) {
-            // It fails for values beyond our bounds, and both have the same.
+            // It fails for values outside the bounds, and both histograms have the same bounds.
             let _ = ours.add(theirs);
         }
     }
@@ -59,7 +59,7 @@ impl Latencies {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// Milliseconds that this share of them did not pass.
+    /// The quantile for this share, in milliseconds.
     pub fn quantile_ms(&self, share: f64) -> f64 {
         self.0
             .as_ref()
@@ -71,10 +71,10 @@ impl Latencies {
         self.0.as_ref().map_or(0.0, |h| h.max() as f64 / 1000.0)
     }
 
-    /// How many passed so many milliseconds.
+    /// How many took longer than this many milliseconds.
     pub fn longer_than(&self, ms: f64) -> u64 {
         self.0.as_ref().map_or(0, |h| {
-            // Beyond what is recorded nothing is.
+            // Nothing longer is recorded.
             let bound = (ms * 1000.0).min(LONGEST as f64) as u64;
             h.len().saturating_sub(h.count_between(0, bound))
         })
@@ -95,15 +95,15 @@ fn micros(latency: Duration) -> u64 {
 /// One request that has ended.
 #[derive(Debug)]
 pub struct Sample {
-    /// Where it went.
+    /// Its endpoint.
     pub endpoint: Endpoint,
     /// How it ended.
     pub ending: Ending,
-    /// When it was begun; in an open loop, when it was to be.
+    /// When it was started; in an open loop, when it was scheduled.
     pub from: Instant,
     /// When it ended.
     pub at: Instant,
-    /// How late an open loop began it.
+    /// How late an open loop started it.
     pub lag: Option<Duration>,
     /// Images in it.
     pub images: u32,
@@ -113,7 +113,7 @@ pub struct Sample {
     pub sent: u64,
     /// Bytes received.
     pub received: u64,
-    /// What was wrong with the answer.
+    /// What was wrong with the answer, if anything.
     pub wrong: Option<String>,
 }
 
@@ -124,7 +124,7 @@ pub struct Group {
     pub by_ending: BTreeMap<Ending, Latencies>,
     /// Wrong answers.
     pub wrong: u64,
-    /// Images in requests that were answered with success.
+    /// Images in requests that were answered successfully.
     pub images: u64,
     /// Texts in those.
     pub texts: u64,
@@ -140,12 +140,12 @@ impl Group {
         self.by_ending.values().map(Latencies::count).sum()
     }
 
-    /// Those that were answered, with whatever status.
+    /// Requests that were answered, with any status.
     pub fn answered(&self) -> u64 {
         self.count(|ending| matches!(ending, Ending::Status(_)))
     }
 
-    /// Those that ended as asked.
+    /// Requests that ended in the given way.
     pub fn count(&self, which: impl Fn(Ending) -> bool) -> u64 {
         self.by_ending
             .iter()
@@ -177,14 +177,14 @@ impl Group {
     }
 }
 
-/// What happened in one stretch of time. Hostile requests are not in it.
+/// What happened in one interval. Hostile requests are not included.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
-    /// How long it is.
+    /// Its length.
     pub width: Duration,
     /// Requests begun.
     pub begun: u64,
-    /// Requests answered with success.
+    /// Requests answered successfully.
     pub good: u64,
     /// Requests that were answered 429.
     pub refused: u64,
@@ -195,7 +195,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Milliseconds that this share did not pass; none if nothing was answered.
+    /// The quantile for this share, in milliseconds; none if nothing was answered.
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {
         self.latencies
             .as_ref()
@@ -211,15 +211,15 @@ pub struct Recorder {
     pub groups: BTreeMap<Endpoint, Group>,
     /// By time, from the end of the warm-up.
     pub buckets: Vec<Bucket>,
-    /// How late requests of an open loop were begun.
+    /// How late requests of an open loop were started.
     pub lag: Latencies,
     /// The first wrong answers, described.
     pub examples: Vec<String>,
     /// Requests that ended in the warm-up.
     pub warm_up: u64,
-    /// Requests that were begun in the warm-up and ended after it.
+    /// Requests that were started in the warm-up and ended after it.
     pub carried: u64,
-    /// Requests that were in flight when the window closed: how old they were then.
+    /// The ages of requests that were in flight when the window closed.
     pub unfinished: Latencies,
     /// The length of the window.
     pub length: Duration,
@@ -248,7 +248,7 @@ impl Recorder {
         }
     }
 
-    /// Adds a later run of the same kind; its time follows ours.
+    /// Adds a later run of the same kind; its time follows this one's.
     pub fn merge(&mut self, other: &Self) {
         for (endpoint, group) in &other.groups {
             self.groups.entry(*endpoint).or_default().merge(group);
@@ -264,18 +264,18 @@ impl Recorder {
         self.length += other.length;
     }
 
-    /// Requests that ended in the window, the hostile ones included.
+    /// Requests that ended in the window, including hostile ones.
     pub fn ended(&self) -> u64 {
         self.groups.values().map(Group::requests).sum()
     }
 
-    /// Requests that were begun in the window, the hostile ones included: those that
-    /// ended in it, less those from before, and those that were left over.
+    /// Requests that were started in the window, including hostile ones: those that ended in
+    /// it, minus those started before it, plus those left over.
     pub fn begun(&self) -> u64 {
         (self.ended() + self.unfinished.count()).saturating_sub(self.carried)
     }
 
-    /// All endpoints but the hostile one together.
+    /// All endpoints except the hostile one together.
     pub fn honest(&self) -> Group {
         let mut all = Group::default();
         for (endpoint, group) in &self.groups {
@@ -286,13 +286,13 @@ impl Recorder {
         all
     }
 
-    /// Wrong answers, those to hostile requests included.
+    /// Wrong answers, including those to hostile requests.
     pub fn wrong(&self) -> u64 {
         self.groups.values().map(|group| group.wrong).sum()
     }
 }
 
-/// Records one run: each request where the window places it.
+/// Records one run, each request where the window places it.
 #[derive(Debug)]
 pub struct Recording {
     window: Window,
@@ -316,7 +316,7 @@ impl Recording {
         }
     }
 
-    /// Records a request, and says where it was placed.
+    /// Records a request, and returns where it was placed.
     pub fn record(&mut self, sample: &Sample) -> Place {
         let place = self.window.place(sample.from, sample.at);
         match place {
@@ -363,8 +363,8 @@ impl Recording {
         place
     }
 
-    /// A window is bounded by its duration, or by a number of requests that each have a
-    /// bound: the index is small.
+    /// A window is bounded by its duration, or by a number of requests that are each
+    /// bounded, so the index is small.
     fn bucket(&mut self, at: Instant) -> Option<&mut Bucket> {
         let since = at.saturating_duration_since(self.start);
         let index = (since.as_secs_f64() / self.width.as_secs_f64()) as usize;
@@ -375,16 +375,16 @@ impl Recording {
         buckets.get_mut(index)
     }
 
-    /// Whether the window has got the number of requests that end it.
+    /// Whether the window has the number of requests that end it.
     pub fn is_full(&self) -> bool {
         self.window.is_full()
     }
 
-    /// What was recorded, when every request has ended.
+    /// The record, after every request has ended.
     pub fn end(&self) -> Recorder {
         let mut recorder = self.recorder.clone();
         recorder.length = self.window.length();
-        // Stretches in which nothing happened are part of the window, too.
+        // Intervals in which nothing happened are part of the window, too.
         let width = self.width.as_secs_f64();
         let length = recorder.length.as_secs_f64();
         recorder
@@ -402,7 +402,7 @@ impl Recording {
 mod tests {
     use super::*;
 
-    /// Ends so long after the start, and took so long.
+    /// A request that ends at this time after the start, and took this long.
     fn sample(start: Instant, endpoint: Endpoint, ending: Ending, ms: u64, at_ms: u64) -> Sample {
         let at = start + Duration::from_millis(at_ms);
         Sample {
@@ -472,7 +472,7 @@ mod tests {
             .iter()
             .map(|b| (b.begun, b.good, b.refused, b.failed))
             .collect();
-        // What was begun in the third second is answered behind the window.
+        // Requests started in the third second are answered after the window.
         assert_eq!(
             buckets,
             [(1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 1), (1, 0, 0, 0)]
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(recorder.buckets[2].quantile_ms(0.5), None);
         assert_eq!((recorder.carried, recorder.unfinished.count()), (1, 1));
         assert!(close(recorder.unfinished.max_ms(), 400.0));
-        // Four ended, one of them from before, one was left over.
+        // Four ended, one of them started before the window, and one was left over.
         assert_eq!((recorder.ended(), recorder.begun()), (4, 4));
     }
 

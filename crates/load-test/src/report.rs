@@ -1,4 +1,4 @@
-//! From what was recorded to what is said: the report as JSON, and a table for people.
+//! Turns the record into the report: JSON, and a table for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,13 +15,13 @@ use crate::run::{Loop, Outcome, Plan};
 use crate::watch::Watched;
 use crate::window::End;
 
-/// A clock that is later than this for one request in a hundred measures the client.
+/// If one request in a hundred is later than this, the run measures the client.
 pub const LATE_MS: f64 = 10.0;
 
 /// Percentiles, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Percentiles {
-    /// How many requests these are of.
+    /// The number of requests.
     pub count: u64,
     /// The mean.
     pub mean: f64,
@@ -57,35 +57,35 @@ impl Percentiles {
 /// Counts and latencies of one endpoint, or of all.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// Where requests went.
+    /// The endpoint.
     pub path: &'static str,
     /// Requests, however they ended.
     pub requests: u64,
-    /// Those that were answered, with whatever status.
+    /// Requests that were answered, with any status.
     pub answered: u64,
-    /// Those that were answered with success and not wrong.
+    /// Requests that were answered successfully and correctly.
     pub good: u64,
-    /// Answers that were wrong.
+    /// Wrong answers.
     pub wrong: u64,
-    /// Good answers a second.
+    /// Good answers per second.
     pub requests_per_s: f64,
-    /// Images in good answers, a second.
+    /// Images in good answers, per second.
     pub images_per_s: f64,
-    /// Texts in good answers, a second.
+    /// Texts in good answers, per second.
     pub texts_per_s: f64,
     /// Both.
     pub rows_per_s: f64,
-    /// Bytes sent, heads included.
+    /// Bytes sent, including heads.
     pub bytes_sent: u64,
-    /// Those, a second.
+    /// The same per second.
     pub bytes_sent_per_s: f64,
-    /// Bytes received, heads included.
+    /// Bytes received, including heads.
     pub bytes_received: u64,
-    /// Those, a second.
+    /// The same per second.
     pub bytes_received_per_s: f64,
-    /// Latency of answers with success; of any answer, for hostile requests.
+    /// Latency of successful answers; for hostile requests, of any answer.
     pub latency_ms: Percentiles,
-    /// Latency by status, or by what kept the answer away.
+    /// Latency by status, or by the reason why there was no answer.
     pub by_status: BTreeMap<String, Percentiles>,
 }
 
@@ -128,53 +128,53 @@ impl Summary {
     }
 }
 
-/// What the open loop offered, and what came of it. Hostile requests are in it.
+/// The load of the open loop, and its results. Hostile requests are included.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpenLoop {
-    /// Requests a second that were asked for.
+    /// The requested rate, in requests per second.
     pub rate_per_s: f64,
     /// `Poisson` or `even`.
     pub arrivals: &'static str,
-    /// Requests a second that arrived in the window: of random arrivals not quite as many
-    /// as asked for.
+    /// Requests per second that arrived in the window: with random arrivals this differs
+    /// slightly from the requested rate.
     pub offered_per_s: f64,
-    /// Requests a second that were answered in it, with whatever status.
+    /// Requests per second that were answered in the window, with any status.
     pub answered_per_s: f64,
     /// How late requests were started.
     pub lag_ms: Percentiles,
-    /// Whether the client was too late to measure the service.
+    /// Whether the client was too slow to measure the service.
     pub client_limited: bool,
 }
 
-/// What the edges of the window cut through.
+/// Requests that cross the edges of the window.
 #[derive(Clone, Debug, Serialize)]
 pub struct Edges {
-    /// Requests that ended in the warm-up; they count nowhere.
+    /// Requests that ended in the warm-up; they are not counted.
     pub warm_up_requests: u64,
-    /// Requests that were begun in the warm-up and ended after it.
+    /// Requests that were started in the warm-up and ended after it.
     pub carried_in: u64,
-    /// Requests in flight at the window's end; they count nowhere else.
+    /// Requests in flight at the window's end; they are not counted elsewhere.
     pub unfinished: u64,
-    /// How old those were then.
+    /// Their ages at that time.
     pub unfinished_age_ms: Percentiles,
 }
 
-/// One stretch of a run: a second, and more in runs of more than ten minutes.
+/// One interval of a run: a second, or longer in runs of more than ten minutes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bucket {
     /// Its middle, in seconds from the end of the warm-up.
     pub at_s: f64,
-    /// How many seconds it has.
+    /// Its length in seconds.
     pub width_s: f64,
-    /// Requests begun a second.
+    /// Requests started per second.
     pub begun_per_s: f64,
-    /// Good answers a second.
+    /// Good answers per second.
     pub good_per_s: f64,
-    /// Answers 429 a second.
+    /// 429 answers per second.
     pub refused_per_s: f64,
-    /// Other ends a second.
+    /// Other outcomes per second.
     pub failed_per_s: f64,
-    /// Median of the good ones.
+    /// Median latency of the good answers.
     pub p50_ms: Option<f64>,
     /// Their 99th percentile.
     pub p99_ms: Option<f64>,
@@ -206,11 +206,11 @@ fn timeline(recorder: &Recorder) -> Vec<Bucket> {
 pub struct Report {
     /// `closed` or `open`.
     pub mode: &'static str,
-    /// The loop, in words.
+    /// A description of the loop.
     pub load: String,
     /// The service.
     pub url: String,
-    /// The model it says it runs.
+    /// The model that the service reports.
     pub model: String,
     /// Weights of the endpoints.
     pub mix: String,
@@ -220,36 +220,36 @@ pub struct Report {
     pub texts_per_request: u32,
     /// Images in a request that has several.
     pub images_per_request: u32,
-    /// How varied the inputs were.
+    /// How many distinct inputs there were.
     pub distinct: Distinct,
-    /// What they were derived from.
+    /// The seed they were derived from.
     pub seed: u64,
-    /// What was verified.
+    /// How the answers were verified.
     pub checked: &'static str,
     /// The window: from the end of the warm-up to the end of the duration, or to the
     /// answer to the last of the requests.
     pub duration_s: f64,
     /// The warm-up.
     pub warm_up_s: f64,
-    /// What its edges cut through.
+    /// Requests that cross its edges.
     pub edges: Edges,
-    /// Requests that no connection could be opened for.
+    /// Requests for which no connection could be opened.
     pub connect_errors: u64,
     /// Connections opened.
     pub connections_opened: u64,
-    /// Requests sent again because the server had closed a kept connection.
+    /// Requests retried because the server had closed a kept connection.
     pub reconnects: u64,
     /// How often a client of the closed loop waited as `Retry-After` asked.
     pub back_offs: u64,
-    /// Good answers a second; the hostile requests are not in it.
+    /// Good answers per second, without hostile requests.
     pub goodput_per_s: f64,
-    /// Latency of answers 429: how fast a full queue refuses.
+    /// Latency of 429 answers: how fast a full queue refuses.
     pub refusals_ms: Percentiles,
-    /// All requests but the hostile ones.
+    /// All requests except hostile ones.
     pub total: Summary,
-    /// Answers to all requests, the hostile ones included.
+    /// Answers to all requests, including hostile ones.
     pub answered: u64,
-    /// Wrong answers, those to hostile requests included.
+    /// Wrong answers, including those to hostile requests.
     pub wrong: u64,
     /// The first of them, described.
     pub wrong_examples: Vec<String>,
@@ -331,7 +331,7 @@ impl Report {
             checked: match options.check {
                 Check::All => "every answer in full",
                 Check::Sample => "1 answer in 16 in full, the number of rows in all",
-                Check::None => "nothing but the status",
+                Check::None => "only the status",
             },
             duration_s: elapsed,
             warm_up_s: plan.warm_up.as_secs_f64(),
@@ -364,7 +364,7 @@ impl Report {
         }
     }
 
-    /// What was run, as pairs of a name and a value.
+    /// The facts of the run, as pairs of a name and a value.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let distinct = &self.distinct;
         let mut facts = vec![
@@ -524,7 +524,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.facts() {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name:<12} {value}");
         }
         text.push('\n');
@@ -550,7 +550,7 @@ impl Edges {
     }
 }
 
-/// Cells under each other: the first columns to the left, numbers to the right.
+/// Aligns cells in columns: the first columns to the left, numbers to the right.
 pub fn aligned(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)

@@ -1,14 +1,14 @@
-//! One run: requests by their numbers, from a closed or an open loop, to what was
-//! recorded.
+//! One run: sends requests by number, from a closed or an open loop, and records the
+//! results.
 //!
 //! ```text
 //! closed: N clients --next number--> send --> check --> record --> again
 //! open:   a thread with a clock --number, arrival--> task: send --> check --> record
 //! ```
 //!
-//! The warm-up is the beginning of the same loop, and when the window of the measuring
-//! closes (see `window`) the loop begins nothing more and what is in flight is awaited,
-//! so that the next run finds a service at rest.
+//! The warm-up is the beginning of the same loop. When the measuring window closes (see
+//! `window`) the loop starts no more requests and waits for those in flight, so that the
+//! next run finds the service at rest.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,28 +28,28 @@ use crate::schedule::{Arrivals, Schedule};
 use crate::watch::{Look, Watch};
 use crate::window::{End, Place};
 
-/// How long a client of the closed loop pauses when it could not connect.
+/// How long a client of the closed loop pauses when it cannot connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
-/// Who sends the next request, and when.
+/// The kind of loop, which decides when the next request is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loop {
-    /// So many clients, each when its last request has ended.
+    /// A number of clients, each sending when its last request has ended.
     Closed(u32),
-    /// A clock, with so many requests a second.
+    /// A clock, with this many requests per second.
     Open(f64),
 }
 
-/// What to run.
+/// The plan of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// The loop.
     pub mode: Loop,
     /// The spacing of an open loop.
     pub arrivals: Arrivals,
-    /// Whether a client of the closed loop that was told `Retry-After` waits so long.
+    /// Whether clients of the closed loop wait as long as `Retry-After` says.
     pub back_off: bool,
-    /// How long nothing is counted.
+    /// The length of the warm-up, in which nothing is counted.
     pub warm_up: Duration,
     /// When it ends.
     pub end: End,
@@ -59,22 +59,22 @@ pub struct Plan {
     pub watch: Option<u32>,
 }
 
-/// What came of it.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What was recorded.
+    /// The record.
     pub recorder: Recorder,
     /// Connections that were opened.
     pub opened: u64,
-    /// Requests that were sent again because the server had closed a kept connection.
+    /// Requests that were retried because the server had closed a kept connection.
     pub reconnects: u64,
     /// How often a client of the closed loop waited as `Retry-After` asked.
     pub back_offs: u64,
-    /// Requests begun, whether they counted or not.
+    /// Requests started, whether they counted or not.
     pub begun: u64,
     /// The watched process before the first request.
     pub at_rest: Option<Look>,
-    /// Looks at it from the end of the warm-up.
+    /// Samples of it from the end of the warm-up.
     pub looks: Vec<Look>,
 }
 
@@ -95,7 +95,7 @@ impl Outcome {
     }
 }
 
-/// What all requests of a run share.
+/// State shared by all requests of a run.
 struct Shared {
     client: Arc<Client>,
     inputs: Arc<Inputs>,
@@ -103,12 +103,12 @@ struct Shared {
     recording: Mutex<Recording>,
     progress: Progress,
     begun: Instant,
-    /// When the window closes by itself, if it does.
+    /// When the window closes, if it closes by time.
     stop: Option<Instant>,
-    /// Whether it was closed by the number of requests in it.
+    /// Whether it was closed by its number of requests.
     full: watch::Sender<bool>,
     back_offs: AtomicU64,
-    /// Requests begun.
+    /// Requests started.
     numbers: AtomicU64,
 }
 
@@ -119,23 +119,23 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing more is to be begun.
+    /// Whether no more requests are to be started.
     fn is_over(&self) -> bool {
         *self.full.borrow() || self.stop.is_some_and(|stop| Instant::now() >= stop)
     }
 
-    /// Waits until then.
+    /// Waits until no more requests are to be started.
     async fn over(&self) {
         match self.stop {
             Some(stop) => tokio::time::sleep_until(stop.into()).await,
             None => {
-                // It fails when the sender is gone, and that is ours.
+                // It fails only when the sender is gone, and `self` owns the sender.
                 let _ = self.full.subscribe().wait_for(|full| *full).await;
             }
         }
     }
 
-    /// Sends a request and records what came of it.
+    /// Sends a request and records its outcome.
     async fn one(
         &self,
         number: u64,
@@ -208,7 +208,7 @@ pub async fn run(
     let watch = plan.watch.map(|pid| Watch::begin(pid, start));
     let over = async {
         shared.over().await;
-        // The last look is at the window's end, and not at what comes after it.
+        // The last sample is taken at the window's end, not later.
         watch.map(Watch::end).unwrap_or_default()
     };
     let load = async {
@@ -219,7 +219,7 @@ pub async fn run(
     };
     let load = async {
         load.await;
-        // A loop that could not go on must not leave us waiting for its window.
+        // If the loop could not continue, do not wait for its window.
         shared.full.send_replace(true);
     };
     let (looks, ()) = tokio::join!(over, load);
@@ -258,14 +258,14 @@ async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
                     _ => None,
                 };
                 if let Some(pause) = pause {
-                    // It is over first, or the pause is: both go on above.
+                    // Either the run ends or the pause does: both continue above.
                     let _ = tokio::time::timeout(pause, shared.over()).await;
                 }
             }
         }));
     }
     for task in tasks {
-        // A task that panicked has printed why; the others' numbers stand.
+        // A task that panicked has printed why; the results of the others are valid.
         let _ = task.await;
     }
 }
@@ -274,11 +274,11 @@ async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
     let schedule = Schedule::new(rate, plan.arrivals, shared.inputs.seed(), plan.first);
     let (under_way, mut all_done) = mpsc::channel::<Infallible>(1);
     let runtime = tokio::runtime::Handle::current();
-    // Dropped when the window closes or the run is given up: the clock's thread ends.
+    // Dropped when the window closes or the run is abandoned, which ends the clock's thread.
     let (stop, stopped) = std::sync::mpsc::channel::<Infallible>();
     let for_clock = Arc::clone(shared);
-    // A thread of its own: the runtime's timers are exact to a millisecond only, and
-    // wait while its threads are busy.
+    // A separate thread, because the runtime's timers are only accurate to a millisecond,
+    // and are delayed while its threads are busy.
     let clock = thread::Builder::new()
         .name("clock".to_owned())
         .spawn(move || {
@@ -307,6 +307,6 @@ async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
     }
     shared.over().await;
     drop(stop);
-    // Nothing is ever sent: it ends when the clock and every request have.
+    // Nothing is ever sent: this ends when the clock and every request have ended.
     let _ = all_done.recv().await;
 }

@@ -1,8 +1,8 @@
-//! When the requests of an open loop arrive: on a clock that no answer moves.
+//! When the requests of an open loop arrive: on a clock that does not depend on answers.
 //!
-//! Independent people make a Poisson process: gaps between arrivals are exponential,
-//! and requests come in clumps, which is what queues are made of. Evenly spaced arrivals
-//! never queue below capacity and flatter a service; they are there to see it alone.
+//! Independent users are a Poisson process: gaps between arrivals are exponential, and
+//! requests come in clumps, which causes queues. Evenly spaced arrivals never queue below
+//! capacity and flatter a service; they show the service without queueing.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use clap::ValueEnum;
 
 use crate::random::Random;
 
-/// Keeps gaps apart from whatever else is derived from the seed and the number.
+/// Separates gaps from other values derived from the seed and the number.
 const GAPS: u64 = 0x6172_7269_7661_6c73;
 
 /// How arrivals are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
-    /// At random, as independent clients arrive: exponential gaps.
+    /// At random, like independent clients: exponential gaps.
     Poisson,
-    /// Each so long after the last.
+    /// At equal intervals.
     Even,
 }
 
@@ -32,7 +32,7 @@ impl Arrivals {
     }
 }
 
-/// Arrivals without end, each as the time from the start of the run.
+/// An endless sequence of arrivals, each as the time from the start of the run.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     rate: f64,
@@ -44,8 +44,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// So many requests a second. The gaps come from the seed and the requests' numbers,
-    /// of which `first` is the first: the same on every run and against every service.
+    /// Arrivals at a rate per second. The gaps are derived from the seed and the requests'
+    /// numbers, starting with `first`: the same on every run and against every service.
     pub fn new(rate: f64, arrivals: Arrivals, seed: u64, first: u64) -> Self {
         Self {
             rate,
@@ -63,7 +63,7 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Duration> {
         match self.arrivals {
-            // From its number and not from the one before, so that no error adds up.
+            // Computed from its number and not from the previous one, so errors do not add up.
             Arrivals::Even => self.at_s = self.since as f64 / self.rate,
             Arrivals::Poisson => {
                 let unit = Random::new(self.seed, self.number).unit();
@@ -98,14 +98,15 @@ mod tests {
         let gaps = gaps(Schedule::new(50.0, Arrivals::Poisson, 1, 0), 100_000);
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         assert!((0.0196..0.0204).contains(&mean), "{mean}");
-        // Of an exponential law the deviation is the mean, and a share of 1/e is longer.
+        // In an exponential distribution the deviation equals the mean, and a share of 1/e is
+        // longer.
         let square = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>();
         let deviation = (square / gaps.len() as f64).sqrt();
         assert!((0.98..1.02).contains(&(deviation / mean)), "{deviation}");
         let longer = gaps.iter().filter(|gap| **gap > mean).count() as f64;
         let share = longer / gaps.len() as f64;
         assert!((0.362..0.374).contains(&share), "{share}");
-        // One gap says nothing of the next.
+        // One gap says nothing about the next.
         let together: f64 = gaps.windows(2).map(|g| (g[0] - mean) * (g[1] - mean)).sum();
         assert!((together / square).abs() < 0.02);
     }

@@ -1,45 +1,45 @@
 //! The knee: the highest rate that a service holds.
 //!
 //! The rate is raised by half until a probe fails, then the interval is halved until it
-//! is narrow. The search itself knows no service: it says which rate to try and is told
-//! whether that was held.
+//! is narrow. The search itself does not use a service: it proposes a rate, and the
+//! caller reports whether it was held.
 
 use serde::Serialize;
 
-/// The rate grows by this while it is held.
+/// The factor by which the rate grows while it is held.
 const GROWTH: f64 = 1.5;
 
-/// The interval between held and not held is narrow enough.
+/// The ratio at which the interval between held and not held is narrow enough.
 const NARROW: f64 = 1.05;
 
 /// Below this a service is down rather than slow.
 const LOWEST: f64 = 0.05;
 
-/// Above this the client is asked for what no client does.
+/// Above this no client can keep up.
 const HIGHEST: f64 = 1e6;
 
-/// The part of the answers that must be good, and of the offered requests by which the
-/// queue may have grown.
+/// The share of the answers that must be good, and the share of the offered requests by
+/// which the queue may grow.
 const KEPT_UP: f64 = 0.97;
 
-/// The part of the offered requests that may be in flight at the end and be older than
-/// the bound already: those that a 99th percentile of answers cannot know of.
+/// The share of the offered requests that may be in flight at the end and already older
+/// than the bound: a 99th percentile of answers does not include them.
 const OVERDUE: f64 = 0.01;
 
-/// What one rate did to the service.
+/// The results at one rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// Requests that were begun in the window.
+    /// Requests that were started in the window.
     pub offered: u64,
-    /// Those that ended in it.
+    /// Requests that ended in the window.
     pub ended: u64,
-    /// Those that were answered well.
+    /// Requests with good answers.
     pub good: u64,
-    /// In flight when it opened.
+    /// Requests in flight when it opened.
     pub carried: u64,
-    /// In flight when it closed.
+    /// Requests in flight when it closed.
     pub unfinished: u64,
-    /// Those of them that were older than the bound.
+    /// How many of them were older than the bound.
     pub overdue: u64,
     /// The length of the window.
     pub seconds: f64,
@@ -50,13 +50,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether the rate was held: answers are good, in time, and come as fast as
-    /// requests do.
+    /// Whether the rate was held: answers are good, in time, and as frequent as requests.
     fn held(&self, bound_ms: f64) -> bool {
         let offered = self.offered as f64;
         let grown = self.unfinished as f64 - self.carried as f64;
-        // How many are in flight at one moment is a matter of chance: what was carried
-        // in says by how much.
+        // The number in flight at one moment varies by chance; the number carried in
+        // shows by how much.
         let chance = 3.0 * (self.carried as f64 + 1.0).sqrt();
         self.good > 0
             && !self.client_limited
@@ -70,11 +69,11 @@ impl Seen {
 /// A rate that was tried.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Probe {
-    /// Requests a second that were asked for.
+    /// The requested rate, in requests per second.
     pub rate_per_s: f64,
-    /// Requests a second that arrived: of random arrivals not quite as many.
+    /// Requests per second that arrived: with random arrivals this differs slightly.
     pub offered_per_s: f64,
-    /// Good answers a second.
+    /// Good answers per second.
     pub goodput_per_s: f64,
     /// The 99th percentile of good answers.
     pub p99_ms: f64,
@@ -87,7 +86,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Judges what was seen at a rate.
+    /// Judges the results at a rate.
     pub fn judge(rate_per_s: f64, seen: &Seen, bound_ms: f64) -> Self {
         let rate = |number: u64| number as f64 / seen.seconds.max(1e-9);
         Self {
@@ -102,7 +101,7 @@ impl Probe {
     }
 }
 
-/// A search under way.
+/// A search in progress.
 #[derive(Clone, Debug)]
 pub struct Search {
     next: f64,
@@ -111,7 +110,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Begins at a rate.
+    /// Starts at a rate.
     pub fn from(rate: f64) -> Self {
         Self {
             next: rate,
@@ -129,7 +128,7 @@ impl Search {
         (!narrow).then_some(self.next)
     }
 
-    /// Tells what became of it.
+    /// Reports whether the rate was held.
     pub fn tell(&mut self, rate: f64, held: bool) {
         if held {
             self.held = Some(self.held.map_or(rate, |known| known.max(rate)));
@@ -154,8 +153,8 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// A service with one queue: `capacity` a second, `service_ms` for one alone; after a
-    /// warm-up of a second, for 10 s.
+    /// A service with one queue: `capacity` per second, `service_ms` for a single request;
+    /// after a warm-up of a second, for 10 s.
     fn model(capacity: f64, service_ms: f64, rate: f64, bound_ms: f64) -> Probe {
         let (load, seconds) = (rate / capacity, 10.0);
         let offered = rate * seconds;
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_knee_is_found_from_below_and_from_above() {
-        // p99 = 10 / (1 - load) ms passes 100 ms at nine tenths of the capacity.
+        // p99 = 10 / (1 - load) ms exceeds 100 ms at nine tenths of the capacity.
         for from in [1.0, 10.0, 180.0, 5000.0] {
             let (knee, probes) = knee(200.0, 10.0, 100.0, from);
             let knee = knee.expect("a knee");
@@ -255,7 +254,7 @@ mod tests {
         for seen in [late, refused, growing, stuck, client, silent] {
             assert!(!held(seen), "{seen:?}");
         }
-        // A window cuts through what is in flight by chance, and that is no backlog.
+        // The requests in flight at an edge vary by chance, which is not a backlog.
         let few = Seen {
             offered: 50,
             ended: 46,
@@ -265,7 +264,7 @@ mod tests {
             ..FINE
         };
         assert!(held(few));
-        // The latency's bound is so wide that only the backlog can fail.
+        // The latency bound is so wide that only the backlog can fail.
         let (knee, _) = knee(50.0, 10.0, 1e9, 5.0);
         assert!(
             knee.is_some_and(|knee| (45.0..56.0).contains(&knee)),

@@ -1,4 +1,4 @@
-//! A service that is measured, and what it says of itself.
+//! A service being measured, and its answer to /info.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::run::{self, Outcome, Plan};
 
 /// A service that has answered.
 pub struct Service {
-    /// Where it is.
+    /// Its address.
     pub url: String,
     client: Arc<Client>,
     model: String,
@@ -47,7 +47,7 @@ impl Service {
         match exchange.ending {
             Ending::Status(200) => {}
             Ending::Status(401) => {
-                return Err(format!("{url} wants an API key: give it with --api-key"));
+                return Err(format!("{url} requires an API key: give it with --api-key"));
             }
             Ending::Status(status) => {
                 return Err(format!(
@@ -55,12 +55,12 @@ impl Service {
                 ));
             }
             Ending::Connect => {
-                return Err(format!("{url} cannot be connected to; is it running?"));
+                return Err(format!("cannot connect to {url}; is it running?"));
             }
-            _ => return Err(format!("{url}/info was not answered")),
+            _ => return Err(format!("{url}/info did not answer")),
         }
         let info: Info = serde_json::from_slice(&exchange.body).map_err(|error| {
-            format!("{url}/info does not say the model and its dimensions: {error}")
+            format!("{url}/info does not give the model and its dimensions: {error}")
         })?;
         Ok(Self {
             url,
@@ -79,7 +79,7 @@ impl Service {
         run::run(client, Arc::clone(inputs), self.checker, plan, label).await
     }
 
-    /// Reports what came of a plan.
+    /// Reports the outcome of a plan.
     pub fn report(
         &self,
         options: &Options,

@@ -1,4 +1,4 @@
-//! Texts like those that people search with, as many different ones as wanted.
+//! Texts like people's search queries, in any number.
 
 use crate::random::Random;
 
@@ -71,9 +71,9 @@ fn take<'w>(rest: &mut u64, words: &[&'w str]) -> &'w str {
     word
 }
 
-/// The text of this number. The first words spell the number, so that two numbers never
-/// give the same text; they begin elsewhere for each seed, so that another run sends
-/// other texts. The tail makes lengths differ as those of people do.
+/// The text with this number. The first words spell the number, so that two numbers never
+/// give the same text; they start at a different point for each seed, so that another run
+/// sends different texts. The tail varies the length as in real queries.
 pub fn text(number: u64, seed: u64) -> String {
     let mut rest = Random::new(seed, 0).below(1 << 32).wrapping_add(number);
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! What the server's process takes while it is measured, from /proc.
+//! The resources of the server's process while it is measured, from /proc.
 
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-/// One look at a process.
+/// One sample of a process.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Look {
     /// Seconds from the end of the warm-up.
     pub at_s: f64,
     /// Resident memory.
     pub resident_bytes: u64,
-    /// Open file descriptors; none where they may not be listed.
+    /// Open file descriptors; none if they may not be listed.
     pub descriptors: Option<u64>,
     /// Threads.
     pub threads: u64,
 }
 
 impl Look {
-    /// Looks at a process once.
+    /// Samples a process once.
     pub fn at(pid: u32, at_s: f64) -> Result<Self, String> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
-            .map_err(|error| format!("process {pid} cannot be watched: {error}"))?;
+            .map_err(|error| format!("cannot watch process {pid}: {error}"))?;
         let field = |name: &str| {
             status
                 .lines()
@@ -34,7 +34,7 @@ impl Look {
         };
         Ok(Self {
             at_s,
-            // A process that has ended but was not waited for has no memory.
+            // A zombie process has no memory.
             resident_bytes: field("VmRSS:").unwrap_or(0) * 1024,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))
                 .ok()
@@ -47,7 +47,7 @@ impl Look {
 /// The watched process over a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Watched {
-    /// Which.
+    /// Its process ID.
     pub pid: u32,
     /// Before the first request.
     pub at_rest: Look,
@@ -55,14 +55,14 @@ pub struct Watched {
     pub after_warm_up: Look,
     /// At the end of the window.
     pub end: Look,
-    /// The most memory, descriptors and threads from the warm-up's end on.
+    /// The maximum of memory, descriptors and threads since the end of the warm-up.
     pub highest: Look,
-    /// By how much memory strayed furthest from what it was after the warm-up, in either
+    /// The largest deviation of memory from its value after the warm-up, in either
     /// direction.
     pub memory_deviation_percent: f64,
-    /// The same of descriptors.
+    /// The same for descriptors.
     pub descriptors_deviation_percent: Option<f64>,
-    /// Each second.
+    /// A sample for each second.
     pub looks: Vec<Look>,
 }
 
@@ -75,7 +75,7 @@ fn deviation(values: impl Iterator<Item = u64> + Clone) -> Option<f64> {
 }
 
 impl Watched {
-    /// Sums up looks; none if there are none.
+    /// Summarizes samples; none if there are none.
     pub fn of(pid: u32, at_rest: Option<Look>, looks: &[Look]) -> Option<Self> {
         let (first, end) = (*looks.first()?, *looks.last()?);
         let highest = looks.iter().fold(first, |most, look| Look {
@@ -99,7 +99,7 @@ impl Watched {
         })
     }
 
-    /// In words, by what is counted.
+    /// As text, for each quantity.
     pub fn facts(&self) -> [(&'static str, String); 3] {
         let number = |look: &Look| look.descriptors.map_or(f64::NAN, |n| n as f64);
         let row = |value: &dyn Fn(&Look) -> f64, digits: usize| {
@@ -110,7 +110,7 @@ impl Watched {
                  the end, {most:.digits$} at most"
             )
         };
-        let strayed = |percent: f64| format!("; strayed {percent:+.1}% from after the warm-up");
+        let strayed = |percent: f64| format!("; largest deviation after it {percent:+.1}%");
         let memory = row(&|look| look.resident_bytes as f64 / f64::from(1 << 20), 1);
         [
             (
@@ -130,7 +130,7 @@ impl Watched {
     }
 }
 
-/// Looks at a process each second until it is told to end.
+/// Samples a process each second until it is stopped.
 #[derive(Debug)]
 pub struct Watch {
     pid: u32,
@@ -140,7 +140,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins at `start`, which may be to come.
+    /// Starts at `start`, which may be in the future.
     pub fn begin(pid: u32, start: Instant) -> Self {
         let looks = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&looks);
@@ -148,7 +148,7 @@ impl Watch {
             for second in 0u64.. {
                 let at = start + Duration::from_secs(second);
                 tokio::time::sleep_until(at.into()).await;
-                // A process that is gone leaves a gap; the requests say the rest.
+                // A process that is gone leaves a gap; the requests show the rest.
                 if let Ok(look) = Look::at(pid, start.elapsed().as_secs_f64()) {
                     kept.lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -164,7 +164,7 @@ impl Watch {
         }
     }
 
-    /// Looks once more, and gives all that was seen.
+    /// Takes a last sample, and returns all samples.
     pub fn end(self) -> Vec<Look> {
         self.task.abort();
         let mut looks = self
@@ -212,8 +212,8 @@ mod tests {
         let [(_, memory), (_, descriptors), _] = watched.facts();
         assert_eq!(
             memory,
-            "50.0 at rest, 100.0 after the warm-up, 90.0 at the end, 104.0 at most; strayed \
-             -10.0% from after the warm-up"
+            "50.0 at rest, 100.0 after the warm-up, 90.0 at the end, 104.0 at most; largest \
+             deviation after it -10.0%"
         );
         assert!(
             descriptors.starts_with("10 at rest, 20 after"),

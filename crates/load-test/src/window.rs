@@ -1,38 +1,37 @@
-//! What counts: the window of the measuring, with both its edges treated alike.
+//! The measuring window, with both its edges treated alike.
 //!
 //! ```text
-//! begun -- warm-up --> start ============ stop -- the rest is awaited --> end
+//! begin -- warm-up --> start ============ stop -- wait for the rest --> end
 //!    |__ ended here __|  |__ ended here __|  |__ unfinished at the end __|
 //!        not counted           counted            how many, how old
 //! ```
 //!
-//! Throughput is what *ended* in the window, divided by its length. A request that was
-//! begun in the warm-up and answered in the window counts, as one that was begun in the
-//! window and answered after it does not: under a steady load they are as many, and
-//! neither edge takes anything from the rate.
+//! Throughput is the number of requests that *ended* in the window, divided by its length.
+//! A request that was started in the warm-up and answered in the window counts, and one
+//! that was started in the window and answered after it does not. Under a steady load
+//! their numbers are equal, so neither edge affects the rate.
 
 use std::time::{Duration, Instant};
 
 /// When the window ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
-    /// So long after the warm-up.
+    /// This long after the warm-up.
     After(Duration),
-    /// With the answer to so many requests.
+    /// With the answer to this many requests.
     Requests(u64),
 }
 
-/// Where the end of a request lies.
+/// When a request ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
     /// Before the window.
     WarmUp,
-    /// In it, so long after its start.
+    /// In the window, this long after its start.
     Inside(Duration),
-    /// Behind it, though the request was begun before: how old it was at the window's
-    /// end.
+    /// After the window, but started before its end, with this age at the window's end.
     Unfinished(Duration),
-    /// Behind it, and the request too: two that ended at the same time.
+    /// Started and ended after the window, because two requests ended at the same time.
     Behind,
 }
 
@@ -41,7 +40,7 @@ pub enum Place {
 pub struct Window {
     start: Instant,
     end: End,
-    /// Requests that ended in it.
+    /// Requests that ended in the window.
     ended: u64,
     /// When the last of them did, if their number ends the window.
     stop: Option<Instant>,
@@ -61,13 +60,13 @@ impl Window {
         }
     }
 
-    /// Places a request that was begun at `from` and ended at `at`, and counts it.
+    /// Places a request that was started at `from` and ended at `at`, and counts it.
     pub fn place(&mut self, from: Instant, at: Instant) -> Place {
         if at < self.start {
             return Place::WarmUp;
         }
         match (self.end, self.stop) {
-            // By their number: which of two simultaneous ones came first is up to us.
+            // Limited by number: the order of two simultaneous ones is arbitrary.
             (End::Requests(_), Some(stop)) => return Self::behind(from, stop),
             (End::After(_), Some(stop)) if at >= stop => return Self::behind(from, stop),
             _ => {}
@@ -87,12 +86,12 @@ impl Window {
         }
     }
 
-    /// Whether so many requests have ended that it is over.
+    /// Whether enough requests have ended to close it.
     pub fn is_full(&self) -> bool {
         matches!(self.end, End::Requests(_)) && self.stop.is_some()
     }
 
-    /// Its length; nothing while it is open.
+    /// Its length; none while it is open.
     pub fn length(&self) -> Duration {
         self.stop
             .map_or(Duration::ZERO, |stop| stop.duration_since(self.start))
@@ -105,8 +104,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// `clients` of a closed loop against a service that takes `service` for each
-    /// request: what is counted, left over, and how long the window was.
+    /// Runs `clients` of a closed loop against a service that takes `service` for each
+    /// request. Returns the counted and unfinished requests, and the window's length.
     fn closed(clients: u64, service: u32, warm_up: u32, end: End) -> (u64, u64, Duration) {
         let begun = Instant::now();
         let mut window = Window::new(begun + warm_up * MS, end);
@@ -132,8 +131,8 @@ mod tests {
 
     #[test]
     fn slow_requests_in_flight_take_nothing_from_the_rate() {
-        // 32 clients, 9 s for an answer: each edge cuts 32 requests in two, and the rate
-        // is still that of the service: 32 each 9 s.
+        // 32 clients, 9 s per answer: each edge crosses 32 requests, but the rate is still
+        // that of the service: 32 every 9 s.
         let minute = Duration::from_secs(63);
         assert_eq!(
             closed(32, 9000, 12_000, End::After(minute)),

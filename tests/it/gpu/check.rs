@@ -1,5 +1,5 @@
-//! `tools/gpu-check`, which is run on a GPU node, runs to its end and says all that it is
-//! asked for; and it does not pass where something is wrong.
+//! `tools/gpu-check`, which is meant for a GPU node, runs to its end and prints a complete
+//! report; and it fails if something is wrong.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use crate::common::stand_in::Machine;
 use crate::gpu::model::Recipe;
 
-/// A port that nobody has.
+/// An unused port.
 pub fn port() -> u16 {
-    // Not one that the system gives out by itself: who asks again and again for one of those
-    // before the service has it gets connected to himself.
+    // Not an ephemeral port: a client that repeatedly connects to one of those before the
+    // service listens can get connected to itself.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         // Other processes may be looking, too.
@@ -24,7 +24,8 @@ pub fn port() -> u16 {
     }
 }
 
-/// The script with these programs and this engine. What it reported, and whether it passed.
+/// Runs the script with these programs and this engine. Returns its report, and whether it
+/// passed.
 fn check(machine: &Machine, engine: &Path) -> (String, bool) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let programs = Path::new(env!("CARGO_BIN_EXE_siglip2-embeddings"));
@@ -47,7 +48,7 @@ fn check(machine: &Machine, engine: &Path) -> (String, bool) {
 fn the_report_has_all_parts() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::default().write(root.path());
-    // Programs run one after the other here, and a trace and a socket are one program's.
+    // Several programs run one after the other here, but a trace and a socket belong to one.
     let machine = Machine::new().untraced();
     let (report, passed) = check(&machine, engine.path());
     assert!(passed, "{report}");

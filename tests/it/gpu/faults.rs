@@ -1,6 +1,5 @@
-//! Every fault is answered as it was designed to be: with a sentence at the start, with an
-//! error for what was in the batch, and with the end of the batcher when the device is lost.
-//! Never with a wrong row.
+//! Every fault is handled as designed: with a sentence at the start, with an error for the rows
+//! of the batch, and with the end of the batcher when the device is lost. Never with a wrong row.
 
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::gpu::model::Recipe;
@@ -9,17 +8,17 @@ use crate::gpu::{passes, run};
 /// Towers that have run when an engine is ready: both, on 2 slots, 4 batch sizes 3 times each.
 const WARM_UPS: usize = 48;
 
-/// So many of them are launched as graphs, once each, where the engine captures towers.
+/// How many of them are launched as graphs, once each, if the engine captures towers.
 const GRAPHS: usize = 16;
 
-/// A fault of the fourth tower that is served, as it runs.
+/// A fault of the fourth tower that is served, while it runs.
 fn fourth(kind: &str) -> String {
     let graphs = if TENSORRT.captures() { GRAPHS } else { 0 };
     format!("{kind}:{}", WARM_UPS + graphs + 4)
 }
 
-/// The fourth tower that is served does not start. Where towers are captured, what was captured
-/// at the start is launched from then on, and TensorRT is not asked again.
+/// The fourth tower that is served does not start. If towers are captured, the graphs captured
+/// at the start are launched from then on, and TensorRT is not called again.
 fn fourth_does_not_start() -> String {
     match TENSORRT.captures() {
         true => format!("graph_launch:{}", GRAPHS + 4),
@@ -27,7 +26,7 @@ fn fourth_does_not_start() -> String {
     }
 }
 
-/// The rest of the line that begins so.
+/// The rest of the line with this prefix.
 fn said<'a>(text: &'a str, word: &str) -> &'a str {
     text.lines()
         .find_map(|line| line.split_once(word).map(|(_, rest)| rest.trim()))
@@ -52,7 +51,7 @@ fn an_engine_that_cannot_run_here_is_refused_with_a_sentence() {
     assert!(sentence.contains("loading the image tower"), "{sentence}");
     assert!(sentence.contains("checksum"), "{sentence}");
 
-    // The manifest is for this GPU, the engine in it is not.
+    // The manifest is for this GPU, but the engine is not.
     let other = Recipe {
         compute_capability: "8.9",
         ..Recipe::default()
@@ -68,7 +67,7 @@ fn an_engine_that_cannot_run_here_is_refused_with_a_sentence() {
 }
 
 /// Each allocation of the start fails once, and each of its first batches, one start after the
-/// other, until one succeeds. (What cannot be captured runs without a graph: runtime.rs.)
+/// other, until one succeeds. (Towers that cannot be captured run without a graph: runtime.rs.)
 #[test]
 fn want_of_memory_at_any_allocation_ends_the_start_and_leaks_nothing() {
     for kind in [
@@ -123,8 +122,8 @@ fn a_batch_that_cannot_start_fails_alone() {
 fn an_engine_that_goes_on_failing_is_built_anew() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::default().write(root.path());
-    // From then on every start of a tower fails, in the engine built anew as well. (What is
-    // captured has been asked of TensorRT once more.)
+    // From then on every start of a tower fails, in the rebuilt engine as well. (With graphs,
+    // TensorRT has been called once more, for the capture.)
     let fault = match TENSORRT.captures() {
         true => format!(
             "{}+,trt_enqueue:{}+",

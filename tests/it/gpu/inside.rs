@@ -1,6 +1,6 @@
-//! What runs in a process of its own, with the stand-in's libraries in its way: the driver
-//! is opened once in a process, and its faults are for ever. Each of these is started by the
-//! test of the same name in runtime.rs or faults.rs.
+//! Tests that run in a separate process with the stand-in's libraries: the driver is opened only
+//! once per process, and its faults are permanent. Each of these is started by the test of the
+//! same name in runtime.rs or faults.rs.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -50,13 +50,13 @@ fn load(
 
 fn small() -> TensorRtOptions {
     let mut options = TensorRtOptions::default();
-    // The largest picture of the album has 600 KB: a batch with two of them goes in parts.
+    // The largest picture of the album has 600 KB: a batch with two of them is split into parts.
     options.limits.max_pixels = 300_000;
     options.source_bytes = 1 << 10;
     options
 }
 
-/// A picture as a decoder leaves it: in the arena, unless it is larger than that.
+/// A picture as a decoder leaves it: in the arena, unless it is larger than the arena.
 fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
     let (width, height) = (image.width(), image.height());
     let image = match prepare.memory(image.pixels().len()).unwrap() {
@@ -69,7 +69,7 @@ fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
     prepare.prepare(image).unwrap()
 }
 
-/// Rows to come, and what they must be.
+/// Pending rows, and their expected values.
 type Waiting = (Receiver<Result<Rows, EngineError>>, Vec<Vec<f32>>);
 
 fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, EngineError>> {
@@ -89,7 +89,7 @@ fn check((result, expected): Waiting) {
     assert_eq!(rows, expected);
 }
 
-/// Pictures of all shapes, with the rows that they must give.
+/// Pictures of all shapes, with their expected rows.
 fn album(recipe: &Recipe) -> Vec<(RgbImage, Vec<f32>)> {
     let sizes = [
         (64, 64),
@@ -115,8 +115,8 @@ fn album(recipe: &Recipe) -> Vec<(RgbImage, Vec<f32>)> {
     sizes.into_iter().enumerate().map(picture).collect()
 }
 
-/// Thousands of batches at random, as many under way as there are slots: every row is the
-/// one that its item gives alone.
+/// Thousands of random batches, as many in flight as there are slots: every row equals the one
+/// that its item gives alone.
 fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batches: usize) {
     let album = album(recipe);
     let (mut engine, prepare) = load(options, arena).unwrap();
@@ -155,7 +155,7 @@ fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batch
         lane.push_back((submit(&mut engine, batch), expected));
     }
     under_way.into_iter().flatten().for_each(check);
-    // What is under way when an engine ends comes out before it is gone.
+    // Batches in flight when an engine is dropped finish before it is gone.
     let last = submit(&mut engine, Batch::Texts(vec![model::ids(7)]));
     drop(engine);
     check((last, vec![model::text(&model::ids(7))]));
@@ -168,7 +168,7 @@ fn rows_are_right_under_thousands_of_random_batches() {
 }
 
 /// Six decoders and room for about two of their larger pictures: they wait for each other's
-/// batches, and use memory of the process for what is larger than all the room.
+/// batches, and use ordinary memory for pictures larger than the whole arena.
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn decoders_share_a_small_arena() {
@@ -215,7 +215,7 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     random_batches(&recipe, options, 4 << 20, 500);
 }
 
-/// A few full batches, one behind the other; the trace is looked at from outside.
+/// A few full batches, one after the other; the starting test examines the trace.
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn uploads_overlap_the_tower() {
@@ -235,7 +235,7 @@ fn uploads_overlap_the_tower() {
     waiting.into_iter().for_each(check);
 }
 
-/// Loads, and says what came of it: for faults at the start.
+/// Loads an engine, and prints the result: for faults at the start.
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn load_and_tell() {
@@ -245,7 +245,7 @@ fn load_and_tell() {
     }
 }
 
-/// Texts and images through a batcher until a fault shows, and what becomes of them.
+/// Sends texts and images through a batcher until a fault shows, and prints the outcomes.
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn work_until_it_fails() {
@@ -284,7 +284,7 @@ fn work_until_it_fails() {
         };
         let (mut right, mut failed, mut stopped) = (0, 0, 0);
         for number in 0..60 {
-            // An engine that was built anew must get work, or nobody sees that it fails, too.
+            // A rebuilt engine must get work, or its failure would not be seen.
             settled().await;
             let mut permits = batcher.reserve(2).unwrap();
             let items = [
@@ -318,7 +318,7 @@ fn work_until_it_fails() {
     });
 }
 
-/// Nothing is lost of a text when its tower fails: the other tower goes on.
+/// A failed batch of one tower loses only its own rows: the other tower continues.
 #[test]
 #[ignore = "run on the stand-in by another test"]
 fn one_failed_batch_leaves_the_engine_whole() {

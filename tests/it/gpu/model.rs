@@ -1,4 +1,4 @@
-//! An engine directory of the demo model whose engines are the stand-in's.
+//! An engine directory of the demo model with engines of the stand-in.
 
 use std::path::Path;
 
@@ -18,23 +18,23 @@ pub const DIMENSIONS: usize = 96;
 pub const SIDE: u32 = 64;
 pub const TOKENS: usize = 64;
 
-/// What can be wrong with an engine, or other than usual.
+/// Faults and variations of an engine.
 #[derive(Clone)]
 pub struct Recipe {
     pub element: Element,
     pub ids: ElementType,
     pub max_batch: usize,
-    /// What the manifest says.
+    /// The architecture in the manifest.
     pub gpu: &'static str,
-    /// What the engines themselves are for.
+    /// The architecture of the engines themselves.
     pub compute_capability: &'static str,
-    /// Which TensorRT built them, as the manifest says.
+    /// The TensorRT version in the manifest.
     pub flavour: Flavour,
     pub tensorrt: &'static str,
     pub corrupt: bool,
-    /// The resize kernel; the stand-in for the driver wants none in particular.
+    /// The resize kernel; the stand-in driver accepts any.
     pub cubin: Option<Vec<u8>>,
-    /// The canary's vectors are another model's.
+    /// Whether the canary's vectors are those of another model.
     pub wrong_canary: bool,
 }
 
@@ -129,7 +129,7 @@ impl Recipe {
         writer.finish().unwrap()
     }
 
-    /// The engine's file, with what is wrong with it.
+    /// The engine's file, with its faults.
     fn finished(&self, engine: EngineFile) -> Vec<u8> {
         let mut bytes = EngineFile {
             tensorrt: self.tensorrt.into(),
@@ -138,7 +138,7 @@ impl Recipe {
         }
         .bytes();
         if self.corrupt {
-            // Within the text that the checksum is of.
+            // Within the part that the checksum covers.
             bytes[30] ^= 1;
         }
         bytes
@@ -159,8 +159,8 @@ impl Recipe {
         }
     }
 
-    /// The row that an image must give: the CPU's resize and normalization, in the
-    /// elements of the engine, through the stand-in's function.
+    /// The expected row of an image: the CPU's resize and normalization, in the engine's
+    /// element type, through the stand-in's function.
     pub fn image_row(&self, image: &RgbImage) -> Vec<f32> {
         let processor = processor();
         let square = processor.resize(image).unwrap();
@@ -179,12 +179,12 @@ impl Recipe {
     }
 }
 
-/// The row that a text must give.
+/// The expected row of a text.
 pub fn text(ids: &[i32]) -> Vec<f32> {
     text_embedding(ids, DIMENSIONS)
 }
 
-/// Token ids, other ones for each number.
+/// Token ids, different for each number.
 pub fn ids(number: usize) -> Vec<i32> {
     let id = |at: usize| ((number * 7919 + at * 104_729) % 1000) as i32;
     (0..TOKENS).map(id).collect()
@@ -201,14 +201,14 @@ fn tensor(name: &str, element: ElementType) -> TensorEntry {
     }
 }
 
-/// A 64-bit ELF file with nothing in it: the stand-in takes it for the kernel.
+/// An empty 64-bit ELF file: the stand-in accepts it as the kernel.
 fn cubin() -> Vec<u8> {
     let mut elf = vec![0; 64];
     elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
     elf
 }
 
-/// What the input of an engine is called.
+/// The name of an engine's input.
 fn engine_input(file: &str) -> &'static str {
     match file {
         "text.engine" => "input_ids",
@@ -216,7 +216,7 @@ fn engine_input(file: &str) -> &'static str {
     }
 }
 
-/// The stand-in's word for a type.
+/// The stand-in's name for a type.
 fn name(element: ElementType) -> &'static str {
     match element {
         ElementType::Fp16 => "fp16",

@@ -1,4 +1,4 @@
-//! What `tools/gpu-stand-in` packs runs where it is taken.
+//! The directory that `tools/gpu-stand-in` packs runs wherever it is copied.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::common::stand_in::{Machine, libraries};
 use crate::gpu::model::Recipe;
 
 /// Writes engine directories for `PACK_GPU` and the library that runs them into `PACK_INTO`.
-/// With `PACK_PLACEHOLDER` the kernel is none: the stand-in for the driver has its own.
+/// With `PACK_PLACEHOLDER` the kernel is a placeholder: the stand-in driver has its own.
 #[test]
 #[ignore = "called by tools/gpu-stand-in"]
 fn pack() {
@@ -42,7 +42,7 @@ fn pack() {
     copy(&libraries().on_driver(), &into.join("lib"));
 }
 
-/// Copies the files of a directory into another, which is made.
+/// Copies the files of a directory into another, which is created.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

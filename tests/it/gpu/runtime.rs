@@ -1,5 +1,5 @@
-//! The engine at work: rows are right whatever is under way, slots overlap and share nothing,
-//! and everything comes back.
+//! The engine at work: rows are right whatever else is in flight, slots overlap and share nothing,
+//! and all resources are returned.
 
 use std::fs;
 
@@ -7,8 +7,8 @@ use crate::common::stand_in::{Machine, TENSORRT};
 use crate::gpu::model::Recipe;
 use crate::gpu::passes;
 
-/// The stand-in delays every operation at random, so that a wait that is missing shows as a
-/// wrong row or as a race in its trace.
+/// The stand-in delays every operation at random, so that a missing wait shows as a wrong row or
+/// as a race in its trace.
 #[test]
 fn rows_are_right_under_thousands_of_random_batches() {
     let root = tempfile::tempdir().unwrap();
@@ -22,14 +22,15 @@ fn rows_are_right_under_thousands_of_random_batches() {
     let towers = trace.operations("infer");
     assert!(towers.len() > 3000, "{}", towers.len());
     // Every batch size of both towers ran three times on each of 2 slots. From then on all are
-    // graphs of ours with standard TensorRT, and none with TensorRT for RTX, which makes its own.
+    // captured graphs with standard TensorRT, and none with TensorRT for RTX, which captures them
+    // itself.
     let replayed = towers.iter().filter(|it| it.graph_launch > 0).count();
     let expected = match TENSORRT.captures() {
         true => towers.len() - 3 * 4 * 2 * 2,
         false => 0,
     };
     assert_eq!(replayed, expected);
-    // Batches that did not fit the source buffer went in parts, and were one to the tower.
+    // Batches that did not fit the source buffer were uploaded in parts, but ran as one.
     let images = towers.iter().filter(|it| it.label == "image").count();
     let kernels = trace.operations("kernel");
     let resizes = kernels.iter().filter(|it| it.label.contains("normalize"));
@@ -71,7 +72,7 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
-/// A context whose memory TensorRT does not tell takes what it needs itself.
+/// A context whose memory needs TensorRT does not report allocates its own.
 #[test]
 fn contexts_that_do_not_say_what_they_need_have_memory_of_their_own() {
     let root = tempfile::tempdir().unwrap();
@@ -87,7 +88,7 @@ fn contexts_that_do_not_say_what_they_need_have_memory_of_their_own() {
 fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::full().write(root.path());
-    // It is not made, or made and not launched.
+    // The graph is not made, or made but not launched.
     for fault in ["graph:2", "graph_launch:2"] {
         let machine = Machine::new().fault(fault);
         let (_, trace) = passes(
@@ -102,8 +103,8 @@ fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
     }
 }
 
-/// What TensorRT for RTX compiles lies beside the engines and is used by the next start.
-/// Standard TensorRT compiles nothing, and there is nothing beside the engines.
+/// Kernels that TensorRT for RTX compiles are kept beside the engines for the next start.
+/// Standard TensorRT compiles nothing, and writes nothing beside the engines.
 #[test]
 fn what_is_compiled_at_the_start_is_kept_for_the_next() {
     let root = tempfile::tempdir().unwrap();
@@ -115,7 +116,7 @@ fn what_is_compiled_at_the_start_is_kept_for_the_next() {
     for start in 1..=2 {
         let (text, _) = passes("load_and_tell", &Machine::new(), engine.path());
         assert!(text.contains("LOADED"), "{text}");
-        // The stand-in's says how many contexts were made with it: one for each of 4 batch
+        // The stand-in's cache counts the contexts made with it: one for each of 4 batch
         // sizes on each of 2 slots.
         let expected = TENSORRT
             .compiles()
@@ -124,8 +125,8 @@ fn what_is_compiled_at_the_start_is_kept_for_the_next() {
     }
 }
 
-/// Upload and resize of a batch begin before the tower of the one before it has ended; two
-/// towers of a kind never run at the same time.
+/// Upload and resize of a batch begin before the tower of the previous batch has ended; two
+/// batches of a tower never run at the same time.
 #[test]
 fn uploads_overlap_the_tower() {
     let root = tempfile::tempdir().unwrap();
@@ -137,7 +138,7 @@ fn uploads_overlap_the_tower() {
         found.retain(|it| it.label.starts_with(label));
         found
     };
-    // The last 8: those before ran every batch size once.
+    // The last 8: the earlier ones ran every batch size once.
     let towers = of("infer", "image");
     let towers = &towers[towers.len() - 8..];
     let resizes = of("kernel", "resize_normalize");

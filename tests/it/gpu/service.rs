@@ -1,4 +1,4 @@
-//! The program itself on a GPU: what it says, what it answers, and how it ends.
+//! The program itself on a GPU: its messages, its answers, and its exit.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -23,8 +23,8 @@ fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
     command
 }
 
-/// What a program that does not start says, and its exit code. One that starts all the same is
-/// killed and has none: it would never end by itself, nor would the test.
+/// The output and exit code of a program that must not start. If it starts anyway it is killed
+/// and has no exit code: otherwise neither it nor the test would end.
 fn refusal(mut command: Command) -> (String, Option<i32>) {
     let mut child = command
         .args(["--host", "127.0.0.1", "--port", "0"])
@@ -149,7 +149,7 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
     let here = format!("is {} {}", TENSORRT.flavour, TENSORRT.newer);
     assert!(text.contains(&built) && text.contains(&here), "{text}");
 
-    // The same number, and yet another product, whose engines are not this one's.
+    // The same version number, but another product, whose engines do not run here.
     let other = tempfile::tempdir().unwrap();
     Recipe {
         flavour: TENSORRT.other,
@@ -179,7 +179,7 @@ fn an_engine_with_other_vectors_than_its_canary_is_refused() {
         ..Recipe::default()
     }
     .write(root.path());
-    // Also where the CPU would do: a node that computes on its CPU in silence helps nobody.
+    // Also where the CPU could be used: a node must not compute on its CPU silently.
     let (text, code) = refusal(on(&Machine::new(), root.path(), &[]));
     assert_eq!(code, Some(2), "{text}");
     assert!(
@@ -204,8 +204,8 @@ async fn a_device_that_hangs_is_503_and_exit_code_3() {
     assert_eq!(program.child.wait().unwrap().code(), Some(3));
 }
 
-/// SIGTERM while the device hangs: the end comes with whatever is over first, the patience with
-/// the device or that with clients.
+/// SIGTERM while the device hangs: the process ends with the first of the device timeout and
+/// the drain timeout.
 #[tokio::test]
 async fn a_device_that_hangs_does_not_hold_up_the_end() {
     for (device, drain, code) in [("1", "60", 3), ("3600", "0.5", 0)] {
@@ -227,7 +227,7 @@ async fn a_device_that_hangs_does_not_hold_up_the_end() {
         assert!(!begun().await);
         let body = json!({"texts": ["a red circle"]}).to_string();
         let client = tokio::spawn(async move {
-            // Its connection may be cut.
+            // Its connection may be closed.
             let _ = ask(address, post_json("/embed/text", &body)).await;
         });
         while !begun().await {

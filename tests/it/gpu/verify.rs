@@ -1,4 +1,4 @@
-//! `build-engine verify`: an engine directory that was built elsewhere, on the GPU at hand.
+//! `build-engine verify`: an engine directory that was built elsewhere, on this machine's GPU.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use siglip2_embeddings::tensorrt::directory::EngineDirectory;
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::gpu::model::Recipe;
 
-/// What it said, and whether the engine is good.
+/// Its output, and whether the engine is good.
 fn verify(machine: &Machine, engine: &Path) -> (String, bool) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
     command

@@ -97,7 +97,7 @@ fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box
     for name in names {
         let target = if name.eq_ignore_ascii_case("current") {
             *known.first().ok_or(
-                "--gpu current takes the first GPU of this machine, and there is none, or no \
+                "--gpu current uses the first GPU of this machine, but there is none, or no \
                  driver for it; name the GPU: --gpu sm_120, --gpu rtx-5090",
             )?
         } else {

@@ -27,8 +27,8 @@ pub enum DirectoryError {
         there: String,
     },
     /// The directory was made by a newer build-engine.
-    #[error("{} has format {found}, and this program reads formats up to {known}: run the \
-             program that came with its build-engine, or build the engine anew", path.display())]
+    #[error("{} has format {found}, but this program reads formats up to {known}: run the \
+             program that came with its build-engine, or rebuild the engine", path.display())]
     Newer {
         /// Which manifest.
         path: PathBuf,

@@ -3,7 +3,7 @@
 //! ```text
 //! owner --InFlight--> uploads: waits until the device has read the items, and frees them
 //!                       --> rows: waits until the batch has come out --> slot back to the owner
-//!                                                                    --> rows to those who asked
+//!                                                                    --> rows to their receivers
 //! ```
 //!
 //! There are two threads because the next batch is uploaded long before the tower has finished
