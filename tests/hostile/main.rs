@@ -11,6 +11,8 @@ mod common;
 mod case;
 mod forms;
 mod heads;
+#[path = "../../crates/image/tests/it/made.rs"]
+mod made;
 mod pictures;
 mod running;
 mod texts;
