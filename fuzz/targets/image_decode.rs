@@ -1,29 +1,37 @@
 //! Whole images: what is decoded has the size that the header said, comes out the same in
-//! memory that was lent, and takes no more memory than the limits say.
+//! memory that was lent, takes no more memory than its header said and no more than 2 s of
+//! work, and ends when it is told to.
 
 #![no_main]
 
+use std::cell::Cell;
+
 use libfuzzer_sys::fuzz_target;
 use peak_alloc::PeakAlloc;
-use siglip2_embeddings::image::{
-    ImageFormat, ImageLimits, PixelMemory, decode, decode_into, inspect,
+use siglip2_image::{
+    ImageError, ImageFormat, ImageLimits, MAX_WORK, PixelMemory, Stop, decode_into, inspect,
 };
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
+/// What the service takes by default.
 const LIMITS: ImageLimits = ImageLimits {
-    max_pixels: 1 << 16,
-    max_jpeg_scans: 10,
-    max_picture_bytes: 1 << 19,
+    max_pixels: 89_478_485,
+    max_jpeg_scans: 100,
+    max_picture_bytes: 256 << 20,
 };
 
-/// Tables, states and buffers of decoders that do not depend on the image.
-const FIXED: usize = 256 << 10;
+/// Buffers of the allocator and of libraries that do not depend on the image.
+const FIXED: usize = 1 << 20;
 
 /// image-webp makes room for a partition of a lossy frame before it looks whether the
-/// file has so many bytes; its length has 24 bits.
+/// file has so many bytes; its length has 24 bits. Nothing is written there.
 const WEBP_PARTITION: usize = 1 << 24;
+
+/// Two seconds of work, as the decoders reckon it: beyond it is a finding for an input of a
+/// few kilobytes. A question comes with every 5 ms.
+const MOST_STEPS: u64 = 2_000 / 5;
 
 struct Lent(Vec<u8>);
 
@@ -38,29 +46,58 @@ impl PixelMemory for Lent {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let header = inspect(data, &LIMITS);
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let image = decode(data, &LIMITS);
-    let took = MEMORY.peak_usage().saturating_sub(before);
-
-    let header = match header {
+    assert!(MAX_WORK > 2_000_000_000);
+    let header = match inspect(data, &LIMITS) {
         Ok(header) => header,
         Err(error) => {
-            assert_eq!(image, Err(error));
+            assert_eq!(decode_into(data, &LIMITS, None, &Stop::never()), Err(error));
             return;
         }
     };
-    let pixels = header.width as usize * header.height as usize * 3;
+    let steps = Cell::new(0);
+    let stopped = || {
+        steps.set(steps.get() + 1);
+        false
+    };
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let image = decode_into(data, &LIMITS, None, &Stop::when(&stopped));
+    let took = MEMORY.peak_usage().saturating_sub(before);
+
+    let pixels = header.pixel_bytes() as usize;
     let partition = match header.format {
         ImageFormat::WebP => WEBP_PARTITION,
         _ => 0,
     };
-    let allowed = partition + pixels + LIMITS.max_picture_bytes as usize + 3 * data.len() + FIXED;
-    assert!(took <= allowed, "{took} bytes of {allowed} for {header:?}");
+    let said = pixels + header.scratch_bytes as usize + partition;
+    assert!(
+        took <= said + said / 10 + FIXED,
+        "{took} bytes of {said} for {header:?}"
+    );
+    assert!(
+        steps.get() <= MOST_STEPS,
+        "{} steps for {header:?}",
+        steps.get()
+    );
 
+    // Small ones again, in memory that was lent, and ended in the middle.
+    if pixels > 1 << 22 {
+        return;
+    }
     let lent = Box::new(Lent(vec![0xa5; pixels]));
-    assert_eq!(image, decode_into(data, &LIMITS, Some(lent)));
+    assert_eq!(
+        image,
+        decode_into(data, &LIMITS, Some(lent), &Stop::never())
+    );
+    if steps.get() > 0 {
+        let asked = Cell::new(0);
+        let stopped = || {
+            asked.set(asked.get() + 1);
+            asked.get() > steps.get() / 2
+        };
+        let ended = decode_into(data, &LIMITS, None, &Stop::when(&stopped));
+        assert_eq!(ended, Err(ImageError::Stopped));
+    }
     if let Ok(image) = image {
         assert_eq!(
             (image.width(), image.height()),

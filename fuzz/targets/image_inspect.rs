@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use peak_alloc::PeakAlloc;
-use siglip2_embeddings::image::{ImageLimits, MAX_SIDE, inspect};
+use siglip2_image::{ImageLimits, MAX_SIDE, inspect};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

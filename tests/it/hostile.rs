@@ -7,6 +7,8 @@
 mod case;
 mod forms;
 mod heads;
+#[path = "../../crates/image/tests/it/made.rs"]
+mod made;
 mod pictures;
 mod running;
 mod texts;

@@ -35,19 +35,12 @@
 //!
 //! # How equal the pixels are to Pillow's
 //!
-//! Measured by `tests/image_decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
+//! Measured by `tests/it/decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
 //! 1.6, libtiff 4.7) on 478 files and 840 damaged versions: byte for byte, for every
-//! file that both decode, of every format, lossy ones included. The differences left:
-//!
-//! * Refused here, decoded by Pillow: arithmetic-coded JPEG; TIFF with fax, LZMA,
-//!   Zstandard, WebP or old-style JPEG compression, Lab colour, or YCbCr without JPEG;
-//!   what the limits forbid; formats other than the six.
-//! * Damaged JPEGs that libjpeg still decodes: equal if libjpeg was built with its SIMD
-//!   code (nasm at build time), otherwise other in the damaged blocks. Intact files are
-//!   equal either way.
-//! * A few damaged WebP and TIFF files: libwebp looks at all frames, libtiff at the ends
-//!   of strips, and one decodes what the other refuses.
-//! * A GIF that has lost only its last four bytes is decoded: all its pixels are there.
+//! file that both decode, of every format, lossy ones included. docs/formats.md counts
+//! thousands more, and says what is not decoded and where refusals differ. Pixels differ
+//! where libjpeg was built without its SIMD code (nasm at build time), in the damaged
+//! blocks of damaged JPEGs; intact files are equal either way.
 
 #![forbid(unsafe_code)]
 

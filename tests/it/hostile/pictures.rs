@@ -8,6 +8,7 @@ use weezl::{BitOrder, encode::Encoder};
 
 use super::case::{Case, case};
 use crate::common::{Form, png};
+use crate::hostile::made;
 
 fn zeros(count: usize) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
@@ -349,6 +350,42 @@ fn expanding() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
             "JPEG with 100,000 restart intervals",
             jpeg_with(&restart(7).repeat(100_000)),
             &[200, 400],
+        ),
+        (
+            "WebP of 65,536 groups of codes",
+            made::webp_lossless(1, 65_536, 1),
+            &[200],
+        ),
+        (
+            "WebP of 65,536 groups of codes, all of them used",
+            made::webp_lossless(1024, 65_536, 65_536),
+            &[400],
+        ),
+        (
+            "TIFF of strips that are one JPEG of 100 scans",
+            made::tiff_of(
+                (65_500, 1365),
+                (7, 4, 2, 8),
+                1,
+                1,
+                &made::jpeg_of(65_500, 1, 1, 100),
+            ),
+            &[400],
+        ),
+        (
+            "JPEG of 100 refinements of 81 million pixels",
+            made::jpeg_of(9000, 9000, 1, 100),
+            &[400],
+        ),
+        (
+            "PNG with a gibibyte behind its pixels",
+            made::png_with_more(1 << 30),
+            &[200],
+        ),
+        (
+            "PNG with 1000 profiles",
+            made::png_with_texts(b"iCCP", 1000),
+            &[400],
         ),
         (
             "JPEG with 100,000 comments",

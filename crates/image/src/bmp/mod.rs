@@ -133,10 +133,11 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
         (RAW, 1 | 4 | 8) | (RLE8 | RLE4, 4 | 8) => {
             let table = bytes.get(after_headers..).unwrap_or_default();
             let length = info.colours.saturating_mul(info.entry());
-            if info.colours > 256 {
+            let table = &table[..table.len().min(length)];
+            // So many as are there: the header may promise more.
+            if info.colours > 65_536 || table.len() > 256 * info.entry() {
                 return Err(damaged(format_args!("it has {} colours", info.colours)));
             }
-            let table = &table[..table.len().min(length)];
             after_headers += length;
             indexed(&info, table)
         }

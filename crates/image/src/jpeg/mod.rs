@@ -15,6 +15,7 @@
 mod frame;
 mod scans;
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,9 +58,16 @@ pub(super) fn work(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError
 pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let frame = frame::read(job.bytes)?;
     scans::work(job.bytes, &frame, job.limits)?;
-    guarded(job.bytes, frame.buffered, job.stop, |reader| {
-        read_pixels(reader, job, rgb)
-    })
+    let watch = Watch::new();
+    let all_rows = Cell::new(false);
+    let read = guarded(job.bytes, frame.buffered, job.stop, &watch, |reader| {
+        read_pixels(reader, job, rgb, &all_rows)
+    });
+    match read {
+        // What is behind the pixels may be junk that ends nowhere, but not a wrong marker.
+        Err(_) if all_rows.get() && watch.ran_out.get() => Ok(()),
+        read => read,
+    }
 }
 
 /// The samples of a JPEG within another format (TIFF): as they are coded, but YCbCr
@@ -70,7 +78,7 @@ pub(super) fn decode_samples(
     stop: &Stop<'_>,
 ) -> Result<Vec<u8>, ImageError> {
     let frame = frame::read(bytes)?;
-    guarded(bytes, frame.buffered, stop, |reader| {
+    guarded(bytes, frame.buffered, stop, &Watch::new(), |reader| {
         let decompress = Decompress::new_reader(reader)?;
         // Asking for the colours that it has means no conversion.
         let colours = match decompress.color_space() {
@@ -95,6 +103,7 @@ fn guarded<T>(
     bytes: &[u8],
     buffered: bool,
     stop: &Stop<'_>,
+    watch: &Watch,
     read: impl FnOnce(Pieces<'_>) -> io::Result<T>,
 ) -> Result<T, ImageError> {
     // A progressive file is read to its end before the first row comes out, and 32 bytes of
@@ -104,8 +113,7 @@ fn guarded<T>(
     } else {
         (4096, 64 * 4096)
     };
-    let watch = Watch::new();
-    let reader = Pieces::new(bytes, piece, stop, &watch, true);
+    let reader = Pieces::new(bytes, piece, stop, watch, true);
     // libjpeg unwinds without calling the panic hook, so nothing is printed.
     match catch_unwind(AssertUnwindSafe(|| read(reader))) {
         _ if stop.was_stopped() => Err(ImageError::Stopped),
@@ -125,7 +133,12 @@ fn note_row(stop: &Stop<'_>, width: usize) -> io::Result<()> {
 }
 
 /// The part that may unwind.
-fn read_pixels(reader: Pieces<'_>, job: &Job<'_>, rgb: &mut [u8]) -> io::Result<()> {
+fn read_pixels(
+    reader: Pieces<'_>,
+    job: &Job<'_>,
+    rgb: &mut [u8],
+    all_rows: &Cell<bool>,
+) -> io::Result<()> {
     let decompress = Decompress::new_reader(reader)?;
     let (width, height) = job.size();
     if decompress.size() != (width, height) || rgb.len() != width * height * 3 {
@@ -138,7 +151,8 @@ fn read_pixels(reader: Pieces<'_>, job: &Job<'_>, rgb: &mut [u8]) -> io::Result<
             note_row(job.stop, width)?;
             started.read_scanlines_into(row)?;
         }
-        return Ok(());
+        all_rows.set(true);
+        return started.finish();
     }
     let mut started = decompress.to_colorspace(ColorSpace::JCS_CMYK)?;
     let mut cmyk = vec![0u8; width * 4];
@@ -148,5 +162,6 @@ fn read_pixels(reader: Pieces<'_>, job: &Job<'_>, rgb: &mut [u8]) -> io::Result<
         // Inverted with or without an Adobe marker: Pillow assumes Adobe's polarity.
         convert::inverted_cmyk_to_rgb(cmyk, rgb);
     }
-    Ok(())
+    all_rows.set(true);
+    started.finish()
 }

@@ -107,6 +107,9 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence<'_>, ImageError> {
             if !is_word(&kind) {
                 return Err(damaged("it has a broken chunk"));
             }
+            if &kind == b"fdAT" {
+                return Err(damaged("a frame of its animation comes before its image"));
+            }
             let body = body.get(..length).ok_or_else(truncated)?;
             let stored = u32_be(bytes, at + 8 + length).ok_or_else(truncated)?;
             let kind_name = || String::from_utf8_lossy(&kind);
@@ -243,7 +246,7 @@ impl Before {
                 None
             }
             b"fcTL" => self.frame_control(body),
-            b"fdAT" => Some("comes before the image data"),
+            b"fdAT" => self.number(body),
             b"iCCP" => {
                 let name = body.iter().position(|&byte| byte == 0);
                 match body.get(name.map_or(0, |at| at + 1)) {
@@ -281,15 +284,10 @@ impl Before {
     /// A frame control: Pillow refuses those that come out of order or reach beyond the
     /// canvas.
     fn frame_control(&mut self, body: &[u8]) -> Option<&'static str> {
-        let number = |nth: usize| u32_be(body, nth * 4).unwrap_or(0);
-        let expected = match self.sequence {
-            None => Some(0),
-            Some(last) => last.checked_add(1),
-        };
-        if Some(number(0)) != expected {
-            return Some("is out of order");
+        if let Some(wrong) = self.number(body) {
+            return Some(wrong);
         }
-        self.sequence = Some(number(0));
+        let number = |nth: usize| u32_be(body, nth * 4).unwrap_or(0);
         let [width, height, left, top] = [1, 2, 3, 4].map(number);
         let beyond =
             |at: u32, side: u32, most: u32| u64::from(at) + u64::from(side) > u64::from(most);
@@ -298,6 +296,14 @@ impl Before {
         }
         self.frame = Some([left, top, width, height]);
         None
+    }
+
+    /// The number of a chunk of an animation.
+    fn number(&mut self, body: &[u8]) -> Option<&'static str> {
+        let expected = self.sequence.map_or(Some(0), |last| last.checked_add(1));
+        let number = u32_be(body, 0);
+        self.sequence = number;
+        (number != expected).then_some("is out of order")
     }
 
     fn text(&mut self, length: u64) -> Option<&'static str> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use siglip2_image::{ImageError, ImageLimits, decode, inspect};
 
 use crate::fixtures::fixture;
-use crate::made;
+use crate::{large, made};
 
 const FILE: &str = "SIGLIP2_IMAGE_FILE";
 
@@ -56,7 +56,7 @@ fn the_peak_is_what_was_said() {
         ),
     ];
     let mut wrong = Vec::new();
-    for (name, bytes) in made::large().into_iter().chain(hostile) {
+    for (name, bytes) in large::pictures().into_iter().chain(hostile) {
         let path = folder.path().join("file");
         std::fs::write(&path, &bytes).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
@@ -97,7 +97,7 @@ fn only_groups_that_are_used_are_built() {
 /// What does not fit is refused from the header.
 #[test]
 fn what_needs_too_much_memory_is_refused_before_it_is_decoded() {
-    for (name, bytes) in made::large() {
+    for (name, bytes) in large::pictures() {
         let header = inspect(&bytes, &ImageLimits::default()).unwrap();
         let limits = ImageLimits {
             max_picture_bytes: header.pixel_bytes() + header.scratch_bytes - 1,

@@ -1,12 +1,13 @@
-//! Large pictures of little content, one for each way in which a decoder could take more
-//! than their pixels, and small ones that were built to cost much.
+//! Pictures that are made here: large ones of little content, and small ones that were built
+//! to cost much.
+
+// The tests of the whole take some of them as well.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::Write;
 
 use flate2::{Compression, write::ZlibEncoder};
 use weezl::{BitOrder, encode::Encoder};
-
-use crate::fixtures::repository;
 
 /// The side of the large ones, in pixels.
 pub const SIDE: u32 = 4096;
@@ -21,32 +22,6 @@ fn zeros(count: usize) -> Vec<u8> {
         left -= now;
     }
     encoder.finish().unwrap()
-}
-
-/// All of them, with names.
-pub fn large() -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("png 16-bit rgba", png(6, 16, false)),
-        ("png 16-bit rgba interlaced", png(6, 16, true)),
-        ("png 1-bit interlaced", png(0, 1, true)),
-        ("gif", gif(false)),
-        ("gif interlaced", gif(true)),
-        ("bmp run-length coded", bmp()),
-        ("jpeg progressive", jpeg(1, 4)),
-        ("jpeg progressive in colour", jpeg(3, 2)),
-        ("webp lossless", webp_lossless(SIDE, 0, 0)),
-        ("webp lossy", lossy()),
-        ("tiff in one strip", tiff(8, 4, 1, 16, SIDE, 1)),
-        ("tiff turned", tiff(8, 3, 1, 8, SIDE, 6)),
-        ("tiff of planes", tiff(8, 3, 2, 16, SIDE, 1)),
-        ("tiff of packed bits", tiff(32_773, 3, 1, 8, 64, 1)),
-        ("tiff of LZW", tiff(5, 3, 1, 8, SIDE, 1)),
-        ("tiff of a progressive jpeg", tiff(7, 1, 1, 8, SIDE, 1)),
-    ]
-}
-
-pub fn lossy() -> Vec<u8> {
-    std::fs::read(repository("crates/image/tests/fixtures/lossy.webp")).unwrap()
 }
 
 fn chunk(file: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
@@ -120,7 +95,7 @@ pub fn png_with_texts(kind: &[u8; 4], count: usize) -> Vec<u8> {
     file
 }
 
-fn gif(interlaced: bool) -> Vec<u8> {
+pub fn gif(interlaced: bool) -> Vec<u8> {
     let side = (SIDE as u16).to_le_bytes();
     let pixels = vec![0; (SIDE * SIDE) as usize];
     let packed = Encoder::new(BitOrder::Lsb, 8).encode(&pixels).unwrap();
@@ -135,7 +110,7 @@ fn gif(interlaced: bool) -> Vec<u8> {
     file
 }
 
-fn bmp() -> Vec<u8> {
+pub fn bmp() -> Vec<u8> {
     let side = SIDE.to_le_bytes();
     let mut file = [
         b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0".as_slice(),
@@ -242,7 +217,7 @@ pub fn jpeg_of(width: u16, height: u16, components: u8, scans: u32) -> Vec<u8> {
     file
 }
 
-fn jpeg(components: u8, scans: u32) -> Vec<u8> {
+pub fn jpeg(components: u8, scans: u32) -> Vec<u8> {
     jpeg_of(SIDE as u16, SIDE as u16, components, scans)
 }
 

@@ -9,6 +9,7 @@
 mod coefficients;
 mod decode;
 mod fixtures;
+mod large;
 mod limits;
 mod made;
 #[path = "../../../../tests/it/common/noise.rs"]

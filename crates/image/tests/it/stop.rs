@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use siglip2_image::{ImageError, ImageLimits, RgbImage, Stop, decode_into, inspect};
 
+use crate::large;
 use crate::made::{self, SIDE};
 
 /// Decodes, is asked `most` times whether to go on, and says how often it was asked.
@@ -22,7 +23,7 @@ fn decode(bytes: &[u8], most: u64) -> (Result<RgbImage, ImageError>, u64) {
 
 #[test]
 fn every_decoder_asks_often_and_ends_at_once() {
-    for (name, bytes) in made::large() {
+    for (name, bytes) in large::pictures() {
         let (image, asked) = decode(&bytes, u64::MAX);
         assert!(image.is_ok(), "{name}: {image:?}");
         // Once in a million pixels is once in 5 to 40 ms.
@@ -61,12 +62,12 @@ fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
     assert!(decode(&one, u64::MAX).0.is_ok());
 }
 
-/// 2,000 refinements of 16 million pixels, and 100 of them, which is how many scans a file
-/// may have at all.
+/// 2,000 refinements of 16 million pixels; and 100 of 81 million, which is how many scans a
+/// file may have at all.
 #[test]
 fn scans_count_with_what_they_walk_over() {
-    for scans in [2000, 100] {
-        let (image, asked) = decode(&made::jpeg_of(4096, 4096, 1, scans), u64::MAX);
+    for (side, scans) in [(4096, 2000), (9000, 100)] {
+        let (image, asked) = decode(&made::jpeg_of(side, side, 1, scans), u64::MAX);
         assert!(
             matches!(image, Err(ImageError::TooComplex { .. })),
             "{image:?}"

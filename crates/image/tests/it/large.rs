@@ -1,0 +1,34 @@
+//! Large pictures, one for each way in which a decoder could take more than their pixels.
+
+use crate::fixtures::repository;
+use crate::made::{self, SIDE};
+
+/// All of them, with names.
+pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("png 16-bit rgba", made::png(6, 16, false)),
+        ("png 16-bit rgba interlaced", made::png(6, 16, true)),
+        ("png 1-bit interlaced", made::png(0, 1, true)),
+        ("gif", made::gif(false)),
+        ("gif interlaced", made::gif(true)),
+        ("bmp run-length coded", made::bmp()),
+        ("jpeg progressive", made::jpeg(1, 4)),
+        ("jpeg progressive in colour", made::jpeg(3, 2)),
+        ("webp lossless", made::webp_lossless(SIDE, 0, 0)),
+        ("webp lossy", lossy()),
+        ("tiff in one strip", made::tiff(8, 4, 1, 16, SIDE, 1)),
+        ("tiff turned", made::tiff(8, 3, 1, 8, SIDE, 6)),
+        ("tiff of planes", made::tiff(8, 3, 2, 16, SIDE, 1)),
+        ("tiff of packed bits", made::tiff(32_773, 3, 1, 8, 64, 1)),
+        ("tiff of LZW", made::tiff(5, 3, 1, 8, SIDE, 1)),
+        (
+            "tiff of a progressive jpeg",
+            made::tiff(7, 1, 1, 8, SIDE, 1),
+        ),
+    ]
+}
+
+/// Made by Pillow: one colour, quality 10.
+fn lossy() -> Vec<u8> {
+    std::fs::read(repository("crates/image/tests/fixtures/lossy.webp")).unwrap()
+}
