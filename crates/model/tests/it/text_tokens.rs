@@ -130,7 +130,12 @@ fn many_strings() {
     let (mut equal, mut all) = (0, 0);
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let truth: Truth = serde_json::from_slice(&std::fs::read(entry.path()).unwrap()).unwrap();
-        let name = entry.path().file_stem().unwrap().to_string_lossy().into_owned();
+        let name = entry
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let tokenizer = tokenizer(&name);
         let mut same = 0;
         for (text, expected) in truth.texts.iter().zip(&truth.ids) {
