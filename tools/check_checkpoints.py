@@ -133,7 +133,7 @@ class Service:
         started = time.monotonic()
         self.process = subprocess.Popen(
             [program, "--model", directory, "--host", "127.0.0.1", "--port", "0",
-             "--device", "cpu", "--json-output"],
+             "--device", "cpu", "--text-cache-bytes", "0", "--json-output"],
             stderr=subprocess.PIPE, text=True,
         )
         self.url = None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from make_tokenizer_fixtures import ADDED, MAX, OUT, RUNS, SENTENCES
+from make_tokenizer_fixtures import ADDED, MAX, OUT, RUNS, SENTENCES, unigram
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = " ".join(SENTENCES).split()
@@ -51,17 +51,30 @@ def strings(count: int, seed: int) -> list[str]:
     return out
 
 
+def source(name: str, folder: Path) -> Path:
+    """Where transformers reads a tokenizer: that of SigLIP 1 wants spiece.model, of which the
+    fixture has only what it was converted to."""
+    if name != "siglip1":
+        return OUT / name
+    directory = folder / "source"
+    directory.mkdir()
+    (directory / "spiece.model").write_bytes(unigram("identity").getvalue())
+    for file in ("config.json", "tokenizer_config.json"):
+        (directory / file).write_bytes((OUT / name / file).read_bytes())
+    return directory
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        folder, other = Path(folder), Path(other)
         names = sorted(path.name for path in OUT.iterdir() if path.is_dir())
         for index, name in enumerate(names):
             texts = strings(args.count, args.seed + index)
-            tokenizer = AutoTokenizer.from_pretrained(OUT / name)
+            tokenizer = AutoTokenizer.from_pretrained(source(name, other))
             ids = [
                 tokenizer(text, padding="max_length", max_length=MAX, truncation=True)["input_ids"]
                 for text in texts

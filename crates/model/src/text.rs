@@ -15,14 +15,17 @@
 //! "siglip" with the class GemmaTokenizer is not.
 
 mod assemble;
+mod charsmap;
 mod class;
 mod cut;
 mod sentencepiece;
+mod siglip1;
 
 use tokenizers::Tokenizer;
 
 use cut::Cutter;
 pub(crate) use sentencepiece::from_sentencepiece;
+use siglip1::Siglip1;
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,8 +123,8 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     cutter: Option<Cutter>,
     options: TextOptions,
-    /// SigLIP 1, which prepares texts in Python first, and whether it lower-cases them.
-    siglip1: Option<bool>,
+    /// What SigLIP 1 does to texts first.
+    siglip1: Option<Siglip1>,
     /// A hash over what decides the ids of a text.
     digest: [u8; 32],
 }
@@ -155,7 +158,7 @@ impl TextTokenizer {
     /// Reads the files and checks that all their ids are in the model's vocabulary.
     pub fn new(files: TokenizerFiles<'_>, options: TextOptions) -> Result<Self, TokenizerError> {
         let plan = class::Plan::read(&files)?;
-        let mut tokenizer = assemble::assemble(&files, &plan, options.lower_case)?;
+        let (mut tokenizer, siglip1) = assemble::assemble(&files, &plan, options.lower_case)?;
         let max_tokens = options.max_tokens;
         assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
         let vocabulary = tokenizer.get_vocab(false);
@@ -171,8 +174,7 @@ impl TextTokenizer {
         }
         let tokenizer = Self {
             cutter: Cutter::new(&tokenizer, &plan),
-            siglip1: (plan.class == class::Class::Siglip1)
-                .then(|| options.lower_case.unwrap_or(plan.do_lower_case)),
+            siglip1,
             digest: digest(files.tokenizer, &plan, options),
             tokenizer,
             options,
@@ -228,10 +230,7 @@ impl TextTokenizer {
                 max_bytes: MAX_UNCUT_BYTES,
             });
         }
-        match self.siglip1 {
-            Some(lower_case) => self.encode_part(&prepare_siglip1(text, lower_case)),
-            None => self.encode_part(text),
-        }
+        self.encode_part(text)
     }
 
     /// As [`TextTokenizer::encode`] without cutting, for the target that compares the two.
@@ -247,10 +246,13 @@ impl TextTokenizer {
             vocab_size,
             ..
         } = self.options;
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
-            .map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        let encoding = match &self.siglip1 {
+            Some(siglip1) => self
+                .tokenizer
+                .post_process(siglip1.encode(text)?, None, true),
+            None => self.tokenizer.encode_fast(text, true),
+        }
+        .map_err(|error| TokenizerError::Failed(error.to_string()))?;
         let ids = encoding.get_ids();
         if ids.len() != max_tokens {
             return Err(TokenizerError::Failed(format!(
@@ -287,31 +289,4 @@ fn digest(json: &[u8], plan: &class::Plan, options: TextOptions) -> [u8; 32] {
     let form = format!("{plan:?} {} {:?}", options.max_tokens, options.lower_case);
     hasher.update(form.as_bytes());
     *hasher.finalize().as_bytes()
-}
-
-/// What `SiglipTokenizer.tokenize` does before it looks for special tokens: a "▁" before
-/// the text, and spaces for all others in it.
-fn prepare_siglip1(text: &str, lower_case: bool) -> String {
-    let text = format!("▁{}", text.replace('▁', " "));
-    if lower_case && text.contains('Σ') {
-        place_sigma(&text)
-    } else {
-        text
-    }
-}
-
-/// Lower-cases each capital sigma as Python's `str.lower` does, which looks at the
-/// letters around it: "ΟΔΟΣ" ends in "ς". The lower-casing of the tokenizer, which sees
-/// one letter at a time, would always make "σ" of it.
-fn place_sigma(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let mut placed = lower.chars().filter(|&c| matches!(c, 'σ' | 'ς'));
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        out.push(match c {
-            'Σ' | 'σ' | 'ς' => placed.next().unwrap_or(c),
-            other => other,
-        });
-    }
-    out
 }

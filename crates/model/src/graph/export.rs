@@ -38,6 +38,64 @@ pub struct Export<'a> {
     external: Vec<String>,
 }
 
+/// Why an export cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// Not ONNX.
+    #[error("it is not an ONNX file, or was not copied whole")]
+    Damaged,
+    /// Weights elsewhere.
+    #[error("it names {0:?} for its weights, which is not a file beside it")]
+    Outside(String),
+    /// A text tower of another kind of model.
+    #[error(
+        "it wants an attention_mask, and SigLIP has none: texts are padded to all of their \
+         tokens; export the text tower of a SigLIP checkpoint"
+    )]
+    Masked,
+    /// Both towers in one graph.
+    #[error(
+        "it is fed {inputs}, and a tower is fed {expected} alone; export the two towers apart, \
+         as vision_model.onnx and text_model.onnx"
+    )]
+    Together {
+        /// What it is fed.
+        inputs: String,
+        /// What it should be fed.
+        expected: &'static str,
+    },
+    /// The other tower, or none.
+    #[error("it is fed {inputs}, and not {expected}")]
+    OtherInput {
+        /// What it is fed.
+        inputs: String,
+        /// What it should be fed.
+        expected: &'static str,
+    },
+    /// The pooling is missing.
+    #[error(
+        "it gives last_hidden_state alone, which is not the embedding yet: the pooling behind \
+         it is missing; export it with one of the outputs {}",
+        OUTPUTS.join(", ")
+    )]
+    NotPooled,
+    /// No embedding among the outputs.
+    #[error("it gives {outputs}; export it with one of the outputs {}", OUTPUTS.join(", "))]
+    OtherOutput {
+        /// What it gives.
+        outputs: String,
+    },
+    /// A graph without weights.
+    #[error("it holds no weights")]
+    Empty,
+    /// Weights in integers.
+    #[error(
+        "its weights are quantized, which loses more than searches bear; take an export in FP16 \
+         or FP32, such as model_fp16.onnx or model.onnx"
+    )]
+    Quantized,
+}
+
 /// A tower of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedTower {
@@ -54,9 +112,9 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// A sentence, when it is none, or names weights outside its directory.
-    pub fn read(model: &'a [u8]) -> Result<Self, String> {
-        let broken = || "it is no ONNX file, or was not copied whole".to_owned();
+    /// When it is none, or names weights outside its directory.
+    pub fn read(model: &'a [u8]) -> Result<Self, ExportError> {
+        let broken = || ExportError::Damaged;
         let mut graph = None;
         for field in fields(model) {
             // ModelProto.graph
@@ -97,9 +155,7 @@ impl<'a> Export<'a> {
         export.inputs.retain(|name| !own.contains(name));
         export.values.extend(own);
         if let Some(outside) = export.external.iter().find(|name| is_outside(name)) {
-            return Err(format!(
-                "it names {outside:?} for its weights, which is not a file beside it"
-            ));
+            return Err(ExportError::Outside(outside.clone()));
         }
         Ok(export)
     }
@@ -158,8 +214,8 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// A sentence, when it is fed or gives something else, or is quantized.
-    pub fn vision(&self) -> Result<ExportedTower, String> {
+    /// When it is fed or gives something else, or is quantized.
+    pub fn vision(&self) -> Result<ExportedTower, ExportError> {
         self.tower(PIXEL_VALUES)
     }
 
@@ -168,43 +224,30 @@ impl<'a> Export<'a> {
     /// # Errors
     ///
     /// As [`Export::vision`].
-    pub fn text(&self) -> Result<ExportedTower, String> {
+    pub fn text(&self) -> Result<ExportedTower, ExportError> {
         self.tower(INPUT_IDS)
     }
 
-    fn tower(&self, input: &str) -> Result<ExportedTower, String> {
-        let list = |names: &[String]| names.join(", ");
-        if self.inputs != [input] {
-            return Err(match self.inputs.iter().any(|name| name == input) {
-                true if self.inputs.iter().any(|name| name == "attention_mask") => {
-                    "it wants an attention_mask, and SigLIP has none: texts are padded to all \
-                     of their tokens; export the text tower of a SigLIP checkpoint"
-                        .into()
-                }
-                true => format!(
-                    "it is fed {}, and a tower is fed {input} alone; export the two towers \
-                     apart, as vision_model.onnx and text_model.onnx",
-                    list(&self.inputs)
-                ),
-                false => format!("it is fed {}, and not {input}", list(&self.inputs)),
+    fn tower(&self, expected: &'static str) -> Result<ExportedTower, ExportError> {
+        if self.inputs != [expected] {
+            let inputs = self.inputs.join(", ");
+            let has = |wanted: &str| self.inputs.iter().any(|name| name == wanted);
+            return Err(match has(expected) {
+                true if has("attention_mask") => ExportError::Masked,
+                true => ExportError::Together { inputs, expected },
+                false => ExportError::OtherInput { inputs, expected },
             });
         }
         let Some(output) = OUTPUTS
             .iter()
             .find(|&&known| self.outputs.iter().any(|name| name == known))
         else {
-            let only = match self.outputs.as_slice() {
-                [only] if only == "last_hidden_state" => {
-                    "it gives last_hidden_state alone, which is not the embedding yet: the \
-                     pooling behind it is missing"
-                        .to_owned()
-                }
-                outputs => format!("it gives {}", list(outputs)),
-            };
-            return Err(format!(
-                "{only}; export it with one of the outputs {}",
-                OUTPUTS.join(", ")
-            ));
+            return Err(match self.outputs.as_slice() {
+                [only] if only == "last_hidden_state" => ExportError::NotPooled,
+                outputs => ExportError::OtherOutput {
+                    outputs: outputs.join(", "),
+                },
+            });
         };
         Ok(ExportedTower {
             onnx: self.with_output(output),
@@ -214,23 +257,16 @@ impl<'a> Export<'a> {
     }
 
     /// What most numbers of the weights are.
-    fn precision(&self) -> Result<Precision, String> {
+    fn precision(&self) -> Result<Precision, ExportError> {
         // TensorProto.DataType: FLOAT 1, FLOAT16 10, BFLOAT16 16; integers of shapes and
         // indices are few.
-        let (kind, _) = self
-            .numbers
-            .iter()
-            .max_by_key(|&(_, count)| count)
-            .ok_or("it holds no weights")?;
-        match kind {
-            1 => Ok(Precision::Fp32),
-            10 => Ok(Precision::Fp16),
-            16 => Ok(Precision::Bf16),
-            _ => Err(
-                "its weights are quantized, which loses more than searches bear; take an export \
-                 in FP16 or FP32, such as model_fp16.onnx or model.onnx"
-                    .into(),
-            ),
+        let most = self.numbers.iter().max_by_key(|&(_, count)| count);
+        match most.map(|(kind, _)| kind) {
+            Some(1) => Ok(Precision::Fp32),
+            Some(10) => Ok(Precision::Fp16),
+            Some(16) => Ok(Precision::Bf16),
+            Some(_) => Err(ExportError::Quantized),
+            None => Err(ExportError::Empty),
         }
     }
 
@@ -370,7 +406,7 @@ mod tests {
     fn what_is_no_tower_is_refused_with_what_to_do() {
         let said = |inputs: &[&str], outputs: &[&str]| {
             let onnx = graph(inputs, outputs, ElementType::Float).encode();
-            Export::read(&onnx).unwrap().text().unwrap_err()
+            Export::read(&onnx).unwrap().text().unwrap_err().to_string()
         };
         let pooled = ["pooler_output"];
         assert!(said(&["input_ids", "attention_mask"], &pooled).contains("attention_mask"));
@@ -384,7 +420,7 @@ mod tests {
         assert!(said(&["input_ids"], &["logits"]).contains("it gives logits"));
         let quantized = graph(&["input_ids"], &pooled, ElementType::Int64).encode();
         let said = Export::read(&quantized).unwrap().text().unwrap_err();
-        assert!(said.contains("quantized"), "{said}");
+        assert_eq!(said, ExportError::Quantized);
     }
 
     #[test]
@@ -401,7 +437,7 @@ mod tests {
             if let Data::External { location: it, .. } = &mut outside.initializers[1].data {
                 *it = location.into();
             }
-            let error = Export::read(&outside.encode()).unwrap_err();
+            let error = Export::read(&outside.encode()).unwrap_err().to_string();
             assert!(error.contains("beside it"), "{location:?}: {error}");
         }
     }

@@ -29,7 +29,7 @@ mod text;
 mod types;
 mod vision;
 
-pub use export::{Export, ExportedTower};
+pub use export::{Export, ExportError, ExportedTower};
 pub use onnx::Graph;
 pub use precision::Precision;
 pub use text::text;

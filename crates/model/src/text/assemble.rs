@@ -1,5 +1,7 @@
 //! The tokenizer as transformers' class builds it from the files.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::BPE;
@@ -10,7 +12,9 @@ use tokenizers::{
     TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
+use super::charsmap::CharsMap;
 use super::class::{Class, Plan};
+use super::siglip1::Siglip1;
 use super::{TokenizerError, TokenizerFiles};
 
 fn unusable(reason: impl std::fmt::Display) -> TokenizerError {
@@ -25,12 +29,13 @@ fn part<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, TokenizerErro
     serde_json::from_value(value).map_err(unusable)
 }
 
-/// Builds the tokenizer, without padding and truncation.
+/// Builds the tokenizer, without padding and truncation, and what SigLIP 1 does to a text
+/// before it.
 pub(super) fn assemble(
     files: &TokenizerFiles<'_>,
     plan: &Plan,
     lower_case: Option<bool>,
-) -> Result<Tokenizer, TokenizerError> {
+) -> Result<(Tokenizer, Option<Siglip1>), TokenizerError> {
     let read = Tokenizer::from_bytes(files.tokenizer).map_err(unusable)?;
     let mut tokenizer = match plan.class {
         Class::Siglip2 | Class::Gemma => gemma(&read)?,
@@ -42,20 +47,48 @@ pub(super) fn assemble(
         Class::Siglip1 | Class::AsIs => read,
     };
     add_tokens(&mut tokenizer, plan)?;
-    let (lower, canonical) = match plan.class {
-        Class::Siglip2 => (Some(true), false),
-        Class::Siglip1 => (Some(plan.do_lower_case), true),
-        Class::Gemma | Class::AsIs => (None, false),
-    };
-    if canonical {
-        leave_prefix_to_encode(&mut tokenizer)?;
+    if plan.class == Class::Siglip1 {
+        let lower_case = lower_case.unwrap_or(plan.do_lower_case);
+        let siglip1 = siglip1(&mut tokenizer, lower_case)?;
+        return Ok((tokenizer, Some(siglip1)));
     }
-    if let Some(normalizer) = normalizer(&tokenizer, lower_case.or(lower), canonical)? {
+    let lower = (plan.class == Class::Siglip2).then_some(true);
+    if let Some(normalizer) = normalizer(&tokenizer, lower_case.or(lower))? {
         tokenizer
             .with_normalizer(Some(normalizer))
             .map_err(unusable)?;
     }
-    Ok(tokenizer)
+    Ok((tokenizer, None))
+}
+
+/// Takes out of a tokenizer.json what stands there for what `SiglipTokenizer` does in Python:
+/// its normalizer, but for the table of characters, and the "▁" before what follows a
+/// special token, which conversions put there and the class does not.
+fn siglip1(tokenizer: &mut Tokenizer, lower_case: bool) -> Result<Siglip1, TokenizerError> {
+    let own = serde_json::to_value(tokenizer.get_normalizer()).map_err(unusable)?;
+    let mut steps = Vec::new();
+    flatten(own, &mut steps);
+    let table = steps
+        .iter()
+        .filter(|step| step["type"] == "Precompiled")
+        .find_map(|step| step["precompiled_charsmap"].as_str())
+        .map(|encoded| {
+            STANDARD
+                .decode(encoded)
+                .ok()
+                .and_then(|bytes| CharsMap::read(&bytes))
+                .ok_or_else(|| unusable("its precompiled_charsmap is damaged"))
+        })
+        .transpose()?;
+    tokenizer
+        .with_normalizer(None::<NormalizerWrapper>)
+        .map_err(unusable)?;
+    let mut own = serde_json::to_value(tokenizer.get_pre_tokenizer()).map_err(unusable)?;
+    if own["type"] == "Metaspace" {
+        own["prepend_scheme"] = json!("never");
+        tokenizer.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(own)?));
+    }
+    Ok(Siglip1::new(tokenizer, table, lower_case))
 }
 
 /// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with bytes for what is
@@ -116,12 +149,10 @@ fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan) -> Result<(), TokenizerErr
 }
 
 /// The normalizer with lower-casing put before it (`Some(true)`) or taken out of it
-/// (`Some(false)`), and for SigLIP 1 with `canonicalize_text` before it: no ASCII
-/// punctuation, single spaces, none at the ends.
+/// (`Some(false)`).
 fn normalizer(
     tokenizer: &Tokenizer,
     lower: Option<bool>,
-    canonical: bool,
 ) -> Result<Option<NormalizerWrapper>, TokenizerError> {
     let own = serde_json::to_value(tokenizer.get_normalizer()).map_err(unusable)?;
     let mut steps = Vec::new();
@@ -132,34 +163,10 @@ fn normalizer(
             steps.insert(0, json!({"type": "Lowercase"}));
         }
     }
-    if canonical {
-        let at = usize::from(lower == Some(true));
-        let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": content});
-        let canonicalize = [
-            replace(r"[!-/:-@\[-`{-~]", ""),
-            // Python's whitespace has the four separators, too.
-            replace(r"[\s\x1c-\x1f]+", " "),
-            json!({"type": "Strip", "strip_left": true, "strip_right": true}),
-            // sentencepiece takes "▁" at the end for a space and drops it.
-            replace("[ ▁]+$", ""),
-        ];
-        steps.splice(at..at, canonicalize);
-    }
     if steps.is_empty() {
         return Ok(None);
     }
     part(json!({"type": "Sequence", "normalizers": steps})).map(Some)
-}
-
-/// `SiglipTokenizer.tokenize` puts "▁" before the text itself, and nothing before what
-/// follows a special token, as conversions to tokenizer.json would.
-fn leave_prefix_to_encode(tokenizer: &mut Tokenizer) -> Result<(), TokenizerError> {
-    let mut own = serde_json::to_value(tokenizer.get_pre_tokenizer()).map_err(unusable)?;
-    if own["type"] == "Metaspace" {
-        own["prepend_scheme"] = json!("never");
-        tokenizer.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(own)?));
-    }
-    Ok(())
 }
 
 /// The steps of a normalizer, sequences within sequences included.

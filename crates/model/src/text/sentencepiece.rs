@@ -131,23 +131,16 @@ pub(crate) fn from_sentencepiece(bytes: &[u8]) -> Result<Vec<u8>, TokenizerError
     Ok(tokenizer.to_string().into_bytes())
 }
 
-/// What sentencepiece does to characters, and then to spaces.
+/// What sentencepiece does to characters.
 fn normalizer(spec: Normalizer) -> Result<Value, TokenizerError> {
     if !spec.escape_whitespaces.unwrap_or(true) || !spec.remove_extra_whitespaces.unwrap_or(true) {
         return Err(TokenizerError::Sentencepiece(
             "it keeps spaces as no SigLIP model does".into(),
         ));
     }
-    let mut steps = Vec::new();
     let table = spec.precompiled_charsmap.unwrap_or_default();
-    if !table.is_empty() {
-        steps.push(json!({
-            "type": "Precompiled", "precompiled_charsmap": STANDARD.encode(table),
-        }));
-        let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": content});
-        // Spaces that the table made.
-        steps.push(replace(" {2,}", " "));
-        steps.push(replace("[ ▁]+$", ""));
+    if table.is_empty() {
+        return Ok(Value::Null);
     }
-    Ok(json!({"type": "Sequence", "normalizers": steps}))
+    Ok(json!({"type": "Precompiled", "precompiled_charsmap": STANDARD.encode(table)}))
 }
