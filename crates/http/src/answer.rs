@@ -34,9 +34,6 @@ pub(super) struct Answer {
     left: Bytes,
     whole: u64,
     told: Option<Box<dyn Written>>,
-    /// The memory that it takes.
-    #[allow(dead_code)] // It is only held.
-    lease: Option<Lease>,
 }
 
 impl Answer {
@@ -45,7 +42,6 @@ impl Answer {
             whole: body.len() as u64,
             left: body,
             told: None,
-            lease: None,
         }
     }
 
@@ -103,11 +99,9 @@ pub(super) fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<An
     response
 }
 
-/// A response with a JSON body that takes this memory until its client has it.
+/// A response with a JSON body that takes this memory until the last of it is in the socket.
 pub(super) fn held(body: Vec<u8>, memory: Lease) -> Response<Answer> {
-    let mut response = respond(StatusCode::OK, body);
-    response.body_mut().lease = Some(memory);
-    response
+    respond(StatusCode::OK, memory.keep_with(body))
 }
 
 /// A response without a body, to OPTIONS.

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::accepted::Accepted;
 use super::answer::{self, Answer};
 use super::body::{Body, caught};
 use super::call::Call;
+use super::clients::{self, told_by_proxy};
+use super::connection_state::ConnectionState;
+use super::date;
+use super::head;
+use super::ignored::{self, Ignored};
 use super::problem::Problem;
-use super::record::Record;
+use super::record::{Held, Record};
 use super::request_id;
 use super::routes::{ANY_METHOD, Route};
 use super::shared::Shared;
-use super::wire::ConnectionState;
 use siglip2_service::State;
 use siglip2_service::metrics::Timings;
 
@@ -29,9 +33,13 @@ impl App {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        connection: &ConnectionState,
+        connection: &Arc<ConnectionState>,
     ) -> Response<Answer> {
         let (head, incoming) = request.into_parts();
+        let held = Held {
+            connection: Some(connection.begin(head.version)),
+            ..Held::default()
+        };
         let route = Route::at(head.uri.path());
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
@@ -42,15 +50,18 @@ impl App {
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
             self.0.spans.clone(),
+            held,
         );
-        let mut body = Body::new(incoming, &self.0.settings, self.0.service.memory());
+        let mut body =
+            Body::new(incoming, &self.0.settings, self.0.service.memory()).on(connection);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
+        let mut ignored = Ignored::default();
         let answered = caught(Box::pin(self.routed(
             route,
             &head,
             &mut body,
-            &timings,
+            (&timings, &mut ignored),
             &mut record,
         )))
         .await;
@@ -69,8 +80,13 @@ impl App {
         if let Ok(value) = HeaderValue::from_str(&timings.header(record.began().elapsed())) {
             response.headers_mut().insert("server-timing", value);
         }
+        response.headers_mut().insert(header::DATE, date::now());
+        if let Some(value) = ignored.header() {
+            response.headers_mut().insert(ignored::HEADER, value);
+        }
         let cached = timings.cache_header();
-        if response.status() == StatusCode::OK
+        if self.tells_of_the_cache()
+            && response.status() == StatusCode::OK
             && let Some(Ok(value)) = cached.map(|cached| HeaderValue::from_str(&cached))
         {
             response.headers_mut().insert("x-cache", value);
@@ -88,11 +104,18 @@ impl App {
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
             connection.linger();
         }
+        connection.answered();
         record.answered(response.status().as_u16(), body.read());
         response
             .body_mut()
             .tell(Box::new(record), head.method == Method::HEAD);
         response
+    }
+
+    /// Whether clients may know what is remembered: it tells what others have asked for.
+    fn tells_of_the_cache(&self) -> bool {
+        let settings = &self.0.settings;
+        settings.cache_header || settings.api_key.is_some()
     }
 
     /// Lets a request in, or refuses it, as the table of routes says.
@@ -101,10 +124,10 @@ impl App {
         route: Option<&'static Route>,
         head: &Parts,
         body: &mut Body,
-        timings: &Arc<Timings>,
+        (timings, ignored): (&Arc<Timings>, &mut Ignored),
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
-        well_framed(head.version, &head.headers)?;
+        head::check(head)?;
         if route.is_none_or(|route| route.class.needs_key()) {
             self.authorize(&head.headers)?;
         }
@@ -114,11 +137,14 @@ impl App {
         let route = route.ok_or(Problem::NotFound)?;
         let handler = route.handler(&head.method)?;
         if route.class.takes_permit() {
-            record.accepted(self.accept()?);
+            record.held().client = self.client(&head.headers)?;
+            record.held().accepted = Some(self.accept()?);
         }
         let shared = &*self.0;
         let began = record.began();
-        let mut call = Call::new(shared, &head.headers, body, Arc::clone(timings), began)?;
+        ignored.query(head.uri.query());
+        let timings = Arc::clone(timings);
+        let mut call = Call::new(shared, &head.headers, body, timings, began, ignored)?;
         handler(&mut call).await
     }
 
@@ -132,6 +158,21 @@ impl App {
             (State::Ready, Some(accepted)) => Ok(accepted),
             (State::Ready, None) => Err(Problem::too_many_requests(most)),
             (state, _) => Err(Problem::Unavailable(state)),
+        }
+    }
+
+    /// Counts a request among those of its client, where a proxy says whose it is.
+    fn client(&self, headers: &HeaderMap) -> Result<Option<clients::Held>, Problem> {
+        let Shared {
+            settings, clients, ..
+        } = &*self.0;
+        let header = settings.client_address_header.as_ref();
+        let Some(address) = header.and_then(|name| told_by_proxy(headers, name)) else {
+            return Ok(None);
+        };
+        match clients.enter(address) {
+            Some(held) => Ok(Some(held)),
+            None => Err(Problem::too_many_of_client(clients.most())),
         }
     }
 
@@ -168,27 +209,4 @@ fn options(route: Option<&Route>) -> Response<Answer> {
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));
     response
-}
-
-/// Refuses what hyper lets pass and what proxies before us may read in another way: a
-/// request of HTTP/1.1 without a Host or with two (RFC 9112, 3.2), and a body that is
-/// said to be chunked twice (RFC 9112, 7.1).
-fn well_framed(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
-    let hosts = headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (version == Version::HTTP_11 && hosts == 0) {
-        return Err(Problem::BadRequest(
-            format!("A request has one Host header; this one has {hosts}.").into(),
-        ));
-    }
-    let codings = headers
-        .get_all(header::TRANSFER_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .count();
-    if codings > 1 {
-        return Err(Problem::BadRequest(
-            "The Transfer-Encoding may only be chunked, and only once.".into(),
-        ));
-    }
-    Ok(())
 }

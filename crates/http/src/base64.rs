@@ -29,7 +29,8 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
         .get(..5)
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
     let data = if is_uri {
-        text.split_once(',').ok_or(Base64Error::DataUri)?.1
+        // Its parameters may have commas in them; base64 has none.
+        text.rsplit_once(',').ok_or(Base64Error::DataUri)?.1
     } else {
         text
     };
@@ -37,6 +38,37 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     STANDARD
         .decode(data)
         .or_else(|_| as_python(data.as_bytes()))
+}
+
+/// What is likely to have gone wrong with a text that turned out to be no image.
+pub(super) fn mistake(text: &str) -> Option<&'static str> {
+    /// So much of it shows what it is.
+    const LOOKED_AT: usize = 64 << 10;
+    let text = text.trim();
+    let begins = |with: &str| {
+        let start = text.get(..with.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    if begins("http://") || begins("https://") {
+        return Some("It is a URL, and this service fetches none: send the image itself.");
+    }
+    if text.starts_with("b'") || text.starts_with("b\"") {
+        return Some(
+            "It begins as Python writes bytes: make a text of them first, with .decode().",
+        );
+    }
+    let data = match begins("data:") {
+        true => text.rsplit(',').next().unwrap_or_default(),
+        false => text,
+    };
+    let looked_at = &data.as_bytes()[..data.len().min(LOOKED_AT)];
+    if looked_at.contains(&b'-') || looked_at.contains(&b'_') {
+        return Some("It has - or _, as URL-safe base64 has: send plain base64, with + and /.");
+    }
+    if looked_at.contains(&b' ') && !looked_at.contains(&b'+') {
+        return Some("It has spaces where + may have stood: percent-encode the form.");
+    }
+    None
 }
 
 /// `binascii.a2b_base64` without `strict_mode`.
@@ -107,6 +139,38 @@ mod tests {
             Base64Error::DataUri
         );
         assert_eq!(decode("").unwrap(), b"");
+    }
+
+    #[test]
+    fn parameters_of_a_data_uri_may_have_commas() {
+        let uri = "data:image/png;name=\"a,b\";base64,aGVsbG8=";
+        assert_eq!(decode(uri).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn common_mistakes_are_recognized_and_good_base64_is_not() {
+        for (text, said) in [
+            ("https://example.com/a.jpg", "URL"),
+            ("HTTP://x", "URL"),
+            ("b'iVBORw0KGgo='", "Python"),
+            ("iVBO_w0K-go=", "URL-safe"),
+            ("data:image/png;base64,iVBO_w0KGgo=", "URL-safe"),
+            ("/9j/4AAQ SkZJ", "spaces"),
+        ] {
+            assert!(
+                mistake(text).is_some_and(|cause| cause.contains(said)),
+                "{text}"
+            );
+        }
+        for text in [
+            "aGVsbG8=",
+            "aGVs\r\nbG8=",
+            "data:image/x-png;base64,aGVsbG8=",
+            "a+ b",
+            "",
+        ] {
+            assert_eq!(mistake(text), None, "{text}");
+        }
     }
 
     /// Each of these was put to `base64.b64decode` of CPython 3.

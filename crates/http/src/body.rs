@@ -4,6 +4,7 @@
 //! rate has one, and all bodies of the process together have one.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::connection_state::ConnectionState;
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
@@ -38,6 +40,8 @@ pub(super) struct Body {
     idle_timeout: Duration,
     whole_timeout: Duration,
     min_rate: u64,
+    /// Who is told when it is here.
+    connection: Option<Arc<ConnectionState>>,
 }
 
 impl Body {
@@ -58,6 +62,22 @@ impl Body {
             idle_timeout: settings.body_idle_timeout,
             whole_timeout: settings.body_timeout,
             min_rate: settings.min_body_rate,
+            connection: None,
+        }
+    }
+
+    /// Tells this connection when the whole body is here.
+    pub(super) fn on(mut self, connection: &Arc<ConnectionState>) -> Self {
+        self.connection = Some(Arc::clone(connection));
+        self.has_come();
+        self
+    }
+
+    fn has_come(&self) {
+        if self.ended
+            && let Some(connection) = &self.connection
+        {
+            connection.body_is_whole();
         }
     }
 
@@ -94,6 +114,7 @@ impl Body {
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
         let piece = self.next_piece().await;
         self.failed |= piece.is_err();
+        self.has_come();
         piece
     }
 

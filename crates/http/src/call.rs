@@ -13,6 +13,7 @@ use super::body::Body;
 use super::endpoints::json_bytes;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
+use super::ignored::Ignored;
 use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
@@ -31,6 +32,8 @@ pub(super) struct Call<'a> {
     began: Instant,
     deadline: Instant,
     timings: Arc<Timings>,
+    /// What the request brought that is not read.
+    pub(super) ignored: &'a mut Ignored,
 }
 
 impl<'a> Call<'a> {
@@ -41,6 +44,7 @@ impl<'a> Call<'a> {
         body: &'a mut Body,
         timings: Arc<Timings>,
         began: Instant,
+        ignored: &'a mut Ignored,
     ) -> Result<Self, Problem> {
         let settings = &shared.settings;
         let most = settings.body_timeout + settings.request_timeout;
@@ -52,6 +56,7 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
+            ignored,
         })
     }
 
@@ -78,7 +83,8 @@ impl<'a> Call<'a> {
                 Problem::image(&part_name(F::FIELDS.image, Some(index), filename), &error)
             })
         };
-        let form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
+        let mut form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
+        self.ignored.extend(std::mem::take(&mut form.ignored));
         self.received();
         F::from_form(form)
     }

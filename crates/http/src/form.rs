@@ -22,6 +22,7 @@ use hyper::header;
 use multer::{Field, Multipart};
 
 use super::body::{Body, joined, off_thread};
+use super::ignored::Ignored;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::settings::HttpSettings;
@@ -90,6 +91,8 @@ pub(super) struct File {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
     values: Vec<(&'static str, Value)>,
+    /// What it has besides.
+    pub(super) ignored: Ignored,
 }
 
 /// What is done with an image as soon as it is here: its index, its name, its bytes.
@@ -180,11 +183,13 @@ impl Form {
         let mut reader = Reader::new(fields, settings);
         off_thread(bytes.len(), move || {
             for (name, value) in form_urlencoded::parse(&bytes) {
-                if let Some(field) = reader.known(&name) {
-                    reader.may_have_image(field)?;
-                    reader.may_have_text(field, value.len())?;
-                    reader.add(field, Value::Text(value.into_owned()));
-                }
+                let Some(field) = reader.known(&name) else {
+                    reader.form.ignored.field(&name);
+                    continue;
+                };
+                reader.may_have_image(field)?;
+                reader.may_have_text(field, value.len())?;
+                reader.add(field, Value::Text(value.into_owned()));
             }
             Ok(reader.form)
         })
@@ -225,6 +230,7 @@ impl Form {
             }
             let (name, filename) = names(&part)?;
             let Some(field) = reader.known(&name) else {
+                reader.form.ignored.field(&name);
                 while part.chunk().await.map_err(broken)?.is_some() {}
                 continue;
             };
@@ -412,7 +418,11 @@ impl Reader {
             self.text_left = self.text_left.saturating_sub(text.len());
         }
         if !(self.fields.many && field == self.fields.image) {
+            let before = self.form.values.len();
             self.form.values.retain(|(name, _)| *name != field);
+            if self.form.values.len() < before {
+                self.form.ignored.repeated(field);
+            }
         }
         self.form.values.push((field, value));
     }

@@ -16,6 +16,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema};
 
 use super::call::TIMEOUT;
+use super::ignored;
 use super::messages::ErrorAnswer;
 use super::request_id;
 use super::routes::{Class, ROUTES, Route};
@@ -203,10 +204,20 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
         "Milliseconds that the stages of the request took",
         text(),
     );
+    add(
+        ignored::HEADER.as_str(),
+        "What the request brought that is not read: fields of a form, parameters of the query",
+        text(),
+    );
     match status {
         200 if class == Class::Work => add(
             "x-cache",
-            "How many rows were remembered, shared with others, or computed",
+            "How many rows were remembered, shared with others, or computed; where clients may know",
+            text(),
+        ),
+        415 => add(
+            "accept-encoding",
+            "Where the coding of the body was not supported: what is",
             text(),
         ),
         401 => add("www-authenticate", "How the key is sent", text()),

@@ -57,6 +57,12 @@ pub(super) enum Problem {
     /// 415: the wrong content type, or an image format that is not read.
     #[error("{0}")]
     Unsupported(String),
+    /// 415: a body in a coding.
+    #[error("Bodies are read as they are; this one has the Content-Encoding {0}.")]
+    Coding(String),
+    /// 417.
+    #[error("The only expectation that is met is 100-continue; this one is {0}.")]
+    Expectation(String),
     /// 422: fields that are missing or of the wrong type.
     #[error("the fields are not what the endpoint takes")]
     Invalid(Issues),
@@ -128,6 +134,16 @@ impl Problem {
         }
     }
 
+    /// The same, if it is about what was sent, and behind it the likely cause.
+    pub(super) fn because(self, cause: Option<&str>) -> Self {
+        match (self, cause) {
+            (Problem::BadRequest(detail), Some(cause)) => {
+                Problem::BadRequest(format!("{} {cause}", detail.trim_end()).into())
+            }
+            (problem, _) => problem,
+        }
+    }
+
     /// What the service said. `part` names the image of that index.
     pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
         match error {
@@ -157,6 +173,14 @@ impl Problem {
         }
     }
 
+    /// One more request of a client than it may have under way.
+    pub(super) fn too_many_of_client(most: usize) -> Self {
+        Problem::Busy {
+            what: format!("The service is answering {most} requests of this client already."),
+            retry_after: CONCURRENCY_RETRY,
+        }
+    }
+
     /// What kind of problem it is, for the log.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -166,7 +190,8 @@ impl Problem {
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::Timeout(_) => "timeout",
             Problem::TooLarge(_) => "too_large",
-            Problem::Unsupported(_) => "unsupported",
+            Problem::Unsupported(_) | Problem::Coding(_) => "unsupported",
+            Problem::Expectation(_) => "expectation",
             Problem::Invalid(_) => "invalid",
             Problem::Busy { .. } => "busy",
             Problem::Internal(_) => "internal",
@@ -192,7 +217,8 @@ impl Problem {
             Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Problem::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::Unsupported(_) | Problem::Coding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::Expectation(_) => StatusCode::EXPECTATION_FAILED,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -209,6 +235,10 @@ impl Problem {
             Problem::MethodNotAllowed(allow) => {
                 Some((header::ALLOW, HeaderValue::from_static(allow)))
             }
+            Problem::Coding(_) => Some((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )),
             Problem::Timeout(_) => Some((header::CONNECTION, HeaderValue::from_static("close"))),
             Problem::Busy { retry_after, .. } => Some(retry(*retry_after)),
             Problem::Unavailable(_) => Some(retry(UNAVAILABLE_RETRY)),

@@ -13,6 +13,8 @@ use hyper::http::request::Parts;
 
 use super::accepted::Accepted;
 use super::answer::Written;
+use super::clients;
+use super::connection_state::UnderWay;
 use super::problem::printable;
 use super::routes::{Route, UNKNOWN};
 use super::spans::{Finished, Parent, Spans};
@@ -43,8 +45,20 @@ pub(super) struct Record {
     read: u64,
     written: u64,
     to_write: u64,
-    /// The permit of a request that has one: it is under way until it is over.
-    accepted: Option<Accepted>,
+    /// What the request holds until it is over.
+    held: Held,
+}
+
+/// What a request holds until the last of its answer was handed over.
+#[derive(Default)]
+pub(super) struct Held {
+    /// Its connection, which is busy so long.
+    #[allow(dead_code, reason = "holding it is all")]
+    pub(super) connection: Option<UnderWay>,
+    /// The permit, of a request that embeds.
+    pub(super) accepted: Option<Accepted>,
+    /// Its place among those of its client.
+    pub(super) client: Option<clients::Held>,
 }
 
 impl Record {
@@ -56,6 +70,7 @@ impl Record {
         timings: Arc<Timings>,
         metrics: Arc<Metrics>,
         spans: Option<Spans>,
+        held: Held,
     ) -> Self {
         Self {
             id,
@@ -75,7 +90,7 @@ impl Record {
             read: 0,
             written: 0,
             to_write: 0,
-            accepted: None,
+            held,
         }
     }
 
@@ -84,9 +99,9 @@ impl Record {
         self.began
     }
 
-    /// The request was accepted, and counts until this is dropped.
-    pub(super) fn accepted(&mut self, accepted: Accepted) {
-        self.accepted = Some(accepted);
+    /// What the request holds.
+    pub(super) fn held(&mut self) -> &mut Held {
+        &mut self.held
     }
 
     /// It is refused, with an error of this kind that says this.

@@ -188,7 +188,7 @@ pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
         let statuses = [200, 204, 405, 499].iter().chain(route.refusals());
         (route.name, statuses.copied().collect())
     });
-    of_routes.chain([(UNKNOWN, vec![204, 400, 401, 404, 408, 417, 499, 500])])
+    of_routes.chain([(UNKNOWN, vec![204, 400, 401, 404, 408, 415, 417, 499, 500])])
 }
 
 /// The methods that some route has.
@@ -222,8 +222,8 @@ impl Route {
     /// The statuses that it refuses requests with, by a method that it has.
     pub(super) fn refusals(&self) -> &'static [u16] {
         match self.class {
-            Class::Probe => &[400, 408, 414, 417, 431, 500, 503],
-            Class::Scrape | Class::About => &[400, 401, 408, 414, 417, 431, 500],
+            Class::Probe => &[400, 408, 414, 415, 417, 431, 500, 503],
+            Class::Scrape | Class::About => &[400, 401, 408, 414, 415, 417, 431, 500],
             Class::Work => &[
                 400, 401, 408, 413, 414, 415, 417, 422, 429, 431, 500, 503, 504,
             ],

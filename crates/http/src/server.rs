@@ -1,12 +1,14 @@
 //! Accepts connections, serves them, and lets them finish at shutdown.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,12 +19,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::accepted::AcceptedCount;
 use super::answer;
 use super::app::App;
+use super::clients::{self, Clients};
+use super::connection_state::ConnectionState;
+use super::descriptors;
 use super::openapi;
 use super::routes;
 use super::settings::HttpSettings;
 use super::shared::Shared;
 use super::spans::Spans;
-use super::wire::{ConnectionState, Wire};
+use super::wire::{self, Wire};
 use siglip2_service::Service;
 
 /// What the head of a request may have, and what hyper reads of a body at once.
@@ -38,6 +43,9 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// to close, so that nobody can keep others out by opening many and saying nothing.
 const CROWDED_PAUSE: Duration = Duration::from_millis(250);
 const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
+
+/// How long a client that connected while the service drained has to ask.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Why serving ended other than as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -76,12 +84,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let most = settings.max_connections.clamp(1, u32::MAX as usize >> 4);
+    let most = descriptors::connections(most);
     let drain_timeout = settings.drain_timeout;
     let slots = Arc::new(Semaphore::new(most));
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
+        clients: Clients::new(settings.max_connections_per_client),
         document: answer::json(&openapi::document()).into(),
         service,
         settings,
@@ -95,14 +105,20 @@ pub async fn serve(
     }
     let builder = builder(&app.0.settings);
 
-    let accepting = |stream, slot| {
+    let accepting = |(stream, address): (TcpStream, SocketAddr), slot| {
+        let Some(client) = client(&app.0, address.ip()) else {
+            tracing::debug!(%address, "a client has too many connections");
+            // It fits the buffer of a new socket, or the client gets it in vain.
+            let _ = stream.try_write(&wire::turned_away(app.0.clients.most()));
+            return;
+        };
         tokio::spawn(connection(
             stream,
             app.clone(),
             builder.clone(),
             told.clone(),
             Arc::clone(&crowded),
-            slot,
+            (slot, client),
         ));
     };
     let accept_until = async |end: &mut (dyn Future<Output = ()> + Send + Unpin)| {
@@ -120,6 +136,9 @@ pub async fn serve(
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    if descriptors::ran_out(&error) {
+                        crowded.notify_waiters();
+                    }
                     tokio::select! {
                         () = &mut *end => break,
                         () = sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
@@ -137,9 +156,16 @@ pub async fn serve(
     }))
     .await;
 
+    phase.send_replace(Phase::Draining);
+    // Who is in the system's backlog would be reset, and is told 503 instead.
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => accepting(accepted, slot),
+            Err(_) => break,
+        }
+    }
     // From here on the system refuses connections, so that a balancer goes elsewhere.
     drop(listener);
-    phase.send_replace(Phase::Draining);
     let left = most - slots.available_permits();
     tracing::info!(connections = left, "closing the connections");
     let all = u32::try_from(most).unwrap_or(u32::MAX);
@@ -163,6 +189,8 @@ fn builder(settings: &HttpSettings) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // It would not follow a clock that jumps back.
+        .auto_date_header(false)
         // hyper starts this one when it begins to wait for a head, so it bounds how
         // long a connection may be idle; the head itself has its timer in `Wire`.
         .header_read_timeout(settings.idle_timeout.max(settings.header_timeout))
@@ -176,15 +204,23 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     crowded: &Notify,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<((TcpStream, SocketAddr), OwnedSemaphorePermit)> {
     let slot = loop {
         match timeout(CROWDED_PAUSE, Arc::clone(slots).acquire_owned()).await {
             Ok(slot) => break slot.map_err(io::Error::other)?,
             Err(_) => crowded.notify_waiters(),
         }
     };
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    Ok((listener.accept().await?, slot))
+}
+
+/// Counts a connection among those of its client; none if it has too many. Behind a proxy,
+/// whose client each belongs to is known from its requests alone.
+fn client(shared: &Shared, address: IpAddr) -> Option<Option<clients::Held>> {
+    match shared.settings.client_address_header {
+        Some(_) => Some(None),
+        None => shared.clients.enter(address).map(Some),
+    }
 }
 
 /// The client went away between the handshake and the accept; nothing is wrong here.
@@ -203,7 +239,7 @@ async fn connection(
     builder: http1::Builder,
     mut told: watch::Receiver<Phase>,
     crowded: Arc<Notify>,
-    slot: OwnedSemaphorePermit,
+    held: (OwnedSemaphorePermit, Option<clients::Held>),
 ) {
     // Small answers must not wait for the client's acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
@@ -220,14 +256,12 @@ async fn connection(
     let service = service_fn(|request| {
         let app = app.clone();
         let state = Arc::clone(&state);
-        async move {
-            state.begin();
-            let response = app.answer(request, &state).await;
-            state.end();
-            Ok::<_, Infallible>(response)
-        }
+        async move { Ok::<_, Infallible>(app.answer(request, &state).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
+    // A client that was let in as the last gets its answer.
+    let mut last_call = pin!(pending().left_future());
+    let mut crowded_out = false;
     loop {
         tokio::select! {
             served = connection.as_mut() => {
@@ -238,15 +272,27 @@ async fn connection(
             }
             phase = next_phase(&mut told) => match phase {
                 Phase::Serving => {}
+                Phase::Draining if state.heads() == 0 => {
+                    last_call.set(sleep(LAST_CALL).right_future());
+                }
                 Phase::Draining => connection.as_mut().graceful_shutdown(),
                 Phase::Ended => break,
             },
+            () = last_call.as_mut() => {
+                last_call.set(pending().left_future());
+                connection.as_mut().graceful_shutdown();
+            }
             () = crowded.notified() => if state.is_idle_for(IDLE_WHEN_CROWDED) {
+                // hyper waits for a head that has begun, as long as it may take.
+                if crowded_out {
+                    break;
+                }
+                crowded_out = true;
                 connection.as_mut().graceful_shutdown();
             },
         }
     }
-    drop(slot);
+    drop(held);
 }
 
 /// The next thing that connections are told; the end, if nobody is left to tell.

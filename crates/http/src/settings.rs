@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use hyper::header::HeaderName;
 use serde::Serialize;
-use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes};
+use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes, switch};
 
 use crate::api_key::ApiKey;
 
@@ -57,6 +58,24 @@ pub struct HttpSettings {
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "1024", value_parser = count)]
     pub max_connections: usize,
 
+    /// Connections that one client may have at the same time, by its address; 0 for any
+    /// number. With `--client-address-header`, requests that it may have under way.
+    // Half of all, so that no single client can keep the others out.
+    #[arg(long, env = "MAX_CONNECTIONS_PER_CLIENT", default_value = "512")]
+    pub max_connections_per_client: usize,
+
+    /// The header in which a proxy before the service writes the address of its client, such
+    /// as X-Forwarded-For; the last address in it counts. Without a proxy that sets it,
+    /// anybody could write anything there.
+    #[arg(long, env = "CLIENT_ADDRESS_HEADER", value_parser = header_name)]
+    #[serde(skip)]
+    pub client_address_header: Option<HeaderName>,
+
+    /// Tell clients how many rows of an answer were remembered, in the header X-Cache, though
+    /// it tells them what others have asked for. Where a key is asked for they are told anyhow.
+    #[arg(long, env = "CACHE_HEADER", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub cache_header: bool,
+
     /// Seconds that the head of a request may take to arrive, from its first byte or from
     /// the opening of the connection.
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
@@ -105,6 +124,13 @@ pub struct HttpSettings {
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = ApiKey::parse)]
     #[serde(skip)]
     pub api_key: Option<ApiKey>,
+}
+
+fn header_name(value: &str) -> Result<HeaderName, String> {
+    value
+        .trim()
+        .parse()
+        .map_err(|_| "it must be the name of a header, such as X-Forwarded-For".to_owned())
 }
 
 impl Default for HttpSettings {

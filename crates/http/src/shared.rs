@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::accepted::AcceptedCount;
+use super::clients::Clients;
 use super::settings::HttpSettings;
 use super::spans::Spans;
 use siglip2_service::Service;
@@ -14,6 +15,7 @@ pub(super) struct Shared {
     /// Where spans of requests go, if anywhere.
     pub(super) spans: Option<Spans>,
     pub(super) accepted: AcceptedCount,
+    pub(super) clients: Clients,
     /// The answer of `/openapi.json`, which is always the same one.
     pub(super) document: Bytes,
 }

@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::json_text;
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
@@ -56,18 +57,11 @@ impl TextLimits {
 
 /// Reads the body of `/embed/text`.
 pub(super) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Problem> {
-    // Python's json.loads skips a byte order mark.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = json_text::decode(body).map_err(invalid)?;
     if body.is_empty() {
         return Err(Issue::missing(None, Input::Null).into());
     }
-    let body = std::str::from_utf8(body).map_err(|error| {
-        invalid(format_args!(
-            "it is not UTF-8 at byte {}",
-            error.valid_up_to()
-        ))
-    })?;
-    let whole: &RawValue = serde_json::from_str(body).map_err(invalid)?;
+    let whole: &RawValue = serde_json::from_str(&body).map_err(invalid)?;
     if !whole.get().starts_with('{') {
         return Err(Issue::not_an_object(Input::json(whole)).into());
     }

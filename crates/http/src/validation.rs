@@ -61,8 +61,16 @@ impl Input {
         }
     }
 
-    /// A text, cut if it is long.
+    /// A text, cut if it is long; of bytes that are none, such as those of a file that came
+    /// as a text, only how many they are.
     pub(super) fn text(text: &str) -> Self {
+        let start = &text[..text.floor_char_boundary(MAX_ECHO)];
+        if start
+            .chars()
+            .any(|c| c.is_control() && !c.is_ascii_whitespace())
+        {
+            return Input::Text(format!("({} bytes that are not text)", text.len()));
+        }
         if text.len() <= MAX_ECHO {
             return Input::Text(text.to_owned());
         }

@@ -2,14 +2,14 @@
 //!
 //! hyper has one timer for a connection, so that a client may take as long for its
 //! head as it may be idle; none for a client that does not read; it answers a
-//! malformed head without a body; and it closes at once, so that a client which is
-//! still sending sees its connection reset and never the answer that says why. Each
-//! of these is put right here, where the bytes pass.
+//! malformed head without a body, and takes some that it should not; it closes at once, so
+//! that a client which is still sending sees its connection reset and never the answer that
+//! says why; and a client that has closed its own side is to it one that has gone. Each of
+//! these is put right here, where the bytes pass.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,64 +17,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::connection_state::ConnectionState;
+use super::date;
+use super::framing::{Framing, Violation};
+
 /// How long bytes that nobody wants are read, so that the answer can arrive.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// The longest pause in that.
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
-/// What a connection is doing: told by its requests to the socket under them, and by
-/// both to the server.
-#[derive(Debug)]
-pub(super) struct ConnectionState {
-    opened: Instant,
-    heads: AtomicU64,
-    busy: AtomicBool,
-    linger: AtomicBool,
-    /// When something last happened, in milliseconds from the opening.
-    last: AtomicU64,
-}
+/// How often it is looked whether a client that has closed its side has gone altogether.
+const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(50);
 
-impl ConnectionState {
-    /// A connection that was just opened.
-    pub(super) fn new() -> Self {
-        Self {
-            opened: Instant::now(),
-            heads: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-            linger: AtomicBool::new(false),
-            last: AtomicU64::new(0),
-        }
-    }
-
-    /// Whether no request is under way, and nothing has come for so long.
-    pub(super) fn is_idle_for(&self, pause: Duration) -> bool {
-        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-        !self.busy.load(Ordering::Relaxed) && self.opened.elapsed() >= last + pause
-    }
-
-    fn touch(&self) {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-    }
-
-    /// A head is complete.
-    pub(super) fn begin(&self) {
-        self.heads.fetch_add(1, Ordering::Relaxed);
-        self.busy.store(true, Ordering::Relaxed);
-    }
-
-    /// Its answer is known.
-    pub(super) fn end(&self) {
-        self.touch();
-        self.busy.store(false, Ordering::Relaxed);
-    }
-
-    /// The connection will be closed while its client may still be sending.
-    pub(super) fn linger(&self) {
-        self.linger.store(true, Ordering::Relaxed);
-    }
-}
+/// What a client may have in its socket's buffer here, beyond what is on its way to it. The
+/// system's own choice is megabytes, and then seconds pass, for a client on a slow line
+/// minutes, until a write says whether anything was taken of the ones before.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
 
 type Timer = Pin<Box<Sleep>>;
 
@@ -83,6 +43,8 @@ type Timer = Pin<Box<Sleep>>;
 pub(super) struct Wire {
     stream: TcpStream,
     state: Arc<ConnectionState>,
+    framing: Framing,
+    violation: Option<Violation>,
     header_timeout: Duration,
     write_timeout: Duration,
     /// Runs while a head is awaited, from its first byte on; with the number of heads
@@ -90,8 +52,15 @@ pub(super) struct Wire {
     head_timer: Option<(Timer, u64)>,
     got_bytes: bool,
     write_timer: Option<Timer>,
+    /// Whether hyper holds bytes that it could not write.
+    unflushed: bool,
+    /// Runs while a client that has closed its side waits for its answer; and whether it
+    /// was asked whether it does.
+    half_closed: Option<(Timer, bool)>,
     /// Our own words, in place of hyper's.
     refusal: Vec<u8>,
+    /// Our words are the last: nothing more is read for hyper.
+    refused: Option<&'static str>,
     closing: Closing,
 }
 
@@ -112,23 +81,32 @@ impl Wire {
         header_timeout: Duration,
         write_timeout: Duration,
     ) -> Self {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "TCP_NOTSENT_LOWAT could not be set");
+        }
         Self {
             stream,
             state,
+            framing: Framing::new(),
+            violation: None,
             header_timeout,
             write_timeout,
             head_timer: Some((Box::pin(sleep(header_timeout)), 0)),
             got_bytes: false,
             write_timer: None,
+            unflushed: false,
+            half_closed: None,
             refusal: Vec::new(),
+            refused: None,
             closing: Closing::No,
         }
     }
 
     /// Whether the head that is awaited took too long.
     fn head_is_late(&mut self, context: &mut Context<'_>, got: usize) -> bool {
-        let heads = self.state.heads.load(Ordering::Relaxed);
-        if self.state.busy.load(Ordering::Relaxed) {
+        let heads = self.state.heads();
+        if self.state.is_busy() || self.unflushed {
             self.head_timer = None;
             self.got_bytes = false;
             return false;
@@ -143,7 +121,6 @@ impl Wire {
         }
         if got > 0 {
             self.got_bytes = true;
-            self.state.touch();
             if self.head_timer.is_none() {
                 self.head_timer = Some((Box::pin(sleep(self.header_timeout)), heads));
             }
@@ -151,6 +128,54 @@ impl Wire {
         match &mut self.head_timer {
             Some((timer, _)) => timer.as_mut().poll(context).is_ready(),
             None => false,
+        }
+    }
+
+    /// Whether nothing of an answer is under way, so that we may speak.
+    fn is_silent(&self) -> bool {
+        !self.state.is_busy() && !self.unflushed && self.refusal.is_empty()
+    }
+
+    /// Says why, and ends the connection.
+    fn refuse(&mut self, status: u16, detail: &'static str) {
+        tracing::info!(status, detail, "refused a request's head");
+        self.refusal = closing_answer(status, detail);
+        self.refused = Some(detail);
+        self.state.linger();
+    }
+
+    /// Says the last words, and waits until they can have arrived.
+    fn poll_refused(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        detail: &'static str,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_shutdown(context))?;
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, detail)))
+    }
+
+    /// Waits with a client that has closed its side until its answer is known, or it turns
+    /// out that it has gone altogether.
+    ///
+    /// The two look alike until something is sent: a client that is there takes it, a
+    /// client that has gone answers with a reset. What is sent is `100 Continue`, which a
+    /// client of HTTP/1.1 reads over wherever it comes (RFC 9110, 15.2).
+    fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let may_ask = self.state.awaits_interim() && !self.unflushed;
+        let (timer, asked) = self
+            .half_closed
+            .get_or_insert_with(|| (Box::pin(sleep(HALF_CLOSED_PAUSE)), false));
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if let Some(error) = self.stream.take_error()? {
+                return Poll::Ready(Err(error));
+            }
+            if may_ask && !*asked {
+                *asked = true;
+                // As little as this has room, or the client will be told in vain.
+                let _ = self.stream.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            timer.as_mut().reset(Instant::now() + HALF_CLOSED_PAUSE);
         }
     }
 
@@ -166,7 +191,7 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes a result of writing on, unless nothing could be written for too long.
+    /// Passes a result of writing on, unless the client has taken nothing for too long.
     fn watched<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -193,7 +218,7 @@ impl Wire {
         let Some((status, detail)) = own_refusal(written) else {
             return false;
         };
-        tracing::info!(status, "refused a malformed request head");
+        tracing::info!(status, detail, "refused a request's head");
         self.refusal = closing_answer(status, detail);
         self.state.linger();
         true
@@ -207,22 +232,40 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(detail) = this.refused {
+            return Pin::new(this).poll_refused(context, detail);
+        }
+        if let Some(violation) = this.violation {
+            // Requests before the bad one are answered first.
+            if !this.is_silent() {
+                return this.poll_half_closed(context);
+            }
+            this.refuse(400, violation.sentence());
+            return Pin::new(this).poll_refused(context, violation.sentence());
+        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut this.stream).poll_read(context, buffer);
         if let Poll::Ready(Err(_)) = poll {
             return poll;
         }
         let got = buffer.filled().len() - before;
-        if this.head_is_late(context, got) {
-            if this.got_bytes {
-                // Nothing else is being written on a connection that awaits a head.
-                let words = closing_answer(408, "The head of the request did not arrive in time.");
-                let _ = this.stream.try_write(&words);
+        if let Err((good, violation)) = this.framing.observe(&buffer.filled()[before..]) {
+            this.violation = Some(violation);
+            buffer.set_filled(before + good);
+            if good == 0 {
+                return Pin::new(this).poll_read(context, buffer);
             }
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the head of the request did not arrive in time",
-            )));
+        }
+        if poll.is_ready() && got == 0 && buffer.remaining() > 0 && this.state.waits_for_answer() {
+            return this.poll_half_closed(context);
+        }
+        if this.head_is_late(context, got) {
+            const LATE: &str = "The head of the request did not arrive in time.";
+            if this.got_bytes && this.is_silent() {
+                this.refuse(408, LATE);
+                return Pin::new(this).poll_refused(context, LATE);
+            }
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, LATE)));
         }
         poll
     }
@@ -239,6 +282,7 @@ impl AsyncWrite for Wire {
             return Poll::Ready(Ok(bytes.len()));
         }
         let poll = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.unflushed = true;
         this.watched(context, poll)
     }
 
@@ -254,6 +298,7 @@ impl AsyncWrite for Wire {
             return Poll::Ready(Ok(first.len()));
         }
         let poll = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.unflushed = true;
         this.watched(context, poll)
     }
 
@@ -265,7 +310,10 @@ impl AsyncWrite for Wire {
         let this = self.get_mut();
         let poll = this.poll_refusal(context);
         ready!(this.watched(context, poll))?;
-        Pin::new(&mut this.stream).poll_flush(context)
+        ready!(Pin::new(&mut this.stream).poll_flush(context))?;
+        // hyper flushes when it has written all that it holds.
+        this.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -276,7 +324,7 @@ impl AsyncWrite for Wire {
                     let poll = this.poll_refusal(context);
                     ready!(this.watched(context, poll))?;
                     ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-                    this.closing = if this.state.linger.load(Ordering::Relaxed) {
+                    this.closing = if this.state.lingers() {
                         Closing::Lingering(Box::pin(sleep(LINGER_IDLE)), Box::pin(sleep(LINGER)))
                     } else {
                         Closing::Done
@@ -319,7 +367,7 @@ fn own_refusal(written: &[u8]) -> Option<(u16, &'static str)> {
         .or_else(|| written.strip_prefix(b"HTTP/1.0 "))?;
     let status = std::str::from_utf8(head.get(..3)?).ok()?.parse().ok()?;
     let detail = match status {
-        400 => "The request is no valid HTTP/1.1.",
+        400 => "The request is not valid HTTP/1.1.",
         414 => "The path of the request is too long.",
         431 => "The headers of the request are too large.",
         _ => return None,
@@ -331,15 +379,30 @@ fn own_refusal(written: &[u8]) -> Option<(u16, &'static str)> {
         .then_some((status, detail))
 }
 
+/// What a client is told that has too many connections.
+pub(super) fn turned_away(most: usize) -> Vec<u8> {
+    closing_answer_with(
+        429,
+        &format!("This client has {most} connections already."),
+        "retry-after: 1\r\n",
+    )
+}
+
 /// A whole answer, after which the connection is closed.
 fn closing_answer(status: u16, detail: &str) -> Vec<u8> {
+    closing_answer_with(status, detail, "")
+}
+
+/// The same, with further headers.
+fn closing_answer_with(status: u16, detail: &str, headers: &str) -> Vec<u8> {
     let reason = hyper::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason())
         .unwrap_or("Error");
     let body = format!("{{\"detail\":\"{detail}\"}}");
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nconnection: close\r\n{headers}date: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        date::now().to_str().unwrap_or_default(),
         body.len()
     )
     .into_bytes()

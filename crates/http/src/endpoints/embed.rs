@@ -10,6 +10,7 @@ use crate::body::off_thread;
 use crate::call::Call;
 use crate::form::File;
 use crate::forms::{ImageForm, ImagesForm};
+use crate::ignored::Ignored;
 use crate::messages::EmbeddingsAnswer;
 use crate::problem::{Problem, part_name};
 use crate::text_request::{self, TextLimits};
@@ -34,22 +35,26 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
 /// `POST /embed/image`
 pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let form: ImageForm = call.form().await?;
+    let mut mistake = None;
     let (part, bytes) = match (form.file, form.image_base64) {
         (Some(File { filename, bytes }), _) => (part_name("file", None, &filename), bytes),
         (None, Some(encoded)) => {
+            mistake = base64::mistake(&encoded);
             call.hold(encoded.len() / 4 * 3 + 3)?;
             ("image_base64".to_owned(), decoded(encoded).await?)
         }
-        (None, None) => return Err(Problem::BadRequest("No image provided".into())),
+        (None, None) => return Err(no_image(call.ignored)),
     };
-    call.inspect(&part, &bytes)?;
+    let hinted = |problem: Problem| problem.because(mistake);
+    call.inspect(&part, &bytes).map_err(hinted)?;
     let memory = answer_memory(call, 1)?;
     let rows = call
         .rows(
             call.request().embed_images(vec![bytes], form.normalize),
             |_| part,
         )
-        .await?;
+        .await
+        .map_err(hinted)?;
     answer(call, rows, memory).await
 }
 
@@ -72,10 +77,26 @@ fn answer_memory(call: &Call<'_>, rows: usize) -> Result<Lease, Problem> {
     call.answer_memory(rows * call.shared.service.info().dimensions)
 }
 
+/// The contract's words, and behind them what came instead, if anything did.
+fn no_image(ignored: &Ignored) -> Problem {
+    const NONE: &str = "No image provided";
+    match ignored.fields() {
+        None => Problem::BadRequest(NONE.into()),
+        Some(fields) => Problem::BadRequest(
+            format!(
+                "{NONE}: send it as the part \"file\" of a multipart form, with a file name, or \
+                 as the field \"image_base64\"; this request has {fields}."
+            )
+            .into(),
+        ),
+    }
+}
+
 async fn decoded(encoded: String) -> Result<Bytes, Problem> {
     off_thread(encoded.len(), move || {
         base64::decode(&encoded).map(Bytes::from).map_err(|error| {
-            Problem::BadRequest(format!("image_base64 is not valid base64: {error}.").into())
+            let problem = format!("image_base64 is not valid base64: {error}.");
+            Problem::BadRequest(problem.into()).because(base64::mistake(&encoded))
         })
     })
     .await

@@ -1,0 +1,109 @@
+//! What a connection is doing: told by its requests to the socket under them, and by both to
+//! the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::Version;
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    opened: Instant,
+    heads: AtomicU64,
+    /// From the end of a head until the last of its answer was handed to hyper.
+    busy: AtomicBool,
+    /// The body of the request under way is here.
+    body_is_whole: AtomicBool,
+    /// Nothing of its answer has been written, and its client reads over an interim one.
+    awaits_interim: AtomicBool,
+    linger: AtomicBool,
+    /// When the last answer was handed over, in milliseconds from the opening.
+    last: AtomicU64,
+}
+
+/// A request that is under way on a connection, until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<ConnectionState>);
+
+impl ConnectionState {
+    /// A connection that was just opened.
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            heads: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            body_is_whole: AtomicBool::new(false),
+            awaits_interim: AtomicBool::new(false),
+            linger: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether no request is under way, and none has been for so long. A head that comes in
+    /// drips makes no difference.
+    pub(super) fn is_idle_for(&self, pause: Duration) -> bool {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        !self.is_busy() && self.opened.elapsed() >= last + pause
+    }
+
+    /// A head is complete.
+    pub(super) fn begin(self: &Arc<Self>, version: Version) -> UnderWay {
+        self.heads.fetch_add(1, Ordering::Relaxed);
+        self.body_is_whole.store(false, Ordering::Relaxed);
+        self.awaits_interim
+            .store(version == Version::HTTP_11, Ordering::Relaxed);
+        self.busy.store(true, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Its body is here.
+    pub(super) fn body_is_whole(&self) {
+        self.body_is_whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is known, and the next thing that is written.
+    pub(super) fn answered(&self) {
+        self.awaits_interim.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection will be closed while its client may still be sending.
+    pub(super) fn linger(&self) {
+        self.linger.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it will.
+    pub(super) fn lingers(&self) -> bool {
+        self.linger.load(Ordering::Relaxed)
+    }
+
+    /// Heads that were complete.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Whether a client that sends no more may be waiting for an answer.
+    pub(super) fn waits_for_answer(&self) -> bool {
+        self.is_busy() && self.body_is_whole.load(Ordering::Relaxed)
+    }
+
+    /// Whether an interim answer may be written now.
+    pub(super) fn awaits_interim(&self) -> bool {
+        self.is_busy() && self.awaits_interim.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last.store(now, Ordering::Relaxed);
+        self.0.busy.store(false, Ordering::Relaxed);
+    }
+}
