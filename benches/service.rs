@@ -8,7 +8,8 @@
 //!
 //! It starts the program, waits for its first embedding, looks at its resident
 //! memory (Linux: VmRSS, of which RssFile are mapped weights), and sends texts and
-//! 64x64 PNGs over 1 and over 32 connections. Client and service share the cores.
+//! 64x64 PNGs over 1 and over 32 connections: many different ones, because the service
+//! computes once what several ask for at the same time. Client and service share the cores.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,6 +18,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+
+/// Different texts and pictures that are asked for in turn.
+const DISTINCT: usize = 1024;
 
 #[derive(Parser)]
 struct Arguments {
@@ -36,16 +40,18 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let picture = picture()?;
-    let text = text_request();
-    let image = image_request(&picture);
+    let texts: Vec<_> = (0..DISTINCT).map(text_request).collect();
+    let images = (0..DISTINCT)
+        .map(|number| Ok(image_request(&picture(number)?)))
+        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    let text = &texts[0];
 
     // The first start brings the files into the page cache and is not counted.
     let mut starts = Vec::new();
-    let mut running = Running::start(&arguments.model, &text)?;
+    let mut running = Running::start(&arguments.model, text)?;
     for _ in 0..arguments.starts {
         drop(running);
-        running = Running::start(&arguments.model, &text)?;
+        running = Running::start(&arguments.model, text)?;
         starts.push(running.first_answer.as_secs_f64());
     }
     starts.sort_by(f64::total_cmp);
@@ -59,10 +65,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("memory at rest: {}", running.memory()?);
     println!("request  connections  requests/s  p50 ms  p99 ms");
-    for (what, request) in [("text", &text), ("image", &image)] {
+    for (what, requests) in [("text", &texts), ("image", &images)] {
         for connections in [1, 32] {
             let duration = Duration::from_secs_f64(arguments.seconds);
-            let (rate, took) = load(&running.address, request, connections, duration)?;
+            let (rate, took) = load(&running.address, requests, connections, duration)?;
             let percentile = |share: f64| took[(took.len() as f64 * share) as usize] * 1e3;
             println!(
                 "{what:<8} {connections:>11} {rate:>11.0} {:>7.2} {:>7.2}",
@@ -89,11 +95,7 @@ impl Running {
             .args(["--model", model, "--host", "127.0.0.1", "--port", "0"])
             // The same text is asked again and again, and is to be computed each time.
             .args(["--text-cache-bytes", "0"])
-            .args([
-                "--json-output",
-                "--log-level",
-                "info,siglip2_embeddings::http=warn",
-            ])
+            .args(["--json-output", "--log-level", "info,siglip2_http=warn"])
             .stderr(Stdio::piped())
             .spawn()?;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no log")?).lines();
@@ -142,16 +144,19 @@ impl Drop for Running {
 /// Answers per second, and the seconds of each answer in order.
 fn load(
     address: &str,
-    request: &[u8],
+    requests: &[Vec<u8>],
     connections: usize,
     duration: Duration,
 ) -> Result<(f64, Vec<f64>), Box<dyn Error>> {
-    let one = || -> Result<Vec<f64>, String> {
+    let one = |number: usize| -> Result<Vec<f64>, String> {
+        let first = number * requests.len() / connections;
+        let mut turn = requests.iter().cycle().skip(first);
         let mut connection = Connection::open(address).map_err(|error| error.to_string())?;
         let mut took = Vec::new();
         let begun = Instant::now();
         while begun.elapsed() < duration {
             let asked = Instant::now();
+            let request = turn.next().ok_or("there is no request")?;
             connection.ask(request).map_err(|error| error.to_string())?;
             took.push(asked.elapsed().as_secs_f64());
         }
@@ -160,7 +165,9 @@ fn load(
     let begun = Instant::now();
     let mut took = Vec::new();
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
+        let threads: Vec<_> = (0..connections)
+            .map(|number| scope.spawn(move || one(number)))
+            .collect();
         threads
             .into_iter()
             .map(std::thread::ScopedJoinHandle::join)
@@ -209,12 +216,9 @@ impl Connection {
     }
 }
 
-fn text_request() -> Vec<u8> {
-    post(
-        "/embed/text",
-        "application/json",
-        br#"{"texts": ["three blue stars"]}"#,
-    )
+fn text_request(number: usize) -> Vec<u8> {
+    let body = format!(r#"{{"texts": ["three blue stars {number}"]}}"#);
+    post("/embed/text", "application/json", body.as_bytes())
 }
 
 fn image_request(picture: &[u8]) -> Vec<u8> {
@@ -234,14 +238,15 @@ fn post(path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A gradient of 64x64 pixels, as PNG.
-fn picture() -> Result<Vec<u8>, Box<dyn Error>> {
+/// A gradient of 64x64 pixels, as PNG; each number has its own first pixel.
+fn picture(number: usize) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, 64, 64);
     encoder.set_color(png::ColorType::Rgb);
     let mut writer = encoder.write_header()?;
     let pixels = (0..64u32 * 64).flat_map(|i| [i % 64 * 4, i / 64 * 4, (i % 64 + i / 64) * 2]);
-    let pixels: Vec<u8> = pixels.map(|value| value as u8).collect();
+    let mut pixels: Vec<u8> = pixels.map(|value| value as u8).collect();
+    pixels[..2].copy_from_slice(&(number as u16).to_le_bytes());
     writer.write_image_data(&pixels)?;
     writer.finish()?;
     Ok(bytes)

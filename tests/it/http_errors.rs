@@ -426,7 +426,7 @@ async fn more_than_one_request_may_hold() {
         assert_eq!(answer.header("connection"), Some("close"));
     }
     // The same without Content-Length.
-    let big = Form::new().file("files", "a", vec![b'x'; 90_000]).body();
+    let big = Form::new().file("files", "a", vec![b'x'; 30_000]).body();
     let head = "POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = ask(
         server.address,
@@ -467,10 +467,10 @@ async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     let server = Server::serving(service, settings).await;
     let mut holder = Client::connect(server.address).await;
     holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 150000\r\n\r\n").await;
-    holder.send(vec![b'x'; 120_000]).await;
+    holder.send(vec![b'x'; 40_000]).await;
     let form =
         Form::new()
-            .file("ignored", "a", vec![b'x'; 30_000])
+            .file("ignored", "a", vec![b'x'; 120_000])
             .file("files", "a", png(1, 2, 3));
     let mut refused = false;
     for _ in 0..100 {

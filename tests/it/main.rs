@@ -30,6 +30,7 @@ mod http_watch;
 mod image_cache;
 mod load_test;
 mod long_texts;
+mod memory;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]

@@ -239,7 +239,9 @@ pub(super) fn joined(mut pieces: Vec<Bytes>, memory: &MemoryBudget) -> Result<By
         return Ok(pieces.pop().unwrap_or_default());
     }
     let length: usize = pieces.iter().map(Bytes::len).sum();
-    let _copy = memory.take(MemoryUse::Bodies, length as u64)?;
+    let _copy = memory
+        .take(MemoryUse::Bodies, length as u64)
+        .map_err(|error| error.beside(length as u64))?;
     let mut whole = Vec::with_capacity(length);
     for piece in pieces {
         whole.extend_from_slice(&piece);

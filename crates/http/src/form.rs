@@ -253,7 +253,9 @@ impl Form {
                     let allowed = |length| reader.may_have_text(field, length);
                     let bytes = contents(&mut part, &memory, allowed).await?;
                     let long = bytes.len();
-                    decoded.grow(parameters::text_bytes(&bytes) as u64)?;
+                    decoded
+                        .grow(parameters::text_bytes(&bytes) as u64)
+                        .map_err(|error| error.beside(long as u64))?;
                     Value::Text(off_thread(long, move || Ok(parameters::text(&bytes))).await?)
                 }
             };

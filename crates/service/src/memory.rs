@@ -64,11 +64,11 @@ impl fmt::Display for MemoryUse {
 
 /// The budget has no more for this use at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{wanted} bytes more do not fit the {limit} bytes that {for_use} may take together")]
+#[error("{wanted} bytes do not fit beside what is held of the {limit} bytes for {for_use}")]
 pub struct OutOfMemory {
     /// What the memory was wanted for.
     pub for_use: MemoryUse,
-    /// Bytes that were asked for.
+    /// Bytes that would be held if it had been granted.
     pub wanted: u64,
     /// Bytes that the use may hold, all requests together.
     pub limit: u64,
@@ -78,6 +78,15 @@ impl OutOfMemory {
     /// Whether trying again is of no use: it would not fit if nothing else were held.
     pub fn is_final(&self) -> bool {
         self.wanted > self.limit
+    }
+
+    /// The same, for one who holds so many bytes by another lease.
+    #[must_use]
+    pub fn beside(self, bytes: u64) -> Self {
+        Self {
+            wanted: self.wanted.saturating_add(bytes),
+            ..self
+        }
     }
 }
 
@@ -195,7 +204,7 @@ impl Lease {
             metrics.refused(self.for_use);
             return Err(OutOfMemory {
                 for_use: self.for_use,
-                wanted: bytes,
+                wanted: self.bytes.saturating_add(bytes),
                 limit,
             });
         }
@@ -273,6 +282,8 @@ mod tests {
         assert!(!error.is_final());
         assert_eq!(budget.held(MemoryUse::Bodies), 20);
         assert!(second.grow(31).unwrap_err().is_final());
+        assert!(first.grow(11).unwrap_err().is_final());
+        assert!(second.grow(11).unwrap_err().beside(20).is_final());
         assert!(second.grow(u64::MAX).is_err());
         second.grow(10).unwrap();
         first.shrink_to(30);
