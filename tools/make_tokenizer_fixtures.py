@@ -1,6 +1,6 @@
 """Writes small look-alikes of the tokenizers that SigLIP checkpoints come with, and
 the ids that transformers makes of some 200 texts with each: the truth for
-tests/text_tokens.rs.
+crates/model/tests/it/text_tokens.rs.
 
     python tools/make_tokenizer_fixtures.py
 
