@@ -1,5 +1,5 @@
 """Writes small imitations of the tokenizers of SigLIP checkpoints, and transformers' ids
-for some 200 texts with each: the expected results of tests/text_tokens.rs.
+for some 200 texts with each: the expected results of crates/model/tests/it/text_tokens.rs.
 
     python tools/make_tokenizer_fixtures.py
 
