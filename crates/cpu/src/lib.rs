@@ -1,0 +1,28 @@
+//! The towers of SigLIP 2 on the CPU.
+//!
+//! ```text
+//! Source (a mapped checkpoint) --pack, on all threads--> Vision, Text
+//! pictures (bytes) or token ids --Team--> embeddings
+//! ```
+
+mod error;
+mod grid;
+mod half;
+pub mod kernel;
+mod math;
+pub mod matrix;
+mod memory;
+pub mod product;
+mod run;
+mod shape;
+pub mod simd;
+mod source;
+mod team;
+mod tower;
+
+pub use error::Error;
+pub use run::{Isa, Precision, Text, Vision};
+pub use shape::{Activation, EncoderShape, Positions, TextShape, VisionShape, normalization};
+pub use source::{Dtype, Source, Tensor};
+pub use team::{Panicked, Team};
+pub use tower::{Patches, Picture};
