@@ -54,7 +54,7 @@ pub fn product<K: Kernel>(
     let tiles = Even::new(rows.len(), layout.group, rows.len().div_ceil(layout.rows));
     let width = layout.vectors * layout.lanes;
     let (pitch, last) = (left.pitch(), panels.end);
-    kernel.simd().vectorize(|| {
+    kernel.simd().vectorize(#[inline(always)] || {
         for panel in panels {
             let vectors = right.vectors_of(panel);
             let columns = vectors * layout.lanes;

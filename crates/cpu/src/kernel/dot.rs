@@ -132,7 +132,7 @@ macro_rules! by_size {
     (@rows $d:ident, $tile:ident, $out:ident, $count:ident, $vectors:literal, [$($rows:literal)*]) => {
         match $count {
             // SAFETY: the lengths were checked above.
-            $($rows => $d.compiled(|| unsafe { $crate::kernel::dot::sums::<_, $rows, $vectors>($d, &$tile, $out) }),)*
+            $($rows => $d.compiled(#[inline(always)] || unsafe { $crate::kernel::dot::sums::<_, $rows, $vectors>($d, &$tile, $out) }),)*
             _ => panic!("a tile of {} rows", $count),
         }
     };

@@ -79,7 +79,7 @@ pub(crate) fn attend<K: Kernel>(
     mut put: impl FnMut(usize, &[f32]),
 ) {
     let simd = kernel.simd();
-    simd.vectorize(|| attend_inner(kernel, scratch, projected, head, queries, &mut put));
+    simd.vectorize(#[inline(always)] || attend_inner(kernel, scratch, projected, head, queries, &mut put));
 }
 
 #[inline(always)]

@@ -313,7 +313,7 @@ impl<K: Kernel> Encoder<K> {
         let linear = &layer.projections;
         if way == Way::Together {
             let Space { threads, stream, projected, left, .. } = space;
-            narrow(kernel, team, threads, left, rows, width, |row, out| {
+            narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
                 layer.before.apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
             })?;
             let left = Rows::<K>::new(left, rows, width);
@@ -327,13 +327,13 @@ impl<K: Kernel> Encoder<K> {
             let scratch = &mut *Space::scratch(threads, member);
             let mut block = grid.take(piece, 0);
             let rows = block.rows();
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, rows.len(), width, |i, out| {
+            let left = fill(kernel, &mut scratch.left, &mut scratch.row, rows.len(), width, #[inline(always)] |i, out| {
                 let row = rows.start + i;
                 layer.before.apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
             });
             scratch.sums.reserve(scratch_of::<K>(rows.len()));
             let panels = linear.panels();
-            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, |row, column, sums| {
+            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
                 fine_row(kernel, linear, &mut block, rows.start + row, column, sums);
             });
         })?;
@@ -401,7 +401,7 @@ impl<K: Kernel> Encoder<K> {
                 first: index * head,
                 width: head,
             };
-            attend(kernel, &mut scratch.attention, projected, &head, queries.clone(), |row, values| {
+            attend(kernel, &mut scratch.attention, projected, &head, queries.clone(), #[inline(always)] |row, values| {
                 block.row(out.start + row - queries.start).copy_from_slice(values);
             });
         })?;
@@ -422,7 +422,7 @@ impl<K: Kernel> Encoder<K> {
         let pitch = stride(width);
         if way == Way::Together {
             let Space { threads, stream, mixed, left, .. } = &mut *space;
-            narrow(kernel, team, threads, left, rows, width, |row, out| {
+            narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
                 out.copy_from_slice(&mixed[row * pitch..][..width]);
             })?;
             let view = Rows::<K>::new(left, rows, width);
@@ -441,16 +441,16 @@ impl<K: Kernel> Encoder<K> {
             let (first, count) = (rows.start, rows.len());
             scratch.sums.reserve(scratch_of::<K>(count));
 
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, |i, out| {
+            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, #[inline(always)] |i, out| {
                 out.copy_from_slice(&mixed[(first + i) * pitch..][..width]);
             });
             let panels = layer.out.panels();
-            product(kernel, left, 0..count, panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, |row, column, sums| {
+            product(kernel, left, 0..count, panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
                 add(kernel.simd(), sums, &layer.out.bias[column..]);
                 add(kernel.simd(), &mut block.row(first + row)[column..][..sums.len()], sums);
             });
 
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, |i, out| {
+            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, #[inline(always)] |i, out| {
                 layer.between.apply(kernel.simd(), &block.row(first + i)[..width], out);
             });
             let feed = &layer.feed;
@@ -463,12 +463,12 @@ impl<K: Kernel> Encoder<K> {
                 let panels = chunk.start / panel..chunk.end.div_ceil(panel);
                 let written = panels.clone().map(|p| up.width(p)).sum::<usize>();
                 zero_tail(kernel, &mut hidden, count, written, layout.padded(chunk.len()));
-                product(kernel, left, 0..count, up, 0..up.depth(), panels, &mut scratch.sums, |row, column, sums| {
+                product(kernel, left, 0..count, up, 0..up.depth(), panels, &mut scratch.sums, #[inline(always)] |row, column, sums| {
                     feed.activate(kernel.simd(), sums, &feed.up.bias[column..]);
                     hidden.put(kernel, row, column - chunk.start, sums);
                 });
                 let depth = chunk.start / layout.per_word..layout.words(chunk.end);
-                product(kernel, hidden.view(), 0..count, down, depth, 0..down.count(), &mut scratch.sums, |row, column, sums| {
+                product(kernel, hidden.view(), 0..count, down, depth, 0..down.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
                     if chunk.start == 0 {
                         add(kernel.simd(), sums, &feed.down.bias[column..]);
                     }
@@ -492,7 +492,7 @@ pub(crate) fn feed_together<K: Kernel>(
     let width = norm.gain.len();
     let pitch = stride(width);
     let Space { threads, stream, left, hidden, .. } = space;
-    narrow(kernel, team, threads, left, rows, width, |row, out| {
+    narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
         norm.apply(kernel.simd(), &stream[row * pitch..][..width], out);
     })?;
     let view = Rows::<K>::new(left, rows, width);
@@ -531,7 +531,7 @@ pub(crate) fn fill<'a, K: Kernel>(
     let row = &mut row[..padded];
     row[width..].fill(0.0);
     let mut left = Operand::<K>::new(words, rows, width);
-    kernel.simd().vectorize(|| {
+    kernel.simd().vectorize(#[inline(always)] || {
         for i in 0..rows {
             write(i, &mut row[..width]);
             left.put(kernel, i, 0, row);
@@ -566,7 +566,7 @@ pub(crate) fn narrow<K: Kernel>(
         let mut block = grid.take(piece, 0);
         let groups = block.rows();
         let mut left = OperandBlock::<K>::new(&mut block);
-        kernel.simd().vectorize(|| {
+        kernel.simd().vectorize(#[inline(always)] || {
             for row in groups.start * layout.group..(groups.end * layout.group).min(rows) {
                 write(row, &mut numbers[..width]);
                 left.put(kernel, row, 0, numbers);
@@ -609,7 +609,7 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let first = block.columns().start;
-                share.piece(member, piece, whole, |_, row, column, sums| {
+                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
                     add(simd, sums, &linear.bias[column..]);
                     block.row(row)[column - first..][..sums.len()].copy_from_slice(sums);
                 });
@@ -621,7 +621,7 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let first = block.columns().start;
-                share.piece(member, piece, chunks, |chunk, row, column, sums| {
+                share.piece(member, piece, chunks, #[inline(always)] |chunk, row, column, sums| {
                     if chunk == 0 {
                         add(simd, sums, &linear.bias[column..]);
                     }
@@ -636,7 +636,7 @@ pub(crate) fn together<K: Kernel>(
             let grid = Grid::new(&mut out[..rows * words], words, by_rows, by_columns);
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
-                share.piece(member, piece, whole, |_, row, column, sums| {
+                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
                     fine_row(kernel, linear, &mut block, row, column, sums);
                 });
             })?;
@@ -654,7 +654,7 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let mut hidden = OperandBlock::<K>::new(&mut block);
-                share.piece(member, piece, whole, |_, row, column, sums| {
+                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
                     feed.activate(simd, sums, &linear.bias[column..]);
                     hidden.put(kernel, row, column, sums);
                     // The last panel may have fewer columns than a step has numbers.
@@ -705,7 +705,7 @@ impl<K: Kernel> Share<'_, K> {
             let left = self.left.at_depth(depth.start);
             let panels = self.linear.panels();
             let sums = &mut scratch.sums;
-            product(self.kernel, left, rows.clone(), panels, depth, range.clone(), sums, |row, column, sums| {
+            product(self.kernel, left, rows.clone(), panels, depth, range.clone(), sums, #[inline(always)] |row, column, sums| {
                 done(index, row, column, sums);
             });
         }

@@ -85,7 +85,7 @@ impl<K: Kernel> Pool<K> {
                 let mut block = grid.take(item, 0);
                 let rows = items[item].clone();
                 let stream = &stream[rows.start * pitch..rows.end * pitch];
-                simd.vectorize(|| self.mix(simd, stream, |head, at, value| {
+                simd.vectorize(#[inline(always)] || self.mix(simd, stream, #[inline(always)] |head, at, value| {
                     simd.store(value, &mut block.row(item * heads + head)[at..]);
                 }));
             })?;
@@ -97,14 +97,14 @@ impl<K: Kernel> Pool<K> {
         let head = self.shape.head();
         for index in 0..heads {
             let Space { threads, left, .. } = space;
-            narrow(kernel, team, threads, left, count, width, |row, to| {
+            narrow(kernel, team, threads, left, count, width, #[inline(always)] |row, to| {
                 to.copy_from_slice(&mixed[(row * heads + index) * pitch..][..width]);
             })?;
             let view = Rows::<K>::new(left, count, width);
             self.head_values(kernel, view, index * head..(index + 1) * head, &mut values);
         }
         let Space { threads, left, stream, .. } = &mut *space;
-        narrow(kernel, team, threads, left, count, width, |row, to| {
+        narrow(kernel, team, threads, left, count, width, #[inline(always)] |row, to| {
             to.copy_from_slice(&values[row * pitch..][..width]);
         })?;
         let view = Rows::<K>::new(left, count, width);
@@ -123,7 +123,7 @@ impl<K: Kernel> Pool<K> {
         let panels = self.values.panels();
         let mut sums = vec![0.0; crate::product::scratch::<K>(left.rows())];
         let range = columns.start / panel..columns.end.div_ceil(panel);
-        crate::product::product(kernel, left, 0..left.rows(), panels, 0..panels.depth(), range, &mut sums, |row, column, sums| {
+        crate::product::product(kernel, left, 0..left.rows(), panels, 0..panels.depth(), range, &mut sums, #[inline(always)] |row, column, sums| {
             for (at, &sum) in sums.iter().enumerate() {
                 let column = column + at;
                 if columns.contains(&column) {

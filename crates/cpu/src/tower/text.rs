@@ -115,7 +115,7 @@ impl<K: Kernel> TextTower<K> {
         self.encoder.run(team, space, &items, true, way, between)?;
 
         let Space { threads, stream, left, .. } = space;
-        narrow(kernel, team, threads, left, texts.len(), width, |row, to| {
+        narrow(kernel, team, threads, left, texts.len(), width, #[inline(always)] |row, to| {
             self.after.apply(kernel.simd(), &stream[row * pitch..][..width], to);
         })?;
         let view = Rows::<K>::new(left, texts.len(), width);

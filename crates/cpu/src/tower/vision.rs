@@ -267,12 +267,12 @@ impl<K: Kernel> VisionTower<K> {
             let own = &mut *Space::scratch(threads, member);
             let mut block = grid.take(piece, 0);
             let rows = block.rows();
-            let left = fill(kernel, &mut own.left, &mut own.row, rows.len(), depth, |row, to| {
+            let left = fill(kernel, &mut own.left, &mut own.row, rows.len(), depth, #[inline(always)] |row, to| {
                 values(rows.start + row, to);
             });
             own.sums.reserve(scratch::<K>(rows.len()));
             let panels = self.patch.panels();
-            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut own.sums, |row, column, sums| {
+            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut own.sums, #[inline(always)] |row, column, sums| {
                 let row = rows.start + row;
                 let end = (column + sums.len()).min(width);
                 let position = &positions(row)[column..end];
