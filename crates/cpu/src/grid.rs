@@ -137,6 +137,9 @@ pub struct Block<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
+// SAFETY: it is a `&mut [T]` for each of its rows.
+unsafe impl<T: Send> Send for Block<'_, T> {}
+
 impl<T> Block<'_, T> {
     /// Its rows.
     pub fn rows(&self) -> Range<usize> {

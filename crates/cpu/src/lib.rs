@@ -18,6 +18,8 @@ mod shape;
 pub mod simd;
 mod source;
 mod team;
+#[cfg(test)]
+mod testing;
 mod tower;
 
 pub use error::Error;

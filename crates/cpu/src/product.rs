@@ -98,3 +98,6 @@ pub fn product<K: Kernel>(
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ mod linear;
 mod pool;
 mod positions;
 mod space;
+#[cfg(test)]
+mod tests;
 mod text;
 mod vision;
 

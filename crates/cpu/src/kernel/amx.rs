@@ -37,7 +37,7 @@ impl Amx {
 
     /// For tests that emulate the instructions.
     #[cfg(test)]
-    pub(super) fn emulated() -> Option<Self> {
+    pub(crate) fn emulated() -> Option<Self> {
         Avx512Bf16::detect().map(Self)
     }
 }
