@@ -24,8 +24,8 @@ use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
 use siglip2_embeddings::http::{HttpSettings, serve};
-use siglip2_embeddings::image::{ImageError, ImageLimits, RgbImage};
-use siglip2_embeddings::service::{Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::image::{ImageError, RgbImage};
+use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
 use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
 use tokio::net::TcpListener;
 
@@ -92,6 +92,7 @@ fn main() {
         listener,
         service,
         HttpSettings::default(),
+        None,
         std::future::pending(),
     ));
     println!(
@@ -214,6 +215,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
             max_batch: 64,
             text_tokens: 64,
             description: "Computes nothing.".into(),
+            build: BuildInfo::default(),
         },
         tokenizer: TextTokenizer::new(files, options).unwrap(),
         logit_scale: demo.logit_scale().unwrap(),
@@ -221,11 +223,11 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
     };
     let settings = ServiceSettings {
         max_queued_rows: 4096,
-        image_limits: ImageLimits::default(),
-        decoders: cores,
+        decode_threads: cores,
         max_decoded_bytes: 512 << 20,
         text_cache_bytes: 0,
         image_cache_bytes: 0,
+        ..ServiceSettings::default()
     };
     let service = Service::new(model, settings);
     service.attach(Box::new(Nothing(Arc::clone(rows)))).unwrap();

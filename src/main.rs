@@ -16,12 +16,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use futures_util::FutureExt;
 use mimalloc::MiMalloc;
+use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::http;
 use siglip2_embeddings::settings::Settings;
-use siglip2_embeddings::startup::{Prepared, http_settings, prepare};
+use siglip2_embeddings::startup::{Prepared, prepare};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -54,13 +54,13 @@ fn end_at_once() -> ! {
 /// Ends the process while threads of it may stand in calls to a device, and wait for none.
 fn end(code: u8) -> ! {
     #[cfg(feature = "tensorrt")]
-    siglip2_embeddings::engine::tensorrt::end_process(code);
+    siglip2_embeddings::tensorrt::run::end_process(code);
     #[cfg(not(feature = "tensorrt"))]
     std::process::exit(code.into())
 }
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings = siglip2_flags::parse::<Settings>();
     start_log(&settings);
     let prepared = match prepare(&settings) {
         Ok(prepared) => prepared,
@@ -111,6 +111,14 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
 
     let service = prepared.service().clone();
     let spans = prepared.spans().cloned();
+    let build = build_info();
+    tracing::info!(
+        version = build.version,
+        commit = build.commit.unwrap_or("unknown"),
+        features = build.features.join(","),
+        jpeg_vector_code = build.jpeg_vector_code,
+        "siglip2-embeddings"
+    );
     tracing::info!(
         %address,
         model = %service.info().name,
@@ -147,7 +155,8 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     let serving = http::serve(
         listener,
         service.clone(),
-        http_settings(&settings, spans.clone()),
+        settings.http,
+        spans.clone(),
         async {
             let _ = stopped.await;
         },

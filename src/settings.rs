@@ -10,23 +10,25 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
-
-use crate::batcher::largest_request;
-use crate::checkpoint::Source;
-use crate::checkpoint::hub::HubSettings;
-use crate::graph::Precision;
+use clap::{Parser, ValueEnum};
+use siglip2_flags::{count, path, seconds, switch, text};
+use siglip2_http::HttpSettings;
+use siglip2_model::checkpoint::{HubOptions, Source};
+use siglip2_model::graph::Precision;
+use siglip2_service::ServiceSettings;
+use siglip2_service::batcher::largest_request;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about)]
+#[command(version, long_version = crate::build_info::long_version(), about)]
 pub struct Settings {
     /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`,
     /// a small one that is built in.
     #[arg(
         long,
         env = "MODEL_NAME",
-        default_value = "google/siglip2-base-patch16-224"
+        default_value = "google/siglip2-base-patch16-224",
+        value_parser = text
     )]
     pub model: String,
 
@@ -59,11 +61,11 @@ pub struct Settings {
     pub gpus: Vec<usize>,
 
     /// Where build-engine put its engines.
-    #[arg(long, env = "ENGINES", default_value = "engines")]
+    #[arg(long, env = "ENGINES", default_value = "engines", value_parser = path)]
     pub engines: PathBuf,
 
     /// The engine directory to use, whatever the model's name.
-    #[arg(long, env = "ENGINE_DIR")]
+    #[arg(long, env = "ENGINE_DIR", value_parser = path)]
     pub engine_dir: Option<PathBuf>,
 
     /// What the engine's products are computed in, on a GPU.
@@ -76,118 +78,17 @@ pub struct Settings {
     pub device_timeout: Duration,
 
     /// Directory of TensorRT's libraries; by default it is looked for.
-    #[arg(long, env = "TENSORRT_LIB_DIR")]
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
     pub tensorrt_lib: Option<PathBuf>,
 
     /// Threads that compute, on the CPU; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
     pub compute_threads: Option<usize>,
 
-    /// Images that are decoded at the same time; by default one per core.
-    #[arg(long, env = "DECODE_THREADS", value_parser = count)]
-    pub decode_threads: Option<usize>,
-
-    /// The largest batch that the engine runs; by default what suits the device.
-    #[arg(long, env = "MAX_BATCH_REQUESTS", value_parser = count)]
-    pub max_batch_requests: Option<usize>,
-
-    /// Images and texts that may be under way at once, over all requests; a request
-    /// that finds no room is answered 429.
-    #[arg(long, env = "MAX_QUEUED_ROWS", default_value_t = 4096, value_parser = count)]
-    pub max_queued_rows: usize,
-
-    /// Requests that are answered at the same time; one more is answered 429 before its
-    /// body is read. /health, /ready, /metrics, /info and /openapi.json do not count.
-    #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value_t = 512, value_parser = count)]
-    pub max_concurrent_requests: usize,
-
-    /// Connections that are served at the same time.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 1024, value_parser = count)]
-    pub max_connections: usize,
-
-    /// Bytes that the body of a request may have.
-    #[arg(long, env = "PAYLOAD_LIMIT", default_value_t = 256 << 20, value_parser = count)]
-    pub payload_limit: usize,
-
-    /// Images that one request may hold.
-    #[arg(long, env = "MAX_IMAGES_PER_REQUEST", default_value_t = 256, value_parser = count)]
-    pub max_images_per_request: usize,
-
-    /// Parts that a form may have besides as many images as it may hold.
-    #[arg(long, env = "MAX_OTHER_PARTS", default_value_t = 64, value_parser = count)]
-    pub max_other_parts: usize,
-
-    /// Texts that one request may hold.
-    #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value_t = 1024, value_parser = count)]
-    pub max_texts_per_request: usize,
-
-    /// Bytes that one text may have.
-    #[arg(long, env = "MAX_TEXT_BYTES", default_value_t = 256 << 10, value_parser = count)]
-    pub max_text_bytes: usize,
-
-    /// Bytes of text that one request may have: the body of /embed/text, and the text
-    /// fields of a form together, image_base64 aside.
-    #[arg(long, env = "MAX_TEXT_BODY_BYTES", default_value_t = 16 << 20, value_parser = count)]
-    pub max_text_body_bytes: usize,
-
-    /// Pixels that an image may have; refused from its header, before it is decoded.
-    #[arg(long, env = "MAX_IMAGE_PIXELS", value_parser = count)]
-    pub max_image_pixels: Option<usize>,
-
-    /// Bytes that pictures may take, all together, from their decoding until the engine
-    /// has them.
-    #[arg(long, env = "MAX_DECODED_BYTES", default_value_t = 512 << 20, value_parser = count)]
-    pub max_decoded_bytes: usize,
-
-    /// Bytes that remembered text embeddings may take; 0 remembers none.
-    #[arg(long, env = "TEXT_CACHE_BYTES", default_value_t = 64 << 20)]
-    pub text_cache_bytes: usize,
-
-    /// Bytes that remembered image embeddings may take; 0 remembers none.
-    #[arg(long, env = "IMAGE_CACHE_BYTES", default_value_t = 0)]
-    pub image_cache_bytes: usize,
-
-    /// Bytes of request bodies that may be held at once, over all requests; one that
-    /// finds no room is answered 429.
-    #[arg(long, env = "MAX_BUFFERED_BYTES", default_value_t = 1 << 30, value_parser = count)]
-    pub max_buffered_bytes: usize,
-
-    /// Seconds that the head of a request may take to arrive.
-    #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
-    pub header_timeout: Duration,
-
-    /// Seconds that a connection may wait for its next request.
-    #[arg(long, env = "IDLE_TIMEOUT", default_value = "75", value_parser = seconds)]
-    pub idle_timeout: Duration,
-
-    /// Seconds that the body of a request may take to arrive.
-    #[arg(long, env = "BODY_TIMEOUT", default_value = "300", value_parser = seconds)]
-    pub body_timeout: Duration,
-
-    /// Seconds that may pass between two pieces of a body.
-    #[arg(long, env = "BODY_IDLE_TIMEOUT", default_value = "15", value_parser = seconds)]
-    pub body_idle_timeout: Duration,
-
-    /// Bytes per second that a body must arrive at on average; 0 for any.
-    #[arg(long, env = "MIN_BODY_RATE", default_value_t = 4 << 10)]
-    pub min_body_rate: u64,
-
-    /// Seconds that a client may take to read on in its answer.
-    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30", value_parser = seconds)]
-    pub write_timeout: Duration,
-
-    /// Seconds that a request may take, from its last byte to its answer; a client may
-    /// ask for less with the header X-Request-Timeout-Ms.
-    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "300", value_parser = seconds)]
-    pub request_timeout: Duration,
-
-    /// Seconds that accepted requests get to finish when the service is told to end.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30", value_parser = seconds)]
-    pub drain_timeout: Duration,
-
-    /// Requests must carry this key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
-    #[arg(long, env = "API_KEY", hide_env_values = true)]
-    pub api_key: Option<String>,
+    /// Rows (images or texts) that the engine runs together at most; by default what suits
+    /// the device.
+    #[arg(long, env = "MAX_BATCH", value_parser = count)]
+    pub max_batch: Option<usize>,
 
     /// Lower-case texts before they are tokenized; by default as the checkpoint's
     /// tokenizer class does.
@@ -205,60 +106,28 @@ pub struct Settings {
     /// Where spans of requests go: the URL of an OpenTelemetry collector that takes OTLP
     /// over HTTP, such as http://localhost:4318; by default nowhere, or as
     /// OTEL_EXPORTER_OTLP_ENDPOINT says.
-    #[arg(long, env = "OTLP_ENDPOINT")]
+    #[arg(long, env = "OTLP_ENDPOINT", hide_env_values = true, value_parser = text)]
     pub otlp_endpoint: Option<String>,
 
     /// The name that is used where there is no `--otlp-endpoint`.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true, value_parser = text)]
     pub otel_exporter_otlp_endpoint: Option<String>,
 
     /// What the service is called in its spans.
-    #[arg(long, env = "OTLP_SERVICE_NAME", default_value = "siglip2-embeddings")]
+    #[arg(long, env = "OTLP_SERVICE_NAME", default_value = "siglip2-embeddings", value_parser = text)]
     pub otlp_service_name: String,
 
     /// Where models on the hub are had.
     #[command(flatten)]
     pub hub: HubOptions,
-}
 
-/// How a model on the hub is had; of every program that takes one.
-#[derive(Args, Clone, Debug)]
-pub struct HubOptions {
-    /// Branch, tag or commit of a model on the hub.
-    #[arg(long, env = "MODEL_REVISION", default_value = "main")]
-    pub revision: String,
+    /// What the service may hold at one time.
+    #[command(flatten)]
+    pub service: ServiceSettings,
 
-    /// Directory above the hub cache; by default `~/.cache/huggingface`.
-    #[arg(long, env = "HF_HOME")]
-    pub hf_home: Option<PathBuf>,
-
-    /// Where the hub is.
-    #[arg(long, env = "HF_ENDPOINT")]
-    pub hf_endpoint: Option<String>,
-
-    /// Token for models on the hub that ask for one.
-    #[arg(long, env = "HF_TOKEN", hide_env_values = true)]
-    pub hf_token: Option<String>,
-
-    /// Take models from the hub cache only.
-    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
-    pub hf_hub_offline: bool,
-}
-
-impl HubOptions {
-    /// Where the hub and its cache are.
-    pub fn settings(&self) -> HubSettings {
-        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        HubSettings {
-            home: self
-                .hf_home
-                .clone()
-                .filter(|home| !home.as_os_str().is_empty()),
-            endpoint: set(&self.hf_endpoint),
-            token: set(&self.hf_token),
-            offline: self.hf_hub_offline,
-        }
-    }
+    /// What the HTTP side allows.
+    #[command(flatten)]
+    pub http: HttpSettings,
 }
 
 /// What to compute on.
@@ -284,11 +153,8 @@ impl Settings {
 
     /// Where spans of requests go, if anywhere.
     pub fn otlp(&self) -> Option<&str> {
-        [&self.otlp_endpoint, &self.otel_exporter_otlp_endpoint]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .find(|endpoint| !endpoint.is_empty())
+        let endpoints = [&self.otlp_endpoint, &self.otel_exporter_otlp_endpoint];
+        endpoints.into_iter().flatten().map(String::as_str).next()
     }
 
     /// Whether the settings fit each other.
@@ -297,14 +163,14 @@ impl Settings {
     ///
     /// A sentence that names the two that do not.
     pub fn check(&self) -> Result<(), String> {
-        let largest = self.max_images_per_request + self.max_texts_per_request;
-        if largest > largest_request(self.max_queued_rows) {
+        let largest = self.http.max_images_per_request + self.http.max_texts_per_request;
+        if largest > largest_request(self.service.max_queued_rows) {
             return Err(format!(
                 "--max-queued-rows (MAX_QUEUED_ROWS) is {}, of which an eighth is kept for \
                  small requests, and one request may hold {largest} \
                  images and texts (--max-images-per-request, --max-texts-per-request): \
                  such a request could never be served",
-                self.max_queued_rows
+                self.service.max_queued_rows
             ));
         }
         if self.force_cpu && self.device == Device::Cuda {
@@ -317,37 +183,23 @@ impl Settings {
 }
 
 fn host(value: &str) -> Result<IpAddr, String> {
-    if value.eq_ignore_ascii_case("localhost") {
+    if value.trim().eq_ignore_ascii_case("localhost") {
         return Ok(IpAddr::from([127, 0, 0, 1]));
     }
     value
+        .trim()
         .parse()
         .map_err(|_| "API_HOST must be an IP address such as 0.0.0.0 or ::".to_owned())
 }
 
 fn port(value: &str) -> Result<u16, String> {
     value
+        .trim()
         .parse()
         .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
 }
 
-fn count(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err("it must be a whole number above 0".to_owned()),
-    }
-}
-
-fn seconds(value: &str) -> Result<Duration, String> {
-    value
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "it must be a number of seconds above 0".to_owned())
-}
-
-/// A level, or levels by module such as `info,siglip2_embeddings::http=debug`. The
+/// A level, or levels by module such as `info,siglip2_http=debug`. The
 /// filter itself would take a misspelt level for the name of a module, and log nothing.
 fn log_level(value: &str) -> Result<String, String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
@@ -355,22 +207,14 @@ fn log_level(value: &str) -> Result<String, String> {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         levels.contains(&level.trim().to_ascii_lowercase().as_str())
     };
-    if value.split(',').all(known) {
-        Ok(value.to_owned())
+    if value.trim().split(',').all(known) {
+        Ok(value.trim().to_owned())
     } else {
         Err(
             "LOG_LEVEL must be off, error, warn, info, debug or trace, or such by module: \
-             info,siglip2_embeddings::http=debug"
+             info,siglip2_http=debug"
                 .to_owned(),
         )
-    }
-}
-
-fn switch(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "" | "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("it must be 1 or 0 (true/false, yes/no, on/off)".to_owned()),
     }
 }
 
@@ -379,7 +223,7 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
-        Settings::try_parse_from(std::iter::once(&"siglip2-embeddings").chain(arguments))
+        siglip2_flags::try_parse_from(std::iter::once(&"siglip2-embeddings").chain(arguments))
             .map_err(|error| error.to_string())
     }
 
@@ -413,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_model_is_demo_a_directory_or_a_name_on_the_hub() {
-        let source = |model: &str| settings(&["--model", model]).unwrap().source();
+        let source = |model: &str| settings(&["--model", model])?.source();
         assert_eq!(source("demo"), Ok(Source::Demo));
         assert_eq!(source("src"), Ok(Source::Directory("src".into())));
         assert_eq!(

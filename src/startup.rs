@@ -11,13 +11,11 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::thread;
 
-use crate::http::{ApiKey, HttpSettings};
+use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Canary, Service, ServiceSettings};
+use crate::service::{Canary, Service};
 use crate::settings::Settings;
-use crate::spans::Spans;
 
 mod cpu;
 mod files;
@@ -70,11 +68,7 @@ impl Device {
 /// A sentence that says what is wrong, where, and what to do.
 pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     settings.check()?;
-    let mut image_limits = ImageLimits::default();
-    if let Some(pixels) = settings.max_image_pixels {
-        image_limits.max_pixels = pixels as u64;
-    }
-    let device = Device::choose(settings, image_limits)?;
+    let device = Device::choose(settings, settings.service.image_limits())?;
     let (files, engine, is_demo) = match &device {
         Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
         #[cfg(feature = "tensorrt")]
@@ -82,18 +76,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     };
     let model = files.model(settings, &engine, describe(is_demo))?;
     let processor = files.processor()?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let service = Service::new(
-        model,
-        ServiceSettings {
-            max_queued_rows: settings.max_queued_rows,
-            image_limits,
-            decoders: settings.decode_threads.unwrap_or(cores),
-            max_decoded_bytes: settings.max_decoded_bytes as u64,
-            text_cache_bytes: settings.text_cache_bytes,
-            image_cache_bytes: settings.image_cache_bytes,
-        },
-    );
+    let service = Service::new(model, settings.service.clone());
     let spans = settings
         .otlp()
         .map(|endpoint| {
@@ -157,34 +140,5 @@ impl Prepared {
         self.service
             .attach_with(workers, Some(canary))
             .map_err(|error| error.to_string())
-    }
-}
-
-/// What the HTTP side is told of the settings.
-pub fn http_settings(settings: &Settings, spans: Option<Spans>) -> HttpSettings {
-    HttpSettings {
-        max_body_bytes: settings.payload_limit as u64,
-        max_text_body_bytes: settings.max_text_body_bytes,
-        max_text_bytes: settings.max_text_bytes,
-        max_texts_per_request: settings.max_texts_per_request,
-        max_images_per_request: settings.max_images_per_request,
-        max_other_parts: settings.max_other_parts,
-        max_concurrent_requests: settings.max_concurrent_requests,
-        max_connections: settings.max_connections,
-        max_buffered_bytes: settings.max_buffered_bytes as u64,
-        header_timeout: settings.header_timeout,
-        idle_timeout: settings.idle_timeout,
-        body_timeout: settings.body_timeout,
-        body_idle_timeout: settings.body_idle_timeout,
-        min_body_rate: settings.min_body_rate,
-        write_timeout: settings.write_timeout,
-        request_timeout: settings.request_timeout,
-        drain_timeout: settings.drain_timeout,
-        api_key: settings
-            .api_key
-            .clone()
-            .filter(|key| !key.is_empty())
-            .map(ApiKey::new),
-        spans,
     }
 }

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::thread;
 
 use super::files::Files;
-use crate::batcher::Worker;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
+use crate::service::batcher::Worker;
 use crate::settings::Settings;
 
 /// The largest batch on the CPU, at least: the engine deals a batch out to its
@@ -29,10 +28,10 @@ impl Cpu {
         let hub = &settings.hub;
         let checkpoint = settings.source()?.open(&hub.revision, &hub.settings())?;
         CpuEngine::check(&checkpoint)?;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
-            max_batch: settings.max_batch_requests.unwrap_or(cores.max(MAX_BATCH)),
+            max_batch: settings.max_batch.unwrap_or(cores.max(MAX_BATCH)),
         };
         Ok(Self {
             checkpoint,

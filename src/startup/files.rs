@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
+use crate::build_info::build_info;
 use crate::checkpoint::{Checkpoint, Config};
 use crate::engine::EngineInfo;
 use crate::image::Processor;
@@ -76,6 +77,7 @@ impl<'a> Files<'a> {
                 max_batch: engine.max_batch,
                 text_tokens: self.config.text.positions,
                 description: description.to_owned(),
+                build: build_info(),
             },
             tokenizer,
             logit_scale: self.logit_scale,

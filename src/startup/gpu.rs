@@ -14,14 +14,14 @@ use std::error::Error;
 use std::sync::Arc;
 
 use super::files::Files;
-use crate::batcher::Worker;
 use crate::checkpoint::Config;
-use crate::engine::directory::{Architecture, EngineDirectory, measure};
-use crate::engine::tensorrt::libraries::{Libraries, Search};
-use crate::engine::tensorrt::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
+use crate::service::batcher::Worker;
 use crate::settings::{Device, Settings};
+use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
+use crate::tensorrt::libraries::{Libraries, Search};
+use crate::tensorrt::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
 
 /// GPUs, each with its engine.
 pub(super) struct Gpus {
@@ -81,7 +81,7 @@ impl Gpus {
         Ok(Self {
             seats,
             options: TensorRtOptions {
-                max_batch: settings.max_batch_requests,
+                max_batch: settings.max_batch,
                 limits,
                 patience: settings.device_timeout,
                 ..TensorRtOptions::default()

@@ -1,5 +1,5 @@
 // What the stand-in's engines compute, so that a test can compute the same. The same
-// functions in Rust: tests/common/stand_in/function.rs.
+// functions in Rust: tests/it/common/stand_in/function.rs.
 //
 // All arithmetic on integers wraps at 64 bits.
 //

@@ -1,0 +1,234 @@
+//! What runs a tower: the only door to an inference runtime.
+//!
+//! ```text
+//! RgbImage --Prepare--> Pixels  (any thread)  --+
+//!                                               +--> Engine::submit --> Completion --> Rows
+//! text::TextTokenizer --> token ids           --+    (one thread)       (any thread)
+//! ```
+//!
+//! An [`Engine`] belongs to one thread, which hands it one batch after the other. An
+//! engine that overlaps batches takes the next one before the last has come out, as many
+//! as it has slots; a batch comes out through its [`Completion`]. What an image needs
+//! before it can join a batch is done by the engine's [`Prepare`], on as many threads as
+//! there are cores.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use siglip2_image::{ImageError, PixelMemory, RgbImage};
+
+mod cosine;
+pub mod cpu;
+
+pub use cosine::cosine;
+pub use siglip2_model::Tower;
+
+/// An image that is ready to join a batch, as its engine wants it: the CPU's is the
+/// model's square, resized as the checkpoint's processor does and not yet normalized; a
+/// GPU's has its own size and lies in pinned memory.
+#[derive(Debug)]
+pub struct Pixels(pub RgbImage);
+
+/// What goes through a tower together. The engine owns it until its device has read the
+/// last byte of it.
+#[derive(Debug)]
+pub enum Batch {
+    /// Images that the engine's [`Prepare`] made ready.
+    Images(Vec<Pixels>),
+    /// Texts, each as many token ids as the checkpoint's text tower has positions.
+    Texts(Vec<Vec<i32>>),
+}
+
+impl Batch {
+    /// The tower that it goes through.
+    pub fn tower(&self) -> Tower {
+        match self {
+            Batch::Images(_) => Tower::Image,
+            Batch::Texts(_) => Tower::Text,
+        }
+    }
+
+    /// How many rows will come out.
+    pub fn len(&self) -> usize {
+        match self {
+            Batch::Images(images) => images.len(),
+            Batch::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where the rows of a batch go. It is called once, also when an engine drops it or
+/// panics: then the batch has failed.
+pub struct Completion(Option<Answer>);
+
+type Answer = Box<dyn FnOnce(Result<Rows, EngineError>) + Send>;
+
+impl Completion {
+    /// Calls `answer` with what comes out.
+    pub fn new(answer: impl FnOnce(Result<Rows, EngineError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(answer)))
+    }
+
+    /// The batch has come out, or failed.
+    pub fn finish(mut self, result: Result<Rows, EngineError>) {
+        if let Some(answer) = self.0.take() {
+            answer(result);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(answer) = self.0.take() {
+            answer(Err(EngineError::Failed(
+                "it gave a batch up without an answer".into(),
+            )));
+        }
+    }
+}
+
+/// The embeddings of one batch: one row of `dimensions` floats per item, in the
+/// order of the items. They are the tower's pooled output, not normalized.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    dimensions: usize,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    /// Rows of `dimensions` floats each, one after the other in `values`.
+    ///
+    /// # Errors
+    ///
+    /// When `values` is not a whole number of rows.
+    pub fn new(dimensions: usize, values: Vec<f32>) -> Result<Self, EngineError> {
+        if dimensions == 0 || !values.len().is_multiple_of(dimensions) {
+            return Err(EngineError::Failed(format!(
+                "the engine answered {} values, which are no rows of {dimensions}",
+                values.len()
+            )));
+        }
+        Ok(Self { dimensions, values })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dimensions
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The rows, in the order of the batch.
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dimensions)
+    }
+}
+
+/// Why a batch, or the engine itself, could not run.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EngineError {
+    /// The engine could not be built from the checkpoint.
+    #[error("the {tower} tower could not be loaded: {reason}")]
+    Load {
+        /// Which tower.
+        tower: Tower,
+        /// What the runtime said.
+        reason: String,
+    },
+    /// A batch failed; the engine itself may go on.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+    /// The device is lost to this process, and every batch that it holds: only another
+    /// process can have it again.
+    #[error("the device is lost: {0}")]
+    Lost(String),
+}
+
+/// What an engine says of itself, for `/info` and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `rten` or `tensorrt`.
+    pub name: &'static str,
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// `fp32`, `fp16` or `bf16`: what the products are computed in.
+    pub precision: &'static str,
+    /// Floats per embedding.
+    pub dimensions: usize,
+    /// The largest batch of images and of texts that one run takes.
+    pub max_batch: usize,
+    /// Batches of each tower that may be in the engine at the same time. With more than
+    /// one, the copies of one batch overlap the computing of another.
+    pub slots: usize,
+    /// With a batch in it, so long may pass until one comes out; an engine that takes longer
+    /// hangs, and is given up. `None` for one that always comes to an end.
+    pub patience: Option<Duration>,
+}
+
+/// Makes images ready for batches, on any thread.
+pub trait Prepare: Send + Sync {
+    /// Memory for `bytes` bytes of pixels that are about to be decoded, where the engine
+    /// wants them to lie: with `None`, in memory of the process. It may wait until batches
+    /// in the engine have given theirs back.
+    ///
+    /// # Errors
+    ///
+    /// When the engine has ended, or can never have so much.
+    fn memory(&self, bytes: usize) -> Result<Option<Box<dyn PixelMemory>>, EngineError> {
+        let _ = bytes;
+        Ok(None)
+    }
+
+    /// Makes of an image what the engine eats.
+    ///
+    /// # Errors
+    ///
+    /// When the picture cannot be resized, for want of memory or because a side is
+    /// beyond what the resizer takes.
+    fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError>;
+}
+
+/// Runs towers on one device. It is moved to the thread that owns the device and
+/// stays there. Dropping it waits for the batches that it holds.
+pub trait Engine: Send {
+    /// What this engine is.
+    fn info(&self) -> EngineInfo;
+
+    /// What makes images ready for it.
+    fn preparer(&self) -> Arc<dyn Prepare>;
+
+    /// Takes a batch of at most `max_batch` rows, while fewer than `slots` batches of its
+    /// tower are under way. It may return before the batch has come out. Row `i` belongs
+    /// to item `i`, whatever else is in the batch; when the runtime or the device fails, no
+    /// row of it is known.
+    fn submit(&mut self, batch: Batch, done: Completion);
+}
+
+/// Runs one batch and waits for it.
+///
+/// # Errors
+///
+/// When the batch fails.
+pub fn embed(engine: &mut dyn Engine, batch: Batch) -> Result<Rows, EngineError> {
+    let (done, result) = mpsc::channel();
+    engine.submit(
+        batch,
+        Completion::new(move |rows| {
+            // The receiver waits below.
+            let _ = done.send(rows);
+        }),
+    );
+    result
+        .recv()
+        .unwrap_or_else(|_| Err(EngineError::Failed("it never answered".into())))
+}

@@ -1,0 +1,100 @@
+//! From the command line and the environment to settings.
+
+use std::env;
+use std::ffi::OsString;
+
+use clap::{Args, Command, Parser};
+
+/// The settings of this process; wrong ones end it with a sentence and code 2.
+pub fn parse<P: Parser>() -> P {
+    try_parse_from(env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+/// The settings that these arguments and the environment make; the first argument is the
+/// program's name.
+///
+/// # Errors
+///
+/// A sentence that names the flag or variable that is wrong; `--help` and `--version`, too,
+/// are errors to clap.
+pub fn try_parse_from<P: Parser>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<P, clap::Error> {
+    let mut command = unset_empty(P::command());
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Settings when nothing is said, neither on the command line nor in the environment: the
+/// `Default` of structs that derive [`Args`].
+///
+/// # Panics
+///
+/// When one of them has no default. That does not depend on anything a user says, and a test
+/// of the crate that has the settings shows it.
+pub fn defaults<A: Args>() -> A {
+    let command = A::augment_args(Command::new("defaults").no_binary_name(true))
+        .mut_args(|argument| argument.env(None));
+    let matches = command.try_get_matches_from(std::iter::empty::<OsString>());
+    match matches.and_then(|matches| A::from_arg_matches(&matches)) {
+        Ok(settings) => settings,
+        Err(error) => unreachable!("a setting has no default: {error}"),
+    }
+}
+
+/// Takes variables that are empty, or hold white space alone, for unset ones. clap would ask
+/// the setting's parser what they mean.
+fn unset_empty(command: Command) -> Command {
+    command
+        .mut_args(|argument| {
+            let set_to_nothing = argument
+                .get_env()
+                .and_then(env::var_os)
+                .is_some_and(|value| value.to_str().is_some_and(|value| value.trim().is_empty()));
+            match set_to_nothing {
+                true => argument.env(None),
+                false => argument,
+            }
+        })
+        .mut_subcommands(unset_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{count, text};
+
+    #[derive(Debug, Parser, PartialEq)]
+    struct Settings {
+        /// Cargo sets this variable for tests; it is not empty.
+        #[arg(long, env = "CARGO_PKG_NAME", value_parser = text)]
+        name: Option<String>,
+        #[arg(long, env = "CARGO_PKG_HOMEPAGE", default_value = "3", value_parser = count)]
+        count: usize,
+    }
+
+    #[test]
+    fn an_empty_variable_is_unset_and_a_flag_wins() {
+        // The crate has no home page, so that Cargo sets this variable to nothing.
+        assert_eq!(env::var("CARGO_PKG_HOMEPAGE").as_deref(), Ok(""));
+        let settings: Settings = try_parse_from(["program"]).unwrap();
+        assert_eq!(settings.count, 3);
+        assert_eq!(settings.name.as_deref(), Some("siglip2-flags"));
+        let settings: Settings =
+            try_parse_from(["program", "--name", " a ", "--count=4 "]).unwrap();
+        assert_eq!((settings.count, settings.name.as_deref()), (4, Some("a")));
+        assert!(try_parse_from::<Settings>(["program", "--count", ""]).is_err());
+    }
+
+    #[test]
+    fn defaults_ask_no_variable() {
+        let settings: Settings = defaults();
+        assert_eq!(
+            settings,
+            Settings {
+                name: None,
+                count: 3
+            }
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! The body of a request: read piece by piece, within bounds of size and of time.
+//!
+//! hyper gives no bound to either. Here each piece has one, the whole has one, the
+//! rate has one, and all bodies of the process together have one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::problem::Problem;
+use super::settings::HttpSettings;
+
+/// When to try again after all bodies together took too much room.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// So much of an unwanted body is read for the sake of the connection, and so long.
+const SETTLE_BYTES: u64 = 64 << 10;
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// The room that bodies take in memory, shared by all requests.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<RoomState>);
+
+#[derive(Debug)]
+struct RoomState {
+    taken: AtomicU64,
+    most: u64,
+}
+
+impl Room {
+    /// Room for so many bytes.
+    pub(super) fn new(most: u64) -> Self {
+        Self(Arc::new(RoomState {
+            taken: AtomicU64::new(0),
+            most,
+        }))
+    }
+}
+
+/// A request's share of the room, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    room: Room,
+    bytes: u64,
+}
+
+impl Share {
+    /// Takes room for more bytes; a body that does not fit is refused rather than
+    /// made to wait, because those that hold room may themselves wait for more.
+    fn grow(&mut self, bytes: u64) -> bool {
+        let RoomState { taken, most } = &*self.room.0;
+        let before = taken.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before.saturating_add(bytes) <= *most
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.0.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a body breaks off.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of one request. Its share of the room is held until it is dropped, which
+/// is when the request has been answered.
+#[derive(Debug)]
+pub(super) struct Body {
+    incoming: BoxBody<Bytes, BoxError>,
+    limit: u64,
+    read: u64,
+    ended: bool,
+    failed: bool,
+    share: Share,
+    started: Instant,
+    idle_timeout: Duration,
+    whole_timeout: Duration,
+    min_rate: u64,
+}
+
+impl Body {
+    /// Wraps what hyper gives, or any other stream of pieces; nothing is read yet.
+    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, room: &Room) -> Self
+    where
+        B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
+    {
+        Self {
+            ended: incoming.is_end_stream(),
+            incoming: incoming.map_err(Into::into).boxed(),
+            limit: settings.payload_limit,
+            read: 0,
+            failed: false,
+            share: Share {
+                room: room.clone(),
+                bytes: 0,
+            },
+            started: Instant::now(),
+            idle_timeout: settings.body_idle_timeout,
+            whole_timeout: settings.body_timeout,
+            min_rate: settings.min_body_rate,
+        }
+    }
+
+    /// Lowers the limit of the size, and refuses a body whose length is known to be
+    /// beyond it: before the client is asked for the first byte of it.
+    pub(super) fn limit(&mut self, bytes: u64) -> Result<(), Problem> {
+        self.limit = self.limit.min(bytes);
+        match self.announced() {
+            Some(length) if length > self.limit => Err(self.too_large()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What Content-Length said; of a chunked body nothing is known beforehand.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.incoming
+            .size_hint()
+            .exact()
+            .map(|left| left + self.read)
+    }
+
+    /// Bytes that have been read.
+    pub(super) fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Whether the body has been read to its end, so that another request may follow
+    /// on the same connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next piece, or none at the end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        let piece = self.next_piece().await;
+        self.failed |= piece.is_err();
+        piece
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            let (deadline, late) = self.deadline();
+            let Ok(frame) = timeout_at(deadline, self.incoming.frame()).await else {
+                return Err(Problem::Timeout(late.into()));
+            };
+            let Some(frame) = frame else {
+                self.ended = true;
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| {
+                tracing::debug!(%error, "a body broke off");
+                Problem::BadRequest(
+                    format!(
+                        "The body broke off or is badly framed after {} bytes.",
+                        self.read
+                    )
+                    .into(),
+                )
+            })?;
+            // Trailers say nothing that is used.
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            self.read += piece.len() as u64;
+            if self.read > self.limit {
+                return Err(self.too_large());
+            }
+            if !self.share.grow(piece.len() as u64) {
+                return Err(Problem::Busy {
+                    what: "The bodies that are being read take all the room there is.".to_owned(),
+                    retry_after: ROOM_RETRY,
+                });
+            }
+            self.ended = self.incoming.is_end_stream();
+            return Ok(Some(piece));
+        }
+    }
+
+    /// The whole body in one piece.
+    pub(super) async fn whole(&mut self) -> Result<Bytes, Problem> {
+        let Some(first) = self.piece().await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.piece().await? else {
+            return Ok(first);
+        };
+        let mut whole = BytesMut::with_capacity(first.len() + second.len());
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while let Some(piece) = self.piece().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Reads what is left and drops it, so that the connection can go on.
+    pub(super) async fn skip_rest(&mut self) -> Result<(), Problem> {
+        while self.piece().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Whether another request can follow on the connection. What little is left of a
+    /// body that was not wanted is read and dropped for that; for more of it, closing
+    /// the connection is cheaper.
+    pub(super) async fn settle(&mut self, awaits_continue: bool) -> bool {
+        if self.ended || self.failed || awaits_continue {
+            return self.ended && !self.failed;
+        }
+        match self.announced() {
+            Some(length) if length - self.read <= SETTLE_BYTES => {
+                self.limit = length;
+                matches!(timeout(SETTLE_TIME, self.skip_rest()).await, Ok(Ok(())))
+            }
+            _ => false,
+        }
+    }
+
+    /// Until when the next piece must be here, and what to say if it is not.
+    fn deadline(&self) -> (Instant, &'static str) {
+        let idle = (
+            Instant::now() + self.idle_timeout,
+            "The body stopped arriving before its end.",
+        );
+        let whole = (
+            self.started + self.whole_timeout,
+            "The body did not arrive within the time that one may take.",
+        );
+        let earliest = if whole.0 < idle.0 { whole } else { idle };
+        if self.min_rate == 0 {
+            return earliest;
+        }
+        let earned = Duration::from_secs_f64(self.read as f64 / self.min_rate as f64);
+        let rate = (
+            self.started + self.idle_timeout + earned.min(self.whole_timeout),
+            "The body arrives too slowly.",
+        );
+        if rate.0 < earliest.0 { rate } else { earliest }
+    }
+
+    fn too_large(&self) -> Problem {
+        Problem::TooLarge(format!(
+            "The body is larger than the {} bytes that it may have.",
+            self.limit
+        ))
+    }
+}
+
+/// Runs work that takes long for a large body where it holds up nobody.
+pub(super) async fn off_thread<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    /// Parsed or decoded in about a tenth of a millisecond.
+    const INLINE: usize = 128 << 10;
+    if bytes <= INLINE {
+        return work();
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Problem::Internal(format!("a parsing task failed: {error}"))))
+}
+
+/// Polls a future and catches its panic, which hyper would answer by hanging up.
+pub(super) async fn caught<F: Future + Unpin>(mut future: F) -> Result<F::Output, String> {
+    std::future::poll_fn(|context| {
+        let poll = std::panic::AssertUnwindSafe(|| std::pin::Pin::new(&mut future).poll(context));
+        match std::panic::catch_unwind(poll) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => std::task::Poll::Ready(Err(message(&*panic))),
+        }
+    })
+    .await
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_taken_and_given_back() {
+        let room = Room::new(10);
+        let mut a = Share {
+            room: room.clone(),
+            bytes: 0,
+        };
+        let mut b = Share {
+            room: room.clone(),
+            bytes: 0,
+        };
+        assert!(a.grow(6));
+        assert!(!b.grow(5));
+        drop(b);
+        assert!(a.grow(4));
+        drop(a);
+        assert_eq!(room.0.taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_caught() {
+        let caught = caught(Box::pin(async {
+            tokio::task::yield_now().await;
+            if true {
+                panic!("as {}", "asked");
+            }
+        }))
+        .await;
+        assert_eq!(caught, Err("as asked".to_owned()));
+    }
+}

@@ -1,0 +1,255 @@
+//! Why a request is refused, and how its client is told.
+//!
+//! Everything that goes wrong between the socket and the service becomes a
+//! [`Problem`]; here, and nowhere else, it becomes a status, headers and
+//! `{"detail": ...}`.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::answer::{self, Answer};
+use super::validation::{Issue, Issues};
+use siglip2_image::ImageError;
+use siglip2_service::{ServiceError, State};
+
+/// When to come back to a service that cannot embed at the moment.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest file name that is repeated in an error, in characters.
+const MAX_SHOWN_NAME: usize = 120;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    /// 400: the body, or an image in it, is broken.
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    /// 401: no key, or a wrong one.
+    #[error(
+        "This service wants an API key: send it as `Authorization: Bearer <key>` or as `X-API-Key: <key>`."
+    )]
+    Unauthorized,
+    /// 404.
+    #[error("Not Found")]
+    NotFound,
+    /// 405, with what the path does take.
+    #[error("Method Not Allowed")]
+    MethodNotAllowed(&'static str),
+    /// 408: the bytes did not come.
+    #[error("{0}")]
+    Timeout(Cow<'static, str>),
+    /// 413: too many bytes, items or pixels.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 415: the wrong content type, or an image format that is not read.
+    #[error("{0}")]
+    Unsupported(String),
+    /// 422: fields that are missing or of the wrong type.
+    #[error("the fields are not what the endpoint takes")]
+    Invalid(Issues),
+    /// 429: later, perhaps.
+    #[error("{what}")]
+    Busy {
+        /// What is full.
+        what: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// 500: what the log is told; the client gets an id.
+    #[error("{0}")]
+    Internal(String),
+    /// 503.
+    #[error("{}", unavailable(*.0))]
+    Unavailable(State),
+    /// 504.
+    #[error("The deadline of the request passed before it was answered, and it was given up.")]
+    Deadline,
+}
+
+fn unavailable(state: State) -> &'static str {
+    match state {
+        State::Starting => "The service is starting: it loads its model.",
+        State::Draining => "The service is shutting down.",
+        State::Restarting => "The engine failed and is being built anew.",
+        State::Failed => "The engine has failed and the service must be restarted.",
+        State::Ready => "The service cannot embed at the moment.",
+    }
+}
+
+impl From<Issue> for Problem {
+    fn from(issue: Issue) -> Self {
+        Problem::Invalid(issue.into())
+    }
+}
+
+impl From<Issues> for Problem {
+    fn from(issues: Issues) -> Self {
+        Problem::Invalid(issues)
+    }
+}
+
+impl Problem {
+    /// What is wrong with an image, and which one it is.
+    pub(super) fn image(part: &str, error: &ImageError) -> Self {
+        let detail = format!("{part}: {error}");
+        match error {
+            ImageError::Unsupported { .. } => Problem::Unsupported(detail),
+            ImageError::TooLarge { .. } => Problem::TooLarge(detail),
+            _ => Problem::BadRequest(detail.into()),
+        }
+    }
+
+    /// What the service said. `part` names the image of that index.
+    pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
+        match error {
+            ServiceError::Image { index, error } => Problem::image(&part(index), &error),
+            ServiceError::Busy { retry_after } => Problem::Busy {
+                what: "The queue is full; nothing was started.".to_owned(),
+                retry_after,
+            },
+            ServiceError::TooMuch { what } => Problem::TooLarge(what),
+            ServiceError::Late => Problem::Deadline,
+            ServiceError::Unavailable(state) => Problem::Unavailable(state),
+            ServiceError::Internal(what) => Problem::Internal(what),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Problem::Unauthorized => StatusCode::UNAUTHORIZED,
+            Problem::NotFound => StatusCode::NOT_FOUND,
+            Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Problem::Unauthorized => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Problem::MethodNotAllowed(allow) => {
+                Some((header::ALLOW, HeaderValue::from_static(allow)))
+            }
+            Problem::Timeout(_) => Some((header::CONNECTION, HeaderValue::from_static("close"))),
+            Problem::Busy { retry_after, .. } => Some(retry(*retry_after)),
+            Problem::Unavailable(_) => Some(retry(UNAVAILABLE_RETRY)),
+            _ => None,
+        }
+    }
+
+    /// The answer to a request with this id. What is our fault goes to the log.
+    pub(super) fn into_answer(self, id: &str) -> Response<Answer> {
+        #[derive(Serialize)]
+        struct Detail<T> {
+            detail: T,
+        }
+        #[derive(Serialize)]
+        struct WithId<'a> {
+            detail: String,
+            id: &'a str,
+        }
+        let body = match &self {
+            Problem::Invalid(issues) => answer::json(&Detail { detail: issues }),
+            Problem::Internal(what) => {
+                tracing::error!(id, error = %what, "a request failed, and it is our fault");
+                answer::json(&WithId {
+                    detail: format!("Internal error; the service's log has it under the id {id}."),
+                    id,
+                })
+            }
+            other => answer::json(&Detail {
+                detail: other.to_string(),
+            }),
+        };
+        let mut response = answer::respond(self.status(), body);
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The header that says when to try again, in whole seconds and at least one.
+pub(super) fn retry(after: Duration) -> (HeaderName, HeaderValue) {
+    let seconds = after.as_millis().div_ceil(1000).clamp(1, 3600);
+    (header::RETRY_AFTER, HeaderValue::from(seconds as u64))
+}
+
+/// `Retry-After` for a service that cannot embed.
+pub(super) fn unavailable_retry() -> (HeaderName, HeaderValue) {
+    retry(UNAVAILABLE_RETRY)
+}
+
+/// A part of a form by its field, its place among the images of the request, and the
+/// name that its client gave it; safe to print, and of bounded length.
+pub(super) fn part_name(field: &str, index: Option<usize>, filename: &str) -> String {
+    let mut name = field.to_owned();
+    if let Some(index) = index {
+        name.push_str(&format!("[{index}]"));
+    }
+    if filename.is_empty() {
+        return name;
+    }
+    name.push_str(" (\"");
+    name.push_str(&printable(filename, MAX_SHOWN_NAME));
+    name.push_str("\")");
+    name
+}
+
+/// A client's text for a log or an error: what would move a terminal's cursor or
+/// turn the direction of writing is escaped, and the length is bounded.
+pub(super) fn printable(text: &str, most: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(most * 4));
+    for (at, character) in text.chars().enumerate() {
+        if at == most {
+            shown.push_str("...");
+            break;
+        }
+        let hidden = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if character.is_control() || hidden {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_printable_and_bounded() {
+        assert_eq!(
+            part_name("files", Some(2), "a b.jpg"),
+            "files[2] (\"a b.jpg\")"
+        );
+        assert_eq!(part_name("image_base64", None, ""), "image_base64");
+        assert_eq!(
+            part_name("file", None, "a\r\n\u{202e}\u{7}"),
+            "file (\"a\\u{d}\\u{a}\\u{202e}\\u{7}\")"
+        );
+        assert!(part_name("file", None, &"é".repeat(9999)).len() < 300);
+    }
+
+    #[test]
+    fn retry_after_is_in_whole_seconds() {
+        for (millis, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (60_000, "60")] {
+            assert_eq!(retry(Duration::from_millis(millis)).1, expected);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the HTTP side allows, and for how long.
+//!
+//! Every bound here exists because something on the other end of a socket can do
+//! without it what it likes: send slowly, send for ever, or read nothing.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes};
+
+use crate::api_key::ApiKey;
+
+/// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
+/// in a data centre behind an image search. Durations are serialized as seconds.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpSettings {
+    /// Bytes that the body of a request may have, such as 100MB or 256MiB.
+    // 256 MiB: the 256 images of one request at 1 MiB each, which is a generous photo for
+    // a model that looks at 224 pixels, or 64 phone photos of 4 MiB as they come off the
+    // camera.
+    #[arg(long, env = "PAYLOAD_LIMIT", default_value = "256MiB", value_parser = some_bytes::<u64>)]
+    pub payload_limit: u64,
+
+    /// Bytes of text that one request may have: the body of /embed/text, and the text
+    /// fields of a form together, image_base64 aside.
+    // 16 MiB: the 1024 texts of one request at 16 KiB each. A model that reads 64 tokens
+    // looks at a few hundred bytes of each.
+    #[arg(long, env = "MAX_TEXT_BODY_BYTES", default_value = "16MiB", value_parser = some_bytes::<usize>)]
+    pub max_text_body_bytes: usize,
+
+    /// Bytes that one text may have.
+    #[arg(long, env = "MAX_TEXT_BYTES", default_value = "256KiB", value_parser = some_bytes::<usize>)]
+    pub max_text_bytes: usize,
+
+    /// Texts that one request may hold.
+    #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value = "1024", value_parser = count)]
+    pub max_texts_per_request: usize,
+
+    /// Images that one request may hold.
+    #[arg(long, env = "MAX_IMAGES_PER_REQUEST", default_value = "256", value_parser = count)]
+    pub max_images_per_request: usize,
+
+    /// Parts that a form may have besides as many images as it may hold. Fields that are
+    /// not known are skipped, and cost little but the reading.
+    #[arg(long, env = "MAX_OTHER_PARTS", default_value = "64", value_parser = count)]
+    pub max_other_parts: usize,
+
+    /// Requests that are answered at the same time; one more is answered 429 before its
+    /// body is read. /health, /ready, /metrics, /info and /openapi.json do not count.
+    #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "512", value_parser = count)]
+    pub max_concurrent_requests: usize,
+
+    /// Bytes of request bodies that may be held at once, over all requests; a request that
+    /// finds no room is answered 429. At least as much as one body may have.
+    // Without it `max_connections` bodies of `payload_limit` would be the bound, which no
+    // machine has.
+    #[arg(long, env = "MAX_BUFFERED_BYTES", default_value = "1GiB", value_parser = some_bytes::<u64>)]
+    pub max_buffered_bytes: u64,
+
+    /// Connections that are served at the same time. Further ones wait in the system's
+    /// backlog, and idle ones are closed to make room for them.
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "1024", value_parser = count)]
+    pub max_connections: usize,
+
+    /// Seconds that the head of a request may take to arrive, from its first byte or from
+    /// the opening of the connection.
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub header_timeout: Duration,
+
+    /// Seconds that a connection may wait for its next request.
+    // Longer than the 60 s for which proxies keep theirs, so that it is they who close.
+    #[arg(long, env = "IDLE_TIMEOUT", default_value = "75", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub idle_timeout: Duration,
+
+    /// Seconds that the body of a request may take to arrive.
+    #[arg(long, env = "BODY_TIMEOUT", default_value = "300", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub body_timeout: Duration,
+
+    /// Seconds that may pass between two pieces of a body.
+    #[arg(long, env = "BODY_IDLE_TIMEOUT", default_value = "15", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub body_idle_timeout: Duration,
+
+    /// Bytes per second that a body must arrive at on average, once `--body-idle-timeout`
+    /// has passed; 0 for any.
+    #[arg(long, env = "MIN_BODY_RATE", default_value = "4KiB", value_parser = bytes::<u64>)]
+    pub min_body_rate: u64,
+
+    /// Seconds for which a client may read nothing of its answer.
+    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub write_timeout: Duration,
+
+    /// Seconds that a request may take, from its last byte to its answer (504); a client may
+    /// ask for less with the header X-Request-Timeout-Ms.
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "300", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub request_timeout: Duration,
+
+    /// Seconds that accepted requests get to finish when the service is told to end.
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
+    pub drain_timeout: Duration,
+
+    /// Requests must carry this key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`;
+    /// /health and /ready need none.
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = ApiKey::parse)]
+    #[serde(skip)]
+    pub api_key: Option<ApiKey>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        siglip2_flags::defaults()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_have_defaults_and_a_key_is_never_told() {
+        let settings = HttpSettings {
+            api_key: ApiKey::parse("secret").ok(),
+            ..HttpSettings::default()
+        };
+        assert_eq!(settings.body_timeout, Duration::from_secs(300));
+        let told = serde_json::to_string(&settings).unwrap();
+        assert!(!told.contains("secret") && !format!("{settings:?}").contains("secret"));
+        assert!(told.contains("\"header_timeout\":15.0"), "{told}");
+    }
+}

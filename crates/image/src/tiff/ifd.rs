@@ -1,0 +1,188 @@
+//! The first directory of a TIFF: a table of tagged numbers.
+
+use super::{damaged, truncated};
+use crate::ImageError;
+
+/// The tags that matter for pixels (TIFF 6.0, and 347 of TIFF Technical Note 2).
+pub(super) mod tag {
+    pub const WIDTH: u16 = 256;
+    pub const HEIGHT: u16 = 257;
+    pub const BITS_PER_SAMPLE: u16 = 258;
+    pub const COMPRESSION: u16 = 259;
+    pub const PHOTOMETRIC: u16 = 262;
+    pub const FILL_ORDER: u16 = 266;
+    pub const STRIP_OFFSETS: u16 = 273;
+    pub const ORIENTATION: u16 = 274;
+    pub const SAMPLES_PER_PIXEL: u16 = 277;
+    pub const ROWS_PER_STRIP: u16 = 278;
+    pub const STRIP_BYTE_COUNTS: u16 = 279;
+    pub const PLANAR_CONFIGURATION: u16 = 284;
+    pub const PREDICTOR: u16 = 317;
+    pub const COLOR_MAP: u16 = 320;
+    pub const TILE_WIDTH: u16 = 322;
+    pub const TILE_LENGTH: u16 = 323;
+    pub const TILE_OFFSETS: u16 = 324;
+    pub const TILE_BYTE_COUNTS: u16 = 325;
+    pub const EXTRA_SAMPLES: u16 = 338;
+    pub const SAMPLE_FORMAT: u16 = 339;
+    pub const JPEG_TABLES: u16 = 347;
+}
+
+/// The order of the bytes in numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Little,
+    Big,
+}
+
+impl Order {
+    /// An unsigned number of 1, 2, 4 or 8 bytes.
+    pub(super) fn number(self, bytes: &[u8]) -> u64 {
+        let add = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
+        match self {
+            Self::Little => bytes.iter().rev().fold(0, add),
+            Self::Big => bytes.iter().fold(0, add),
+        }
+    }
+
+    /// Writes a number; what does not fit is cut off.
+    pub(super) fn put(self, number: u64, bytes: &mut [u8]) {
+        let all = number.to_le_bytes();
+        match self {
+            Self::Little => bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from),
+            Self::Big => (bytes.iter_mut().rev().zip(all)).for_each(|(to, from)| *to = from),
+        }
+    }
+}
+
+/// One row of the directory.
+struct Entry<'a> {
+    tag: u16,
+    /// Bytes of one value.
+    size: usize,
+    values: &'a [u8],
+}
+
+/// The values of a tag, read from the file one by one when they are wanted. Several tags
+/// may claim the whole file as bytes: lists of 64-bit numbers of it would be many times
+/// its size.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    order: Order,
+    size: usize,
+    values: &'a [u8],
+}
+
+impl<'a> Numbers<'a> {
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.values.len() / self.size
+    }
+
+    /// One of them.
+    pub(super) fn get(self, index: usize) -> Option<u64> {
+        let at = index.checked_mul(self.size)?;
+        let value = self.values.get(at..at.checked_add(self.size)?)?;
+        Some(self.order.number(value))
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = u64> + use<'a> {
+        (0..self.len()).map_while(move |index| self.get(index))
+    }
+}
+
+/// The first directory.
+pub(super) struct Directory<'a> {
+    pub(super) order: Order,
+    entries: Vec<Entry<'a>>,
+}
+
+impl<'a> Directory<'a> {
+    /// Reads it. Entries of types that are not whole numbers are left out, and so are
+    /// those whose values lie outside of the file: what needs them will miss them.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let order = match bytes.first() {
+            Some(b'I') => Order::Little,
+            _ => Order::Big,
+        };
+        let number = |at: usize, size: usize| {
+            let end = at.checked_add(size)?;
+            Some(order.number(bytes.get(at..end)?))
+        };
+        let big = number(2, 2) == Some(43);
+        // Sizes of an offset, of the number of entries, and of one entry.
+        let (word, counter, entry_size) = if big { (8, 8, 20) } else { (4, 2, 12) };
+        let start = number(if big { 8 } else { 4 }, word)
+            .and_then(|start| usize::try_from(start).ok())
+            .ok_or_else(truncated)?;
+        let count = number(start, counter).ok_or_else(truncated)?;
+        if count == 0 || count > 65_535 {
+            return Err(damaged(format_args!(
+                "its first directory has {count} entries"
+            )));
+        }
+        let mut entries = Vec::new();
+        for nth in 0..count as usize {
+            let at = start + counter + nth * entry_size;
+            let head = number(at, 2)
+                .zip(number(at + 2, 2))
+                .zip(number(at + 4, word));
+            let ((tag, kind), count) = head.ok_or_else(truncated)?;
+            let size = match kind {
+                1 | 7 => 1,
+                3 => 2,
+                4 | 13 => 4,
+                16 | 18 => 8,
+                _ => continue,
+            };
+            let Some(length) = usize::try_from(count)
+                .ok()
+                .and_then(|n| n.checked_mul(size))
+            else {
+                continue;
+            };
+            let value_at = at + 4 + word;
+            let place = if length <= word {
+                Some(value_at as u64)
+            } else {
+                number(value_at, word)
+            };
+            let values = place
+                .and_then(|place| usize::try_from(place).ok())
+                .and_then(|place| bytes.get(place..place.checked_add(length)?));
+            if let Some(values) = values {
+                entries.push(Entry {
+                    tag: tag as u16,
+                    size,
+                    values,
+                });
+            }
+        }
+        Ok(Self { order, entries })
+    }
+
+    fn entry(&self, tag: u16) -> Option<&Entry<'a>> {
+        self.entries.iter().find(|entry| entry.tag == tag)
+    }
+
+    /// All values of a tag.
+    pub(super) fn numbers(&self, tag: u16) -> Option<Numbers<'a>> {
+        let &Entry { size, values, .. } = self.entry(tag)?;
+        Some(Numbers {
+            order: self.order,
+            size,
+            values,
+        })
+    }
+
+    /// The first value of a tag.
+    pub(super) fn number(&self, tag: u16) -> Option<u64> {
+        self.numbers(tag)?.get(0)
+    }
+
+    /// The bytes of a tag's values, as they are in the file.
+    pub(super) fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
+        self.entry(tag).map(|entry| entry.values)
+    }
+}

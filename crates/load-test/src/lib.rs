@@ -1,0 +1,117 @@
+//! The load test: measures a service that embeds images and texts over HTTP, as its
+//! clients would see it, and checks what it answers.
+//!
+//! ```text
+//! options --> inputs --number--> request --> client --> answer --> check --> recorder
+//!                 ^                 |                                            |
+//!            closed loop or clock --+          table, JSON, HTML <-- report <----+
+//! ```
+//!
+//! One such run measures; `compare` runs two services in turn, and `knee` runs one at
+//! ever other rates. What counts, and how, is in `window`.
+//!
+//! It ends with 0, with 1 if an answer was wrong or none was good, and with 2 if what
+//! was asked for cannot be run.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod client;
+mod compare;
+mod hostile;
+mod html;
+mod inputs;
+mod knee;
+mod mix;
+mod options;
+mod output;
+mod pictures;
+mod plot;
+mod progress;
+mod random;
+mod record;
+mod report;
+mod run;
+mod schedule;
+mod search;
+mod service;
+mod texts;
+mod watch;
+mod window;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::inputs::Inputs;
+use crate::options::Options;
+use crate::run::{Loop, Plan};
+use crate::service::Service;
+use crate::watch::Look;
+use crate::window::End;
+
+const UNUSABLE: u8 = 2;
+
+/// How long a run lasts.
+const DURATION: Duration = Duration::from_secs(30);
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the client's threads cannot be started: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    match runtime.block_on(measure(&options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+/// Whether every answer was right, and some were good.
+async fn measure(options: &Options) -> Result<bool, String> {
+    if let Some(pid) = options.watch_pid {
+        Look::at(pid, 0.0)?;
+    }
+    let service = Service::find(&options.url, options).await?;
+    let inputs = Arc::new(Inputs::new(options)?);
+    let plan = Plan {
+        mode: match options.rate {
+            Some(rate) => Loop::Open(rate),
+            None => Loop::Closed(options.concurrency),
+        },
+        arrivals: options.arrivals,
+        back_off: !options.ignore_retry_after,
+        warm_up: options.warm_up,
+        end: match options.requests {
+            Some(requests) => End::Requests(requests),
+            None => End::After(options.duration.unwrap_or(DURATION)),
+        },
+        first: 0,
+        watch: options.watch_pid,
+    };
+    if let Some(url) = &options.compare {
+        let other = Service::find(url, options).await?;
+        compare::compare(options, &inputs, plan, [&service, &other]).await
+    } else if options.search_rate {
+        knee::find(options, &inputs, plan, &service).await
+    } else {
+        let outcome = service.run(&inputs, plan, "measuring").await;
+        let report = service.report(options, &inputs, &plan, &outcome);
+        output::say(options, &report, || report.table())?;
+        output::write_page(options, || html::of_one("Load test", &report))?;
+        Ok(output::is_right(&report))
+    }
+}

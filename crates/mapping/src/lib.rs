@@ -1,0 +1,66 @@
+//! Files mapped into memory for the life of the process.
+//!
+//! ```
+//! let file = tempfile::NamedTempFile::new()?;
+//! std::fs::write(file.path(), b"weights")?;
+//! let mapping = siglip2_mapping::Mapping::open(file.path())?;
+//! assert_eq!(mapping.bytes(), b"weights");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+// Memory-mapped weights, which a start within seconds needs, cannot be had without it.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// A file in memory, read-only, never unmapped: the weights of a running model are
+/// wanted until the process ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping(Option<&'static Mmap>);
+
+impl Mapping {
+    /// Maps a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or mapped.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Self(None));
+        }
+        // SAFETY: the bytes must not change while they are borrowed, and the file
+        // must not shrink. The mapping is private and read-only, so nothing in this
+        // process writes to it. Other processes are asked not to: the hub cache names
+        // its files by their content and replaces them by renaming, and
+        // docs/operations.md says to do the same with a directory of one's own.
+        let mapping = unsafe { Mmap::map(&file)? };
+        Ok(Self(Some(Box::leak(Box::new(mapping)))))
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> &'static [u8] {
+        self.0.map_or(&[], |mapping| mapping)
+    }
+
+    /// Tells the system that the pages read so far are not wanted in the near future.
+    /// They leave this process's memory and stay in the page cache; reading them
+    /// again works as ever.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(mapping) = self.0 {
+            // SAFETY: this advice is called unchecked because it would discard what
+            // was written to a private mapping. This one is read-only, so what a
+            // later read finds is what the file holds, and that does not change (see
+            // above). No borrow of the bytes is invalidated: they stay mapped.
+            let advised = unsafe { mapping.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            if let Err(error) = advised {
+                tracing::debug!(%error, "mapped weights could not be given back");
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The tensors of a checkpoint: one safetensors file, or several behind an index.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use siglip2_mapping::Mapping;
+
+use super::{CheckpointError, half};
+
+/// The file of a checkpoint that is in one piece.
+const SINGLE_FILE: &str = "model.safetensors";
+/// The list of files of one that is in several.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// How a tensor's numbers are stored, little-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    BF16,
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Where a tensor lies: `length` bytes from `offset` in the file `shard`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Which of [`Weights::shards`].
+    pub shard: usize,
+    /// How its numbers are stored.
+    pub dtype: DType,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// First byte, counted from the start of the file.
+    pub offset: usize,
+    /// Bytes.
+    pub length: usize,
+}
+
+/// Every tensor of a checkpoint, by name, and the files that hold them.
+#[derive(Clone)]
+pub struct Weights {
+    shards: Vec<&'static [u8]>,
+    /// Where the first of the shards lie on the disk; the others are in memory only.
+    files: Vec<PathBuf>,
+    /// Those of the shards that are mapped files.
+    mappings: Vec<Mapping>,
+    tensors: HashMap<String, Tensor>,
+    /// Tensors that the files hold and that are no floats, by name.
+    others: HashMap<String, Dtype>,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weights")
+            .field("shards", &self.shards.len())
+            .field("tensors", &self.tensors.len())
+            .finish()
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Weights {
+    /// Maps and indexes the safetensors files of a directory.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or one of them is damaged or cut short.
+    pub(super) fn open(directory: &Path) -> Result<Self, CheckpointError> {
+        let mut weights = Self::empty();
+        if let Some(index) = super::optional(directory, INDEX_FILE)?
+            && !directory.join(SINGLE_FILE).exists()
+        {
+            let index: Index =
+                serde_json::from_slice(&index).map_err(|error| CheckpointError::Config {
+                    file: directory.join(INDEX_FILE).display().to_string(),
+                    reason: format!("it is no index of safetensors files: {error}"),
+                })?;
+            let files: BTreeSet<&String> = index.weight_map.values().collect();
+            for file in files {
+                weights.open_file(directory, file)?;
+            }
+        } else {
+            weights.open_file(directory, SINGLE_FILE)?;
+        }
+        Ok(weights)
+    }
+
+    /// The tensors of one safetensors file that is already in memory.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged.
+    pub(super) fn of(name: &str, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
+        let mut weights = Self::empty();
+        weights.add(name, bytes)?;
+        Ok(weights)
+    }
+
+    fn empty() -> Self {
+        Self {
+            shards: Vec::new(),
+            files: Vec::new(),
+            mappings: Vec::new(),
+            tensors: HashMap::new(),
+            others: HashMap::new(),
+        }
+    }
+
+    fn open_file(&mut self, directory: &Path, file: &str) -> Result<(), CheckpointError> {
+        // An index is a file like any other and may say "../../etc/passwd".
+        if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
+            return Err(CheckpointError::Config {
+                file: directory.join(INDEX_FILE).display().to_string(),
+                reason: format!("it names {file:?}, which is not a file beside it"),
+            });
+        }
+        let path = directory.join(file);
+        match Mapping::open(&path) {
+            Ok(mapping) => {
+                self.mappings.push(mapping);
+                self.files.push(path.clone());
+                self.add(&path.display().to_string(), mapping.bytes())
+            }
+            Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {
+                Err(CheckpointError::MissingFile {
+                    directory: directory.to_owned(),
+                    file: file.to_owned(),
+                })
+            }
+            Err(reason) => Err(CheckpointError::Unreadable { path, reason }),
+        }
+    }
+
+    fn add(&mut self, name: &str, bytes: &'static [u8]) -> Result<(), CheckpointError> {
+        let (tensors, others) = index(name, bytes, self.shards.len())?;
+        self.shards.push(bytes);
+        self.tensors.extend(tensors);
+        self.others.extend(others);
+        Ok(())
+    }
+
+    /// The files, mapped.
+    pub fn shards(&self) -> &[&'static [u8]] {
+        &self.shards
+    }
+
+    /// The file that holds the shard `shard`, where there is one.
+    pub fn file(&self, shard: usize) -> Option<&Path> {
+        self.files.get(shard).map(PathBuf::as_path)
+    }
+
+    /// Gives back the memory of the mapped pages that were read so far; they are read
+    /// again, from the page cache, when they are wanted again.
+    pub fn release(&self) {
+        for mapping in &self.mappings {
+            mapping.release();
+        }
+    }
+
+    /// The tensor `name`, which must have this shape.
+    ///
+    /// # Errors
+    ///
+    /// When it is missing, of another shape, or holds no floats.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor, CheckpointError> {
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(match self.others.get(name) {
+                Some(dtype) => CheckpointError::Unsupported {
+                    name: name.to_owned(),
+                    dtype: format!("{dtype:?}"),
+                },
+                None => CheckpointError::MissingTensor {
+                    name: name.to_owned(),
+                },
+            });
+        };
+        if tensor.shape != shape {
+            return Err(CheckpointError::Misshapen {
+                name: name.to_owned(),
+                found: tensor.shape.clone(),
+                expected: shape.to_owned(),
+            });
+        }
+        Ok(tensor)
+    }
+
+    /// The single float of the tensor `name`, whose shape is `[1]` or `[]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::get`].
+    pub(super) fn scalar(&self, name: &str) -> Result<f32, CheckpointError> {
+        let tensor = self.get(name, &[1]).or_else(|_| self.get(name, &[]));
+        // Complain about the shape that checkpoints have in fact.
+        let tensor = match tensor {
+            Ok(tensor) => tensor,
+            Err(_) => self.get(name, &[1])?,
+        };
+        Ok(self.floats(tensor).first().copied().unwrap_or(f32::NAN))
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.tensors.values().map(|tensor| tensor.length).sum()
+    }
+
+    fn floats(&self, tensor: &Tensor) -> Vec<f32> {
+        let bytes = &self.shards[tensor.shard][tensor.offset..tensor.offset + tensor.length];
+        half::to_f32(tensor.dtype, bytes)
+    }
+
+    /// The same weights with every tensor in FP32, and aligned as FP32 must be. Those
+    /// that are so already stay where they are; the others are converted into memory
+    /// that is kept, like a mapping, for the life of the process.
+    pub fn into_f32(mut self) -> Self {
+        let align = align_of::<f32>();
+        let convert = |weights: &Self, tensor: &Tensor| {
+            let address = weights.shards[tensor.shard].as_ptr() as usize + tensor.offset;
+            tensor.dtype != DType::F32 || !address.is_multiple_of(align)
+        };
+        let names: Vec<String> = self
+            .tensors
+            .iter()
+            .filter(|(_, tensor)| convert(&self, tensor))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            let Some(tensor) = self.tensors.get(&name).cloned() else {
+                continue;
+            };
+            let bytes: Vec<u8> = self
+                .floats(&tensor)
+                .into_iter()
+                .flat_map(f32::to_le_bytes)
+                .collect();
+            let length = bytes.len();
+            let shard = self.shards.len();
+            self.shards.push(Vec::leak(bytes));
+            self.tensors.insert(
+                name,
+                Tensor {
+                    shard,
+                    dtype: DType::F32,
+                    shape: tensor.shape,
+                    offset: 0,
+                    length,
+                },
+            );
+        }
+        self
+    }
+}
+
+/// The tensors that a safetensors file holds, and those that are no floats.
+type Contents = (HashMap<String, Tensor>, HashMap<String, Dtype>);
+
+/// Reads the header of the safetensors file `name`, which will be the shard `shard`.
+pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, CheckpointError> {
+    // This checks that the header is whole and that the tensors cover the rest of the
+    // file exactly, each with as many bytes as its shape and type say.
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| CheckpointError::Weights {
+            file: name.to_owned(),
+            reason: error.to_string(),
+        })?;
+    let data = size_of::<u64>() + header;
+    let (mut tensors, mut others) = Contents::default();
+    for (tensor, info) in metadata.tensors() {
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => {
+                others.insert(tensor, other);
+                continue;
+            }
+        };
+        let (start, end) = info.data_offsets;
+        tensors.insert(
+            tensor,
+            Tensor {
+                shard,
+                dtype,
+                shape: info.shape.clone(),
+                offset: data + start,
+                length: end - start,
+            },
+        );
+    }
+    Ok((tensors, others))
+}

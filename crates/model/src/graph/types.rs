@@ -1,0 +1,262 @@
+//! A type checker over the graphs, for tests: what TensorRT's strongly typed networks
+//! and ONNX ask of element types, inferred anew from inputs, weights and casts. It
+//! shares nothing with the types that the builder keeps.
+
+use std::collections::HashMap;
+
+use super::onnx::{Attribute, Data, Dim, ElementType, Graph, Node};
+use super::{EMBEDDING, INPUT_IDS, PIXEL_VALUES, Precision, text, vision};
+use crate::checkpoint::Checkpoint;
+
+type Types = HashMap<String, ElementType>;
+
+/// The element type of every value of a graph; panics where an operator's inputs do
+/// not agree as the ONNX specification (opset 20) has it.
+fn infer(graph: &Graph) -> Types {
+    let mut types = Types::new();
+    for initializer in &graph.initializers {
+        let elements = match &initializer.data {
+            Data::Int64(_) => ElementType::Int64,
+            Data::Float(_) => ElementType::Float,
+            Data::External {
+                elements, length, ..
+            } => {
+                let count: i64 = initializer.dims.iter().product();
+                let width = match elements {
+                    ElementType::Float | ElementType::Int32 => 4,
+                    ElementType::Float16 | ElementType::BFloat16 => 2,
+                    ElementType::Int64 => 8,
+                };
+                assert_eq!(count as usize * width, *length, "{}", initializer.name);
+                *elements
+            }
+        };
+        define(&mut types, &initializer.name, elements);
+    }
+    for input in &graph.inputs {
+        define(&mut types, &input.name, input.elements);
+    }
+    for node in &graph.nodes {
+        let inputs: Vec<ElementType> = node
+            .inputs
+            .iter()
+            .map(|name| {
+                *types
+                    .get(name)
+                    .unwrap_or_else(|| panic!("{} reads {name} before it is there", node.name))
+            })
+            .collect();
+        let output = match (node.op_type, inputs.as_slice()) {
+            ("Cast", [from]) => {
+                let to = cast_to(node);
+                assert_ne!(*from, to, "{} casts nothing", node.name);
+                to
+            }
+            ("Reshape", [data, ElementType::Int64]) => *data,
+            ("Gather", [data, ElementType::Int32 | ElementType::Int64]) => *data,
+            (
+                "Add" | "Mul" | "MatMul" | "Conv" | "LayerNormalization" | "Gelu" | "Softmax"
+                | "Transpose",
+                [first, rest @ ..],
+            ) => {
+                assert!(
+                    rest.iter().all(|other| other == first),
+                    "{} mixes {inputs:?}",
+                    node.name
+                );
+                *first
+            }
+            _ => panic!("{} is {} of {inputs:?}", node.name, node.op_type),
+        };
+        for name in &node.outputs {
+            define(&mut types, name, output);
+        }
+    }
+    for output in &graph.outputs {
+        assert_eq!(types.get(&output.name), Some(&output.elements));
+    }
+    types
+}
+
+fn define(types: &mut Types, name: &str, elements: ElementType) {
+    let before = types.insert(name.to_owned(), elements);
+    assert!(before.is_none(), "{name} is there twice");
+}
+
+fn cast_to(node: &Node) -> ElementType {
+    let Some(("to", Attribute::Int(to))) = node.attributes.first() else {
+        panic!("{} does not say what to cast to", node.name)
+    };
+    [
+        ElementType::Float,
+        ElementType::Float16,
+        ElementType::BFloat16,
+    ]
+    .into_iter()
+    .find(|&elements| elements as i64 == *to)
+    .unwrap_or_else(|| panic!("{} casts to {to}", node.name))
+}
+
+/// The towers of the demo model (FP32 weights) and of a checkpoint whose weights are
+/// BF16.
+fn towers(precision: Precision) -> Vec<Graph> {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden/patch14"
+    );
+    let mut graphs = Vec::new();
+    for checkpoint in [
+        Checkpoint::demo().unwrap(),
+        Checkpoint::open(fixture.as_ref()).unwrap(),
+    ] {
+        let Checkpoint {
+            config, weights, ..
+        } = checkpoint;
+        graphs.push(vision(&config.vision, &weights, precision).unwrap());
+        graphs.push(text(&config.text, &weights, precision).unwrap());
+    }
+    graphs
+}
+
+fn nodes<'a>(graph: &'a Graph, op_type: &'a str) -> impl Iterator<Item = &'a Node> {
+    graph
+        .nodes
+        .iter()
+        .filter(move |node| node.op_type == op_type)
+}
+
+#[test]
+fn types_agree_in_every_precision() {
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Bf16] {
+        for graph in towers(precision) {
+            infer(&graph);
+        }
+    }
+}
+
+#[test]
+fn fp32_computes_in_fp32_alone() {
+    for graph in towers(Precision::Fp32) {
+        let types = infer(&graph);
+        for node in graph.nodes.iter() {
+            // Weights that are BF16 in their file are widened, and nothing else is cast.
+            assert_eq!(types[&node.outputs[0]], ElementType::Float, "{}", node.name);
+        }
+    }
+    let demo = &towers(Precision::Fp32)[..2];
+    assert!(demo.iter().all(|graph| nodes(graph, "Cast").count() == 0));
+}
+
+#[test]
+fn products_are_half_and_all_between_them_is_fp32() {
+    for (precision, half) in [
+        (Precision::Fp16, ElementType::Float16),
+        (Precision::Bf16, ElementType::BFloat16),
+    ] {
+        for graph in towers(precision) {
+            let types = infer(&graph);
+            let of = |name: &String| types[name];
+            assert!(nodes(&graph, "MatMul").count() > 0);
+            for node in nodes(&graph, "Conv") {
+                // BF16 has no place there before opset 22.
+                assert_eq!(of(&node.outputs[0]), ElementType::Float16, "{}", node.name);
+            }
+            for op_type in ["MatMul", "Softmax"] {
+                for node in nodes(&graph, op_type) {
+                    assert_eq!(of(&node.outputs[0]), half, "{}", node.name);
+                }
+            }
+            for op_type in ["LayerNormalization", "Add", "Mul", "Gelu"] {
+                assert!(nodes(&graph, op_type).count() > 0, "{op_type}");
+                for node in nodes(&graph, op_type) {
+                    assert_eq!(of(&node.outputs[0]), ElementType::Float, "{}", node.name);
+                }
+            }
+            assert_eq!(of(&EMBEDDING.to_owned()), ElementType::Float);
+        }
+    }
+}
+
+/// The inputs are what the programs that fill them agree on.
+#[test]
+fn inputs_have_the_types_that_the_precision_says() {
+    for (precision, pixels, ids) in [
+        (Precision::Fp32, ElementType::Float, ElementType::Int64),
+        (Precision::Fp16, ElementType::Float16, ElementType::Int32),
+        (Precision::Bf16, ElementType::Float, ElementType::Int32),
+    ] {
+        for graph in towers(precision) {
+            let [input] = &graph.inputs[..] else {
+                panic!("one input")
+            };
+            match input.name.as_str() {
+                PIXEL_VALUES => assert_eq!(input.elements, pixels),
+                INPUT_IDS => assert_eq!(input.elements, ids),
+                other => panic!("an input {other}"),
+            }
+            assert_eq!(input.dims[0], Dim::Named("batch"));
+        }
+    }
+}
+
+/// The queries are scaled before the first product, and between the two products of
+/// an attention stands the softmax alone: the form that TensorRT fuses.
+#[test]
+fn attention_has_the_form_that_is_fused() {
+    for graph in towers(Precision::Fp16) {
+        let made_by: HashMap<&String, &Node> = graph
+            .nodes
+            .iter()
+            .flat_map(|node| node.outputs.iter().map(move |name| (name, node)))
+            .collect();
+        let source = |node: &Node, input: usize| made_by[&node.inputs[input]];
+        let mut softmaxes = 0;
+        for mix in nodes(&graph, "MatMul").filter(|node| node.name.ends_with(".mix")) {
+            let softmax = source(mix, 0);
+            assert_eq!(softmax.op_type, "Softmax");
+            let scores = source(softmax, 0);
+            assert_eq!(scores.op_type, "MatMul");
+            let mut query = source(scores, 0);
+            while ["Transpose", "Reshape", "Cast"].contains(&query.op_type) {
+                query = source(query, 0);
+            }
+            assert_eq!(query.op_type, "Mul", "{}", query.name);
+            softmaxes += 1;
+        }
+        assert_eq!(softmaxes, nodes(&graph, "Softmax").count());
+    }
+}
+
+/// No weight is copied into a graph, and none that is BF16 already is cast for a BF16
+/// product.
+#[test]
+fn weights_stay_in_their_file_and_are_cast_only_where_types_differ() {
+    for precision in [Precision::Fp16, Precision::Bf16] {
+        for graph in towers(precision) {
+            let inline: usize = graph
+                .initializers
+                .iter()
+                .map(|initializer| match &initializer.data {
+                    Data::Int64(values) => values.len() * 8,
+                    Data::Float(values) => values.len() * 4,
+                    Data::External { .. } => 0,
+                })
+                .sum();
+            assert!(inline < 1024, "{inline} bytes of constants");
+        }
+    }
+    let [demo, bf16] = [0, 2].map(|tower| {
+        let graph = &towers(Precision::Bf16)[tower];
+        let types = infer(graph);
+        // Weights whose product they enter through a transposition.
+        let direct = nodes(graph, "Transpose")
+            .filter(|node| node.name.ends_with(".transpose"))
+            .filter(|node| !node.inputs[0].ends_with(".cast.out"));
+        direct
+            .inspect(|node| assert_eq!(types[&node.inputs[0]], ElementType::BFloat16))
+            .count()
+    });
+    assert_eq!(demo, 0);
+    // Six to a layer, of which there are two, and six in the head.
+    assert_eq!(bf16, 6 * 2 + 6);
+}

@@ -1,0 +1,21 @@
+//! Which half of a model is meant.
+
+use std::fmt;
+
+/// The two halves of a SigLIP model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tower {
+    /// The vision tower: pixels to an embedding.
+    Image,
+    /// The text tower: token ids to an embedding.
+    Text,
+}
+
+impl fmt::Display for Tower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tower::Image => "image",
+            Tower::Text => "text",
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Notices an engine that hangs: one that has taken batches, and gives neither rows nor an
+//! error. Its owner would wait for a free slot for ever.
+//!
+//! ```text
+//! every look: batches in it, and none came out since the last look? --> silent for one look more
+//!             silent for as long as its patience lasts?             --> given up, as when lost
+//! ```
+//!
+//! Time is counted in looks and not by the clock, so that a process that was stopped and goes
+//! on does not take its own sleep for the engine's.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::owner::{Dead, give_up};
+use super::{BatchError, Shared};
+use siglip2_engine::Tower;
+
+/// No look is longer: so late, at most, a hang is noticed.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// A patience has so many looks, at least.
+const LOOKS: u32 = 20;
+
+/// What was seen of one tower of one engine.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
+    landed: u64,
+    lasts: Duration,
+}
+
+impl Silence {
+    /// One look later: how long nothing has come out although something is in.
+    fn look(&mut self, under_way: usize, landed: u64, look: Duration) -> Duration {
+        match under_way > 0 && landed == self.landed {
+            true => self.lasts += look,
+            false => self.lasts = Duration::ZERO,
+        }
+        self.landed = landed;
+        self.lasts
+    }
+}
+
+/// Looks at engines, each with its patience, until the batcher has ended. Ends at once where
+/// none has any.
+pub(super) fn look_out(shared: &Shared, patience: &[Option<Duration>], ended: &Receiver<()>) {
+    let Some(least) = patience.iter().flatten().min() else {
+        return;
+    };
+    let look = (*least / LOOKS).clamp(Duration::from_millis(1), LONGEST_LOOK);
+    let mut seen = vec![[Silence::default(); 2]; patience.len()];
+    while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
+        for (number, tower, limit) in hanging(shared, patience, look, &mut seen) {
+            let seconds = limit.as_secs_f64();
+            let reason = format!(
+                "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
+                 nothing back"
+            );
+            let held = {
+                let seat = &mut shared.lanes().engines[number];
+                seat.die(Dead {
+                    reason: reason.clone(),
+                    hopeless: true,
+                });
+                seat.take_flights()
+            };
+            give_up(shared, reason);
+            for row in held {
+                row.answer(Err(BatchError::Stopped));
+            }
+        }
+    }
+}
+
+/// The engines that hang and were not known to, each with a tower and its patience.
+fn hanging(
+    shared: &Shared,
+    patience: &[Option<Duration>],
+    look: Duration,
+    seen: &mut [[Silence; 2]],
+) -> Vec<(usize, Tower, Duration)> {
+    let lanes = shared.lanes();
+    let mut found: Vec<(usize, Tower, Duration)> = Vec::new();
+    for (number, (seat, seen)) in lanes.engines.iter().zip(seen).enumerate() {
+        for (tower, silence) in [Tower::Image, Tower::Text].into_iter().zip(seen) {
+            let (under_way, landed) = seat.progress(tower);
+            let lasts = silence.look(under_way, landed, look);
+            if let Some(limit) = patience[number]
+                && lasts >= limit
+                && !seat.is_hopeless()
+                && found.last().is_none_or(|&(last, ..)| last != number)
+            {
+                found.push((number, tower, limit));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_a_batch_that_is_in_while_none_comes_out() {
+        let second = Duration::from_secs(1);
+        let mut silence = Silence::default();
+        let looks = [
+            // In it, come out so far, silent for so long.
+            (0, 0, 0),
+            (1, 0, 1),
+            (2, 0, 2),
+            // One came out, and another is still in.
+            (1, 1, 0),
+            (1, 1, 1),
+            // It came out and the next went in, all between two looks.
+            (1, 2, 0),
+            (2, 9, 0),
+            (1, 9, 1),
+            (0, 10, 0),
+            (0, 10, 0),
+            (1, 10, 1),
+            // The engine was built anew.
+            (1, 0, 0),
+        ];
+        for (under_way, landed, lasts) in looks {
+            let found = silence.look(under_way, landed, second);
+            assert_eq!(found, lasts * second, "{under_way} in, {landed} out");
+        }
+    }
+}

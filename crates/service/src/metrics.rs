@@ -1,0 +1,406 @@
+//! What the service counts and times, for `/metrics` and `Server-Timing`.
+//!
+//! ```text
+//! http, service, batcher --observe--> Metrics --encode--> /metrics (Prometheus text)
+//!                                 +-> Timings (one request) --> Server-Timing, log line
+//! ```
+//!
+//! Every series exists from the start with its value 0, so that a rate or an alarm on
+//! one needs no special case for "has not happened yet".
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use siglip2_engine::Tower;
+
+mod timings;
+
+pub use timings::{Lookup, Span, Stage, Timings};
+
+/// The statuses that the contract knows, and 499 for a client that has gone.
+const STATUSES: [u16; 15] = [
+    200, 400, 401, 404, 405, 408, 411, 413, 415, 422, 429, 499, 500, 503, 504,
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    endpoint: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    endpoint: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TowerLabels {
+    tower: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EngineLabels {
+    engine: u64,
+}
+
+fn tower_labels(tower: Tower) -> TowerLabels {
+    TowerLabels {
+        tower: match tower {
+            Tower::Image => "image",
+            Tower::Text => "text",
+        },
+    }
+}
+
+/// From 0.1 ms, which is less than any batch takes, to 2 minutes, each twice the last.
+fn seconds() -> Histogram {
+    Histogram::new((0..21).map(|power| 1e-4 * f64::from(1_u32 << power)))
+}
+
+fn rows() -> Histogram {
+    Histogram::new((0..11).map(|power| f64::from(1_u32 << power)))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+/// What became of a span of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanFate {
+    /// It was made.
+    Recorded,
+    /// The collector took it.
+    Exported,
+    /// The collector did not take it.
+    Failed,
+}
+
+impl SpanFate {
+    const ALL: [Self; 3] = [SpanFate::Recorded, SpanFate::Exported, SpanFate::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            SpanFate::Recorded => "recorded",
+            SpanFate::Exported => "exported",
+            SpanFate::Failed => "failed",
+        }
+    }
+}
+
+type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Seconds<EndpointLabels>,
+    stage_seconds: Seconds<StageLabels>,
+    batch_rows: Seconds<TowerLabels>,
+    queued: Family<TowerLabels, Gauge>,
+    late: Family<TowerLabels, Counter>,
+    gone: Family<TowerLabels, Counter>,
+    failed_batches: Family<TowerLabels, Counter>,
+    engine_up: Gauge,
+    engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
+    rebuilds: Counter,
+    in_flight: Gauge<i64, AtomicI64>,
+    text_lookups: Family<ResultLabels, Counter>,
+    image_lookups: Family<ResultLabels, Counter>,
+    spans: Family<ResultLabels, Counter>,
+}
+
+impl Metrics {
+    /// Counters at 0.
+    pub fn new() -> Arc<Self> {
+        let requests = Family::<RequestLabels, Counter>::default();
+        let request_seconds: Seconds<EndpointLabels> = Family::new_with_constructor(seconds);
+        let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
+        let batch_rows: Seconds<TowerLabels> = Family::new_with_constructor(rows);
+        let queued = Family::<TowerLabels, Gauge>::default();
+        let late = Family::<TowerLabels, Counter>::default();
+        let gone = Family::<TowerLabels, Counter>::default();
+        let failed_batches = Family::<TowerLabels, Counter>::default();
+        for stage in Stage::ALL {
+            let stage = stage.as_str();
+            drop(stage_seconds.get_or_create(&StageLabels { stage }));
+        }
+        for tower in [Tower::Image, Tower::Text] {
+            let labels = tower_labels(tower);
+            drop(batch_rows.get_or_create(&labels));
+            drop(queued.get_or_create(&labels));
+            drop(late.get_or_create(&labels));
+            drop(gone.get_or_create(&labels));
+            drop(failed_batches.get_or_create(&labels));
+        }
+        let text_lookups = Family::<ResultLabels, Counter>::default();
+        let image_lookups = Family::<ResultLabels, Counter>::default();
+        for result in Lookup::ALL.map(Lookup::as_str) {
+            drop(text_lookups.get_or_create(&ResultLabels { result }));
+            drop(image_lookups.get_or_create(&ResultLabels { result }));
+        }
+        let spans = Family::<ResultLabels, Counter>::default();
+        for result in SpanFate::ALL.map(SpanFate::as_str) {
+            drop(spans.get_or_create(&ResultLabels { result }));
+        }
+        let mut metrics = Self {
+            spans,
+            text_lookups,
+            image_lookups,
+            registry: Registry::with_prefix("siglip2"),
+            requests,
+            request_seconds,
+            stage_seconds,
+            batch_rows,
+            queued,
+            late,
+            gone,
+            failed_batches,
+            engine_up: Gauge::default(),
+            engine_busy: Family::default(),
+            rebuilds: Counter::default(),
+            in_flight: Gauge::default(),
+        };
+        metrics.register();
+        Arc::new(metrics)
+    }
+
+    /// Lets the series of these endpoints exist before their first request.
+    pub fn declare_endpoints(&self, endpoints: &[&'static str]) {
+        for &endpoint in endpoints {
+            for status in STATUSES {
+                drop(
+                    self.requests
+                        .get_or_create(&RequestLabels { endpoint, status }),
+                );
+            }
+            drop(
+                self.request_seconds
+                    .get_or_create(&EndpointLabels { endpoint }),
+            );
+        }
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "requests",
+            "Requests answered, by endpoint and status; 499 is a client that has gone",
+            self.requests.clone(),
+        );
+        registry.register(
+            "request_seconds",
+            "From a request's head to its answer",
+            self.request_seconds.clone(),
+        );
+        registry.register(
+            "stage_seconds",
+            "What each stage took: receive and write per request, the others per row",
+            self.stage_seconds.clone(),
+        );
+        registry.register(
+            "batch_rows",
+            "Rows in a batch when it began",
+            self.batch_rows.clone(),
+        );
+        registry.register(
+            "queue_rows",
+            "Rows that wait for a batch",
+            self.queued.clone(),
+        );
+        registry.register(
+            "late_rows",
+            "Rows whose deadline passed while they waited; they were not computed",
+            self.late.clone(),
+        );
+        registry.register(
+            "gone_rows",
+            "Rows whose client went while they waited; they were not computed",
+            self.gone.clone(),
+        );
+        registry.register(
+            "failed_batches",
+            "Batches that the engine failed",
+            self.failed_batches.clone(),
+        );
+        registry.register(
+            "engine_up",
+            "1 while the engine embeds, else 0",
+            self.engine_up.clone(),
+        );
+        registry.register(
+            "engine_busy_seconds",
+            "Seconds in which an engine had work: its rate is the share of the time",
+            self.engine_busy.clone(),
+        );
+        registry.register(
+            "engine_rebuilds",
+            "Engines that were built anew after a failure",
+            self.rebuilds.clone(),
+        );
+        registry.register(
+            "text_cache",
+            "Texts looked up: in the cache, being computed already, or to be computed",
+            self.text_lookups.clone(),
+        );
+        registry.register(
+            "image_cache",
+            "Images looked up: in the cache, being computed already, or to be computed",
+            self.image_lookups.clone(),
+        );
+        registry.register(
+            "spans",
+            "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
+            self.spans.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Accepted requests without their answer",
+            self.in_flight.clone(),
+        );
+    }
+
+    /// One text's or image's row was found to be this.
+    pub fn looked_up(&self, tower: Tower, what: Lookup) {
+        let result = what.as_str();
+        let lookups = match tower {
+            Tower::Image => &self.image_lookups,
+            Tower::Text => &self.text_lookups,
+        };
+        lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// This became of so many spans.
+    pub fn spans(&self, fate: SpanFate, count: usize) {
+        let result = fate.as_str();
+        self.spans
+            .get_or_create(&ResultLabels { result })
+            .inc_by(count as u64);
+    }
+
+    /// All series as Prometheus text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(32 << 10);
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A request has its answer.
+    pub fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
+        self.requests
+            .get_or_create(&RequestLabels { endpoint, status })
+            .inc();
+        self.request_seconds
+            .get_or_create(&EndpointLabels { endpoint })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A stage has ended, for a request or one row of it.
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        let stage = stage.as_str();
+        self.stage_seconds
+            .get_or_create(&StageLabels { stage })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A batch of so many rows has begun.
+    pub fn batch(&self, tower: Tower, rows: usize) {
+        self.batch_rows
+            .get_or_create(&tower_labels(tower))
+            .observe(rows as f64);
+    }
+
+    /// So many rows wait.
+    pub fn queued(&self, tower: Tower, rows: usize) {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.queued.get_or_create(&tower_labels(tower)).set(rows);
+    }
+
+    /// A row's deadline passed while it waited.
+    pub fn late(&self, tower: Tower) {
+        self.late.get_or_create(&tower_labels(tower)).inc();
+    }
+
+    /// A row's client went while it waited.
+    pub fn gone(&self, tower: Tower) {
+        self.gone.get_or_create(&tower_labels(tower)).inc();
+    }
+
+    /// A batch failed.
+    pub fn failed_batch(&self, tower: Tower) {
+        self.failed_batches
+            .get_or_create(&tower_labels(tower))
+            .inc();
+    }
+
+    /// Whether the engine embeds.
+    pub fn engine_up(&self, up: bool) {
+        self.engine_up.set(i64::from(up));
+    }
+
+    /// So many engines will be told of by [`Metrics::engine_busy`].
+    pub fn declare_engines(&self, engines: usize) {
+        for engine in 0..engines {
+            self.engine_busy(engine, Duration::ZERO);
+        }
+    }
+
+    /// An engine had work for so long, since this was last called for it.
+    pub fn engine_busy(&self, engine: usize, took: Duration) {
+        let engine = engine as u64;
+        self.engine_busy
+            .get_or_create(&EngineLabels { engine })
+            .inc_by(took.as_secs_f64());
+    }
+
+    /// An engine was built anew.
+    pub fn rebuilt(&self) {
+        self.rebuilds.inc();
+    }
+
+    /// How many requests are accepted and not answered.
+    pub fn in_flight(&self, requests: usize) {
+        self.in_flight
+            .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_series_are_there_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.declare_endpoints(&["embed_text"]);
+        let text = metrics.text();
+        for series in [
+            "siglip2_requests_total{endpoint=\"embed_text\",status=\"429\"} 0",
+            "siglip2_stage_seconds_count{stage=\"decode\"} 0",
+            "siglip2_batch_rows_count{tower=\"image\"} 0",
+            "siglip2_queue_rows{tower=\"text\"} 0",
+            "siglip2_text_cache_total{result=\"hit\"} 0",
+            "siglip2_image_cache_total{result=\"shared\"} 0",
+            "siglip2_engine_up 0",
+        ] {
+            assert!(text.contains(series), "{series} is not in\n{text}");
+        }
+    }
+}

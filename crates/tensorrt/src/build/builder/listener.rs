@@ -1,0 +1,139 @@
+//! What TensorRT says while it builds. Its functions answer yes or no, so the reason of a
+//! failure is in its log; and so is what there is to know of an engine where no GPU is:
+//! the inspector wants one that is loaded.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use trtx::logger::Severity;
+
+use crate::directory::LayerCounts;
+use crate::logger::Listener;
+
+#[derive(Debug, Default)]
+pub(super) struct BuildListener(Mutex<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    complaints: Vec<String>,
+    /// Layers that the compiler took for parts of an attention.
+    in_attention: HashSet<String>,
+    engine_layers: Option<usize>,
+    weights_bytes: Option<u64>,
+    context_bytes: Option<u64>,
+}
+
+impl Listener for BuildListener {
+    fn hear(&self, severity: Severity, message: &str) {
+        self.heard().hear(severity, message.trim());
+    }
+}
+
+impl BuildListener {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What TensorRT complained of, or `error` where it did not.
+    pub fn complaints_or(&self, error: &dyn Display) -> String {
+        let heard = self.heard();
+        if heard.complaints.is_empty() {
+            error.to_string()
+        } else {
+            heard.complaints.join("; ")
+        }
+    }
+
+    /// What there is to know of a network of so many layers, with these attentions.
+    pub fn layers(&self, network: usize, attentions: &[String]) -> LayerCounts {
+        let heard = self.heard();
+        let found = attentions
+            .iter()
+            .filter(|name| heard.in_attention.contains(*name))
+            .count();
+        LayerCounts {
+            network,
+            attention: attentions.len(),
+            // One that says nothing of attentions is not one that found none.
+            fused_attention: (!heard.in_attention.is_empty()).then_some(found),
+            engine: heard.engine_layers,
+            weights_bytes: heard.weights_bytes,
+            context_bytes: heard.context_bytes,
+        }
+    }
+}
+
+impl Heard {
+    /// The sentences are those of TensorRT for RTX 1.7.
+    fn hear(&mut self, severity: Severity, message: &str) {
+        if severity <= Severity::Error {
+            self.complaints.push(message.to_owned());
+            return;
+        }
+        let between = |before: &str, behind: &str| {
+            message
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(behind))
+        };
+        let bytes = |before| between(before, " bytes").and_then(|number| number.parse().ok());
+        if let Some(name) = between("Found ", " to be part of self-attention pattern.") {
+            self.in_attention.insert(name.to_owned());
+        } else if let Some(layers) = between("After reformat layers: ", " layers") {
+            // Once for each profile.
+            self.engine_layers = self.engine_layers.max(layers.parse().ok());
+        } else if let Some(bytes) = bytes("Total Activation Memory: ") {
+            self.context_bytes = self.context_bytes.max(Some(bytes));
+        } else if let Some(bytes) = bytes("Total Weights Memory: ") {
+            self.weights_bytes = Some(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_build_tells_what_is_known() {
+        let heard = BuildListener::default();
+        for message in [
+            "Found head.softmax to be part of self-attention pattern.",
+            "Found layers.0.scores to be part of self-attention pattern.",
+            "After reformat layers: 1 layers",
+            "Total Activation Memory: 8445952 bytes",
+            "After reformat layers: 1 layers",
+            "Total Activation Memory: 24444928 bytes",
+            "Total Weights Memory: 1842176 bytes",
+        ] {
+            heard.hear(Severity::Verbose, message);
+        }
+        let attentions = ["head.softmax".to_owned(), "layers.0.softmax".to_owned()];
+        assert_eq!(
+            heard.layers(363, &attentions),
+            LayerCounts {
+                network: 363,
+                attention: 2,
+                fused_attention: Some(1),
+                engine: Some(1),
+                weights_bytes: Some(1_842_176),
+                context_bytes: Some(24_444_928),
+            }
+        );
+        assert_eq!(heard.complaints_or(&"no"), "no");
+    }
+
+    #[test]
+    fn a_log_in_other_words_tells_nothing() {
+        let heard = BuildListener::default();
+        heard.hear(Severity::Info, "Activations take 12 bytes");
+        heard.hear(
+            Severity::Error,
+            " In node 3 with name: gelu: unsupported \n",
+        );
+        let layers = heard.layers(10, &["softmax".to_owned()]);
+        assert_eq!((layers.fused_attention, layers.engine), (None, None));
+        let said = heard.complaints_or(&"no");
+        assert_eq!(said, "In node 3 with name: gelu: unsupported");
+    }
+}

@@ -1,0 +1,58 @@
+//! Builds the engine directories that the service runs on GPUs.
+//!
+//! ```text
+//! checkpoint --graph--> two ONNX graphs --TensorRT--> vision.engine, text.engine --+
+//!            --CPU engine, FP32--> the canary's vectors ---------------------------+--> directory
+//! resize.cu  --NVRTC--> resize.cubin ----------------------------------------------+
+//! ```
+//!
+//! No GPU is needed, except to run what was built: where the GPU is there, an engine whose
+//! vectors are wrong is not put into place.
+
+use std::error::Error;
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod build;
+mod canary;
+mod inspect;
+mod options;
+mod towers;
+mod verify;
+
+use options::{Command, Options};
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    start_log(&options.build.log_level);
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    match &options.command {
+        Some(Command::Inspect { directory }) => inspect::inspect(directory),
+        Some(Command::Verify {
+            directory,
+            tensorrt_lib,
+        }) => verify::verify_here(directory, tensorrt_lib.clone()),
+        None => build::build(&options.build),
+    }
+}
+
+fn start_log(filter: &str) {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .with_target(false)
+        .init();
+}

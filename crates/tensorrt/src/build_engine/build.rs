@@ -1,0 +1,316 @@
+//! From options to engine directories.
+//!
+//! ```text
+//! --model, exports --> checkpoint, two graphs, the canary's vectors (CPU, FP32)
+//! for each GPU: Writer --> two engines, the kernel, the checkpoint's files, manifest
+//!               --> run on the GPU where it is there, held to the canary --> into place
+//! ```
+
+use std::error::Error;
+use std::io::{Write, stdout};
+use std::time::Instant;
+
+use crate::build::builder::{self, Built, Request, Staging};
+use crate::build::nvrtc::Compiler;
+use crate::directory::{
+    self, Architecture, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry, Manifest,
+    RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles,
+};
+use crate::kernel;
+use crate::libraries::{Libraries, Search};
+use crate::run::{Gpu, gpus};
+use siglip2_engine::Tower;
+use siglip2_engine::cpu::CpuEngine;
+use siglip2_image::Processor;
+use siglip2_model::checkpoint::{Checkpoint, Source};
+use siglip2_model::graph::Precision;
+
+use super::canary::canary;
+use super::options::{BuildOptions, Verify};
+use super::towers::{Towers, weights_sha256};
+use super::verify::verify;
+
+/// Builds what the options ask for.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong, where, and what to do. Directories of GPUs that
+/// were finished before stay.
+pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
+    let here = gpus()?;
+    let mut targets = targets(&options.gpu, &here)?;
+    let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
+    let tools = Tools {
+        libraries: Libraries::open(&search)?,
+        compiler: Compiler::open(Some(&search.nvrtc()?))?,
+    };
+    tools.libraries.open_parser()?;
+    if options.keep {
+        targets.retain(|&(target, _)| !is_kept(options, &tools, target));
+        if targets.is_empty() {
+            return Ok(());
+        }
+    }
+
+    let source = Source::of(&options.model)?;
+    let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
+    CpuEngine::check(&checkpoint)?;
+    let side = u32::try_from(checkpoint.config.vision.image_size)?;
+    let processor = Processor::from_json(&checkpoint.preprocessor, side)?;
+    let towers = match (&options.vision_onnx, &options.text_onnx) {
+        (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
+        _ => Towers::of(&checkpoint, options.precision)?,
+    };
+    tracing::info!(
+        model = options.model,
+        "computing the canary's vectors on the CPU"
+    );
+    let model = Model {
+        name: model_name(&options.model).to_owned(),
+        max_batch: usize::from(options.max_batch),
+        canary: canary(&checkpoint, &processor)?,
+        checkpoint,
+        processor,
+        towers,
+    };
+    for (target, gpu) in targets {
+        let started = Instant::now();
+        let (directory, verified) = one(options, &model, &tools, target, gpu)?;
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(seconds, "{target}: {verified}");
+        say(&directory);
+    }
+    Ok(())
+}
+
+/// An architecture, and the GPU of this machine that has it.
+type Target<'a> = (Architecture, Option<&'a Gpu>);
+
+/// The architectures that are asked for, each once, and the GPU of this machine that has it.
+fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box<dyn Error>> {
+    let architecture = |gpu: &Gpu| gpu.architecture().parse::<Architecture>();
+    let known = here
+        .iter()
+        .map(architecture)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut targets: Vec<Target<'_>> = Vec::new();
+    for name in names {
+        let target = if name.eq_ignore_ascii_case("current") {
+            *known.first().ok_or(
+                "--gpu current takes the first GPU of this machine, and there is none, or no \
+                 driver for it; name the GPU: --gpu sm_120, --gpu rtx-5090",
+            )?
+        } else {
+            name.parse()?
+        };
+        builder::check(target, &known)?;
+        if !targets.iter().any(|&(known, _)| known == target) {
+            let gpu = std::iter::zip(here, &known).find(|&(_, &known)| known == target);
+            targets.push((target, gpu.map(|(gpu, _)| gpu)));
+        }
+    }
+    Ok(targets)
+}
+
+/// Whether the model is on this machine under a name of its own and has other weights than an
+/// engine. For a name on the hub nothing is fetched, and where the checkpoint is gone its
+/// engine may still be there.
+fn has_other_weights(options: &BuildOptions, manifest: &Manifest) -> bool {
+    let source = match Source::of(&options.model) {
+        Err(_) | Ok(Source::Hub(_)) => return false,
+        Ok(source) => source,
+    };
+    match source.open(&options.hub.revision, &options.hub.settings()) {
+        Ok(checkpoint) => manifest.weights_sha256 != weights_sha256(&checkpoint),
+        Err(error) => {
+            tracing::warn!("the engine is not compared with its weights: {error}");
+            false
+        }
+    }
+}
+
+/// Whether there is an engine directory already that this program would build: of this
+/// TensorRT, by this version, of these weights where they are known, whole.
+fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool {
+    let precision = options.precision.unwrap_or(Precision::Fp16);
+    let name = model_name(&options.model);
+    let directory = match EngineDirectory::find(&options.out, name, target, precision) {
+        Ok(directory) => directory,
+        Err(DirectoryError::NotBuilt { .. }) => return false,
+        Err(error) => {
+            tracing::warn!("{error}");
+            return false;
+        }
+    };
+    let manifest = directory.manifest();
+    let same = manifest.tensorrt == tools.libraries.version
+        && manifest.created_by == CREATED_BY
+        && manifest.max_batch == usize::from(options.max_batch)
+        && !has_other_weights(options, manifest);
+    if same {
+        tracing::info!("{target}: kept, as --keep says");
+        say(&directory);
+    }
+    same
+}
+
+/// Says where a directory is, for scripts that read it.
+fn say(directory: &EngineDirectory) {
+    // The engine is built, whether anybody reads this or not.
+    let _ = writeln!(stdout(), "{}", directory.path().display());
+}
+
+/// What manifests call this program.
+const CREATED_BY: &str = concat!("build-engine ", env!("CARGO_PKG_VERSION"));
+
+struct Tools {
+    libraries: Libraries,
+    compiler: Compiler,
+}
+
+/// What all directories have in common.
+struct Model {
+    name: String,
+    max_batch: usize,
+    checkpoint: Checkpoint,
+    processor: Processor,
+    towers: Towers,
+    canary: Canary,
+}
+
+/// Builds the directory for one GPU; it, and what is to be said of its vectors.
+fn one(
+    options: &BuildOptions,
+    model: &Model,
+    tools: &Tools,
+    target: Architecture,
+    gpu: Option<&Gpu>,
+) -> Result<(EngineDirectory, String), Box<dyn Error>> {
+    if options.verify == Verify::Yes && gpu.is_none() {
+        return Err(format!(
+            "--verify yes runs the engine, and this machine has no {target}; --verify auto \
+             builds it, and the service checks it when it starts"
+        )
+        .into());
+    }
+    let writer = Writer::new(&options.out, &model.name, target, model.towers.precision)?;
+    let vision = &model.checkpoint.config.vision;
+    let side = vision.image_size;
+    let image = tower(
+        model,
+        tools,
+        &writer,
+        target,
+        Tower::Image,
+        &[3, side, side],
+    )?;
+    let tokens = model.checkpoint.config.text.positions;
+    let text = tower(model, tools, &writer, target, Tower::Text, &[tokens])?;
+
+    let kernel = tools
+        .compiler
+        .compile(kernel::SOURCE, "resize.cu", &target.to_string())?;
+    tracing::debug!("{}", kernel.log);
+    let kernel = writer.write(RESIZE_KERNEL, &kernel.cubin)?;
+    let mut manifest = Manifest {
+        format: Manifest::FORMAT,
+        model: model.name.clone(),
+        weights_sha256: model.towers.weights_sha256.clone(),
+        created_by: CREATED_BY.to_owned(),
+        tensorrt: tools.libraries.version.clone(),
+        gpu: target.into(),
+        precision: model.towers.precision,
+        dimensions: model.checkpoint.config.dimensions(),
+        image_size: side,
+        text_tokens: tokens,
+        logit_scale: model.checkpoint.logit_scale()?,
+        logit_bias: model.checkpoint.logit_bias()?,
+        max_batch: model.max_batch,
+        buckets: buckets(model.max_batch),
+        profiles: profiles(model.max_batch),
+        towers: directory::Towers { image, text },
+        kernel,
+        files: files(model, &writer)?,
+        cosine: None,
+    };
+    let directory = writer.seal(&manifest)?;
+    let said = match gpu {
+        Some(gpu) if options.verify != Verify::No => {
+            let cosines = verify(&directory, &model.processor, gpu)?;
+            let said = format!(
+                "cosine to FP32 on {}: image {:.6}, text {:.6}",
+                cosines.measured_on, cosines.image, cosines.text
+            );
+            manifest.cosine = Some(cosines);
+            writer.seal(&manifest)?;
+            said
+        }
+        Some(_) => "not run, as --verify no says; the service checks it when it starts".into(),
+        None => format!(
+            "not run, because this machine has no {target}; the service checks it when it starts"
+        ),
+    };
+    Ok((writer.finish()?, said))
+}
+
+/// Builds and writes the engine of one tower.
+fn tower(
+    model: &Model,
+    tools: &Tools,
+    writer: &Writer,
+    target: Architecture,
+    tower: Tower,
+    input: &[usize],
+) -> Result<TowerEntry, Box<dyn Error>> {
+    let staging = Staging::new(writer.path().join(".staging"))?;
+    let (graph, graph_sha256) = model.towers.stage(tower, &model.checkpoint, &staging)?;
+    let request = Request {
+        label: &format!("{tower} tower for {target}"),
+        graph: &graph,
+        gpu: target,
+        input,
+        width: model.checkpoint.config.dimensions(),
+        max_batch: model.max_batch,
+    };
+    let Built {
+        engine,
+        input,
+        output,
+        layers,
+    } = builder::build(&tools.libraries, request)?;
+    let file = match tower {
+        Tower::Image => VISION_ENGINE,
+        Tower::Text => TEXT_ENGINE,
+    };
+    Ok(TowerEntry {
+        engine: writer.write(file, &engine)?,
+        graph_sha256,
+        input,
+        output,
+        layers: Some(layers),
+    })
+}
+
+/// Writes what the service needs of the checkpoint, and the canary.
+fn files(model: &Model, writer: &Writer) -> Result<Vec<FileEntry>, Box<dyn Error>> {
+    let checkpoint = &model.checkpoint;
+    let mut files = vec![writer.write(CANARY, &model.canary.encode()?)?];
+    for (file, bytes) in [
+        ("config.json", Some(&checkpoint.config_json)),
+        ("preprocessor_config.json", Some(&checkpoint.preprocessor)),
+        ("tokenizer.json", Some(&checkpoint.tokenizer)),
+        (
+            "tokenizer_config.json",
+            checkpoint.tokenizer_config.as_ref(),
+        ),
+        (
+            "special_tokens_map.json",
+            checkpoint.special_tokens_map.as_ref(),
+        ),
+    ] {
+        if let Some(bytes) = bytes {
+            files.push(writer.write(file, bytes)?);
+        }
+    }
+    Ok(files)
+}

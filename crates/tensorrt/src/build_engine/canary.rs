@@ -1,0 +1,92 @@
+//! The canary: a drawn picture and texts, and what the CPU engine makes of them in FP32.
+
+use std::error::Error;
+use std::thread;
+
+use crate::directory::Canary;
+use siglip2_engine::cpu::{CpuEngine, CpuOptions};
+use siglip2_engine::{Batch, Engine, embed};
+use siglip2_image::{Processor, RgbImage};
+use siglip2_model::checkpoint::Checkpoint;
+use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
+
+/// Short and long, of several scripts: attention looks at few tokens and at all of them.
+const TEXTS: [&str; 8] = [
+    "a photo of a cat",
+    "two red circles and a blue square",
+    "",
+    "Ein Hund läuft am Strand entlang, im Hintergrund die untergehende Sonne.",
+    "雨の夜の東京",
+    "صورة لجبل مغطى بالثلج",
+    "An old wooden boat lies on the gravel of a mountain lake in autumn; behind it the larches \
+     are yellow, the first snow lies on the ridges, and a man with a grey hat walks towards the \
+     jetty with two oars over his shoulder and a small white dog in front of him.",
+    "!!! 1234567890 #$%& ???",
+];
+
+/// Makes the canary of a checkpoint.
+///
+/// # Errors
+///
+/// A sentence, when the checkpoint's files do not fit each other or the CPU engine fails.
+pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, Box<dyn Error>> {
+    let tokenizer = TextTokenizer::new(
+        TokenizerFiles {
+            tokenizer: &checkpoint.tokenizer,
+            tokenizer_config: checkpoint.tokenizer_config.as_deref(),
+            special_tokens_map: checkpoint.special_tokens_map.as_deref(),
+            config: Some(&checkpoint.config_json),
+        },
+        TextOptions {
+            max_tokens: checkpoint.config.text.positions,
+            vocab_size: checkpoint.config.text.vocab_size,
+            lower_case: None,
+        },
+    )?;
+    let texts = TEXTS
+        .iter()
+        .map(|text| tokenizer.encode(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let image = picture().ok_or("the canary's picture has no pixels")?;
+
+    let options = CpuOptions {
+        threads: siglip2_flags::cores(),
+        max_batch: texts.len(),
+    };
+    let mut engine = CpuEngine::load(checkpoint.clone(), processor.clone(), options)?;
+    let pixels = engine.preparer().prepare(image.clone())?;
+    let of_image = embed(&mut engine, Batch::Images(vec![pixels]))?;
+    let of_texts = embed(&mut engine, Batch::Texts(texts.clone()))?;
+    Ok(Canary {
+        image,
+        texts,
+        image_embedding: of_image.iter().flatten().copied().collect(),
+        text_embeddings: of_texts.iter().map(<[f32]>::to_vec).collect(),
+    })
+}
+
+/// A picture of no side that a model has: a sky, a disc, stripes and speckle, so that
+/// patches differ, and all of it whole numbers.
+fn picture() -> Option<RgbImage> {
+    const WIDTH: u32 = 331;
+    const HEIGHT: u32 = 257;
+    let mut pixels = Vec::with_capacity((WIDTH * HEIGHT * 3) as usize);
+    for y in 0..HEIGHT {
+        for x in 0..WIDTH {
+            let (dx, dy) = (x.abs_diff(120), y.abs_diff(110));
+            let pixel = if dx * dx + dy * dy < 70 * 70 {
+                [220, 40 + y / 3, 30]
+            } else if y > 190 {
+                let stripe = if (x / 17 + y / 23) % 2 == 0 { 40 } else { 200 };
+                [stripe, 120, stripe / 2]
+            } else if x > 240 {
+                let speckle = (x * 7919 + y * 104_729) % 251;
+                [speckle, 250 - speckle, 128]
+            } else {
+                [x / 2, 90 + y / 2, 255 - y / 3]
+            };
+            pixels.extend(pixel.map(|value| value.min(255) as u8));
+        }
+    }
+    RgbImage::new(WIDTH, HEIGHT, pixels)
+}

@@ -1,0 +1,143 @@
+//! What an engine directory holds, for a person.
+
+use std::error::Error;
+use std::fmt::{Display, Write as _};
+use std::io::{ErrorKind, Write as _, stdout};
+use std::path::Path;
+
+use crate::directory::{EngineDirectory, FileEntry, LayerCounts, Manifest, TowerEntry};
+use siglip2_engine::Tower;
+
+/// Reads all of a directory and prints what it is.
+///
+/// # Errors
+///
+/// When something is missing or has other bytes than the manifest says.
+pub fn inspect(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let directory = EngineDirectory::open(directory)?;
+    directory.verify_hashes()?;
+    match stdout().write_all(describe(&directory)?.as_bytes()) {
+        // Who reads the beginning only, as head does, wants no complaint.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Lines of a name and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, what: &str, value: impl Display) {
+        // A String takes what is written to it.
+        let _ = writeln!(self.0, "{what:<18} {value}");
+    }
+}
+
+fn describe(directory: &EngineDirectory) -> Result<String, Box<dyn Error>> {
+    let canary = directory.canary()?;
+    let manifest = directory.manifest();
+    let mut lines = Lines::default();
+    for (what, value) in overview(manifest) {
+        lines.add(what, value);
+    }
+    let (width, height) = (canary.image.width(), canary.image.height());
+    let texts = canary.texts.len();
+    lines.add(
+        "canary",
+        format!("a picture of {width} x {height}, {texts} texts"),
+    );
+    for tower in [Tower::Image, Tower::Text] {
+        lines.0.push('\n');
+        add_tower(&mut lines, tower, manifest.tower(tower));
+    }
+    lines.0.push('\n');
+    lines.add("files", "every one has the SHA-256 that the manifest says");
+    lines.add(
+        "bytes",
+        manifest.entries().map(|entry| entry.bytes).sum::<u64>(),
+    );
+    for entry in manifest.entries() {
+        let FileEntry {
+            file,
+            sha256,
+            bytes,
+        } = entry;
+        let _ = writeln!(lines.0, "  {file:<26} {bytes:>12}  {sha256}");
+    }
+    Ok(lines.0)
+}
+
+fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    vec![
+        ("model", manifest.model.clone()),
+        ("precision", manifest.precision.to_string()),
+        (
+            "gpu",
+            format!(
+                "{} (compute capability {})",
+                manifest.gpu.name, manifest.gpu.compute_capability
+            ),
+        ),
+        (
+            "built by",
+            format!(
+                "{} with {} {}",
+                manifest.created_by, manifest.tensorrt.flavour, manifest.tensorrt.version
+            ),
+        ),
+        ("weights", manifest.weights_sha256.clone()),
+        ("dimensions", manifest.dimensions.to_string()),
+        ("image size", manifest.image_size.to_string()),
+        ("text tokens", manifest.text_tokens.to_string()),
+        (
+            "logit scale, bias",
+            format!("{}, {}", manifest.logit_scale, manifest.logit_bias),
+        ),
+        ("batches", format!("{:?}", manifest.buckets)),
+        (
+            "profiles",
+            format!("{:?} (least, optimized for, most)", manifest.profiles),
+        ),
+        (
+            "cosine to FP32",
+            match &manifest.cosine {
+                Some(it) => format!(
+                    "image {:.6}, text {:.6}, on {}",
+                    it.image, it.text, it.measured_on
+                ),
+                None => "not measured: it was built where its GPU is not; build-engine verify measures it".into(),
+            },
+        ),
+    ]
+}
+
+fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
+    let TowerEntry { input, output, .. } = entry;
+    lines.add(&format!("{tower} tower"), &entry.engine.file);
+    lines.add("  graph", &entry.graph_sha256);
+    lines.add("  takes", format!("{} ({})", input.name, input.element));
+    lines.add("  gives", format!("{} ({})", output.name, output.element));
+    lines.add("  engine bytes", entry.engine.bytes);
+    let Some(layers) = &entry.layers else {
+        return lines.add("  layers", "not known");
+    };
+    let LayerCounts {
+        network,
+        attention,
+        fused_attention,
+        engine,
+        weights_bytes,
+        context_bytes,
+    } = layers;
+    let number = |number: Option<u64>| match number {
+        Some(number) => number.to_string(),
+        None => "not said by TensorRT".into(),
+    };
+    let fused = fused_attention.map(|fused| format!("{fused} of {attention}"));
+    lines.add("  network layers", network);
+    lines.add("  engine layers", number(engine.map(|it| it as u64)));
+    lines.add("  fused attention", fused.unwrap_or_else(|| number(None)));
+    lines.add("  weights, bytes", number(*weights_bytes));
+    lines.add("  context, bytes", number(*context_bytes));
+}

@@ -1,0 +1,164 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::directory::PRODUCTS;
+use clap::{Parser, Subcommand, ValueEnum};
+use siglip2_model::checkpoint::HubOptions;
+use siglip2_model::graph::Precision;
+
+/// Builds the engine directories that the service runs on GPUs. The GPU need not be there.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    version,
+    about = "Builds the engine directories that the service runs on GPUs",
+    after_long_help = products(),
+    args_conflicts_with_subcommands = true
+)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub build: BuildOptions,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Says what an engine directory holds, and checks its files.
+    Inspect {
+        /// The directory, such as `engines/demo/sm_120/fp16`.
+        directory: PathBuf,
+    },
+    /// Runs an engine directory that was built elsewhere on this machine's GPU, holds it to
+    /// the CPU's vectors, and notes the result in its manifest.
+    Verify {
+        /// The directory, such as `engines/demo/sm_120/fp16`.
+        directory: PathBuf,
+
+        /// Directory of TensorRT's libraries; by default they are searched for.
+        #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
+        tensorrt_lib: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct BuildOptions {
+    /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`, a
+    /// small one that is built in.
+    #[arg(
+        long,
+        env = "MODEL_NAME",
+        default_value = "google/siglip2-base-patch16-224"
+    )]
+    pub model: String,
+
+    /// An ONNX export of the vision tower, to build in place of the checkpoint's.
+    #[arg(long, requires = "text_onnx", value_name = "FILE")]
+    pub vision_onnx: Option<PathBuf>,
+
+    /// An ONNX export of the text tower, likewise.
+    #[arg(long, requires = "vision_onnx", value_name = "FILE")]
+    pub text_onnx: Option<PathBuf>,
+
+    /// The GPUs: `current`, architectures such as sm_120, or products such as rtx-5090;
+    /// several are separated by commas, and each gets a directory.
+    #[arg(long, value_delimiter = ',', default_value = "current")]
+    pub gpu: Vec<String>,
+
+    /// What products are computed in; by default fp16, or what an ONNX export is in.
+    #[arg(long, env = "PRECISION", value_enum)]
+    pub precision: Option<Precision>,
+
+    /// The largest batch.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_batch: u16,
+
+    /// Where engine directories are put.
+    #[arg(long, env = "ENGINES", default_value = "engines")]
+    pub out: PathBuf,
+
+    /// Leave a directory as it is that is whole, and that this version built with this
+    /// TensorRT, of the same weights where the model is a directory.
+    #[arg(long, conflicts_with = "vision_onnx")]
+    pub keep: bool,
+
+    /// Whether engines are run and held to the CPU's vectors before they are put there.
+    #[arg(long, value_enum, default_value_t = Verify::Auto)]
+    pub verify: Verify,
+
+    /// Directory of TensorRT's libraries; by default they are searched for.
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
+    pub tensorrt_lib: Option<PathBuf>,
+
+    /// Directory of NVRTC, CUDA's compiler; by default it is searched for.
+    #[arg(long, env = "NVRTC_LIB_DIR", value_name = "DIR")]
+    pub nvrtc_lib: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter by module.
+    #[arg(long, env = "LOG_LEVEL", default_value = "warn,siglip2=info")]
+    pub log_level: String,
+
+    #[command(flatten)]
+    pub hub: HubOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Verify {
+    /// Where the GPU is in this machine.
+    Auto,
+    /// Always; without the GPU the build fails.
+    Yes,
+    /// Never.
+    No,
+}
+
+/// The products that `--gpu` knows, one line for each architecture.
+fn products() -> String {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for (product, architecture) in PRODUCTS {
+        let architecture = architecture.to_string();
+        match lines.last_mut() {
+            Some((last, products)) if *last == architecture => products.push(product),
+            _ => lines.push((architecture, vec![product])),
+        }
+    }
+    let lines: Vec<String> = lines
+        .into_iter()
+        .map(|(architecture, products)| format!("  {architecture:<8}{}", products.join(", ")))
+        .collect();
+    format!("Products that --gpu knows:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options, String> {
+        Options::try_parse_from(std::iter::once(&"build-engine").chain(arguments))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn several_gpus_are_separated_by_commas_or_named_one_by_one() {
+        let gpu = |arguments: &[&str]| parse(arguments).unwrap().build.gpu;
+        assert_eq!(gpu(&[]), ["current"]);
+        assert_eq!(gpu(&["--gpu", "sm_120,l4"]), ["sm_120", "l4"]);
+        assert_eq!(gpu(&["--gpu", "sm_120", "--gpu", "l4"]), ["sm_120", "l4"]);
+    }
+
+    #[test]
+    fn an_export_is_of_both_towers() {
+        let error = parse(&["--vision-onnx", "vision_model.onnx"]).unwrap_err();
+        assert!(error.contains("--text-onnx"), "{error}");
+    }
+
+    #[test]
+    fn the_help_names_products_and_is_this_programs_own() {
+        let help = parse(&["--help"]).unwrap_err();
+        assert!(help.contains("sm_120  rtx-5060,"), "{help}");
+        assert!(help.starts_with("Builds the engine directories"), "{help}");
+        assert!(parse(&["inspect", "d"]).unwrap().command.is_some());
+        assert!(parse(&["--max-batch", "0"]).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! Runs an engine directory on the GPU that it is for, as the service would.
+
+use std::error::Error;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+
+use crate::directory::{Cosines, EngineDirectory, measure};
+use crate::libraries::{Libraries, Search};
+use crate::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use siglip2_image::Processor;
+
+/// Pinned memory for the canary's one picture.
+const PINNED_BYTES: usize = 1 << 20;
+
+/// How near the engines' vectors come to those of the CPU engine in FP32.
+///
+/// # Errors
+///
+/// When an engine does not load or run, or is not near enough to be used.
+pub fn verify(
+    directory: &EngineDirectory,
+    processor: &Processor,
+    gpu: &Gpu,
+) -> Result<Cosines, Box<dyn Error>> {
+    tracing::info!(%gpu, "running the canary");
+    let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
+    let options = TensorRtOptions::default();
+    let mut engine = TensorRtEngine::load(gpu, directory, processor, pinned, &options)?;
+    let cosines = measure(&mut engine, &directory.canary()?, &gpu.name)?;
+    match cosines.fault() {
+        Some(fault) => Err(fault.into()),
+        None => Ok(cosines),
+    }
+}
+
+/// Runs a directory that may have been built where its GPU is not, and notes in its manifest
+/// how near its vectors came.
+///
+/// # Errors
+///
+/// When its GPU or its TensorRT is not here, a file is damaged, or its vectors are wrong.
+pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let mut directory = EngineDirectory::open(directory)?;
+    directory.verify_hashes()?;
+    let manifest = directory.manifest();
+    let here = gpus()?;
+    let gpu = here
+        .iter()
+        .find(|gpu| gpu.architecture() == manifest.gpu.name)
+        .ok_or_else(|| {
+            let names: Vec<String> = here.iter().map(Gpu::to_string).collect();
+            format!(
+                "{} is for {}, and this machine has {}; verify it where its GPU is",
+                directory.path().display(),
+                manifest.gpu.name,
+                match names.is_empty() {
+                    true => "no GPU, or no driver for it".into(),
+                    false => names.join(", "),
+                }
+            )
+        })?;
+    let libraries = Libraries::open(&Search::new(tensorrt_lib, None))?;
+    directory.runs_in(&libraries.version, &libraries.runtime)?;
+    let cosines = verify(&directory, &directory.processor()?, gpu)?;
+    // Who only asks for the exit code may close it.
+    let _ = writeln!(
+        stdout(),
+        "cosine to FP32 on {}: image {:.6}, text {:.6}",
+        cosines.measured_on,
+        cosines.image,
+        cosines.text
+    );
+    if let Err(error) = directory.note(cosines) {
+        tracing::warn!("the result is not noted in the manifest: {error}");
+    }
+    Ok(())
+}

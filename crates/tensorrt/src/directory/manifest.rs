@@ -1,0 +1,546 @@
+//! `manifest.json`: what an engine directory holds, for which GPU, and what the engines
+//! eat and give.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE};
+use siglip2_engine::Tower;
+use siglip2_model::graph::Precision;
+
+/// What an engine directory says of itself. Fields that this program does not know are
+/// skipped: a change that old programs must not overlook raises the format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this list.
+    pub format: u32,
+    /// The model's name.
+    pub model: String,
+    /// SHA-256 of what the engines' weights were made from: the checkpoint's weights
+    /// files one after the other, or the two ONNX exports with their weights.
+    pub weights_sha256: String,
+    /// The program that wrote it, and its version.
+    pub created_by: String,
+    /// The TensorRT that built the engines, and that alone can run them.
+    pub tensorrt: TensorRtVersion,
+    /// The GPU that the engines are for.
+    pub gpu: GpuTarget,
+    /// What products are computed in.
+    pub precision: Precision,
+    /// Floats per embedding.
+    pub dimensions: usize,
+    /// Side of the image tower's square, in pixels.
+    pub image_size: usize,
+    /// Token ids per text.
+    pub text_tokens: usize,
+    /// Natural logarithm of what cosines are multiplied by.
+    pub logit_scale: f32,
+    /// What is added to scaled cosines.
+    pub logit_bias: f32,
+    /// The largest batch.
+    pub max_batch: usize,
+    /// The sizes that batches are padded to, in order; the last is `max_batch`.
+    pub buckets: Vec<usize>,
+    /// The batch sizes of each optimization profile: smallest, the one that was optimized
+    /// for, largest.
+    pub profiles: Vec<[usize; 3]>,
+    /// The engines.
+    pub towers: Towers,
+    /// The resize kernel.
+    pub kernel: FileEntry,
+    /// Every other file of the directory.
+    pub files: Vec<FileEntry>,
+    /// What the engines' vectors were measured at on a GPU; `None` where they never ran.
+    pub cosine: Option<Cosines>,
+}
+
+/// The version of TensorRT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorRtVersion {
+    /// Which of the two products.
+    pub flavour: Flavour,
+    /// `major.minor.patch`.
+    pub version: String,
+}
+
+/// TensorRT comes as two products, whose engines do not run in each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// TensorRT for RTX.
+    Rtx,
+    /// Standard TensorRT.
+    Enterprise,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flavour::Rtx => "TensorRT for RTX",
+            Flavour::Enterprise => "TensorRT",
+        })
+    }
+}
+
+/// The GPU that engines are for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuTarget {
+    /// `sm_120`, the directory's name.
+    pub name: String,
+    /// `12.0`.
+    pub compute_capability: String,
+}
+
+impl From<Architecture> for GpuTarget {
+    fn from(architecture: Architecture) -> Self {
+        Self {
+            name: architecture.to_string(),
+            compute_capability: architecture.compute_capability(),
+        }
+    }
+}
+
+/// The engines of both towers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Towers {
+    /// The vision tower.
+    pub image: TowerEntry,
+    /// The text tower.
+    pub text: TowerEntry,
+}
+
+/// One engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TowerEntry {
+    /// The serialized engine.
+    #[serde(flatten)]
+    pub engine: FileEntry,
+    /// SHA-256 of the ONNX graph that it was built from, without its weights.
+    pub graph_sha256: String,
+    /// What it eats: `[batch, 3, S, S]` or `[batch, T]`.
+    pub input: TensorEntry,
+    /// What it gives: `[batch, D]`.
+    pub output: TensorEntry,
+    /// What is known of its layers; `None` where the builder could not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerCounts>,
+}
+
+/// What the builder says of an engine where there is no GPU. What it does not say is
+/// `None`: TensorRT tells most of this in its log only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerCounts {
+    /// Layers of the network that the graph was parsed into, before anything was fused.
+    pub network: usize,
+    /// Attentions among them.
+    pub attention: usize,
+    /// Of these, those that the compiler recognized as such and gave to its fused kernels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fused_attention: Option<usize>,
+    /// Layers of the engine. A transformer that was compiled as a whole is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<usize>,
+    /// Device memory of the weights, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_bytes: Option<u64>,
+    /// Device memory for what lies between the layers, for each execution context, at the
+    /// largest batch, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_bytes: Option<u64>,
+}
+
+/// An input or output of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// What the engine calls it.
+    pub name: String,
+    /// What its numbers are.
+    #[serde(rename = "type")]
+    pub element: ElementType,
+}
+
+/// How the numbers of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElementType {
+    /// IEEE 754 binary32.
+    Fp32,
+    /// IEEE 754 binary16.
+    Fp16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// 32 bits, signed.
+    Int32,
+    /// 64 bits, signed.
+    Int64,
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ElementType::Fp32 => "fp32",
+            ElementType::Fp16 => "fp16",
+            ElementType::Bf16 => "bf16",
+            ElementType::Int32 => "int32",
+            ElementType::Int64 => "int64",
+        })
+    }
+}
+
+/// A file of the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub file: String,
+    /// SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+/// The lowest cosine of each tower's canary vectors to those of the CPU engine in FP32.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cosines {
+    /// Of the vision tower.
+    pub image: f64,
+    /// Of the text tower.
+    pub text: f64,
+    /// The GPU's name.
+    pub measured_on: String,
+}
+
+/// The sizes that batches up to `max_batch` are padded to: powers of two, and the largest.
+pub fn buckets(max_batch: usize) -> Vec<usize> {
+    let mut buckets: Vec<usize> = std::iter::successors(Some(1_usize), |size| size.checked_mul(2))
+        .take_while(|&size| size < max_batch)
+        .collect();
+    buckets.push(max_batch.max(1));
+    buckets
+}
+
+/// The optimization profiles of an engine for up to `max_batch`: one for a lone row, whose
+/// kernels differ most from those of a full batch, and one for all sizes that is optimized
+/// for full batches.
+pub fn profiles(max_batch: usize) -> Vec<[usize; 3]> {
+    let max = max_batch.max(1);
+    let mut profiles = vec![[1, 1, 1]];
+    if max > 1 {
+        profiles.push([1, max, max]);
+    }
+    profiles
+}
+
+impl Manifest {
+    /// The newest format that is read here, and the one that is written.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads a manifest; `path` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// When it is newer than this program, is no manifest, or contradicts itself.
+    pub fn parse(json: &[u8], path: &Path) -> Result<Self, DirectoryError> {
+        /// All that every format has.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let wrong = |reason: String| DirectoryError::Manifest {
+            path: path.to_owned(),
+            reason,
+        };
+        let no_manifest =
+            |error: serde_json::Error| wrong(format!("it is no manifest of an engine ({error})"));
+        let Format { format } = serde_json::from_slice(json).map_err(no_manifest)?;
+        if format > Self::FORMAT {
+            return Err(DirectoryError::Newer {
+                path: path.to_owned(),
+                found: format,
+                known: Self::FORMAT,
+            });
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(no_manifest)?;
+        manifest.check().map_err(wrong)?;
+        Ok(manifest)
+    }
+
+    /// The bytes of a `manifest.json`.
+    ///
+    /// # Errors
+    ///
+    /// When a number is none.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// The engine of a tower.
+    pub fn tower(&self, tower: Tower) -> &TowerEntry {
+        match tower {
+            Tower::Image => &self.towers.image,
+            Tower::Text => &self.towers.text,
+        }
+    }
+
+    /// The architecture of its GPU.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the name is no architecture's.
+    pub fn architecture(&self) -> Result<Architecture, String> {
+        self.gpu.name.parse()
+    }
+
+    /// Every file that it names.
+    pub fn entries(&self) -> impl Iterator<Item = &FileEntry> {
+        [
+            &self.towers.image.engine,
+            &self.towers.text.engine,
+            &self.kernel,
+        ]
+        .into_iter()
+        .chain(&self.files)
+    }
+
+    /// Whether it contradicts itself.
+    fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("dimensions", self.dimensions),
+            ("image_size", self.image_size),
+            ("text_tokens", self.text_tokens),
+            ("max_batch", self.max_batch),
+        ] {
+            if value == 0 {
+                return Err(format!("{name} is 0"));
+            }
+        }
+        if !self.logit_scale.is_finite() || !self.logit_bias.is_finite() {
+            return Err("logit_scale or logit_bias is no number".into());
+        }
+        let architecture = self.architecture()?;
+        if self.gpu.compute_capability != architecture.compute_capability() {
+            return Err(format!(
+                "gpu.name is {architecture} and gpu.compute_capability is {:?}",
+                self.gpu.compute_capability
+            ));
+        }
+        let rising = self.buckets.is_sorted_by(|a, b| a < b) && self.buckets.first() > Some(&0);
+        if !rising || self.buckets.last() != Some(&self.max_batch) {
+            return Err(format!(
+                "buckets are {:?}, and should rise from at least 1 to max_batch, {}",
+                self.buckets, self.max_batch
+            ));
+        }
+        if let Some(bucket) = self.buckets.iter().find(|&&bucket| {
+            !self
+                .profiles
+                .iter()
+                .any(|&[least, _, most]| (least..=most).contains(&bucket))
+        }) {
+            return Err(format!(
+                "no profile of {:?} takes batches of {bucket}, which is one of the buckets",
+                self.profiles
+            ));
+        }
+        for (tower, entry, inputs, file) in [
+            (
+                Tower::Image,
+                &self.towers.image,
+                &[ElementType::Fp16, ElementType::Fp32][..],
+                VISION_ENGINE,
+            ),
+            (
+                Tower::Text,
+                &self.towers.text,
+                &[ElementType::Int32, ElementType::Int64],
+                TEXT_ENGINE,
+            ),
+        ] {
+            if entry.engine.file != file {
+                return Err(format!(
+                    "the {tower} tower's engine is {:?}, and should be {file:?}",
+                    entry.engine.file
+                ));
+            }
+            if !inputs.contains(&entry.input.element) || entry.output.element != ElementType::Fp32 {
+                return Err(format!(
+                    "the {tower} tower takes {} and gives {}, which nothing here runs",
+                    entry.input.element, entry.output.element
+                ));
+            }
+        }
+        if self.kernel.file != RESIZE_KERNEL {
+            return Err(format!(
+                "the kernel is {:?}, and should be {RESIZE_KERNEL:?}",
+                self.kernel.file
+            ));
+        }
+        if !self.files.iter().any(|entry| entry.file == CANARY) {
+            return Err(format!("it does not name {CANARY}"));
+        }
+        let mut seen = HashSet::new();
+        for FileEntry { file, .. } in self.entries() {
+            let name = Path::new(file).file_name().and_then(|name| name.to_str());
+            if name != Some(file) || !seen.insert(file) {
+                return Err(format!(
+                    "it names {file:?}, which is no file of its own beside it"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A manifest of files that hold their own names.
+    pub fn manifest() -> Manifest {
+        let entry = |file: &str| FileEntry {
+            file: file.into(),
+            sha256: super::super::hash(file.as_bytes()),
+            bytes: file.len() as u64,
+        };
+        let tower = |file: &str, name: &str, element| TowerEntry {
+            engine: entry(file),
+            graph_sha256: String::new(),
+            input: TensorEntry {
+                name: name.into(),
+                element,
+            },
+            output: TensorEntry {
+                name: "embedding".into(),
+                element: ElementType::Fp32,
+            },
+            layers: None,
+        };
+        Manifest {
+            format: Manifest::FORMAT,
+            model: "google/siglip2-base-patch16-224".into(),
+            weights_sha256: String::new(),
+            created_by: "build-engine 0.1.0".into(),
+            tensorrt: TensorRtVersion {
+                flavour: Flavour::Rtx,
+                version: "1.7.1".into(),
+            },
+            gpu: Architecture::new(12, 0).into(),
+            precision: Precision::Fp16,
+            dimensions: 2,
+            image_size: 224,
+            text_tokens: 3,
+            logit_scale: 4.720_5,
+            logit_bias: -16.771,
+            max_batch: 48,
+            buckets: buckets(48),
+            profiles: profiles(48),
+            towers: Towers {
+                image: tower(VISION_ENGINE, "pixel_values", ElementType::Fp16),
+                text: tower(TEXT_ENGINE, "input_ids", ElementType::Int32),
+            },
+            kernel: entry(RESIZE_KERNEL),
+            files: vec![entry(CANARY), entry("config.json")],
+            cosine: None,
+        }
+    }
+
+    fn parse(json: &str) -> Result<Manifest, String> {
+        Manifest::parse(json.as_bytes(), Path::new("e/manifest.json"))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_says_what_the_layout_promises() {
+        let mut written = manifest();
+        written.cosine = Some(Cosines {
+            image: 0.999_98,
+            text: 0.999_99,
+            measured_on: "NVIDIA GeForce RTX 5090".into(),
+        });
+        let json = String::from_utf8(written.encode().unwrap()).unwrap();
+        assert_eq!(parse(&json).unwrap(), written);
+
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for (pointer, expected) in [
+            ("/format", "1"),
+            ("/tensorrt/flavour", "\"rtx\""),
+            ("/gpu/name", "\"sm_120\""),
+            ("/gpu/compute_capability", "\"12.0\""),
+            ("/precision", "\"fp16\""),
+            ("/buckets", "[1,2,4,8,16,32,48]"),
+            ("/profiles", "[[1,1,1],[1,48,48]]"),
+            ("/towers/image/file", "\"vision.engine\""),
+            ("/towers/image/bytes", "13"),
+            (
+                "/towers/image/input",
+                r#"{"name":"pixel_values","type":"fp16"}"#,
+            ),
+            ("/towers/text/input/type", "\"int32\""),
+            ("/kernel/file", "\"resize.cubin\""),
+            ("/cosine/measured_on", "\"NVIDIA GeForce RTX 5090\""),
+        ] {
+            let found = value.pointer(pointer).map(ToString::to_string);
+            assert_eq!(found.as_deref(), Some(expected), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn fields_of_later_programs_are_skipped_and_later_formats_refused() {
+        let json = String::from_utf8(manifest().encode().unwrap()).unwrap();
+        let more = json.replacen('{', r#"{"later": {"a": [1]},"#, 1);
+        assert_eq!(parse(&more).unwrap(), manifest());
+
+        let newer = r#"{"format": 2, "towers": "all different"}"#;
+        let error = parse(newer).unwrap_err();
+        assert!(
+            error.contains("format 2") && error.contains("e/manifest.json"),
+            "{error}"
+        );
+        assert!(parse("{}").unwrap_err().contains("no manifest"));
+    }
+
+    #[test]
+    fn a_manifest_that_contradicts_itself_is_refused() {
+        type Spoil = fn(&mut Manifest);
+        let cases: [(&str, Spoil); 10] = [
+            ("dimensions", |it| it.dimensions = 0),
+            ("buckets", |it| it.buckets = vec![1, 2, 2, 48]),
+            ("buckets", |it| it.max_batch = 64),
+            ("profile", |it| it.profiles = vec![[1, 1, 1]]),
+            ("compute_capability", |it| {
+                it.gpu.compute_capability = "8.9".into()
+            }),
+            ("sm_12x", |it| it.gpu.name = "sm_12x".into()),
+            ("text tower", |it| {
+                it.towers.text.input.element = ElementType::Fp16
+            }),
+            ("vision.engine", |it| {
+                it.towers.image.engine.file = "other".into()
+            }),
+            ("../config.json", |it| {
+                it.files[1].file = "../config.json".into()
+            }),
+            ("resize.cubin", |it| it.kernel.file = "config.json".into()),
+        ];
+        for (said, spoil) in cases {
+            let mut spoilt = manifest();
+            spoil(&mut spoilt);
+            let json = String::from_utf8(spoilt.encode().unwrap()).unwrap();
+            let error = parse(&json).unwrap_err();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+    }
+
+    #[test]
+    fn buckets_reach_the_largest_batch_and_profiles_cover_them() {
+        assert_eq!(buckets(1), [1]);
+        assert_eq!(buckets(6), [1, 2, 4, 6]);
+        assert_eq!(buckets(64), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(profiles(1), [[1, 1, 1]]);
+        assert_eq!(profiles(64), [[1, 1, 1], [1, 64, 64]]);
+    }
+}

@@ -1,0 +1,237 @@
+//! The engine directory: what `build-engine` writes and the GPU engine runs.
+//!
+//! ```text
+//! build-engine --Writer--> <root>/<model>/<gpu>/<precision>/  --EngineDirectory--> runtime
+//!                          manifest.json, two engines, the resize kernel,
+//!                          configuration and tokenizer, the canary
+//! ```
+//!
+//! A directory is whole or it is not there: a [`Writer`] builds under a name that
+//! nothing reads, and moves it into place when everything is on the disk. It needs no
+//! checkpoint beside it; the weights are in the engines.
+//!
+//! Models are called as on the hub. In a path the slash of a name is written `--`:
+//! `engines/google--siglip2-base-patch16-224/sm_120/fp16`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use siglip2_image::Processor;
+use siglip2_model::graph::Precision;
+
+mod canary;
+mod error;
+mod gpu;
+mod hash;
+mod manifest;
+mod measure;
+mod names;
+mod writer;
+
+pub use canary::Canary;
+pub use error::DirectoryError;
+use error::damaged;
+pub use gpu::{Architecture, PRODUCTS};
+pub use hash::{hash, hash_all, hash_file};
+pub use manifest::{
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, TensorEntry,
+    TensorRtVersion, TowerEntry, Towers, buckets, profiles,
+};
+pub use measure::{LEAST_COSINE, measure};
+use names::built;
+pub use names::{directory_of, model_directory, model_name};
+pub use writer::Writer;
+
+/// The manifest's name in its directory.
+pub const MANIFEST: &str = "manifest.json";
+/// The vision tower's engine.
+pub const VISION_ENGINE: &str = "vision.engine";
+/// The text tower's engine.
+pub const TEXT_ENGINE: &str = "text.engine";
+/// The resize kernel, compiled for the GPU.
+pub const RESIZE_KERNEL: &str = "resize.cubin";
+/// The canary's inputs and vectors.
+pub const CANARY: &str = "canary.safetensors";
+
+/// An engine directory whose files are all there.
+#[derive(Clone, Debug)]
+pub struct EngineDirectory {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl EngineDirectory {
+    /// Reads the manifest of `path` and checks it, and that every file that it names is
+    /// there with the size that it says. Takes no time: nothing large is read.
+    ///
+    /// # Errors
+    ///
+    /// When the manifest is missing, newer than this program, or contradicts itself, or
+    /// a file is missing or of another size.
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let file = path.join(MANIFEST);
+        let json = fs::read(&file).map_err(DirectoryError::io(&file, "read"))?;
+        let manifest = Manifest::parse(&json, &file)?;
+        let directory = Self {
+            path: path.to_owned(),
+            manifest,
+        };
+        for entry in directory.manifest.entries() {
+            let path = directory.path.join(&entry.file);
+            let bytes = match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => metadata.len(),
+                Ok(_) => return Err(damaged(path, "it is no file".into())),
+                Err(reason) => return Err(damaged(path, reason.to_string())),
+            };
+            if bytes != entry.bytes {
+                let reason = format!(
+                    "it has {bytes} bytes, and the manifest says {}",
+                    entry.bytes
+                );
+                return Err(damaged(path, reason));
+            }
+        }
+        Ok(directory)
+    }
+
+    /// The engine of `model` for `gpu` in `precision` under `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError::NotBuilt`], which says what is there instead, and the errors of
+    /// [`EngineDirectory::open`].
+    pub fn find(
+        root: &Path,
+        model: &str,
+        gpu: Architecture,
+        precision: Precision,
+    ) -> Result<Self, DirectoryError> {
+        let path = directory_of(root, model, gpu, precision);
+        if !path.join(MANIFEST).exists() {
+            return Err(DirectoryError::NotBuilt {
+                root: root.to_owned(),
+                model: model.to_owned(),
+                gpu,
+                precision,
+                there: built(&root.join(model_directory(model))),
+            });
+        }
+        Self::open(&path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its manifest says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Reads a file of the directory whole.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn read(&self, file: &str) -> Result<Vec<u8>, DirectoryError> {
+        let path = self.path.join(file);
+        fs::read(&path).map_err(DirectoryError::io(&path, "read"))
+    }
+
+    /// Reads a file of the directory whole, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be read.
+    pub fn read_optional(&self, file: &str) -> Result<Option<Vec<u8>>, DirectoryError> {
+        match self.read(file) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(DirectoryError::Io { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The checkpoint's image processor.
+    ///
+    /// # Errors
+    ///
+    /// When its file cannot be read or makes no sense.
+    pub fn processor(&self) -> Result<Processor, DirectoryError> {
+        const FILE: &str = "preprocessor_config.json";
+        let wrong = |reason: String| damaged(self.path.join(FILE), reason);
+        let side = u32::try_from(self.manifest.image_size)
+            .map_err(|_| wrong("the manifest's image size is too large".into()))?;
+        Processor::from_json(&self.read(FILE)?, side).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The fixed inputs, and the vectors that they must give.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or does not fit the manifest.
+    pub fn canary(&self) -> Result<Canary, DirectoryError> {
+        let path = self.path.join(CANARY);
+        Canary::decode(&self.read(CANARY)?, &self.manifest).map_err(|reason| damaged(path, reason))
+    }
+
+    /// Whether it runs in this TensorRT: an engine does in the version that built it, and in
+    /// no other.
+    ///
+    /// # Errors
+    ///
+    /// When another version built it; `library` is where the one at hand is.
+    pub fn runs_in(&self, here: &TensorRtVersion, library: &Path) -> Result<(), DirectoryError> {
+        let built = &self.manifest.tensorrt;
+        if built == here {
+            return Ok(());
+        }
+        Err(DirectoryError::OtherTensorRt {
+            path: self.path.clone(),
+            built: built.clone(),
+            here: here.clone(),
+            library: library.to_owned(),
+        })
+    }
+
+    /// Notes in the manifest how near the vectors came to the canary's. A reader finds the
+    /// manifest as it was, or as it is then.
+    ///
+    /// # Errors
+    ///
+    /// When the directory has been replaced meanwhile, a build-engine is writing there, or the
+    /// file system refuses.
+    pub fn note(&mut self, cosines: Cosines) -> Result<(), DirectoryError> {
+        let manifest = Manifest {
+            cosine: Some(cosines),
+            ..self.manifest.clone()
+        };
+        writer::rewrite(&self.path, &self.manifest, &manifest)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Reads every file and holds it to the manifest's hash. This takes a second or so
+    /// for each GB.
+    ///
+    /// # Errors
+    ///
+    /// When a file has other bytes than the manifest says.
+    pub fn verify_hashes(&self) -> Result<(), DirectoryError> {
+        for entry in self.manifest.entries() {
+            let path = self.path.join(&entry.file);
+            let found = hash_file(&path).map_err(DirectoryError::io(&path, "read"))?;
+            if found != entry.sha256 {
+                let reason = format!(
+                    "its SHA-256 is {found}, and the manifest says {}",
+                    entry.sha256
+                );
+                return Err(damaged(path, reason));
+            }
+        }
+        Ok(())
+    }
+}

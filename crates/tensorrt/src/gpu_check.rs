@@ -1,0 +1,112 @@
+//! What only a GPU can show, as one report: is the resize kernel equal to the CPU, are the
+//! vectors right, how fast is the engine alone, and the copies.
+//!
+//! ```text
+//! gpu-check --engine-dir DIR --> versions, kernel, canaries, rates per batch size, copies
+//! ```
+//!
+//! `tools/gpu-check` runs this, and after it the service under load on the same GPU; the
+//! report is Markdown for docs/performance.md.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::directory::{EngineDirectory, measure};
+use crate::kernel::Element;
+use crate::libraries::{Libraries, Search};
+use crate::run::probe::{Probe, driver_version, memory_taken};
+use crate::run::{TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use clap::Parser;
+use siglip2_model::checkpoint::Config;
+
+mod cost;
+mod kernel;
+mod rates;
+
+#[derive(Parser)]
+#[command(version, about = "Checks and measures an engine directory on a GPU")]
+struct Arguments {
+    /// The engine directory.
+    #[arg(long)]
+    engine_dir: PathBuf,
+    /// The GPU's number.
+    #[arg(long, default_value_t = 0)]
+    gpu: usize,
+    /// Directory of TensorRT's libraries; by default it is looked for.
+    #[arg(long, env = "TENSORRT_LIB_DIR")]
+    tensorrt_lib: Option<PathBuf>,
+    /// Seconds that each rate is measured for.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let there = gpus()?;
+    let gpu = there
+        .iter()
+        .find(|gpu| gpu.ordinal == arguments.gpu)
+        .ok_or_else(|| {
+            format!(
+                "there is no GPU {}; there are {}",
+                arguments.gpu,
+                there.len()
+            )
+        })?;
+    let libraries = Libraries::open(&Search::new(arguments.tensorrt_lib, None))?;
+    let directory = EngineDirectory::open(&arguments.engine_dir)?;
+    let manifest = directory.manifest();
+    println!("### {gpu}, {} in {}\n", manifest.model, manifest.precision);
+    println!("- driver: CUDA {}", driver_version()?);
+    println!(
+        "- {} {}, engine built by {} with {} {}",
+        libraries.version.flavour,
+        libraries.version.version,
+        manifest.created_by,
+        manifest.tensorrt.flavour,
+        manifest.tensorrt.version
+    );
+
+    let config = Config::parse(&directory.read("config.json")?, "config.json")?;
+    let processor = directory.processor()?;
+    let element = Element::of(manifest.towers.image.input.element);
+    let cubin = directory.read(&manifest.kernel.file)?;
+    let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
+    let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
+    kernel::copies(&mut probe, manifest.max_batch)?;
+    drop(probe);
+
+    let prepare = pinned_pictures(gpu, 512 << 20)?;
+    let options = TensorRtOptions::default();
+    let before = memory_taken(gpu)?;
+    let begun = Instant::now();
+    let mut engine =
+        TensorRtEngine::load(gpu, &directory, &processor, Arc::clone(&prepare), &options)?;
+    println!(
+        "- both engines loaded, every batch size run on each of {} slots: {:.1} s, {} MiB of the \
+         GPU's memory",
+        options.slots,
+        begun.elapsed().as_secs_f64(),
+        memory_taken(gpu)?.saturating_sub(before) >> 20
+    );
+    let cosines = measure(&mut engine, &directory.canary()?, &gpu.name)?;
+    println!(
+        "- canary: cosine to FP32 {:.6} (image), {:.6} (text)\n",
+        cosines.image, cosines.text
+    );
+    let span = Duration::from_secs_f64(arguments.seconds);
+    rates::rates(&mut engine, &config, &manifest.buckets, span)?;
+    if let Some(fault) = cosines.fault() {
+        return Err(fault.into());
+    }
+    if !equal {
+        return Err("the resize kernel is not equal to the CPU".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What the vision engine eats, and how it is written.
+
+use crate::directory::ElementType;
+
+/// An element of `pixel_values`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// IEEE 754 binary16.
+    Fp16,
+    /// IEEE 754 binary32.
+    Fp32,
+}
+
+impl Element {
+    /// What an engine eats whose input is of this type.
+    pub fn of(input: ElementType) -> Self {
+        match input {
+            ElementType::Fp16 => Self::Fp16,
+            _ => Self::Fp32,
+        }
+    }
+
+    /// Its width in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Fp16 => 2,
+            Self::Fp32 => 4,
+        }
+    }
+
+    /// `values` as elements, little-endian.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Fp16 => values
+                .iter()
+                .flat_map(|&value| to_f16(value).to_le_bytes())
+                .collect(),
+            Self::Fp32 => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        }
+    }
+}
+
+/// The binary16 number next to `value`; of two equally near ones the even one.
+pub(super) fn to_f16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = (bits >> 16) as u16 & 0x8000;
+    let magnitude = bits & 0x7fff_ffff;
+    if magnitude > 0x7f80_0000 {
+        return sign | 0x7e00;
+    }
+    // From 65520 on, half way from the largest number to 65536, it is infinity.
+    if magnitude >= 0x477f_f000 {
+        return sign | 0x7c00;
+    }
+    // Below 2^-14 the numbers are multiples of 2^-24: adding 0.5, whose last bit in binary32
+    // is worth that much, leaves the rounded multiple in the last bits.
+    if magnitude < 0x3880_0000 {
+        return sign | ((f32::from_bits(magnitude) + 0.5).to_bits() - 0.5_f32.to_bits()) as u16;
+    }
+    // 13 bits of the fraction go; a carry runs into the exponent, as it should.
+    let odd = (magnitude >> 13) & 1;
+    let rounded = magnitude + 0xfff + odd;
+    // The exponent's bias is 127 there and 15 here.
+    sign | ((rounded >> 13) - (112 << 10)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_rounded_as_ieee_754_says() {
+        // numpy.float32(value).astype(numpy.float16).view(numpy.uint16)
+        for (value, bits) in [
+            (0.0, 0x0000),
+            (-0.0, 0x8000),
+            (1.0, 0x3c00),
+            (-1.0, 0xbc00),
+            (0.003_921_569, 0x1c04),
+            (-0.992_156_86, 0xbbf0),
+            (1.000_488_3, 0x3c00),
+            (1.001_464_8, 0x3c02),
+            (2049.0, 0x6800),
+            (2051.0, 0x6802),
+            (65504.0, 0x7bff),
+            (65519.996, 0x7bff),
+            (65520.0, 0x7c00),
+            (1e30, 0x7c00),
+            (f32::NEG_INFINITY, 0xfc00),
+            (6.103_515_6e-5, 0x0400),
+            (6.1e-5, 0x03ff),
+            (6.103_4e-5, 0x0400),
+            (5.960_464_5e-8, 0x0001),
+            (2.980_232_2e-8, 0x0000),
+            (2.980_232_6e-8, 0x0001),
+            (8.940_697e-8, 0x0002),
+            (1e-10, 0x0000),
+        ] {
+            assert_eq!(to_f16(value), bits, "{value}");
+        }
+        assert_eq!(to_f16(f32::NAN) & 0x7c00, 0x7c00);
+        assert_ne!(to_f16(f32::NAN) & 0x03ff, 0);
+    }
+}

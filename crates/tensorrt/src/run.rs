@@ -1,0 +1,275 @@
+//! The towers on an NVIDIA GPU: engines that `build-engine` made, run by TensorRT.
+//!
+//! ```text
+//! decode threads --> pinned arena --+
+//!                                   |  slot k+1:  upload, resize, normalize  (its stream)
+//! owner thread --submit-------------+  slot k  :  tower                      (its stream)
+//!                                   |  slot k-1:  download
+//! completer (two threads a tower) <-+--- waits for events; answers rows, gives slots back
+//! ```
+//!
+//! Nothing is allocated and nothing is compiled once the service is ready: all buffers,
+//! contexts and graphs are made at the start, when every batch size runs. The thread that
+//! submits waits for the device only where something has failed.
+//!
+//! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory.
+//! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: what a batch needs on
+//!   its way; `completer`: who waits for it; `cache`: what TensorRT compiled.
+//! * `probe`: the parts one by one.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
+use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
+use siglip2_image::{ImageLimits, Processor};
+use siglip2_model::Tower as Half;
+
+mod arena;
+mod cache;
+mod completer;
+mod contexts;
+mod device;
+mod feed;
+mod gaps;
+mod memory;
+mod prepare;
+pub mod probe;
+mod slot;
+mod tower;
+
+use crate::error::{DeviceError, Doing};
+use crate::kernel::{Element, Planner, ResizeKernel};
+use arena::Arena;
+use completer::Lost;
+use contexts::Tensor;
+pub use device::{Gpu, driver_is_present, end_process, gpus};
+use feed::{Feed, ImageFeed, TextFeed, id_bytes};
+use tower::{Shape, Tower};
+
+/// Why there is no GPU engine.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The device or TensorRT refused.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The engine directory cannot be read.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The engine is not what its manifest says.
+    #[error("the engine of the {tower} tower cannot be used: {reason}; build it anew")]
+    Engine {
+        /// Which tower's.
+        tower: Half,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The engine is for another GPU.
+    #[error("{} is for {built_for}, and {gpu} is another; build an engine with --gpu {}",
+            path.display(), gpu.architecture())]
+    OtherGpu {
+        /// The engine directory.
+        path: std::path::PathBuf,
+        /// What it was built for.
+        built_for: String,
+        /// The GPU at hand.
+        gpu: Gpu,
+    },
+    /// The system gave no thread.
+    #[error("no thread could be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// How the GPU engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRtOptions {
+    /// Batches of each tower that may be on the GPU at the same time.
+    pub slots: usize,
+    /// The largest batch; at most the engine's.
+    pub max_batch: Option<usize>,
+    /// The largest picture that will come.
+    pub limits: ImageLimits,
+    /// Bytes of pixels that a slot uploads and resizes at once, at least; a batch that has
+    /// more goes in parts. The largest picture always fits.
+    pub source_bytes: usize,
+    /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
+    /// so by itself.
+    pub capture: bool,
+    /// How long the device may take with a batch in it until one comes out.
+    pub patience: Duration,
+}
+
+impl Default for TensorRtOptions {
+    /// Two slots, so that the copies of one batch overlap the tower of another; 256 MiB of
+    /// pixels, which are 36 pictures of 1920 x 1280, or more than 64 of 1024 x 768.
+    fn default() -> Self {
+        Self {
+            source_bytes: 256 << 20,
+            slots: 2,
+            max_batch: None,
+            limits: ImageLimits::default(),
+            // The largest batch takes a second where it takes long.
+            patience: Duration::from_secs(60),
+            capture: cfg!(feature = "tensorrt-enterprise"),
+        }
+    }
+}
+
+/// Pinned memory for decoded pictures, for the engines of all GPUs.
+///
+/// # Errors
+///
+/// When the driver gives none.
+pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, DeviceError> {
+    let context = device::context(gpu)?;
+    Ok(Arc::new(prepare::Pinned(Arena::new(&context, bytes)?)))
+}
+
+/// Both towers on one GPU.
+pub struct TensorRtEngine {
+    image: Tower,
+    text: Tower,
+    prepare: Arc<dyn Prepare>,
+    info: EngineInfo,
+}
+
+impl TensorRtEngine {
+    /// What an engine of this directory will be.
+    pub fn describe(manifest: &Manifest, options: &TensorRtOptions) -> EngineInfo {
+        let most = options.max_batch.unwrap_or(manifest.max_batch);
+        EngineInfo {
+            name: "tensorrt",
+            device: "cuda",
+            precision: manifest.precision.name(),
+            dimensions: manifest.dimensions,
+            max_batch: most.clamp(1, manifest.max_batch),
+            slots: options.slots.max(1),
+            patience: Some(options.patience),
+        }
+    }
+
+    /// Loads both engines of a directory onto a GPU and runs every batch size. It
+    /// does not look at what comes out: [`crate::directory::measure`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is for another GPU, a file cannot be read, or the device or
+    /// TensorRT refuses, for want of memory for instance.
+    pub fn load(
+        gpu: &Gpu,
+        directory: &EngineDirectory,
+        processor: &Processor,
+        prepare: Arc<dyn Prepare>,
+        options: &TensorRtOptions,
+    ) -> Result<Self, LoadError> {
+        let manifest = directory.manifest();
+        if manifest.gpu.name != gpu.architecture() {
+            return Err(LoadError::OtherGpu {
+                path: directory.path().to_owned(),
+                built_for: manifest.gpu.name.clone(),
+                gpu: gpu.clone(),
+            });
+        }
+        let context = device::context(gpu)?;
+        let info = Self::describe(manifest, options);
+        let lost = Lost::new(OnceLock::new());
+        let load = |half: Half, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
+            let entry = manifest.tower(half);
+            let plan = directory.read(&entry.engine.file)?;
+            let shape = shape(half, manifest, &info, options.capture);
+            let cache = directory
+                .path()
+                .join(Path::new(&entry.engine.file).with_extension("cache"));
+            Tower::load(&context, &plan, &shape, &cache, &lost, || feed(&shape))
+        };
+
+        let element = Element::of(manifest.towers.image.input.element);
+        let cubin = directory.read(&manifest.kernel.file)?;
+        context.bind_to_thread().doing(|| format!("using {gpu}"))?;
+        let kernel = Arc::new(
+            ResizeKernel::load(&cubin, element)
+                .doing(|| format!("loading {}", manifest.kernel.file))?,
+        );
+        let image = load(Half::Image, &mut |shape| {
+            let planner = Planner::new(processor, element);
+            let kernel = Arc::clone(&kernel);
+            let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
+            Ok(Feed::Images(Box::new(feed)))
+        })?;
+        let tokens = manifest.text_tokens;
+        let ids = manifest.towers.text.input.element;
+        let text = load(Half::Text, &mut |_| {
+            TextFeed::new(&context, info.max_batch, tokens, ids).map(Feed::Texts)
+        })?;
+        Ok(Self {
+            image,
+            text,
+            prepare,
+            info,
+        })
+    }
+}
+
+impl Engine for TensorRtEngine {
+    fn info(&self) -> EngineInfo {
+        self.info.clone()
+    }
+
+    fn preparer(&self) -> Arc<dyn Prepare> {
+        Arc::clone(&self.prepare)
+    }
+
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        match batch.tower() {
+            Half::Image => self.image.submit(batch, done),
+            Half::Text => self.text.submit(batch, done),
+        }
+    }
+}
+
+/// What the slots of a tower are made for.
+fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> Shape {
+    let entry: &TowerEntry = manifest.tower(half);
+    let side = manifest.image_size as i64;
+    let (row, input_row) = match half {
+        Half::Image => {
+            let bytes = match entry.input.element {
+                ElementType::Fp32 => 4,
+                _ => 2,
+            };
+            let pixels = 3 * manifest.image_size * manifest.image_size;
+            (vec![3, side, side], pixels * bytes)
+        }
+        Half::Text => (
+            vec![manifest.text_tokens as i64],
+            manifest.text_tokens * id_bytes(entry.input.element),
+        ),
+    };
+    // A smaller maximum than the engine's still runs in the bucket that holds it.
+    let mut buckets = manifest.buckets.clone();
+    let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
+    buckets.truncate(needed);
+    Shape {
+        tower: half,
+        input: Tensor {
+            name: entry.input.name.clone(),
+            row,
+        },
+        input_row,
+        output: Tensor {
+            name: entry.output.name.clone(),
+            row: vec![manifest.dimensions as i64],
+        },
+        dimensions: manifest.dimensions,
+        profiles: manifest
+            .profiles
+            .iter()
+            .map(|&[least, _, most]| (least, most))
+            .collect(),
+        buckets,
+        slots: info.slots,
+        urgent: half == Half::Text,
+        capture,
+    }
+}

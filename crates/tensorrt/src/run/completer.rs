@@ -1,0 +1,119 @@
+//! The threads that wait for the batches of one tower, so that the one that submits them
+//! need not.
+//!
+//! ```text
+//! owner --InFlight--> uploads: waits until the device has read the items, and frees them
+//!                       --> rows: waits until the batch has come out --> slot back to the owner
+//!                                                                    --> rows to those who asked
+//! ```
+//!
+//! Two threads, because the next batch is uploaded long before the tower of this one is
+//! through. Batches of a tower come out in the order in which they went in: each one's tower
+//! waits for that of the one before.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use super::slot::{InFlight, Landed, Slot};
+use siglip2_engine::EngineError;
+
+/// What the device died of, once it has.
+pub(super) type Lost = Arc<OnceLock<String>>;
+
+/// See the module. Dropping it waits until all batches have come out.
+pub(super) struct Completer {
+    flights: Option<Sender<InFlight>>,
+    /// Slots that are free.
+    slots: Receiver<Slot>,
+    back: Sender<Slot>,
+    lost: Lost,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Completer {
+    /// A completer for these slots; the threads' names begin with `name`.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub(super) fn new(name: &str, free: Vec<Slot>, lost: &Lost) -> std::io::Result<Self> {
+        let (flights, waiting) = channel::<InFlight>();
+        let (back, slots) = channel();
+        for slot in free {
+            // The receiver is at hand.
+            let _ = back.send(slot);
+        }
+        let (uploaded, uploads) = channel::<InFlight>();
+        let thread = |role: &str| std::thread::Builder::new().name(format!("{name}-{role}"));
+        let (to_owner, noted) = (back.clone(), Arc::clone(lost));
+        let rows = thread("rows").spawn(move || {
+            for flight in uploads {
+                tell(flight.land(), &to_owner, &noted);
+            }
+        })?;
+        let (to_owner, noted) = (back.clone(), Arc::clone(lost));
+        let items = thread("items").spawn(move || {
+            for mut flight in waiting {
+                flight.release_uploaded();
+                if let Err(refused) = uploaded.send(flight) {
+                    // The other thread has panicked: wait here.
+                    tell(refused.0.land(), &to_owner, &noted);
+                }
+            }
+        })?;
+        Ok(Self {
+            flights: Some(flights),
+            slots,
+            back,
+            lost: Arc::clone(lost),
+            threads: vec![items, rows],
+        })
+    }
+
+    /// A slot that is free. There is one whenever fewer batches are under way than there
+    /// are slots: a slot comes back before its batch is answered.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.slots.try_recv().ok()
+    }
+
+    /// Waits for a batch, and answers it.
+    pub(super) fn wait_for(&self, flight: InFlight) {
+        if let Some(flights) = &self.flights
+            && let Err(refused) = flights.send(flight)
+        {
+            // The thread has panicked: wait here.
+            tell(refused.0.land(), &self.back, &self.lost);
+        }
+    }
+
+    /// Answers a batch that could not be started.
+    pub(super) fn fail(&self, flight: InFlight, error: super::DeviceError) {
+        tell(flight.fail(error), &self.back, &self.lost);
+    }
+}
+
+/// The slot goes back first: who is answered may send the next batch at once.
+fn tell((slot, landed): (Option<Slot>, Option<Landed>), back: &Sender<Slot>, lost: &Lost) {
+    if let Some(slot) = slot {
+        // An owner that is gone takes no more batches; then the slot ends here.
+        let _ = back.send(slot);
+    }
+    if let Some(Landed { completion, result }) = landed {
+        if let Err(EngineError::Lost(reason)) = &result {
+            let _ = lost.set(reason.clone());
+        }
+        completion.finish(result);
+    }
+}
+
+impl Drop for Completer {
+    fn drop(&mut self) {
+        // The first thread ends with this, the second with the first.
+        self.flights = None;
+        for thread in self.threads.drain(..) {
+            // It has nobody to tell of a panic.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The execution contexts of one slot: one for each batch size, each bound to the slot's
+//! buffers and set to its size once and for all.
+//!
+//! ```text
+//! bucket 1, 2, 4 ... max --> context, of the narrowest profile that takes it --> CUDA graph
+//!                                 \-- all compute in one block of activations
+//! ```
+//!
+//! A context for each size takes no activations of its own, because the contexts of a slot
+//! never run at the same time and share theirs. It makes each batch the same work at the same
+//! addresses every time, and so a CUDA graph, captured once and launched as a whole: a tower is
+//! some hundred small kernels, and launching them one by one takes longer than a small batch
+//! needs to run.
+#![allow(unsafe_code)]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
+use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, RuntimeConfig};
+
+use super::memory::DeviceBuffer;
+use crate::error::{DeviceError, Doing, refused};
+
+/// One tensor of an engine, as the manifest names it.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub(super) name: String,
+    /// All dimensions but the first, which is the batch.
+    pub(super) row: Vec<i64>,
+}
+
+/// The rows that a profile takes, least and most.
+pub(super) type Profile = (usize, usize);
+
+/// What the contexts of a slot read and write, and how large batches may be.
+pub(super) struct Binding<'a> {
+    pub(super) profiles: &'a [Profile],
+    /// The batch sizes to come.
+    pub(super) buckets: &'a [usize],
+    pub(super) input: (&'a Tensor, &'a DeviceBuffer),
+    pub(super) output: (&'a Tensor, &'a DeviceBuffer),
+    pub(super) stream: &'a Arc<CudaStream>,
+}
+
+/// See the module. The contexts are dropped before the memory that they compute in.
+pub(super) struct Contexts {
+    bound: Vec<Bound>,
+    _activations: Option<DeviceBuffer>,
+    stream: Arc<CudaStream>,
+}
+
+struct Bound {
+    /// Rows that its input is set to.
+    rows: usize,
+    /// Dropped before the context whose work it replays.
+    graph: Option<CudaGraph>,
+    /// Bytes of the slot's activations that it computes in; none if it has its own.
+    takes: usize,
+    context: ExecutionContext<'static>,
+    /// Holds the runtime cache, and so is dropped after the context.
+    _config: Rc<RuntimeConfig<'static>>,
+}
+
+impl Contexts {
+    /// Makes one context for each bucket. They are used only together with the buffers of
+    /// `binding`, by the slot that has all. `config` says how a context is made.
+    pub(super) fn new(
+        context: &Arc<CudaContext>,
+        engine: &mut CudaEngine<'static>,
+        mut config: impl FnMut(&mut CudaEngine<'static>) -> Result<RuntimeConfig<'static>, trtx::Error>,
+        binding: &Binding<'_>,
+    ) -> Result<Self, DeviceError> {
+        let mut bound = Vec::new();
+        let mut most = 0;
+        let mut make = |rows, allocation| {
+            let doing = || format!("making the execution context of {rows} rows");
+            // Of this context alone: an `Rc` must not be in two threads.
+            let mut config = config(engine).doing(doing)?;
+            config.set_execution_context_allocation_strategy(allocation);
+            let config = Rc::new(config);
+            let context = engine
+                .create_execution_context_with_config(Rc::clone(&config))
+                .doing(doing)?;
+            let mut one = Bound {
+                rows,
+                graph: None,
+                takes: 0,
+                context,
+                _config: config,
+            };
+            one.takes = one.bind(binding)?;
+            Ok(one)
+        };
+        for &rows in binding.buckets {
+            let mut one = make(rows, ExecutionContextAllocationStrategy::kUSER_MANAGED)?;
+            if one.takes == 0 {
+                // It needs none, or does not say: then it is to take what it needs itself.
+                drop(one);
+                one = make(rows, ExecutionContextAllocationStrategy::kSTATIC)?;
+                one.takes = 0;
+            }
+            most = most.max(one.takes);
+            bound.push(one);
+        }
+        let activations = match most {
+            0 => None,
+            _ => Some(DeviceBuffer::new(context, most, "activations")?),
+        };
+        if let Some(block) = &activations {
+            let bytes = i64::try_from(block.len()).unwrap_or(i64::MAX);
+            for one in bound.iter_mut().filter(|one| one.takes > 0) {
+                // SAFETY: the block has `bytes` bytes, is dropped after the contexts, and
+                // only one of them computes at a time: they share a stream.
+                unsafe {
+                    one.context
+                        .set_device_memory_v2(block.address() as *mut _, bytes);
+                }
+            }
+        }
+        Ok(Self {
+            bound,
+            _activations: activations,
+            stream: Arc::clone(binding.stream),
+        })
+    }
+
+    /// Puts the tower behind what is on the slot's stream.
+    ///
+    /// # Safety
+    ///
+    /// The slot's buffers are not given to anything else until the stream is past it.
+    pub(super) unsafe fn enqueue(&mut self, rows: usize) -> Result<(), DeviceError> {
+        let stream = Arc::clone(&self.stream);
+        let bound = self.of(rows)?;
+        let doing = || format!("starting a batch of {rows} rows");
+        match &bound.graph {
+            Some(graph) => graph.launch().doing(doing),
+            // SAFETY: the stream is alive; the addresses were set in `new`, and the caller
+            // keeps the buffers.
+            None => unsafe { bound.context.enqueue_v3(stream.cu_stream().cast()) }.doing(doing),
+        }
+    }
+
+    /// Captures the work of a batch of `rows` rows, which has run before, so that it is
+    /// launched as a whole from now on.
+    pub(super) fn capture(&mut self, rows: usize) -> Result<(), DeviceError> {
+        let stream = Arc::clone(&self.stream);
+        let bound = self.of(rows)?;
+        let doing = || format!("capturing the work of {rows} rows as a CUDA graph");
+        stream
+            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .doing(doing)?;
+        // SAFETY: nothing runs while it is captured; what is captured uses the slot's
+        // buffers, which live as long as this does.
+        let enqueued = unsafe { bound.context.enqueue_v3(stream.cu_stream().cast()) }.doing(doing);
+        // The capture is ended also where it has failed, or the stream could not be used.
+        let graph = stream.end_capture(CUgraphInstantiate_flags(0)).doing(doing);
+        enqueued?;
+        bound.graph = graph?;
+        match bound.graph {
+            Some(_) => Ok(()),
+            None => Err(refused(doing(), "nothing was captured")),
+        }
+    }
+
+    /// Batches of `rows` rows are launched kernel by kernel again.
+    pub(super) fn forget_graph(&mut self, rows: usize) -> Result<(), DeviceError> {
+        self.of(rows)?.graph = None;
+        Ok(())
+    }
+
+    /// The context for batches of `rows` rows.
+    fn of(&mut self, rows: usize) -> Result<&mut Bound, DeviceError> {
+        self.bound
+            .iter_mut()
+            .find(|bound| bound.rows == rows)
+            .ok_or_else(|| refused(format!("starting a batch of {rows} rows"), "no such bucket"))
+    }
+}
+
+impl Bound {
+    /// Sets profile, shape and addresses; says how many bytes of activations a batch takes.
+    fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
+        let rows = self.rows;
+        let doing = || format!("setting an execution context to {rows} rows");
+        let (number, _) = binding
+            .profiles
+            .iter()
+            .enumerate()
+            .filter(|(_, profile)| (profile.0..=profile.1).contains(&rows))
+            .min_by_key(|(_, profile)| profile.1 - profile.0)
+            .ok_or_else(|| refused(doing(), "no profile takes so many"))?;
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        // SAFETY: the stream lives as long as the slot, which has this context, too.
+        let set = unsafe {
+            self.context
+                .set_optimization_profile_async(number, binding.stream.cu_stream().cast())
+        };
+        if !set {
+            return Err(trtx::Error::Runtime("the profile was refused".into())).doing(doing);
+        }
+        // The next step may fail, and a context must not go while it is being set.
+        binding.stream.synchronize().doing(doing)?;
+        let (input, source) = binding.input;
+        let (output, target) = binding.output;
+        let mut shape = vec![i64::try_from(rows).unwrap_or(i64::MAX)];
+        shape.extend(&input.row);
+        let shape = trtx::trtx_sys::Dims64::from_slice(&shape);
+        self.context
+            .set_input_shape(&input.name, &shape)
+            .doing(doing)?;
+        // SAFETY: both buffers are as long as the largest batch, and live in the same
+        // slot as this context, which is dropped first.
+        unsafe {
+            self.context
+                .set_tensor_address(&input.name, source.address() as *mut _)
+                .doing(doing)?;
+            self.context
+                .set_tensor_address(&output.name, target.address() as *mut _)
+                .doing(doing)?;
+        }
+        Ok(self.context.update_device_memory_size_for_shapes())
+    }
+}

@@ -1,0 +1,304 @@
+//! How the items of a batch get to where their tower reads them.
+//!
+//! ```text
+//! images: pinned pixels --upload--> source --resize kernel--> pixel_values   [B, 3, S, S]
+//! texts:  ids --copy--> pinned ids --upload--> input_ids                      [B, T]
+//! ```
+//!
+//! Pictures are uploaded as they were decoded, of any size, and resized and normalized on
+//! the device. A batch whose pictures do not fit the source buffer together goes in parts,
+//! one after the other over the same stream; the tower sees one batch all the same.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream, result};
+
+use super::TensorRtOptions;
+use super::memory::{DeviceBuffer, PinnedBuffer};
+use crate::directory::ElementType;
+use crate::error::{DeviceError, Doing, refused};
+use crate::kernel::{Cost, Planner, ResizeKernel, SOURCE_ALIGN};
+use siglip2_engine::{Batch, Pixels};
+use siglip2_image::MAX_SIDE;
+
+/// What one slot has to feed its tower with.
+pub(super) enum Feed {
+    Images(Box<ImageFeed>),
+    Texts(TextFeed),
+}
+
+impl Feed {
+    /// Puts the items of a batch before a tower's input, over `stream`.
+    ///
+    /// # Safety
+    ///
+    /// The batch, this, and `input` stay until the stream is past all of it, also when it
+    /// fails; `input` was made for a batch as large as this one.
+    pub(super) unsafe fn upload(
+        &mut self,
+        batch: &Batch,
+        input: &DeviceBuffer,
+        stream: &CudaStream,
+    ) -> Result<(), DeviceError> {
+        match (self, batch) {
+            // SAFETY: the caller's promise.
+            (Feed::Images(feed), Batch::Images(images)) => unsafe {
+                feed.upload(images, input, stream)
+            },
+            // SAFETY: the caller's promise.
+            (Feed::Texts(feed), Batch::Texts(texts)) => unsafe {
+                feed.upload(texts, input, stream)
+            },
+            _ => Err(refused("uploading a batch", "it is the other tower's")),
+        }
+    }
+}
+
+/// Copies host bytes to a place in a device buffer.
+///
+/// # Safety
+///
+/// `bytes` and `to` stay until the stream is past the copy.
+unsafe fn copy(
+    bytes: &[u8],
+    to: &DeviceBuffer,
+    at: usize,
+    stream: &CudaStream,
+) -> Result<(), DeviceError> {
+    let doing = || format!("uploading {} bytes", bytes.len());
+    let fits = at
+        .checked_add(bytes.len())
+        .is_some_and(|end| end <= to.len());
+    if !fits {
+        let why = format!("they do not fit {} bytes at {at}", to.len());
+        return Err(refused(doing(), why));
+    }
+    // SAFETY: the range lies within the buffer; the caller keeps both ends.
+    unsafe { result::memcpy_htod_async(to.address() + at as u64, bytes, stream.cu_stream()) }
+        .doing(doing)
+}
+
+/// Texts: token ids go through a pinned buffer of the slot's own.
+pub(super) struct TextFeed {
+    ids: PinnedBuffer,
+    element: ElementType,
+}
+
+impl TextFeed {
+    pub(super) fn new(
+        context: &Arc<CudaContext>,
+        max_batch: usize,
+        tokens: usize,
+        element: ElementType,
+    ) -> Result<Self, DeviceError> {
+        let bytes = max_batch * tokens * id_bytes(element);
+        Ok(Self {
+            ids: PinnedBuffer::new(context, bytes, "token ids")?,
+            element,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Feed::upload`].
+    unsafe fn upload(
+        &mut self,
+        texts: &[Vec<i32>],
+        input: &DeviceBuffer,
+        stream: &CudaStream,
+    ) -> Result<(), DeviceError> {
+        let mut end = 0;
+        for &id in texts.iter().flatten() {
+            let next = match self.element {
+                ElementType::Int64 => {
+                    write(self.ids.bytes_mut(), end, &i64::from(id).to_ne_bytes())
+                }
+                _ => write(self.ids.bytes_mut(), end, &id.to_ne_bytes()),
+            };
+            end = next.ok_or_else(|| refused("writing token ids", "they are too many"))?;
+        }
+        // SAFETY: the caller's promise: this slot is not filled again before that.
+        unsafe { copy(&self.ids.bytes()[..end], input, 0, stream) }
+    }
+}
+
+/// Bytes of one token id.
+pub(super) fn id_bytes(element: ElementType) -> usize {
+    match element {
+        ElementType::Int64 => 8,
+        _ => 4,
+    }
+}
+
+/// Writes `bytes` at `at`, and says where they end.
+fn write(buffer: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
+    let end = at + bytes.len();
+    buffer.get_mut(at..end)?.copy_from_slice(bytes);
+    Some(end)
+}
+
+/// Images: pixels are uploaded from where they were decoded.
+pub(super) struct ImageFeed {
+    kernel: Arc<ResizeKernel>,
+    planner: Planner,
+    /// The kernel's tables: parts of a batch have theirs one after the other, because the
+    /// device may not have read the first when the second is written.
+    tables: PinnedBuffer,
+    device_tables: DeviceBuffer,
+    source: DeviceBuffer,
+    scratch: DeviceBuffer,
+    /// Bytes of one row of the tower's input.
+    row: usize,
+}
+
+impl ImageFeed {
+    /// Buffers for parts of batches: any picture within the limits fits.
+    pub(super) fn new(
+        context: &Arc<CudaContext>,
+        kernel: Arc<ResizeKernel>,
+        planner: Planner,
+        options: &TensorRtOptions,
+        row: usize,
+    ) -> Result<Self, DeviceError> {
+        let doing = || "making buffers for pictures".to_owned();
+        // Of a picture as high, and of one as wide, as any.
+        let extreme = planner.cost(MAX_SIDE, MAX_SIDE).doing(doing)?;
+        let largest = usize::try_from(options.limits.max_pixels)
+            .ok()
+            .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
+            .ok_or_else(|| refused(doing(), "--max-image-pixels is too large"))?;
+        let tables = TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES);
+        let scratch = extreme.scratch_bytes.max(options.source_bytes / 4);
+        Ok(Self {
+            kernel,
+            planner,
+            tables: PinnedBuffer::new(context, tables, "resize tables")?,
+            device_tables: DeviceBuffer::new(context, tables, "resize tables")?,
+            source: DeviceBuffer::new(context, largest.max(options.source_bytes), "pictures")?,
+            scratch: DeviceBuffer::new(context, scratch, "half-resized pictures")?,
+            row,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Feed::upload`].
+    unsafe fn upload(
+        &mut self,
+        images: &[Pixels],
+        input: &DeviceBuffer,
+        stream: &CudaStream,
+    ) -> Result<(), DeviceError> {
+        let mut first = 0;
+        let mut table = 0;
+        while first < images.len() {
+            let mut count = self.fitting(&images[first..], self.tables.len() - table)?;
+            if count == 0 && table > 0 {
+                // The tables are used up: wait until the device has read them.
+                stream
+                    .synchronize()
+                    .doing(|| "waiting for the first part of a batch".to_owned())?;
+                table = 0;
+                count = self.fitting(&images[first..], self.tables.len())?;
+            }
+            if count == 0 {
+                let image = &images[first].0;
+                let (width, height) = (image.width(), image.height());
+                let why = format!("one of {width} x {height} pixels is larger than the buffers");
+                return Err(refused("uploading pictures", why));
+            }
+            let part = &images[first..first + count];
+            // SAFETY: the caller's promise, and the part fits the buffers.
+            table += unsafe { self.part(part, table, input, first * self.row, stream)? };
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// How many of the first images fit the buffers together.
+    fn fitting(&self, images: &[Pixels], tables: usize) -> Result<usize, DeviceError> {
+        let mut all = Cost {
+            table_bytes: self.planner.fixed_table_bytes(),
+            ..Cost::default()
+        };
+        for (count, image) in images.iter().enumerate() {
+            all += self
+                .planner
+                .cost(image.0.width(), image.0.height())
+                .doing(|| "uploading pictures".to_owned())?;
+            if all.source_bytes > self.source.len()
+                || all.table_bytes > tables
+                || all.scratch_bytes > self.scratch.len()
+            {
+                return Ok(count);
+            }
+        }
+        Ok(images.len())
+    }
+
+    /// Uploads and resizes one part; says how much table it took.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Feed::upload`]; the part fits the buffers.
+    unsafe fn part(
+        &mut self,
+        images: &[Pixels],
+        table: usize,
+        input: &DeviceBuffer,
+        at: usize,
+        stream: &CudaStream,
+    ) -> Result<usize, DeviceError> {
+        let sizes: Vec<(u32, u32)> = images
+            .iter()
+            .map(|image| (image.0.width(), image.0.height()))
+            .collect();
+        let doing = || format!("resizing {} pictures", images.len());
+        let plan = self
+            .planner
+            .plan_into(&sizes, &mut self.tables.bytes_mut()[table..])
+            .doing(doing)?;
+        for (image, &offset) in images.iter().zip(&plan.offsets) {
+            // SAFETY: the caller keeps the pictures until the stream is past the copy. The
+            // part before this one has been resized before that, in stream order.
+            unsafe { copy(image.0.pixels(), &self.source, offset, stream)? };
+        }
+        let end = table + plan.table_bytes;
+        // SAFETY: this part of the tables is not written again before the stream is past it.
+        unsafe {
+            copy(
+                &self.tables.bytes()[table..end],
+                &self.device_tables,
+                table,
+                stream,
+            )?
+        };
+        if at + images.len() * self.row > input.len() {
+            return Err(refused(doing(), "they are more than the largest batch"));
+        }
+        // SAFETY: source and table hold what the plan says, the scratch is as large as it
+        // asks for (`fitting`), and the output has room for its rows.
+        unsafe {
+            self.kernel.launch(
+                stream.cu_stream(),
+                &plan,
+                self.source.address(),
+                self.device_tables.address() + table as u64,
+                self.scratch.address(),
+                input.address() + at as u64,
+            )
+        }
+        .doing(doing)?;
+        Ok(plan.table_bytes.next_multiple_of(TABLE_ALIGN))
+    }
+}
+
+/// Tables of 64 pictures whose sides are all different take some 20 KB each.
+const TABLE_BYTES: usize = 2 << 20;
+
+/// So many parts of a batch have room for their tables before anybody has to wait.
+const TABLE_PARTS: usize = 4;
+
+/// Where the table of a part may begin.
+const TABLE_ALIGN: usize = 256;

@@ -1,0 +1,173 @@
+//! Looks at the parts of the GPU path one by one, for `gpu-check`: what the service never
+//! asks for by itself.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+
+use super::TensorRtOptions;
+use super::device::{self, Gpu};
+use super::feed::{Feed, ImageFeed};
+use super::memory::{DeviceBuffer, PinnedBuffer};
+use crate::error::{DeviceError, Doing, refused};
+use crate::kernel::{Element, Planner, ResizeKernel};
+use siglip2_engine::{Batch, Pixels};
+use siglip2_image::Processor;
+
+/// The resize kernel and the copies of one GPU.
+pub struct Probe {
+    feed: Feed,
+    input: DeviceBuffer,
+    output: PinnedBuffer,
+    row: usize,
+    before: CudaEvent,
+    after: CudaEvent,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+/// The driver's version, as 13.0 for CUDA 13.0.
+///
+/// # Errors
+///
+/// When the driver does not say.
+pub fn driver_version() -> Result<String, DeviceError> {
+    let mut version = 0;
+    // SAFETY: cuDriverGetVersion writes one int; the driver is there, as whoever lists
+    // GPUs has found.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .doing(|| "asking for the driver's version".to_owned())?;
+    Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
+}
+
+/// Bytes of a GPU's memory that are taken, by this program and by others.
+///
+/// # Errors
+///
+/// When the driver does not say.
+pub fn memory_taken(gpu: &Gpu) -> Result<usize, DeviceError> {
+    let doing = || format!("asking for the free memory of {gpu}");
+    device::context(gpu)?.bind_to_thread().doing(doing)?;
+    let (free, total) = result::mem_get_info().doing(doing)?;
+    Ok(total.saturating_sub(free))
+}
+
+impl Probe {
+    /// For batches of up to `max_batch` pictures.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel is not this GPU's, or there is not the memory.
+    pub fn new(
+        gpu: &Gpu,
+        cubin: &[u8],
+        processor: &Processor,
+        element: Element,
+        max_batch: usize,
+    ) -> Result<Self, DeviceError> {
+        let context = device::context(gpu)?;
+        let doing = || "making a probe".to_owned();
+        let kernel = Arc::new(ResizeKernel::load(cubin, element).doing(doing)?);
+        let planner = Planner::new(processor, element);
+        let side = processor.size() as usize;
+        let row = 3 * side * side * element.bytes();
+        let options = TensorRtOptions::default();
+        let feed = ImageFeed::new(&context, kernel, planner, &options, row)?;
+        let timing = || {
+            context
+                .new_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC))
+                .doing(doing)
+        };
+        Ok(Self {
+            feed: Feed::Images(Box::new(feed)),
+            input: DeviceBuffer::new(&context, max_batch * row, "tensors")?,
+            output: PinnedBuffer::new(&context, max_batch * row, "tensors")?,
+            row,
+            before: timing()?,
+            after: timing()?,
+            stream: context.new_stream().doing(doing)?,
+            context,
+        })
+    }
+
+    /// What the kernel makes of pictures: the tower's input, `[B, 3, S, S]`, as its bytes;
+    /// and how long upload and kernel took together on the device.
+    ///
+    /// # Errors
+    ///
+    /// When the device refuses, or there are too many pictures.
+    pub fn resize(&mut self, pictures: &Batch) -> Result<(Vec<u8>, Duration), DeviceError> {
+        let doing = || format!("resizing {} pictures", pictures.len());
+        let bytes = pictures.len() * self.row;
+        if bytes > self.output.len() {
+            return Err(refused(
+                doing(),
+                "they are more than the probe was made for",
+            ));
+        }
+        self.context.bind_to_thread().doing(doing)?;
+        self.before.record(&self.stream).doing(doing)?;
+        // SAFETY: the stream is waited for below, also when this fails, before anything
+        // that it uses is given away; the input is as large as the output.
+        let uploaded = unsafe { self.feed.upload(pictures, &self.input, &self.stream) };
+        let recorded = self.after.record(&self.stream).doing(doing);
+        self.stream.synchronize().doing(doing)?;
+        uploaded.and(recorded)?;
+        // SAFETY: both have `bytes` bytes, and nothing is under way; the copy is waited for.
+        unsafe {
+            result::memcpy_dtoh_sync(&mut self.output.bytes_mut()[..bytes], self.input.address())
+        }
+        .doing(doing)?;
+        let took = self.before.elapsed_ms(&self.after).doing(doing)?;
+        Ok((
+            self.output.bytes()[..bytes].to_vec(),
+            Duration::from_secs_f32(took / 1e3),
+        ))
+    }
+
+    /// Bytes per second from pinned memory to the device, of copies as large as a tensor of
+    /// the largest batch.
+    ///
+    /// # Errors
+    ///
+    /// When the device refuses.
+    pub fn upload_rate(&mut self, copies: usize) -> Result<f64, DeviceError> {
+        let doing = || "measuring uploads".to_owned();
+        self.context.bind_to_thread().doing(doing)?;
+        self.before.record(&self.stream).doing(doing)?;
+        for _ in 0..copies {
+            // SAFETY: both buffers have this length, live until the stream is waited for,
+            // and nothing else uses them.
+            unsafe {
+                result::memcpy_htod_async(
+                    self.input.address(),
+                    self.output.bytes(),
+                    self.stream.cu_stream(),
+                )
+            }
+            .doing(doing)?;
+        }
+        self.after.record(&self.stream).doing(doing)?;
+        self.stream.synchronize().doing(doing)?;
+        let seconds = f64::from(self.before.elapsed_ms(&self.after).doing(doing)?) / 1e3;
+        Ok((copies * self.output.len()) as f64 / seconds)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // The kernel is unloaded, and memory freed, in the context that is current.
+        if let Err(error) = self.stream.synchronize() {
+            tracing::debug!(?error, "a probe was not waited for");
+        }
+    }
+}
+
+/// Pictures in a batch, as they are.
+pub fn pictures(images: Vec<siglip2_image::RgbImage>) -> Batch {
+    Batch::Images(images.into_iter().map(Pixels).collect())
+}

@@ -1,0 +1,237 @@
+//! One tower on one GPU: its TensorRT engine, its slots, and the thread that waits for
+//! what is under way.
+#![allow(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use trtx::{CudaEngine, Runtime, RuntimeConfig};
+
+use super::LoadError;
+use super::cache::Cache;
+use super::completer::{Completer, Lost};
+use super::contexts::{Binding, Contexts, Profile, Tensor};
+use super::feed::Feed;
+use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::slot::{Slot, SlotBuffers};
+use crate::error::{DeviceError, Doing};
+use crate::logger;
+use siglip2_engine::{Batch, Completion, EngineError};
+
+/// What a tower's slots are made for.
+pub(super) struct Shape {
+    pub(super) tower: siglip2_engine::Tower,
+    pub(super) input: Tensor,
+    /// Bytes of one row of the input.
+    pub(super) input_row: usize,
+    pub(super) output: Tensor,
+    /// Floats of one row of the output.
+    pub(super) dimensions: usize,
+    pub(super) profiles: Vec<Profile>,
+    /// The sizes that batches are padded to, in order.
+    pub(super) buckets: Vec<usize>,
+    pub(super) slots: usize,
+    /// Whether small batches of this tower go before what else the GPU has to do.
+    pub(super) urgent: bool,
+    /// Whether the work of a bucket becomes a CUDA graph of ours.
+    pub(super) capture: bool,
+}
+
+/// See the module. Its fields are dropped in this order: first everything comes out, then
+/// the slots go with their contexts, then the engine, then the runtime. TensorRT wants it
+/// so.
+pub(super) struct Tower {
+    completer: Completer,
+    /// Behind the tower of the batch that was started last.
+    last: Option<Arc<CudaEvent>>,
+    buckets: Vec<usize>,
+    lost: Lost,
+    _engine: CudaEngine<'static>,
+    _runtime: Runtime<'static>,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: TensorRT's runtime, engine and contexts may be used from any thread, by one at a
+// time (developer guide, "Thread Safety"); `&mut self` and ownership see to that. The CUDA
+// context is made current on whatever thread uses them (`submit`, `drop`).
+unsafe impl Send for Tower {}
+
+impl Tower {
+    /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket
+    /// on every slot. `feed` makes what a slot is fed with; `cache` is the file that
+    /// keeps what TensorRT compiled.
+    pub(super) fn load(
+        context: &Arc<CudaContext>,
+        plan: &[u8],
+        shape: &Shape,
+        cache: &Path,
+        lost: &Lost,
+        mut feed: impl FnMut() -> Result<Feed, DeviceError>,
+    ) -> Result<Self, LoadError> {
+        let tower = shape.tower;
+        let loading = || format!("loading the {tower} tower");
+        context.bind_to_thread().doing(loading)?;
+        let mut runtime = Runtime::new(logger::logger().doing(loading)?).doing(loading)?;
+        let mut engine = runtime.deserialize_cuda_engine(plan).doing(loading)?;
+        check_tensors(&engine, shape)?;
+        let mut cache = Cache::open(cache);
+        let largest = shape.buckets.last().copied().unwrap_or(1);
+        let mut slots = Vec::new();
+        for _ in 0..shape.slots.max(1) {
+            let stream = stream(context, shape.urgent)?;
+            let buffers = SlotBuffers {
+                input: DeviceBuffer::new(context, largest * shape.input_row, "inputs")?,
+                output: DeviceBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
+                rows: PinnedBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
+            };
+            let contexts = Contexts::new(
+                context,
+                &mut engine,
+                |engine| config(engine, &mut cache),
+                &Binding {
+                    profiles: &shape.profiles,
+                    buckets: &shape.buckets,
+                    input: (&shape.input, &buffers.input),
+                    output: (&shape.output, &buffers.output),
+                    stream: &stream,
+                },
+            )?;
+            let mut slot = Slot::new(
+                context,
+                stream,
+                contexts,
+                feed()?,
+                buffers,
+                shape.dimensions,
+            )?;
+            for &rows in &shape.buckets {
+                slot.warm_up(rows, shape.capture)?;
+            }
+            slots.push(slot);
+        }
+        cache.save();
+        let name = tower.to_string();
+        Ok(Self {
+            completer: Completer::new(&name, slots, lost).map_err(LoadError::Thread)?,
+            last: None,
+            buckets: shape.buckets.clone(),
+            lost: Arc::clone(lost),
+            _engine: engine,
+            _runtime: runtime,
+            context: Arc::clone(context),
+        })
+    }
+
+    /// Sends a batch on its way.
+    pub(super) fn submit(&mut self, batch: Batch, done: Completion) {
+        if let Some(reason) = self.lost.get() {
+            return done.finish(Err(EngineError::Lost(reason.clone())));
+        }
+        if batch.is_empty() {
+            return done.finish(Err(EngineError::Failed("an empty batch".into())));
+        }
+        if let Err(error) = self
+            .context
+            .bind_to_thread()
+            .doing(|| "using the GPU".to_owned())
+        {
+            return done.finish(Err(error.into()));
+        }
+        let bucket = self.buckets.iter().find(|&&rows| rows >= batch.len());
+        let slot = bucket.and_then(|&bucket| Some((bucket, self.completer.slot()?)));
+        let Some((bucket, slot)) = slot else {
+            let why = format!("it has no slot for a batch of {}", batch.len());
+            return done.finish(Err(EngineError::Failed(why)));
+        };
+        let computed = Arc::clone(slot.computed());
+        let (flight, started) = slot.start(batch, bucket, self.last.as_deref(), done);
+        match started {
+            Ok(()) => {
+                self.last = Some(computed);
+                self.completer.wait_for(flight);
+            }
+            Err(error) => self.completer.fail(flight, error),
+        }
+    }
+}
+
+impl Drop for Tower {
+    fn drop(&mut self) {
+        // TensorRT frees its memory in the context that is current. A lost device has none.
+        if let Err(error) = self.context.bind_to_thread() {
+            tracing::debug!(?error, "the GPU is gone before its engine");
+        }
+    }
+}
+
+impl Shape {
+    fn output_bytes(&self) -> usize {
+        self.dimensions * size_of::<f32>()
+    }
+}
+
+/// A stream that waits for no other. An urgent one's kernels go first where both have
+/// blocks to run.
+fn stream(context: &Arc<CudaContext>, urgent: bool) -> Result<Arc<CudaStream>, DeviceError> {
+    let doing = || "making a stream".to_owned();
+    context.bind_to_thread().doing(doing)?;
+    let (_, greatest) = result::stream::get_priority_range().doing(doing)?;
+    match urgent {
+        true => context.new_stream_with_priority(greatest).doing(doing),
+        false => context.new_stream().doing(doing),
+    }
+}
+
+/// How a context is made. TensorRT for RTX captures its work as a CUDA graph, and replays
+/// that, by itself.
+fn config(
+    engine: &mut CudaEngine<'static>,
+    cache: &mut Cache,
+) -> Result<RuntimeConfig<'static>, trtx::Error> {
+    let config = engine.create_runtime_config()?;
+    #[cfg(not(feature = "tensorrt-enterprise"))]
+    let config = {
+        let mut config = config;
+        // Every bucket runs at the start: better to compile its kernels then than to let
+        // the first batches run on general ones.
+        config.set_dynamic_shapes_kernel_specialization_strategy(
+            trtx::DynamicShapesKernelSpecializationStrategy::kEAGER,
+        );
+        config.set_cuda_graph_strategy(trtx::CudaGraphStrategy::kWHOLE_GRAPH_CAPTURE)?;
+        cache.attach(&mut config)?;
+        config
+    };
+    #[cfg(feature = "tensorrt-enterprise")]
+    let _ = cache;
+    Ok(config)
+}
+
+/// Whether the engine has the tensors that its manifest names.
+fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), LoadError> {
+    let tower = shape.tower;
+    let doing = || format!("looking at the {tower} tower's tensors");
+    for tensor in [&shape.input, &shape.output] {
+        let found = engine.tensor_shape(&tensor.name).doing(doing)?;
+        if found.get(1..) != Some(tensor.row.as_slice()) {
+            return Err(LoadError::Engine {
+                tower,
+                reason: format!(
+                    "its tensor {} has the shape {found:?}, and its manifest says [batch, {:?}]",
+                    tensor.name, tensor.row
+                ),
+            });
+        }
+    }
+    let profiles = engine.nb_optimization_profiles().doing(doing)?;
+    if usize::try_from(profiles) != Ok(shape.profiles.len()) {
+        return Err(LoadError::Engine {
+            tower,
+            reason: format!(
+                "it has {profiles} optimization profiles, and its manifest says {}",
+                shape.profiles.len()
+            ),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,482 @@
+//! `build-engine` as a program: what it refuses, and, where NVIDIA's libraries are, real
+//! engines for a GPU that is not there.
+//!
+//! The libraries are found by `TENSORRT_LIB_DIR` and `NVRTC_LIB_DIR`, which
+//! tools/check-tensorrt sets; without them the tests that need them say so and pass.
+
+// Standard TensorRT builds on the GPU that the engine is for.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use siglip2_embeddings::checkpoint::Checkpoint;
+use siglip2_embeddings::engine::Tower;
+use siglip2_embeddings::graph::{self, Precision};
+use siglip2_embeddings::tensorrt::directory::{
+    Architecture, DirectoryError, ElementType, EngineDirectory, Flavour, Manifest,
+};
+
+const LIBRARIES: [&str; 2] = ["TENSORRT_LIB_DIR", "NVRTC_LIB_DIR"];
+
+/// The program, with nothing from outside but the libraries, and no GPU.
+fn build_engine(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+    command
+        .args(arguments)
+        .env_remove("MODEL_NAME")
+        .env_remove("PRECISION")
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", "/nonexistent")
+        .env("CUDA_VISIBLE_DEVICES", "");
+    command
+}
+
+/// Runs it to its end; what it said.
+fn run(mut command: Command) -> Result<String, String> {
+    let output = command.output().expect("the program runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    }
+}
+
+fn refused(arguments: &[&str]) -> String {
+    run(build_engine(arguments)).expect_err("it is refused")
+}
+
+/// Whether there are libraries to build with.
+fn libraries_are_there(test: &str) -> bool {
+    let missing = LIBRARIES
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_none());
+    if let Some(name) = missing {
+        eprintln!("skipped: {test} needs {name}; tools/check-tensorrt sets it");
+    }
+    missing.is_none()
+}
+
+fn find(root: &Path, gpu: &str, precision: Precision) -> Result<EngineDirectory, DirectoryError> {
+    let gpu: Architecture = gpu.parse().unwrap();
+    EngineDirectory::find(root, "demo", gpu, precision)
+}
+
+/// Names below a directory, hidden ones too.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path().to_str().unwrap();
+    let said = refused(&["--model", "demo", "--gpu", "sm_120", "--tensorrt-lib", path]);
+    let library = "libtensorrt_rtx.so.1";
+    for part in [library, path, "--tensorrt-lib (TENSORRT_LIB_DIR)"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    // A file of the right name that is none of a library.
+    fs::write(empty.path().join(library), "hello").unwrap();
+    let said = refused(&["--model", "demo", "--gpu", "sm_120", "--tensorrt-lib", path]);
+    assert!(
+        said.contains("cannot be loaded") && said.contains(library),
+        "{said}"
+    );
+}
+
+#[test]
+fn gpus_that_tensorrt_for_rtx_does_not_know_are_refused_with_what_does() {
+    for gpu in ["sm_90", "h100", "b200", "sm_120,h200"] {
+        let said = refused(&["--model", "demo", "--gpu", gpu]);
+        assert!(said.contains("--features tensorrt-enterprise"), "{said}");
+        assert!(
+            said.contains("sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
+            "{said}"
+        );
+    }
+    let said = refused(&["--model", "demo", "--gpu", "voodoo"]);
+    assert!(
+        said.contains("\"voodoo\"") && said.contains("nvidia-smi"),
+        "{said}"
+    );
+    let said = refused(&["--model", "demo"]);
+    assert!(
+        said.contains("--gpu current") && said.contains("--gpu sm_120"),
+        "{said}"
+    );
+}
+
+#[test]
+fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
+    if !libraries_are_there("building engines") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let arguments = [
+        "--model",
+        "demo",
+        "--gpu",
+        "rtx-5090,sm_89",
+        "--max-batch",
+        "6",
+        "--out",
+        root,
+    ];
+    let said = run(build_engine(&arguments)).unwrap();
+    assert!(
+        said.contains("demo/sm_120/fp16") && said.contains("demo/sm_89/fp16"),
+        "{said}"
+    );
+    assert!(
+        said.contains("not run, because this machine has no sm_120"),
+        "{said}"
+    );
+
+    for (gpu, capability) in [("sm_120", "12.0"), ("sm_89", "8.9")] {
+        let directory = find(out.path(), gpu, Precision::Fp16).unwrap();
+        directory.verify_hashes().unwrap();
+        let manifest = directory.manifest();
+        assert_eq!(manifest.gpu.compute_capability, capability);
+        assert_eq!(manifest.tensorrt.flavour, Flavour::Rtx);
+        assert!(
+            manifest.tensorrt.version.starts_with("1."),
+            "{:?}",
+            manifest.tensorrt
+        );
+        assert_eq!(manifest.buckets, [1, 2, 4, 6]);
+        assert_eq!(manifest.profiles, [[1, 1, 1], [1, 6, 6]]);
+        assert_eq!(manifest.cosine, None);
+        assert_towers(manifest, [ElementType::Fp16, ElementType::Int32]);
+        // The demo model is one file: the hash is its own.
+        let weights = fs::read("models/demo/model.safetensors").unwrap();
+        assert_eq!(
+            manifest.weights_sha256,
+            siglip2_embeddings::tensorrt::directory::hash(&weights)
+        );
+
+        let canary = directory.canary().unwrap();
+        assert!(canary.texts.len() > 1 && canary.image.width() > 64);
+        assert!(
+            canary
+                .image_embedding
+                .iter()
+                .any(|value| value.abs() > 0.01)
+        );
+        let files = names(directory.path());
+        assert_eq!(
+            files,
+            [
+                "canary.safetensors",
+                "config.json",
+                "manifest.json",
+                "preprocessor_config.json",
+                "resize.cubin",
+                "text.engine",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "vision.engine",
+            ]
+        );
+        assert!(
+            fs::read(directory.path().join("resize.cubin"))
+                .unwrap()
+                .starts_with(b"\x7fELF")
+        );
+    }
+    assert_eq!(names(&out.path().join("demo/sm_120")), ["fp16"]);
+
+    // What is there is kept, and what is not is built.
+    let mut more = arguments.to_vec();
+    more[3] = "rtx-5090,sm_86";
+    more.push("--keep");
+    let said = run(build_engine(&more)).unwrap();
+    assert!(
+        said.contains("sm_120: kept") && !said.contains("tower for sm_120"),
+        "{said}"
+    );
+    assert!(
+        said.contains("demo/sm_120/fp16\n") && said.contains("demo/sm_86/fp16\n"),
+        "{said}"
+    );
+
+    // Unless it is of other weights.
+    let manifest = out.path().join("demo/sm_86/fp16/manifest.json");
+    let json = fs::read_to_string(&manifest).unwrap();
+    let weights = find(out.path(), "sm_86", Precision::Fp16).unwrap();
+    let weights = &weights.manifest().weights_sha256;
+    fs::write(
+        &manifest,
+        json.replace(weights, &weights.replace(['0', '1'], "2")),
+    )
+    .unwrap();
+    let said = run(build_engine(&more)).unwrap();
+    assert!(
+        said.contains("sm_120: kept") && said.contains("tower for sm_86"),
+        "{said}"
+    );
+
+    let directory = format!("{root}/demo/sm_120/fp16");
+    let said = run(build_engine(&["inspect", &directory])).unwrap();
+    for part in [
+        "sm_120 (compute capability 12.0)",
+        "fused attention  5 of 5",
+        "not measured",
+        "pixel_values (fp16)",
+        "has the SHA-256 that the manifest says",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let cubin = Path::new(&directory).join("resize.cubin");
+    let mut bytes = fs::read(&cubin).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&cubin, bytes).unwrap();
+    let said = refused(&["inspect", &directory]);
+    assert!(said.contains("resize.cubin: its SHA-256"), "{said}");
+}
+
+fn assert_towers(manifest: &Manifest, inputs: [ElementType; 2]) {
+    let towers = [Tower::Image, Tower::Text].map(|tower| manifest.tower(tower));
+    for (tower, (name, element)) in towers
+        .iter()
+        .zip(["pixel_values", "input_ids"].iter().zip(inputs))
+    {
+        assert_eq!(
+            (tower.input.name.as_str(), tower.input.element),
+            (*name, element)
+        );
+        assert_eq!(
+            (tower.output.name.as_str(), tower.output.element),
+            ("embedding", ElementType::Fp32)
+        );
+        let layers = tower.layers.as_ref().expect("what is known");
+        assert!(
+            layers.network > 100 && layers.engine >= Some(1),
+            "{layers:?}"
+        );
+        assert!(layers.weights_bytes > Some(100_000), "{layers:?}");
+        assert!(layers.context_bytes > Some(0), "{layers:?}");
+    }
+}
+
+#[test]
+fn bf16_is_built_where_it_is_asked_for() {
+    if !libraries_are_there("building in bf16") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let mut command = build_engine(&["--model", "demo", "--gpu", "sm_120", "--max-batch", "2"]);
+    command
+        .args(["--precision", "bf16", "--out"])
+        .arg(out.path());
+    run(command).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Bf16).unwrap();
+    directory.verify_hashes().unwrap();
+    assert_towers(
+        directory.manifest(),
+        [ElementType::Fp32, ElementType::Int32],
+    );
+    let layers = directory.manifest().tower(Tower::Image).layers.as_ref();
+    let layers = layers.unwrap();
+    assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_nothing_that_looks_finished() {
+    if !libraries_are_there("killing a build") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let arguments = [
+        "--model",
+        "demo",
+        "--gpu",
+        "sm_120",
+        "--precision",
+        "fp32",
+        "--max-batch",
+        "1",
+        "--out",
+        root,
+    ];
+    let mut child = build_engine(&arguments)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let seen = log
+        .map(Result::unwrap)
+        .any(|line| line.contains("text tower") && line.contains("Building"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(seen, "the second engine was begun");
+
+    let error = find(out.path(), "sm_120", Precision::Fp32).unwrap_err();
+    assert!(matches!(error, DirectoryError::NotBuilt { .. }), "{error}");
+    assert_eq!(names(&out.path().join("demo/sm_120")), [".fp32.partial"]);
+
+    run(build_engine(&arguments)).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Fp32).unwrap();
+    assert_eq!(directory.manifest().profiles, [[1, 1, 1]]);
+    assert_towers(
+        directory.manifest(),
+        [ElementType::Fp32, ElementType::Int64],
+    );
+    assert_eq!(names(&out.path().join("demo/sm_120")), ["fp32"]);
+}
+
+/// The demo model's towers as others export them: under another name of the output, over
+/// weights beside them.
+struct Exports {
+    _directory: tempfile::TempDir,
+    vision: PathBuf,
+    text: PathBuf,
+}
+
+impl Exports {
+    fn new(precision: Precision, output: &str) -> Self {
+        let Checkpoint {
+            config, weights, ..
+        } = Checkpoint::demo().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let weights_file = directory.path().join(graph::external_name(0));
+        fs::copy("models/demo/model.safetensors", weights_file).unwrap();
+        let write = |name: &str, graph: graph::Graph| {
+            let path = directory.path().join(name);
+            fs::write(&path, rename(&graph.encode(), graph::EMBEDDING, output, 0)).unwrap();
+            path
+        };
+        let vision = graph::vision(&config.vision, &weights, precision).unwrap();
+        let text = graph::text(&config.text, &weights, precision).unwrap();
+        Self {
+            vision: write("vision_model.onnx", vision),
+            text: write("text_model.onnx", text),
+            _directory: directory,
+        }
+    }
+
+    fn build(&self, out: &Path, more: &[&str]) -> Command {
+        let mut command = build_engine(&["--model", "demo", "--gpu", "sm_120", "--max-batch", "4"]);
+        command.arg("--vision-onnx").arg(&self.vision);
+        command.arg("--text-onnx").arg(&self.text);
+        command.arg("--out").arg(out).args(more);
+        command
+    }
+}
+
+/// Renames a value in a protobuf message: in ModelProto.graph (7), in its nodes, inputs
+/// and outputs (1, 11, 12), every string that is the name.
+fn rename(message: &[u8], from: &str, to: &str, depth: usize) -> Vec<u8> {
+    fn varint(rest: &mut &[u8]) -> u64 {
+        let end = rest.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (taken, behind) = rest.split_at(end);
+        *rest = behind;
+        taken
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))
+    }
+    fn push(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+    let (mut rest, mut out) = (message, Vec::new());
+    while !rest.is_empty() {
+        let tag = varint(&mut rest);
+        push(&mut out, tag);
+        match tag & 7 {
+            0 => push(&mut out, varint(&mut rest)),
+            2 => {
+                let length = varint(&mut rest) as usize;
+                let (bytes, behind) = rest.split_at(length);
+                rest = behind;
+                let bytes = match (depth, tag >> 3) {
+                    (0, 7) | (1, 1 | 11 | 12) => rename(bytes, from, to, depth + 1),
+                    (2, _) if bytes == from.as_bytes() => to.into(),
+                    _ => bytes.to_vec(),
+                };
+                push(&mut out, bytes.len() as u64);
+                out.extend(bytes);
+            }
+            5 => {
+                out.extend(&rest[..4]);
+                rest = &rest[4..];
+            }
+            other => panic!("wire type {other}"),
+        }
+    }
+    out
+}
+
+#[test]
+fn exports_of_others_are_built_as_they_are() {
+    if !libraries_are_there("building exports") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let exports = Exports::new(Precision::Fp32, "pooler_output");
+    run(exports.build(out.path(), &[])).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Fp32).unwrap();
+    assert_towers(
+        directory.manifest(),
+        [ElementType::Fp32, ElementType::Int64],
+    );
+    let weights = fs::read("models/demo/model.safetensors").unwrap();
+    let checkpoint = siglip2_embeddings::tensorrt::directory::hash(&weights);
+    assert_ne!(directory.manifest().weights_sha256, checkpoint);
+
+    let said = run(exports.build(out.path(), &["--precision", "fp16"])).unwrap_err();
+    assert!(
+        said.contains("vision_model.onnx is in fp32") && said.contains("--precision fp32"),
+        "{said}"
+    );
+
+    let unpooled = Exports::new(Precision::Fp32, "last_hidden_state");
+    let said = run(unpooled.build(out.path(), &[])).unwrap_err();
+    assert!(
+        said.contains("vision_model.onnx") && said.contains("pooling"),
+        "{said}"
+    );
+
+    fs::remove_file(exports.vision.with_file_name(graph::external_name(0))).unwrap();
+    let said = run(exports.build(out.path(), &[])).unwrap_err();
+    assert!(said.contains("weights-0.data"), "{said}");
+    // What was there before is there still.
+    find(out.path(), "sm_120", Precision::Fp32).unwrap();
+}
+
+#[test]
+fn what_tensorrt_cannot_read_is_said_with_the_node() {
+    if !libraries_are_there("a graph that cannot be read") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let exports = Exports::new(Precision::Fp32, "pooler_output");
+    // Softmax by a name that no ONNX has.
+    let onnx = fs::read(&exports.vision).unwrap();
+    fs::write(&exports.vision, rename(&onnx, "Softmax", "SoftestMax", 0)).unwrap();
+    let said = run(exports.build(out.path(), &[])).unwrap_err();
+    for part in [
+        "vision.onnx",
+        "SoftestMax",
+        "vision_model.encoder.layers.0.self_attn.softmax",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(names(&out.path().join("demo/sm_120")).is_empty());
+}

@@ -1,0 +1,197 @@
+//! An engine without a model: the vector of an image is its first pixel, that of a
+//! text is made from its token ids, and it fails when it is told to.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use siglip2_embeddings::engine::{
+    Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows,
+};
+use siglip2_embeddings::image::{ImageError, RgbImage};
+use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
+
+pub const DIMENSIONS: usize = 4;
+
+/// What a test tells the engine to do, and what it did.
+#[derive(Default)]
+pub struct Orders {
+    /// Milliseconds that every batch takes.
+    pub delay: AtomicU64,
+    pub fail: AtomicBool,
+    pub panic: AtomicBool,
+    /// Answers rows that are no numbers.
+    pub not_a_number: AtomicBool,
+    /// Panics while an image is prepared.
+    pub panic_in_prepare: AtomicBool,
+    /// Rows that were computed.
+    pub rows: AtomicUsize,
+    /// Held while a batch runs: who holds it holds the engine up.
+    pub gate: Mutex<()>,
+}
+
+struct FakeEngine(Arc<Orders>);
+
+impl FakeEngine {
+    fn run(&self, rows: Vec<[f32; DIMENSIONS]>) -> Result<Rows, EngineError> {
+        drop(self.0.gate.lock());
+        std::thread::sleep(Duration::from_millis(self.0.delay.load(Ordering::SeqCst)));
+        assert!(!self.0.panic.load(Ordering::SeqCst), "a panic as ordered");
+        if self.0.fail.load(Ordering::SeqCst) {
+            return Err(EngineError::Failed("a secret of the device".into()));
+        }
+        self.0.rows.fetch_add(rows.len(), Ordering::SeqCst);
+        let broken = self.0.not_a_number.load(Ordering::SeqCst);
+        let values = rows
+            .into_iter()
+            .flatten()
+            .map(|value| if broken { f32::NAN } else { value })
+            .collect();
+        Rows::new(DIMENSIONS, values)
+    }
+}
+
+impl Engine for FakeEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            name: "rten",
+            device: "cpu",
+            precision: "fp32",
+            dimensions: DIMENSIONS,
+            max_batch: 8,
+            slots: 1,
+            patience: None,
+        }
+    }
+
+    fn preparer(&self) -> Arc<dyn Prepare> {
+        Arc::new(FakePrepare(Arc::clone(&self.0)))
+    }
+
+    fn submit(&mut self, batch: Batch, done: Completion) {
+        let rows = match batch {
+            Batch::Images(images) => images
+                .iter()
+                .map(|image| {
+                    let part = |at: usize| f32::from(image.0.pixels()[at]) / 255.0;
+                    [part(0), part(1), part(2), 0.1]
+                })
+                .collect(),
+            Batch::Texts(texts) => texts
+                .iter()
+                .map(|ids| {
+                    let sum = |step: usize| ids.iter().step_by(step).sum::<i32>() as f32 / 97.0;
+                    [sum(1), sum(2), -sum(3), 0.3]
+                })
+                .collect(),
+        };
+        done.finish(self.run(rows));
+    }
+}
+
+struct FakePrepare(Arc<Orders>);
+
+impl Prepare for FakePrepare {
+    fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        assert!(
+            !self.0.panic_in_prepare.load(Ordering::SeqCst),
+            "a panic as ordered"
+        );
+        Ok(Pixels(image))
+    }
+}
+
+/// A service with this engine, and the orders for it.
+pub fn service(max_queued_rows: usize) -> (Service, Arc<Orders>) {
+    with_cache(max_queued_rows, 0)
+}
+
+/// The same, which remembers so many bytes of texts, and of images.
+pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>) {
+    let orders = Arc::new(Orders::default());
+    let service = caching(max_queued_rows, cache);
+    service
+        .attach(Box::new(FakeEngine(Arc::clone(&orders))))
+        .expect("a thread");
+    (service, orders)
+}
+
+/// A service that has no engine yet.
+pub fn starting(max_queued_rows: usize) -> Service {
+    caching(max_queued_rows, 0)
+}
+
+/// The same, which remembers so many bytes of texts, and of images.
+pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
+    let model = Model {
+        info: ModelInfo {
+            name: "fake/\"model\"".into(),
+            device: "cpu",
+            engine: "rten",
+            precision: "fp32",
+            dimensions: DIMENSIONS,
+            image_size: 224,
+            max_batch: 8,
+            text_tokens: 64,
+            description: "A model for tests.".into(),
+            build: BuildInfo::default(),
+        },
+        tokenizer: tokenizer(),
+        logit_scale: 1.5,
+        logit_bias: -1.0,
+    };
+    let settings = ServiceSettings {
+        max_queued_rows,
+        decode_threads: 2,
+        max_decoded_bytes: 64 << 20,
+        text_cache_bytes: cache,
+        image_cache_bytes: cache,
+        ..ServiceSettings::default()
+    };
+    Service::new(model, settings)
+}
+
+/// One token per printable ASCII character; whatever else there is, is unknown.
+fn tokenizer() -> TextTokenizer {
+    let mut vocabulary = serde_json::Map::new();
+    for (id, token) in ["<pad>", "<eos>", "<bos>", "<unk>"].into_iter().enumerate() {
+        vocabulary.insert(token.into(), id.into());
+    }
+    for character in ' '..='~' {
+        vocabulary.insert(character.into(), vocabulary.len().into());
+    }
+    let size = vocabulary.len();
+    let added = |id: usize, token: &str| {
+        serde_json::json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
+    let tokenizer = serde_json::json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [added(0, "<pad>"), added(1, "<eos>"), added(2, "<bos>"), added(3, "<unk>")],
+        "normalizer": null,
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": null,
+        "model": { "type": "BPE", "unk_token": "<unk>", "vocab": vocabulary, "merges": [] },
+    });
+    let written = tokenizer.to_string();
+    let files = TokenizerFiles {
+        tokenizer: written.as_bytes(),
+        tokenizer_config: Some(
+            br#"{"tokenizer_class": "GemmaTokenizer", "pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}"#,
+        ),
+        special_tokens_map: None,
+        config: None,
+    };
+    let options = TextOptions {
+        max_tokens: 64,
+        vocab_size: size,
+        lower_case: None,
+    };
+    TextTokenizer::new(files, options).expect("a tokenizer")
+}

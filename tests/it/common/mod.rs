@@ -1,0 +1,18 @@
+//! A server on a port of its own, and a client for it.
+// Some is for builds with a feature alone.
+#![allow(dead_code, unused_imports)]
+
+pub mod client;
+pub mod engine;
+pub mod model;
+pub mod noise;
+pub mod picture;
+pub mod program;
+pub mod server;
+#[cfg(all(feature = "tensorrt", target_os = "linux"))]
+pub mod stand_in;
+
+pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
+pub use picture::{png, png_that_claims};
+pub use program::Program;
+pub use server::{Server, quick};

@@ -1,0 +1,21 @@
+//! A real service of a real checkpoint, started as the program starts it.
+
+use siglip2_embeddings::service::Service;
+use siglip2_embeddings::settings::Settings;
+use siglip2_embeddings::startup::prepare;
+
+/// The service of `model`, with further flags.
+pub fn service(model: &str, flags: &[&str]) -> Service {
+    let arguments = ["siglip2-embeddings", "--model", model];
+    let settings: Settings =
+        siglip2_flags::try_parse_from(arguments.iter().chain(flags)).expect("flags");
+    let prepared = prepare(&settings).expect("a checkpoint");
+    let service = prepared.service().clone();
+    prepared.load().expect("an engine");
+    service
+}
+
+/// The path of a fixture.
+pub fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,57 @@
+//! The GPU engine on a machine without a GPU: the real driver and TensorRT are stood in for
+//! by libraries that keep device memory on the host, run the resize kernel's host build and
+//! a known function for the engines, and fail on demand (tests/stand_in/).
+//!
+//! ```text
+//! runtime, faults --start--> this binary again, with the libraries in its way: inside
+//! service         --start--> the program itself, the same way
+//! ```
+
+mod check;
+mod faults;
+mod inside;
+mod model;
+mod pack;
+mod runtime;
+mod service;
+mod verify;
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::stand_in::{Machine, Trace};
+
+/// Runs a test of `inside` on a machine, with an engine directory. What it printed, and
+/// whether it passed.
+fn run(test: &str, machine: &Machine, engine: &Path) -> (String, bool) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let name = format!("gpu::inside::{test}");
+    command
+        .args([
+            "--exact",
+            &name,
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("TEST_ENGINE", engine)
+        .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
+    let output = machine.apply(&mut command).output().unwrap();
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A name that no test has would pass, too.
+    assert!(text.contains("running 1 test"), "{text}");
+    (text, output.status.success())
+}
+
+/// The same, of a test that must pass and leave the device clean.
+fn passes(test: &str, machine: &Machine, engine: &Path) -> (String, Trace) {
+    let (text, passed) = run(test, machine, engine);
+    assert!(passed, "{text}");
+    let trace = machine.trace();
+    trace.assert_clean();
+    (text, trace)
+}

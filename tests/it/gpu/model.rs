@@ -1,0 +1,230 @@
+//! An engine directory of the demo model whose engines are the stand-in's.
+
+use std::path::Path;
+
+use siglip2_embeddings::checkpoint::Checkpoint;
+use siglip2_embeddings::graph::Precision;
+use siglip2_embeddings::image::{Processor, RgbImage};
+use siglip2_embeddings::tensorrt::directory::{
+    Architecture, Canary, ElementType, EngineDirectory, Flavour, Manifest, TensorEntry,
+    TensorRtVersion, TowerEntry, Towers, Writer, hash,
+};
+use siglip2_embeddings::tensorrt::kernel::Element;
+
+use crate::common::noise::noise;
+use crate::common::stand_in::{EngineFile, TENSORRT, image_embedding, text_embedding, widen};
+
+pub const DIMENSIONS: usize = 96;
+pub const SIDE: u32 = 64;
+pub const TOKENS: usize = 64;
+
+/// What can be wrong with an engine, or other than usual.
+#[derive(Clone)]
+pub struct Recipe {
+    pub element: Element,
+    pub ids: ElementType,
+    pub max_batch: usize,
+    /// What the manifest says.
+    pub gpu: &'static str,
+    /// What the engines themselves are for.
+    pub compute_capability: &'static str,
+    /// Which TensorRT built them, as the manifest says.
+    pub flavour: Flavour,
+    pub tensorrt: &'static str,
+    pub corrupt: bool,
+    /// The resize kernel; the stand-in for the driver wants none in particular.
+    pub cubin: Option<Vec<u8>>,
+    /// The canary's vectors are another model's.
+    pub wrong_canary: bool,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            element: Element::Fp16,
+            ids: ElementType::Int32,
+            max_batch: 8,
+            gpu: "sm_120",
+            compute_capability: "12.0",
+            flavour: TENSORRT.flavour,
+            tensorrt: TENSORRT.version,
+            corrupt: false,
+            cubin: None,
+            wrong_canary: false,
+        }
+    }
+}
+
+impl Recipe {
+    /// Engines that take FP32 pixels and 64-bit ids.
+    pub fn full() -> Self {
+        Self {
+            element: Element::Fp32,
+            ids: ElementType::Int64,
+            ..Self::default()
+        }
+    }
+
+    /// Writes the directory under `root`.
+    pub fn write(&self, root: &Path) -> EngineDirectory {
+        let gpu: Architecture = self.gpu.parse().unwrap();
+        let writer = Writer::new(root, "demo", gpu, Precision::Fp16).unwrap();
+        let demo = Checkpoint::demo().unwrap();
+        let mut files = Vec::new();
+        let mut file = |name: &str, bytes: &[u8]| files.push(writer.write(name, bytes).unwrap());
+        file("config.json", &demo.config_json);
+        file("tokenizer.json", &demo.tokenizer);
+        file("preprocessor_config.json", &demo.preprocessor);
+        if let Some(bytes) = &demo.tokenizer_config {
+            file("tokenizer_config.json", bytes);
+        }
+        file("canary.safetensors", &self.canary().encode().unwrap());
+
+        let most = self.max_batch;
+        let profiles = vec![[1, 1, 1], [1, most, most]];
+        let (pixels, ids) = match self.element {
+            Element::Fp16 => (ElementType::Fp16, self.ids),
+            Element::Fp32 => (ElementType::Fp32, self.ids),
+        };
+        let tower = |file: &str, engine: EngineFile, element: ElementType| TowerEntry {
+            engine: writer.write(file, &self.finished(engine)).unwrap(),
+            graph_sha256: hash(b""),
+            input: tensor(engine_input(file), element),
+            output: tensor("embedding", ElementType::Fp32),
+            layers: None,
+        };
+        let side = SIDE as usize;
+        let image = EngineFile::image(side, name(pixels), DIMENSIONS, most);
+        let text = EngineFile {
+            input_type: name(ids),
+            ..EngineFile::text(TOKENS, DIMENSIONS, most)
+        };
+        let manifest = Manifest {
+            format: Manifest::FORMAT,
+            model: "demo".into(),
+            weights_sha256: hash(b""),
+            created_by: "a test".into(),
+            tensorrt: TensorRtVersion {
+                flavour: self.flavour,
+                version: self.tensorrt.into(),
+            },
+            gpu: gpu.into(),
+            precision: Precision::Fp16,
+            dimensions: DIMENSIONS,
+            image_size: SIDE as usize,
+            text_tokens: TOKENS,
+            logit_scale: demo.logit_scale().unwrap(),
+            logit_bias: demo.logit_bias().unwrap(),
+            max_batch: most,
+            buckets: siglip2_embeddings::tensorrt::directory::buckets(most),
+            profiles: profiles.clone(),
+            towers: Towers {
+                image: tower("vision.engine", image, pixels),
+                text: tower("text.engine", text, ids),
+            },
+            kernel: writer
+                .write("resize.cubin", &self.cubin.clone().unwrap_or_else(cubin))
+                .unwrap(),
+            files,
+            cosine: None,
+        };
+        writer.seal(&manifest).unwrap();
+        writer.finish().unwrap()
+    }
+
+    /// The engine's file, with what is wrong with it.
+    fn finished(&self, engine: EngineFile) -> Vec<u8> {
+        let mut bytes = EngineFile {
+            tensorrt: self.tensorrt.into(),
+            compute_capability: self.compute_capability.into(),
+            ..engine
+        }
+        .bytes();
+        if self.corrupt {
+            // Within the text that the checksum is of.
+            bytes[30] ^= 1;
+        }
+        bytes
+    }
+
+    fn canary(&self) -> Canary {
+        let image = noise(50, 40, 5);
+        let texts: Vec<Vec<i32>> = (0..3).map(ids).collect();
+        let mut image_embedding = self.image_row(&image);
+        if self.wrong_canary {
+            image_embedding.reverse();
+        }
+        Canary {
+            image_embedding,
+            text_embeddings: texts.iter().map(|ids| text(ids)).collect(),
+            image,
+            texts,
+        }
+    }
+
+    /// The row that an image must give: the CPU's resize and normalization, in the
+    /// elements of the engine, through the stand-in's function.
+    pub fn image_row(&self, image: &RgbImage) -> Vec<f32> {
+        let processor = processor();
+        let square = processor.resize(image).unwrap();
+        let mut values = Vec::new();
+        for (channel, table) in processor.normalization().iter().enumerate() {
+            let bytes = square.pixels().iter().skip(channel).step_by(3);
+            values.extend(bytes.map(|&byte| table[usize::from(byte)]));
+        }
+        if self.element == Element::Fp16 {
+            let encoded = Element::Fp16.encode(&values);
+            let (halves, _) = encoded.as_chunks::<2>();
+            let widened = halves.iter().map(|&half| widen(u16::from_le_bytes(half)));
+            values = widened.collect();
+        }
+        image_embedding(values, DIMENSIONS)
+    }
+}
+
+/// The row that a text must give.
+pub fn text(ids: &[i32]) -> Vec<f32> {
+    text_embedding(ids, DIMENSIONS)
+}
+
+/// Token ids, other ones for each number.
+pub fn ids(number: usize) -> Vec<i32> {
+    let id = |at: usize| ((number * 7919 + at * 104_729) % 1000) as i32;
+    (0..TOKENS).map(id).collect()
+}
+
+pub fn processor() -> Processor {
+    Processor::from_json(&Checkpoint::demo().unwrap().preprocessor, SIDE).unwrap()
+}
+
+fn tensor(name: &str, element: ElementType) -> TensorEntry {
+    TensorEntry {
+        name: name.into(),
+        element,
+    }
+}
+
+/// A 64-bit ELF file with nothing in it: the stand-in takes it for the kernel.
+fn cubin() -> Vec<u8> {
+    let mut elf = vec![0; 64];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf
+}
+
+/// What the input of an engine is called.
+fn engine_input(file: &str) -> &'static str {
+    match file {
+        "text.engine" => "input_ids",
+        _ => "pixel_values",
+    }
+}
+
+/// The stand-in's word for a type.
+fn name(element: ElementType) -> &'static str {
+    match element {
+        ElementType::Fp16 => "fp16",
+        ElementType::Int32 => "int32",
+        ElementType::Int64 => "int64",
+        _ => "fp32",
+    }
+}

@@ -1,0 +1,82 @@
+//! The program itself in a process of its own, so that what it holds can be counted.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::case::Reader;
+use crate::common::program::command;
+use crate::common::{Answer, Program};
+
+pub struct Running(Program);
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    pub memory: u64,
+    pub descriptors: usize,
+}
+
+impl Running {
+    pub fn start() -> Self {
+        let mut command = command(&["--model", "demo"]);
+        command
+            // Short, so that slow senders do not make a slow test.
+            .args(["--header-timeout", "1", "--body-timeout", "2"])
+            .args(["--payload-limit", &(32 << 20).to_string()]);
+        Self(Program::start(command, |lines| {
+            // A panic is never expected.
+            for line in lines.map_while(Result::ok) {
+                if line.contains("panicked") {
+                    eprintln!("{line}");
+                }
+            }
+        }))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// One good request on a connection of its own.
+    pub fn ask(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.0.address).expect("it accepts");
+        stream.write_all(request).expect("it reads");
+        Reader::new(stream)
+            .answer()
+            .expect("no error")
+            .expect("an answer")
+    }
+
+    pub fn used(&self) -> Used {
+        let process = format!("/proc/{}", self.0.child.id());
+        let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
+        let kilobytes: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())
+            .expect("VmRSS");
+        let descriptors = std::fs::read_dir(format!("{process}/fd"))
+            .expect("it runs")
+            .count();
+        Used {
+            memory: kilobytes << 10,
+            descriptors,
+        }
+    }
+
+    /// What it holds once every connection is gone.
+    pub fn at_rest(&self) -> Used {
+        let mut before = self.used();
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = self.used();
+            if now.descriptors == before.descriptors && now.memory.abs_diff(before.memory) < 1 << 20
+            {
+                return now;
+            }
+            before = now;
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Images that were sent before, or are being computed for another: computed once, and
+//! the same rows.
+
+// The lock that holds the fake engine up is taken by its thread alone, not by a task.
+#![allow(clippy::await_holding_lock)]
+#![allow(dead_code)]
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::common::engine::{Orders, with_cache};
+use crate::common::picture::png as picture;
+use crate::common::{Form, Server, ask};
+use bytes::Bytes;
+use siglip2_embeddings::http::HttpSettings;
+use siglip2_embeddings::service::{Context, Service, ServiceError};
+
+async fn embed(service: &Service, images: Vec<Vec<u8>>) -> Result<Vec<Vec<f32>>, ServiceError> {
+    let images = images.into_iter().map(Bytes::from).collect();
+    let rows = service.embed_images(images, false).await?;
+    Ok(rows.rows().map(<[f32]>::to_vec).collect())
+}
+
+fn pictures(numbers: std::ops::Range<u8>) -> Vec<Vec<u8>> {
+    numbers.map(|number| picture(number, 2, 3)).collect()
+}
+
+fn computed(orders: &Orders) -> usize {
+    orders.rows.load(Ordering::SeqCst)
+}
+
+/// Waits until so many images were found to be this.
+async fn until(service: &Service, result: &str, count: usize) {
+    let series = format!("siglip2_image_cache_total{{result=\"{result}\"}} {count}\n");
+    while !service.metrics().text().contains(&series) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until so many batches of images have begun.
+async fn until_begun(service: &Service, batches: usize) {
+    let series = format!("siglip2_batch_rows_count{{tower=\"image\"}} {batches}\n");
+    while !service.metrics().text().contains(&series) {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn ask_for(
+    service: &Service,
+    images: Vec<Vec<u8>>,
+) -> tokio::task::JoinHandle<Result<Vec<Vec<f32>>, ServiceError>> {
+    let service = service.clone();
+    tokio::spawn(async move { embed(&service, images).await })
+}
+
+#[tokio::test]
+async fn an_image_is_computed_once_and_remembered() {
+    let (service, orders) = with_cache(100, 1 << 20);
+    let (plain, _) = with_cache(100, 0);
+    let expected = embed(&plain, pictures(0..8)).await.unwrap();
+    assert_eq!(embed(&service, pictures(0..8)).await.unwrap(), expected);
+    assert_eq!(embed(&service, pictures(0..8)).await.unwrap(), expected);
+    assert_eq!(computed(&orders), 8);
+    // A picture of a byte more is another file, though its pixels are the same.
+    let mut longer = picture(0, 2, 3);
+    longer.push(0);
+    assert_eq!(embed(&service, vec![longer]).await.unwrap()[0], expected[0]);
+    assert_eq!(computed(&orders), 9);
+    until(&service, "hit", 8).await;
+    until(&service, "miss", 9).await;
+}
+
+#[tokio::test]
+async fn the_cache_keeps_to_its_bytes_and_forgets_the_oldest() {
+    // A row takes 4 * 4 + 152 = 168 bytes.
+    let (service, orders) = with_cache(100, 3 * 168);
+    for picture in pictures(0..3) {
+        embed(&service, vec![picture]).await.unwrap();
+    }
+    embed(&service, pictures(0..1)).await.unwrap();
+    assert_eq!(computed(&orders), 3);
+    embed(&service, pictures(3..4)).await.unwrap();
+    embed(&service, pictures(0..1)).await.unwrap();
+    assert_eq!(computed(&orders), 4, "picture 0 was used, and stayed");
+    embed(&service, pictures(1..2)).await.unwrap();
+    assert_eq!(computed(&orders), 5, "picture 1 was the oldest");
+}
+
+#[tokio::test]
+async fn images_in_flight_are_shared_and_one_who_leaves_takes_nothing_away() {
+    let (service, orders) = with_cache(100, 0);
+    let held = orders.gate.lock().unwrap();
+    let first = ask_for(&service, pictures(0..1));
+    until_begun(&service, 1).await;
+    let leaver = ask_for(&service, pictures(1..2));
+    until(&service, "miss", 2).await;
+    let sharer = ask_for(&service, vec![picture(1, 2, 3), picture(1, 2, 3)]);
+    until(&service, "shared", 2).await;
+    leaver.abort();
+    assert!(leaver.await.is_err());
+    drop(held);
+    first.await.unwrap().unwrap();
+    let rows = sharer.await.unwrap().unwrap();
+    assert_eq!(rows[0], rows[1]);
+    assert_eq!(computed(&orders), 2);
+    // Nothing is kept where nothing is to be.
+    embed(&service, pictures(1..2)).await.unwrap();
+    assert_eq!(computed(&orders), 3);
+}
+
+#[tokio::test]
+async fn what_all_have_left_is_given_up() {
+    let (service, orders) = with_cache(100, 0);
+    let held = orders.gate.lock().unwrap();
+    let first = ask_for(&service, pictures(0..1));
+    until_begun(&service, 1).await;
+    let leaver = ask_for(&service, pictures(1..2));
+    until(&service, "miss", 2).await;
+    let sharer = ask_for(&service, pictures(1..2));
+    until(&service, "shared", 1).await;
+    for gone in [leaver, sharer] {
+        gone.abort();
+        assert!(gone.await.is_err());
+    }
+    drop(held);
+    first.await.unwrap().unwrap();
+    embed(&service, pictures(2..3)).await.unwrap();
+    assert_eq!(computed(&orders), 2, "nobody waited for picture 1");
+}
+
+#[tokio::test]
+async fn a_query_waits_neither_in_the_line_of_a_bulk_nor_for_one_who_gives_up_earlier() {
+    let (service, orders) = with_cache(100, 0);
+    let held = orders.gate.lock().unwrap();
+    let bulk = ask_for(&service, pictures(0..20));
+    until(&service, "miss", 20).await;
+    let query = ask_for(&service, pictures(19..20));
+    until(&service, "miss", 21).await;
+    let hasty = service.within(Context {
+        deadline: Some(Instant::now() + Duration::from_secs(3600)),
+        ..Context::default()
+    });
+    let hurried = ask_for(&hasty, pictures(30..31));
+    until(&service, "miss", 22).await;
+    let patient = ask_for(&service, pictures(30..31));
+    until(&service, "miss", 23).await;
+    let other_bulk = ask_for(&service, pictures(10..20));
+    until(&service, "shared", 10).await;
+    drop(held);
+    assert_eq!(
+        query.await.unwrap().unwrap()[0],
+        bulk.await.unwrap().unwrap()[19]
+    );
+    for other in [other_bulk, hurried, patient] {
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(computed(&orders), 23);
+}
+
+#[tokio::test]
+async fn a_bad_image_fails_all_who_share_it_and_each_is_told_of_its_own_part() {
+    let (service, orders) = with_cache(100, 1 << 20);
+    let good = picture(9, 8, 7);
+    // Its header is good: it is found out by the decoder.
+    let bad = good[..good.len() - 30].to_vec();
+    // Two shares of one decoding in one request: the first is named.
+    let many = vec![good.clone(), bad.clone(), bad.clone()];
+    let asked = [
+        (ask_for(&service, vec![bad.clone()]), 0),
+        (ask_for(&service, many), 1),
+        (
+            ask_for(&service, vec![picture(1, 1, 1), picture(2, 2, 2), bad]),
+            2,
+        ),
+    ];
+    for (asked, expected) in asked {
+        match asked.await.unwrap() {
+            Err(ServiceError::Image { index, .. }) => assert_eq!(index, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    // A failure is not remembered, and hurts nobody else.
+    assert_eq!(embed(&service, vec![good]).await.unwrap().len(), 1);
+    assert!(computed(&orders) >= 1);
+}
+
+/// A flat picture of so many pixels a side.
+fn large(side: u32, shade: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side, side);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    let pixels = vec![shade; (side * side * 3) as usize];
+    writer.write_image_data(&pixels).unwrap();
+    writer.finish().unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
+    let (service, orders) = with_cache(100, 0);
+    let prepared = |count: usize| {
+        let series = format!("siglip2_stage_seconds_count{{stage=\"prepare\"}} {count}\n");
+        service.metrics().text().contains(&series)
+    };
+    let held = orders.gate.lock().unwrap();
+    let first = ask_for(&service, pictures(0..1));
+    until_begun(&service, 1).await;
+    // 27 MB each, of 64 MiB, of which a bulk has 56.
+    let bulk = ask_for(&service, (0..5).map(|shade| large(3000, shade)).collect());
+    while !prepared(3) {
+        tokio::task::yield_now().await;
+    }
+    // There is room, and a decoder, for a small one of somebody else.
+    let small = ask_for(&service, pictures(1..2));
+    while !prepared(4) {
+        assert!(!prepared(5));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(computed(&orders), 0);
+    drop(held);
+    for asked in [first, bulk, small] {
+        asked.await.unwrap().unwrap();
+    }
+    assert_eq!(computed(&orders), 7);
+}
+
+#[tokio::test]
+async fn x_cache_tells_of_images_too() {
+    let server = Server::start(HttpSettings::default()).await;
+    let (one, other) = (picture(1, 2, 3), picture(3, 2, 1));
+    let form = Form::new()
+        .file("files", "a", &one)
+        .file("files", "b", &other)
+        .file("files", "c", &one);
+    let answer = ask(server.address, form.post("/embed/images")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("x-cache"),
+        Some("hit=0, shared=1, miss=2"),
+        "{answer:?}"
+    );
+    assert_eq!(computed(&server.orders), 2);
+}

@@ -1,0 +1,43 @@
+//! What the whole service does, as one program that reads as its specification; what one
+//! crate does alone is tested in that crate.
+//!
+//! ```text
+//! cargo test --test it                      everything here
+//! cargo test --test it http_forms::         one subject
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+mod batcher;
+#[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
+mod build_engine;
+mod demo;
+mod drain;
+mod golden;
+#[cfg(feature = "tensorrt")]
+mod gpu;
+mod graph_precision;
+mod hostile;
+mod http_connections;
+mod http_endpoints;
+mod http_errors;
+mod http_failures;
+mod http_forms;
+mod http_limits;
+mod http_watch;
+mod hub;
+mod image_cache;
+mod image_decode;
+mod image_resize;
+mod load_test;
+mod program;
+mod resize_coefficients;
+#[cfg(feature = "tensorrt")]
+mod resize_kernel;
+mod spans;
+#[cfg(all(feature = "tensorrt", target_os = "linux"))]
+mod stand_in_self;
+mod text_cache;
+mod text_tokens;

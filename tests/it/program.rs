@@ -1,0 +1,214 @@
+//! The program itself: what it says of what it cannot use, how it starts and how it
+//! ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::Program;
+use crate::common::model::fixture;
+use crate::common::program::command;
+
+/// Runs the program to its end: the exit code, and what it said.
+fn end(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// Asks on a connection of its own.
+fn get(running: &Program, path: &str) -> String {
+    let mut stream = TcpStream::connect(running.address).expect("it accepts");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn it_starts_answers_and_ends_with_success_when_told_to() {
+    for signal in ["-TERM", "-INT"] {
+        let mut running = Program::demo(&[]);
+        let answer = get(&running, "/health");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(r#""model":"demo""#), "{answer}");
+        assert!(get(&running, "/info").contains("for trying out"));
+        running.signal(signal);
+        let status = running.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn it_answers_when_nobody_takes_its_log() {
+    let running = Program::start(command(&["--model", "demo"]), drop);
+    for _ in 0..3 {
+        let answer = get(&running, "/info");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_environment_and_flags_win() {
+    let mut program = command(&[]);
+    program.env("MODEL_NAME", "demo").env("API_PORT", "no-port");
+    let (code, said) = end(program);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("API_PORT") && said.contains("no-port"),
+        "{said}"
+    );
+
+    let mut program = command(&[]);
+    program.env("MODEL_NAME", "demo").env("FORCE_CPU", "1");
+    let running = Program::start(program, |log| log.for_each(drop));
+    assert!(get(&running, "/health").contains(r#""model":"demo""#));
+
+    let mut program = command(&["--model", &fixture("golden/patch16")]);
+    program.env("MODEL_NAME", "demo");
+    let running = Program::start(program, |log| log.for_each(drop));
+    assert!(get(&running, "/health").contains("patch16"));
+}
+
+#[test]
+fn a_model_that_is_nowhere_is_named_with_what_runs_without_it() {
+    let (code, said) = end(command(&[]));
+    assert_eq!(code, Some(2));
+    assert!(said.contains("google/siglip2-base-patch16-224"), "{said}");
+    assert!(said.contains("--model demo"), "{said}");
+    assert_eq!(
+        said.lines()
+            .filter(|line| line.starts_with("error"))
+            .count(),
+        1,
+        "{said}"
+    );
+
+    let (code, said) = end(command(&["--model", "/no/such/directory"]));
+    assert_eq!(code, Some(2));
+    assert!(said.contains("/no/such/directory"), "{said}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let running = Program::demo(&[]);
+    let port = running.address.port().to_string();
+    let (code, said) = end(command(&[
+        "--model",
+        "demo",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port,
+    ]));
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains(&running.address.to_string()) && said.contains("API_PORT"),
+        "{said}"
+    );
+}
+
+/// A copy of a good checkpoint that a test may damage.
+fn copy() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in std::fs::read_dir(fixture("golden/patch16"))
+        .expect("the fixture")
+        .flatten()
+    {
+        std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("a copy");
+    }
+    directory
+}
+
+fn edit(file: &Path, change: impl FnOnce(String) -> String) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    std::fs::write(file, change(text)).expect("written");
+}
+
+/// What the program says of a checkpoint after `damage`: one sentence, exit code 2.
+fn complaint(damage: impl FnOnce(&Path)) -> String {
+    let directory = copy();
+    damage(directory.path());
+    let path = directory.path().to_str().expect("a path");
+    let (code, said) = end(command(&["--model", path, "--port", "0"]));
+    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(
+        said.trim_end().lines().count(),
+        1,
+        "more than one sentence: {said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_used_is_refused_in_one_sentence() {
+    let weights = |directory: &Path| directory.join("model.safetensors");
+
+    let said = complaint(|directory| {
+        let bytes = std::fs::read(weights(directory)).expect("weights");
+        std::fs::write(weights(directory), &bytes[..bytes.len() / 2]).expect("written");
+    });
+    assert!(
+        said.contains("model.safetensors") && said.contains("not copied whole"),
+        "{said}"
+    );
+
+    for missing in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "preprocessor_config.json",
+    ] {
+        let said = complaint(|directory| {
+            std::fs::remove_file(directory.join(missing)).expect("removed");
+        });
+        assert!(said.contains(missing), "{said}");
+    }
+
+    let said = complaint(|directory| std::fs::write(weights(directory), b"").expect("written"));
+    assert!(said.contains("model.safetensors"), "{said}");
+
+    let config = |change: fn(String) -> String| {
+        complaint(|directory| edit(&directory.join("config.json"), change))
+    };
+    let said =
+        config(|json| json.replace(r#""model_type": "siglip","#, r#""model_type": "clip","#));
+    assert!(said.contains("clip"), "{said}");
+    let said =
+        config(|json| json.replacen(r#""num_hidden_layers": 2"#, r#""num_hidden_layers": 3"#, 1));
+    assert!(
+        said.contains("no tensor") && said.contains("layers.2."),
+        "{said}"
+    );
+    let said =
+        config(|json| json.replace(r#""intermediate_size": 128"#, r#""intermediate_size": 127"#));
+    assert!(said.contains("127") && said.contains("128"), "{said}");
+    let said = config(|_| "{".to_owned());
+    assert!(said.contains("config.json"), "{said}");
+}
+
+#[test]
+fn a_second_signal_waits_for_nothing() {
+    let mut running = Program::demo(&[]);
+    // A request that is accepted, and whose body never ends.
+    let mut upload = TcpStream::connect(running.address).expect("it accepts");
+    write!(
+        upload,
+        "POST /embed/text HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{"
+    )
+    .expect("sent");
+    while !get(&running, "/metrics").contains("siglip2_requests_in_flight 1") {}
+    running.signal("-TERM");
+    // It drains, and waits for the body.
+    while !get(&running, "/health").starts_with("HTTP/1.1 503") {}
+    assert!(running.child.try_wait().expect("a state").is_none());
+    running.signal("-TERM");
+    let status = running.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1));
+}
