@@ -14,7 +14,6 @@ use clap::{Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, Source};
-use siglip2_model::graph::Precision;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
@@ -68,9 +67,13 @@ pub struct Settings {
     #[arg(long, env = "ENGINE_DIR", value_parser = path)]
     pub engine_dir: Option<PathBuf>,
 
-    /// What the engine's products are computed in, on a GPU.
-    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Fp16)]
+    /// What products are computed in.
+    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Auto)]
     pub precision: Precision,
+
+    /// The kernel of the CPU, whatever the precision: for tests and measurements.
+    #[arg(long, env = "CPU_KERNEL", hide = true, value_parser = text)]
+    pub cpu_kernel: Option<String>,
 
     /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
     /// longer hangs: requests are answered 503, and the process ends with code 3.
@@ -139,6 +142,20 @@ pub enum Device {
     Cpu,
     /// A GPU; without one the start ends.
     Cuda,
+}
+
+/// What products are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// On a GPU FP16. On the CPU BF16 where the processor is made for it and the model's
+    /// vectors stay what they are, which is tried at the start; else FP32.
+    Auto,
+    /// FP32.
+    Fp32,
+    /// FP16, on a GPU.
+    Fp16,
+    /// BF16.
+    Bf16,
 }
 
 impl Settings {

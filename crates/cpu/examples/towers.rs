@@ -48,9 +48,27 @@ fn main() {
         let start = Instant::now();
         let vision = Vision::load(isa, &team, &*source, &VisionShape { encoder, patch: 16, positions: Positions::Square { side: 224 }, normalization: normalization([0.5; 3], [0.5; 3]) }).unwrap();
         let text = Text::load(isa, &team, source.clone(), &TextShape { encoder, vocabulary: 256_000, positions: 64, projection: 768 }).unwrap();
-        println!("{}: loaded in {:.2} s", isa.name(), start.elapsed().as_secs_f64());
+        eprintln!("{}: loaded in {:.2} s", isa.name(), start.elapsed().as_secs_f64());
         let pixels: Vec<u8> = (0..3 * 224 * 224).map(|i| (i * 7 % 251) as u8).collect();
         let ids: Vec<i32> = (0..64).collect();
+        if std::env::var_os("SERVE").is_some() {
+            use std::io::{BufRead, Write};
+            for line in std::io::stdin().lock().lines() {
+                let line = line.unwrap();
+                let (tower, batch) = line.split_once(' ').unwrap();
+                let batch: usize = batch.trim().parse().unwrap();
+                let mut out = vec![0.0; 768 * batch];
+                let start = Instant::now();
+                if tower == "image" {
+                    vision.run(&team, &vec![&pixels[..]; batch], &mut || (), &mut out).unwrap();
+                } else {
+                    text.run(&team, &vec![&ids[..]; batch], &mut || (), &mut out).unwrap();
+                }
+                println!("{:.3}", start.elapsed().as_secs_f64() * 1e3);
+                std::io::stdout().flush().unwrap();
+            }
+            return;
+        }
         for batch in [1, 8] {
             let mut out = vec![0.0; 768 * batch];
             let mut took = vec![];

@@ -28,9 +28,7 @@ mod fp32;
 pub use amx::Amx;
 #[cfg(target_arch = "x86_64")]
 pub use bf16::Avx512Bf16;
-pub use fp32::{Fp32, Portable32};
-#[cfg(target_arch = "x86_64")]
-pub use fp32::{Avx2Fp32, Avx512Fp32};
+pub use fp32::Fp32;
 
 use crate::simd::Simd;
 
@@ -113,8 +111,6 @@ pub trait Kernel: Copy + Send + Sync + 'static {
     type Fine: Kernel<Simd = Self::Simd>;
     /// The layout.
     const LAYOUT: Layout;
-    /// Whether numbers are integers that a scale per row and per column goes with.
-    const SCALED: bool = false;
 
     /// The vectors.
     fn simd(self) -> Self::Simd;
@@ -123,7 +119,7 @@ pub trait Kernel: Copy + Send + Sync + 'static {
     fn fine(self) -> Self::Fine;
 
     /// Floats to words: `from` is a multiple of 16 long, `to` that divided by
-    /// [`Layout::per_word`]. For a kernel that is scaled, the floats are whole numbers.
+    /// [`Layout::per_word`].
     fn narrow(self, from: &[f32], to: &mut [u32]);
 
     /// `rows` rows of `vectors * lanes` sums of products into `out`, one row after the

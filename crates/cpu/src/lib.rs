@@ -8,14 +8,14 @@
 mod error;
 mod grid;
 mod half;
-pub mod kernel;
+mod kernel;
 mod math;
-pub mod matrix;
+mod matrix;
 mod memory;
-pub mod product;
+mod product;
 mod run;
 mod shape;
-pub mod simd;
+mod simd;
 mod source;
 mod team;
 #[cfg(test)]
@@ -27,4 +27,4 @@ pub use run::{Isa, Precision, Text, Vision};
 pub use shape::{Activation, EncoderShape, Positions, TextShape, VisionShape, normalization};
 pub use source::{Dtype, Source, Tensor};
 pub use team::{Panicked, Team};
-pub use tower::{Patches, Picture};
+pub use tower::{Keep, Patches, Picture};

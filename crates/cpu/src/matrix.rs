@@ -286,11 +286,6 @@ impl<K: Kernel> Packed<K> {
         self.columns
     }
 
-    /// Bytes.
-    pub fn bytes(&self) -> usize {
-        self.words.len() * size_of::<u32>()
-    }
-
     /// The words of each panel, for threads that fill one each, with the columns that
     /// it has.
     pub(crate) fn panels_mut(&mut self) -> impl Iterator<Item = (Range<usize>, &mut [u32])> {

@@ -14,6 +14,7 @@ mod vision;
 use crate::kernel::Kernel;
 
 pub(crate) use text::TextTower;
+pub use encoder::Keep;
 pub(crate) use encoder::Way;
 pub(crate) use vision::{Input, VisionTower};
 pub use vision::{Patches, Picture};

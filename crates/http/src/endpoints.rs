@@ -241,6 +241,7 @@ impl App {
             "description": info.description,
             "engine": info.engine,
             "precision": info.precision,
+            "cosine_to_fp32": info.agreement,
             "max_batch": info.max_batch,
             "text_tokens": info.text_tokens,
             "version": info.build.version,

@@ -142,7 +142,7 @@ fn schemas() -> Value {
             json!({
                 "model": text, "device": text, "text_dim": number, "vision_dim": number,
                 "image_size": number, "cross_modal": { "type": "boolean" }, "description": text,
-                "engine": text, "precision": text, "max_batch": number, "text_tokens": number,
+                "engine": text, "precision": text, "cosine_to_fp32": { "type": ["number", "null"] }, "max_batch": number, "text_tokens": number,
                 "version": text, "limits": { "type": "object" },
             }),
         ),

@@ -63,15 +63,6 @@ fn bits(from: &[f32], to: &mut [u32]) {
     }
 }
 
-/// FP32 in plain Rust.
-pub type Portable32 = Fp32<Portable>;
-/// FP32 on AVX2.
-#[cfg(target_arch = "x86_64")]
-pub type Avx2Fp32 = Fp32<Avx2>;
-/// FP32 on AVX-512.
-#[cfg(target_arch = "x86_64")]
-pub type Avx512Fp32 = Fp32<Avx512>;
-
 macro_rules! fp32 {
     ($simd:ty, $rows:literal, $vectors:literal, $block:literal, $all_vectors:tt, $all_rows:tt) => {
         impl Kernel for Fp32<$simd> {

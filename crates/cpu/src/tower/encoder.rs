@@ -17,7 +17,7 @@
 //! Apart wants some rows for each thread; together is for what is less than that.
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::attention::{AttentionScratch, Head, Projected, attend};
 use super::linear::{Linear, Norm, Part};
@@ -136,11 +136,18 @@ pub(crate) const fn stride(width: usize) -> usize {
 }
 
 /// All layers.
-#[derive(Debug)]
 pub(crate) struct Encoder<K> {
     kernel: K,
-    pub shape: EncoderShape,
-    layers: Vec<Layer<K>>,
+    shape: EncoderShape,
+    layers: Layers<K>,
+}
+
+/// Where the layers are.
+enum Layers<K> {
+    /// Packed, for as long as the tower lives.
+    Kept(Vec<Layer<K>>),
+    /// In the source, under this name: each is packed when its turn comes.
+    Read(Arc<dyn Source>, String),
 }
 
 /// Memory of one thread.
@@ -197,6 +204,16 @@ impl Space {
     }
 }
 
+/// What of its weights a tower keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All, packed.
+    Packed,
+    /// Nothing of its layers: each is packed anew whenever a batch comes to it. For a
+    /// tower that is asked a few times and then dropped.
+    Nothing,
+}
+
 /// How rows are dealt out to threads; both ways give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -243,9 +260,10 @@ impl<K: Kernel> Encoder<K> {
     pub fn load(
         kernel: K,
         team: &Team,
-        source: &dyn Source,
+        source: &Arc<dyn Source>,
         name: &str,
         shape: EncoderShape,
+        keep: Keep,
     ) -> Result<Self, Error> {
         let fine = K::Fine::LAYOUT.per_word;
         if !shape.head().is_multiple_of(fine) {
@@ -254,9 +272,15 @@ impl<K: Kernel> Encoder<K> {
                 reason: format!("its heads are {} wide, not a multiple of {fine}", shape.head()),
             });
         }
-        let layers = (0..shape.layers)
-            .map(|layer| Layer::load(kernel, team, source, &format!("{name}.layers.{layer}"), &shape))
-            .collect::<Result<_, _>>()?;
+        let layers = match keep {
+            Keep::Packed => {
+                let load = |layer| {
+                    Layer::load(kernel, team, &**source, &format!("{name}.layers.{layer}"), &shape)
+                };
+                Layers::Kept((0..shape.layers).map(load).collect::<Result<_, _>>()?)
+            }
+            Keep::Nothing => Layers::Read(Arc::clone(source), name.to_owned()),
+        };
         Ok(Self { kernel, shape, layers })
     }
 
@@ -278,10 +302,19 @@ impl<K: Kernel> Encoder<K> {
         let fine = columns / K::Fine::LAYOUT.per_word;
         space.projected.reserve(rows * fine);
         space.mixed.reserve(rows * stride(width));
-        for (index, layer) in self.layers.iter().enumerate() {
+        for index in 0..self.shape.layers {
+            let read;
+            let layer = match &self.layers {
+                Layers::Kept(layers) => &layers[index],
+                Layers::Read(source, name) => {
+                    let name = format!("{name}.layers.{index}");
+                    read = Layer::load(self.kernel, team, &**source, &name, &self.shape)?;
+                    &read
+                }
+            };
             let way = forced.unwrap_or_else(|| way(rows, team.size()));
             self.project(team, space, layer, rows, way)?;
-            let last = last_only && index + 1 == self.layers.len();
+            let last = last_only && index + 1 == self.shape.layers;
             self.attention(team, space, items, last)?;
             if last {
                 for (at, item) in items.iter().enumerate() {

@@ -15,6 +15,10 @@ use crate::source::{Dtype, Source, Tensor};
 use crate::team::Team;
 use crate::testing::{Random, for_each_kernel};
 
+fn shared(source: &Arc<Made>) -> Arc<dyn Source> {
+    Arc::clone(source) as Arc<dyn Source>
+}
+
 /// A checkpoint in memory, whose tensors have random numbers.
 pub(super) struct Made {
     tensors: HashMap<String, (Vec<usize>, Vec<u8>)>,
@@ -182,7 +186,7 @@ fn towers_are_the_plain_ones<K: Kernel>(kernel: K, small: bool) {
         let pictures = pictures(count, side(&vision));
         let views: Vec<&[u8]> = pictures.iter().map(|p| &p[..]).collect();
         let width = vision.encoder.width;
-        let tower = VisionTower::load(kernel, &team, &*source, vision.clone()).unwrap();
+        let tower = VisionTower::load(kernel, &team, &shared(&source), vision.clone(), Keep::Packed).unwrap();
         assert!(source.released.load(Ordering::Relaxed) >= vision.encoder.layers);
         let mut out = vec![0.0; count * width];
         tower.run(&team, Input::Pictures(&views), None, &mut || (), &mut out).unwrap();
@@ -194,7 +198,7 @@ fn towers_are_the_plain_ones<K: Kernel>(kernel: K, small: bool) {
         let texts = texts(count, &text);
         let views: Vec<&[i32]> = texts.iter().map(|t| &t[..]).collect();
         let width = text.projection;
-        let tower = TextTower::load(kernel, &team, source.clone(), text).unwrap();
+        let tower = TextTower::load(kernel, &team, source.clone(), text, Keep::Packed).unwrap();
         let mut out = vec![0.0; count * width];
         tower.run(&team, &views, None, &mut || (), &mut out).unwrap();
         for (text_ids, got) in texts.iter().zip(out.chunks(width)) {
@@ -215,7 +219,7 @@ fn grids_are_the_plain_ones<K: Kernel>(kernel: K, small: bool) {
     let team = Team::new(2);
     let (mut vision, text) = shapes().remove(0);
     vision.positions = Positions::Resized { side: 4 };
-    let source = Made::new(&vision, &text);
+    let source = Arc::new(Made::new(&vision, &text));
     let depth = 3 * vision.patch * vision.patch;
     let mut random = Random::new(10);
     let grids: &[(usize, usize)] =
@@ -230,12 +234,12 @@ fn grids_are_the_plain_ones<K: Kernel>(kernel: K, small: bool) {
         .map(|(&(height, width), values)| Patches { values, height, width })
         .collect();
     let width = vision.encoder.width;
-    let tower = VisionTower::load(kernel, &team, &source, vision.clone()).unwrap();
+    let tower = VisionTower::load(kernel, &team, &shared(&source), vision.clone(), Keep::Packed).unwrap();
     let mut out = vec![0.0; pictures.len() * width];
     tower.run(&team, Input::Patches(&pictures), None, &mut || (), &mut out).unwrap();
     for (picture, got) in pictures.iter().zip(out.chunks(width)) {
-        let grid = plain::grid(&source, &vision, picture);
-        let want = plain::vision(&source, &vision, grid);
+        let grid = plain::grid(&*source, &vision, picture);
+        let want = plain::vision(&*source, &vision, grid);
         assert_near(got, &want, most::<K>(), name_of::<K>());
     }
 }
@@ -255,8 +259,8 @@ fn bits_do_not_depend_on_how<K: Kernel>(kernel: K, small: bool) {
     let texts = texts(count, &text);
     let texts: Vec<&[i32]> = texts.iter().map(|t| &t[..]).collect();
     let one = Team::new(1);
-    let tower = VisionTower::load(kernel, &one, &*source, vision.clone()).unwrap();
-    let words = TextTower::load(kernel, &one, source.clone(), text).unwrap();
+    let tower = VisionTower::load(kernel, &one, &shared(&source), vision.clone(), Keep::Packed).unwrap();
+    let words = TextTower::load(kernel, &one, source.clone(), text, Keep::Packed).unwrap();
     let run = |team: &Team, range: std::ops::Range<usize>, way| {
         let mut images = vec![0.0; range.len() * vision.encoder.width];
         let input = Input::Pictures(&pictures[range.clone()]);
@@ -293,8 +297,8 @@ fn nothing_is_left_behind<K: Kernel>(kernel: K, small: bool) {
     let team = Team::new(2);
     let (mut vision, text) = shapes().remove(0);
     vision.positions = Positions::Resized { side: 3 };
-    let source = Made::new(&vision, &text);
-    let tower = VisionTower::load(kernel, &team, &source, vision.clone()).unwrap();
+    let source = Arc::new(Made::new(&vision, &text));
+    let tower = VisionTower::load(kernel, &team, &shared(&source), vision.clone(), Keep::Packed).unwrap();
     let depth = 3 * vision.patch * vision.patch;
     let mut random = Random::new(11);
     let sane: Vec<f32> = (0..6 * depth).map(|_| random.normal()).collect();
@@ -326,8 +330,8 @@ fn a_run_lets_another_in_after_each_layer() {
     let team = Team::new(2);
     let (vision, text) = shapes().remove(0);
     let source = Arc::new(Made::new(&vision, &text));
-    let tower = VisionTower::load(kernel, &team, &*source, vision.clone()).unwrap();
-    let words = TextTower::load(kernel, &team, source, text).unwrap();
+    let tower = VisionTower::load(kernel, &team, &shared(&source), vision.clone(), Keep::Packed).unwrap();
+    let words = TextTower::load(kernel, &team, source, text, Keep::Packed).unwrap();
     let picture = pictures(1, side(&vision)).remove(0);
     let ids = texts(1, &text).remove(0);
     let mut row = vec![0.0; text.projection];
@@ -353,6 +357,27 @@ fn a_run_lets_another_in_after_each_layer() {
 }
 
 #[test]
+fn a_tower_that_keeps_nothing_is_the_same() {
+    for_each_kernel!(|kernel, _small| {
+        let team = Team::new(2);
+        let (vision, text) = shapes().remove(0);
+        let source = Arc::new(Made::new(&vision, &text));
+        let picture = pictures(1, side(&vision)).remove(0);
+        let ids = texts(1, &text).remove(0);
+        let both = [Keep::Packed, Keep::Nothing].map(|keep| {
+            let tower = VisionTower::load(kernel, &team, &shared(&source), vision.clone(), keep).unwrap();
+            let mut out = vec![0.0; vision.encoder.width + text.projection];
+            let (image, row) = out.split_at_mut(vision.encoder.width);
+            tower.run(&team, Input::Pictures(&[&picture]), None, &mut || (), image).unwrap();
+            let tower = TextTower::load(kernel, &team, source.clone(), text, keep).unwrap();
+            tower.run(&team, &[&ids], None, &mut || (), row).unwrap();
+            out
+        });
+        assert_eq!(both[0], both[1]);
+    });
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let kernel = crate::kernel::Fp32::new(crate::simd::Portable);
     let team = Team::new(1);
@@ -361,16 +386,17 @@ fn what_is_wrong_is_said() {
     made.tensors.get_mut("vision_model.head.probe").unwrap().0 = vec![1, 48];
     made.tensors.get_mut("text_model.head.bias").unwrap().1.pop();
     made.tensors.remove("text_model.final_layer_norm.bias");
-    let error = VisionTower::load(kernel, &team, &made, vision.clone()).unwrap_err();
+    let made: Arc<dyn Source> = Arc::new(made);
+    let error = VisionTower::load(kernel, &team, &made, vision.clone(), Keep::Packed).err().unwrap();
     assert!(matches!(&error, Error::Misshapen { name, .. } if name.ends_with("probe")), "{error}");
-    let load = |made: Made| TextTower::load(kernel, &team, Arc::new(made), text).err().unwrap();
+    let load = |made: Arc<dyn Source>| TextTower::load(kernel, &team, made, text, Keep::Packed).err().unwrap();
     assert_eq!(load(made), Error::Missing("text_model.final_layer_norm.bias".into()));
     let mut made = Made::new(&vision, &text);
     made.tensors.get_mut("text_model.head.bias").unwrap().1.pop();
-    assert_eq!(load(made), Error::Short("text_model.head.bias".into()));
+    assert_eq!(load(Arc::new(made)), Error::Short("text_model.head.bias".into()));
 
     let made = Arc::new(Made::new(&vision, &text));
-    let words = TextTower::load(kernel, &team, made.clone(), text).unwrap();
+    let words = TextTower::load(kernel, &team, made.clone(), text, Keep::Packed).unwrap();
     let mut ids = texts(1, &text).remove(0);
     let mut row = vec![0.0; text.projection];
     let run = |ids: &[i32], row: &mut [f32]| words.run(&team, &[ids], None, &mut || (), row);
@@ -381,7 +407,7 @@ fn what_is_wrong_is_said() {
         let error = run(&ids, &mut row).unwrap_err();
         assert!(error.to_string().contains(&format!("token id {wrong} ")), "{error}");
     }
-    let tower = VisionTower::load(kernel, &team, &*made, vision.clone()).unwrap();
+    let tower = VisionTower::load(kernel, &team, &shared(&made), vision.clone(), Keep::Packed).unwrap();
     let run = |input: Input<'_>| {
         let mut out = vec![0.0; vision.encoder.width];
         tower.run(&team, input, None, &mut || (), &mut out)

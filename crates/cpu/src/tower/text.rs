@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Space, To, Way, narrow, stride, together};
+use super::encoder::{Encoder, Keep, Space, To, Way, narrow, stride, together};
 use super::linear::{Linear, Norm};
 use super::space::Spaces;
 use super::{rows_of, waves};
@@ -31,7 +31,13 @@ pub(crate) struct TextTower<K> {
 }
 
 impl<K: Kernel> TextTower<K> {
-    pub fn load(kernel: K, team: &Team, source: Arc<dyn Source>, shape: TextShape) -> Result<Self, Error> {
+    pub fn load(
+        kernel: K,
+        team: &Team,
+        source: Arc<dyn Source>,
+        shape: TextShape,
+        keep: Keep,
+    ) -> Result<Self, Error> {
         let width = shape.encoder.width;
         let from = &*source;
         fetch(from, TOKENS, &[shape.vocabulary, width])?;
@@ -39,7 +45,7 @@ impl<K: Kernel> TextTower<K> {
         Ok(Self {
             kernel,
             positions: fetch(from, name, &[shape.positions, width])?.floats(),
-            encoder: Encoder::load(kernel, team, from, "text_model.encoder", shape.encoder)?,
+            encoder: Encoder::load(kernel, team, &source, "text_model.encoder", shape.encoder, keep)?,
             after: Norm::load(from, "text_model.final_layer_norm", width, shape.encoder.epsilon)?,
             head: Linear::load(kernel, team, from, "text_model.head", shape.projection, width)?,
             spaces: Spaces::default(),

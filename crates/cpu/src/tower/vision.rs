@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::encoder::{Encoder, Space, Way, fill, pieces, stride};
+use super::encoder::{Encoder, Keep, Space, Way, fill, pieces, stride};
 use super::linear::{Linear, Part};
 use super::pool::Pool;
 use super::positions::resized;
@@ -40,7 +41,6 @@ pub(crate) enum Input<'a> {
 }
 
 /// The vision tower over a kernel.
-#[derive(Debug)]
 pub(crate) struct VisionTower<K> {
     kernel: K,
     shape: VisionShape,
@@ -52,7 +52,14 @@ pub(crate) struct VisionTower<K> {
 }
 
 impl<K: Kernel> VisionTower<K> {
-    pub fn load(kernel: K, team: &Team, source: &dyn Source, shape: VisionShape) -> Result<Self, Error> {
+    pub fn load(
+        kernel: K,
+        team: &Team,
+        shared: &Arc<dyn Source>,
+        shape: VisionShape,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        let source = &**shared;
         let width = shape.encoder.width;
         let depth = 3 * shape.patch * shape.patch;
         let name = "vision_model.embeddings";
@@ -74,7 +81,7 @@ impl<K: Kernel> VisionTower<K> {
             kernel,
             patch: Linear::of(kernel, team, depth, width, &[part])?,
             positions: positions.floats(),
-            encoder: Encoder::load(kernel, team, source, "vision_model.encoder", shape.encoder)?,
+            encoder: Encoder::load(kernel, team, shared, "vision_model.encoder", shape.encoder, keep)?,
             pool: Pool::load(kernel, team, source, shape.encoder)?,
             spaces: Spaces::default(),
             shape,
