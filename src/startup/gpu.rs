@@ -18,11 +18,11 @@ use crate::checkpoint::Config;
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
-use siglip2_model::graph;
 use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use siglip2_model::graph;
 
 /// GPUs, each with its engine.
 pub(super) struct Gpus {

@@ -6,7 +6,10 @@ use siglip2_cpu::product::{product, scratch};
 use siglip2_cpu::simd::{Avx2, Avx512};
 
 fn now() -> f64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
     t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
 }
@@ -28,13 +31,25 @@ fn rate<K: Kernel>(kernel: K, name: &str, m: usize, k: usize, n: usize) {
         let start = now();
         for _ in 0..runs {
             let right = packed.view();
-            product(kernel, left.view(), 0..m, right, 0..right.depth(), 0..right.count(), &mut sums, |r, c, s| {
-                out[r * (n + 64) + c..][..s.len()].copy_from_slice(s);
-            });
+            product(
+                kernel,
+                left.view(),
+                0..m,
+                right,
+                0..right.depth(),
+                0..right.count(),
+                &mut sums,
+                |r, c, s| {
+                    out[r * (n + 64) + c..][..s.len()].copy_from_slice(s);
+                },
+            );
         }
         best = best.min((now() - start) / runs as f64);
     }
-    println!("{name:<12} {m:>4} x {k:>4} x {n:>4}: {:7.1} GFLOP/s", 2.0 * (m * k * n) as f64 / best / 1e9);
+    println!(
+        "{name:<12} {m:>4} x {k:>4} x {n:>4}: {:7.1} GFLOP/s",
+        2.0 * (m * k * n) as f64 / best / 1e9
+    );
 }
 
 fn main() {
@@ -42,7 +57,15 @@ fn main() {
     for m in 1..=14 {
         rate::<Avx512Fp32>(a512, "avx512", m, 768, 768);
     }
-    for (m, k, n) in [(98, 768, 768), (98, 768, 3072), (196, 768, 2304), (64, 768, 768), (32, 768, 3072), (8, 768, 3072), (1, 768, 3072)] {
+    for (m, k, n) in [
+        (98, 768, 768),
+        (98, 768, 3072),
+        (196, 768, 2304),
+        (64, 768, 768),
+        (32, 768, 3072),
+        (8, 768, 3072),
+        (1, 768, 3072),
+    ] {
         rate::<Avx512Fp32>(a512, "avx512", m, k, n);
         rate::<Avx2Fp32>(Fp32::new(Avx2::detect().unwrap()), "avx2", m, k, n);
         rate::<Avx512Bf16>(Avx512Bf16::detect().unwrap(), "avx512bf16", m, k, n);

@@ -88,7 +88,10 @@ impl<'a, T> Grid<'a, T> {
         assert!(columns.total <= pitch, "a row is longer than its pitch");
         let mut total = 0;
         for range in &rows {
-            assert!(total <= range.start && range.start <= range.end, "ranges of rows overlap");
+            assert!(
+                total <= range.start && range.start <= range.end,
+                "ranges of rows overlap"
+            );
             total = range.end;
         }
         assert!(
@@ -118,7 +121,9 @@ impl<'a, T> Grid<'a, T> {
         let (rows, columns) = (self.rows[row].clone(), self.columns.range(column));
         Block {
             // Inside `data` by the check in `of`, unless the block is empty.
-            start: self.start.wrapping_add(rows.start * self.pitch + columns.start),
+            start: self
+                .start
+                .wrapping_add(rows.start * self.pitch + columns.start),
             pitch: self.pitch,
             rows,
             columns,

@@ -47,7 +47,10 @@ mod tests {
                 31 if fraction != 0.0 => assert!(got.is_nan()),
                 31 => assert_eq!(got, sign * f64::INFINITY),
                 0 => assert_eq!(got, sign * fraction * 2f64.powi(-24)),
-                _ => assert_eq!(got, sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
+                _ => assert_eq!(
+                    got,
+                    sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)
+                ),
             }
         }
     }

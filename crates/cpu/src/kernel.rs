@@ -72,7 +72,11 @@ impl Layout {
     pub const fn pitch(&self, depth: usize) -> usize {
         let words = self.padded(depth) / self.per_word;
         let words = words.next_multiple_of(16);
-        let line = if self.group == 1 && words.is_multiple_of(128) { 16 } else { 0 };
+        let line = if self.group == 1 && words.is_multiple_of(128) {
+            16
+        } else {
+            0
+        };
         (words + line) * self.group
     }
 

@@ -41,7 +41,14 @@ impl<'a, K: Kernel> Operand<'a, K> {
     /// length are multiples of 16; what is written beyond the depth must be zeros.
     #[inline(always)]
     pub fn put(&mut self, kernel: K, row: usize, first: usize, numbers: &[f32]) {
-        put(kernel, self.words, Self::LAYOUT.pitch(self.depth), row, first, numbers);
+        put(
+            kernel,
+            self.words,
+            Self::LAYOUT.pitch(self.depth),
+            row,
+            first,
+            numbers,
+        );
     }
 
     /// Writes words of the row `row` from the word `first` on.
@@ -67,7 +74,14 @@ const fn place(layout: Layout, pitch: usize, row: usize, word: usize) -> usize {
 }
 
 #[inline(always)]
-fn put<K: Kernel>(kernel: K, words: &mut [u32], pitch: usize, row: usize, first: usize, numbers: &[f32]) {
+fn put<K: Kernel>(
+    kernel: K,
+    words: &mut [u32],
+    pitch: usize,
+    row: usize,
+    first: usize,
+    numbers: &[f32],
+) {
     let layout = K::LAYOUT;
     if layout.group == 1 {
         let start = row * pitch + first / layout.per_word;
@@ -243,7 +257,12 @@ impl<'a, K: Kernel> Panels<'a, K> {
 
 /// Where the word `word` of the column `column` of a panel of `vectors` vectors lies.
 #[inline(always)]
-pub(crate) const fn place_in_panel(layout: Layout, vectors: usize, column: usize, word: usize) -> usize {
+pub(crate) const fn place_in_panel(
+    layout: Layout,
+    vectors: usize,
+    column: usize,
+    word: usize,
+) -> usize {
     let (step, lanes) = (layout.step, layout.lanes);
     word / step * (vectors * step * lanes)
         + column / lanes * (step * lanes)

@@ -56,7 +56,11 @@ impl<T: Plain> Buffer<T> {
             // Only whole huge pages: the end of the block may share one with others.
             // SAFETY: the range lies inside the block, and the advice changes no content.
             unsafe {
-                libc::madvise(start.as_ptr().cast(), bytes / HUGE * HUGE, libc::MADV_HUGEPAGE);
+                libc::madvise(
+                    start.as_ptr().cast(),
+                    bytes / HUGE * HUGE,
+                    libc::MADV_HUGEPAGE,
+                );
             }
         }
         // SAFETY: the block is `bytes` long.

@@ -54,49 +54,57 @@ pub fn product<K: Kernel>(
     let tiles = Even::new(rows.len(), layout.group, rows.len().div_ceil(layout.rows));
     let width = layout.vectors * layout.lanes;
     let (pitch, last) = (left.pitch(), panels.end);
-    kernel.simd().vectorize(#[inline(always)] || {
-        for panel in panels {
-            let vectors = right.vectors_of(panel);
-            let columns = vectors * layout.lanes;
-            for piece in 0..pieces.parts() {
-                let words = pieces.range(piece);
-                let at = |range: Range<usize>| depth.start + range.start..depth.start + range.end;
-                let block = right.words(panel, at(words.clone()));
-                // What the next piece, or the next panel, will read.
-                let next = if piece + 1 < pieces.parts() {
-                    right.words(panel, at(pieces.range(piece + 1)))
-                } else if panel + 1 < last {
-                    right.words(panel + 1, at(pieces.range(0)))
-                } else {
-                    &[]
-                };
-                let shares = Even::new(next.len(), 16, tiles.parts());
-                for (index, tile) in tiles.ranges().enumerate() {
-                    let out = &mut sums[tile.start * width..];
-                    let ahead = if index < shares.parts() { &next[shares.range(index)] } else { next };
-                    kernel.tile(
-                        Tile {
-                            left: left.from(rows.start + tile.start, words.start),
-                            pitch,
-                            rows: tile.len(),
-                            right: block,
-                            vectors,
-                            depth: words.len(),
-                            add: piece > 0,
-                            ahead,
-                        },
-                        out,
-                    );
-                    if piece + 1 == pieces.parts() {
-                        for (i, row) in tile.clone().enumerate() {
-                            let sums = &mut out[i * columns..(i + 1) * columns];
-                            done(rows.start + row, panel * width, sums);
+    kernel.simd().vectorize(
+        #[inline(always)]
+        || {
+            for panel in panels {
+                let vectors = right.vectors_of(panel);
+                let columns = vectors * layout.lanes;
+                for piece in 0..pieces.parts() {
+                    let words = pieces.range(piece);
+                    let at =
+                        |range: Range<usize>| depth.start + range.start..depth.start + range.end;
+                    let block = right.words(panel, at(words.clone()));
+                    // What the next piece, or the next panel, will read.
+                    let next = if piece + 1 < pieces.parts() {
+                        right.words(panel, at(pieces.range(piece + 1)))
+                    } else if panel + 1 < last {
+                        right.words(panel + 1, at(pieces.range(0)))
+                    } else {
+                        &[]
+                    };
+                    let shares = Even::new(next.len(), 16, tiles.parts());
+                    for (index, tile) in tiles.ranges().enumerate() {
+                        let out = &mut sums[tile.start * width..];
+                        let ahead = if index < shares.parts() {
+                            &next[shares.range(index)]
+                        } else {
+                            next
+                        };
+                        kernel.tile(
+                            Tile {
+                                left: left.from(rows.start + tile.start, words.start),
+                                pitch,
+                                rows: tile.len(),
+                                right: block,
+                                vectors,
+                                depth: words.len(),
+                                add: piece > 0,
+                                ahead,
+                            },
+                            out,
+                        );
+                        if piece + 1 == pieces.parts() {
+                            for (i, row) in tile.clone().enumerate() {
+                                let sums = &mut out[i * columns..(i + 1) * columns];
+                                done(rows.start + row, panel * width, sums);
+                            }
                         }
                     }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::kernel::{Fp32, Kernel};
 #[cfg(target_arch = "x86_64")]
 use crate::kernel::{Amx, Avx512Bf16};
+use crate::kernel::{Fp32, Kernel};
 use crate::shape::{TextShape, VisionShape};
 use crate::simd::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -51,8 +51,13 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, each precision's slowest first.
-    pub const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::AmxBf16];
+    pub const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::AmxBf16,
+    ];
 
     /// Its name, as the hidden setting and the log have it.
     pub fn name(self) -> &'static str {
@@ -121,7 +126,10 @@ fn is_amd() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         let vendor = std::arch::x86_64::__cpuid(0);
-        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+        [vendor.ebx, vendor.edx, vendor.ecx]
+            .map(u32::to_le_bytes)
+            .concat()
+            == b"AuthenticAMD"
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -267,7 +275,8 @@ impl Vision {
         between: &mut dyn FnMut(),
         out: &mut [f32],
     ) -> Result<(), Error> {
-        self.0.run(team, Input::Pictures(pictures), None, between, out)
+        self.0
+            .run(team, Input::Pictures(pictures), None, between, out)
     }
 
     /// Embeds pictures of any grid of patches (NaFlex). Each sees its own patches alone:
@@ -283,7 +292,8 @@ impl Vision {
         between: &mut dyn FnMut(),
         out: &mut [f32],
     ) -> Result<(), Error> {
-        self.0.run(team, Input::Patches(pictures), None, between, out)
+        self.0
+            .run(team, Input::Patches(pictures), None, between, out)
     }
 }
 

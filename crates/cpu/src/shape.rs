@@ -79,8 +79,6 @@ pub struct TextShape {
 /// The values of a channel of 8 bits after a processor with this mean and deviation.
 pub fn normalization(mean: [f32; 3], deviation: [f32; 3]) -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| {
-        std::array::from_fn(|value| {
-            (value as f32 / 255.0 - mean[channel]) / deviation[channel]
-        })
+        std::array::from_fn(|value| (value as f32 / 255.0 - mean[channel]) / deviation[channel])
     })
 }

@@ -4,11 +4,11 @@
 //! [`Simd`]. A value of an implementing type is a proof that the processor has its
 //! instructions: only detection makes one.
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;

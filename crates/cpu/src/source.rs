@@ -44,15 +44,27 @@ impl Tensor<'_> {
     pub fn read(&self, first: usize, out: &mut [f32]) {
         let size = self.dtype.size();
         let bytes = &self.bytes[first * size..][..out.len() * size];
-        let pairs = || bytes.as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b));
+        let pairs = || {
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|&b| u16::from_le_bytes(b))
+        };
         match self.dtype {
             Dtype::F32 => {
                 for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
                     *out = f32::from_le_bytes(bytes);
                 }
             }
-            Dtype::F16 => out.iter_mut().zip(pairs()).for_each(|(o, b)| *o = half::from_f16(b)),
-            Dtype::BF16 => out.iter_mut().zip(pairs()).for_each(|(o, b)| *o = half::from_bf16(b)),
+            Dtype::F16 => out
+                .iter_mut()
+                .zip(pairs())
+                .for_each(|(o, b)| *o = half::from_f16(b)),
+            Dtype::BF16 => out
+                .iter_mut()
+                .zip(pairs())
+                .for_each(|(o, b)| *o = half::from_bf16(b)),
         }
     }
 

@@ -235,7 +235,11 @@ impl Drop for Team {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         {
-            let _lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let _lock = self
+                .shared
+                .lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             self.shared.wake.notify_all();
         }
         for thread in self.threads.drain(..) {

@@ -33,7 +33,10 @@ impl Random {
 macro_rules! for_each_kernel {
     (|$kernel:ident, $small:ident| $call:expr) => {{
         {
-            let ($kernel, $small) = ($crate::kernel::Fp32::new($crate::simd::Portable), cfg!(miri));
+            let ($kernel, $small) = (
+                $crate::kernel::Fp32::new($crate::simd::Portable),
+                cfg!(miri),
+            );
             $call;
         }
         #[cfg(all(target_arch = "x86_64", not(miri)))]

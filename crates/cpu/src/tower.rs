@@ -13,9 +13,9 @@ mod vision;
 
 use crate::kernel::Kernel;
 
-pub(crate) use text::TextTower;
 pub use encoder::Keep;
 pub(crate) use encoder::Way;
+pub(crate) use text::TextTower;
 pub(crate) use vision::{Input, VisionTower};
 pub use vision::{Patches, Picture};
 
@@ -26,8 +26,12 @@ const WAVE: usize = 448;
 /// `items` of these lengths in waves: ranges of items.
 fn waves(lengths: &[usize], threads: usize) -> Vec<std::ops::Range<usize>> {
     let total: usize = lengths.iter().sum();
-    let count = total.div_ceil(WAVE * threads).clamp(1, lengths.len().max(1));
-    crate::grid::Even::new(lengths.len(), 1, count).ranges().collect()
+    let count = total
+        .div_ceil(WAVE * threads)
+        .clamp(1, lengths.len().max(1));
+    crate::grid::Even::new(lengths.len(), 1, count)
+        .ranges()
+        .collect()
 }
 
 /// Where the rows of each item are, one item after the other.

@@ -73,7 +73,13 @@ fn permitted() -> bool {
         const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_ulong = 18;
         // SAFETY: this call changes what the process may do and no memory.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+        unsafe {
+            libc::syscall(
+                libc::SYS_arch_prctl,
+                ARCH_REQ_XCOMP_PERM,
+                XFEATURE_XTILEDATA,
+            ) == 0
+        }
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -168,7 +174,12 @@ unsafe fn two_by_two<const ADD: bool>(
             "tileloadd tmm3, [{c} + {s}*2 + 2112]"
         );
     } else {
-        product!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3");
+        product!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3"
+        );
     }
 }
 
@@ -178,7 +189,12 @@ unsafe fn two_by_two<const ADD: bool>(
 ///
 /// As [`two_by_two`], with 16 rows of 32 floats.
 #[inline(always)]
-unsafe fn one_by_two<const ADD: bool>(left: *const u32, right: *const u32, steps: usize, out: *mut f32) {
+unsafe fn one_by_two<const ADD: bool>(
+    left: *const u32,
+    right: *const u32,
+    steps: usize,
+    out: *mut f32,
+) {
     macro_rules! product {
         ($($start:literal),*) => {
             // SAFETY: as in `two_by_two`.
@@ -211,7 +227,10 @@ unsafe fn one_by_two<const ADD: bool>(left: *const u32, right: *const u32, steps
         };
     }
     if ADD {
-        product!("tileloadd tmm0, [{c} + {s}*2]", "tileloadd tmm1, [{c} + {s}*2 + 64]");
+        product!(
+            "tileloadd tmm0, [{c} + {s}*2]",
+            "tileloadd tmm1, [{c} + {s}*2 + 64]"
+        );
     } else {
         product!("tilezero tmm0", "tilezero tmm1");
     }
@@ -223,7 +242,12 @@ unsafe fn one_by_two<const ADD: bool>(left: *const u32, right: *const u32, steps
 ///
 /// As [`two_by_two`], with `steps` tiles on the right and 16 rows of 16 floats.
 #[inline(always)]
-unsafe fn one_by_one<const ADD: bool>(left: *const u32, right: *const u32, steps: usize, out: *mut f32) {
+unsafe fn one_by_one<const ADD: bool>(
+    left: *const u32,
+    right: *const u32,
+    steps: usize,
+    out: *mut f32,
+) {
     macro_rules! product {
         ($start:literal) => {
             // SAFETY: as in `two_by_two`.
@@ -292,9 +316,18 @@ impl Kernel for Amx {
         let (groups, vectors) = (tile.rows.div_ceil(16), tile.vectors);
         assert!((1..=2).contains(&groups) && (1..=2).contains(&vectors) && steps > 0);
         assert!(tile.depth.is_multiple_of(16), "a depth of broken steps");
-        assert!((groups - 1) * tile.pitch + steps * WORDS <= tile.left.len(), "the left side is too short");
-        assert!(steps * vectors * WORDS <= tile.right.len(), "the right side is too short");
-        assert!(groups * vectors * WORDS <= out.len(), "the sums have no room");
+        assert!(
+            (groups - 1) * tile.pitch + steps * WORDS <= tile.left.len(),
+            "the left side is too short"
+        );
+        assert!(
+            steps * vectors * WORDS <= tile.right.len(),
+            "the right side is too short"
+        );
+        assert!(
+            groups * vectors * WORDS <= out.len(),
+            "the sums have no room"
+        );
         let (left, right, out) = (tile.left.as_ptr(), tile.right.as_ptr(), out.as_mut_ptr());
         let second = left.wrapping_add(tile.pitch);
         let half = out.wrapping_add(WORDS);

@@ -2,9 +2,9 @@
 
 use super::dot::{Dot, by_size};
 use super::{Kernel, Layout, Tile};
-use crate::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
 
 /// FP32 products by the multiply-add of a vector type.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,8 @@ impl<S: Simd> Dot for Fp32<S> {
     #[inline(always)]
     unsafe fn words(self, at: *const u32) -> S::Vector {
         // SAFETY: the caller's; a word is a float's bits.
-        self.0.load(unsafe { std::slice::from_raw_parts(at.cast(), S::LANES) })
+        self.0
+            .load(unsafe { std::slice::from_raw_parts(at.cast(), S::LANES) })
     }
     #[inline(always)]
     unsafe fn broadcast(self, at: *const u32) -> S::Vector {
@@ -47,12 +48,15 @@ impl<S: Simd> Dot for Fp32<S> {
     #[inline(always)]
     unsafe fn read(self, at: *const f32) -> S::Vector {
         // SAFETY: the caller's.
-        self.0.load(unsafe { std::slice::from_raw_parts(at, S::LANES) })
+        self.0
+            .load(unsafe { std::slice::from_raw_parts(at, S::LANES) })
     }
     #[inline(always)]
     unsafe fn write(self, sums: S::Vector, at: *mut f32) {
         // SAFETY: the caller's.
-        self.0.store(sums, unsafe { std::slice::from_raw_parts_mut(at, S::LANES) });
+        self.0.store(sums, unsafe {
+            std::slice::from_raw_parts_mut(at, S::LANES)
+        });
     }
 }
 
@@ -108,4 +112,3 @@ fp32!(Avx2, 6, 2, 256, [1 2], [1 2 3 4 5 6]);
 // 24 sums, 3 vectors and a broadcast in 32 registers.
 #[cfg(target_arch = "x86_64")]
 fp32!(Avx512, 8, 3, 192, [1 2 3], [1 2 3 4 5 6 7 8]);
-

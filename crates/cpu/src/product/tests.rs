@@ -11,7 +11,11 @@ use crate::testing::{Random, for_each_kernel};
 
 /// What the kernel makes of a number on its way into a word.
 fn rounded<K: Kernel>(number: f32) -> f32 {
-    if K::LAYOUT.per_word == 2 { from_bf16(bf16(number)) } else { number }
+    if K::LAYOUT.per_word == 2 {
+        from_bf16(bf16(number))
+    } else {
+        number
+    }
 }
 
 struct Case {
@@ -58,15 +62,24 @@ impl Case {
         while start < right.depth() {
             let end = (start + chunk.next_multiple_of(layout.step)).min(right.depth());
             let rows = left.view().at_depth(start);
-            product(kernel, rows, 0..self.rows, right, start..end, 0..right.count(), &mut sums, |row, column, sums| {
-                for (i, sum) in sums.iter().enumerate() {
-                    if column + i < self.columns {
-                        out[row * self.columns + column + i] += sum;
-                    } else if sums.iter().all(|sum| sum.is_finite()) {
-                        assert_eq!(*sum, 0.0, "padding is zeros");
+            product(
+                kernel,
+                rows,
+                0..self.rows,
+                right,
+                start..end,
+                0..right.count(),
+                &mut sums,
+                |row, column, sums| {
+                    for (i, sum) in sums.iter().enumerate() {
+                        if column + i < self.columns {
+                            out[row * self.columns + column + i] += sum;
+                        } else if sums.iter().all(|sum| sum.is_finite()) {
+                            assert_eq!(*sum, 0.0, "padding is zeros");
+                        }
                     }
-                }
-            });
+                },
+            );
             start = end;
         }
         out
@@ -182,7 +195,10 @@ fn a_row_is_the_same_in_any_company<K: Kernel>(kernel: K) {
             right: case.right.clone(),
             ..case
         };
-        assert_eq!(alone.run(kernel, depth), all[row * columns..(row + 1) * columns]);
+        assert_eq!(
+            alone.run(kernel, depth),
+            all[row * columns..(row + 1) * columns]
+        );
     }
 }
 

@@ -44,7 +44,10 @@ pub(crate) fn kernel() -> Option<Amx> {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
-            assert_eq!(libc::sigaction(libc::SIGILL, &action, std::ptr::null_mut()), 0);
+            assert_eq!(
+                libc::sigaction(libc::SIGILL, &action, std::ptr::null_mut()),
+                0
+            );
         }
     });
     Some(kernel)
@@ -126,7 +129,11 @@ unsafe fn execute(registers: &[libc::greg_t; 23], state: &mut State) -> Option<l
         length += 1;
         let sib = byte(5);
         let index = (sib >> 3 & 7) as usize + extend(6);
-        let scaled = if index == 4 { 0 } else { register(index) << (sib >> 6) };
+        let scaled = if index == 4 {
+            0
+        } else {
+            register(index) << (sib >> 6)
+        };
         ((sib & 7) as usize + extend(5), scaled)
     } else {
         (low + extend(5), 0)
@@ -160,7 +167,11 @@ unsafe fn execute(registers: &[libc::greg_t; 23], state: &mut State) -> Option<l
                 let at = (start + index * row as libc::greg_t) as *mut [u32; 16];
                 // SAFETY: the instruction reads or writes 64 bytes here.
                 unsafe {
-                    if prefix == 3 { *words = at.read_unaligned() } else { at.write_unaligned(*words) }
+                    if prefix == 3 {
+                        *words = at.read_unaligned()
+                    } else {
+                        at.write_unaligned(*words)
+                    }
                 }
             }
         }

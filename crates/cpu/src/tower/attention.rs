@@ -79,7 +79,10 @@ pub(crate) fn attend<K: Kernel>(
     mut put: impl FnMut(usize, &[f32]),
 ) {
     let simd = kernel.simd();
-    simd.vectorize(#[inline(always)] || attend_inner(kernel, scratch, projected, head, queries, &mut put));
+    simd.vectorize(
+        #[inline(always)]
+        || attend_inner(kernel, scratch, projected, head, queries, &mut put),
+    );
 }
 
 #[inline(always)]
@@ -101,24 +104,36 @@ fn attend_inner<K: Kernel>(
         &projected.words[row * projected.pitch + part * projected.part + first..][..words]
     };
 
-    pack_keys::<K>(&mut scratch.keys, width, count, |key| part(head.rows.start + key, 1));
+    pack_keys::<K>(&mut scratch.keys, width, count, |key| {
+        part(head.rows.start + key, 1)
+    });
     let keys = Panels::<K>::new(&scratch.keys, width, count);
-    pack_values::<K>(&mut scratch.values, width, count, |key| part(head.rows.start + key, 2));
+    pack_values::<K>(&mut scratch.values, width, count, |key| {
+        part(head.rows.start + key, 2)
+    });
     let values = Panels::<K>::new(&scratch.values, count, width);
 
     let padded = count.next_multiple_of(lanes);
     let shares_row = layout.padded(count);
     scratch.queries.reserve(layout.area(layout.rows, width));
     scratch.shares.reserve(layout.area(layout.rows, count));
-    scratch.strip.reserve(layout.rows * padded.max(layout.vectors * lanes));
+    scratch
+        .strip
+        .reserve(layout.rows * padded.max(layout.vectors * lanes));
     scratch.row.reserve(shares_row);
-    scratch.out.reserve(layout.rows * width.next_multiple_of(lanes));
+    scratch
+        .out
+        .reserve(layout.rows * width.next_multiple_of(lanes));
     let row_buffer = &mut scratch.row[..shares_row];
     row_buffer.fill(0.0);
     let panel_width = layout.vectors * lanes;
 
     // Tiles of equal height, as far as that goes.
-    let tiles = crate::grid::Even::new(queries.len(), layout.group, queries.len().div_ceil(layout.rows));
+    let tiles = crate::grid::Even::new(
+        queries.len(),
+        layout.group,
+        queries.len().div_ceil(layout.rows),
+    );
     for tile in tiles.ranges() {
         let rows = tile.len();
         let tall = rows.next_multiple_of(layout.group);
@@ -273,7 +288,11 @@ fn pack_values<'a, K: Kernel>(
                 }
             } else {
                 let a = value(2 * word);
-                let b = if 2 * word + 1 < count { Some(value(2 * word + 1)) } else { None };
+                let b = if 2 * word + 1 < count {
+                    Some(value(2 * word + 1))
+                } else {
+                    None
+                };
                 for pair in 0..columns / 2 {
                     let a = a[first / 2 + pair];
                     let b = b.map_or(0, |b| b[first / 2 + pair]);

@@ -69,8 +69,22 @@ impl<K: Kernel> Feed<K> {
         shape: &EncoderShape,
     ) -> Result<Self, Error> {
         Ok(Self {
-            up: Linear::load(kernel, team, source, &format!("{name}.fc1"), shape.hidden, shape.width)?,
-            down: Linear::load(kernel, team, source, &format!("{name}.fc2"), shape.width, shape.hidden)?,
+            up: Linear::load(
+                kernel,
+                team,
+                source,
+                &format!("{name}.fc1"),
+                shape.hidden,
+                shape.width,
+            )?,
+            down: Linear::load(
+                kernel,
+                team,
+                source,
+                &format!("{name}.fc2"),
+                shape.width,
+                shape.hidden,
+            )?,
             activation: shape.activation,
         })
     }
@@ -84,7 +98,10 @@ impl<K: Kernel> Feed<K> {
 
     #[inline(always)]
     fn activate<S: Simd>(&self, simd: S, sums: &mut [f32], bias: &[f32]) {
-        for (sums, bias) in sums.chunks_exact_mut(S::LANES).zip(bias.chunks_exact(S::LANES)) {
+        for (sums, bias) in sums
+            .chunks_exact_mut(S::LANES)
+            .zip(bias.chunks_exact(S::LANES))
+        {
             let x = simd.add(simd.load(sums), simd.load(bias));
             let y = match self.activation {
                 Activation::GeluTanh => gelu_tanh(simd, x),
@@ -110,8 +127,16 @@ impl<K: Kernel> Layer<K> {
         let mut parts = Vec::new();
         for (index, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {
             parts.push(Part {
-                weight: fetch(source, &format!("{attention}.{part}.weight"), &[width, width])?,
-                bias: Some(fetch(source, &format!("{attention}.{part}.bias"), &[width])?),
+                weight: fetch(
+                    source,
+                    &format!("{attention}.{part}.weight"),
+                    &[width, width],
+                )?,
+                bias: Some(fetch(
+                    source,
+                    &format!("{attention}.{part}.bias"),
+                    &[width],
+                )?),
                 rows: 0..width,
                 column: index * stride(width),
                 factor: if index == 0 { scale } else { 1.0 },
@@ -121,7 +146,14 @@ impl<K: Kernel> Layer<K> {
         let layer = Self {
             before: norm("layer_norm1")?,
             projections: Linear::of(kernel, team, width, 3 * stride(width), &parts)?,
-            out: Linear::load(kernel, team, source, &format!("{attention}.out_proj"), width, width)?,
+            out: Linear::load(
+                kernel,
+                team,
+                source,
+                &format!("{attention}.out_proj"),
+                width,
+                width,
+            )?,
             between: norm("layer_norm2")?,
             feed: Feed::load(kernel, team, source, &format!("{name}.mlp"), shape)?,
         };
@@ -200,7 +232,9 @@ impl Space {
 
     /// A member's own memory: nobody else asks for it while the member is at a piece.
     pub fn scratch(threads: &[Mutex<Scratch>], member: usize) -> MutexGuard<'_, Scratch> {
-        threads[member].lock().unwrap_or_else(PoisonError::into_inner)
+        threads[member]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -238,7 +272,11 @@ pub(crate) fn pieces<K: Kernel>(rows: usize, threads: usize) -> Even {
 
 /// One product that threads share: pieces of rows by pieces of panels.
 fn shared<K: Kernel>(rows: usize, panels: usize, threads: usize) -> (Even, Even) {
-    let by_rows = Even::new(rows, K::LAYOUT.group.max(K::LAYOUT.rows), rows.div_ceil(ROWS));
+    let by_rows = Even::new(
+        rows,
+        K::LAYOUT.group.max(K::LAYOUT.rows),
+        rows.div_ceil(ROWS),
+    );
     let wanted = if threads == 1 { 1 } else { threads * 3 };
     let by_panels = Even::new(panels, 1, wanted.div_ceil(by_rows.parts()));
     (by_rows, by_panels)
@@ -269,19 +307,32 @@ impl<K: Kernel> Encoder<K> {
         if !shape.head().is_multiple_of(fine) {
             return Err(Error::Unsupported {
                 kernel: super::name_of::<K>(),
-                reason: format!("its heads are {} wide, not a multiple of {fine}", shape.head()),
+                reason: format!(
+                    "its heads are {} wide, not a multiple of {fine}",
+                    shape.head()
+                ),
             });
         }
         let layers = match keep {
             Keep::Packed => {
                 let load = |layer| {
-                    Layer::load(kernel, team, &**source, &format!("{name}.layers.{layer}"), &shape)
+                    Layer::load(
+                        kernel,
+                        team,
+                        &**source,
+                        &format!("{name}.layers.{layer}"),
+                        &shape,
+                    )
                 };
                 Layers::Kept((0..shape.layers).map(load).collect::<Result<_, _>>()?)
             }
             Keep::Nothing => Layers::Read(Arc::clone(source), name.to_owned()),
         };
-        Ok(Self { kernel, shape, layers })
+        Ok(Self {
+            kernel,
+            shape,
+            layers,
+        })
     }
 
     /// Takes the rows of `items`, which are in `space.stream`, through all layers;
@@ -319,7 +370,9 @@ impl<K: Kernel> Encoder<K> {
             if last {
                 for (at, item) in items.iter().enumerate() {
                     let from = (item.end - 1) * stride(width);
-                    space.stream.copy_within(from..from + width, at * stride(width));
+                    space
+                        .stream
+                        .copy_within(from..from + width, at * stride(width));
                 }
                 let way = forced.unwrap_or_else(|| self::way(items.len(), team.size()));
                 self.mix(team, space, layer, items.len(), way)?;
@@ -345,30 +398,77 @@ impl<K: Kernel> Encoder<K> {
         let fine = columns / K::Fine::LAYOUT.per_word;
         let linear = &layer.projections;
         if way == Way::Together {
-            let Space { threads, stream, projected, left, .. } = space;
-            narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
-                layer.before.apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
-            })?;
+            let Space {
+                threads,
+                stream,
+                projected,
+                left,
+                ..
+            } = space;
+            narrow(
+                kernel,
+                team,
+                threads,
+                left,
+                rows,
+                width,
+                #[inline(always)]
+                |row, out| {
+                    layer
+                        .before
+                        .apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
+                },
+            )?;
             let left = Rows::<K>::new(left, rows, width);
             return together(kernel, team, threads, left, linear, To::Fine(projected));
         }
         let parts = pieces::<K>(rows, team.size());
-        let Space { threads, stream, projected, .. } = space;
+        let Space {
+            threads,
+            stream,
+            projected,
+            ..
+        } = space;
         let stream = &**stream;
-        let grid = Grid::new(&mut projected[..rows * fine], fine, parts, Even::new(fine, 1, 1));
+        let grid = Grid::new(
+            &mut projected[..rows * fine],
+            fine,
+            parts,
+            Even::new(fine, 1, 1),
+        );
         team.each(parts.parts(), |member, piece| {
             let scratch = &mut *Space::scratch(threads, member);
             let mut block = grid.take(piece, 0);
             let rows = block.rows();
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, rows.len(), width, #[inline(always)] |i, out| {
-                let row = rows.start + i;
-                layer.before.apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
-            });
+            let left = fill(
+                kernel,
+                &mut scratch.left,
+                &mut scratch.row,
+                rows.len(),
+                width,
+                #[inline(always)]
+                |i, out| {
+                    let row = rows.start + i;
+                    layer
+                        .before
+                        .apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
+                },
+            );
             scratch.sums.reserve(scratch_of::<K>(rows.len()));
             let panels = linear.panels();
-            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
-                fine_row(kernel, linear, &mut block, rows.start + row, column, sums);
-            });
+            product(
+                kernel,
+                left,
+                0..rows.len(),
+                panels,
+                0..panels.depth(),
+                0..panels.count(),
+                &mut scratch.sums,
+                #[inline(always)]
+                |row, column, sums| {
+                    fine_row(kernel, linear, &mut block, rows.start + row, column, sums);
+                },
+            );
         })?;
         Ok(())
     }
@@ -386,7 +486,12 @@ impl<K: Kernel> Encoder<K> {
         let kernel = self.kernel.fine();
         let width = stride(self.shape.width);
         let fine = K::Fine::LAYOUT.per_word;
-        let Space { threads, projected, mixed, .. } = space;
+        let Space {
+            threads,
+            projected,
+            mixed,
+            ..
+        } = space;
         let projected = Projected {
             words: projected,
             pitch: 3 * width / fine,
@@ -394,8 +499,13 @@ impl<K: Kernel> Encoder<K> {
         };
         // Queries of an item are dealt out, too, where there are few heads.
         let longest = items.iter().map(Range::len).max().unwrap_or(0);
-        let split = if last { 1 } else {
-            (2 * team.size()).div_ceil(items.len().max(1) * heads).min(longest.div_ceil(64)).max(1)
+        let split = if last {
+            1
+        } else {
+            (2 * team.size())
+                .div_ceil(items.len().max(1) * heads)
+                .min(longest.div_ceil(64))
+                .max(1)
         };
         let pieces = items.len() * split * heads;
         let cells: Vec<(Range<usize>, Range<usize>)> = items
@@ -434,9 +544,19 @@ impl<K: Kernel> Encoder<K> {
                 first: index * head,
                 width: head,
             };
-            attend(kernel, &mut scratch.attention, projected, &head, queries.clone(), #[inline(always)] |row, values| {
-                block.row(out.start + row - queries.start).copy_from_slice(values);
-            });
+            attend(
+                kernel,
+                &mut scratch.attention,
+                projected,
+                &head,
+                queries.clone(),
+                #[inline(always)]
+                |row, values| {
+                    block
+                        .row(out.start + row - queries.start)
+                        .copy_from_slice(values);
+                },
+            );
         })?;
         Ok(())
     }
@@ -454,18 +574,50 @@ impl<K: Kernel> Encoder<K> {
         let (kernel, width) = (self.kernel, self.shape.width);
         let pitch = stride(width);
         if way == Way::Together {
-            let Space { threads, stream, mixed, left, .. } = &mut *space;
-            narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
-                out.copy_from_slice(&mixed[row * pitch..][..width]);
-            })?;
+            let Space {
+                threads,
+                stream,
+                mixed,
+                left,
+                ..
+            } = &mut *space;
+            narrow(
+                kernel,
+                team,
+                threads,
+                left,
+                rows,
+                width,
+                #[inline(always)]
+                |row, out| {
+                    out.copy_from_slice(&mixed[row * pitch..][..width]);
+                },
+            )?;
             let view = Rows::<K>::new(left, rows, width);
             let whole = Even::new(width, 1, 1);
-            together(kernel, team, threads, view, &layer.out, To::Added(&mut stream[..rows * pitch], whole))?;
+            together(
+                kernel,
+                team,
+                threads,
+                view,
+                &layer.out,
+                To::Added(&mut stream[..rows * pitch], whole),
+            )?;
             return feed_together(kernel, team, space, &layer.between, &layer.feed, rows);
         }
         let parts = pieces::<K>(rows, team.size());
-        let Space { threads, stream, mixed, .. } = space;
-        let grid = Grid::new(&mut stream[..rows * pitch], pitch, parts, Even::new(pitch, 1, 1));
+        let Space {
+            threads,
+            stream,
+            mixed,
+            ..
+        } = space;
+        let grid = Grid::new(
+            &mut stream[..rows * pitch],
+            pitch,
+            parts,
+            Even::new(pitch, 1, 1),
+        );
         let mixed = &**mixed;
         team.each(parts.parts(), |member, piece| {
             let scratch = &mut *Space::scratch(threads, member);
@@ -474,39 +626,103 @@ impl<K: Kernel> Encoder<K> {
             let (first, count) = (rows.start, rows.len());
             scratch.sums.reserve(scratch_of::<K>(count));
 
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, #[inline(always)] |i, out| {
-                out.copy_from_slice(&mixed[(first + i) * pitch..][..width]);
-            });
+            let left = fill(
+                kernel,
+                &mut scratch.left,
+                &mut scratch.row,
+                count,
+                width,
+                #[inline(always)]
+                |i, out| {
+                    out.copy_from_slice(&mixed[(first + i) * pitch..][..width]);
+                },
+            );
             let panels = layer.out.panels();
-            product(kernel, left, 0..count, panels, 0..panels.depth(), 0..panels.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
-                add(kernel.simd(), sums, &layer.out.bias[column..]);
-                add(kernel.simd(), &mut block.row(first + row)[column..][..sums.len()], sums);
-            });
+            product(
+                kernel,
+                left,
+                0..count,
+                panels,
+                0..panels.depth(),
+                0..panels.count(),
+                &mut scratch.sums,
+                #[inline(always)]
+                |row, column, sums| {
+                    add(kernel.simd(), sums, &layer.out.bias[column..]);
+                    add(
+                        kernel.simd(),
+                        &mut block.row(first + row)[column..][..sums.len()],
+                        sums,
+                    );
+                },
+            );
 
-            let left = fill(kernel, &mut scratch.left, &mut scratch.row, count, width, #[inline(always)] |i, out| {
-                layer.between.apply(kernel.simd(), &block.row(first + i)[..width], out);
-            });
+            let left = fill(
+                kernel,
+                &mut scratch.left,
+                &mut scratch.row,
+                count,
+                width,
+                #[inline(always)]
+                |i, out| {
+                    layer
+                        .between
+                        .apply(kernel.simd(), &block.row(first + i)[..width], out);
+                },
+            );
             let feed = &layer.feed;
             let (up, down) = (feed.up.panels(), feed.down.panels());
             for chunk in feed.chunks().ranges() {
                 let layout = K::LAYOUT;
-                scratch.hidden.reserve(layout.area(count.max(ROWS), chunk.len().max(CHUNK)));
+                scratch
+                    .hidden
+                    .reserve(layout.area(count.max(ROWS), chunk.len().max(CHUNK)));
                 let mut hidden = Operand::<K>::new(&mut scratch.hidden, count, chunk.len());
                 let panel = Linear::<K>::panel_width();
                 let panels = chunk.start / panel..chunk.end.div_ceil(panel);
                 let written = panels.clone().map(|p| up.width(p)).sum::<usize>();
-                zero_tail(kernel, &mut hidden, count, written, layout.padded(chunk.len()));
-                product(kernel, left, 0..count, up, 0..up.depth(), panels, &mut scratch.sums, #[inline(always)] |row, column, sums| {
-                    feed.activate(kernel.simd(), sums, &feed.up.bias[column..]);
-                    hidden.put(kernel, row, column - chunk.start, sums);
-                });
+                zero_tail(
+                    kernel,
+                    &mut hidden,
+                    count,
+                    written,
+                    layout.padded(chunk.len()),
+                );
+                product(
+                    kernel,
+                    left,
+                    0..count,
+                    up,
+                    0..up.depth(),
+                    panels,
+                    &mut scratch.sums,
+                    #[inline(always)]
+                    |row, column, sums| {
+                        feed.activate(kernel.simd(), sums, &feed.up.bias[column..]);
+                        hidden.put(kernel, row, column - chunk.start, sums);
+                    },
+                );
                 let depth = chunk.start / layout.per_word..layout.words(chunk.end);
-                product(kernel, hidden.view(), 0..count, down, depth, 0..down.count(), &mut scratch.sums, #[inline(always)] |row, column, sums| {
-                    if chunk.start == 0 {
-                        add(kernel.simd(), sums, &feed.down.bias[column..]);
-                    }
-                    add(kernel.simd(), &mut block.row(first + row)[column..][..sums.len()], sums);
-                });
+                product(
+                    kernel,
+                    hidden.view(),
+                    0..count,
+                    down,
+                    depth,
+                    0..down.count(),
+                    &mut scratch.sums,
+                    #[inline(always)]
+                    |row, column, sums| {
+                        if chunk.start == 0 {
+                            add(kernel.simd(), sums, &feed.down.bias[column..]);
+                        }
+                        add(
+                            kernel.simd(),
+                            &mut block.row(first + row)[column..][..sums.len()],
+                            sums,
+                        );
+                    },
+                );
             }
         })?;
         Ok(())
@@ -524,14 +740,36 @@ pub(crate) fn feed_together<K: Kernel>(
 ) -> Result<(), Error> {
     let width = norm.gain.len();
     let pitch = stride(width);
-    let Space { threads, stream, left, hidden, .. } = space;
-    narrow(kernel, team, threads, left, rows, width, #[inline(always)] |row, out| {
-        norm.apply(kernel.simd(), &stream[row * pitch..][..width], out);
-    })?;
+    let Space {
+        threads,
+        stream,
+        left,
+        hidden,
+        ..
+    } = space;
+    narrow(
+        kernel,
+        team,
+        threads,
+        left,
+        rows,
+        width,
+        #[inline(always)]
+        |row, out| {
+            norm.apply(kernel.simd(), &stream[row * pitch..][..width], out);
+        },
+    )?;
     let view = Rows::<K>::new(left, rows, width);
     let depth = feed.down.weights.depth();
     hidden.reserve(K::LAYOUT.area(rows, depth));
-    together(kernel, team, threads, view, &feed.up, To::Activated(hidden, feed))?;
+    together(
+        kernel,
+        team,
+        threads,
+        view,
+        &feed.up,
+        To::Activated(hidden, feed),
+    )?;
     let view = Rows::<K>::new(hidden, rows, depth);
     let to = To::Added(&mut stream[..rows * pitch], feed.chunks());
     together(kernel, team, threads, view, &feed.down, to)
@@ -564,12 +802,15 @@ pub(crate) fn fill<'a, K: Kernel>(
     let row = &mut row[..padded];
     row[width..].fill(0.0);
     let mut left = Operand::<K>::new(words, rows, width);
-    kernel.simd().vectorize(#[inline(always)] || {
-        for i in 0..rows {
-            write(i, &mut row[..width]);
-            left.put(kernel, i, 0, row);
-        }
-    });
+    kernel.simd().vectorize(
+        #[inline(always)]
+        || {
+            for i in 0..rows {
+                write(i, &mut row[..width]);
+                left.put(kernel, i, 0, row);
+            }
+        },
+    );
     Rows::new(words, rows, width)
 }
 
@@ -589,7 +830,12 @@ pub(crate) fn narrow<K: Kernel>(
     let groups = rows.div_ceil(layout.group);
     // A row takes a microsecond: fewer than some are not worth a thread.
     let parts = Even::new(groups, 8_usize.div_ceil(layout.group), team.size());
-    let grid = Grid::new(&mut words[..groups * pitch], pitch, parts, Even::new(pitch, 1, 1));
+    let grid = Grid::new(
+        &mut words[..groups * pitch],
+        pitch,
+        parts,
+        Even::new(pitch, 1, 1),
+    );
     let padded = layout.padded(width);
     team.each(parts.parts(), |member, piece| {
         let scratch = &mut *Space::scratch(threads, member);
@@ -599,12 +845,15 @@ pub(crate) fn narrow<K: Kernel>(
         let mut block = grid.take(piece, 0);
         let groups = block.rows();
         let mut left = OperandBlock::<K>::new(&mut block);
-        kernel.simd().vectorize(#[inline(always)] || {
-            for row in groups.start * layout.group..(groups.end * layout.group).min(rows) {
-                write(row, &mut numbers[..width]);
-                left.put(kernel, row, 0, numbers);
-            }
-        });
+        kernel.simd().vectorize(
+            #[inline(always)]
+            || {
+                for row in groups.start * layout.group..(groups.end * layout.group).min(rows) {
+                    write(row, &mut numbers[..width]);
+                    left.put(kernel, row, 0, numbers);
+                }
+            },
+        );
     })?;
     Ok(())
 }
@@ -642,10 +891,16 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let first = block.columns().start;
-                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
-                    add(simd, sums, &linear.bias[column..]);
-                    block.row(row)[column - first..][..sums.len()].copy_from_slice(sums);
-                });
+                share.piece(
+                    member,
+                    piece,
+                    whole,
+                    #[inline(always)]
+                    |_, row, column, sums| {
+                        add(simd, sums, &linear.bias[column..]);
+                        block.row(row)[column - first..][..sums.len()].copy_from_slice(sums);
+                    },
+                );
             })?;
         }
         To::Added(out, chunks) => {
@@ -654,12 +909,22 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let first = block.columns().start;
-                share.piece(member, piece, chunks, #[inline(always)] |chunk, row, column, sums| {
-                    if chunk == 0 {
-                        add(simd, sums, &linear.bias[column..]);
-                    }
-                    add(simd, &mut block.row(row)[column - first..][..sums.len()], sums);
-                });
+                share.piece(
+                    member,
+                    piece,
+                    chunks,
+                    #[inline(always)]
+                    |chunk, row, column, sums| {
+                        if chunk == 0 {
+                            add(simd, sums, &linear.bias[column..]);
+                        }
+                        add(
+                            simd,
+                            &mut block.row(row)[column - first..][..sums.len()],
+                            sums,
+                        );
+                    },
+                );
             })?;
         }
         To::Fine(out) => {
@@ -669,9 +934,15 @@ pub(crate) fn together<K: Kernel>(
             let grid = Grid::new(&mut out[..rows * words], words, by_rows, by_columns);
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
-                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
-                    fine_row(kernel, linear, &mut block, row, column, sums);
-                });
+                share.piece(
+                    member,
+                    piece,
+                    whole,
+                    #[inline(always)]
+                    |_, row, column, sums| {
+                        fine_row(kernel, linear, &mut block, row, column, sums);
+                    },
+                );
             })?;
         }
         To::Activated(out, feed) => {
@@ -687,14 +958,25 @@ pub(crate) fn together<K: Kernel>(
             team.each(pieces, |member, piece| {
                 let mut block = grid.take(share.row(piece), share.column(piece));
                 let mut hidden = OperandBlock::<K>::new(&mut block);
-                share.piece(member, piece, whole, #[inline(always)] |_, row, column, sums| {
-                    feed.activate(simd, sums, &linear.bias[column..]);
-                    hidden.put(kernel, row, column, sums);
-                    // The last panel may have fewer columns than a step has numbers.
-                    if layout.step > 1 && sums.len() < panel {
-                        hidden.put(kernel, row, column + sums.len(), &[0.0; 64][..panel - sums.len()]);
-                    }
-                });
+                share.piece(
+                    member,
+                    piece,
+                    whole,
+                    #[inline(always)]
+                    |_, row, column, sums| {
+                        feed.activate(simd, sums, &linear.bias[column..]);
+                        hidden.put(kernel, row, column, sums);
+                        // The last panel may have fewer columns than a step has numbers.
+                        if layout.step > 1 && sums.len() < panel {
+                            hidden.put(
+                                kernel,
+                                row,
+                                column + sums.len(),
+                                &[0.0; 64][..panel - sums.len()],
+                            );
+                        }
+                    },
+                );
             })?;
         }
     }
@@ -738,9 +1020,19 @@ impl<K: Kernel> Share<'_, K> {
             let left = self.left.at_depth(depth.start);
             let panels = self.linear.panels();
             let sums = &mut scratch.sums;
-            product(self.kernel, left, rows.clone(), panels, depth, range.clone(), sums, #[inline(always)] |row, column, sums| {
-                done(index, row, column, sums);
-            });
+            product(
+                self.kernel,
+                left,
+                rows.clone(),
+                panels,
+                depth,
+                range.clone(),
+                sums,
+                #[inline(always)]
+                |row, column, sums| {
+                    done(index, row, column, sums);
+                },
+            );
         }
     }
 }
@@ -748,7 +1040,10 @@ impl<K: Kernel> Share<'_, K> {
 /// `to += from`.
 #[inline(always)]
 fn add<S: Simd>(simd: S, to: &mut [f32], from: &[f32]) {
-    for (to, from) in to.chunks_exact_mut(S::LANES).zip(from.chunks_exact(S::LANES)) {
+    for (to, from) in to
+        .chunks_exact_mut(S::LANES)
+        .zip(from.chunks_exact(S::LANES))
+    {
         simd.store(simd.add(simd.load(to), simd.load(from)), to);
     }
 }

@@ -71,10 +71,17 @@ impl<K: Kernel> Linear<K> {
             .map(|panel| Mutex::new(Some(panel)))
             .collect();
         team.each(panels.len(), |_, index| {
-            let panel = panels[index].lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some((columns, words)) = panel else { return };
+            let panel = panels[index]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            let Some((columns, words)) = panel else {
+                return;
+            };
             Packed::fill(kernel, words, inputs, columns, |column, numbers| {
-                let Some((part, row)) = place(column) else { return false };
+                let Some((part, row)) = place(column) else {
+                    return false;
+                };
                 part.weight.read(row * inputs, numbers);
                 if part.factor != 1.0 {
                     numbers.iter_mut().for_each(|number| *number *= part.factor);
@@ -117,7 +124,12 @@ pub(crate) struct Norm {
 
 impl Norm {
     /// The layer norm `{name}.weight`, `{name}.bias`.
-    pub fn load(source: &dyn Source, name: &str, width: usize, epsilon: f32) -> Result<Self, Error> {
+    pub fn load(
+        source: &dyn Source,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Self, Error> {
         Ok(Self {
             gain: fetch(source, &format!("{name}.weight"), &[width])?.floats(),
             bias: fetch(source, &format!("{name}.bias"), &[width])?.floats(),

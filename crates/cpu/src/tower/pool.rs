@@ -36,11 +36,24 @@ pub(crate) struct Pool<K> {
 }
 
 impl<K: Kernel> Pool<K> {
-    pub fn load(kernel: K, team: &Team, source: &dyn Source, shape: EncoderShape) -> Result<Self, Error> {
+    pub fn load(
+        kernel: K,
+        team: &Team,
+        source: &dyn Source,
+        shape: EncoderShape,
+    ) -> Result<Self, Error> {
         let width = shape.width;
         let name = "vision_model.head";
-        let weight = fetch(source, &format!("{name}.attention.in_proj_weight"), &[3 * width, width])?;
-        let bias = fetch(source, &format!("{name}.attention.in_proj_bias"), &[3 * width])?;
+        let weight = fetch(
+            source,
+            &format!("{name}.attention.in_proj_weight"),
+            &[3 * width, width],
+        )?;
+        let bias = fetch(
+            source,
+            &format!("{name}.attention.in_proj_bias"),
+            &[3 * width],
+        )?;
         let probe = fetch(source, &format!("{name}.probe"), &[1, 1, width])?;
         let values = Part {
             weight,
@@ -54,7 +67,14 @@ impl<K: Kernel> Pool<K> {
             before: Norm::load(source, "vision_model.post_layernorm", width, shape.epsilon)?,
             probes: probes(team, &shape, weight, bias, probe)?,
             values: Linear::of(kernel, team, width, width, &[values])?,
-            out: Linear::load(kernel, team, source, &format!("{name}.attention.out_proj"), width, width)?,
+            out: Linear::load(
+                kernel,
+                team,
+                source,
+                &format!("{name}.attention.out_proj"),
+                width,
+                width,
+            )?,
             between: Norm::load(source, &format!("{name}.layernorm"), width, shape.epsilon)?,
             feed: Feed::load(kernel, team, source, &format!("{name}.mlp"), &shape)?,
         };
@@ -85,9 +105,19 @@ impl<K: Kernel> Pool<K> {
                 let mut block = grid.take(item, 0);
                 let rows = items[item].clone();
                 let stream = &stream[rows.start * pitch..rows.end * pitch];
-                simd.vectorize(#[inline(always)] || self.mix(simd, stream, #[inline(always)] |head, at, value| {
-                    simd.store(value, &mut block.row(item * heads + head)[at..]);
-                }));
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        self.mix(
+                            simd,
+                            stream,
+                            #[inline(always)]
+                            |head, at, value| {
+                                simd.store(value, &mut block.row(item * heads + head)[at..]);
+                            },
+                        )
+                    },
+                );
             })?;
         }
         // The values of a head are made of what that head mixed: the rows of head `h` by
@@ -97,18 +127,48 @@ impl<K: Kernel> Pool<K> {
         let head = self.shape.head();
         for index in 0..heads {
             let Space { threads, left, .. } = space;
-            narrow(kernel, team, threads, left, count, width, #[inline(always)] |row, to| {
-                to.copy_from_slice(&mixed[(row * heads + index) * pitch..][..width]);
-            })?;
+            narrow(
+                kernel,
+                team,
+                threads,
+                left,
+                count,
+                width,
+                #[inline(always)]
+                |row, to| {
+                    to.copy_from_slice(&mixed[(row * heads + index) * pitch..][..width]);
+                },
+            )?;
             let view = Rows::<K>::new(left, count, width);
             self.head_values(kernel, view, index * head..(index + 1) * head, &mut values);
         }
-        let Space { threads, left, stream, .. } = &mut *space;
-        narrow(kernel, team, threads, left, count, width, #[inline(always)] |row, to| {
-            to.copy_from_slice(&values[row * pitch..][..width]);
-        })?;
+        let Space {
+            threads,
+            left,
+            stream,
+            ..
+        } = &mut *space;
+        narrow(
+            kernel,
+            team,
+            threads,
+            left,
+            count,
+            width,
+            #[inline(always)]
+            |row, to| {
+                to.copy_from_slice(&values[row * pitch..][..width]);
+            },
+        )?;
         let view = Rows::<K>::new(left, count, width);
-        together(kernel, team, threads, view, &self.out, To::Floats(&mut stream[..count * pitch]))?;
+        together(
+            kernel,
+            team,
+            threads,
+            view,
+            &self.out,
+            To::Floats(&mut stream[..count * pitch]),
+        )?;
         feed_together(kernel, team, space, &self.between, &self.feed, count)?;
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             out.copy_from_slice(&space.stream[row * pitch..][..width]);
@@ -123,14 +183,24 @@ impl<K: Kernel> Pool<K> {
         let panels = self.values.panels();
         let mut sums = vec![0.0; crate::product::scratch::<K>(left.rows())];
         let range = columns.start / panel..columns.end.div_ceil(panel);
-        crate::product::product(kernel, left, 0..left.rows(), panels, 0..panels.depth(), range, &mut sums, #[inline(always)] |row, column, sums| {
-            for (at, &sum) in sums.iter().enumerate() {
-                let column = column + at;
-                if columns.contains(&column) {
-                    out[row * pitch + column] = sum + self.values.bias[column];
+        crate::product::product(
+            kernel,
+            left,
+            0..left.rows(),
+            panels,
+            0..panels.depth(),
+            range,
+            &mut sums,
+            #[inline(always)]
+            |row, column, sums| {
+                for (at, &sum) in sums.iter().enumerate() {
+                    let column = column + at;
+                    if columns.contains(&column) {
+                        out[row * pitch + column] = sum + self.values.bias[column];
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// What each head mixes of the rows of one picture, in vectors.
@@ -141,7 +211,11 @@ impl<K: Kernel> Pool<K> {
         let count = stream.len() / pitch;
         let mut normed = vec![0.0; count * pitch];
         let mut scores = vec![0.0; heads * count];
-        for (row, (x, to)) in stream.chunks_exact(pitch).zip(normed.chunks_exact_mut(pitch)).enumerate() {
+        for (row, (x, to)) in stream
+            .chunks_exact(pitch)
+            .zip(normed.chunks_exact_mut(pitch))
+            .enumerate()
+        {
             self.before.apply(simd, &x[..width], &mut to[..width]);
             // Four heads at a time, each in a sum of its own.
             for first in (0..heads).step_by(4) {
@@ -207,14 +281,23 @@ fn probes(
     let scale = f64::from(std::f32::consts::LOG2_E) / (head as f64).sqrt();
     let (bias, probe) = (bias.floats(), probe.floats());
     let mut all = Buffer::zeroed(shape.heads * pitch);
-    let grid = crate::grid::Grid::new(&mut all, pitch, Even::new(shape.heads, 1, shape.heads), Even::new(pitch, 1, 1));
+    let grid = crate::grid::Grid::new(
+        &mut all,
+        pitch,
+        Even::new(shape.heads, 1, shape.heads),
+        Even::new(pitch, 1, 1),
+    );
     team.each(shape.heads, |_, index| {
         let mut block = grid.take(index, 0);
         let mut sums = vec![0.0; width];
         let mut row = vec![0.0; width];
         for at in index * head..(index + 1) * head {
             weight.read(at * width, &mut row);
-            let product: f64 = row.iter().zip(&probe).map(|(&w, &p)| f64::from(w) * f64::from(p)).sum();
+            let product: f64 = row
+                .iter()
+                .zip(&probe)
+                .map(|(&w, &p)| f64::from(w) * f64::from(p))
+                .sum();
             let query = product + f64::from(bias[at]);
             weight.read((width + at) * width, &mut row);
             for (sum, &key) in sums.iter_mut().zip(&row) {

@@ -6,7 +6,13 @@ use std::ops::Range;
 /// `height` by `across` patches: torch's
 /// `interpolate(mode="bilinear", align_corners=False, antialias=True)`, which
 /// transformers calls for NaFlex.
-pub(crate) fn resized(square: &[f32], side: usize, width: usize, height: usize, across: usize) -> Vec<f32> {
+pub(crate) fn resized(
+    square: &[f32],
+    side: usize,
+    width: usize,
+    height: usize,
+    across: usize,
+) -> Vec<f32> {
     // Across first, then down, as torch does.
     let mut half = vec![0.0; side * across * width];
     for (x, (sources, weights)) in taps(side, across).iter().enumerate() {

@@ -13,11 +13,17 @@ impl Spaces {
     /// A space for a run of so many threads.
     pub fn take(&self, threads: usize) -> Space {
         let mut spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spaces.pop().filter(|space| space.threads.len() == threads).unwrap_or_else(|| Space::new(threads))
+        spaces
+            .pop()
+            .filter(|space| space.threads.len() == threads)
+            .unwrap_or_else(|| Space::new(threads))
     }
 
     /// Gives it back.
     pub fn put(&self, space: Space) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(space);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(space);
     }
 }

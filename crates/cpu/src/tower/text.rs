@@ -45,9 +45,28 @@ impl<K: Kernel> TextTower<K> {
         Ok(Self {
             kernel,
             positions: fetch(from, name, &[shape.positions, width])?.floats(),
-            encoder: Encoder::load(kernel, team, &source, "text_model.encoder", shape.encoder, keep)?,
-            after: Norm::load(from, "text_model.final_layer_norm", width, shape.encoder.epsilon)?,
-            head: Linear::load(kernel, team, from, "text_model.head", shape.projection, width)?,
+            encoder: Encoder::load(
+                kernel,
+                team,
+                &source,
+                "text_model.encoder",
+                shape.encoder,
+                keep,
+            )?,
+            after: Norm::load(
+                from,
+                "text_model.final_layer_norm",
+                width,
+                shape.encoder.epsilon,
+            )?,
+            head: Linear::load(
+                kernel,
+                team,
+                from,
+                "text_model.head",
+                shape.projection,
+                width,
+            )?,
             spaces: Spaces::default(),
             source,
             shape,
@@ -68,7 +87,12 @@ impl<K: Kernel> TextTower<K> {
         between: &mut dyn FnMut(),
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let TextShape { positions, vocabulary, projection, .. } = self.shape;
+        let TextShape {
+            positions,
+            vocabulary,
+            projection,
+            ..
+        } = self.shape;
         for text in texts {
             if text.len() != positions {
                 return Err(Error::Input(format!(
@@ -110,7 +134,11 @@ impl<K: Kernel> TextTower<K> {
         between: &mut dyn FnMut(),
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let TextShape { positions, projection, .. } = self.shape;
+        let TextShape {
+            positions,
+            projection,
+            ..
+        } = self.shape;
         let (kernel, width) = (self.kernel, self.shape.encoder.width);
         let pitch = stride(width);
         let items = rows_of(&vec![positions; texts.len()]);
@@ -120,13 +148,35 @@ impl<K: Kernel> TextTower<K> {
         self.embed(team, space, texts)?;
         self.encoder.run(team, space, &items, true, way, between)?;
 
-        let Space { threads, stream, left, .. } = space;
-        narrow(kernel, team, threads, left, texts.len(), width, #[inline(always)] |row, to| {
-            self.after.apply(kernel.simd(), &stream[row * pitch..][..width], to);
-        })?;
+        let Space {
+            threads,
+            stream,
+            left,
+            ..
+        } = space;
+        narrow(
+            kernel,
+            team,
+            threads,
+            left,
+            texts.len(),
+            width,
+            #[inline(always)]
+            |row, to| {
+                self.after
+                    .apply(kernel.simd(), &stream[row * pitch..][..width], to);
+            },
+        )?;
         let view = Rows::<K>::new(left, texts.len(), width);
         let mut rows = Buffer::zeroed(texts.len() * stride(projection));
-        together(kernel, team, threads, view, &self.head, To::Floats(&mut rows))?;
+        together(
+            kernel,
+            team,
+            threads,
+            view,
+            &self.head,
+            To::Floats(&mut rows),
+        )?;
         for (row, out) in out.chunks_exact_mut(projection).enumerate() {
             out.copy_from_slice(&rows[row * stride(projection)..][..projection]);
         }
@@ -142,7 +192,12 @@ impl<K: Kernel> TextTower<K> {
         space.stream.reserve(rows * pitch);
         let stream = &mut space.stream;
         let parts = Even::new(rows, 32, team.size() * 2);
-        let grid = Grid::new(&mut stream[..rows * pitch], pitch, parts, Even::new(pitch, 1, 1));
+        let grid = Grid::new(
+            &mut stream[..rows * pitch],
+            pitch,
+            parts,
+            Even::new(pitch, 1, 1),
+        );
         team.each(parts.parts(), |_, piece| {
             let mut block = grid.take(piece, 0);
             for row in block.rows() {
@@ -151,7 +206,9 @@ impl<K: Kernel> TextTower<K> {
                 // Checked in `run`: below the vocabulary.
                 table.read(texts[text][at].unsigned_abs() as usize * width, to);
                 let position = &self.positions[at * width..][..width];
-                to.iter_mut().zip(position).for_each(|(to, position)| *to += position);
+                to.iter_mut()
+                    .zip(position)
+                    .for_each(|(to, position)| *to += position);
             }
         })?;
         Ok(())

@@ -64,24 +64,44 @@ impl<K: Kernel> VisionTower<K> {
         let depth = 3 * shape.patch * shape.patch;
         let name = "vision_model.embeddings";
         let (dimensions, places) = match shape.positions {
-            Positions::Square { side } => {
-                (vec![width, 3, shape.patch, shape.patch], (side / shape.patch).pow(2))
-            }
+            Positions::Square { side } => (
+                vec![width, 3, shape.patch, shape.patch],
+                (side / shape.patch).pow(2),
+            ),
             Positions::Resized { side } => (vec![width, depth], side * side),
         };
         let part = Part {
-            weight: fetch(source, &format!("{name}.patch_embedding.weight"), &dimensions)?,
-            bias: Some(fetch(source, &format!("{name}.patch_embedding.bias"), &[width])?),
+            weight: fetch(
+                source,
+                &format!("{name}.patch_embedding.weight"),
+                &dimensions,
+            )?,
+            bias: Some(fetch(
+                source,
+                &format!("{name}.patch_embedding.bias"),
+                &[width],
+            )?),
             rows: 0..width,
             column: 0,
             factor: 1.0,
         };
-        let positions = fetch(source, &format!("{name}.position_embedding.weight"), &[places, width])?;
+        let positions = fetch(
+            source,
+            &format!("{name}.position_embedding.weight"),
+            &[places, width],
+        )?;
         Ok(Self {
             kernel,
             patch: Linear::of(kernel, team, depth, width, &[part])?,
             positions: positions.floats(),
-            encoder: Encoder::load(kernel, team, shared, "vision_model.encoder", shape.encoder, keep)?,
+            encoder: Encoder::load(
+                kernel,
+                team,
+                shared,
+                "vision_model.encoder",
+                shape.encoder,
+                keep,
+            )?,
             pool: Pool::load(kernel, team, source, shape.encoder)?,
             spaces: Spaces::default(),
             shape,
@@ -150,12 +170,12 @@ impl<K: Kernel> VisionTower<K> {
                 };
                 pictures.iter().map(length).collect()
             }
-            (Input::Pictures(_), Positions::Resized { .. }) => {
-                Err(Error::Input("this tower takes grids of patches, not squares".into()))
-            }
-            (Input::Patches(_), Positions::Square { .. }) => {
-                Err(Error::Input("this tower takes squares, not grids of patches".into()))
-            }
+            (Input::Pictures(_), Positions::Resized { .. }) => Err(Error::Input(
+                "this tower takes grids of patches, not squares".into(),
+            )),
+            (Input::Patches(_), Positions::Square { .. }) => Err(Error::Input(
+                "this tower takes squares, not grids of patches".into(),
+            )),
         }
     }
 
@@ -214,7 +234,9 @@ impl<K: Kernel> VisionTower<K> {
     /// channel, row, column.
     #[inline(always)]
     fn pixels(&self, picture: Picture<'_>, patch: usize, to: &mut [f32]) {
-        let Positions::Square { side } = self.shape.positions else { return };
+        let Positions::Square { side } = self.shape.positions else {
+            return;
+        };
         let size = self.shape.patch;
         let (y, x) = (patch / (side / size) * size, patch % (side / size) * size);
         for (channel, (to, table)) in to
@@ -251,7 +273,9 @@ impl<K: Kernel> VisionTower<K> {
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .insert(grids[index], table);
         })?;
-        Ok(made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(made
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// `stream = patches * weights + bias + positions`.
@@ -268,27 +292,54 @@ impl<K: Kernel> VisionTower<K> {
         let depth = self.patch.weights.depth();
         space.stream.reserve(rows * pitch);
         let parts = pieces::<K>(rows, team.size());
-        let Space { threads, stream, .. } = space;
-        let grid = Grid::new(&mut stream[..rows * pitch], pitch, parts, Even::new(pitch, 1, 1));
+        let Space {
+            threads, stream, ..
+        } = space;
+        let grid = Grid::new(
+            &mut stream[..rows * pitch],
+            pitch,
+            parts,
+            Even::new(pitch, 1, 1),
+        );
         team.each(parts.parts(), |member, piece| {
             let own = &mut *Space::scratch(threads, member);
             let mut block = grid.take(piece, 0);
             let rows = block.rows();
-            let left = fill(kernel, &mut own.left, &mut own.row, rows.len(), depth, #[inline(always)] |row, to| {
-                values(rows.start + row, to);
-            });
+            let left = fill(
+                kernel,
+                &mut own.left,
+                &mut own.row,
+                rows.len(),
+                depth,
+                #[inline(always)]
+                |row, to| {
+                    values(rows.start + row, to);
+                },
+            );
             own.sums.reserve(scratch::<K>(rows.len()));
             let panels = self.patch.panels();
-            product(kernel, left, 0..rows.len(), panels, 0..panels.depth(), 0..panels.count(), &mut own.sums, #[inline(always)] |row, column, sums| {
-                let row = rows.start + row;
-                let end = (column + sums.len()).min(width);
-                let position = &positions(row)[column..end];
-                let bias = &self.patch.bias[column..end];
-                let to = &mut block.row(row)[column..end];
-                for (((to, sum), bias), position) in to.iter_mut().zip(&*sums).zip(bias).zip(position) {
-                    *to = sum + (bias + position);
-                }
-            });
+            product(
+                kernel,
+                left,
+                0..rows.len(),
+                panels,
+                0..panels.depth(),
+                0..panels.count(),
+                &mut own.sums,
+                #[inline(always)]
+                |row, column, sums| {
+                    let row = rows.start + row;
+                    let end = (column + sums.len()).min(width);
+                    let position = &positions(row)[column..end];
+                    let bias = &self.patch.bias[column..end];
+                    let to = &mut block.row(row)[column..end];
+                    for (((to, sum), bias), position) in
+                        to.iter_mut().zip(&*sums).zip(bias).zip(position)
+                    {
+                        *to = sum + (bias + position);
+                    }
+                },
+            );
         })?;
         Ok(())
     }

@@ -27,9 +27,12 @@ pub(super) fn worst(
     let want = embed(&fp32, team, &pictures, &texts)?;
     let cosines = got.iter().zip(&want).map(|(got, want)| cosine(got, want));
     // `min` would let a NaN pass.
-    Ok(cosines.fold(1.0, |worst, cosine| {
-        if cosine >= worst { worst } else { cosine }
-    }))
+    Ok(cosines.fold(
+        1.0,
+        |worst, cosine| {
+            if cosine >= worst { worst } else { cosine }
+        },
+    ))
 }
 
 fn embed(

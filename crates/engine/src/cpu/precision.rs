@@ -64,6 +64,12 @@ impl Kernel {
         Ok(Self { isa, chosen: false })
     }
 
+    /// Every kernel that this processor has.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let isas = Isa::ALL.into_iter().filter(|isa| isa.available());
+        isas.map(|isa| Self { isa, chosen: false })
+    }
+
     /// The best one for FP32.
     pub fn fp32() -> Self {
         Self {
@@ -110,7 +116,10 @@ mod tests {
         }
         assert!(Kernel::named("portable").unwrap().is_fp32());
         let error = Kernel::named("sse").unwrap_err();
-        assert!(error.contains("avx2") && error.contains("CPU_KERNEL"), "{error}");
+        assert!(
+            error.contains("avx2") && error.contains("CPU_KERNEL"),
+            "{error}"
+        );
         for isa in Isa::ALL {
             assert_eq!(Kernel::named(isa.name()).is_ok(), isa.available());
         }

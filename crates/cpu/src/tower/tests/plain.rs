@@ -12,7 +12,13 @@ fn numbers(source: &dyn Source, name: &str) -> Vec<f64> {
 }
 
 /// Rows `rows` of `{name}weight` and `{name}bias`.
-fn linear_rows(source: &dyn Source, weight: &str, bias: &str, rows: std::ops::Range<usize>, x: &Matrix) -> Matrix {
+fn linear_rows(
+    source: &dyn Source,
+    weight: &str,
+    bias: &str,
+    rows: std::ops::Range<usize>,
+    x: &Matrix,
+) -> Matrix {
     let (weight, bias) = (numbers(source, weight), numbers(source, bias));
     let depth = x[0].len();
     x.iter()
@@ -41,7 +47,11 @@ fn norm(source: &dyn Source, name: &str, x: &Matrix) -> Matrix {
             let mean = x.iter().sum::<f64>() / x.len() as f64;
             let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
             let scale = 1.0 / (variance + 1e-6).sqrt();
-            x.iter().zip(&gain).zip(&bias).map(|((x, g), b)| (x - mean) * scale * g + b).collect()
+            x.iter()
+                .zip(&gain)
+                .zip(&bias)
+                .map(|((x, g), b)| (x - mean) * scale * g + b)
+                .collect()
         })
         .collect()
 }
@@ -82,7 +92,10 @@ fn attention(heads: usize, q: &Matrix, k: &Matrix, v: &Matrix) -> Matrix {
             for first in (0..width).step_by(head) {
                 let scores: Vec<f64> = k
                     .iter()
-                    .map(|k| (0..head).map(|i| q[first + i] * k[first + i]).sum::<f64>() / (head as f64).sqrt())
+                    .map(|k| {
+                        (0..head).map(|i| q[first + i] * k[first + i]).sum::<f64>()
+                            / (head as f64).sqrt()
+                    })
                     .collect();
                 let most = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
@@ -98,7 +111,10 @@ fn attention(heads: usize, q: &Matrix, k: &Matrix, v: &Matrix) -> Matrix {
 }
 
 fn add(a: &Matrix, b: &Matrix) -> Matrix {
-    a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect()).collect()
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect())
+        .collect()
 }
 
 fn encode(source: &dyn Source, name: &str, shape: &EncoderShape, mut x: Matrix) -> Matrix {
@@ -106,7 +122,12 @@ fn encode(source: &dyn Source, name: &str, shape: &EncoderShape, mut x: Matrix) 
         let at = format!("{name}.encoder.layers.{layer}");
         let y = norm(source, &format!("{at}.layer_norm1"), &x);
         let part = |part: &str| linear(source, &format!("{at}.self_attn.{part}"), &y);
-        let y = attention(shape.heads, &part("q_proj"), &part("k_proj"), &part("v_proj"));
+        let y = attention(
+            shape.heads,
+            &part("q_proj"),
+            &part("k_proj"),
+            &part("v_proj"),
+        );
         x = add(&x, &linear(source, &format!("{at}.self_attn.out_proj"), &y));
         let y = norm(source, &format!("{at}.layer_norm2"), &x);
         x = add(&x, &mlp(source, &format!("{at}.mlp"), shape.activation, &y));
@@ -116,7 +137,9 @@ fn encode(source: &dyn Source, name: &str, shape: &EncoderShape, mut x: Matrix) 
 
 /// The patches of a picture, embedded, with their positions.
 pub fn patches(shape: &VisionShape, picture: &[u8]) -> impl FnOnce(&dyn Source) -> Matrix {
-    let Positions::Square { side } = shape.positions else { panic!("a square") };
+    let Positions::Square { side } = shape.positions else {
+        panic!("a square")
+    };
     let size = shape.patch;
     let across = side / size;
     let rows: Matrix = (0..across * across)
@@ -145,8 +168,14 @@ pub fn patches(shape: &VisionShape, picture: &[u8]) -> impl FnOnce(&dyn Source) 
 
 /// The same of a grid of patches: positions as torch resizes them, by the definition of
 /// its filter, both ways at once.
-pub fn grid(source: &dyn Source, shape: &VisionShape, picture: &Patches<'_>) -> impl FnOnce(&dyn Source) -> Matrix {
-    let Positions::Resized { side } = shape.positions else { panic!("a grid") };
+pub fn grid(
+    source: &dyn Source,
+    shape: &VisionShape,
+    picture: &Patches<'_>,
+) -> impl FnOnce(&dyn Source) -> Matrix {
+    let Positions::Resized { side } = shape.positions else {
+        panic!("a grid")
+    };
     let depth = 3 * shape.patch * shape.patch;
     let rows: Matrix = picture
         .values
@@ -174,31 +203,55 @@ pub fn grid(source: &dyn Source, shape: &VisionShape, picture: &Patches<'_>) -> 
             for (v, down) in down.iter().enumerate() {
                 for (u, across) in across.iter().enumerate() {
                     let from = &positions[(v * side + u) * width..][..width];
-                    row.iter_mut().zip(from).for_each(|(o, p)| *o += down * across * p);
+                    row.iter_mut()
+                        .zip(from)
+                        .for_each(|(o, p)| *o += down * across * p);
                 }
             }
             resized.push(row);
         }
     }
     move |source: &dyn Source| {
-        add(&linear(source, "vision_model.embeddings.patch_embedding", &rows), &resized)
+        add(
+            &linear(source, "vision_model.embeddings.patch_embedding", &rows),
+            &resized,
+        )
     }
 }
 
 /// The embedding of a picture.
-pub fn vision(source: &dyn Source, shape: &VisionShape, embed: impl FnOnce(&dyn Source) -> Matrix) -> Vec<f64> {
+pub fn vision(
+    source: &dyn Source,
+    shape: &VisionShape,
+    embed: impl FnOnce(&dyn Source) -> Matrix,
+) -> Vec<f64> {
     let x = encode(source, "vision_model", &shape.encoder, embed(source));
     let x = norm(source, "vision_model.post_layernorm", &x);
     let (width, name) = (shape.encoder.width, "vision_model.head");
     let probe = vec![numbers(source, &format!("{name}.probe"))];
     let part = |index: usize, x: &Matrix| {
         let at = format!("{name}.attention.in_proj_");
-        linear_rows(source, &format!("{at}weight"), &format!("{at}bias"), index * width..(index + 1) * width, x)
+        linear_rows(
+            source,
+            &format!("{at}weight"),
+            &format!("{at}bias"),
+            index * width..(index + 1) * width,
+            x,
+        )
     };
-    let y = attention(shape.encoder.heads, &part(0, &probe), &part(1, &x), &part(2, &x));
+    let y = attention(
+        shape.encoder.heads,
+        &part(0, &probe),
+        &part(1, &x),
+        &part(2, &x),
+    );
     let y = linear(source, &format!("{name}.attention.out_proj"), &y);
     let z = norm(source, &format!("{name}.layernorm"), &y);
-    add(&y, &mlp(source, &format!("{name}.mlp"), shape.encoder.activation, &z)).remove(0)
+    add(
+        &y,
+        &mlp(source, &format!("{name}.mlp"), shape.encoder.activation, &z),
+    )
+    .remove(0)
 }
 
 /// The embedding of a text.
@@ -209,9 +262,17 @@ pub fn text(source: &dyn Source, shape: &TextShape, ids: &[i32]) -> Vec<f64> {
     let x = ids
         .iter()
         .enumerate()
-        .map(|(at, &id)| (0..width).map(|i| tokens[id as usize * width + i] + positions[at * width + i]).collect())
+        .map(|(at, &id)| {
+            (0..width)
+                .map(|i| tokens[id as usize * width + i] + positions[at * width + i])
+                .collect()
+        })
         .collect();
     let x = encode(source, "text_model", &shape.encoder, x);
-    let x = norm(source, "text_model.final_layer_norm", &vec![x[ids.len() - 1].clone()]);
+    let x = norm(
+        source,
+        "text_model.final_layer_norm",
+        &vec![x[ids.len() - 1].clone()],
+    );
     linear(source, "text_model.head", &x).remove(0)
 }
