@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let side = checkpoint.config.vision.image_size;
     let tokens = checkpoint.config.text.positions;
-    let processor = Processor::from_json(&checkpoint.preprocessor, u32::try_from(side)?)?;
+    let processor = Processor::from_json(&checkpoint.files.preprocessor, u32::try_from(side)?)?;
     let options = CpuOptions {
         threads,
         max_batch: usize::MAX,

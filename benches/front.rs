@@ -26,7 +26,6 @@ use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, 
 use siglip2_embeddings::http::{HttpSettings, serve};
 use siglip2_embeddings::image::{ImageError, RgbImage};
 use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
-use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
 use tokio::net::TcpListener;
 
 #[global_allocator]
@@ -192,17 +191,6 @@ impl Prepare for AsDecoded {
 
 fn service(rows: &Arc<AtomicU64>) -> Service {
     let demo = Checkpoint::demo().unwrap();
-    let files = TokenizerFiles {
-        tokenizer: &demo.tokenizer,
-        tokenizer_config: demo.tokenizer_config.as_deref(),
-        special_tokens_map: None,
-        config: Some(&demo.config_json),
-    };
-    let options = TextOptions {
-        max_tokens: 64,
-        vocab_size: demo.config.text.vocab_size,
-        lower_case: None,
-    };
     let cores = std::thread::available_parallelism().unwrap().get();
     let model = Model {
         info: ModelInfo {
@@ -217,14 +205,14 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
             description: "Computes nothing.".into(),
             build: BuildInfo::default(),
         },
-        tokenizer: TextTokenizer::new(files, options).unwrap(),
+        tokenizer: demo.files.text_tokenizer(&demo.config, None).unwrap(),
         logit_scale: demo.logit_scale().unwrap(),
         logit_bias: demo.logit_bias().unwrap(),
     };
     let settings = ServiceSettings {
         max_queued_rows: 4096,
         decode_threads: cores,
-        max_decoded_bytes: 512 << 20,
+        max_request_memory: 2 << 30,
         text_cache_bytes: 0,
         image_cache_bytes: 0,
         ..ServiceSettings::default()

@@ -23,5 +23,7 @@ pub use siglip2_service as service;
 pub use siglip2_tensorrt as tensorrt;
 
 pub mod build_info;
+pub mod log;
 pub mod settings;
+pub mod signals;
 pub mod startup;

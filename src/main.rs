@@ -10,9 +10,9 @@
 //! Everything that a user can have got wrong is found before the socket is opened.
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,11 @@ use futures_util::FutureExt;
 use mimalloc::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::http;
+use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::settings::Settings;
+use siglip2_embeddings::signals::Signals;
 use siglip2_embeddings::startup::{Prepared, prepare};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// glibc's allocator has an arena for each thread, and each keeps what its threads freed:
@@ -61,47 +62,35 @@ fn end(code: u8) -> ! {
 
 fn main() -> ExitCode {
     let settings = siglip2_flags::parse::<Settings>();
-    start_log(&settings);
+    let log = Log::start(&settings.log);
     let prepared = match prepare(&settings) {
         Ok(prepared) => prepared,
         Err(error) => {
-            eprintln!("error: {error}");
+            last_line(&error.to_string());
             return ExitCode::from(UNUSABLE);
         }
     };
-    match run(settings, prepared) {
+    match run(settings, prepared, &log) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            last_line(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-fn start_log(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        // Said on standard error, it would panic where that is closed, and take requests
-        // with it whose line cannot be written.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    if settings.json_output {
-        log.json().flatten_event(true).init();
-    } else {
-        log.with_target(false).init();
-    }
-}
-
-fn run(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<dyn Error>> {
+fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings, prepared))
+    runtime.block_on(serve(settings, prepared, log))
 }
 
-async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<dyn Error>> {
+async fn serve(
+    settings: Settings,
+    prepared: Prepared,
+    log: &Log,
+) -> Result<ExitCode, Box<dyn Error>> {
     let started = Instant::now();
     let address = SocketAddr::new(settings.host, settings.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -111,6 +100,8 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
 
     let service = prepared.service().clone();
     let spans = prepared.spans().cloned();
+    let metrics = Arc::clone(service.metrics());
+    tokio::spawn(log.watch(Arc::new(move |lines| metrics.dropped_log_lines(lines))));
     let build = build_info();
     tracing::info!(
         version = build.version,
@@ -149,8 +140,7 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
         }
     };
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::handle(|| tracing::info!("SIGHUP: no file is read anew"))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,
@@ -165,13 +155,12 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
     tokio::select! {
         served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
         (code, error) = engine_failure => {
-            eprintln!("error: {error}");
+            last_line(&error.to_string());
             // What the engine held has its 503 written by then.
             tokio::time::sleep(LAST_WORDS).await;
             end(code);
         }
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.end() => {}
     }
     tracing::info!("draining: what was accepted is answered, nothing new is taken");
     drop(stop);
@@ -181,20 +170,18 @@ async fn serve(settings: Settings, prepared: Prepared) -> Result<ExitCode, Box<d
             tracing::warn!(%error, "the drain was cut short");
             cut_short = true;
         },
-        _ = terminate.recv() => end_at_once(),
-        _ = interrupt.recv() => end_at_once(),
+        () = signals.end() => end_at_once(),
     }
     if let Some(spans) = spans {
         // Not on a thread that a second signal would need.
         let flushing = tokio::task::spawn_blocking(move || spans.flush(LAST_SPANS));
         tokio::select! {
             _ = flushing => {}
-            _ = terminate.recv() => end_at_once(),
-            _ = interrupt.recv() => end_at_once(),
+            () = signals.end() => end_at_once(),
         }
     }
     if let Some(reason) = service.engine_failure().now_or_never() {
-        eprintln!("error: the engine is dead: {reason}");
+        last_line(&format!("the engine is dead: {reason}"));
         end(ENGINE_DEAD);
     }
     tracing::info!("ended");

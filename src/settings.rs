@@ -7,10 +7,10 @@
 //! value that cannot be used ends the start with a sentence that names it.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, Source};
@@ -54,18 +54,9 @@ pub struct Settings {
     )]
     pub force_cpu: bool,
 
-    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
-    /// is free.
-    #[arg(long, env = "GPUS", value_delimiter = ',', default_value = "0")]
-    pub gpus: Vec<usize>,
-
-    /// Where build-engine put its engines.
-    #[arg(long, env = "ENGINES", default_value = "engines", value_parser = path)]
-    pub engines: PathBuf,
-
-    /// The engine directory to use, whatever the model's name.
-    #[arg(long, env = "ENGINE_DIR", value_parser = path)]
-    pub engine_dir: Option<PathBuf>,
+    /// The GPU engine.
+    #[command(flatten)]
+    pub gpu: GpuSettings,
 
     /// What products are computed in.
     #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Auto)]
@@ -74,15 +65,6 @@ pub struct Settings {
     /// The kernel of the CPU, whatever the precision: for tests and measurements.
     #[arg(long, env = "CPU_KERNEL", hide = true, value_parser = text)]
     pub cpu_kernel: Option<String>,
-
-    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
-    /// longer hangs: requests are answered 503, and the process ends with code 3.
-    #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
-    pub device_timeout: Duration,
-
-    /// Directory of TensorRT's libraries; by default it is looked for.
-    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
-    pub tensorrt_lib: Option<PathBuf>,
 
     /// Threads that compute, on the CPU; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
@@ -98,13 +80,9 @@ pub struct Settings {
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
     pub lower_case: Option<bool>,
 
-    /// Write the log as JSON, one object per line.
-    #[arg(long, env = "JSON_OUTPUT", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
-    pub json_output: bool,
-
-    /// What to log: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
-    pub log_level: String,
+    /// What the log says, and how.
+    #[command(flatten)]
+    pub log: LogSettings,
 
     /// Where spans of requests go: the URL of an OpenTelemetry collector that takes OTLP
     /// over HTTP, such as http://localhost:4318; by default nowhere, or as
@@ -133,15 +111,95 @@ pub struct Settings {
     pub http: HttpSettings,
 }
 
-/// What to compute on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The GPU where there is one that this binary can use, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU; without one the start ends.
-    Cuda,
+/// The GPU engine. None of it has an effect on the CPU.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "GPU")]
+pub struct GpuSettings {
+    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
+    /// is free. By default the first one.
+    #[arg(long, env = "GPUS", value_delimiter = ',')]
+    pub gpus: Option<Vec<usize>>,
+
+    /// Where build-engine put its engines; by default the directory `engines`.
+    #[arg(long, env = "ENGINES", value_parser = path)]
+    pub engines: Option<PathBuf>,
+
+    /// The engine directory to use, whatever the model's name.
+    #[arg(long, env = "ENGINE_DIR", value_parser = path)]
+    pub engine_dir: Option<PathBuf>,
+
+    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
+    /// longer hangs: requests are answered 503, and the process ends with code 3. By default
+    /// 60.
+    #[arg(long, env = "DEVICE_TIMEOUT", value_parser = seconds)]
+    pub device_timeout: Option<Duration>,
+
+    /// Directory of TensorRT's libraries; by default it is looked for.
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
+    pub tensorrt_lib: Option<PathBuf>,
+}
+
+impl GpuSettings {
+    /// The numbers of the GPUs to compute on.
+    pub fn gpus(&self) -> &[usize] {
+        self.gpus.as_deref().unwrap_or(&[0])
+    }
+
+    /// Where the engines are.
+    pub fn engines(&self) -> &Path {
+        self.engines.as_deref().unwrap_or(Path::new("engines"))
+    }
+
+    /// How long a GPU may take.
+    pub fn device_timeout(&self) -> Duration {
+        self.device_timeout.unwrap_or(Duration::from_secs(60))
+    }
+
+    /// The flags that were given, by their names.
+    pub fn given(&self) -> Vec<&'static str> {
+        [
+            ("--gpus (GPUS)", self.gpus.is_some()),
+            ("--engines (ENGINES)", self.engines.is_some()),
+            ("--engine-dir (ENGINE_DIR)", self.engine_dir.is_some()),
+            (
+                "--device-timeout (DEVICE_TIMEOUT)",
+                self.device_timeout.is_some(),
+            ),
+            (
+                "--tensorrt-lib (TENSORRT_LIB_DIR)",
+                self.tensorrt_lib.is_some(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+}
+
+/// What the log says, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log and traces")]
+pub struct LogSettings {
+    /// Write the log as JSON, one object per line.
+    #[arg(long, env = "JSON_OUTPUT", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub json_output: bool,
+
+    /// What to log: error, warn, info, debug, trace, or a filter by module such as
+    /// info,siglip2_http=debug; by default what RUST_LOG says, or info.
+    #[arg(long, env = "LOG_LEVEL", value_parser = log_level)]
+    pub log_level: Option<String>,
+
+    /// What is asked where there is no `--log-level`.
+    #[arg(long, env = "RUST_LOG", hide = true, value_parser = text)]
+    pub rust_log: Option<String>,
+}
+
+impl LogSettings {
+    /// The filter in force.
+    pub fn filter(&self) -> &str {
+        let said = self.log_level.as_deref().or(self.rust_log.as_deref());
+        said.unwrap_or("info")
+    }
 }
 
 /// What products are computed in.
@@ -158,6 +216,17 @@ pub enum Precision {
     Bf16,
 }
 
+/// What to compute on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The GPU where there is one that this binary can use, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU; without one the start ends.
+    Cuda,
+}
+
 impl Settings {
     /// Where the model comes from.
     ///
@@ -165,7 +234,7 @@ impl Settings {
     ///
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
-        Source::of(&self.model)
+        Source::of(&self.model).map_err(|error| error.to_string())
     }
 
     /// Where spans of requests go, if anywhere.

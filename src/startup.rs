@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
-use crate::service::{Canary, Service};
+use crate::service::{Readiness, Service};
 use crate::settings::Settings;
 
 mod cpu;
 mod files;
 #[cfg(feature = "tensorrt")]
 mod gpu;
+mod without_effect;
 
 use cpu::Cpu;
 
@@ -44,7 +45,10 @@ impl Device {
     fn choose(settings: &Settings, limits: ImageLimits) -> Result<Self, Box<dyn Error>> {
         Ok(match gpu::Gpus::choose(settings, limits)? {
             Some(gpus) => Device::Gpu(gpus),
-            None => Device::Cpu(Box::new(Cpu::choose(settings)?)),
+            None => {
+                without_effect::warn_of_gpu_settings(settings);
+                Device::Cpu(Box::new(Cpu::choose(settings)?))
+            }
         })
     }
 
@@ -57,6 +61,8 @@ impl Device {
                     .into(),
             );
         }
+        without_effect::warn_of_unused_gpu(settings);
+        without_effect::warn_of_gpu_settings(settings);
         Ok(Device::Cpu(Box::new(Cpu::choose(settings)?)))
     }
 }
@@ -134,11 +140,12 @@ impl Prepared {
             #[cfg(feature = "tensorrt")]
             Device::Gpu(gpus) => gpus.load(self.processor)?,
         };
-        let ids = self.service.canary_ids()?;
+        let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
-        let canary = Canary::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+        let readiness =
+            Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
         self.service
-            .attach_with(workers, Some(canary))
+            .attach_with(workers, Some(readiness))
             .map_err(|error| error.to_string())
     }
 }

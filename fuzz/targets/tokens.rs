@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use siglip2_embeddings::checkpoint::Checkpoint;
-use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
+use siglip2_embeddings::text::{TextOptions, TextTokenizer};
 
 /// So few that texts of a few hundred bytes are long ones, which are cut.
 const TOKENS: usize = 4;
@@ -16,12 +16,7 @@ static TOKENIZER: LazyLock<(TextTokenizer, usize)> = LazyLock::new(|| {
     let checkpoint = Checkpoint::demo().expect("the demo model");
     let vocab_size = checkpoint.config.text.vocab_size;
     let tokenizer = TextTokenizer::new(
-        TokenizerFiles {
-            tokenizer: &checkpoint.tokenizer,
-            tokenizer_config: checkpoint.tokenizer_config.as_deref(),
-            special_tokens_map: checkpoint.special_tokens_map.as_deref(),
-            config: Some(&checkpoint.config_json),
-        },
+        checkpoint.files.tokenizer_files(),
         TextOptions {
             max_tokens: TOKENS,
             vocab_size,

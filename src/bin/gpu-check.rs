@@ -1,7 +1,7 @@
 //! The program `gpu-check`: see [`siglip2_tensorrt::gpu_check`].
 
-use std::process::ExitCode;
+use std::error::Error;
 
-fn main() -> ExitCode {
+fn main() -> Result<(), Box<dyn Error>> {
     siglip2_tensorrt::gpu_check::main()
 }

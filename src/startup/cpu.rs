@@ -79,7 +79,7 @@ impl Cpu {
     /// Loads the weights. The one worker is built anew from the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Vec<Worker>, String> {
         // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
-        self.checkpoint.tokenizer = Cow::default();
+        self.checkpoint.files.tokenizer = Cow::default();
         let Self {
             checkpoint,
             options,

@@ -13,8 +13,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use siglip2_model::files::ModelFiles;
+
 use super::files::Files;
-use crate::checkpoint::Config;
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
@@ -61,9 +62,10 @@ impl Gpus {
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
         }
-        let libraries = Libraries::open(&Search::new(settings.tensorrt_lib.clone(), None))?;
+        let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
         let seats = settings
-            .gpus
+            .gpu
+            .gpus()
             .iter()
             .map(|&ordinal| {
                 let gpu = there.iter().find(|gpu| gpu.ordinal == ordinal);
@@ -84,10 +86,10 @@ impl Gpus {
             options: TensorRtOptions {
                 max_batch: settings.max_batch,
                 limits,
-                patience: settings.device_timeout,
+                patience: settings.gpu.device_timeout(),
                 ..TensorRtOptions::default()
             },
-            pinned_bytes: settings.max_decoded_bytes,
+            pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
     }
 
@@ -98,23 +100,16 @@ impl Gpus {
 
     pub(super) fn files(&self) -> Result<Files<'static>, Box<dyn Error>> {
         let directory = self.first()?;
-        let config_json = directory.read("config.json")?;
-        let name = directory.path().join("config.json").display().to_string();
         let manifest = directory.manifest();
-        Ok(Files {
-            config: Config::parse(&config_json, &name)?,
-            config_json: config_json.into(),
-            tokenizer: directory.read("tokenizer.json")?.into(),
-            tokenizer_config: directory
-                .read_optional("tokenizer_config.json")?
-                .map(Into::into),
-            special_tokens_map: directory
-                .read_optional("special_tokens_map.json")?
-                .map(Into::into),
-            preprocessor: directory.read("preprocessor_config.json")?.into(),
-            logit_scale: manifest.logit_scale,
-            logit_bias: manifest.logit_bias,
-        })
+        let files = ModelFiles::read(directory.path(), |file| {
+            Ok::<_, Box<dyn Error>>(directory.read_optional(file)?)
+        })?;
+        Files::new(
+            files,
+            directory.path(),
+            manifest.logit_scale,
+            manifest.logit_bias,
+        )
     }
 
     pub(super) fn engine(&self) -> Result<EngineInfo, Box<dyn Error>> {
@@ -174,12 +169,12 @@ fn load(
 /// The engine directory for a GPU: the one that is named, or the one that build-engine
 /// makes for this model, GPU and precision.
 fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn Error>> {
-    if let Some(path) = &settings.engine_dir {
+    if let Some(path) = &settings.gpu.engine_dir {
         return Ok(EngineDirectory::open(path)?);
     }
     let architecture: Architecture = gpu.architecture().parse()?;
     let found = EngineDirectory::find(
-        &settings.engines,
+        settings.gpu.engines(),
         &settings.model,
         architecture,
         graph_precision(settings.precision),

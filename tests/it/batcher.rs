@@ -219,6 +219,9 @@ async fn rows_whose_client_has_gone_are_left_out() {
     first.row().await.unwrap();
     kept.row().await.unwrap();
     assert_eq!(*test.batches.lock().unwrap(), [vec![0.0], vec![2.0]]);
+    let metrics = test.batcher.metrics().text();
+    let dropped = "siglip2_dropped_rows_total{tower=\"text\"} 2\n";
+    assert!(metrics.contains(dropped), "{metrics}");
 }
 
 #[tokio::test]
@@ -405,7 +408,7 @@ async fn the_model_holds_over_many_seeds() {
                         assert_eq!(row, [expected], "seed {seed}: a row of another");
                         answered += 1;
                     }
-                    Err(BatchError::Late) => late += 1,
+                    Err(BatchError::Expired) => late += 1,
                     Err(_) => failed += 1,
                 }
             }
@@ -515,9 +518,12 @@ async fn a_row_whose_deadline_passed_is_not_computed() {
     test.run(1);
     test.leave.send(Leave::Run).unwrap();
     first.row().await.unwrap();
-    assert_eq!(late.row().await, Err(BatchError::Late));
+    assert_eq!(late.row().await, Err(BatchError::Expired));
     assert_eq!(kept.row().await, Ok(vec![2.0]));
     assert_eq!(*test.batches.lock().unwrap(), [vec![0.0], vec![2.0]]);
+    let metrics = test.batcher.metrics().text();
+    let expired = "siglip2_expired_rows_total{tower=\"text\"} 1\n";
+    assert!(metrics.contains(expired), "{metrics}");
 }
 
 #[tokio::test]

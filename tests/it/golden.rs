@@ -6,7 +6,7 @@ use crate::common::model::{fixture, service};
 use bytes::Bytes;
 use serde_json::Value;
 use siglip2_embeddings::engine::cpu::Kernel;
-use siglip2_embeddings::service::{Embeddings, Service};
+use siglip2_embeddings::service::{Context, Embeddings, Service};
 
 /// What transformers made of some texts and pictures.
 struct Golden {
@@ -77,12 +77,18 @@ fn rows(embeddings: &Embeddings) -> Vec<Vec<f32>> {
 }
 
 async fn texts(service: &Service, texts: &[String], normalize: bool) -> Vec<Vec<f32>> {
-    let embeddings = service.embed_texts(texts.to_vec(), normalize).await;
-    rows(&embeddings.expect("texts embed"))
+    let embeddings = service
+        .request(Context::default())
+        .embed_texts(texts.to_vec(), normalize)
+        .await;
+    rows(&embeddings.expect("texts embed").embeddings)
 }
 
 async fn images(service: &Service, images: &[Bytes], normalize: bool) -> Vec<Vec<f32>> {
-    let embeddings = service.embed_images(images.to_vec(), normalize).await;
+    let embeddings = service
+        .request(Context::default())
+        .embed_images(images.to_vec(), normalize)
+        .await;
     rows(&embeddings.expect("images embed"))
 }
 
@@ -124,6 +130,7 @@ async fn vectors_on_a_kernel(shape: &str, kernel: &str, least: f64, apart: f32) 
     }
 
     let similarity = service
+        .request(Context::default())
         .similarity(pictures, names)
         .await
         .expect("similarity");

@@ -382,11 +382,12 @@ async fn the_numbers_of_an_answer_are_the_engine_s_f32() {
     let json = answer.json();
     let expected = server
         .service
+        .request(siglip2_embeddings::service::Context::default())
         .embed_texts(vec!["a cat".into()], false)
         .await
         .unwrap();
     let row: Vec<f32> = serde_json::from_value(json["embeddings"][0].clone()).unwrap();
-    assert_eq!(row, expected.rows().next().unwrap());
+    assert_eq!(row, expected.embeddings.rows().next().unwrap());
     // Not one digit more than an f32 needs.
     let written = answer.text();
     assert!(

@@ -200,8 +200,9 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-image-pixels", "1234"),
         ("--max-jpeg-scans", "20"),
         ("--max-queued-rows", "4321"),
-        ("--max-decoded-bytes", "55555"),
+        ("--max-request-memory", "111111"),
         ("--decode-threads", "3"),
+        ("--tokenize-threads", "2"),
         ("--text-cache-bytes", "66"),
         ("--image-cache-bytes", "77"),
     ];

@@ -13,11 +13,23 @@ use crate::common::picture::png as picture;
 use crate::common::{Form, Server, ask};
 use bytes::Bytes;
 use siglip2_embeddings::http::HttpSettings;
-use siglip2_embeddings::service::{Context, Service, ServiceError};
+use siglip2_embeddings::service::{Context, MemoryUse, Service, ServiceError};
 
 async fn embed(service: &Service, images: Vec<Vec<u8>>) -> Result<Vec<Vec<f32>>, ServiceError> {
+    embed_until(service, images, None).await
+}
+
+async fn embed_until(
+    service: &Service,
+    images: Vec<Vec<u8>>,
+    deadline: Option<Instant>,
+) -> Result<Vec<Vec<f32>>, ServiceError> {
     let images = images.into_iter().map(Bytes::from).collect();
-    let rows = service.embed_images(images, false).await?;
+    let request = service.request(Context {
+        deadline,
+        ..Context::default()
+    });
+    let rows = request.embed_images(images, false).await?;
     Ok(rows.rows().map(<[f32]>::to_vec).collect())
 }
 
@@ -37,6 +49,31 @@ async fn until(service: &Service, result: &str, count: usize) {
     }
 }
 
+/// Waits until so many images were looked up, whatever they were found to be.
+async fn until_looked_up(service: &Service, count: usize) {
+    loop {
+        let text = service.metrics().text();
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("siglip2_image_cache_total{"));
+        let sum: usize = series
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum();
+        if sum >= count {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until so many images were prepared.
+async fn until_prepared(service: &Service, count: usize) {
+    let series = format!("siglip2_stage_seconds_count{{stage=\"prepare\"}} {count}\n");
+    while !service.metrics().text().contains(&series) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Waits until so many batches of images have begun.
 async fn until_begun(service: &Service, batches: usize) {
     let series = format!("siglip2_batch_rows_count{{tower=\"image\"}} {batches}\n");
@@ -45,12 +82,15 @@ async fn until_begun(service: &Service, batches: usize) {
     }
 }
 
-fn ask_for(
-    service: &Service,
-    images: Vec<Vec<u8>>,
-) -> tokio::task::JoinHandle<Result<Vec<Vec<f32>>, ServiceError>> {
+type Asked = tokio::task::JoinHandle<Result<Vec<Vec<f32>>, ServiceError>>;
+
+fn ask_for(service: &Service, images: Vec<Vec<u8>>) -> Asked {
+    ask_until(service, images, None)
+}
+
+fn ask_until(service: &Service, images: Vec<Vec<u8>>, deadline: Option<Instant>) -> Asked {
     let service = service.clone();
-    tokio::spawn(async move { embed(&service, images).await })
+    tokio::spawn(async move { embed_until(&service, images, deadline).await })
 }
 
 #[tokio::test]
@@ -129,32 +169,94 @@ async fn what_all_have_left_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_query_waits_neither_in_the_line_of_a_bulk_nor_for_one_who_gives_up_earlier() {
+async fn a_query_shares_the_picture_of_a_bulk_and_does_not_wait_in_its_line() {
     let (service, orders) = with_cache(100, 0);
     let held = orders.gate.lock().unwrap();
+    let first = ask_for(&service, pictures(40..41));
+    until_begun(&service, 1).await;
     let bulk = ask_for(&service, pictures(0..20));
-    until(&service, "miss", 20).await;
-    let query = ask_for(&service, pictures(19..20));
     until(&service, "miss", 21).await;
-    let hasty = service.within(Context {
-        deadline: Some(Instant::now() + Duration::from_secs(3600)),
-        ..Context::default()
-    });
-    let hurried = ask_for(&hasty, pictures(30..31));
-    until(&service, "miss", 22).await;
-    let patient = ask_for(&service, pictures(30..31));
-    until(&service, "miss", 23).await;
+    // It may be in the decoders' line or in the engine's by now.
+    let query = ask_for(&service, pictures(19..20));
     let other_bulk = ask_for(&service, pictures(10..20));
-    until(&service, "shared", 10).await;
+    until(&service, "shared", 11).await;
+    until_prepared(&service, 21).await;
     drop(held);
-    assert_eq!(
-        query.await.unwrap().unwrap()[0],
-        bulk.await.unwrap().unwrap()[19]
-    );
-    for other in [other_bulk, hurried, patient] {
+    let row = query.await.unwrap().unwrap()[0].clone();
+    assert_eq!(row, bulk.await.unwrap().unwrap()[19]);
+    for other in [first, other_bulk] {
         other.await.unwrap().unwrap();
     }
-    assert_eq!(computed(&orders), 23);
+    assert_eq!(computed(&orders), 21, "the query and the bulks shared");
+    let order = orders.order.lock().unwrap();
+    let place = order.iter().position(|&first| first == row[0]).unwrap();
+    assert_eq!(place, 1, "right behind the one that was held: {order:?}");
+}
+
+#[tokio::test]
+async fn each_waits_for_a_shared_picture_until_its_own_deadline() {
+    let hour = Duration::from_secs(3600);
+    // Long enough that the others arrive meanwhile; if they did not, with longer deadlines.
+    let mut short = Duration::from_millis(50);
+    loop {
+        let (service, orders) = with_cache(100, 0);
+        let held = orders.gate.lock().unwrap();
+        let first = ask_for(&service, pictures(0..1));
+        until_begun(&service, 1).await;
+        let deadlines =
+            |length: Duration| (0..5).map(move |n| Instant::now() + length * (n + 2) / 2);
+        // Those who give up first are there first: the row is made for one of them.
+        let hasty: Vec<_> = deadlines(short)
+            .map(|deadline| ask_until(&service, pictures(1..2), Some(deadline)))
+            .collect();
+        let patient: Vec<_> = deadlines(hour)
+            .map(Some)
+            .chain([None])
+            .map(|deadline| ask_until(&service, pictures(1..2), deadline))
+            .collect();
+        until_looked_up(&service, 12).await;
+        let shared = service
+            .metrics()
+            .text()
+            .contains("siglip2_image_cache_total{result=\"shared\"} 10\n");
+        // Each who gives up does so while the row waits, and takes nobody along.
+        for asked in hasty {
+            assert!(matches!(asked.await.unwrap(), Err(ServiceError::Expired)));
+        }
+        drop(held);
+        let row = [f32::from(1_u8) / 255.0, 2.0 / 255.0, 3.0 / 255.0, 0.1];
+        for asked in patient {
+            assert_eq!(asked.await.unwrap().unwrap(), [row]);
+        }
+        first.await.unwrap().unwrap();
+        if shared {
+            assert_eq!(computed(&orders), 2, "all waited for one");
+            break;
+        }
+        short *= 2;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_whose_last_deadline_passes_is_not_computed() {
+    let (service, orders) = with_cache(100, 0);
+    let held = orders.gate.lock().unwrap();
+    let first = ask_for(&service, pictures(0..1));
+    until_begun(&service, 1).await;
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let hasty: Vec<_> = (0..3)
+        .map(|_| ask_until(&service, pictures(1..2), Some(deadline)))
+        .collect();
+    for asked in hasty {
+        assert!(matches!(asked.await.unwrap(), Err(ServiceError::Expired)));
+    }
+    // It was given up, and is made anew for one who comes later.
+    let late = ask_for(&service, pictures(2..3));
+    drop(held);
+    for asked in [first, late] {
+        asked.await.unwrap().unwrap();
+    }
+    assert_eq!(computed(&orders), 2);
 }
 
 #[tokio::test]
@@ -211,6 +313,9 @@ async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
     while !prepared(3) {
         tokio::task::yield_now().await;
     }
+    let memory = service.memory();
+    assert_eq!(memory.limit(MemoryUse::Pictures), 64 << 20);
+    assert!(memory.held(MemoryUse::Pictures) >= 2 * 27_000_000);
     // There is room, and a decoder, for a small one of somebody else.
     let small = ask_for(&service, pictures(1..2));
     while !prepared(4) {
@@ -223,6 +328,58 @@ async fn pixels_that_wait_for_a_batch_are_bounded_in_bytes() {
         asked.await.unwrap().unwrap();
     }
     assert_eq!(computed(&orders), 7);
+    // The engine drops the pixels after it has answered.
+    while memory.held(MemoryUse::Pictures) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_takes_more_memory_than_all_may_is_refused_by_its_header() {
+    let (service, orders) = with_cache(100, 0);
+    // 75 MB of pixels, of 64 MiB.
+    let refused = embed(&service, vec![large(5000, 1)]).await;
+    match refused {
+        Err(ServiceError::Image { index: 0, error }) => {
+            assert!(error.to_string().contains("67108864"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(service.inspect_image(&large(5000, 1)).is_err());
+    assert_eq!(computed(&orders), 0);
+}
+
+#[tokio::test]
+async fn overlapping_requests_of_two_connections_share_one_computation() {
+    let server = Server::start(HttpSettings::default()).await;
+    let file = picture(1, 2, 3);
+    let held = server.orders.gate.lock().unwrap();
+    let mut asked = Vec::new();
+    // One after the other, as each has its deadline later than the one before, and one that
+    // asks for a deadline of its own.
+    for timeout in [None, Some("3600000"), None] {
+        let form = Form::new().file("file", "a.png", &file);
+        let address = server.address;
+        let request = match timeout {
+            None => form.post("/embed/image"),
+            Some(timeout) => form.post_with("/embed/image", &[("X-Request-Timeout-Ms", timeout)]),
+        };
+        asked.push(tokio::spawn(async move { ask(address, request).await }));
+        until_looked_up(&server.service, asked.len()).await;
+    }
+    drop(held);
+    let mut bodies = Vec::new();
+    let mut caches = Vec::new();
+    for asked in asked {
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        caches.push(answer.header("x-cache").map(str::to_owned));
+        bodies.push(answer.body);
+    }
+    assert_eq!(computed(&server.orders), 1);
+    let shared = Some("hit=0, shared=1, miss=0".to_owned());
+    assert_eq!(caches, [None, shared.clone(), shared]);
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
 }
 
 #[tokio::test]
@@ -233,7 +390,13 @@ async fn x_cache_tells_of_images_too() {
         .file("files", "a", &one)
         .file("files", "b", &other)
         .file("files", "c", &one);
-    let answer = ask(server.address, form.post("/embed/images")).await;
+    // Nothing comes out before the third has been looked up.
+    let held = server.orders.gate.lock().unwrap();
+    let address = server.address;
+    let asked = tokio::spawn(async move { ask(address, form.post("/embed/images")).await });
+    until_looked_up(&server.service, 3).await;
+    drop(held);
+    let answer = asked.await.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.header("x-cache"),

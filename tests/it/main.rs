@@ -18,26 +18,23 @@ mod drain;
 mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
-mod graph_precision;
 mod hostile;
 mod http_connections;
+mod http_document;
 mod http_endpoints;
 mod http_errors;
 mod http_failures;
 mod http_forms;
 mod http_limits;
 mod http_watch;
-mod hub;
 mod image_cache;
-mod image_decode;
-mod image_resize;
 mod load_test;
+mod long_texts;
 mod program;
-mod resize_coefficients;
+mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;
 mod text_cache;
-mod text_tokens;

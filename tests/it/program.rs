@@ -1,7 +1,7 @@
 //! The program itself: what it says of what it cannot use, how it starts and how it
 //! ends.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -51,6 +51,76 @@ fn it_answers_when_nobody_takes_its_log() {
         let answer = get(&running, "/info");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
+}
+
+/// A pipe holds 64 KiB, and its reader may stop: a terminal that is paused, a collector that
+/// hangs. Neither a request nor a signal waits for it.
+#[test]
+fn it_answers_and_ends_while_the_reader_of_its_log_stalls() {
+    let (resume, stalled) = std::sync::mpsc::channel::<()>();
+    let mut running = Program::start(
+        command(&["--model", "demo", "--log-level", "trace"]),
+        move |lines| {
+            let _ = stalled.recv();
+            drop(lines);
+        },
+    );
+    let dropped = (0..20_000).any(|_| {
+        let metrics = get(&running, "/metrics");
+        assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+        let mut lines = metrics.lines();
+        lines.any(|line| {
+            let lines = line.strip_prefix("siglip2_dropped_log_lines_total ");
+            lines.is_some_and(|lines| lines != "0")
+        })
+    });
+    assert!(dropped, "the log was never full");
+    running.signal("-TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    drop(resume);
+}
+
+#[test]
+fn settings_of_a_gpu_that_is_not_used_are_named() {
+    let (said, log) = std::sync::mpsc::channel();
+    let mut command = command(&[
+        "--model",
+        "demo",
+        "--gpus",
+        "0,1",
+        "--engine-dir",
+        "/nowhere",
+    ]);
+    command.args(["--device", "cpu", "--host", "127.0.0.1", "--port", "0"]);
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let reading = std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = said.send(line);
+        }
+    });
+    let warning = log.iter().find(|line| line.contains("no effect")).unwrap();
+    assert!(
+        warning.contains("--gpus") && warning.contains("--engine-dir"),
+        "{warning}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reading.join().unwrap();
+}
+
+#[test]
+fn signals_that_mean_nothing_are_ignored_and_sigquit_drains() {
+    let mut running = Program::demo(&[]);
+    for signal in ["-USR1", "-USR2", "-ALRM", "-HUP"] {
+        running.signal(signal);
+        assert!(
+            get(&running, "/health").starts_with("HTTP/1.1 200"),
+            "{signal}"
+        );
+    }
+    running.signal("-QUIT");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -8,11 +8,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::common::engine::{Orders, with_cache};
-use siglip2_embeddings::service::Service;
+use siglip2_embeddings::service::{Context, Service};
 
 async fn embed(service: &Service, texts: &[String]) -> Vec<Vec<f32>> {
-    let rows = service.embed_texts(texts.to_vec(), false).await.unwrap();
-    rows.rows().map(<[f32]>::to_vec).collect()
+    let request = service.request(Context::default());
+    let rows = request.embed_texts(texts.to_vec(), false).await.unwrap();
+    rows.embeddings.rows().map(<[f32]>::to_vec).collect()
 }
 
 fn texts(numbers: std::ops::Range<u32>) -> Vec<String> {
@@ -21,6 +22,13 @@ fn texts(numbers: std::ops::Range<u32>) -> Vec<String> {
 
 fn computed(orders: &Orders) -> usize {
     orders.rows.load(Ordering::SeqCst)
+}
+
+/// Waits until the metrics say so.
+async fn until(service: &Service, series: &str) {
+    while !service.metrics().text().contains(&format!("{series}\n")) {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -51,9 +59,7 @@ async fn texts_in_flight_are_shared_and_one_who_leaves_takes_nothing_away() {
     let first = ask(texts(0..1));
     let leaver = ask(texts(1..2));
     let sharer = ask(vec!["text 1".into(), "text 1".into()]);
-    while !service.metrics().text().contains("result=\"shared\"} 2") {
-        tokio::task::yield_now().await;
-    }
+    until(&service, "result=\"shared\"} 2").await;
     leaver.abort();
     assert!(leaver.await.is_err());
     drop(held);
@@ -78,7 +84,7 @@ async fn the_cache_keeps_to_its_bytes_and_forgets_the_oldest() {
 }
 
 #[tokio::test]
-async fn a_query_does_not_wait_in_the_line_of_a_bulk_that_has_the_same_text() {
+async fn a_query_shares_the_text_of_a_bulk_and_does_not_wait_in_its_line() {
     let (service, orders) = with_cache(100, 0);
     let held = orders.gate.lock().unwrap();
     let ask = |texts: Vec<String>| {
@@ -86,16 +92,18 @@ async fn a_query_does_not_wait_in_the_line_of_a_bulk_that_has_the_same_text() {
         tokio::spawn(async move { embed(&service, &texts).await })
     };
     let bulk = ask(texts(0..20));
-    while !service.metrics().text().contains("result=\"miss\"} 20") {
-        tokio::task::yield_now().await;
-    }
+    until(&service, "result=\"miss\"} 20").await;
     let query = ask(texts(19..20));
+    until(&service, "result=\"shared\"} 1").await;
     let other_bulk = ask(texts(10..20));
-    while !service.metrics().text().contains("result=\"shared\"} 10") {
-        tokio::task::yield_now().await;
-    }
+    until(&service, "result=\"shared\"} 11").await;
     drop(held);
-    assert_eq!(query.await.unwrap()[0], bulk.await.unwrap()[19]);
+    let row = query.await.unwrap()[0].clone();
+    assert_eq!(row, bulk.await.unwrap()[19]);
     other_bulk.await.unwrap();
-    assert_eq!(computed(&orders), 21, "the query was computed for itself");
+    assert_eq!(computed(&orders), 20, "the query and the bulks shared");
+    // The batch that was held has at most 8 rows, and the query's comes right behind it.
+    let order = orders.order.lock().unwrap();
+    let place = order.iter().position(|&first| first == row[0]).unwrap();
+    assert!(place <= 8, "place {place} in {order:?}");
 }

@@ -30,6 +30,20 @@ pub fn gelu_tanh<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     s.mul(x, s.reciprocal(s.add(e, s.splat(1.0))))
 }
 
+/// `x * sigmoid(factor * x)`: SiLU with a factor of 1, the quick GELU with 1.702.
+#[inline(always)]
+pub fn sigmoid_gated<S: Simd>(s: S, x: S::Vector, factor: f32) -> S::Vector {
+    let t = s.mul(x, s.splat(-factor * std::f32::consts::LOG2_E));
+    let e = exp2(s, s.min(s.splat(120.0), t));
+    s.mul(x, s.reciprocal(s.add(e, s.splat(1.0))))
+}
+
+/// `max(x, 0)`; NaN stays NaN.
+#[inline(always)]
+pub fn relu<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    s.max(s.splat(0.0), x)
+}
+
 /// GELU by the error function (torch's `gelu(x)`): `x/2 (1 + erf(x / sqrt 2))`.
 /// The error function is Abramowitz and Stegun's 7.1.26, to 1.5e-7.
 #[inline(always)]

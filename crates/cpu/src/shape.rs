@@ -7,6 +7,12 @@ pub enum Activation {
     GeluTanh,
     /// GELU by the error function.
     GeluErf,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    Silu,
 }
 
 /// The transformer encoder that either tower has.
@@ -72,6 +78,8 @@ pub struct TextShape {
     pub vocabulary: usize,
     /// Tokens of a text; the last one becomes the embedding.
     pub positions: usize,
+    /// Rows of the table of positions, of which the first `positions` are used.
+    pub stored_positions: usize,
     /// Floats of an embedding.
     pub projection: usize,
 }

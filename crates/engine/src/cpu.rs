@@ -266,6 +266,7 @@ impl Shapes {
                 encoder: encoder(&config.text.encoder),
                 vocabulary: config.text.vocab_size,
                 positions: config.text.positions,
+                stored_positions: config.text.stored_positions,
                 projection: config.text.projection_size,
             },
         }
@@ -281,6 +282,9 @@ fn encoder(config: &EncoderConfig) -> EncoderShape {
         activation: match config.activation {
             checkpoint::Activation::GeluTanh => Activation::GeluTanh,
             checkpoint::Activation::Gelu => Activation::GeluErf,
+            checkpoint::Activation::QuickGelu => Activation::QuickGelu,
+            checkpoint::Activation::Relu => Activation::Relu,
+            checkpoint::Activation::Silu => Activation::Silu,
         },
         epsilon: config.layer_norm_eps,
     }

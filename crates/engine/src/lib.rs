@@ -11,6 +11,56 @@
 //! as it has slots; a batch comes out through its [`Completion`]. What an image needs
 //! before it can join a batch is done by the engine's [`Prepare`], on as many threads as
 //! there are cores.
+//!
+//! An engine without a model, whose rows are the first two token ids of their texts:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use siglip2_engine::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare};
+//! use siglip2_engine::{Rows, embed};
+//! use siglip2_image::{ImageError, RgbImage};
+//!
+//! struct FirstIds;
+//!
+//! impl Prepare for FirstIds {
+//!     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+//!         Ok(Pixels(image))
+//!     }
+//! }
+//!
+//! impl Engine for FirstIds {
+//!     fn info(&self) -> EngineInfo {
+//!         EngineInfo {
+//!             name: "first ids",
+//!             device: "cpu",
+//!             precision: "fp32",
+//!             dimensions: 2,
+//!             max_batch: 8,
+//!             slots: 1,
+//!             patience: None,
+//!         }
+//!     }
+//!
+//!     fn preparer(&self) -> Arc<dyn Prepare> {
+//!         Arc::new(FirstIds)
+//!     }
+//!
+//!     fn submit(&mut self, batch: Batch, done: Completion) {
+//!         done.finish(match batch {
+//!             Batch::Texts(texts) => {
+//!                 let ids = texts.iter().flat_map(|ids| &ids[..2]);
+//!                 Rows::new(2, ids.map(|&id| id as f32).collect())
+//!             }
+//!             Batch::Images(_) => Err(EngineError::Failed("it knows only texts".into())),
+//!         });
+//!     }
+//! }
+//!
+//! let rows = embed(&mut FirstIds, Batch::Texts(vec![vec![7, 1, 0], vec![9, 1, 0]]))?;
+//! assert_eq!(rows.iter().collect::<Vec<_>>(), [[7.0, 1.0], [9.0, 1.0]]);
+//! # Ok::<(), EngineError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +75,7 @@ pub mod cpu;
 pub use cosine::cosine;
 pub use siglip2_model::Tower;
 
-/// An image that is ready to join a batch, as its engine wants it: the CPU's is the
+/// An image that is ready to join a batch, as its engine takes it: the CPU's is the
 /// model's square, resized as the checkpoint's processor does and not yet normalized; a
 /// GPU's has its own size and lies in pinned memory.
 #[derive(Debug)]
@@ -66,9 +116,9 @@ impl Batch {
 
 /// Where the rows of a batch go. It is called once, also when an engine drops it or
 /// panics: then the batch has failed.
-pub struct Completion(Option<Answer>);
+pub struct Completion(Option<WhenDone>);
 
-type Answer = Box<dyn FnOnce(Result<Rows, EngineError>) + Send>;
+type WhenDone = Box<dyn FnOnce(Result<Rows, EngineError>) + Send>;
 
 impl Completion {
     /// Calls `answer` with what comes out.
@@ -76,7 +126,7 @@ impl Completion {
         Self(Some(Box::new(answer)))
     }
 
-    /// The batch has come out, or failed.
+    /// Passes on that the batch has come out, or failed.
     pub fn finish(mut self, result: Result<Rows, EngineError>) {
         if let Some(answer) = self.0.take() {
             answer(result);
@@ -111,7 +161,7 @@ impl Rows {
     pub fn new(dimensions: usize, values: Vec<f32>) -> Result<Self, EngineError> {
         if dimensions == 0 || !values.len().is_multiple_of(dimensions) {
             return Err(EngineError::Failed(format!(
-                "the engine answered {} values, which are no rows of {dimensions}",
+                "the engine answered {} values, which is not a whole number of rows of {dimensions}",
                 values.len()
             )));
         }
@@ -173,7 +223,7 @@ pub struct EngineInfo {
     /// Batches of each tower that may be in the engine at the same time. With more than
     /// one, the copies of one batch overlap the computing of another.
     pub slots: usize,
-    /// With a batch in it, so long may pass until one comes out; an engine that takes longer
+    /// How long it may have batches without one coming out. An engine that takes longer
     /// hangs, and is given up. `None` for one that always comes to an end.
     pub patience: Option<Duration>,
 }
@@ -192,7 +242,7 @@ pub trait Prepare: Send + Sync {
         Ok(None)
     }
 
-    /// Makes of an image what the engine eats.
+    /// Makes of an image what the engine takes.
     ///
     /// # Errors
     ///

@@ -1,74 +1,67 @@
 //! One request from its head to its answer.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, Version};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::accepted::AcceptedCount;
-use super::answer::Answer;
-use super::body::{Body, Room, caught};
+use super::accepted::Accepted;
+use super::answer::{self, Answer};
+use super::body::{Body, caught};
 use super::call::Call;
-use super::endpoints::Endpoint;
 use super::problem::Problem;
 use super::record::Record;
 use super::request_id;
-use super::settings::HttpSettings;
-use super::spans::Spans;
-use super::wire::Progress;
+use super::routes::{ANY_METHOD, Route};
+use super::shared::Shared;
+use super::wire::ConnectionState;
+use siglip2_service::State;
 use siglip2_service::metrics::Timings;
-use siglip2_service::{Service, State};
 
-/// What all requests share.
+/// Answers requests. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct App(pub(super) Arc<Shared>);
-
-/// See [`App`].
-pub(super) struct Shared {
-    pub(super) service: Service,
-    pub(super) settings: HttpSettings,
-    /// Where spans of requests go, if anywhere.
-    pub(super) spans: Option<Spans>,
-    pub(super) room: Room,
-    pub(super) accepted: AcceptedCount,
-}
 
 impl App {
     /// Answers a request, whatever happens.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        progress: &Progress,
+        connection: &ConnectionState,
     ) -> Response<Answer> {
         let (head, incoming) = request.into_parts();
+        let route = Route::at(head.uri.path());
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
         let mut record = Record::begin(
             &head,
+            route,
             id.clone(),
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
             self.0.spans.clone(),
         );
-        let mut body = Body::new(incoming, &self.0.settings, &self.0.room);
+        let mut body = Body::new(incoming, &self.0.settings, &self.0.bodies);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
-        let answered = caught(Box::pin(self.route(
-            head.version,
-            &head.method,
-            head.uri.path(),
-            &head.headers,
+        let answered = caught(Box::pin(self.routed(
+            route,
+            &head,
             &mut body,
-            (Arc::clone(&timings), record.began()),
+            &timings,
+            &mut record,
         )))
         .await;
-        let mut response = match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(problem)) => problem.into_answer(&id),
-            Err(panic) => Problem::Internal(format!("a panic: {panic}")).into_answer(&id),
-        };
+        let answered = answered.unwrap_or_else(|panic| {
+            let what = format!("a panic: {panic}");
+            Err(Problem::Internal(what))
+        });
+        let mut response = answered.unwrap_or_else(|problem| {
+            record.refused(problem.kind(), problem.sentence());
+            problem.into_answer(&id)
+        });
         response
             .headers_mut()
             .insert(request_id::HEADER, request_id::header(&id));
@@ -77,7 +70,9 @@ impl App {
             response.headers_mut().insert("server-timing", value);
         }
         let cached = timings.cache_header();
-        if let Some(Ok(value)) = cached.map(|cached| HeaderValue::from_str(&cached)) {
+        if response.status() == StatusCode::OK
+            && let Some(Ok(value)) = cached.map(|cached| HeaderValue::from_str(&cached))
+        {
             response.headers_mut().insert("x-cache", value);
         }
         // A connection that stays open would only bring the client's next request here.
@@ -91,41 +86,53 @@ impl App {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            progress.linger();
+            connection.linger();
         }
         record.answered(response.status().as_u16(), body.read());
-        if head.method == Method::HEAD {
-            record.written(0);
-        } else {
-            response
-                .body_mut()
-                .when_written(move |bytes| record.written(bytes));
-        }
+        response
+            .body_mut()
+            .tell(Box::new(record), head.method == Method::HEAD);
         response
     }
 
-    async fn route(
+    /// Lets a request in, or refuses it, as the table of routes says.
+    async fn routed(
         &self,
-        version: Version,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
+        route: Option<&'static Route>,
+        head: &Parts,
         body: &mut Body,
-        (timings, began): (Arc<Timings>, Instant),
+        timings: &Arc<Timings>,
+        record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
-        well_framed(version, headers)?;
-        let endpoint = Endpoint::at(path);
-        if !matches!(endpoint, Some(Endpoint::Health | Endpoint::Ready)) {
-            self.authorize(headers)?;
+        well_framed(head.version, &head.headers)?;
+        if route.is_none_or(|route| route.class.needs_key()) {
+            self.authorize(&head.headers)?;
         }
-        let endpoint = endpoint.ok_or(Problem::NotFound)?;
-        endpoint.takes(method)?;
-        let Shared {
-            service, settings, ..
-        } = &*self.0;
-        let most = settings.body_timeout + settings.request_timeout;
-        let mut call = Call::new(headers, body, service, timings, began, most)?;
-        self.endpoint(endpoint, &mut call).await
+        if head.method == Method::OPTIONS && (route.is_some() || head.uri.path() == "*") {
+            return Ok(options(route));
+        }
+        let route = route.ok_or(Problem::NotFound)?;
+        let handler = route.handler(&head.method)?;
+        if route.class.takes_permit() {
+            record.accepted(self.accept()?);
+        }
+        let shared = &*self.0;
+        let began = record.began();
+        let mut call = Call::new(shared, &head.headers, body, Arc::clone(timings), began)?;
+        handler(&mut call).await
+    }
+
+    /// Takes a request that embeds, before its body is read, or refuses it. Who is
+    /// accepted is answered even if the service drains from the next moment on:
+    /// hence the order, first counted and then asked.
+    fn accept(&self) -> Result<Accepted, Problem> {
+        let most = self.0.settings.max_concurrent_requests;
+        let accepted = self.0.accepted.enter(most);
+        match (self.0.service.state(), accepted) {
+            (State::Ready, Some(accepted)) => Ok(accepted),
+            (State::Ready, None) => Err(Problem::too_many_requests(most)),
+            (state, _) => Err(Problem::Unavailable(state)),
+        }
     }
 
     /// Lets a request pass that carries the key, if there is one.
@@ -151,6 +158,16 @@ impl App {
             Err(Problem::Unauthorized)
         }
     }
+}
+
+/// The answer to OPTIONS: which methods a path has, or all paths together.
+fn options(route: Option<&Route>) -> Response<Answer> {
+    let mut response = answer::empty();
+    let allow = route.map_or(ANY_METHOD, Route::allow);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 /// Refuses what hyper lets pass and what proxies before us may read in another way: a

@@ -17,45 +17,45 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::problem::Problem;
 use super::settings::HttpSettings;
 
-/// When to try again after all bodies together took too much room.
-const ROOM_RETRY: Duration = Duration::from_secs(1);
+/// When to try again after all bodies together took too much of the budget.
+const BUDGET_RETRY: Duration = Duration::from_secs(1);
 
 /// So much of an unwanted body is read for the sake of the connection, and so long.
 const SETTLE_BYTES: u64 = 64 << 10;
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// The room that bodies take in memory, shared by all requests.
+/// The memory that bodies may take, in bytes, shared by all requests.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<RoomState>);
+pub(super) struct BodyBudget(Arc<Budget>);
 
 #[derive(Debug)]
-struct RoomState {
+struct Budget {
     taken: AtomicU64,
     most: u64,
 }
 
-impl Room {
-    /// Room for so many bytes.
+impl BodyBudget {
+    /// A budget of so many bytes.
     pub(super) fn new(most: u64) -> Self {
-        Self(Arc::new(RoomState {
+        Self(Arc::new(Budget {
             taken: AtomicU64::new(0),
             most,
         }))
     }
 }
 
-/// A request's share of the room, given back when it is dropped.
+/// A request's share of the budget, given back when it is dropped.
 #[derive(Debug)]
 struct Share {
-    room: Room,
+    budget: BodyBudget,
     bytes: u64,
 }
 
 impl Share {
-    /// Takes room for more bytes; a body that does not fit is refused rather than
-    /// made to wait, because those that hold room may themselves wait for more.
+    /// Takes more bytes; a body that does not fit is refused rather than
+    /// made to wait, because those that hold some may themselves wait for more.
     fn grow(&mut self, bytes: u64) -> bool {
-        let RoomState { taken, most } = &*self.room.0;
+        let Budget { taken, most } = &*self.budget.0;
         let before = taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         before.saturating_add(bytes) <= *most
@@ -64,14 +64,14 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.room.0.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.0.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// Why a body breaks off.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of one request. Its share of the room is held until it is dropped, which
+/// The body of one request. Its share of the budget is held until it is dropped, which
 /// is when the request has been answered.
 #[derive(Debug)]
 pub(super) struct Body {
@@ -89,7 +89,7 @@ pub(super) struct Body {
 
 impl Body {
     /// Wraps what hyper gives, or any other stream of pieces; nothing is read yet.
-    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, room: &Room) -> Self
+    pub(super) fn new<B>(incoming: B, settings: &HttpSettings, budget: &BodyBudget) -> Self
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
     {
@@ -100,7 +100,7 @@ impl Body {
             read: 0,
             failed: false,
             share: Share {
-                room: room.clone(),
+                budget: budget.clone(),
                 bytes: 0,
             },
             started: Instant::now(),
@@ -179,8 +179,10 @@ impl Body {
             }
             if !self.share.grow(piece.len() as u64) {
                 return Err(Problem::Busy {
-                    what: "The bodies that are being read take all the room there is.".to_owned(),
-                    retry_after: ROOM_RETRY,
+                    what:
+                        "The bodies that are being read take all the memory that bodies may have."
+                            .to_owned(),
+                    retry_after: BUDGET_RETRY,
                 });
             }
             self.ended = self.incoming.is_end_stream();
@@ -297,14 +299,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_taken_and_given_back() {
-        let room = Room::new(10);
+    fn the_budget_is_taken_and_given_back() {
+        let budget = BodyBudget::new(10);
         let mut a = Share {
-            room: room.clone(),
+            budget: budget.clone(),
             bytes: 0,
         };
         let mut b = Share {
-            room: room.clone(),
+            budget: budget.clone(),
             bytes: 0,
         };
         assert!(a.grow(6));
@@ -312,7 +314,7 @@ mod tests {
         drop(b);
         assert!(a.grow(4));
         drop(a);
-        assert_eq!(room.0.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.0.taken.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

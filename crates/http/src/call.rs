@@ -1,84 +1,161 @@
 //! One request on its way through an endpoint: what it brought, until when it is
 //! wanted, and what its stages took.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::HeaderMap;
+use hyper::header;
 
 use super::body::Body;
-use super::problem::{Problem, printable};
-use siglip2_service::metrics::{Span, Stage, Timings};
-use siglip2_service::{Context, Service};
+use super::form::{Form, FormKind};
+use super::forms::TypedForm;
+use super::parameters::Parameters;
+use super::problem::{Problem, part_name, printable};
+use super::shared::Shared;
+use siglip2_service::metrics::{Stage, StageTiming, Timings};
+use siglip2_service::{Context, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
-const TIMEOUT: &str = "x-request-timeout-ms";
+pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 
 /// See the module.
 pub(super) struct Call<'a> {
-    pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a mut Body,
-    /// The service, working for this request.
-    pub(super) service: Service,
-    pub(super) began: Instant,
-    pub(super) deadline: Instant,
+    pub(super) shared: &'a Shared,
+    headers: &'a HeaderMap,
+    body: &'a mut Body,
+    began: Instant,
+    deadline: Instant,
     timings: Arc<Timings>,
 }
 
 impl<'a> Call<'a> {
-    /// A call that began when its head was read. `most` bounds it where the client
-    /// does not.
+    /// A call that began when its head was read.
     pub(super) fn new(
+        shared: &'a Shared,
         headers: &'a HeaderMap,
         body: &'a mut Body,
-        service: &Service,
         timings: Arc<Timings>,
         began: Instant,
-        most: Duration,
     ) -> Result<Self, Problem> {
-        let own = headers.get(TIMEOUT).map(|value| {
-            let millis = value
-                .to_str()
-                .ok()
-                .and_then(|value| value.trim().parse().ok());
-            millis.filter(|&millis: &u64| millis > 0).ok_or_else(|| {
-                let shown = printable(&String::from_utf8_lossy(value.as_bytes()), 40);
-                Problem::BadRequest(
-                    format!(
-                        "X-Request-Timeout-Ms must be a whole number above 0, and is {shown:?}."
-                    )
-                    .into(),
-                )
-            })
-        });
-        let deadline = match own.transpose()? {
-            Some(millis) => began + most.min(Duration::from_millis(millis)),
-            None => began + most,
-        };
-        let context = Context {
-            deadline: Some(deadline),
-            timings: Arc::clone(&timings),
-        };
+        let settings = &shared.settings;
+        let most = settings.body_timeout + settings.request_timeout;
+        let deadline = began + most.min(asked_for(headers)?.unwrap_or(most));
         Ok(Self {
+            shared,
             headers,
             body,
-            service: service.within(context),
             began,
             deadline,
             timings,
         })
     }
 
-    /// The body is here.
-    pub(super) fn received(&self) {
-        let receive = Span::since(Stage::Receive, self.began);
-        self.timings.note(receive);
-        self.service.metrics().stage(receive.stage, receive.took);
+    /// The whole body, which must be JSON by its content type.
+    pub(super) async fn json_body(&mut self) -> Result<Bytes, Problem> {
+        takes_json(self.headers)?;
+        self.body
+            .limit(self.shared.settings.max_text_body_bytes as u64)?;
+        let bytes = self.body.whole().await?;
+        self.received();
+        Ok(bytes)
     }
 
-    /// The rows are here; what follows is writing.
-    pub(super) fn computed(&self) {
-        self.timings.computed();
+    /// The body as a form. An image that may come with others is looked at as soon as it
+    /// is here, so that a bad one ends the reading.
+    pub(super) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
+        let kind = FormKind::of(self.headers, self.body)?;
+        let Shared {
+            service, settings, ..
+        } = self.shared;
+        self.body.limit(settings.payload_limit)?;
+        let inspect = |index: usize, filename: &str, bytes: &[u8]| {
+            service.inspect_image(bytes).map_err(|error| {
+                Problem::image(&part_name(F::FIELDS.image, Some(index), filename), &error)
+            })
+        };
+        let form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
+        self.received();
+        F::from_form(form)
+    }
+
+    /// Reads an image's header, so that a bad one is refused before anything is begun.
+    pub(super) fn inspect(&self, part: &str, bytes: &[u8]) -> Result<(), Problem> {
+        self.shared
+            .service
+            .inspect_image(bytes)
+            .map_err(|error| Problem::image(part, &error))
+    }
+
+    /// The service, working for this request, whose body is here.
+    pub(super) fn request(&self) -> Request {
+        let most = Instant::now() + self.shared.settings.request_timeout;
+        self.shared.service.request(Context {
+            deadline: Some(self.deadline.min(most)),
+            timings: Arc::clone(&self.timings),
+            ..Context::default()
+        })
+    }
+
+    /// Waits for the service; `part` names the image of an index.
+    pub(super) async fn rows<T>(
+        &self,
+        work: impl Future<Output = Result<T, ServiceError>>,
+        part: impl FnOnce(usize) -> String,
+    ) -> Result<T, Problem> {
+        let result = work.await;
+        if !matches!(result, Err(ServiceError::Expired)) {
+            self.timings.computed();
+        }
+        result.map_err(|error| Problem::service(error, part))
+    }
+
+    /// The body is here.
+    fn received(&self) {
+        let receive = StageTiming::since(Stage::Receive, self.began);
+        self.timings.note(receive);
+        self.shared
+            .service
+            .metrics()
+            .stage(receive.stage, receive.took);
+    }
+}
+
+/// How long the client says that it will wait.
+fn asked_for(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(value) = headers.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let millis = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.trim().parse().ok());
+    match millis {
+        Some(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis))),
+        _ => {
+            let shown = printable(&String::from_utf8_lossy(value.as_bytes()), 40);
+            Err(Problem::BadRequest(
+                format!("X-Request-Timeout-Ms must be a whole number above 0, and is {shown:?}.")
+                    .into(),
+            ))
+        }
+    }
+}
+
+/// JSON, by any of its names; nothing at all is taken for JSON, as FastAPI long did.
+fn takes_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let content_type = Parameters::parse(content_type.as_bytes()).value;
+    match content_type.strip_prefix("application/") {
+        Some(subtype) if subtype == "json" || subtype.ends_with("+json") => Ok(()),
+        _ => Err(Problem::Unsupported(format!(
+            "This endpoint takes application/json; the Content-Type is {}.",
+            printable(&content_type, 80)
+        ))),
     }
 }

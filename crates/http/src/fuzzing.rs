@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::HttpSettings;
-use super::body::{Body, Room};
+use super::body::{Body, BodyBudget};
 use super::form::{Fields, Form, FormKind};
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
@@ -61,8 +61,8 @@ pub async fn form(
     let frames = pieces
         .into_iter()
         .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
-    let room = Room::new(settings.max_buffered_bytes);
-    let mut body = Body::new(StreamBody::new(stream::iter(frames)), settings, &room);
+    let budget = BodyBudget::new(settings.max_buffered_bytes);
+    let mut body = Body::new(StreamBody::new(stream::iter(frames)), settings, &budget);
     let kind = FormKind::of(&headers, &body).map_err(|problem| problem.to_string())?;
     let inspected = Mutex::new(Vec::new());
     let mut form = Form::read(&mut body, kind, fields, settings, &|index, name, bytes| {

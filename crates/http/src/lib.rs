@@ -1,20 +1,24 @@
 //! The endpoints: HTTP in, HTTP out; knows nothing of engines.
 //!
 //! ```text
-//! listener -> server -> wire (socket) -> hyper -> app -> endpoints -> Service
-//!                                                  |        |
-//!                         problem, answer  <-------+        +--> body -> text_request (JSON)
-//!                         (JSON out)                                  -> form (multipart)
+//! listener -> server -> wire (socket) -> hyper -> app -> routes -> endpoints -> Service
+//!                                                  |                  |
+//!                       problem, answer, record <--+                  +-> call -> body -> text_request (JSON)
+//!                       (what goes out, and what is told of it)                        -> form, forms (multipart)
 //! ```
 //!
 //! * `server`: accepts connections within a bound, drains them at shutdown.
 //! * `wire`: the socket under hyper: timers and last words that hyper lacks.
-//! * `app`: one request: its id, its route, its panic. `record`: what is told of it when it
-//!   is over: log, metrics, spans.
-//! * `endpoints`: what each path reads, asks of the service, and answers.
+//! * `app`: one request: its id, who may pass, its permit, its panic. `record`: what is told
+//!   of it when it is over: log, metrics, spans.
+//! * `routes`: the table of paths, from which all that depends on a path follows.
+//! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
 //! * `body`, `form`, `parameters`, `base64`, `text_request`: reading, within bounds.
-//! * `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: JSON.
-//! * `openapi`: the description that clients are generated from.
+//! * `forms`, `messages`: what is read and answered, as types.
+//! * `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
+//!   answer on its way.
+//! * `openapi`: the description that clients are generated from, made of the table of routes
+//!   and the types.
 //!
 //! What a client may send is bounded before it is read: by its Content-Length where
 //! there is one, else piece by piece. Nothing of a request is decoded here; images
@@ -29,15 +33,19 @@ mod body;
 mod call;
 mod endpoints;
 mod form;
+mod forms;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod messages;
 mod openapi;
 mod parameters;
 mod problem;
 mod record;
 mod request_id;
+mod routes;
 mod server;
 mod settings;
+mod shared;
 mod spans;
 mod text_request;
 mod validation;
@@ -50,3 +58,8 @@ pub use spans::Spans;
 
 /// What answers.
 const PROGRAM: &str = "siglip2-embeddings";
+
+/// The document that `/openapi.json` answers.
+pub fn openapi_document() -> utoipa::openapi::OpenApi {
+    openapi::document()
+}

@@ -1,172 +1,243 @@
-//! The description of the endpoints that clients are generated from, as FastAPI
-//! served it: OpenAPI 3.1, the same paths, the same schemas of what is sent.
+//! The description of the endpoints that clients are generated from, as FastAPI served it:
+//! OpenAPI 3.1, made of the table of routes and of the types that are read and written.
 
-use std::sync::LazyLock;
+use serde_json::Value;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{
+    self, Components, ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref,
+    RefOr, Required, Response, ResponseBuilder, Schema, SecurityRequirement,
+};
+use utoipa::{PartialSchema as _, ToSchema};
 
-use serde_json::{Value, json};
+use super::call::TIMEOUT;
+use super::messages::ErrorAnswer;
+use super::request_id;
+use super::routes::{Class, ROUTES, Route};
+use super::validation::ValidationErrors;
 
-/// The description; always the same one.
-pub(super) fn description() -> &'static Value {
-    static DESCRIPTION: LazyLock<Value> = LazyLock::new(build);
-    &DESCRIPTION
+/// What a request or an answer holds: a media type, and the schema of what is in it.
+pub(super) struct Content {
+    media_type: &'static str,
+    schema: fn(&mut Schemas) -> RefOr<Schema>,
 }
 
-fn build() -> Value {
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "SigLIP2 Embeddings",
-            "description": "Images and texts as vectors of one space.",
-            "version": env!("CARGO_PKG_VERSION"),
-        },
-        "paths": {
-            "/health": { "get": get("health", "Whether the service can embed", "Health") },
-            "/ready": { "get": get("ready", "Whether a fixed image and text are embedded as at the start", "Ready") },
-            "/info": { "get": get("info", "The model and the limits in force", "Info") },
-            "/embed/text": { "post": post(
-                "embed_text", "One embedding per text", "application/json", "TextRequest", "Embeddings",
-            ) },
-            "/embed/image": { "post": form("embed_image", "The embedding of one image", "Embeddings") },
-            "/embed/images": { "post": form("embed_images", "One embedding per image", "Embeddings") },
-            "/similarity": { "post": form("similarity", "How well every text fits every image", "Similarity") },
-            "/rank": { "post": form("rank", "The images, the one that fits the query best first", "Rankings") },
-        },
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer" },
-                "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-            },
-        },
-    })
-}
+/// The schemas that were referred to, by their names.
+type Schemas = Vec<(String, RefOr<Schema>)>;
 
-fn get(id: &str, summary: &str, answer: &str) -> Value {
-    let mut responses = json!({ "200": content("Successful Response", answer) });
-    if matches!(id, "health" | "ready") {
-        responses["503"] = content("It cannot embed; status says why", answer);
-    } else {
-        responses["401"] = content("The API key is missing or wrong", "Error");
+impl Content {
+    /// JSON of a type.
+    pub(super) const fn json<T: ToSchema>() -> Self {
+        Self {
+            media_type: "application/json",
+            schema: reference::<T>,
+        }
     }
-    json!({ "summary": summary, "operationId": id, "responses": responses })
-}
 
-fn form(id: &str, summary: &str, answer: &str) -> Value {
-    post(
-        id,
-        summary,
-        "multipart/form-data",
-        &format!("Body_{id}"),
-        answer,
-    )
-}
-
-fn post(id: &str, summary: &str, content_type: &str, body: &str, answer: &str) -> Value {
-    let mut responses = json!({
-        "200": content("Successful Response", answer),
-        "422": content("Validation Error", "HTTPValidationError"),
-    });
-    for (status, description) in [
-        ("400", "The body or an image in it is broken"),
-        ("401", "The API key is missing or wrong"),
-        ("408", "The body did not arrive in time"),
-        ("413", "Too many bytes, images, texts or pixels"),
-        ("415", "A content type or an image format that is not read"),
-        (
-            "429",
-            "The queue is full; Retry-After says when to try again",
-        ),
-        ("500", "Our fault; the id is in the log"),
-        ("503", "The service cannot embed at the moment"),
-        ("504", "The request was not answered in time"),
-    ] {
-        responses[status] = content(description, "Error");
+    /// A form of a type.
+    pub(super) const fn form<T: ToSchema>() -> Self {
+        Self {
+            media_type: "multipart/form-data",
+            schema: reference::<T>,
+        }
     }
-    json!({
-        "summary": summary,
-        "operationId": id,
-        "requestBody": {
-            "required": true,
-            "content": { content_type: { "schema": reference(body) } },
-        },
-        "responses": responses,
-        "security": [{}, { "bearer": [] }, { "apiKey": [] }],
-    })
+
+    /// Text of some kind.
+    pub(super) const fn text(media_type: &'static str) -> Self {
+        Self {
+            media_type,
+            schema: |_| String::schema(),
+        }
+    }
+
+    fn described(&self, schemas: &mut Schemas) -> openapi::Content {
+        let schema = (self.schema)(schemas);
+        ContentBuilder::new().schema(Some(schema)).build()
+    }
 }
 
-fn content(description: &str, schema: &str) -> Value {
-    json!({
-        "description": description,
-        "content": { "application/json": { "schema": reference(schema) } },
-    })
+/// A reference to a type's schema, which is put among the others.
+fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    T::schemas(schemas);
+    let name = T::name();
+    schemas.push((name.clone().into_owned(), T::schema()));
+    Ref::from_schema_name(name).into()
 }
 
-fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
+/// An OpenAPI document.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+#[allow(dead_code)] // It is only described.
+pub(super) struct Document(Value);
+
+/// The document of all routes.
+pub(super) fn document() -> OpenApi {
+    let mut schemas = Schemas::new();
+    let mut paths = PathsBuilder::new();
+    for route in &ROUTES {
+        let method = match route.is_read() {
+            true => HttpMethod::Get,
+            false => HttpMethod::Post,
+        };
+        let operation = operation(route, &mut schemas);
+        paths = paths.path(route.path, PathItem::new(method, operation));
+    }
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("SigLIP 2 embeddings")
+                .description(Some("Images and texts as vectors of one space."))
+                .version(env!("CARGO_PKG_VERSION")),
+        )
+        .paths(paths)
+        .components(Some(components(schemas)))
+        .build()
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
-    json!({ "type": "object", "required": required, "properties": properties })
+fn components(schemas: Schemas) -> Components {
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
+    ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .security_scheme("bearer", bearer)
+        .security_scheme("apiKey", key)
+        .build()
 }
 
-fn schemas() -> Value {
-    let file = json!({ "type": "string", "contentMediaType": "application/octet-stream" });
-    let files = json!({ "type": "array", "items": file });
-    let normalize = json!({ "type": "boolean", "default": true });
-    let text = json!({ "type": "string" });
-    let number = json!({ "type": "integer" });
-    let matrix =
-        json!({ "type": "array", "items": { "type": "array", "items": { "type": "number" } } });
-    json!({
-        "TextRequest": object(&["texts"], json!({
-            "texts": { "type": "array", "items": text }, "normalize": normalize,
-        })),
-        "Body_embed_image": object(&[], json!({
-            "file": file,
-            "image_base64": { "type": "string", "description": "Base64, or a data URI with it" },
-            "normalize": normalize,
-        })),
-        "Body_embed_images": object(&["files"], json!({ "files": files, "normalize": normalize })),
-        "Body_similarity": object(&["files", "texts"], json!({
-            "files": files,
-            "texts": { "type": "string", "description": "A JSON array of strings" },
-        })),
-        "Body_rank": object(&["files", "query"], json!({ "files": files, "query": text })),
-        "Health": object(&["status", "model", "device", "dimensions"], json!({
-            "status": { "type": "string", "enum": ["ok", "starting", "draining", "restarting", "failed"] },
-            "model": text, "device": text, "dimensions": number,
-        })),
-        "Ready": object(&["status"], json!({ "status": text, "detail": text })),
-        "Info": object(
-            &["model", "device", "text_dim", "vision_dim", "image_size", "cross_modal", "description"],
-            json!({
-                "model": text, "device": text, "text_dim": number, "vision_dim": number,
-                "image_size": number, "cross_modal": { "type": "boolean" }, "description": text,
-                "engine": text, "precision": text, "cosine_to_fp32": { "type": ["number", "null"] }, "max_batch": number, "text_tokens": number,
-                "version": text, "limits": { "type": "object" },
-            }),
+fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(route.name))
+        .summary(Some(route.summary))
+        .parameter(header(
+            "X-Request-Id",
+            "What the request is called in the answer and in the service's log",
+            ObjectBuilder::new().schema_type(Type::String),
+        ))
+        .parameter(header(
+            "traceparent",
+            "The trace that the request belongs to (W3C Trace Context)",
+            ObjectBuilder::new().schema_type(Type::String),
+        ));
+    if route.class.needs_key() {
+        // None is asked for where the service has no key.
+        operation = operation.securities(Some([
+            SecurityRequirement::default(),
+            SecurityRequirement::new("bearer", [""; 0]),
+            SecurityRequirement::new("apiKey", [""; 0]),
+        ]));
+    }
+    if route.class == Class::Work {
+        operation = operation.parameter(header(
+            TIMEOUT,
+            "How long the client will wait, in milliseconds from the arrival of the head",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1)),
+        ));
+    }
+    if let Some(takes) = &route.takes {
+        let content = takes.described(schemas);
+        operation = operation.request_body(Some(
+            RequestBodyBuilder::new()
+                .content(takes.media_type, content)
+                .required(Some(Required::True))
+                .build(),
+        ));
+    }
+    let well = ResponseBuilder::new()
+        .description("Successful Response")
+        .content(route.gives.media_type, route.gives.described(schemas));
+    operation = operation.response("200", with_headers(well, 200, route.class));
+    for &status in route.refusals() {
+        let content = match (status, route.class) {
+            (422, _) => reference::<ValidationErrors>(schemas),
+            // What the probes say while they are not well.
+            (503, Class::Probe) => (route.gives.schema)(schemas),
+            _ => reference::<ErrorAnswer>(schemas),
+        };
+        let content = ContentBuilder::new().schema(Some(content)).build();
+        let refusal = ResponseBuilder::new()
+            .description(meaning(status))
+            .content("application/json", content);
+        operation = operation.response(
+            status.to_string(),
+            with_headers(refusal, status, route.class),
+        );
+    }
+    operation
+}
+
+fn header(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(description))
+        .required(Required::False)
+        .schema(Some(schema.build()))
+        .build()
+}
+
+/// The headers of an answer with this status, besides those that belong to HTTP itself.
+fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Response {
+    let text = || SchemaType::from(Type::String);
+    let mut add = |name: &str, description: &str, kind: SchemaType| {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        let header = HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(description))
+            .build();
+        response = std::mem::take(&mut response).header(name, header);
+    };
+    add(
+        request_id::HEADER.as_str(),
+        "What the request is called in the service's log",
+        text(),
+    );
+    add(
+        "server-timing",
+        "Milliseconds that the stages of the request took",
+        text(),
+    );
+    match status {
+        200 if class == Class::Work => add(
+            "x-cache",
+            "How many rows were remembered, shared with others, or computed",
+            text(),
         ),
-        "Embeddings": object(&["embeddings", "dimensions", "model"], json!({
-            "embeddings": matrix, "dimensions": number, "model": text,
-        })),
-        "Similarity": object(&["similarities", "text_embeddings", "image_embeddings", "note"], json!({
-            "similarities": matrix, "text_embeddings": matrix, "image_embeddings": matrix, "note": text,
-        })),
-        "Rankings": object(&["query", "rankings"], json!({
-            "query": text,
-            "rankings": { "type": "array", "items": object(&["filename", "score", "rank"], json!({
-                "filename": text, "score": { "type": "number" }, "rank": number,
-            })) },
-        })),
-        "Error": object(&["detail"], json!({ "detail": text, "id": text })),
-        "HTTPValidationError": object(&[], json!({
-            "detail": { "type": "array", "items": reference("ValidationError") },
-        })),
-        "ValidationError": object(&["loc", "msg", "type"], json!({
-            "loc": { "type": "array", "items": { "anyOf": [text, number] } },
-            "msg": text, "type": text, "input": {}, "ctx": { "type": "object" },
-        })),
-    })
+        401 => add("www-authenticate", "How the key is sent", text()),
+        429 | 503 => add(
+            "retry-after",
+            "Seconds after which to try again",
+            Type::Integer.into(),
+        ),
+        _ => {}
+    }
+    response.build()
+}
+
+/// What a status of a refusal means, in a line.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "The request, or an image in it, is broken; the detail says where",
+        401 => "The API key is missing or wrong",
+        408 => "The request did not arrive in time",
+        413 => "Too many bytes, images, texts or pixels",
+        414 => "The path is too long",
+        415 => "A content type, a coding or an image format that is not supported",
+        417 => "An expectation other than 100-continue",
+        422 => "Validation Error",
+        429 => "Too much at once; Retry-After says when to try again",
+        431 => "The headers are too large",
+        500 => "A fault of the service; the id is in its log",
+        503 => "The service cannot embed at the moment; Retry-After says when to try again",
+        504 => "The deadline of the request passed before it was answered",
+        _ => "Refused",
+    }
 }
 
 #[cfg(test)]
@@ -175,12 +246,36 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        let text = description().to_string();
-        let schemas = &description()["components"]["schemas"];
+        let document = serde_json::to_value(document()).unwrap();
+        let text = document.to_string();
+        let schemas = &document["components"]["schemas"];
         for reference in text.split("#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
             assert!(schemas.get(name).is_some(), "{name}");
         }
-        assert_eq!(description()["paths"].as_object().unwrap().len(), 8);
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["paths"].as_object().unwrap().len(), ROUTES.len());
+    }
+
+    #[test]
+    fn every_status_that_is_described_has_its_meaning() {
+        for route in &ROUTES {
+            for &status in route.refusals() {
+                assert_ne!(meaning(status), "Refused", "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_of_what_is_sent_are_told() {
+        let document = serde_json::to_value(document()).unwrap();
+        let property = |schema: &str, name: &str| {
+            document["components"]["schemas"][schema]["properties"][name].clone()
+        };
+        for form in ["Body_embed_images", "Body_similarity", "Body_rank"] {
+            assert_eq!(property(form, "files")["minItems"], 1, "{form}");
+        }
+        assert_eq!(property("Body_rank", "query")["minLength"], 1);
+        assert_eq!(property("Body_similarity", "texts")["minLength"], 2);
     }
 }

@@ -9,15 +9,21 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
 
 use super::answer::{self, Answer};
-use super::validation::{Issue, Issues};
+use super::messages::ErrorAnswer;
+use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
 use siglip2_service::{ServiceError, State};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
+
+/// When to come back after there were too many requests.
+const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest sentence that is logged, in characters.
+const MAX_LOGGED_SENTENCE: usize = 400;
 
 /// The longest file name that is repeated in an error, in characters.
 const MAX_SHOWN_NAME: usize = 120;
@@ -107,15 +113,56 @@ impl Problem {
     pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
         match error {
             ServiceError::Image { index, error } => Problem::image(&part(index), &error),
+            ServiceError::Text { index, error } if error.is_too_long() => {
+                Problem::TooLarge(format!("texts[{index}]: {error}."))
+            }
+            ServiceError::Text { error, .. } => {
+                Problem::Internal(format!("tokenizing failed: {error}"))
+            }
             ServiceError::Busy { retry_after } => Problem::Busy {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,
             },
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
-            ServiceError::Late => Problem::Deadline,
+            ServiceError::Expired => Problem::Deadline,
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
             ServiceError::Internal(what) => Problem::Internal(what),
         }
+    }
+
+    /// One more request than may be answered at the same time.
+    pub(super) fn too_many_requests(most: usize) -> Self {
+        Problem::Busy {
+            what: format!("The service is answering {most} requests already."),
+            retry_after: CONCURRENCY_RETRY,
+        }
+    }
+
+    /// What kind of problem it is, for the log.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Problem::BadRequest(_) => "bad_request",
+            Problem::Unauthorized => "unauthorized",
+            Problem::NotFound => "not_found",
+            Problem::MethodNotAllowed(_) => "method_not_allowed",
+            Problem::Timeout(_) => "timeout",
+            Problem::TooLarge(_) => "too_large",
+            Problem::Unsupported(_) => "unsupported",
+            Problem::Invalid(_) => "invalid",
+            Problem::Busy { .. } => "busy",
+            Problem::Internal(_) => "internal",
+            Problem::Unavailable(_) => "unavailable",
+            Problem::Deadline => "deadline",
+        }
+    }
+
+    /// What the log says of it, in one line of bounded length.
+    pub(super) fn sentence(&self) -> String {
+        let sentence = match self {
+            Problem::Invalid(issues) => issues.to_string(),
+            other => other.to_string(),
+        };
+        printable(&sentence, MAX_LOGGED_SENTENCE)
     }
 
     fn status(&self) -> StatusCode {
@@ -152,26 +199,18 @@ impl Problem {
 
     /// The answer to a request with this id. What is our fault goes to the log.
     pub(super) fn into_answer(self, id: &str) -> Response<Answer> {
-        #[derive(Serialize)]
-        struct Detail<T> {
-            detail: T,
-        }
-        #[derive(Serialize)]
-        struct WithId<'a> {
-            detail: String,
-            id: &'a str,
-        }
         let body = match &self {
-            Problem::Invalid(issues) => answer::json(&Detail { detail: issues }),
+            Problem::Invalid(issues) => answer::json(&ValidationErrors { detail: issues }),
             Problem::Internal(what) => {
                 tracing::error!(id, error = %what, "a request failed, and it is our fault");
-                answer::json(&WithId {
+                answer::json(&ErrorAnswer {
                     detail: format!("Internal error; the service's log has it under the id {id}."),
-                    id,
+                    id: Some(id),
                 })
             }
-            other => answer::json(&Detail {
+            other => answer::json(&ErrorAnswer {
                 detail: other.to_string(),
+                id: None,
             }),
         };
         let mut response = answer::respond(self.status(), body);

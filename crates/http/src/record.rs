@@ -1,8 +1,8 @@
 //! What is told of a request when it is over: a line in the log, counts, spans.
 //!
 //! ```text
-//! head --begin--> Record --answered--> (body handed to hyper) --written--> log, metrics, spans
-//!                    +---- dropped before: the client has gone ----------->
+//! head --begin--> Record --answered--> (body handed to hyper) --finished--> log, metrics, spans
+//!                    +---- dropped before: the client has gone -------------->
 //! ```
 
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use std::time::Instant;
 use hyper::Method;
 use hyper::http::request::Parts;
 
-use super::endpoints::Endpoint;
+use super::accepted::Accepted;
+use super::answer::Written;
 use super::problem::printable;
-use crate::spans::{Finished, Parent, Spans};
+use super::routes::{Route, UNKNOWN};
+use super::spans::{Finished, Parent, Spans};
 use siglip2_service::metrics::{Metrics, Timings};
 
 /// The longest path that is logged, in characters.
@@ -23,24 +25,33 @@ const MAX_LOGGED_PATH: usize = 200;
 const CLIENT_GONE: u16 = 499;
 
 /// See the module. What it tells, it tells when it is dropped, so that a request whose
-/// client goes away while it waits is told of as well.
+/// client goes away while it waits, or while its answer is written, is told of as well.
 pub(super) struct Record {
     id: String,
     method: Method,
     path: String,
+    route: Option<&'static Route>,
     began: Instant,
     timings: Arc<Timings>,
     metrics: Arc<Metrics>,
     spans: Option<(Spans, Parent)>,
-    status: u16,
+    /// What was answered, if anything was.
+    answered: Option<u16>,
+    /// Of a refusal: its kind, and its sentence.
+    refusal: Option<(&'static str, String)>,
+    finished: bool,
     read: u64,
     written: u64,
+    to_write: u64,
+    /// The permit of a request that has one: it is under way until it is over.
+    accepted: Option<Accepted>,
 }
 
 impl Record {
     /// A head was read.
     pub(super) fn begin(
         head: &Parts,
+        route: Option<&'static Route>,
         id: String,
         timings: Arc<Timings>,
         metrics: Arc<Metrics>,
@@ -50,6 +61,7 @@ impl Record {
             id,
             method: head.method.clone(),
             path: printable(head.uri.path(), MAX_LOGGED_PATH),
+            route,
             began: Instant::now(),
             timings,
             metrics,
@@ -57,9 +69,13 @@ impl Record {
                 let parent = spans.parent(&head.headers);
                 (spans, parent)
             }),
-            status: CLIENT_GONE,
+            answered: None,
+            refusal: None,
+            finished: false,
             read: 0,
             written: 0,
+            to_write: 0,
+            accepted: None,
         }
     }
 
@@ -68,15 +84,31 @@ impl Record {
         self.began
     }
 
-    /// The answer is known, and so many bytes of the body were read.
-    pub(super) fn answered(&mut self, status: u16, read: u64) {
-        self.status = status;
-        self.read = read;
+    /// The request was accepted, and counts until this is dropped.
+    pub(super) fn accepted(&mut self, accepted: Accepted) {
+        self.accepted = Some(accepted);
     }
 
-    /// The answer is on its way.
-    pub(super) fn written(mut self, bytes: u64) {
+    /// It is refused, with an error of this kind that says this.
+    pub(super) fn refused(&mut self, kind: &'static str, sentence: String) {
+        self.refusal = Some((kind, sentence));
+    }
+
+    /// The answer is known, and so many bytes of the body were read.
+    pub(super) fn answered(&mut self, status: u16, read: u64) {
+        self.answered = Some(status);
+        self.read = read;
+    }
+}
+
+impl Written for Record {
+    fn handed(&mut self, bytes: u64, of: u64) {
         self.written = bytes;
+        self.to_write = of;
+    }
+
+    fn finished(mut self: Box<Self>) {
+        self.finished = true;
         if let Some(write) = self.timings.written() {
             self.metrics.stage(write.stage, write.took);
         }
@@ -89,20 +121,26 @@ impl Drop for Record {
             id,
             method,
             path,
-            status,
             read,
             written,
             ..
         } = self;
-        let status = *status;
+        let answered = self.answered.unwrap_or(CLIENT_GONE);
+        // Who did not get all of an answer has none.
+        let status = if self.finished { answered } else { CLIENT_GONE };
         let took = self.began.elapsed();
-        let endpoint = Endpoint::at(path).map_or("unknown", Endpoint::name);
+        let endpoint = self.route.map_or(UNKNOWN, |route| route.name);
+        let quiet = self.route.is_some_and(|route| route.class.is_quiet());
         self.metrics.answered(endpoint, status, took);
         let millis = took.as_micros() as f64 / 1e3;
         let stages = self.timings.header(took);
-        // Probes come every few seconds for ever.
-        if matches!(path.as_str(), "/health" | "/ready" | "/metrics") && status == 200 {
+        if quiet && status == 200 {
             tracing::debug!(%method, path, status, millis, read, written, id, "request");
+        } else if let Some((kind, detail)) = &self.refusal {
+            tracing::info!(%method, path, status, kind, detail, millis, read, written, stages, id, "request");
+        } else if !self.finished && self.answered.is_some() {
+            let of = self.to_write;
+            tracing::info!(%method, path, status, answered, millis, read, written, of, stages, id, "request");
         } else {
             tracing::info!(%method, path, status, millis, read, written, stages, id, "request");
         }
@@ -115,7 +153,7 @@ impl Drop for Record {
                 status,
                 id,
                 began: self.began,
-                stages: self.timings.spans(),
+                stages: self.timings.stages(),
             });
         }
     }

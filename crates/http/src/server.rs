@@ -15,12 +15,15 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::accepted::AcceptedCount;
-use super::app::{App, Shared};
-use super::body::Room;
-use super::endpoints;
+use super::answer;
+use super::app::App;
+use super::body::BodyBudget;
+use super::openapi;
+use super::routes;
 use super::settings::HttpSettings;
+use super::shared::Shared;
 use super::spans::Spans;
-use super::wire::{Progress, Wire};
+use super::wire::{ConnectionState, Wire};
 use siglip2_service::Service;
 
 /// What the head of a request may have, and what hyper reads of a body at once.
@@ -58,10 +61,10 @@ enum Phase {
     Ended,
 }
 
-/// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the service drains: requests that were
-/// accepted are answered, new ones, on old and new connections, get 503; when none is
-/// left the port is closed, and the connections are. All of it takes at most
-/// [`HttpSettings::drain_timeout`].
+/// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the
+/// service drains: requests that were accepted are answered, new ones, on old and new
+/// connections, get 503; when none is left the port is closed, and the connections are. All
+/// of it takes at most [`HttpSettings::drain_timeout`].
 ///
 /// # Errors
 ///
@@ -79,13 +82,19 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let app = App(Arc::new(Shared {
-        room: Room::new(settings.max_buffered_bytes.max(settings.payload_limit)),
+        bodies: BodyBudget::new(settings.max_buffered_bytes.max(settings.payload_limit)),
         accepted: AcceptedCount::new(Arc::clone(service.metrics())),
+        document: answer::json(&openapi::document()).into(),
         service,
         settings,
         spans,
     }));
-    app.0.service.metrics().declare_endpoints(&endpoints::NAMES);
+    for (endpoint, statuses) in routes::series() {
+        app.0
+            .service
+            .metrics()
+            .declare_endpoint(endpoint, &statuses);
+    }
     let builder = builder(&app.0.settings);
 
     let accepting = |stream, slot| {
@@ -202,21 +211,21 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let progress = Arc::new(Progress::new());
+    let state = Arc::new(ConnectionState::new());
     let settings = &app.0.settings;
     let wire = Wire::new(
         stream,
-        Arc::clone(&progress),
+        Arc::clone(&state),
         settings.header_timeout,
         settings.write_timeout,
     );
     let service = service_fn(|request| {
         let app = app.clone();
-        let progress = Arc::clone(&progress);
+        let state = Arc::clone(&state);
         async move {
-            progress.begin();
-            let response = app.answer(request, &progress).await;
-            progress.end();
+            state.begin();
+            let response = app.answer(request, &state).await;
+            state.end();
             Ok::<_, Infallible>(response)
         }
     });
@@ -234,7 +243,7 @@ async fn connection(
                 Phase::Draining => connection.as_mut().graceful_shutdown(),
                 Phase::Ended => break,
             },
-            () = crowded.notified() => if progress.is_idle_for(IDLE_WHEN_CROWDED) {
+            () = crowded.notified() => if state.is_idle_for(IDLE_WHEN_CROWDED) {
                 connection.as_mut().graceful_shutdown();
             },
         }

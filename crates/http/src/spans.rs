@@ -36,7 +36,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 
-use siglip2_service::metrics::{Metrics, Span, SpanFate};
+use siglip2_service::metrics::{Metrics, SpanFate, StageTiming};
 
 /// The longest that one batch of spans may take to be taken by the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub(crate) struct Finished<'a> {
     pub(crate) status: u16,
     pub(crate) id: &'a str,
     pub(crate) began: Instant,
-    pub(crate) stages: Vec<Span>,
+    pub(crate) stages: Vec<StageTiming>,
 }
 
 impl Spans {

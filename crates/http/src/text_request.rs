@@ -9,17 +9,19 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
 
-/// What `/embed/text` is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Texts.
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
 pub(super) struct TextRequest {
-    /// The texts, in order.
+    /// The texts; there may be none, and one may be empty.
     pub(super) texts: Vec<String>,
-    /// Whether the embeddings are to be L2-normalized.
+    /// Whether the embeddings are L2-normalized.
+    #[schema(required = false, default = true)]
     pub(super) normalize: bool,
 }
 

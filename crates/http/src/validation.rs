@@ -5,9 +5,12 @@
 //! client sent is echoed in `input`, as pydantic does, but bounded: a mistake in a
 //! body of 16 MiB must not become an answer of 16 MiB.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// The longest `input` that is echoed whole, in bytes.
 const MAX_ECHO: usize = 1024;
@@ -16,7 +19,9 @@ const MAX_ECHO: usize = 1024;
 pub(super) const MAX_ISSUES: usize = 64;
 
 /// One step on the way to the mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Location)]
 pub(super) enum Loc {
     /// The name of a field.
     Field(&'static str),
@@ -24,17 +29,9 @@ pub(super) enum Loc {
     Index(usize),
 }
 
-impl Serialize for Loc {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Loc::Field(name) => serializer.serialize_str(name),
-            Loc::Index(index) => serializer.serialize_u64(*index as u64),
-        }
-    }
-}
-
 /// What the client sent there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
 pub(super) enum Input {
     /// Nothing.
     Null,
@@ -74,29 +71,32 @@ impl Input {
     }
 }
 
-impl Serialize for Input {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Input::Null => serializer.serialize_unit(),
-            Input::Json(raw) => raw.serialize(serializer),
-            Input::Text(text) => serializer.serialize_str(text),
-            Input::File { filename, size } => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry("filename", filename)?;
-                map.serialize_entry("size", size)?;
-                map.end()
-            }
-        }
-    }
+/// One mistake of a request.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ValidationError)]
+pub(super) struct Issue {
+    /// What kind of mistake it is, in pydantic's words.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Where it is: `body`, the field, the position in it.
+    loc: Vec<Loc>,
+    /// What is wrong, in pydantic's words.
+    msg: String,
+    /// What the client sent there, cut if it is long.
+    #[schema(value_type = serde_json::Value)]
+    input: Input,
+    /// Of a `value_error`: an empty object, where pydantic has its exception.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ctx: Option<ErrorContext>,
 }
 
-/// One mistake of a request.
-#[derive(Clone, Debug)]
-pub(super) struct Issue {
-    kind: &'static str,
-    loc: Vec<Loc>,
-    msg: String,
-    input: Input,
+/// An empty object.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(super) struct ErrorContext {
+    /// Always empty.
+    #[schema(value_type = Object)]
+    error: BTreeMap<&'static str, ()>,
 }
 
 impl Issue {
@@ -106,6 +106,7 @@ impl Issue {
             loc,
             msg: msg.to_owned(),
             input,
+            ctx: (kind == "value_error").then(ErrorContext::default),
         }
     }
 
@@ -197,34 +198,36 @@ fn at(field: &'static str, index: Option<usize>) -> Vec<Loc> {
     loc
 }
 
-impl Serialize for Issue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", self.kind)?;
-        map.serialize_entry("loc", &self.loc)?;
-        map.serialize_entry("msg", &self.msg)?;
-        map.serialize_entry("input", &self.input)?;
-        if self.kind == "value_error" {
-            // pydantic puts the exception here, which FastAPI writes as {}.
-            map.serialize_entry("ctx", &Context)?;
-        }
-        map.end()
-    }
-}
-
-struct Context;
-
-impl Serialize for Context {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("error", &std::collections::BTreeMap::<&str, ()>::new())?;
-        map.end()
-    }
-}
-
 /// All the mistakes of a request, which is what `detail` holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
 pub(super) struct Issues(Vec<Issue>);
+
+impl fmt::Display for Issues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, issue) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { "; " })?;
+            for (at, step) in issue.loc.iter().enumerate() {
+                let dot = if at == 0 { "" } else { "." };
+                match step {
+                    Loc::Field(name) => write!(f, "{dot}{name}")?,
+                    Loc::Index(index) => write!(f, "[{index}]")?,
+                }
+            }
+            write!(f, ": {}", issue.msg)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with the fields of a request.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HTTPValidationError)]
+pub(super) struct ValidationErrors<'a> {
+    /// One for each mistake, up to 64.
+    #[schema(value_type = Vec<Issue>)]
+    pub(super) detail: &'a Issues,
+}
 
 impl Issues {
     /// Adds one, unless there are many already.
@@ -247,16 +250,6 @@ impl Issues {
 impl From<Issue> for Issues {
     fn from(issue: Issue) -> Self {
         Self(vec![issue])
-    }
-}
-
-impl Serialize for Issues {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for issue in &self.0 {
-            list.serialize_element(issue)?;
-        }
-        list.end()
     }
 }
 

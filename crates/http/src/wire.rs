@@ -23,10 +23,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The longest pause in that.
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
-/// How far a connection is: told by its requests to the socket under them, and by
+/// What a connection is doing: told by its requests to the socket under them, and by
 /// both to the server.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ConnectionState {
     opened: Instant,
     heads: AtomicU64,
     busy: AtomicBool,
@@ -35,7 +35,7 @@ pub(super) struct Progress {
     last: AtomicU64,
 }
 
-impl Progress {
+impl ConnectionState {
     /// A connection that was just opened.
     pub(super) fn new() -> Self {
         Self {
@@ -82,7 +82,7 @@ type Timer = Pin<Box<Sleep>>;
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
-    progress: Arc<Progress>,
+    state: Arc<ConnectionState>,
     header_timeout: Duration,
     write_timeout: Duration,
     /// Runs while a head is awaited, from its first byte on; with the number of heads
@@ -108,13 +108,13 @@ impl Wire {
     /// Wraps a socket that was just accepted.
     pub(super) fn new(
         stream: TcpStream,
-        progress: Arc<Progress>,
+        state: Arc<ConnectionState>,
         header_timeout: Duration,
         write_timeout: Duration,
     ) -> Self {
         Self {
             stream,
-            progress,
+            state,
             header_timeout,
             write_timeout,
             head_timer: Some((Box::pin(sleep(header_timeout)), 0)),
@@ -127,8 +127,8 @@ impl Wire {
 
     /// Whether the head that is awaited took too long.
     fn head_is_late(&mut self, context: &mut Context<'_>, got: usize) -> bool {
-        let heads = self.progress.heads.load(Ordering::Relaxed);
-        if self.progress.busy.load(Ordering::Relaxed) {
+        let heads = self.state.heads.load(Ordering::Relaxed);
+        if self.state.busy.load(Ordering::Relaxed) {
             self.head_timer = None;
             self.got_bytes = false;
             return false;
@@ -143,7 +143,7 @@ impl Wire {
         }
         if got > 0 {
             self.got_bytes = true;
-            self.progress.touch();
+            self.state.touch();
             if self.head_timer.is_none() {
                 self.head_timer = Some((Box::pin(sleep(self.header_timeout)), heads));
             }
@@ -195,7 +195,7 @@ impl Wire {
         };
         tracing::info!(status, "refused a malformed request head");
         self.refusal = closing_answer(status, detail);
-        self.progress.linger();
+        self.state.linger();
         true
     }
 }
@@ -276,7 +276,7 @@ impl AsyncWrite for Wire {
                     let poll = this.poll_refusal(context);
                     ready!(this.watched(context, poll))?;
                     ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-                    this.closing = if this.progress.linger.load(Ordering::Relaxed) {
+                    this.closing = if this.state.linger.load(Ordering::Relaxed) {
                         Closing::Lingering(Box::pin(sleep(LINGER_IDLE)), Box::pin(sleep(LINGER)))
                     } else {
                         Closing::Done

@@ -1,5 +1,6 @@
 //! Colour arithmetic that the formats share, with the formulas of Pillow's
-//! `src/libImaging/Convert.c` (13.0).
+//! `src/libImaging/Convert.c` (13.0). Each function fills RGB triples, and leaves those
+//! black for which there is nothing.
 
 /// `a * b / 255`, rounded: Pillow's `MULDIV255`.
 #[inline]
@@ -15,39 +16,38 @@ fn cmyk_pixel([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     [c, m, y].map(|ink| light - mul_div_255(ink, light))
 }
 
-/// CMYK quadruples (0 is no ink) to RGB triples.
-pub(super) fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut Vec<u8>) {
-    rgb.extend(
-        cmyk.as_chunks::<4>()
-            .0
-            .iter()
-            .flat_map(|&pixel| cmyk_pixel(pixel)),
-    );
-}
-
-/// CMYK in Adobe's polarity (255 is no ink), as JPEG files have it, to as many RGB
-/// triples as `rgb` has.
-pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
-    let (cmyk, rgb) = (cmyk.as_chunks::<4>().0, rgb.as_chunks_mut::<3>().0);
-    for (rgb, pixel) in rgb.iter_mut().zip(cmyk) {
-        *rgb = cmyk_pixel(pixel.map(|ink| 255 - ink));
+/// Puts one triple after another into `rgb`.
+pub(super) fn fill(rgb: &mut [u8], pixels: impl IntoIterator<Item = [u8; 3]>) {
+    for (to, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+        *to = pixel;
     }
 }
 
+/// CMYK pixels of `step` bytes (0 is no ink) to RGB triples; what is behind the four is
+/// left out.
+pub(super) fn cmyk_to_rgb(cmyk: &[u8], step: usize, rgb: &mut [u8]) {
+    let pixels = cmyk.chunks_exact(step);
+    fill(rgb, pixels.map(|p| cmyk_pixel([p[0], p[1], p[2], p[3]])));
+}
+
+/// CMYK in Adobe's polarity (255 is no ink), as JPEG files have it, to RGB triples.
+pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
+    let pixels = cmyk.as_chunks::<4>().0.iter();
+    fill(
+        rgb,
+        pixels.map(|pixel| cmyk_pixel(pixel.map(|ink| 255 - ink))),
+    );
+}
+
 /// Grey bytes to RGB triples.
-pub(super) fn grey_to_rgb(grey: impl IntoIterator<Item = u8>, rgb: &mut Vec<u8>) {
-    rgb.extend(grey.into_iter().flat_map(|value| [value; 3]));
+pub(super) fn grey_to_rgb(grey: impl IntoIterator<Item = u8>, rgb: &mut [u8]) {
+    fill(rgb, grey.into_iter().map(|value| [value; 3]));
 }
 
 /// The first three bytes of each group of `N`: drops alpha and other extra channels.
-pub(super) fn drop_extra<const N: usize>(pixels: &[u8], rgb: &mut Vec<u8>) {
-    rgb.extend(
-        pixels
-            .as_chunks::<N>()
-            .0
-            .iter()
-            .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]),
-    );
+pub(super) fn drop_extra<const N: usize>(pixels: &[u8], rgb: &mut [u8]) {
+    let pixels = pixels.as_chunks::<N>().0.iter();
+    fill(rgb, pixels.map(|pixel| [pixel[0], pixel[1], pixel[2]]));
 }
 
 #[cfg(test)]

@@ -2,8 +2,25 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::work::Stop;
 use super::{Header, ImageError, ImageFormat, ImageLimits, PixelMemory, RgbImage};
 use super::{bmp, gif, inspect, jpeg, png, tiff, webp};
+
+/// What a decoder is given: the file, what its header says, what it may cost, and whether
+/// anybody still waits for it.
+pub(super) struct Job<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) header: &'a Header,
+    pub(super) limits: &'a ImageLimits,
+    pub(super) stop: &'a Stop<'a>,
+}
+
+impl Job<'_> {
+    /// Width and height of the RGB pixels.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.header.width as usize, self.header.height as usize)
+    }
+}
 
 /// Decodes the first frame of an image to 8-bit RGB, with the pixels that Pillow's
 /// `Image.open(f).convert("RGB")` would give.
@@ -11,43 +28,52 @@ use super::{bmp, gif, inspect, jpeg, png, tiff, webp};
 /// The size is checked against `limits` before anything is decoded. A truncated file
 /// is refused, as Pillow does, and not padded with grey.
 pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
-    decode_into(bytes, limits, None)
+    decode_into(bytes, limits, None, &Stop::never())
 }
 
 /// As [`decode`], into memory that was lent for it: as many bytes as the header that
-/// [`inspect`] read calls for, three for each pixel.
+/// [`inspect`] read calls for, three for each pixel. Ends when `stop` says so.
 pub fn decode_into(
     bytes: &[u8],
     limits: &ImageLimits,
     memory: Option<Box<dyn PixelMemory>>,
+    stop: &Stop<'_>,
 ) -> Result<RgbImage, ImageError> {
     let header = inspect(bytes, limits)?;
-    let Header {
-        format,
-        width,
-        height,
-    } = header;
+    let format = header.format;
+    let job = Job {
+        bytes,
+        header: &header,
+        limits,
+        stop,
+    };
     // No decoder is known to panic. If one does after all, on bytes from who knows
     // where, that must cost this image and nothing else; the panic is printed as usual.
     catch_unwind(AssertUnwindSafe(|| {
+        let (width, height) = (header.width, header.height);
+        let length = usize::try_from(header.pixel_bytes()).map_err(|_| does_not_fit(format))?;
         Ok(match memory {
-            None => RgbImage::new(width, height, decode_format(bytes, &header, limits)?),
+            None => {
+                let mut pixels = vec![0; length];
+                decode_format(&job, &mut pixels)?;
+                RgbImage::new(width, height, pixels)
+            }
             Some(mut memory) => {
                 let out = memory.bytes_mut();
-                if format == ImageFormat::Jpeg {
-                    jpeg::decode_into(bytes, &header, limits, out)?;
-                } else {
-                    let pixels = decode_format(bytes, &header, limits)?;
-                    if pixels.len() != out.len() {
-                        return Err(does_not_fit(format));
-                    }
-                    out.copy_from_slice(&pixels);
+                if out.len() != length {
+                    return Err(does_not_fit(format));
                 }
+                decode_format(&job, out)?;
                 RgbImage::lent(width, height, memory)
             }
         })
     }))
-    .unwrap_or_else(|_| Err(ImageError::damaged(format, "the decoder gave up on it")))?
+    .unwrap_or_else(|_| Err(ImageError::damaged(format, "the decoder gave up on it")))
+    // A decoder of others has words of its own for a file that it could not read on.
+    .map_err(|error| match stop.was_stopped() {
+        true => ImageError::Stopped,
+        false => error,
+    })?
     .ok_or_else(|| does_not_fit(format))
 }
 
@@ -55,17 +81,14 @@ fn does_not_fit(format: ImageFormat) -> ImageError {
     ImageError::damaged(format, "the pixels do not fit the size in the header")
 }
 
-fn decode_format(
-    bytes: &[u8],
-    header: &Header,
-    limits: &ImageLimits,
-) -> Result<Vec<u8>, ImageError> {
-    match header.format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, header, limits),
-        ImageFormat::Png => png::decode(bytes, header, limits),
-        ImageFormat::Gif => gif::decode(bytes, header, limits),
-        ImageFormat::WebP => webp::decode(bytes, header, limits),
-        ImageFormat::Bmp => bmp::decode(bytes, header),
-        ImageFormat::Tiff => tiff::decode(bytes, header, limits),
+/// Every decoder writes every pixel: `out` may be memory that was used before.
+fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
+    match job.header.format {
+        ImageFormat::Jpeg => jpeg::decode(job, out),
+        ImageFormat::Png => png::decode(job, out),
+        ImageFormat::Gif => gif::decode(job, out),
+        ImageFormat::WebP => webp::decode(job, out),
+        ImageFormat::Bmp => bmp::decode(job, out),
+        ImageFormat::Tiff => tiff::decode(job, out),
     }
 }

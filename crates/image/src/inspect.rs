@@ -2,7 +2,7 @@
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE};
-use super::{bmp, gif, jpeg, png, tiff, webp};
+use super::{bmp, gif, jpeg, names, png, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
 /// supported, and what has more pixels than `limits` allow.
@@ -11,7 +11,7 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         return Err(ImageError::Empty);
     }
     let Some(format) = recognize(bytes) else {
-        return Err(match recognize_unsupported(bytes) {
+        return Err(match names::unsupported(bytes) {
             Some(format) => ImageError::Unsupported { format },
             None => ImageError::NotAnImage,
         });
@@ -38,10 +38,28 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
             max_pixels: limits.max_pixels,
         });
     }
+    let scratch_bytes = match format {
+        ImageFormat::Jpeg => jpeg::scratch(bytes)?,
+        ImageFormat::Png => png::scratch(bytes, width),
+        ImageFormat::Gif => gif::scratch(),
+        ImageFormat::WebP => webp::scratch(bytes, (width, height))?,
+        ImageFormat::Bmp => bmp::scratch(bytes)?,
+        ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
+    };
+    if scratch_bytes > limits.max_decoder_bytes {
+        return Err(ImageError::TooComplex {
+            format,
+            reason: format!(
+                "it needs {scratch_bytes} bytes beside its pixels; at most {} are allowed",
+                limits.max_decoder_bytes
+            ),
+        });
+    }
     Ok(Header {
         format,
         width,
         height,
+        scratch_bytes,
     })
 }
 
@@ -63,58 +81,6 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
     } else {
         None
     }
-}
-
-/// Formats that a person may well send and that deserve a better answer than "this
-/// is not an image".
-fn recognize_unsupported(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.get(4..8) == Some(b"ftyp") {
-        return match bytes.get(8..12)? {
-            b"avif" | b"avis" => Some("AVIF"),
-            b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
-                Some("HEIC")
-            }
-            b"crx " => Some("Canon raw (CR3)"),
-            _ => Some("video (MP4)"),
-        };
-    }
-    const MAGIC: [(&[u8], &str); 26] = [
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
-        (b"\xff\x4f\xff\x51", "JPEG 2000"),
-        (b"II\xbc", "JPEG XR"),
-        (b"8BPS", "Photoshop (PSD)"),
-        (b"\0\0\x01\0", "ICO"),
-        (b"\0\0\x02\0", "CUR"),
-        (b"icns", "ICNS"),
-        (b"%PDF", "PDF"),
-        (b"%!PS", "PostScript"),
-        (b"\xc5\xd0\xd3\xc6", "PostScript"),
-        (b"<svg", "SVG"),
-        (b"DDS ", "DDS"),
-        (b"qoif", "QOI"),
-        (b"\x76\x2f\x31\x01", "OpenEXR"),
-        (b"#?RADIANCE", "Radiance HDR"),
-        (b"SIMPLE  =", "FITS"),
-        (b"FLIF", "FLIF"),
-        (b"\x01\xda\0\x01", "SGI"),
-        (b"\x01\xda\x01\x01", "SGI"),
-        (b"P4\n", "PNM"),
-        (b"P5\n", "PNM"),
-        (b"P6\n", "PNM"),
-        (b"\x1aE\xdf\xa3", "video (Matroska)"),
-        (b"\xd7\xcd\xc6\x9a", "WMF"),
-    ];
-    if let Some((_, name)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Some(name);
-    }
-    // SVG is text: a byte order mark, an XML declaration and comments may come first.
-    let head = &bytes[..bytes.len().min(1024)];
-    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let text = text.trim_ascii_start();
-    let is_xml = text.starts_with(b"<?xml") || text.starts_with(b"<!");
-    (is_xml && text.windows(4).any(|window| window == b"<svg")).then_some("SVG")
 }
 
 /// `N` bytes from `at`, or `None` where the file ends before.

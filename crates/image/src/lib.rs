@@ -12,9 +12,11 @@
 //! and the vectors must be those of the service that this one replaces.
 //!
 //! * `inspect`: recognizes the format and reads the size from the header.
+//! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
 //!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
-//!   with it. `convert` holds the colour arithmetic that they share.
+//!   with it. `convert` holds the colour arithmetic that they share, `work` what they may
+//!   cost and how they are ended, `reader` hands files to decoders of others.
 //! * `pixels`: pixels in memory, and whose memory that is.
 //! * `processor`: what preprocessor_config.json says; `resize` does it, and
 //!   `coefficients` has its numbers for those that do it on a device.
@@ -36,24 +38,28 @@
 //! * A GIF that has lost only its last four bytes is decoded: all its pixels are there.
 
 mod bmp;
-mod coefficients;
 mod convert;
 mod decode;
 mod gif;
 mod inspect;
 mod jpeg;
+mod names;
+mod orientation;
 mod pixels;
 mod png;
 mod processor;
+mod reader;
 mod resize;
 mod tiff;
 mod webp;
+mod work;
 
-pub use coefficients::{Coefficients, Window};
 pub use decode::{decode, decode_into};
 pub use inspect::inspect;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
+pub use resize::{Coefficients, Window};
+pub use work::{MAX_WORK, Stop};
 
 use std::fmt;
 
@@ -71,11 +77,12 @@ pub struct ImageLimits {
     pub max_pixels: u64,
     /// Scans that a JPEG may have. Each scan walks over the whole picture, so 2,000
     /// empty ones in 156 KB keep a decoder busy for 46 seconds; encoders write 1 to
-    /// about 12. Large images may have fewer: pixels times scans are limited to
-    /// 1,000,000,000 from the 21st scan on.
+    /// about 12. Large images may have fewer: what the scans cost together is bounded by
+    /// [`MAX_WORK`].
     pub max_jpeg_scans: u32,
-    /// Bytes that a decoder may ask for beside the RGB pixels: whole frames at the
-    /// file's own depth, strips, tables, the coefficients of a progressive JPEG.
+    /// Bytes that a decoder may ask for beside the RGB pixels and the file: whole frames
+    /// at the file's own depth, strips, tables, the coefficients of a progressive JPEG.
+    /// Checked against [`Header::scratch_bytes`].
     pub max_decoder_bytes: u64,
 }
 
@@ -141,6 +148,16 @@ pub struct Header {
     pub width: u32,
     /// Height in pixels of what [`decode`] will return.
     pub height: u32,
+    /// Bytes that decoding takes beside the file and the RGB pixels, at most: reckoned
+    /// from the header, before anything is decoded.
+    pub scratch_bytes: u64,
+}
+
+impl Header {
+    /// Bytes of the RGB pixels.
+    pub fn pixel_bytes(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height) * 3
+    }
 }
 
 /// Why an image was refused. Each prints as one sentence without a full stop, to be
@@ -177,6 +194,9 @@ pub enum ImageError {
         /// Which limit it passes, in words.
         reason: String,
     },
+    /// Nobody waits for it any more.
+    #[error("the decoding was ended because nobody waits for it any more")]
+    Stopped,
     /// Decoded, but not made into the model's square.
     #[error("the image cannot be resized: {reason}")]
     NotResized {

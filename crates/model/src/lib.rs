@@ -7,6 +7,7 @@
 //!                          tokenizer files --text--> token ids
 //! ```
 //!
+//! * [`files`]: the small files of a model, by name.
 //! * [`checkpoint`]: transformers' own files, found, checked and mapped.
 //! * [`graph`]: the only place that knows the architecture of the towers.
 //! * [`text`]: text to token ids, as transformers' tokenizer classes do.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod files;
 pub mod graph;
 pub mod text;
 mod tower;

@@ -17,12 +17,12 @@
 mod assemble;
 mod class;
 mod cut;
-
-use std::path::Path;
+mod sentencepiece;
 
 use tokenizers::Tokenizer;
 
 use cut::Cutter;
+pub(crate) use sentencepiece::from_sentencepiece;
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,14 +51,22 @@ pub struct TextOptions {
 /// Why a tokenizer cannot be used, or a text cannot be tokenized.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// There is no tokenizer.json.
+    /// There are no files to make one of.
     #[error(
-        "the checkpoint has no tokenizer.json; make one with Python: \
-         AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY), or for a \
-         SigLIP 1 checkpoint with only spiece.model take the tokenizer.json of the \
-         model's transformers.js (ONNX) version"
+        "the model has neither tokenizer.json nor spiece.model; copy the one that belongs to \
+         it into its directory"
     )]
     NoTokenizerJson,
+    /// SigLIP 2's vocabulary, and nothing that says how it is used.
+    #[error(
+        "tokenizer.json has a byte-pair vocabulary, as SigLIP 2 has, and nothing names the \
+         class that uses it, so it is not known whether texts are lower-cased; copy the \
+         model's tokenizer_config.json beside it (transformers refuses these files, too)"
+    )]
+    UnknownClass,
+    /// What is wrong with a spiece.model.
+    #[error("spiece.model cannot be used: {0}")]
+    Sentencepiece(String),
     /// A file cannot be read or is not what it should be.
     #[error("{file} cannot be used: {reason}")]
     Unreadable {
@@ -124,6 +132,18 @@ impl std::fmt::Debug for TextTokenizer {
     }
 }
 
+/// A text as the model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The ids: exactly `max_tokens`, each at least 0 and below `vocab_size`.
+    pub ids: Vec<i32>,
+    /// How many of them are not padding.
+    pub tokens: usize,
+    /// Whether the text has more tokens than that, and its end was cut off (or its beginning,
+    /// where the checkpoint's tokenizer cuts that).
+    pub is_cut: bool,
+}
+
 /// The longest text that is tokenized in one piece, in bytes. A text is cut to what
 /// its first ids depend on where that can be told; this is for those where it cannot,
 /// such as a megabyte of one letter. That takes about a second and 240 MB per megabyte.
@@ -159,31 +179,6 @@ impl TextTokenizer {
         Ok(tokenizer)
     }
 
-    /// Reads the files of a checkpoint directory.
-    pub fn from_dir(directory: &Path, options: TextOptions) -> Result<Self, TokenizerError> {
-        let read = |file: &'static str| match std::fs::read(directory.join(file)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(TokenizerError::Unreadable {
-                file,
-                reason: error.to_string(),
-            }),
-        };
-        let tokenizer = read("tokenizer.json")?.ok_or(TokenizerError::NoTokenizerJson)?;
-        let tokenizer_config = read("tokenizer_config.json")?;
-        let special_tokens_map = read("special_tokens_map.json")?;
-        let config = read("config.json")?;
-        Self::new(
-            TokenizerFiles {
-                tokenizer: &tokenizer,
-                tokenizer_config: tokenizer_config.as_deref(),
-                special_tokens_map: special_tokens_map.as_deref(),
-                config: config.as_deref(),
-            },
-            options,
-        )
-    }
-
     /// Ids per text.
     pub fn max_tokens(&self) -> usize {
         self.options.max_tokens
@@ -191,6 +186,11 @@ impl TextTokenizer {
 
     /// The ids of a text: exactly `max_tokens`, each at least 0 and below `vocab_size`.
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
+        self.tokenize(text).map(|tokenized| tokenized.ids)
+    }
+
+    /// The ids of a text, and what became of it on the way.
+    pub fn tokenize(&self, text: &str) -> Result<Tokenized, TokenizerError> {
         let max_tokens = self.options.max_tokens;
         if let Some(cutter) = &self.cutter {
             // Most texts have 64 tokens well within their first 1,000 bytes.
@@ -200,9 +200,14 @@ impl TextTokenizer {
                 let Some(part) = part.filter(|part| part.len() <= MAX_UNCUT_BYTES) else {
                     break;
                 };
-                let (ids, padded) = self.encode_part(part)?;
-                if !padded {
-                    return Ok(ids);
+                let tokenized = self.encode_part(part)?;
+                if tokenized.tokens == max_tokens {
+                    // What follows the part has one token at least.
+                    let is_cut = true;
+                    return Ok(Tokenized {
+                        is_cut,
+                        ..tokenized
+                    });
                 }
                 // Grows even where the only places to cut are far at the beginning.
                 wish = wish.max(part.len()) * 4;
@@ -214,21 +219,20 @@ impl TextTokenizer {
                 max_bytes: MAX_UNCUT_BYTES,
             });
         }
-        if let Some(lower_case) = self.siglip1 {
-            let text = prepare_siglip1(text, lower_case);
-            return self.encode_part(&text).map(|(ids, _)| ids);
+        match self.siglip1 {
+            Some(lower_case) => self.encode_part(&prepare_siglip1(text, lower_case)),
+            None => self.encode_part(text),
         }
-        self.encode_part(text).map(|(ids, _)| ids)
     }
 
     /// As [`TextTokenizer::encode`] without cutting, for the target that compares the two.
     #[cfg(fuzzing)]
     pub fn encode_uncut(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
-        self.encode_part(text).map(|(ids, _)| ids)
+        self.encode_part(text).map(|tokenized| tokenized.ids)
     }
 
-    /// The ids of a text in one piece, and whether there was room to pad.
-    fn encode_part(&self, text: &str) -> Result<(Vec<i32>, bool), TokenizerError> {
+    /// Tokenizes a text in one piece.
+    fn encode_part(&self, text: &str) -> Result<Tokenized, TokenizerError> {
         let TextOptions {
             max_tokens,
             vocab_size,
@@ -258,8 +262,12 @@ impl TextTokenizer {
                 }
             }
         }
-        let padded = encoding.get_attention_mask().contains(&0);
-        Ok((out, padded))
+        let mask = encoding.get_attention_mask().iter();
+        Ok(Tokenized {
+            ids: out,
+            tokens: mask.filter(|&&read| read == 1).count(),
+            is_cut: !encoding.get_overflowing().is_empty(),
+        })
     }
 }
 

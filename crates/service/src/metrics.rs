@@ -9,7 +9,7 @@
 //! one needs no special case for "has not happened yet".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,16 +20,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use siglip2_engine::Tower;
+use siglip2_model::Tower;
 
+mod memory;
 mod timings;
 
-pub use timings::{Lookup, Span, Stage, Timings};
-
-/// The statuses that the contract knows, and 499 for a client that has gone.
-const STATUSES: [u16; 15] = [
-    200, 400, 401, 404, 405, 408, 411, 413, 415, 422, 429, 499, 500, 503, 504,
-];
+pub(crate) use memory::MemoryMetrics;
+pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -114,8 +111,8 @@ pub struct Metrics {
     stage_seconds: Seconds<StageLabels>,
     batch_rows: Seconds<TowerLabels>,
     queued: Family<TowerLabels, Gauge>,
-    late: Family<TowerLabels, Counter>,
-    gone: Family<TowerLabels, Counter>,
+    expired: Family<TowerLabels, Counter>,
+    dropped: Family<TowerLabels, Counter>,
     failed_batches: Family<TowerLabels, Counter>,
     engine_up: Gauge,
     engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
@@ -124,6 +121,9 @@ pub struct Metrics {
     text_lookups: Family<ResultLabels, Counter>,
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
+    cut_texts: Counter,
+    pub(crate) memory: MemoryMetrics,
+    dropped_log_lines: Counter,
 }
 
 impl Metrics {
@@ -134,8 +134,8 @@ impl Metrics {
         let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
         let batch_rows: Seconds<TowerLabels> = Family::new_with_constructor(rows);
         let queued = Family::<TowerLabels, Gauge>::default();
-        let late = Family::<TowerLabels, Counter>::default();
-        let gone = Family::<TowerLabels, Counter>::default();
+        let expired = Family::<TowerLabels, Counter>::default();
+        let dropped = Family::<TowerLabels, Counter>::default();
         let failed_batches = Family::<TowerLabels, Counter>::default();
         for stage in Stage::ALL {
             let stage = stage.as_str();
@@ -145,8 +145,8 @@ impl Metrics {
             let labels = tower_labels(tower);
             drop(batch_rows.get_or_create(&labels));
             drop(queued.get_or_create(&labels));
-            drop(late.get_or_create(&labels));
-            drop(gone.get_or_create(&labels));
+            drop(expired.get_or_create(&labels));
+            drop(dropped.get_or_create(&labels));
             drop(failed_batches.get_or_create(&labels));
         }
         let text_lookups = Family::<ResultLabels, Counter>::default();
@@ -159,42 +159,46 @@ impl Metrics {
         for result in SpanFate::ALL.map(SpanFate::as_str) {
             drop(spans.get_or_create(&ResultLabels { result }));
         }
+        let mut registry = Registry::with_prefix("siglip2");
+        let memory = MemoryMetrics::register(&mut registry);
         let mut metrics = Self {
             spans,
             text_lookups,
             image_lookups,
-            registry: Registry::with_prefix("siglip2"),
+            cut_texts: Counter::default(),
+            memory,
+            registry,
             requests,
             request_seconds,
             stage_seconds,
             batch_rows,
             queued,
-            late,
-            gone,
+            expired,
+            dropped,
             failed_batches,
             engine_up: Gauge::default(),
             engine_busy: Family::default(),
             rebuilds: Counter::default(),
+            dropped_log_lines: Counter::default(),
             in_flight: Gauge::default(),
         };
         metrics.register();
         Arc::new(metrics)
     }
 
-    /// Lets the series of these endpoints exist before their first request.
-    pub fn declare_endpoints(&self, endpoints: &[&'static str]) {
-        for &endpoint in endpoints {
-            for status in STATUSES {
-                drop(
-                    self.requests
-                        .get_or_create(&RequestLabels { endpoint, status }),
-                );
-            }
+    /// Lets the series of an endpoint exist before its first request: one for each status
+    /// that it may answer.
+    pub fn declare_endpoint(&self, endpoint: &'static str, statuses: &[u16]) {
+        for &status in statuses {
             drop(
-                self.request_seconds
-                    .get_or_create(&EndpointLabels { endpoint }),
+                self.requests
+                    .get_or_create(&RequestLabels { endpoint, status }),
             );
         }
+        drop(
+            self.request_seconds
+                .get_or_create(&EndpointLabels { endpoint }),
+        );
     }
 
     fn register(&mut self) {
@@ -225,14 +229,14 @@ impl Metrics {
             self.queued.clone(),
         );
         registry.register(
-            "late_rows",
-            "Rows whose deadline passed while they waited; they were not computed",
-            self.late.clone(),
+            "expired_rows",
+            "Rows whose last deadline passed while they waited; they were not computed",
+            self.expired.clone(),
         );
         registry.register(
-            "gone_rows",
-            "Rows whose client went while they waited; they were not computed",
-            self.gone.clone(),
+            "dropped_rows",
+            "Rows whose last client went while they waited; they were not computed",
+            self.dropped.clone(),
         );
         registry.register(
             "failed_batches",
@@ -265,9 +269,19 @@ impl Metrics {
             self.image_lookups.clone(),
         );
         registry.register(
+            "cut_texts",
+            "Texts of which the model did not read the end, because they have too many tokens",
+            self.cut_texts.clone(),
+        );
+        registry.register(
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
+        );
+        registry.register(
+            "dropped_log_lines",
+            "Lines that the log lacks, because whoever reads it did not keep up",
+            self.dropped_log_lines.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -284,6 +298,11 @@ impl Metrics {
             Tower::Text => &self.text_lookups,
         };
         lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// The end of so many texts was cut off.
+    pub fn cut(&self, texts: usize) {
+        self.cut_texts.inc_by(texts as u64);
     }
 
     /// This became of so many spans.
@@ -333,14 +352,14 @@ impl Metrics {
         self.queued.get_or_create(&tower_labels(tower)).set(rows);
     }
 
-    /// A row's deadline passed while it waited.
-    pub fn late(&self, tower: Tower) {
-        self.late.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last deadline passed while it waited.
+    pub fn expired(&self, tower: Tower) {
+        self.expired.get_or_create(&tower_labels(tower)).inc();
     }
 
-    /// A row's client went while it waited.
-    pub fn gone(&self, tower: Tower) {
-        self.gone.get_or_create(&tower_labels(tower)).inc();
+    /// A row's last client went while it waited.
+    pub fn dropped(&self, tower: Tower) {
+        self.dropped.get_or_create(&tower_labels(tower)).inc();
     }
 
     /// A batch failed.
@@ -375,6 +394,13 @@ impl Metrics {
         self.rebuilds.inc();
     }
 
+    /// So many lines of the log were dropped since the start.
+    pub fn dropped_log_lines(&self, lines: u64) {
+        self.dropped_log_lines
+            .inner()
+            .fetch_max(lines, Ordering::Relaxed);
+    }
+
     /// How many requests are accepted and not answered.
     pub fn in_flight(&self, requests: usize) {
         self.in_flight
@@ -389,7 +415,7 @@ mod tests {
     #[test]
     fn all_series_are_there_from_the_start() {
         let metrics = Metrics::new();
-        metrics.declare_endpoints(&["embed_text"]);
+        metrics.declare_endpoint("embed_text", &[200, 429]);
         let text = metrics.text();
         for series in [
             "siglip2_requests_total{endpoint=\"embed_text\",status=\"429\"} 0",

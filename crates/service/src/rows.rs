@@ -6,8 +6,9 @@
 //! image --inspect--> hash --+                        +--> decoder, prepare, lane ---+
 //! ```
 //!
-//! What is made may be made for several requests: nothing in it belongs to one of them
-//! but the deadline, and each notes for itself what it took, and names its own image.
+//! What is made may be made for several requests: nothing in it belongs to one of them.
+//! How long it is wanted, and how urgently, is in its [`Demand`]; each request notes for
+//! itself what it took, and names its own image.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,62 +17,47 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 
-use super::cache::{Found, ImageKey, Made, Making, RowError, TextKey, Wanted};
-use super::decoders::Room;
-use super::{Running, Service, ServiceError, State};
 use crate::batcher::{BatchError, Item, Permit, Permits, Ticket};
-use crate::metrics::{Lookup, Metrics, Span, Stage};
+use crate::cache::{Found, FoundRow, ImageKey, Key, Made, Making, RowCache, RowError, TextKey};
+use crate::demand::{Demand, Wish};
+use crate::error::ServiceError;
+use crate::metrics::{Metrics, Stage, StageTiming};
+use crate::pool::WorkLease;
+use crate::request::Request;
+use crate::service::{Running, State};
+use crate::tokens::TokenUsage;
 use siglip2_engine::{EngineError, Prepare, Tower};
-use siglip2_image::{Header, ImageLimits};
+use siglip2_image::{Header, ImageError, ImageLimits, Stop};
+use siglip2_model::text::Tokenized;
 
-/// Texts longer than this, in bytes over the whole request, are tokenized off the
-/// async threads. A text of this length takes well under a millisecond.
-const INLINE_TEXT_BYTES: usize = 4096;
-
-impl Service {
+impl Request {
     /// Every text is looked up, shared or put into the lane before any is waited for.
-    pub(super) async fn submit_texts(
+    pub(crate) async fn submit_texts(
         &self,
         running: &Running,
         texts: Vec<String>,
         permits: &mut Permits,
-    ) -> Result<Vec<Found>, ServiceError> {
-        let wanted = self.wanted(permits);
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let tokenizer = Arc::clone(&self.inner.tokenizer);
-        let tokenize = move || {
-            texts
-                .iter()
-                .map(|text| tokenizer.encode(text))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let ids = if bytes <= INLINE_TEXT_BYTES {
-            tokenize()
-        } else {
-            running
-                .decoders
-                .run(wanted.interactive, 0, move |_room| tokenize())
-                .await
-                .map_err(ServiceError::Internal)?
-        };
-        ids.map_err(|error| ServiceError::Internal(format!("tokenizing failed: {error}")))?
+    ) -> Result<(Vec<Found>, Vec<TokenUsage>), ServiceError> {
+        let wish = self.wish(permits);
+        let tokenized = self.tokenize(&running.tokenizers, texts, wish).await?;
+        let usage = tokenized.iter().map(TokenUsage::from).collect();
+        let found = tokenized
             .into_iter()
-            .map(|ids| {
+            .map(|Tokenized { ids, .. }| {
                 // Given back at once where there is nothing to compute.
                 let permit = one(permits)?;
                 let key = TextKey::from(ids.as_slice());
-                let make = || {
-                    let ticket = permit.submit(Item::Text(ids));
+                let make = |demand: &Arc<Demand>| {
+                    let ticket = permit.submit_for(Item::Text(ids), Arc::clone(demand));
                     async move { made(ticket, Vec::new()).await }.boxed()
                 };
-                let (what, found) = self.inner.texts.find(key, wanted, make);
-                self.looked_up(Tower::Text, what);
-                Ok(found)
+                Ok(self.find(running, Tower::Text, self.service.texts(), key, wish, make))
             })
-            .collect()
+            .collect::<Result<_, ServiceError>>()?;
+        Ok((found, usage))
     }
 
-    pub(super) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {
+    pub(crate) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
             // A text is no image: none of its errors has an index.
@@ -80,17 +66,17 @@ impl Service {
         Ok(rows)
     }
 
-    pub(super) async fn image_rows(
+    pub(crate) async fn image_rows(
         &self,
         running: &Running,
         images: Vec<Bytes>,
         permits: &mut Permits,
     ) -> Result<Vec<Vec<f32>>, ServiceError> {
-        let wanted = self.wanted(permits);
+        let wish = self.wish(permits);
         let one_by_one = images
             .into_iter()
             .enumerate()
-            .map(|(index, file)| Ok(self.image_row(running, wanted, index, file, one(permits)?)))
+            .map(|(index, file)| Ok(self.image_row(running, wish, index, file, one(permits)?)))
             .collect::<Result<Vec<_>, ServiceError>>()?;
         try_join_all(one_by_one).await
     }
@@ -98,18 +84,25 @@ impl Service {
     async fn image_row(
         &self,
         running: &Running,
-        wanted: Wanted,
+        wish: Wish,
         index: usize,
         file: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
-        let limits = self.inner.settings.image_limits();
-        let header = siglip2_image::inspect(&file, &limits)
+        let header = self
+            .service
+            .inspect(&file)
             .map_err(|error| ServiceError::Image { index, error })?;
         let key = ImageKey::of(&file).await;
-        let make = || self.make_image(running, wanted, header, file, permit);
-        let (what, found) = self.inner.images.find(key, wanted, make);
-        self.looked_up(Tower::Image, what);
+        let make = |demand: &Arc<Demand>| self.make_image(running, demand, header, file, permit);
+        let found = self.find(
+            running,
+            Tower::Image,
+            self.service.images(),
+            key,
+            wish,
+            make,
+        );
         self.row(found, index).await
     }
 
@@ -117,26 +110,25 @@ impl Service {
     fn make_image(
         &self,
         running: &Running,
-        wanted: Wanted,
+        demand: &Arc<Demand>,
         header: Header,
         file: Bytes,
         permit: Permit,
     ) -> Making {
         let decoders = Arc::clone(&running.decoders);
+        let demand = Arc::clone(demand);
         let decoding = Decoding {
             header,
-            limits: self.inner.settings.image_limits(),
+            limits: self.service.settings().image_limits(),
             prepare: Arc::clone(&running.prepare),
-            metrics: Arc::clone(&self.inner.metrics),
-            deadline: wanted.deadline,
+            metrics: Arc::clone(self.service.metrics()),
+            demand: Arc::clone(&demand),
         };
-        // Both are there at the same time: the picture, and the square made of it.
-        let side = u64::from(self.inner.info.image_size);
-        let bytes = decoding.bytes() + side * side * 3;
+        let bytes = self.service.decode_bytes(&header);
         async move {
             let (ticket, stages) = decoders
-                .run(wanted.interactive, bytes, move |room| {
-                    decoding.run(&file, room, permit)
+                .run(demand, bytes, move |lease, is_wanted| {
+                    decoding.run(&file, lease, permit, is_wanted)
                 })
                 .await
                 .map_err(RowError::Failed)??;
@@ -145,27 +137,37 @@ impl Service {
         .boxed()
     }
 
-    fn wanted(&self, permits: &Permits) -> Wanted {
-        Wanted {
-            deadline: self.context.deadline,
-            interactive: permits.are_interactive(),
+    fn find<K: Key>(
+        &self,
+        running: &Running,
+        tower: Tower,
+        cache: &Arc<RowCache<K>>,
+        key: K,
+        wish: Wish,
+        make: impl FnOnce(&Arc<Demand>) -> Making,
+    ) -> Found {
+        let FoundRow {
+            found,
+            lookup,
+            promoted,
+        } = cache.find(running.epoch(), key, wish, make);
+        if promoted {
+            running.promote();
         }
-    }
-
-    fn looked_up(&self, tower: Tower, what: Lookup) {
-        self.inner.metrics.looked_up(tower, what);
-        self.context.timings.looked_up(what);
+        self.service.metrics().looked_up(tower, lookup);
+        self.context.timings.looked_up(lookup);
+        found
     }
 
     /// Waits for a row, and notes what it took.
     async fn row(&self, found: Found, index: usize) -> Result<Vec<f32>, ServiceError> {
         match found {
             Found::Here(values) => Ok(values.to_vec()),
-            Found::Coming(flight) => {
+            Found::Coming(row) => {
                 let Made { values, stages } =
-                    flight.await.map_err(|error| self.row_error(error, index))?;
-                for span in stages {
-                    self.context.timings.note(span);
+                    row.await.map_err(|error| self.row_error(error, index))?;
+                for timing in stages {
+                    self.context.timings.note(timing);
                 }
                 Ok(values.to_vec())
             }
@@ -176,11 +178,19 @@ impl Service {
         match error {
             RowError::Image(error) => ServiceError::Image { index, error },
             RowError::Failed(what) => ServiceError::Internal(what),
-            RowError::Batch(BatchError::Stopped) => ServiceError::Unavailable(match self.state() {
-                State::Ready => State::Draining,
-                state => state,
-            }),
-            RowError::Batch(BatchError::Late) => ServiceError::Late,
+            RowError::NotFinite => {
+                if let Some(running) = self.service.running() {
+                    running.doubt();
+                }
+                ServiceError::Internal("the engine answered a value that is not finite".into())
+            }
+            RowError::Batch(BatchError::Stopped) => {
+                ServiceError::Unavailable(match self.service.state() {
+                    State::Ready => State::Draining,
+                    state => state,
+                })
+            }
+            RowError::Batch(BatchError::Expired) => ServiceError::Expired,
             RowError::Batch(BatchError::Engine(EngineError::Lost(_))) => {
                 ServiceError::Unavailable(State::Failed)
             }
@@ -195,56 +205,73 @@ struct Decoding {
     limits: ImageLimits,
     prepare: Arc<dyn Prepare>,
     metrics: Arc<Metrics>,
-    deadline: Option<Instant>,
+    demand: Arc<Demand>,
 }
 
 impl Decoding {
-    /// What the picture takes.
-    fn bytes(&self) -> u64 {
-        u64::from(self.header.width) * u64::from(self.header.height) * 3
-    }
-
     fn run(
         self,
         file: &[u8],
-        mut room: Room,
+        mut lease: WorkLease,
         permit: Permit,
-    ) -> Result<(Ticket, Vec<Span>), RowError> {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-        {
-            return Err(RowError::Batch(BatchError::Late));
-        }
-        let memory = usize::try_from(self.bytes())
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
+        self.still_wanted(is_wanted)?;
+        let memory = usize::try_from(self.header.pixel_bytes())
             .map_err(|error| EngineError::Failed(error.to_string()))
             .and_then(|bytes| self.prepare.memory(bytes))
             .map_err(|error| RowError::Failed(error.to_string()))?;
         let begun = Instant::now();
-        let image =
-            siglip2_image::decode_into(file, &self.limits, memory).map_err(RowError::Image)?;
-        let decode = Span::since(Stage::Decode, begun);
+        let unwanted = || !is_wanted();
+        let stop = Stop::when(&unwanted);
+        let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        // Before anything else: a decoder that was stopped has not found fault with the image.
+        self.still_wanted(is_wanted)?;
+        let image = image.map_err(|error| match error {
+            ImageError::Stopped => RowError::Batch(BatchError::Expired),
+            error => RowError::Image(error),
+        })?;
+        let decode = StageTiming::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
         let begun = Instant::now();
         let mut pixels = self.prepare.prepare(image).map_err(RowError::Image)?;
-        let prepare = Span::since(Stage::Prepare, begun);
+        let prepare = StageTiming::since(Stage::Prepare, begun);
         self.metrics.stage(prepare.stage, prepare.took);
-        room.shrink(pixels.0.pixels().len() as u64);
-        pixels.0.keep(Box::new(room));
+        lease.shrink_to(pixels.0.pixels().len() as u64);
+        pixels.0.keep(Box::new(lease));
         let ticket = permit
-            .submit(Item::Image(pixels))
+            .submit_for(Item::Image(pixels), self.demand)
             .map_err(RowError::Batch)?;
         Ok((ticket, vec![decode, prepare]))
+    }
+
+    /// Ends the work, and counts it, when nobody waits for it any more.
+    fn still_wanted(&self, is_wanted: &dyn Fn() -> bool) -> Result<(), RowError> {
+        if is_wanted() {
+            return Ok(());
+        }
+        if self.demand.is_over(Instant::now()) {
+            self.metrics.expired(Tower::Image);
+        } else {
+            self.metrics.dropped(Tower::Image);
+        }
+        Err(RowError::Batch(BatchError::Expired))
     }
 }
 
 /// Waits for the batch; `stages` were gone through before.
-async fn made(ticket: Result<Ticket, BatchError>, mut stages: Vec<Span>) -> Result<Made, RowError> {
+async fn made(
+    ticket: Result<Ticket, BatchError>,
+    mut stages: Vec<StageTiming>,
+) -> Result<Made, RowError> {
     let row = match ticket {
         Ok(ticket) => ticket.timed().await,
         Err(error) => Err(error),
     }
     .map_err(RowError::Batch)?;
+    if !row.values.iter().all(|value| value.is_finite()) {
+        return Err(RowError::NotFinite);
+    }
     let now = Instant::now();
     let computing = now.checked_sub(row.computed).unwrap_or(now);
     let waiting = computing.checked_sub(row.queued).unwrap_or(computing);
@@ -252,7 +279,7 @@ async fn made(ticket: Result<Ticket, BatchError>, mut stages: Vec<Span>) -> Resu
         (Stage::Queue, waiting, row.queued),
         (Stage::Compute, computing, row.computed),
     ] {
-        stages.push(Span { stage, began, took });
+        stages.push(StageTiming { stage, began, took });
     }
     Ok(Made {
         values: row.values.into(),

@@ -5,6 +5,8 @@ use serde::Serialize;
 use siglip2_flags::{bytes, cores, count, some_bytes};
 use siglip2_image::ImageLimits;
 
+use crate::memory::MemoryUse;
+
 /// Bounds of the service.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Queue, decoding, caches")]
@@ -26,10 +28,15 @@ pub struct ServiceSettings {
     #[arg(long, env = "DECODE_THREADS", default_value_t = cores(), value_parser = count)]
     pub decode_threads: usize,
 
-    /// Bytes that pictures may take, all together, from their decoding until the engine
-    /// has them.
-    #[arg(long, env = "MAX_DECODED_BYTES", default_value = "512MiB", value_parser = some_bytes::<u64>)]
-    pub max_decoded_bytes: u64,
+    /// Texts that are tokenized at the same time, beside those so short that they take no
+    /// time; by default half as many as there are cores, so that images go on beside them.
+    #[arg(long, env = "TOKENIZE_THREADS", default_value_t = cores().div_ceil(2), value_parser = count)]
+    pub tokenize_threads: usize,
+
+    /// Bytes that all requests together may hold: half for pictures, from their decoding
+    /// until the engine has them, an eighth for answers, and the rest for bodies.
+    #[arg(long, env = "MAX_REQUEST_MEMORY", default_value = "2GiB", value_parser = some_bytes::<u64>)]
+    pub max_request_memory: u64,
 
     /// Bytes that remembered text embeddings may take; 0 remembers none.
     #[arg(long, env = "TEXT_CACHE_BYTES", default_value = "64MiB", value_parser = bytes::<usize>)]
@@ -49,6 +56,12 @@ impl ServiceSettings {
             ..ImageLimits::default()
         }
     }
+
+    /// Bytes that pictures may take, all together, from their decoding until the engine
+    /// has them.
+    pub fn picture_memory(&self) -> u64 {
+        MemoryUse::Pictures.part_of(self.max_request_memory)
+    }
 }
 
 impl Default for ServiceSettings {
@@ -65,6 +78,7 @@ mod tests {
     fn all_have_defaults() {
         let settings = ServiceSettings::default();
         assert_eq!(settings.image_limits(), ImageLimits::default());
-        assert_eq!(settings.max_decoded_bytes, 512 << 20);
+        assert_eq!(settings.max_request_memory, 2 << 30);
+        assert_eq!(settings.picture_memory(), 1 << 30);
     }
 }

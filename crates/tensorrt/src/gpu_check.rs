@@ -42,7 +42,12 @@ struct Arguments {
     seconds: f64,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// The whole program.
+///
+/// # Errors
+///
+/// A sentence, when something is wrong or cannot be looked at.
+pub fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)

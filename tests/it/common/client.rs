@@ -136,7 +136,7 @@ impl Client {
             );
         };
         let mut answer = take_head(&mut self.received, end).expect("a head");
-        if method != "HEAD" && answer.status != 100 {
+        if method != "HEAD" && answer.status != 100 && answer.status != 204 {
             let length = answer
                 .header("content-length")
                 .and_then(|l| l.parse().ok())
@@ -163,11 +163,15 @@ impl Client {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a connection of its own. The answer must be as the OpenAPI document
+/// describes it.
 pub async fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let mut client = Client::connect(address).await;
-    client.send(request).await;
-    client.answer().await
+    client.send(&request).await;
+    let head = request.as_ref().starts_with(b"HEAD ");
+    let answer = client.answer_to(if head { "HEAD" } else { "GET" }).await;
+    super::document::check(request.as_ref(), &answer);
+    answer
 }
 
 /// A request with a body of known length.
@@ -238,12 +242,13 @@ impl Form {
     }
 
     pub fn post(&self, path: &str) -> Vec<u8> {
-        request(
-            "POST",
-            path,
-            &[("Content-Type", "multipart/form-data; boundary=X")],
-            &self.body(),
-        )
+        self.post_with(path, &[])
+    }
+
+    /// As [`Form::post`], with further headers.
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        let form = ("Content-Type", "multipart/form-data; boundary=X");
+        request("POST", path, &[&[form], headers].concat(), &self.body())
     }
 }
 

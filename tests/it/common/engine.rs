@@ -9,7 +9,10 @@ use siglip2_embeddings::engine::{
     Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows,
 };
 use siglip2_embeddings::image::{ImageError, RgbImage};
-use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::service::batcher::Worker;
+use siglip2_embeddings::service::{
+    BuildInfo, Model, ModelInfo, Readiness, Service, ServiceSettings,
+};
 use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
 pub const DIMENSIONS: usize = 4;
@@ -25,8 +28,14 @@ pub struct Orders {
     pub not_a_number: AtomicBool,
     /// Panics while an image is prepared.
     pub panic_in_prepare: AtomicBool,
+    /// Held while an image is prepared: who holds it holds the decoders up.
+    pub prepare_gate: Mutex<()>,
+    /// Engines that were built anew.
+    pub rebuilt: AtomicUsize,
     /// Rows that were computed.
     pub rows: AtomicUsize,
+    /// The first value of each of them, in the order in which they were computed.
+    pub order: Mutex<Vec<f32>>,
     /// Held while a batch runs: who holds it holds the engine up.
     pub gate: Mutex<()>,
 }
@@ -42,6 +51,9 @@ impl FakeEngine {
             return Err(EngineError::Failed("a secret of the device".into()));
         }
         self.0.rows.fetch_add(rows.len(), Ordering::SeqCst);
+        let mut order = self.0.order.lock().unwrap();
+        order.extend(rows.iter().map(|row| row[0]));
+        drop(order);
         let broken = self.0.not_a_number.load(Ordering::SeqCst);
         let values = rows
             .into_iter()
@@ -95,6 +107,7 @@ struct FakePrepare(Arc<Orders>);
 
 impl Prepare for FakePrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        drop(self.0.prepare_gate.lock());
         assert!(
             !self.0.panic_in_prepare.load(Ordering::SeqCst),
             "a panic as ordered"
@@ -115,6 +128,29 @@ pub fn with_cache(max_queued_rows: usize, cache: usize) -> (Service, Arc<Orders>
     service
         .attach(Box::new(FakeEngine(Arc::clone(&orders))))
         .expect("a thread");
+    (service, orders)
+}
+
+/// The same, with what checks its readiness, and an engine that is built anew when it fails.
+pub fn with_readiness(cache: usize) -> (Service, Arc<Orders>) {
+    let orders = Arc::new(Orders::default());
+    let service = caching(100, cache);
+    let mut engine = FakeEngine(Arc::clone(&orders));
+    let ids = service.readiness_ids().expect("ids");
+    let readiness = Readiness::of(&mut engine, ids).expect("vectors");
+    let anew = Arc::clone(&orders);
+    let worker = Worker {
+        engine: Box::new(engine),
+        rebuild: Some(Box::new(move || {
+            anew.rebuilt.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(FakeEngine(anew)))
+        })),
+    };
+    service
+        .attach_with(vec![worker], Some(readiness))
+        .expect("a thread");
+    // Those of the readiness check.
+    orders.rows.store(0, Ordering::SeqCst);
     (service, orders)
 }
 
@@ -146,7 +182,7 @@ pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
     let settings = ServiceSettings {
         max_queued_rows,
         decode_threads: 2,
-        max_decoded_bytes: 64 << 20,
+        max_request_memory: 128 << 20,
         text_cache_bytes: cache,
         image_cache_bytes: cache,
         ..ServiceSettings::default()

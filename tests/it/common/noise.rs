@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use siglip2_embeddings::image::{Processor, ProcessorError, RgbImage};
+use siglip2_image::{Processor, ProcessorError, RgbImage};
 
 /// The same bytes as `noise` in tools/make_resize_fixtures.py.
 pub fn noise(width: u32, height: u32, seed: u64) -> RgbImage {

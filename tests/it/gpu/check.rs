@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::common::stand_in::Machine;
-use crate::model::Recipe;
+use crate::gpu::model::Recipe;
 
 /// A port that nobody has.
 pub fn port() -> u16 {

@@ -3,8 +3,8 @@
 //! Never with a wrong row.
 
 use crate::common::stand_in::{Machine, TENSORRT};
-use crate::model::Recipe;
-use crate::{passes, run};
+use crate::gpu::model::Recipe;
+use crate::gpu::{passes, run};
 
 /// Towers that have run when an engine is ready: both, on 2 slots, 4 batch sizes 3 times each.
 const WARM_UPS: usize = 48;

@@ -17,7 +17,7 @@ use siglip2_embeddings::tensorrt::libraries::{Libraries, Search};
 use siglip2_embeddings::tensorrt::run::{TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
 
 use crate::common::noise::noise;
-use crate::model::{self, Recipe};
+use crate::gpu::model::{self, Recipe};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -72,11 +72,8 @@ impl Recipe {
         let demo = Checkpoint::demo().unwrap();
         let mut files = Vec::new();
         let mut file = |name: &str, bytes: &[u8]| files.push(writer.write(name, bytes).unwrap());
-        file("config.json", &demo.config_json);
-        file("tokenizer.json", &demo.tokenizer);
-        file("preprocessor_config.json", &demo.preprocessor);
-        if let Some(bytes) = &demo.tokenizer_config {
-            file("tokenizer_config.json", bytes);
+        for (name, bytes) in demo.files.named() {
+            file(name, bytes);
         }
         file("canary.safetensors", &self.canary().encode().unwrap());
 
@@ -194,7 +191,7 @@ pub fn ids(number: usize) -> Vec<i32> {
 }
 
 pub fn processor() -> Processor {
-    Processor::from_json(&Checkpoint::demo().unwrap().preprocessor, SIDE).unwrap()
+    Processor::from_json(&Checkpoint::demo().unwrap().files.preprocessor, SIDE).unwrap()
 }
 
 fn tensor(name: &str, element: ElementType) -> TensorEntry {

@@ -9,7 +9,7 @@ use siglip2_embeddings::tensorrt::kernel::SOURCE;
 use siglip2_embeddings::tensorrt::libraries::Search;
 
 use crate::common::stand_in::{Machine, libraries};
-use crate::model::Recipe;
+use crate::gpu::model::Recipe;
 
 /// Writes engine directories for `PACK_GPU` and the library that runs them into `PACK_INTO`.
 /// With `PACK_PLACEHOLDER` the kernel is none: the stand-in for the driver has its own.
@@ -78,7 +78,7 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
         .env("NO_TRAP", "1")
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
-        .env("PORT", crate::check::port().to_string());
+        .env("PORT", crate::gpu::check::port().to_string());
     let output = machine.apply(&mut command).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     println!("{report}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -4,8 +4,8 @@
 use std::fs;
 
 use crate::common::stand_in::{Machine, TENSORRT};
-use crate::model::Recipe;
-use crate::passes;
+use crate::gpu::model::Recipe;
+use crate::gpu::passes;
 
 /// The stand-in delays every operation at random, so that a wait that is missing shows as a
 /// wrong row or as a race in its trace.

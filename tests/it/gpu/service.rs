@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::program::command;
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::common::{Form, Program, ask, get, png, post_json};
-use crate::model::{self, Recipe};
+use crate::gpu::model::{self, Recipe};
 
 /// The service on a machine, with the engines under `root`.
 fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {

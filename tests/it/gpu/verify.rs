@@ -6,7 +6,7 @@ use std::process::Command;
 use siglip2_embeddings::tensorrt::directory::EngineDirectory;
 
 use crate::common::stand_in::{Machine, TENSORRT};
-use crate::model::Recipe;
+use crate::gpu::model::Recipe;
 
 /// What it said, and whether the engine is good.
 fn verify(machine: &Machine, engine: &Path) -> (String, bool) {

@@ -199,8 +199,10 @@ impl Reader {
                 }
             };
             let mut answer = take_head(&mut self.received, end)?;
-            if answer.status == 100 {
-                continue;
+            match answer.status {
+                100 => continue,
+                204 => return Ok(Some(answer)),
+                _ => {}
             }
             let length = answer
                 .header("content-length")

@@ -24,7 +24,7 @@ use super::linear::{Linear, Norm, Part};
 use crate::error::Error;
 use crate::grid::{Block, Even, Grid};
 use crate::kernel::Kernel;
-use crate::math::{gelu_erf, gelu_tanh};
+use crate::math::{gelu_erf, gelu_tanh, relu, sigmoid_gated};
 use crate::matrix::{Operand, OperandBlock, Rows};
 use crate::memory::Buffer;
 use crate::product::{product, scratch as scratch_of};
@@ -106,6 +106,9 @@ impl<K: Kernel> Feed<K> {
             let y = match self.activation {
                 Activation::GeluTanh => gelu_tanh(simd, x),
                 Activation::GeluErf => gelu_erf(simd, x),
+                Activation::QuickGelu => sigmoid_gated(simd, x, 1.702),
+                Activation::Relu => relu(simd, x),
+                Activation::Silu => sigmoid_gated(simd, x, 1.0),
             };
             simd.store(y, sums);
         }

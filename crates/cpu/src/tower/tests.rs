@@ -138,7 +138,7 @@ impl Made {
         );
         made.add(
             "text_model.embeddings.position_embedding.weight",
-            &[text.positions, width],
+            &[text.stored_positions, width],
             0.0,
             0.5,
         );
@@ -182,6 +182,7 @@ fn shapes() -> Vec<(VisionShape, TextShape)> {
                 encoder: text,
                 vocabulary: 50,
                 positions,
+                stored_positions: positions + 3,
                 projection: vision.width,
             },
         )

@@ -44,7 +44,7 @@ impl<K: Kernel> TextTower<K> {
         let name = "text_model.embeddings.position_embedding.weight";
         Ok(Self {
             kernel,
-            positions: fetch(from, name, &[shape.positions, width])?.floats(),
+            positions: fetch(from, name, &[shape.stored_positions, width])?.floats(),
             encoder: Encoder::load(
                 kernel,
                 team,

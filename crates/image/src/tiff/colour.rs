@@ -4,54 +4,60 @@ use super::ifd::Order;
 use super::layout::{Colour, Layout};
 use crate::convert;
 
-/// Converts all samples (as `chunks::read` returns them) to RGB.
-pub(super) fn to_rgb(samples: &[u8], layout: &Layout<'_>) -> Vec<u8> {
-    let (width, height) = (layout.width, layout.height);
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    let row_bytes = layout.row_bytes(width);
-    let mut eight = Vec::new();
-    let sample_bytes = layout.bits / 8;
-    for y in 0..height {
-        let row = &samples[y * row_bytes..][..row_bytes];
+/// Converts rows of an image to RGB.
+pub(super) struct Converter<'a> {
+    layout: &'a Layout<'a>,
+    /// One row with 8 bits for each sample, those of a pixel side by side.
+    eight: Vec<u8>,
+}
+
+impl<'a> Converter<'a> {
+    pub(super) fn new(layout: &'a Layout<'a>) -> Self {
+        Self {
+            layout,
+            eight: Vec::new(),
+        }
+    }
+
+    /// Converts one row, whose planes are each on its own.
+    pub(super) fn to_rgb(&mut self, planes: &[Vec<u8>], rgb: &mut [u8]) {
+        let Self { layout, eight } = self;
+        let [row, others @ ..] = planes else {
+            return;
+        };
         match &layout.colour {
             Colour::Clipped { signed } => {
-                convert::grey_to_rgb(clipped(row, layout, *signed), &mut rgb);
-                continue;
+                return convert::grey_to_rgb(clipped(row, layout, *signed), rgb);
             }
-            Colour::Float => {
-                convert::grey_to_rgb(floats(row, layout.order), &mut rgb);
-                continue;
-            }
+            Colour::Float => return convert::grey_to_rgb(floats(row, layout.order), rgb),
             _ => {}
         }
-        // Everything else has 8 bits for each sample that counts, samples of a pixel
-        // side by side.
+        if layout.bits == 8 && others.is_empty() {
+            return from_eight(row, layout, rgb);
+        }
         eight.clear();
-        match (layout.bits, layout.planar) {
-            (8, false) => eight.extend_from_slice(row),
-            (bits @ (1 | 2 | 4), _) => eight.extend(unpacked(row, width, bits)),
-            (_, false) => eight.extend(high_bytes(row, layout.order)),
-            (_, true) => {
-                let high = if layout.order == Order::Little {
-                    sample_bytes - 1
-                } else {
-                    0
-                };
-                let plane_bytes = row_bytes * height;
-                for x in 0..width {
-                    let at = y * row_bytes + x * sample_bytes + high;
-                    eight
-                        .extend((0..layout.samples).map(|plane| samples[plane * plane_bytes + at]));
+        let sample_bytes = (layout.bits / 8).max(1);
+        let high = match layout.order {
+            Order::Little => sample_bytes - 1,
+            Order::Big => 0,
+        };
+        match layout.bits {
+            bits @ (1 | 2 | 4) => eight.extend(unpacked(row, bits)),
+            _ if others.is_empty() => {
+                eight.extend(row.chunks_exact(sample_bytes).map(|sample| sample[high]));
+            }
+            _ => {
+                for at in (high..row.len()).step_by(sample_bytes) {
+                    eight.extend(planes.iter().map(|plane| plane[at]));
                 }
             }
         }
-        append(&eight, layout, &mut rgb);
+        from_eight(eight, layout, rgb);
     }
-    rgb
 }
 
-/// Appends one row of 8-bit samples as RGB.
-fn append(row: &[u8], layout: &Layout<'_>, rgb: &mut Vec<u8>) {
+/// Converts one row of 8-bit samples.
+fn from_eight(row: &[u8], layout: &Layout<'_>, rgb: &mut [u8]) {
     let pixels = row.chunks_exact(layout.samples);
     match &layout.colour {
         Colour::Grey { inverted } => {
@@ -65,39 +71,30 @@ fn append(row: &[u8], layout: &Layout<'_>, rgb: &mut Vec<u8>) {
             convert::grey_to_rgb(pixels.map(|pixel| (pixel[0] * scale) ^ flip), rgb);
         }
         Colour::Palette(colours) => {
-            rgb.extend(pixels.flat_map(|pixel| colours[usize::from(pixel[0])]));
+            convert::fill(rgb, pixels.map(|pixel| colours[usize::from(pixel[0])]));
         }
-        Colour::Rgb if layout.samples == 3 => rgb.extend_from_slice(row),
-        Colour::Rgb => rgb.extend(pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])),
-        Colour::Premultiplied => rgb.extend(pixels.flat_map(|pixel| {
-            let alpha = u32::from(pixel[3]);
-            [pixel[0], pixel[1], pixel[2]].map(|value| match alpha {
-                0 => 0,
-                _ => (u32::from(value) * 255 / alpha).min(255) as u8,
-            })
-        })),
-        Colour::Cmyk if layout.samples == 4 => convert::cmyk_to_rgb(row, rgb),
-        Colour::Cmyk => pixels.for_each(|pixel| convert::cmyk_to_rgb(&pixel[..4], rgb)),
+        Colour::Rgb => convert::fill(rgb, pixels.map(|pixel| [pixel[0], pixel[1], pixel[2]])),
+        Colour::Premultiplied => convert::fill(
+            rgb,
+            pixels.map(|pixel| {
+                let alpha = u32::from(pixel[3]);
+                [pixel[0], pixel[1], pixel[2]].map(|value| match alpha {
+                    0 => 0,
+                    _ => (u32::from(value) * 255 / alpha).min(255) as u8,
+                })
+            }),
+        ),
+        Colour::Cmyk => convert::cmyk_to_rgb(row, layout.samples, rgb),
         // Handled by the caller.
         Colour::Clipped { .. } | Colour::Float => {}
     }
 }
 
 /// Samples of 1, 2 or 4 bits, the most significant first.
-fn unpacked(row: &[u8], count: usize, bits: usize) -> impl Iterator<Item = u8> {
+fn unpacked(row: &[u8], bits: usize) -> impl Iterator<Item = u8> {
     let mask = (1u8 << bits) - 1;
     row.iter()
         .flat_map(move |&byte| (1..=8 / bits).map(move |nth| (byte >> (8 - nth * bits)) & mask))
-        .take(count)
-}
-
-/// The upper halves of 16-bit samples.
-fn high_bytes(row: &[u8], order: Order) -> impl Iterator<Item = u8> {
-    let high = usize::from(order == Order::Little);
-    row.as_chunks::<2>()
-        .0
-        .iter()
-        .map(move |sample| sample[high])
 }
 
 /// Numbers of 16 or 32 bits, clipped to 0..=255.

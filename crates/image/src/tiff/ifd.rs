@@ -58,6 +58,8 @@ impl Order {
 /// One row of the directory.
 struct Entry<'a> {
     tag: u16,
+    /// The type of its values.
+    kind: u64,
     /// Bytes of one value.
     size: usize,
     values: &'a [u8],
@@ -154,6 +156,7 @@ impl<'a> Directory<'a> {
             if let Some(values) = values {
                 entries.push(Entry {
                     tag: tag as u16,
+                    kind,
                     size,
                     values,
                 });
@@ -179,6 +182,21 @@ impl<'a> Directory<'a> {
     /// The first value of a tag.
     pub(super) fn number(&self, tag: u16) -> Option<u64> {
         self.numbers(tag)?.get(0)
+    }
+
+    /// The orientation, if its tag is of the type that Pillow takes: one of bytes is none.
+    pub(super) fn orientation(&self) -> Option<u64> {
+        const BYTE: u64 = 1;
+        let entry = self.entry(tag::ORIENTATION)?;
+        if entry.kind == BYTE {
+            return None;
+        }
+        self.number(tag::ORIENTATION)
+    }
+
+    /// Bytes that it takes in memory, with a list that doubles as it grows.
+    pub(super) fn bytes_held(&self) -> u64 {
+        2 * (self.entries.capacity() * size_of::<Entry<'_>>()) as u64
     }
 
     /// The bytes of a tag's values, as they are in the file.

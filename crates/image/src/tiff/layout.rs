@@ -89,7 +89,7 @@ impl<'a> Layout<'a> {
         let samples = number(tag::SAMPLES_PER_PIXEL, 1);
         let all_bits = directory.numbers(tag::BITS_PER_SAMPLE);
         let bits = number(tag::BITS_PER_SAMPLE, 1);
-        let differ = all_bits.is_some_and(|all| all.iter().any(|other| other != bits));
+        let differ = all_bits.is_some_and(|all| all.iter().take(8).any(|other| other != bits));
         if !(1..=6).contains(&samples) || differ {
             return Err(damaged("its samples are too many or of different sizes"));
         }
@@ -160,11 +160,9 @@ impl<'a> Layout<'a> {
         (pixels * samples * self.bits).div_ceil(8)
     }
 
-    /// Bytes of all samples and of one strip or tile.
-    pub(super) fn bytes(&self) -> u64 {
-        let planes = if self.planar { self.samples } else { 1 };
-        let all = self.row_bytes(self.width) as u64 * (self.height * planes) as u64;
-        all + self.row_bytes(self.chunk.0) as u64 * self.chunk.1 as u64
+    /// How many times the pixels are gone through: once, or for each sample.
+    pub(super) fn planes(&self) -> usize {
+        if self.planar { self.samples } else { 1 }
     }
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! bytes --ifd----> tags of the first directory
 //!       --layout-> what the samples are, where the strips or tiles lie
-//!       --chunks-> samples, unpacked and side by side
-//!       --colour-> RGB --orient--> as the orientation tag says
+//!       --bands--> rows of samples, unpacked and side by side
+//!       --colour-> RGB, put where the orientation tag says
 //! ```
 //!
 //! Written here, because Pillow's set of sample layouts (clipped 16-bit grey, palettes,
@@ -15,12 +15,15 @@
 //! refused: fax, Zstandard, LZMA, WebP and old-style JPEG compression, Lab colour, and
 //! YCbCr without JPEG.
 
-mod chunks;
+mod bands;
 mod colour;
 mod ifd;
 mod layout;
+mod packed;
 
-use super::{Header, ImageError, ImageFormat, ImageLimits};
+use super::decode::Job;
+use super::orientation::Orientation;
+use super::{ImageError, ImageFormat};
 use ifd::{Directory, tag};
 use layout::Layout;
 
@@ -29,13 +32,7 @@ fn damaged(reason: impl std::fmt::Display) -> ImageError {
 }
 
 fn truncated() -> ImageError {
-    damaged("the file is truncated")
-}
-
-/// The orientation tag (1 to 8): rows and columns swapped from 5 on.
-fn orientation(directory: &Directory<'_>) -> u64 {
-    let orientation = directory.number(tag::ORIENTATION);
-    orientation.filter(|tag| (1..=8).contains(tag)).unwrap_or(1)
+    damaged("the file is cut short")
 }
 
 /// Width and height as they will be decoded: after the orientation tag.
@@ -47,62 +44,36 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
             .and_then(|side| u32::try_from(side).ok())
             .ok_or_else(|| damaged("its first directory has no size"))
     };
-    let (width, height) = (side(tag::WIDTH)?, side(tag::HEIGHT)?);
-    Ok(if orientation(&directory) >= 5 {
-        (height, width)
-    } else {
-        (width, height)
-    })
+    let size = (side(tag::WIDTH)?, side(tag::HEIGHT)?);
+    Ok(stored(&directory, size))
+}
+
+/// From the size of what comes out to that of what is stored, or back.
+fn stored(directory: &Directory<'_>, (width, height): (u32, u32)) -> (u32, u32) {
+    match Orientation::swaps(directory.orientation()) {
+        true => (height, width),
+        false => (width, height),
+    }
+}
+
+/// Bytes that decoding takes beside the pixels.
+pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError> {
+    let directory = Directory::read(bytes)?;
+    let (width, height) = stored(&directory, size);
+    let layout = Layout::read(&directory, width, height)?;
+    Ok(bands::scratch(&layout) + u64::from(width) * 16 + directory.bytes_held())
 }
 
 /// Decodes to RGB.
-pub(super) fn decode(
-    bytes: &[u8],
-    header: &Header,
-    limits: &ImageLimits,
-) -> Result<Vec<u8>, ImageError> {
-    let directory = Directory::read(bytes)?;
-    let orientation = orientation(&directory);
-    let (width, height) = match orientation {
-        5.. => (header.height, header.width),
-        _ => (header.width, header.height),
-    };
+pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
+    let directory = Directory::read(job.bytes)?;
+    let (width, height) = stored(&directory, (job.header.width, job.header.height));
     let layout = Layout::read(&directory, width, height)?;
-    if layout.bytes() > limits.max_decoder_bytes {
-        return Err(ImageError::TooComplex {
-            format: ImageFormat::Tiff,
-            reason: format!("its samples need {} bytes", layout.bytes()),
-        });
-    }
-    let samples = chunks::read(bytes, &layout, limits)?;
-    let rgb = colour::to_rgb(&samples, &layout);
-    Ok(orient(rgb, width as usize, height as usize, orientation))
-}
-
-/// Turns and flips as Pillow's `exif_transpose`, which it applies to TIFF alone.
-fn orient(rgb: Vec<u8>, width: usize, height: usize, orientation: u64) -> Vec<u8> {
-    if orientation == 1 {
-        return rgb;
-    }
-    let (pixels, _) = rgb.as_chunks::<3>();
-    let (out_width, out_height) = match orientation {
-        5.. => (height, width),
-        _ => (width, height),
-    };
-    let mut out = Vec::with_capacity(rgb.len());
-    for y in 0..out_height {
-        for x in 0..out_width {
-            let (from_x, from_y) = match orientation {
-                2 => (width - 1 - x, y),
-                3 => (width - 1 - x, height - 1 - y),
-                4 => (x, height - 1 - y),
-                5 => (y, x),
-                6 => (y, height - 1 - x),
-                7 => (width - 1 - y, height - 1 - x),
-                _ => (width - 1 - y, x),
-            };
-            out.extend_from_slice(&pixels[from_y * width + from_x]);
-        }
-    }
-    out
+    let orientation = Orientation::new(directory.orientation(), (layout.width, layout.height));
+    let mut row = vec![0; layout.width * 3];
+    let mut converter = colour::Converter::new(&layout);
+    bands::read(job, &layout, |y, planes| {
+        converter.to_rgb(planes, &mut row);
+        orientation.put(y, &row, rgb);
+    })
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::CheckpointError;
 
-/// A SigLIP model of fixed resolution.
+/// A SigLIP model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The text tower.
@@ -40,6 +40,9 @@ pub struct TextConfig {
     pub vocab_size: usize,
     /// Token ids per text: SigLIP always fills all of them.
     pub positions: usize,
+    /// Rows of the position table in the checkpoint, of which the first `positions` are
+    /// used.
+    pub stored_positions: usize,
     /// Floats per embedding: the output width of the head.
     pub projection_size: usize,
 }
@@ -49,28 +52,137 @@ pub struct TextConfig {
 pub struct VisionConfig {
     /// Its layers. The width of their residual stream is also that of the embedding.
     pub encoder: EncoderConfig,
-    /// Side of the input square, in pixels.
+    /// Whether all images become the same square.
+    pub resolution: Resolution,
+    /// Side of the input square, in pixels; with [`Resolution::Variable`] that of the
+    /// square which has as many patches as the position table has rows.
     pub image_size: usize,
     /// Side of a patch, in pixels. What the patches leave over of the square at its
     /// right and bottom is not seen.
     pub patch_size: usize,
 }
 
+/// What a vision tower takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Squares of one size (`model_type` "siglip").
+    Fixed,
+    /// Any grid of patches, by which its table of positions is resized (NaFlex,
+    /// `model_type` "siglip2").
+    Variable,
+}
+
 impl VisionConfig {
-    /// Patches per image.
+    /// Patches per image; with [`Resolution::Variable`] rows of the position table.
     pub fn patches(&self) -> usize {
         let side = self.image_size / self.patch_size;
         side * side
     }
 }
 
-/// The activations that SigLIP checkpoints use.
+/// What stands between the two products of a feed-forward layer. transformers has some
+/// of them under several names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `gelu_pytorch_tanh`: GELU by its tanh approximation.
+    /// GELU by its tanh approximation: `gelu_pytorch_tanh`, `gelu_python_tanh`,
+    /// `gelu_new`, `gelu_fast`, `gelu_accurate`.
     GeluTanh,
-    /// `gelu`: GELU by the error function.
+    /// GELU by the error function: `gelu`, `gelu_python`.
     Gelu,
+    /// x * sigmoid(1.702 x): `quick_gelu`.
+    QuickGelu,
+    /// `relu`.
+    Relu,
+    /// x * sigmoid(x): `silu`, `swish`.
+    Silu,
+}
+
+/// What is wrong with a `config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, or a value of the wrong type.
+    #[error("it is not a model configuration: {0}")]
+    Json(String),
+    /// Of another architecture.
+    #[error("model_type is {0:?}; only \"siglip\" can be run")]
+    Architecture(String),
+    /// Of no architecture.
+    #[error("it has no model_type; \"siglip\" is expected")]
+    NoArchitecture,
+    /// Variable resolution, for which there is no tower yet.
+    #[error(
+        "model_type is \"siglip2\", a model of variable resolution (NaFlex); take a \
+         checkpoint of fixed resolution such as google/siglip2-base-patch16-224, whose \
+         model_type is \"siglip\""
+    )]
+    Naflex,
+    /// A size that no model has.
+    #[error("{name} is {value}")]
+    Size {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: usize,
+    },
+    /// Heads of unequal width.
+    #[error("{tower}.hidden_size is {width}, which {heads} attention heads do not divide")]
+    Heads {
+        /// Which tower's configuration.
+        tower: &'static str,
+        /// Width of the residual stream.
+        width: usize,
+        /// Attention heads.
+        heads: usize,
+    },
+    /// No patch fits.
+    #[error("vision_config.patch_size is {patch}, more than image_size, {image}")]
+    Patch {
+        /// Side of a patch.
+        patch: usize,
+        /// Side of the square.
+        image: usize,
+    },
+    /// A table of positions that is not a square.
+    #[error("vision_config.num_patches is {0}, which is not a square number")]
+    Positions(usize),
+    /// Embeddings that cannot be compared.
+    #[error("texts become {text} floats and images {image}: they share no vector space")]
+    Spaces {
+        /// Floats of a text's embedding.
+        text: usize,
+        /// Floats of an image's embedding.
+        image: usize,
+    },
+    /// Rectangles.
+    #[error("vision_config.{name} is {height} by {width}; only squares can be run")]
+    Rectangle {
+        /// Of what.
+        name: &'static str,
+        /// Its height.
+        height: usize,
+        /// Its width.
+        width: usize,
+    },
+    /// Images that are not RGB.
+    #[error("vision_config.num_channels is {0}, not 3; images are RGB")]
+    Channels(usize),
+    /// A tower without pooling.
+    #[error(
+        "vision_config.vision_use_head is false; without its pooling head the tower gives no \
+         embedding"
+    )]
+    NoHead,
+    /// An activation that graphs do not have.
+    #[error(
+        "{tower}.hidden_act is {name:?}; gelu_pytorch_tanh, gelu, quick_gelu, relu and silu \
+         can be run"
+    )]
+    Activation {
+        /// Which tower's configuration.
+        tower: &'static str,
+        /// What it says.
+        name: String,
+    },
 }
 
 impl Config {
@@ -78,36 +190,27 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When it is no JSON, describes another architecture, or contradicts itself.
+    /// When it is not JSON, describes another architecture, or contradicts itself.
     pub fn parse(json: &[u8], file: &str) -> Result<Self, CheckpointError> {
-        let wrong = |reason: String| CheckpointError::Config {
+        read(json).map_err(|reason| CheckpointError::Config {
             file: file.to_owned(),
             reason,
-        };
-        let kind: Kind = serde_json::from_slice(json)
-            .map_err(|error| wrong(format!("it is no model configuration: {error}")))?;
-        match kind.model_type.as_deref() {
-            Some("siglip") => {}
-            Some("siglip2") => {
-                return Err(wrong(
-                    "model_type is \"siglip2\", a model of variable resolution (NaFlex); \
-                     take a checkpoint of fixed resolution such as \
-                     google/siglip2-base-patch16-224, whose model_type is \"siglip\""
-                        .into(),
-                ));
-            }
-            Some(other) => {
-                return Err(wrong(format!(
-                    "model_type is {other:?}; only \"siglip\" can be run"
-                )));
-            }
-            None => return Err(wrong("it has no model_type; \"siglip\" is expected".into())),
+        })
+    }
+
+    /// Whether there is a tower for it.
+    ///
+    /// # Errors
+    ///
+    /// When its resolution is variable.
+    pub fn check_runnable(&self, file: &str) -> Result<(), CheckpointError> {
+        match self.vision.resolution {
+            Resolution::Fixed => Ok(()),
+            Resolution::Variable => Err(CheckpointError::Config {
+                file: file.to_owned(),
+                reason: ConfigError::Naflex,
+            }),
         }
-        let raw: Raw = serde_json::from_slice(json)
-            .map_err(|error| wrong(format!("it is no SigLIP configuration: {error}")))?;
-        let config = raw.resolve().map_err(wrong)?;
-        config.check().map_err(wrong)?;
-        Ok(config)
     }
 
     /// Floats per embedding, of both towers.
@@ -115,7 +218,7 @@ impl Config {
         self.vision.encoder.hidden_size
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), ConfigError> {
         let Self { text, vision } = self;
         for (name, value) in [
             ("text_config.vocab_size", text.vocab_size),
@@ -126,7 +229,7 @@ impl Config {
             ),
             ("text_config.num_hidden_layers", text.encoder.layers),
             ("text_config.num_attention_heads", text.encoder.heads),
-            ("text_config.max_position_embeddings", text.positions),
+            ("text_config.max_position_embeddings", text.stored_positions),
             ("text_config.projection_size", text.projection_size),
             ("vision_config.hidden_size", vision.encoder.hidden_size),
             (
@@ -141,7 +244,7 @@ impl Config {
             // The upper bound is far above any model and keeps every product of two
             // or three of these within 64 bits.
             if value == 0 || value > 1 << 24 {
-                return Err(format!("{name} is {value}"));
+                return Err(ConfigError::Size { name, value });
             }
         }
         for (tower, encoder) in [
@@ -150,26 +253,42 @@ impl Config {
         ] {
             let (width, heads) = (encoder.hidden_size, encoder.heads);
             if !width.is_multiple_of(heads) {
-                return Err(format!(
-                    "{tower}.hidden_size is {width}, which {heads} attention heads do not divide"
-                ));
+                return Err(ConfigError::Heads {
+                    tower,
+                    width,
+                    heads,
+                });
             }
         }
         if vision.patch_size > vision.image_size {
-            return Err(format!(
-                "vision_config.patch_size is {}, more than image_size, {}",
-                vision.patch_size, vision.image_size
-            ));
+            return Err(ConfigError::Patch {
+                patch: vision.patch_size,
+                image: vision.image_size,
+            });
         }
         if text.projection_size != self.dimensions() {
-            return Err(format!(
-                "texts become {} floats and images {}: they share no vector space",
-                text.projection_size,
-                self.dimensions()
-            ));
+            return Err(ConfigError::Spaces {
+                text: text.projection_size,
+                image: self.dimensions(),
+            });
         }
         Ok(())
     }
+}
+
+fn read(json: &[u8]) -> Result<Config, ConfigError> {
+    let parse = |error: serde_json::Error| ConfigError::Json(error.to_string());
+    let kind: Kind = serde_json::from_slice(json).map_err(parse)?;
+    let resolution = match kind.model_type.as_deref() {
+        Some("siglip") => Resolution::Fixed,
+        Some("siglip2") => Resolution::Variable,
+        Some(other) => return Err(ConfigError::Architecture(other.to_owned())),
+        None => return Err(ConfigError::NoArchitecture),
+    };
+    let raw: Raw = serde_json::from_slice(json).map_err(parse)?;
+    let config = raw.resolve(resolution)?;
+    config.check()?;
+    Ok(config)
 }
 
 #[derive(Deserialize)]
@@ -214,6 +333,7 @@ struct RawVision {
     num_channels: Option<usize>,
     image_size: Option<Side>,
     patch_size: Option<Side>,
+    num_patches: Option<usize>,
     vision_use_head: Option<bool>,
 }
 
@@ -226,77 +346,95 @@ enum Side {
 }
 
 impl Side {
-    fn square(self, name: &str) -> Result<usize, String> {
+    fn square(self, name: &'static str) -> Result<usize, ConfigError> {
         match self {
             Side::Square(side) => Ok(side),
             Side::Rectangle([height, width]) if height == width => Ok(height),
-            Side::Rectangle([height, width]) => Err(format!(
-                "vision_config.{name} is {height} by {width}; only squares can be run"
-            )),
+            Side::Rectangle([height, width]) => Err(ConfigError::Rectangle {
+                name,
+                height,
+                width,
+            }),
         }
     }
 }
 
 impl Raw {
-    fn resolve(self) -> Result<Config, String> {
+    fn resolve(self, resolution: Resolution) -> Result<Config, ConfigError> {
         let Self {
             text_config: text,
             vision_config: vision,
         } = self;
-        if vision.num_channels.is_some_and(|channels| channels != 3) {
-            return Err("vision_config.num_channels is not 3; images are RGB".into());
+        if let Some(channels) = vision.num_channels.filter(|&channels| channels != 3) {
+            return Err(ConfigError::Channels(channels));
         }
         if vision.vision_use_head == Some(false) {
-            return Err(
-                "vision_config.vision_use_head is false; without its pooling head \
-                        the tower gives no embedding"
-                    .into(),
-            );
+            return Err(ConfigError::NoHead);
         }
         let encoder = text.encoder.resolve("text_config")?;
+        let positions = text.max_position_embeddings.unwrap_or(64);
+        let patch_size = vision
+            .patch_size
+            .unwrap_or(Side::Square(16))
+            .square("patch_size")?;
+        let image_size = match resolution {
+            Resolution::Fixed => vision
+                .image_size
+                .unwrap_or(Side::Square(224))
+                .square("image_size")?,
+            Resolution::Variable => {
+                let patches = vision.num_patches.unwrap_or(256);
+                let side = patches.isqrt();
+                if side * side != patches {
+                    return Err(ConfigError::Positions(patches));
+                }
+                side.saturating_mul(patch_size)
+            }
+        };
         Ok(Config {
             text: TextConfig {
                 vocab_size: text.vocab_size.unwrap_or(32_000),
-                positions: text.max_position_embeddings.unwrap_or(64),
+                positions,
+                stored_positions: positions,
                 projection_size: text.projection_size.unwrap_or(encoder.hidden_size),
                 encoder,
             },
             vision: VisionConfig {
                 encoder: vision.encoder.resolve("vision_config")?,
-                image_size: vision
-                    .image_size
-                    .unwrap_or(Side::Square(224))
-                    .square("image_size")?,
-                patch_size: vision
-                    .patch_size
-                    .unwrap_or(Side::Square(16))
-                    .square("patch_size")?,
+                resolution,
+                image_size,
+                patch_size,
             },
         })
     }
 }
 
 impl RawEncoder {
-    fn resolve(self, tower: &str) -> Result<EncoderConfig, String> {
+    fn resolve(self, tower: &'static str) -> Result<EncoderConfig, ConfigError> {
         Ok(EncoderConfig {
             hidden_size: self.hidden_size.unwrap_or(768),
             intermediate_size: self.intermediate_size.unwrap_or(3072),
             layers: self.num_hidden_layers.unwrap_or(12),
             heads: self.num_attention_heads.unwrap_or(12),
-            activation: activation(self.hidden_act.as_deref(), tower)?,
+            activation: activation(self.hidden_act, tower)?,
             layer_norm_eps: self.layer_norm_eps.unwrap_or(1e-6),
         })
     }
 }
 
-fn activation(name: Option<&str>, tower: &str) -> Result<Activation, String> {
-    match name.unwrap_or("gelu_pytorch_tanh") {
-        // transformers has the tanh approximation under three names.
-        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Activation::GeluTanh),
-        "gelu" => Ok(Activation::Gelu),
-        other => Err(format!(
-            "{tower}.hidden_act is {other:?}; gelu_pytorch_tanh and gelu can be run"
-        )),
+fn activation(name: Option<String>, tower: &'static str) -> Result<Activation, ConfigError> {
+    let Some(name) = name else {
+        return Ok(Activation::GeluTanh);
+    };
+    match name.as_str() {
+        "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_new" | "gelu_fast" | "gelu_accurate" => {
+            Ok(Activation::GeluTanh)
+        }
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "relu" => Ok(Activation::Relu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        _ => Err(ConfigError::Activation { tower, name }),
     }
 }
 
@@ -334,7 +472,6 @@ mod tests {
     #[test]
     fn other_architectures_are_named() {
         assert!(reason(r#"{"model_type": "clip"}"#).contains("\"clip\""));
-        assert!(reason(r#"{"model_type": "siglip2"}"#).contains("NaFlex"));
         assert!(reason("{}").contains("model_type"));
         assert!(reason("[").contains("config.json"));
     }
@@ -351,12 +488,49 @@ mod tests {
             (r#"{"image_size": [224, 384]}"#, "only squares"),
             (r#"{"vision_use_head": false}"#, "pooling head"),
             (r#"{"num_channels": 1}"#, "RGB"),
-            (r#"{"hidden_act": "relu"}"#, "relu"),
+            (r#"{"hidden_act": "prelu"}"#, "prelu"),
         ] {
             let reason = reason(&format!(
                 r#"{{"model_type": "siglip", "vision_config": {vision}}}"#
             ));
             assert!(reason.contains(said), "{reason}");
+        }
+    }
+
+    /// config.json of google/siglip2-base-patch16-naflex, as far as it says something.
+    #[test]
+    fn a_model_of_variable_resolution_is_read_and_not_run() {
+        let json = br#"{"model_type": "siglip2", "vision_config": {"num_patches": 256}}"#;
+        let config = Config::parse(json, "config.json").unwrap();
+        assert_eq!(config.vision.resolution, Resolution::Variable);
+        assert_eq!(config.vision.patches(), 256);
+        assert_eq!(config.vision.image_size, 256);
+        let refused = config.check_runnable("config.json").unwrap_err();
+        assert!(refused.to_string().contains("NaFlex"), "{refused}");
+        let odd = r#"{"model_type": "siglip2", "vision_config": {"num_patches": 200}}"#;
+        assert!(reason(odd).contains("not a square"));
+    }
+
+    /// Names and formulas: `ACT2CLS` in transformers' activations.py.
+    #[test]
+    fn activations_have_the_names_of_transformers() {
+        for (name, activation) in [
+            ("gelu_pytorch_tanh", Activation::GeluTanh),
+            ("gelu_python_tanh", Activation::GeluTanh),
+            ("gelu_accurate", Activation::GeluTanh),
+            ("gelu_new", Activation::GeluTanh),
+            ("gelu_fast", Activation::GeluTanh),
+            ("gelu", Activation::Gelu),
+            ("gelu_python", Activation::Gelu),
+            ("quick_gelu", Activation::QuickGelu),
+            ("relu", Activation::Relu),
+            ("silu", Activation::Silu),
+            ("swish", Activation::Silu),
+        ] {
+            let json =
+                format!(r#"{{"model_type": "siglip", "text_config": {{"hidden_act": {name:?}}}}}"#);
+            let config = Config::parse(json.as_bytes(), "config.json").unwrap();
+            assert_eq!(config.text.encoder.activation, activation, "{name}");
         }
     }
 }

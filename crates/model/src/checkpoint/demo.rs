@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::{Checkpoint, CheckpointError, Config, Weights};
+use super::{Checkpoint, CheckpointError, Weights};
+use crate::files::ModelFiles;
 
 /// Bytes that start where a float may.
 #[repr(C, align(64))]
@@ -18,14 +19,17 @@ const TOKENIZER_CONFIG: &[u8] = include_bytes!("../../../../models/demo/tokenize
 const PREPROCESSOR: &[u8] = include_bytes!("../../../../models/demo/preprocessor_config.json");
 
 pub(super) fn checkpoint() -> Result<Checkpoint, CheckpointError> {
-    Ok(Checkpoint {
-        config: Config::parse(CONFIG, "models/demo/config.json")?,
-        config_json: Cow::Borrowed(CONFIG),
-        weights: Weights::of("models/demo/model.safetensors", &WEIGHTS.0)?,
+    let files = ModelFiles {
+        config: Cow::Borrowed(CONFIG),
         tokenizer: Cow::Borrowed(TOKENIZER),
         tokenizer_config: Some(Cow::Borrowed(TOKENIZER_CONFIG)),
         special_tokens_map: None,
         preprocessor: Cow::Borrowed(PREPROCESSOR),
+    };
+    Ok(Checkpoint {
+        config: files.config("models/demo/config.json")?,
+        files,
+        weights: Weights::of("models/demo/model.safetensors", &WEIGHTS.0)?,
         is_demo: true,
     })
 }

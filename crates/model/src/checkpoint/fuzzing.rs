@@ -8,7 +8,8 @@ use super::{CheckpointError, Tensor, half, weights};
 ///
 /// When it is damaged.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-    weights::index("model.safetensors", bytes, 0).map(|(floats, _)| floats.into_iter().collect())
+    weights::index("model.safetensors", bytes, 0)
+        .map(|contents| contents.floats.into_iter().collect())
 }
 
 /// The numbers of a tensor of that file.

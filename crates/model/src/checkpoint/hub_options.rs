@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use siglip2_flags::{path, switch, text};
 
-use super::hub::HubSettings;
+use super::hub::{HubSettings, Places};
 
 /// How a model on the hub is had; of every program that takes one.
 #[derive(Args, Clone, Debug)]
@@ -15,17 +15,48 @@ pub struct HubOptions {
     #[arg(long, env = "MODEL_REVISION", default_value = "main", value_parser = text)]
     pub revision: String,
 
-    /// Directory above the hub cache; by default `~/.cache/huggingface`.
+    /// Directory above the hub cache and the stored token; by default
+    /// `~/.cache/huggingface`.
     #[arg(long, env = "HF_HOME", value_parser = path)]
     pub hf_home: Option<PathBuf>,
+
+    /// The hub cache; by default `hub` in the directory above.
+    #[arg(long, env = "HF_HUB_CACHE", value_parser = path)]
+    pub hf_hub_cache: Option<PathBuf>,
+
+    /// The name that huggingface_hub had for the hub cache before.
+    #[arg(long, env = "HUGGINGFACE_HUB_CACHE", hide = true, value_parser = path)]
+    pub huggingface_hub_cache: Option<PathBuf>,
+
+    /// What the Python service calls the hub cache; goes before the others.
+    #[arg(long, env = "MODEL_CACHE", hide = true, value_parser = path)]
+    pub model_cache: Option<PathBuf>,
+
+    /// Directory of the user's caches.
+    #[arg(long, env = "XDG_CACHE_HOME", hide = true, value_parser = path)]
+    pub xdg_cache_home: Option<PathBuf>,
 
     /// Where the hub is.
     #[arg(long, env = "HF_ENDPOINT", hide_env_values = true, value_parser = text)]
     pub hf_endpoint: Option<String>,
 
-    /// Token for models on the hub that ask for one.
+    /// Token for models on the hub that ask for one; by default the one that
+    /// `hf auth login` stored.
     #[arg(long, env = "HF_TOKEN", hide_env_values = true, value_parser = text)]
     pub hf_token: Option<String>,
+
+    /// The name that the token had before.
+    #[arg(
+        long,
+        env = "HUGGING_FACE_HUB_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub hugging_face_hub_token: Option<String>,
+
+    /// File with the token.
+    #[arg(long, env = "HF_TOKEN_PATH", hide = true, value_parser = path)]
+    pub hf_token_path: Option<PathBuf>,
 
     /// Take models from the hub cache only.
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
@@ -35,11 +66,27 @@ pub struct HubOptions {
 impl HubOptions {
     /// Where the hub and its cache are.
     pub fn settings(&self) -> HubSettings {
+        let places = Places {
+            model_cache: self.model_cache.clone(),
+            hub_cache: [
+                self.hf_hub_cache.clone(),
+                self.huggingface_hub_cache.clone(),
+            ],
+            hf_home: self.hf_home.clone(),
+            xdg_cache_home: self.xdg_cache_home.clone(),
+            token: [self.hf_token.clone(), self.hugging_face_hub_token.clone()],
+            token_path: self.hf_token_path.clone(),
+            home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()),
+        };
+        let endpoint = self.hf_endpoint.as_deref().map(str::trim);
         HubSettings {
-            home: self.hf_home.clone(),
-            endpoint: self.hf_endpoint.clone(),
-            token: self.hf_token.clone(),
+            cache: places.cache(),
+            endpoint: endpoint
+                .filter(|endpoint| !endpoint.is_empty())
+                .map(str::to_owned),
+            token: places.token(),
             offline: self.hf_hub_offline,
+            ..HubSettings::default()
         }
     }
 }

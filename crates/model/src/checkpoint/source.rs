@@ -19,6 +19,15 @@ pub enum Source {
 /// Why a source has no checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// A path that is not there.
+    #[error("--model (MODEL_NAME) is {0:?}, and there is no such directory")]
+    NoDirectory(String),
+    /// Neither a path nor a name that the hub could know.
+    #[error(
+        "--model (MODEL_NAME) is {0:?}, which is neither a directory, nor a name on the hub \
+         such as google/siglip2-base-patch16-224, nor demo"
+    )]
+    NoName(String),
     /// The hub does not give it.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -32,9 +41,9 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// A sentence, when the model is written as a path and is not there, or is no
-    /// name that the hub could know.
-    pub fn of(model: &str) -> Result<Self, String> {
+    /// When the model is written as a path and is not there, or is no name that the hub
+    /// could know.
+    pub fn of(model: &str) -> Result<Self, SourceError> {
         if model == "demo" {
             return Ok(Source::Demo);
         }
@@ -43,22 +52,10 @@ impl Source {
             return Ok(Source::Directory(path));
         }
         if path.is_absolute() || model.starts_with(['.', '~']) || path.is_file() {
-            return Err(format!(
-                "--model (MODEL_NAME) is {model:?}, and there is no such directory"
-            ));
+            return Err(SourceError::NoDirectory(model.to_owned()));
         }
-        let hub_like = |part: &str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        let parts: Vec<&str> = model.split('/').collect();
-        if parts.len() > 2 || !parts.iter().all(|part| hub_like(part)) {
-            return Err(format!(
-                "--model (MODEL_NAME) is {model:?}, which is neither a directory, nor a name \
-                 on the hub such as google/siglip2-base-patch16-224, nor demo"
-            ));
+        if !hub::is_repository(model) {
+            return Err(SourceError::NoName(model.to_owned()));
         }
         Ok(Source::Hub(model.to_owned()))
     }

@@ -10,13 +10,10 @@ use serde::Deserialize;
 use siglip2_mapping::Mapping;
 
 use super::{CheckpointError, half};
+use crate::files::{PYTORCH_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, is_inside};
 
-/// The file of a checkpoint that is in one piece.
-const SINGLE_FILE: &str = "model.safetensors";
-/// The list of files of one that is in several.
-const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// How a tensor's numbers are stored, little-endian.
+/// How a tensor's numbers are stored, little-endian. FP64, which no engine computes in,
+/// is made FP32 when a checkpoint is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
     /// IEEE 754 binary32.
@@ -52,8 +49,8 @@ pub struct Tensor {
 #[derive(Clone)]
 pub struct Weights {
     shards: Vec<&'static [u8]>,
-    /// Where the first of the shards lie on the disk; the others are in memory only.
-    files: Vec<PathBuf>,
+    /// Where shards lie on the disk; those that are not here are in memory only.
+    files: HashMap<usize, PathBuf>,
     /// Those of the shards that are mapped files.
     mappings: Vec<Mapping>,
     tensors: HashMap<String, Tensor>,
@@ -75,6 +72,23 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
+/// The files that an index of weights names, each once; `file` names it in errors.
+pub(crate) fn shards(index: &[u8], file: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+    let index: Index = serde_json::from_slice(index).map_err(|error| CheckpointError::Json {
+        file: file.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    // An index is a file like any other and may say "../../etc/passwd".
+    match shards.iter().find(|name| !is_inside(name)) {
+        Some(name) => Err(CheckpointError::Outside {
+            file: file.to_owned(),
+            name: name.clone(),
+        }),
+        None => Ok(shards),
+    }
+}
+
 impl Weights {
     /// Maps and indexes the safetensors files of a directory.
     ///
@@ -83,20 +97,27 @@ impl Weights {
     /// When there are none, or one of them is damaged or cut short.
     pub(super) fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let mut weights = Self::empty();
-        if let Some(index) = super::optional(directory, INDEX_FILE)?
-            && !directory.join(SINGLE_FILE).exists()
-        {
-            let index: Index =
-                serde_json::from_slice(&index).map_err(|error| CheckpointError::Config {
-                    file: directory.join(INDEX_FILE).display().to_string(),
-                    reason: format!("it is no index of safetensors files: {error}"),
-                })?;
-            let files: BTreeSet<&String> = index.weight_map.values().collect();
-            for file in files {
-                weights.open_file(directory, file)?;
+        if directory.join(WEIGHTS).exists() {
+            weights.open_file(directory, WEIGHTS)?;
+        } else if let Some(index) = super::optional(directory, WEIGHTS_INDEX)? {
+            for file in shards(&index, &directory.join(WEIGHTS_INDEX))? {
+                weights.open_file(directory, &file)?;
             }
         } else {
-            weights.open_file(directory, SINGLE_FILE)?;
+            let pytorch = PYTORCH_WEIGHTS
+                .into_iter()
+                .find(|file| directory.join(file).exists());
+            let directory = directory.to_owned();
+            return Err(match pytorch {
+                Some(file) => CheckpointError::PytorchOnly {
+                    directory,
+                    file: file.to_owned(),
+                },
+                None => CheckpointError::MissingFile {
+                    directory,
+                    file: WEIGHTS.to_owned(),
+                },
+            });
         }
         Ok(weights)
     }
@@ -115,7 +136,7 @@ impl Weights {
     fn empty() -> Self {
         Self {
             shards: Vec::new(),
-            files: Vec::new(),
+            files: HashMap::new(),
             mappings: Vec::new(),
             tensors: HashMap::new(),
             others: HashMap::new(),
@@ -123,18 +144,11 @@ impl Weights {
     }
 
     fn open_file(&mut self, directory: &Path, file: &str) -> Result<(), CheckpointError> {
-        // An index is a file like any other and may say "../../etc/passwd".
-        if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
-            return Err(CheckpointError::Config {
-                file: directory.join(INDEX_FILE).display().to_string(),
-                reason: format!("it names {file:?}, which is not a file beside it"),
-            });
-        }
         let path = directory.join(file);
         match Mapping::open(&path) {
             Ok(mapping) => {
                 self.mappings.push(mapping);
-                self.files.push(path.clone());
+                self.files.insert(self.shards.len(), path.clone());
                 self.add(&path.display().to_string(), mapping.bytes())
             }
             Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {
@@ -148,21 +162,39 @@ impl Weights {
     }
 
     fn add(&mut self, name: &str, bytes: &'static [u8]) -> Result<(), CheckpointError> {
-        let (tensors, others) = index(name, bytes, self.shards.len())?;
+        let contents = index(name, bytes, self.shards.len())?;
         self.shards.push(bytes);
-        self.tensors.extend(tensors);
-        self.others.extend(others);
+        self.tensors.extend(contents.floats);
+        for (name, tensor) in contents.doubles {
+            self.keep(name, half::narrowed(bytes, &tensor), tensor.shape);
+        }
+        self.others.extend(contents.others);
         Ok(())
     }
 
-    /// The files, mapped.
+    /// Puts a tensor of FP32 numbers into memory that is kept, like a mapping, for the
+    /// life of the process.
+    fn keep(&mut self, name: String, numbers: Vec<f32>, shape: Vec<usize>) {
+        let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        let tensor = Tensor {
+            shard: self.shards.len(),
+            dtype: DType::F32,
+            shape,
+            offset: 0,
+            length: bytes.len(),
+        };
+        self.shards.push(Vec::leak(bytes));
+        self.tensors.insert(name, tensor);
+    }
+
+    /// The files, mapped, and tensors that were converted.
     pub fn shards(&self) -> &[&'static [u8]] {
         &self.shards
     }
 
     /// The file that holds the shard `shard`, where there is one.
     pub fn file(&self, shard: usize) -> Option<&Path> {
-        self.files.get(shard).map(PathBuf::as_path)
+        self.files.get(&shard).map(PathBuf::as_path)
     }
 
     /// Gives back the memory of the mapped pages that were read so far; they are read
@@ -251,31 +283,22 @@ impl Weights {
             let Some(tensor) = self.tensors.get(&name).cloned() else {
                 continue;
             };
-            let bytes: Vec<u8> = self
-                .floats(&tensor)
-                .into_iter()
-                .flat_map(f32::to_le_bytes)
-                .collect();
-            let length = bytes.len();
-            let shard = self.shards.len();
-            self.shards.push(Vec::leak(bytes));
-            self.tensors.insert(
-                name,
-                Tensor {
-                    shard,
-                    dtype: DType::F32,
-                    shape: tensor.shape,
-                    offset: 0,
-                    length,
-                },
-            );
+            let numbers = self.floats(&tensor);
+            self.keep(name, numbers, tensor.shape);
         }
         self
     }
 }
 
-/// The tensors that a safetensors file holds, and those that are no floats.
-type Contents = (HashMap<String, Tensor>, HashMap<String, Dtype>);
+/// The tensors that a safetensors file holds, by name.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub floats: HashMap<String, Tensor>,
+    /// FP64; their `dtype` says what they are to be.
+    pub doubles: HashMap<String, Tensor>,
+    /// Those that hold other numbers.
+    pub others: HashMap<String, Dtype>,
+}
 
 /// Reads the header of the safetensors file `name`, which will be the shard `shard`.
 pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, CheckpointError> {
@@ -287,19 +310,24 @@ pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, 
             reason: error.to_string(),
         })?;
     let data = size_of::<u64>() + header;
-    let (mut tensors, mut others) = Contents::default();
+    let mut contents = Contents::default();
     for (tensor, info) in metadata.tensors() {
         let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
+            Dtype::F32 | Dtype::F64 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
             other => {
-                others.insert(tensor, other);
+                contents.others.insert(tensor, other);
                 continue;
             }
         };
+        let list = if info.dtype == Dtype::F64 {
+            &mut contents.doubles
+        } else {
+            &mut contents.floats
+        };
         let (start, end) = info.data_offsets;
-        tensors.insert(
+        list.insert(
             tensor,
             Tensor {
                 shard,
@@ -310,5 +338,5 @@ pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, 
             },
         );
     }
-    Ok((tensors, others))
+    Ok(contents)
 }

@@ -149,19 +149,40 @@ impl Encoder<'_> {
     ) -> Result<Value, CheckpointError> {
         let (width, hidden) = (self.0.hidden_size, self.0.intermediate_size);
         let x = graph.linear(&format!("{name}.fc1"), x, width, hidden)?;
-        let approximate = match self.0.activation {
-            Activation::GeluTanh => "tanh",
-            Activation::Gelu => "none",
-        };
-        let x = graph.op(
-            &format!("{name}.gelu"),
-            "Gelu",
-            &[&x],
-            vec![("approximate", Attribute::String(approximate))],
-        );
+        let x = self.activation(graph, name, &x);
         let x = graph.narrowed(&format!("{name}.gelu"), &x);
         graph.linear(&format!("{name}.fc2"), &x, hidden, width)
     }
+}
+
+impl Encoder<'_> {
+    /// What stands between the two products, in FP32.
+    fn activation(&self, graph: &mut Builder, name: &str, x: &Value) -> Value {
+        let gelu = |graph: &mut Builder, approximate| {
+            let approximate = Attribute::String(approximate);
+            let attributes = vec![("approximate", approximate)];
+            graph.op(&format!("{name}.gelu"), "Gelu", &[x], attributes)
+        };
+        match self.0.activation {
+            Activation::GeluTanh => gelu(graph, "tanh"),
+            Activation::Gelu => gelu(graph, "none"),
+            Activation::Relu => graph.op(&format!("{name}.relu"), "Relu", &[x], vec![]),
+            Activation::Silu => gate(graph, name, x, x),
+            Activation::QuickGelu => {
+                // 1.702 is what makes a sigmoid likest to the error function
+                // (transformers' `QuickGELUActivation`).
+                let slope = graph.float("quick_gelu.slope", 1.702);
+                let steep = graph.op(&format!("{name}.steep"), "Mul", &[x, &slope], vec![]);
+                gate(graph, name, x, &steep)
+            }
+        }
+    }
+}
+
+/// `x * sigmoid(by)`.
+fn gate(graph: &mut Builder, name: &str, x: &Value, by: &Value) -> Value {
+    let gate = graph.op(&format!("{name}.gate"), "Sigmoid", &[by], vec![]);
+    graph.op(&format!("{name}.gated"), "Mul", &[x, &gate], vec![])
 }
 
 /// One token of `x`, `[batch, tokens, width]`, as `[batch, 1, width]`.

@@ -39,9 +39,12 @@ pub fn text(
         vec![("axis", Attribute::Int(0))],
     );
     let x = graph.widened("text_model.embeddings", &x);
-    let positions = graph.weight(
-        "text_model.embeddings.position_embedding.weight",
-        &[tokens, width],
+    let name = "text_model.embeddings.position_embedding.weight";
+    let positions = graph.rows(
+        name,
+        &[config.stored_positions, width],
+        0..tokens,
+        name,
         ElementType::Float,
     )?;
     let x = graph.op("text_model.embeddings", "Add", &[&x, &positions], vec![]);

@@ -55,8 +55,8 @@ fn infer(graph: &Graph) -> Types {
             ("Reshape", [data, ElementType::Int64]) => *data,
             ("Gather", [data, ElementType::Int32 | ElementType::Int64]) => *data,
             (
-                "Add" | "Mul" | "MatMul" | "Conv" | "LayerNormalization" | "Gelu" | "Softmax"
-                | "Transpose",
+                "Add" | "Mul" | "MatMul" | "Conv" | "LayerNormalization" | "Gelu" | "Relu"
+                | "Sigmoid" | "Softmax" | "Transpose",
                 [first, rest @ ..],
             ) => {
                 assert!(

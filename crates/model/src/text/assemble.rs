@@ -34,6 +34,11 @@ pub(super) fn assemble(
     let read = Tokenizer::from_bytes(files.tokenizer).map_err(unusable)?;
     let mut tokenizer = match plan.class {
         Class::Siglip2 | Class::Gemma => gemma(&read)?,
+        // A SigLIP 1 tokenizer is a unigram. Anything else under this class is a SigLIP 2
+        // vocabulary whose class got lost, and would give other ids without a word.
+        Class::Siglip1 if !matches!(read.get_model(), ModelWrapper::Unigram(_)) => {
+            return Err(TokenizerError::UnknownClass);
+        }
         Class::Siglip1 | Class::AsIs => read,
     };
     add_tokens(&mut tokenizer, plan)?;

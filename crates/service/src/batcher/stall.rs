@@ -12,59 +12,61 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::owner::{Dead, give_up};
-use super::{BatchError, Shared};
+use super::load::Death;
+use super::queue::Queue;
+use super::row::BatchError;
 use siglip2_engine::Tower;
 
-/// No look is longer: so late, at most, a hang is noticed.
+/// The longest time between two looks, and so the longest that a hang goes unnoticed beyond
+/// the patience.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// A patience has so many looks, at least.
+/// A patience is divided into at least this many looks.
 const LOOKS: u32 = 20;
 
 /// What was seen of one tower of one engine.
 #[derive(Clone, Copy, Debug, Default)]
 struct Silence {
-    landed: u64,
+    finished: u64,
     lasts: Duration,
 }
 
 impl Silence {
     /// One look later: how long nothing has come out although something is in.
-    fn look(&mut self, under_way: usize, landed: u64, look: Duration) -> Duration {
-        match under_way > 0 && landed == self.landed {
+    fn look(&mut self, inside: usize, finished: u64, look: Duration) -> Duration {
+        match inside > 0 && finished == self.finished {
             true => self.lasts += look,
             false => self.lasts = Duration::ZERO,
         }
-        self.landed = landed;
+        self.finished = finished;
         self.lasts
     }
 }
 
 /// Looks at engines, each with its patience, until the batcher has ended. Ends at once where
 /// none has any.
-pub(super) fn look_out(shared: &Shared, patience: &[Option<Duration>], ended: &Receiver<()>) {
+pub(super) fn look_out(queue: &Queue, patience: &[Option<Duration>], ended: &Receiver<()>) {
     let Some(least) = patience.iter().flatten().min() else {
         return;
     };
     let look = (*least / LOOKS).clamp(Duration::from_millis(1), LONGEST_LOOK);
     let mut seen = vec![[Silence::default(); 2]; patience.len()];
     while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
-        for (number, tower, limit) in hanging(shared, patience, look, &mut seen) {
+        for (number, tower, limit) in hanging(queue, patience, look, &mut seen) {
             let seconds = limit.as_secs_f64();
             let reason = format!(
                 "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
                  nothing back"
             );
             let held = {
-                let seat = &mut shared.lanes().engines[number];
-                seat.die(Dead {
+                let load = &mut queue.lock().engines[number];
+                load.die(Death {
                     reason: reason.clone(),
-                    hopeless: true,
+                    is_final: true,
                 });
-                seat.take_flights()
+                load.take_all()
             };
-            give_up(shared, reason);
+            queue.give_up(reason);
             for row in held {
                 row.answer(Err(BatchError::Stopped));
             }
@@ -74,20 +76,20 @@ pub(super) fn look_out(shared: &Shared, patience: &[Option<Duration>], ended: &R
 
 /// The engines that hang and were not known to, each with a tower and its patience.
 fn hanging(
-    shared: &Shared,
+    queue: &Queue,
     patience: &[Option<Duration>],
     look: Duration,
     seen: &mut [[Silence; 2]],
 ) -> Vec<(usize, Tower, Duration)> {
-    let lanes = shared.lanes();
+    let state = queue.lock();
     let mut found: Vec<(usize, Tower, Duration)> = Vec::new();
-    for (number, (seat, seen)) in lanes.engines.iter().zip(seen).enumerate() {
+    for (number, (load, seen)) in state.engines.iter().zip(seen).enumerate() {
         for (tower, silence) in [Tower::Image, Tower::Text].into_iter().zip(seen) {
-            let (under_way, landed) = seat.progress(tower);
-            let lasts = silence.look(under_way, landed, look);
+            let (inside, finished) = load.progress(tower);
+            let lasts = silence.look(inside, finished, look);
             if let Some(limit) = patience[number]
                 && lasts >= limit
-                && !seat.is_hopeless()
+                && !load.is_hopeless()
                 && found.last().is_none_or(|&(last, ..)| last != number)
             {
                 found.push((number, tower, limit));
@@ -123,9 +125,9 @@ mod tests {
             // The engine was built anew.
             (1, 0, 0),
         ];
-        for (under_way, landed, lasts) in looks {
-            let found = silence.look(under_way, landed, second);
-            assert_eq!(found, lasts * second, "{under_way} in, {landed} out");
+        for (inside, finished, lasts) in looks {
+            let found = silence.look(inside, finished, second);
+            assert_eq!(found, lasts * second, "{inside} in, {finished} out");
         }
     }
 }

@@ -13,7 +13,7 @@ pub enum Stage {
     Receive,
     /// From an image's bytes to its pixels.
     Decode,
-    /// From its pixels to what the engine eats.
+    /// From its pixels to what the engine takes.
     Prepare,
     /// From there, or from a text's token ids, to the start of the batch.
     Queue,
@@ -50,7 +50,7 @@ impl Stage {
 
 /// A stage of one request or row: when it began, and what it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct StageTiming {
     /// Which.
     pub stage: Stage,
     /// Its beginning.
@@ -59,7 +59,7 @@ pub struct Span {
     pub took: Duration,
 }
 
-impl Span {
+impl StageTiming {
     /// A stage that ends now.
     pub fn since(stage: Stage, began: Instant) -> Self {
         Self {
@@ -98,18 +98,19 @@ impl Lookup {
 #[derive(Debug, Default)]
 pub struct Timings {
     /// By [`Stage`].
-    longest: Mutex<[Option<Span>; Stage::ALL.len()]>,
+    longest: Mutex<[Option<StageTiming>; Stage::ALL.len()]>,
     /// Texts and images, by [`Lookup`].
     lookups: [AtomicU64; Lookup::ALL.len()],
+    cut_texts: AtomicU64,
     computed: OnceLock<Instant>,
 }
 
 impl Timings {
     /// Notes a stage of one row.
-    pub fn note(&self, span: Span) {
-        let longest = &mut self.longest()[span.stage as usize];
-        if longest.is_none_or(|longest| longest.took < span.took) {
-            *longest = Some(span);
+    pub fn note(&self, timing: StageTiming) {
+        let longest = &mut self.longest()[timing.stage as usize];
+        if longest.is_none_or(|longest| longest.took < timing.took) {
+            *longest = Some(timing);
         }
     }
 
@@ -119,8 +120,8 @@ impl Timings {
     }
 
     /// Notes how far the writing is, if it has begun.
-    pub fn written(&self) -> Option<Span> {
-        let write = Span::since(Stage::Write, *self.computed.get()?);
+    pub fn written(&self) -> Option<StageTiming> {
+        let write = StageTiming::since(Stage::Write, *self.computed.get()?);
         self.note(write);
         Some(write)
     }
@@ -130,14 +131,24 @@ impl Timings {
         self.lookups[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes that the end of so many texts was cut off.
+    pub fn cut(&self, texts: usize) {
+        self.cut_texts.fetch_add(texts as u64, Ordering::Relaxed);
+    }
+
+    /// Texts whose end was cut off, because they have more tokens than the model reads.
+    pub fn cut_texts(&self) -> u64 {
+        self.cut_texts.load(Ordering::Relaxed)
+    }
+
     /// The stages that were gone through, in the order of the way, each for its slowest
     /// row.
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn stages(&self) -> Vec<StageTiming> {
         self.longest().iter().flatten().copied().collect()
     }
 
     /// A write of one element cannot be left half done.
-    fn longest(&self) -> MutexGuard<'_, [Option<Span>; Stage::ALL.len()]> {
+    fn longest(&self) -> MutexGuard<'_, [Option<StageTiming>; Stage::ALL.len()]> {
         self.longest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +167,7 @@ impl Timings {
     /// milliseconds.
     pub fn header(&self, total: Duration) -> String {
         let mut written = String::with_capacity(128);
-        for Span { stage, took, .. } in self.spans() {
+        for StageTiming { stage, took, .. } in self.stages() {
             let millis = took.as_secs_f64() * 1e3;
             // Writing to a string does not fail.
             let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
@@ -180,7 +191,7 @@ mod tests {
             (Stage::Receive, 1500),
         ] {
             let took = Duration::from_micros(micros);
-            timings.note(Span { stage, began, took });
+            timings.note(StageTiming { stage, began, took });
         }
         assert_eq!(
             timings.header(Duration::from_millis(5)),

@@ -56,7 +56,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
     CpuEngine::check(&checkpoint)?;
     let side = u32::try_from(checkpoint.config.vision.image_size)?;
-    let processor = Processor::from_json(&checkpoint.preprocessor, side)?;
+    let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
         (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
         _ => Towers::of(&checkpoint, options.precision)?,
@@ -293,24 +293,9 @@ fn tower(
 
 /// Writes what the service needs of the checkpoint, and the canary.
 fn files(model: &Model, writer: &Writer) -> Result<Vec<FileEntry>, Box<dyn Error>> {
-    let checkpoint = &model.checkpoint;
     let mut files = vec![writer.write(CANARY, &model.canary.encode()?)?];
-    for (file, bytes) in [
-        ("config.json", Some(&checkpoint.config_json)),
-        ("preprocessor_config.json", Some(&checkpoint.preprocessor)),
-        ("tokenizer.json", Some(&checkpoint.tokenizer)),
-        (
-            "tokenizer_config.json",
-            checkpoint.tokenizer_config.as_ref(),
-        ),
-        (
-            "special_tokens_map.json",
-            checkpoint.special_tokens_map.as_ref(),
-        ),
-    ] {
-        if let Some(bytes) = bytes {
-            files.push(writer.write(file, bytes)?);
-        }
+    for (file, bytes) in model.checkpoint.files.named() {
+        files.push(writer.write(file, bytes)?);
     }
     Ok(files)
 }

@@ -1,14 +1,12 @@
 //! The canary: a drawn picture and texts, and what the CPU engine makes of them in FP32.
 
 use std::error::Error;
-use std::thread;
 
 use crate::directory::Canary;
 use siglip2_engine::cpu::{CpuEngine, CpuOptions};
 use siglip2_engine::{Batch, Engine, embed};
 use siglip2_image::{Processor, RgbImage};
 use siglip2_model::checkpoint::Checkpoint;
-use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
 /// Short and long, of several scripts: attention looks at few tokens and at all of them.
 const TEXTS: [&str; 8] = [
@@ -30,19 +28,7 @@ const TEXTS: [&str; 8] = [
 ///
 /// A sentence, when the checkpoint's files do not fit each other or the CPU engine fails.
 pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, Box<dyn Error>> {
-    let tokenizer = TextTokenizer::new(
-        TokenizerFiles {
-            tokenizer: &checkpoint.tokenizer,
-            tokenizer_config: checkpoint.tokenizer_config.as_deref(),
-            special_tokens_map: checkpoint.special_tokens_map.as_deref(),
-            config: Some(&checkpoint.config_json),
-        },
-        TextOptions {
-            max_tokens: checkpoint.config.text.positions,
-            vocab_size: checkpoint.config.text.vocab_size,
-            lower_case: None,
-        },
-    )?;
+    let tokenizer = checkpoint.files.text_tokenizer(&checkpoint.config, None)?;
     let texts = TEXTS
         .iter()
         .map(|text| tokenizer.encode(text))

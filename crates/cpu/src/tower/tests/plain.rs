@@ -77,6 +77,9 @@ fn mlp(source: &dyn Source, name: &str, activation: Activation, x: &Matrix) -> M
                 let u = (2.0 / std::f64::consts::PI).sqrt() * (*x + 0.044715 * x.powi(3));
                 0.5 * *x * (1.0 + u.tanh())
             }
+            Activation::QuickGelu => *x / (1.0 + (-1.702 * *x).exp()),
+            Activation::Relu => x.max(0.0),
+            Activation::Silu => *x / (1.0 + (-*x).exp()),
             Activation::GeluErf => 0.5 * *x * (1.0 + erf(*x / 2f64.sqrt())),
         };
     }

@@ -1,0 +1,98 @@
+//! What asks nothing of the engine, and the check of readiness.
+
+use hyper::{Response, StatusCode};
+
+use crate::answer::{self, Answer};
+use crate::call::Call;
+use crate::messages::{Build, Health, Info, Limits, Readiness, Root};
+use crate::problem::{self, Problem};
+use siglip2_service::State;
+
+/// `GET /`
+pub(crate) async fn root(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    Ok(answer::respond(
+        StatusCode::OK,
+        answer::json(&Root::of(&call.shared.service.info().build)),
+    ))
+}
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    Ok(answer::respond(
+        StatusCode::OK,
+        call.shared.document.clone(),
+    ))
+}
+
+/// `GET /health`: whether the process lives, and in what state. Never asks the device.
+pub(crate) async fn health(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let service = &call.shared.service;
+    let info = service.info();
+    let state = service.state();
+    let body = answer::json(&Health {
+        status: state.as_str(),
+        model: &info.name,
+        device: info.device,
+        dimensions: info.dimensions,
+    });
+    Ok(told_by_status(state == State::Ready, body))
+}
+
+/// `GET /ready`: whether requests should be sent here. A real embedding.
+pub(crate) async fn ready(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let service = &call.shared.service;
+    let state = service.state();
+    let verdict = match state {
+        State::Ready => service.check_readiness().await,
+        _ => Err(format!("the service is {}", state.as_str())),
+    };
+    let is_ready = verdict.is_ok();
+    let body = answer::json(&Readiness {
+        status: if is_ready { "ready" } else { state.as_str() },
+        detail: verdict.err(),
+    });
+    Ok(told_by_status(is_ready, body))
+}
+
+/// 200, or 503 with when to come again.
+fn told_by_status(well: bool, body: Vec<u8>) -> Response<Answer> {
+    if well {
+        return answer::respond(StatusCode::OK, body);
+    }
+    let mut response = answer::respond(StatusCode::SERVICE_UNAVAILABLE, body);
+    response
+        .headers_mut()
+        .extend([problem::unavailable_retry()]);
+    response
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    Ok(answer::metrics(call.shared.service.metrics().text()))
+}
+
+/// `GET /info`: the model, and the limits in force.
+pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let info = call.shared.service.info();
+    let body = answer::json(&Info {
+        model: &info.name,
+        device: info.device,
+        text_dim: info.dimensions,
+        vision_dim: info.dimensions,
+        image_size: info.image_size,
+        cross_modal: true,
+        description: &info.description,
+        engine: info.engine,
+        precision: info.precision,
+        cosine_to_fp32: info.agreement,
+        max_batch: info.max_batch,
+        text_tokens: info.text_tokens,
+        version: info.build.version,
+        build: Build::of(&info.build),
+        limits: Limits {
+            http: &call.shared.settings,
+            service: call.shared.service.settings(),
+        },
+    });
+    Ok(answer::respond(StatusCode::OK, body))
+}

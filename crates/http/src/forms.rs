@@ -1,0 +1,190 @@
+//! The forms of the endpoints, as types: which fields each has, what is in them, and how
+//! they are described.
+
+use utoipa::ToSchema;
+
+use super::form::{Fields, File, Form};
+use super::problem::Problem;
+use super::validation::Issues;
+
+/// A form that an endpoint reads.
+pub(super) trait TypedForm: ToSchema + Sized {
+    /// Its fields. All others are skipped.
+    const FIELDS: Fields;
+
+    /// What was sent in them, or all that is wrong with it.
+    fn from_form(form: Form) -> Result<Self, Problem>;
+}
+
+/// One image, as a file or as base64; the file counts where both are there.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_embed_image)]
+pub(super) struct ImageForm {
+    /// The image.
+    #[schema(value_type = Option<Upload>, nullable = false)]
+    pub(super) file: Option<File>,
+    /// The image as base64, or as a data URI with it.
+    #[schema(nullable = false)]
+    pub(super) image_base64: Option<String>,
+    /// Whether the embedding is L2-normalized.
+    #[schema(required = false, default = true)]
+    pub(super) normalize: bool,
+}
+
+impl TypedForm for ImageForm {
+    const FIELDS: Fields = Fields {
+        image: "file",
+        many: false,
+        texts: &["image_base64", "normalize"],
+        long_text: Some("image_base64"),
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            file: form.image("file", &mut issues),
+            image_base64: form.text("image_base64", &mut issues),
+            normalize: form.normalize(&mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
+/// Images.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_embed_images)]
+pub(super) struct ImagesForm {
+    /// The images.
+    #[schema(value_type = Vec<Upload>, min_items = 1)]
+    pub(super) files: Vec<File>,
+    /// Whether the embeddings are L2-normalized.
+    #[schema(required = false, default = true)]
+    pub(super) normalize: bool,
+}
+
+impl TypedForm for ImagesForm {
+    const FIELDS: Fields = Fields {
+        image: "files",
+        many: true,
+        texts: &["normalize"],
+        long_text: None,
+    };
+
+    fn from_form(form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            files: form.images("files", &mut issues),
+            normalize: form.normalize(&mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
+/// Images, and texts to hold them against.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_similarity)]
+pub(super) struct SimilarityForm {
+    /// The images.
+    #[schema(value_type = Vec<Upload>, min_items = 1)]
+    pub(super) files: Vec<File>,
+    /// The texts: a JSON array of strings.
+    #[schema(
+        min_length = 2,
+        content_media_type = "application/json",
+        example = "[\"a cat\", \"a dog\"]"
+    )]
+    pub(super) texts: String,
+}
+
+impl TypedForm for SimilarityForm {
+    const FIELDS: Fields = Fields {
+        image: "files",
+        many: true,
+        texts: &["texts"],
+        long_text: None,
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            files: form.images("files", &mut issues),
+            texts: form.required_text("texts", &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
+/// Images, and a text to order them by.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_rank)]
+pub(super) struct RankForm {
+    /// The images.
+    #[schema(value_type = Vec<Upload>, min_items = 1)]
+    pub(super) files: Vec<File>,
+    /// What the images are to show.
+    #[schema(min_length = 1)]
+    pub(super) query: String,
+}
+
+impl TypedForm for RankForm {
+    const FIELDS: Fields = Fields {
+        image: "files",
+        many: true,
+        texts: &["query"],
+        long_text: None,
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            files: form.images("files", &mut issues),
+            query: form.required_text("query", &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
+/// A file part.
+#[derive(ToSchema)]
+#[schema(content_media_type = "application/octet-stream", value_type = String)]
+#[allow(dead_code)] // It is only described.
+pub(super) struct Upload(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The names in a schema, and those that it requires.
+    fn described<T: ToSchema>() -> (Vec<String>, Vec<String>) {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        let names = schema["properties"].as_object().unwrap().keys();
+        let required = schema["required"].as_array();
+        let required = required.into_iter().flatten().filter_map(Value::as_str);
+        (
+            names.cloned().collect(),
+            required.map(str::to_owned).collect(),
+        )
+    }
+
+    fn holds<T: TypedForm>(required: &[&str]) {
+        let (mut named, wanted) = described::<T>();
+        let texts = T::FIELDS.texts.iter();
+        let mut read: Vec<_> = texts
+            .chain([&T::FIELDS.image])
+            .map(|name| (*name).to_owned())
+            .collect();
+        named.sort();
+        read.sort();
+        assert_eq!(named, read);
+        assert_eq!(wanted, required);
+    }
+
+    #[test]
+    fn what_is_described_is_what_is_read() {
+        holds::<ImageForm>(&[]);
+        holds::<ImagesForm>(&["files"]);
+        holds::<SimilarityForm>(&["files", "texts"]);
+        holds::<RankForm>(&["files", "query"]);
+    }
+}

@@ -1,0 +1,374 @@
+//! What the endpoints answer, as types: serde writes them, utoipa describes them.
+//!
+//! A matrix of 1024 x 768 floats is 10 MB of JSON. It is written row by row in the shortest
+//! form that reads back as the same f32, without a tree of values between.
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::settings::HttpSettings;
+use siglip2_service::{BuildInfo, Embeddings, Ranked, ServiceSettings, Similarity};
+
+/// What this service is, and where it is described.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Root {
+    /// The program's name.
+    name: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// Where this document is.
+    openapi: &'static str,
+}
+
+impl Root {
+    /// What a program of this build says.
+    pub(super) fn of(build: &BuildInfo) -> Self {
+        Self {
+            name: crate::PROGRAM,
+            version: build.version,
+            openapi: "/openapi.json",
+        }
+    }
+}
+
+/// Whether the service can embed, and what runs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health<'a> {
+    /// `ok`, `starting`, `draining`, `restarting` or `failed`.
+    pub(super) status: &'static str,
+    /// The model's name, as it was asked for.
+    pub(super) model: &'a str,
+    /// `cpu` or `cuda`.
+    pub(super) device: &'a str,
+    /// Floats in an embedding.
+    pub(super) dimensions: usize,
+}
+
+/// Whether requests should be sent here.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ready)]
+pub(super) struct Readiness {
+    /// `ready`, or the state of the service.
+    pub(super) status: &'static str,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) detail: Option<String>,
+}
+
+/// The model, and the limits in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Info<'a> {
+    /// The model's name, as it was asked for.
+    pub(super) model: &'a str,
+    /// `cpu` or `cuda`.
+    pub(super) device: &'a str,
+    /// Floats in the embedding of a text.
+    pub(super) text_dim: usize,
+    /// Floats in the embedding of an image.
+    pub(super) vision_dim: usize,
+    /// Side of the square that images are resized to, in pixels.
+    pub(super) image_size: u32,
+    /// Whether images and texts can be compared with each other.
+    pub(super) cross_modal: bool,
+    /// What the model is for, in a sentence.
+    pub(super) description: &'a str,
+    /// `siglip2-cpu` or `tensorrt`.
+    pub(super) engine: &'a str,
+    /// What the products are computed in: `fp32`, `fp16` or `bf16`.
+    pub(super) precision: &'a str,
+    /// The worst cosine between the engine's vectors and FP32's that was found at the start;
+    /// null where it computes in FP32 itself.
+    pub(super) cosine_to_fp32: Option<f64>,
+    /// Rows in the engine's largest batch.
+    pub(super) max_batch: usize,
+    /// Tokens of a text that are read; what is beyond them is cut off.
+    pub(super) text_tokens: usize,
+    /// The version of the service.
+    pub(super) version: &'static str,
+    /// What the program was built from and for.
+    pub(super) build: Build<'a>,
+    /// The limits in force, each under the name of its flag; durations in seconds.
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    pub(super) limits: Limits<'a>,
+}
+
+/// The limits in force.
+#[derive(Serialize)]
+pub(super) struct Limits<'a> {
+    #[serde(flatten)]
+    pub(super) http: &'a HttpSettings,
+    #[serde(flatten)]
+    pub(super) service: &'a ServiceSettings,
+}
+
+/// What the program was built from and for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Build<'a> {
+    /// Its version.
+    version: &'static str,
+    /// The commit that it was built from, where that is known.
+    commit: Option<&'static str>,
+    /// What it was built for, as Rust names it.
+    target: &'static str,
+    /// The Cargo features that are in it.
+    features: &'a [&'static str],
+    /// Whether the JPEG decoder has its vector code.
+    jpeg_vector_code: bool,
+}
+
+impl<'a> Build<'a> {
+    /// What is known of the program.
+    pub(super) fn of(build: &'a BuildInfo) -> Self {
+        let BuildInfo {
+            version,
+            commit,
+            target,
+            ref features,
+            jpeg_vector_code,
+        } = *build;
+        Self {
+            version,
+            commit,
+            target,
+            features,
+            jpeg_vector_code,
+        }
+    }
+}
+
+/// Rows of floats, one for each image or text, in the order of the request.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Embeddings)]
+pub(super) struct EmbeddingsAnswer<'a> {
+    /// One row for each image or text, in their order.
+    #[serde(serialize_with = "rows")]
+    #[schema(value_type = Vec<Vec<f32>>)]
+    embeddings: &'a Embeddings,
+    /// Floats in a row.
+    dimensions: usize,
+    /// The model's name.
+    model: &'a str,
+}
+
+impl<'a> EmbeddingsAnswer<'a> {
+    /// These rows, which must be numbers.
+    pub(super) fn of(embeddings: &'a Embeddings, model: &'a str) -> Result<Self, Problem> {
+        embeddings.rows().try_for_each(finite)?;
+        Ok(Self {
+            embeddings,
+            dimensions: embeddings.dimensions(),
+            model,
+        })
+    }
+}
+
+/// How well every text fits every image.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Similarity)]
+pub(super) struct SimilarityAnswer<'a> {
+    /// A row for each text, a column for each image: sigmoid probabilities, 0 to 1.
+    #[serde(serialize_with = "vectors")]
+    #[schema(value_type = Vec<Vec<f32>>)]
+    similarities: &'a [Vec<f32>],
+    /// L2-normalized.
+    #[serde(serialize_with = "rows")]
+    #[schema(value_type = Vec<Vec<f32>>)]
+    text_embeddings: &'a Embeddings,
+    /// L2-normalized.
+    #[serde(serialize_with = "rows")]
+    #[schema(value_type = Vec<Vec<f32>>)]
+    image_embeddings: &'a Embeddings,
+    /// What the numbers are.
+    note: &'static str,
+}
+
+impl<'a> SimilarityAnswer<'a> {
+    /// This comparison, which must be of numbers.
+    pub(super) fn of(similarity: &'a Similarity) -> Result<Self, Problem> {
+        let Similarity {
+            similarities,
+            texts,
+            images,
+        } = similarity;
+        let all = similarities.iter().map(Vec::as_slice);
+        all.chain(texts.rows())
+            .chain(images.rows())
+            .try_for_each(finite)?;
+        Ok(Self {
+            similarities,
+            text_embeddings: texts,
+            image_embeddings: images,
+            note: "Similarities are sigmoid-normalized (0-1 range)",
+        })
+    }
+}
+
+/// The images, the one that fits the query best first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rankings)]
+pub(super) struct RankAnswer<'a> {
+    /// The query, as it was sent.
+    query: &'a str,
+    /// Every image once.
+    rankings: Vec<Ranking<'a>>,
+}
+
+/// An image's place.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ranking<'a> {
+    /// The file name that its client gave it.
+    filename: &'a str,
+    /// The sigmoid probability, rounded to 4 decimals; the order is by the one that is not.
+    score: f64,
+    /// From 1.
+    rank: usize,
+}
+
+impl<'a> RankAnswer<'a> {
+    /// This order. `names` are those of the images, in the order of their parts.
+    pub(super) fn of(
+        query: &'a str,
+        ranked: &[Ranked],
+        names: &'a [String],
+    ) -> Result<Self, Problem> {
+        let ranking = |(at, ranked): (usize, &Ranked)| {
+            Ok(Ranking {
+                filename: names.get(ranked.index).map_or("", String::as_str),
+                score: rounded(ranked.score)?,
+                rank: at + 1,
+            })
+        };
+        Ok(Self {
+            query,
+            rankings: ranked
+                .iter()
+                .enumerate()
+                .map(ranking)
+                .collect::<Result<_, Problem>>()?,
+        })
+    }
+}
+
+/// Why a request was refused.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorAnswer<'a> {
+    /// What was wrong, and where.
+    pub(super) detail: String,
+    /// Of a 500: what the service's log has it under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) id: Option<&'a str>,
+}
+
+fn rows<S: Serializer>(embeddings: &Embeddings, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut rows = serializer.serialize_seq(Some(embeddings.len()))?;
+    for row in embeddings.rows() {
+        rows.serialize_element(row)?;
+    }
+    rows.end()
+}
+
+fn vectors<S: Serializer>(vectors: &[Vec<f32>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(vectors)
+}
+
+/// A score as it is shown, with 4 decimals, as Python's `round(score, 4)`.
+fn rounded(score: f32) -> Result<f64, Problem> {
+    finite(&[score])?;
+    // The decimal digits decide, as in Python: `(x * 1e4).round() / 1e4` does not
+    // always give the same.
+    format!("{:.4}", f64::from(score))
+        .parse()
+        .map_err(|_| Problem::Internal(format!("the score {score} could not be rounded")))
+}
+
+/// Refuses what is not a number: serde_json would write `null` for it.
+fn finite(row: &[f32]) -> Result<(), Problem> {
+    match row.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Problem::Internal(format!(
+            "the engine answered {value}, which is not part of any embedding"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(rows: Vec<Vec<f32>>) -> String {
+        struct Matrix(Vec<Vec<f32>>);
+        impl Serialize for Matrix {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                vectors(&self.0, serializer)
+            }
+        }
+        serde_json::to_string(&Matrix(rows)).unwrap()
+    }
+
+    #[test]
+    fn floats_are_written_in_the_shortest_form_that_reads_back() {
+        assert_eq!(matrix(vec![]), "[]");
+        assert_eq!(
+            matrix(vec![vec![0.1, -0.25, 1.0], vec![1e-7, 16_777_216.0, -0.0]]),
+            "[[0.1,-0.25,1.0],[1e-7,16777216.0,-0.0]]"
+        );
+        let mut bits = 0x9e37_79b9_u32;
+        for _ in 0..20_000 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = f32::from_bits(bits);
+            if !value.is_finite() {
+                continue;
+            }
+            let written = matrix(vec![vec![value]]);
+            let digits = written.trim_matches(['[', ']']);
+            assert_eq!(
+                digits.parse::<f32>().unwrap().to_bits(),
+                value.to_bits(),
+                "{written}"
+            );
+            // As many significant digits as Rust's own shortest form has.
+            let significant = |text: &str| {
+                let mantissa = text.split('e').next().unwrap().replace(['.', '-'], "");
+                mantissa.trim_matches('0').len()
+            };
+            assert_eq!(
+                significant(digits),
+                significant(&format!("{value:e}")),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_never_written() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(matches!(finite(&[0.0, bad]), Err(Problem::Internal(_))));
+            assert!(rounded(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn scores_are_rounded_as_in_python() {
+        // round(struct.unpack("f", ..), 4) of CPython.
+        for (score, expected) in [
+            (0.873_412_3_f32, "0.8734"),
+            (0.00005, "0.0"),
+            (0.00015, "0.0002"),
+            (0.031_25, "0.0312"),
+            (0.999_99, "1.0"),
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (1e-30, "0.0"),
+        ] {
+            assert_eq!(
+                serde_json::to_string(&rounded(score).unwrap()).unwrap(),
+                expected
+            );
+        }
+    }
+}

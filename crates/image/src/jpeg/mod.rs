@@ -1,0 +1,152 @@
+//! JPEG, through mozjpeg's libjpeg: the same decoder as Pillow's libjpeg-turbo, and
+//! bit-equal to it (accurate integer IDCT, smooth chroma upsampling).
+//!
+//! ```text
+//! bytes --frame::read--> width, height   (walks the header segments, as Pillow's plugin does)
+//!       --scans::work--> refuses what takes too much time
+//!       --libjpeg------> RGB, or CMYK and then Pillow's formula
+//! ```
+//!
+//! libjpeg leaves by unwinding when a file is broken; it is caught here. Unlike
+//! Pillow, libjpeg pads a truncated file with grey and only warns; reading behind the end
+//! is an error here. The end marker is asked for only where libjpeg needs it to know that
+//! it has seen all scans, again as in Pillow.
+
+mod frame;
+mod scans;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mozjpeg::{ColorSpace, ColorSpaceExt, Decompress};
+
+use super::decode::Job;
+use super::reader::{Pieces, Watch};
+use super::work::{STEP, Stop};
+use super::{ImageError, ImageFormat, ImageLimits, convert};
+
+#[cfg(panic = "abort")]
+compile_error!("libjpeg reports a damaged file by unwinding: build with panic = \"unwind\"");
+
+fn damaged(reason: impl std::fmt::Display) -> ImageError {
+    ImageError::damaged(ImageFormat::Jpeg, reason)
+}
+
+/// Width and height.
+pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+    frame::read(bytes).map(|frame| (frame.width, frame.height))
+}
+
+/// Width, height and number of components.
+pub(super) fn shape(bytes: &[u8]) -> Result<(u32, u32, usize), ImageError> {
+    let frame = frame::read(bytes)?;
+    Ok((frame.width, frame.height, frame.components().len()))
+}
+
+/// Bytes that decoding takes beside the pixels.
+pub(super) fn scratch(bytes: &[u8]) -> Result<u64, ImageError> {
+    frame::read(bytes).map(|frame| frame.scratch())
+}
+
+/// What decoding costs at most, in nanoseconds; an error when it is too much.
+pub(super) fn work(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError> {
+    scans::work(bytes, &frame::read(bytes)?, limits)
+}
+
+/// Decodes to RGB.
+pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
+    let frame = frame::read(job.bytes)?;
+    scans::work(job.bytes, &frame, job.limits)?;
+    guarded(job.bytes, frame.buffered, job.stop, |reader| {
+        read_pixels(reader, job, rgb)
+    })
+}
+
+/// The samples of a JPEG within another format (TIFF): as they are coded, but YCbCr
+/// converted to RGB if `ycc`. The caller has looked at its [`size`] and [`work`].
+pub(super) fn decode_samples(
+    bytes: &[u8],
+    ycc: bool,
+    stop: &Stop<'_>,
+) -> Result<Vec<u8>, ImageError> {
+    let frame = frame::read(bytes)?;
+    guarded(bytes, frame.buffered, stop, |reader| {
+        let decompress = Decompress::new_reader(reader)?;
+        // Asking for the colours that it has means no conversion.
+        let colours = match decompress.color_space() {
+            ColorSpace::JCS_YCbCr if ycc => ColorSpace::JCS_RGB,
+            other => other,
+        };
+        let (width, height) = decompress.size();
+        let mut started = decompress.to_colorspace(colours)?;
+        let row = width * started.color_space().num_components();
+        let mut samples = vec![0; row * height];
+        for row in samples.chunks_exact_mut(row) {
+            note_row(stop, width)?;
+            started.read_scanlines_into(row)?;
+        }
+        started.finish()?;
+        Ok(samples)
+    })
+}
+
+/// Runs libjpeg over `bytes` and makes errors of its unwinding.
+fn guarded<T>(
+    bytes: &[u8],
+    buffered: bool,
+    stop: &Stop<'_>,
+    read: impl FnOnce(Pieces<'_>) -> io::Result<T>,
+) -> Result<T, ImageError> {
+    // A progressive file is read to its end before the first row comes out, and 32 bytes of
+    // it may be work on millions of blocks that stay as they are: asked at each of them.
+    let piece = if buffered {
+        (32, STEP)
+    } else {
+        (4096, 64 * 4096)
+    };
+    let watch = Watch::new();
+    let reader = Pieces::new(bytes, piece, stop, &watch, true);
+    // libjpeg unwinds without calling the panic hook, so nothing is printed.
+    match catch_unwind(AssertUnwindSafe(|| read(reader))) {
+        _ if stop.was_stopped() => Err(ImageError::Stopped),
+        _ if watch.ran_out.get() => Err(damaged("the file is cut short")),
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(error)) => Err(damaged(error)),
+        Err(panic) => Err(damaged(match panic.downcast_ref::<String>() {
+            Some(message) => message.trim_start_matches("libjpeg fatal error: "),
+            None => "libjpeg gave up",
+        })),
+    }
+}
+
+/// Notes the work of one row.
+fn note_row(stop: &Stop<'_>, width: usize) -> io::Result<()> {
+    stop.work(width as u64 * 10).map_err(io::Error::other)
+}
+
+/// The part that may unwind.
+fn read_pixels(reader: Pieces<'_>, job: &Job<'_>, rgb: &mut [u8]) -> io::Result<()> {
+    let decompress = Decompress::new_reader(reader)?;
+    let (width, height) = job.size();
+    if decompress.size() != (width, height) || rgb.len() != width * height * 3 {
+        return Err(io::Error::other("its frame headers contradict each other"));
+    }
+    let rows = rgb.chunks_exact_mut(width * 3);
+    if decompress.components().len() != 4 {
+        let mut started = decompress.rgb()?;
+        for row in rows {
+            note_row(job.stop, width)?;
+            started.read_scanlines_into(row)?;
+        }
+        return Ok(());
+    }
+    let mut started = decompress.to_colorspace(ColorSpace::JCS_CMYK)?;
+    let mut cmyk = vec![0u8; width * 4];
+    for rgb in rows {
+        note_row(job.stop, width)?;
+        let cmyk = started.read_scanlines_into(&mut cmyk)?;
+        // Inverted with or without an Adobe marker: Pillow assumes Adobe's polarity.
+        convert::inverted_cmyk_to_rgb(cmyk, rgb);
+    }
+    Ok(())
+}

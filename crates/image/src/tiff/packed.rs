@@ -1,0 +1,191 @@
+//! From packed bytes to rows of samples, one row at a time.
+
+use std::io::{self, BufRead, Read};
+
+use weezl::{BitOrder, LzwStatus, decode::Decoder as Lzw};
+
+use super::layout::{Compression, Layout};
+use super::{damaged, truncated};
+use crate::ImageError;
+use crate::work::Stop;
+
+/// Nanoseconds for each packed byte, whatever its compression.
+pub(super) const PACKED_BYTE: u64 = 16;
+/// Nanoseconds for each byte of samples.
+pub(super) const SAMPLE_BYTE: u64 = 3;
+/// Bytes of a decompressor's state, at most.
+pub(super) const STATE: usize = 128 << 10;
+
+/// The packed bytes of a strip or tile, in pieces, with the bits of each in the usual order.
+pub(super) struct Packed<'a> {
+    bytes: &'a [u8],
+    reversed: bool,
+    piece: Vec<u8>,
+    at: usize,
+    stop: &'a Stop<'a>,
+}
+
+impl<'a> Packed<'a> {
+    const PIECE: usize = 4096;
+
+    fn new(bytes: &'a [u8], reversed: bool, stop: &'a Stop<'a>) -> Self {
+        Self {
+            bytes,
+            reversed,
+            piece: Vec::new(),
+            at: 0,
+            stop,
+        }
+    }
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.fill_buf()?;
+        let read = rest.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Packed<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at >= self.piece.len() {
+            let (now, later) = self.bytes.split_at(self.bytes.len().min(Self::PIECE));
+            let work = now.len() as u64 * PACKED_BYTE;
+            self.stop.work(work).map_err(io::Error::other)?;
+            self.bytes = later;
+            self.at = 0;
+            self.piece.clear();
+            self.piece.extend_from_slice(now);
+            if self.reversed {
+                for byte in &mut self.piece {
+                    *byte = byte.reverse_bits();
+                }
+            }
+        }
+        Ok(self.piece.get(self.at..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+/// A strip or tile whose rows are read one after the other.
+pub(super) enum Unpacker<'a> {
+    Raw(Packed<'a>),
+    Lzw(Packed<'a>, Box<Lzw>),
+    Deflate(Box<flate2::bufread::ZlibDecoder<Packed<'a>>>),
+    PackBits(Packed<'a>, Run),
+    /// Unpacked as a whole, and where the next row begins.
+    Whole(Vec<u8>, usize),
+}
+
+/// What is left of a run of PackBits.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    Literal(usize),
+    Repeat(u8, usize),
+}
+
+impl<'a> Unpacker<'a> {
+    /// Of a strip or tile that is no JPEG.
+    pub(super) fn new(bytes: &'a [u8], layout: &Layout<'_>, stop: &'a Stop<'a>) -> Self {
+        let packed = Packed::new(bytes, layout.reversed, stop);
+        match layout.compression {
+            Compression::Lzw => {
+                let lzw = Lzw::with_tiff_size_switch(BitOrder::Msb, 8);
+                Self::Lzw(packed, Box::new(lzw))
+            }
+            Compression::Deflate => {
+                Self::Deflate(Box::new(flate2::bufread::ZlibDecoder::new(packed)))
+            }
+            Compression::PackBits => Self::PackBits(packed, Run::Literal(0)),
+            Compression::None | Compression::Jpeg => Self::Raw(packed),
+        }
+    }
+
+    /// Fills `row` with the samples that follow.
+    pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
+        match self {
+            Self::Raw(packed) => packed.read_exact(row).map_err(|_| truncated()),
+            Self::Deflate(packed) => packed.read_exact(row).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => truncated(),
+                _ => damaged(error),
+            }),
+            Self::Lzw(packed, decoder) => lzw(packed, decoder, row),
+            Self::PackBits(packed, run) => pack_bits(packed, run, row),
+            Self::Whole(samples, at) => {
+                let from = samples.get(*at..*at + row.len()).ok_or_else(truncated)?;
+                row.copy_from_slice(from);
+                *at += row.len();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lzw(packed: &mut Packed<'_>, decoder: &mut Lzw, row: &mut [u8]) -> Result<(), ImageError> {
+    let mut to = 0;
+    while to < row.len() {
+        let piece = packed.fill_buf().map_err(damaged)?;
+        let at_end = piece.is_empty();
+        let step = decoder.decode_bytes(piece, &mut row[to..]);
+        packed.consume(step.consumed_in);
+        to += step.consumed_out;
+        match step.status {
+            Ok(LzwStatus::Ok) if step.consumed_in + step.consumed_out > 0 => {}
+            Ok(LzwStatus::NoProgress) if !at_end && step.consumed_in > 0 => {}
+            Ok(_) if to == row.len() => {}
+            Ok(_) => return Err(truncated()),
+            Err(error) => return Err(damaged(error)),
+        }
+    }
+    Ok(())
+}
+
+/// PackBits (TIFF 6.0, section 9): runs of one byte, and literal bytes.
+fn pack_bits(packed: &mut Packed<'_>, run: &mut Run, row: &mut [u8]) -> Result<(), ImageError> {
+    let mut to = 0;
+    while to < row.len() {
+        let left = row.len() - to;
+        match run {
+            Run::Repeat(value, count @ 1..) => {
+                let now = left.min(*count);
+                row[to..to + now].fill(*value);
+                *count -= now;
+                to += now;
+            }
+            Run::Literal(count @ 1..) => {
+                let piece = packed.fill_buf().map_err(damaged)?;
+                let now = left.min(*count).min(piece.len());
+                if now == 0 {
+                    return Err(truncated());
+                }
+                row[to..to + now].copy_from_slice(&piece[..now]);
+                packed.consume(now);
+                *count -= now;
+                to += now;
+            }
+            _ => {
+                let head = byte(packed)?;
+                *run = match head as i8 {
+                    -128 => Run::Literal(0),
+                    times @ ..0 => {
+                        Run::Repeat(byte(packed)?, usize::from(times.unsigned_abs()) + 1)
+                    }
+                    count => Run::Literal(count as usize + 1),
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
+fn byte(packed: &mut Packed<'_>) -> Result<u8, ImageError> {
+    let piece = packed.fill_buf().map_err(damaged)?;
+    let byte = piece.first().copied().ok_or_else(truncated)?;
+    packed.consume(1);
+    Ok(byte)
+}

@@ -1,0 +1,16 @@
+//! Pictures: decoded as Pillow decodes them, resized as transformers resizes them, within
+//! the memory and the work that was said before.
+//!
+//! The fixtures are in the repository's `tests/fixtures`, because the tests of the whole
+//! send them as well.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod coefficients;
+mod decode;
+mod fixtures;
+mod limits;
+#[path = "../../../../tests/it/common/noise.rs"]
+mod noise;
+mod resize;
+mod stop;

@@ -1,0 +1,104 @@
+//! Why a checkpoint cannot be used.
+
+use std::path::PathBuf;
+
+use super::ConfigError;
+use crate::text::TokenizerError;
+
+/// Why a checkpoint cannot be used: one sentence that says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file that every checkpoint has is not there.
+    #[error(
+        "{} has no {file}; a checkpoint directory needs config.json, model.safetensors, \
+         tokenizer.json, tokenizer_config.json, and preprocessor_config.json or a \
+         processor_config.json with an image processor",
+        directory.display()
+    )]
+    MissingFile {
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// Its name.
+        file: String,
+    },
+    /// The weights are in PyTorch's own format alone.
+    #[error(
+        "the weights in {} are in {file} alone, which is a program in disguise and is not \
+         read; convert them with Python: from transformers import AutoModel; \
+         AutoModel.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY)",
+        directory.display()
+    )]
+    PytorchOnly {
+        /// Where they are.
+        directory: PathBuf,
+        /// The file.
+        file: String,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// `config.json` says something that cannot be, or that this service does not run.
+    #[error("{file}: {reason}")]
+    Config {
+        /// Which file.
+        file: String,
+        /// What is wrong, and what is expected.
+        reason: ConfigError,
+    },
+    /// A file is not the JSON that it should be.
+    #[error("{} is not what it should be: {reason}", file.display())]
+    Json {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong, and where in it.
+        reason: String,
+    },
+    /// An index of weights names a file elsewhere.
+    #[error("{} names {name:?}, which is not a file in its directory", file.display())]
+    Outside {
+        /// The index.
+        file: PathBuf,
+        /// What it names.
+        name: String,
+    },
+    /// The tokenizer's files cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A safetensors file is cut short or damaged.
+    #[error("{file} is damaged or was not copied whole ({reason}); fetch it again")]
+    Weights {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor that the configuration calls for is not in the files.
+    #[error("the checkpoint has no tensor {name:?}, which its config.json calls for")]
+    MissingTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor is not of the shape that the configuration calls for.
+    #[error("the tensor {name:?} has shape {found:?}, and config.json calls for {expected:?}")]
+    Misshapen {
+        /// Its name.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds something other than floats.
+    #[error("the tensor {name:?} is stored as {dtype}; only F64, F32, F16 and BF16 can be used")]
+    Unsupported {
+        /// Its name.
+        name: String,
+        /// How it is stored.
+        dtype: String,
+    },
+}

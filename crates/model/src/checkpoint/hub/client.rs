@@ -1,0 +1,403 @@
+//! Requests to the hub, and to where it sends one on.
+
+use std::io::Read;
+use std::thread;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+use ureq::Agent;
+use ureq::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+
+use super::HubSettings;
+use super::error::HubFailure;
+use super::names::is_commit;
+
+/// How often a request is made until one is answered.
+pub(super) const TRIES: u32 = 5;
+/// Redirects that are followed.
+const REDIRECTS: usize = 10;
+/// The longest wait that a server may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// How long a server may take to take a connection, and to go on in an answer.
+const CONNECT: Duration = Duration::from_secs(10);
+const PER_READ: Duration = Duration::from_secs(30);
+
+/// Asks the hub for files.
+pub(super) struct Client<'a> {
+    agent: Agent,
+    settings: &'a HubSettings,
+}
+
+/// An answer with a body that is to be read, and what the way to it said of the file.
+pub(super) struct Answer {
+    pub body: Box<dyn Read>,
+    /// `X-Repo-Commit`.
+    pub commit: Option<String>,
+    /// `X-Linked-Etag`, else `ETag`.
+    pub etag: Option<String>,
+    /// Bytes of the whole file, where that is known.
+    pub size: Option<u64>,
+    /// The first byte of the body is this one of the file.
+    pub start: u64,
+    /// The body was compressed on its way, so it cannot be resumed.
+    pub compressed: bool,
+}
+
+/// What came of a request that was answered.
+pub(super) enum Asked {
+    Found(Answer),
+    /// There is no such file; the commit, where the answer says it.
+    Absent(Option<String>),
+}
+
+/// Why one try failed: for good, or so that another may do better after a while.
+enum Failed {
+    ForGood(HubFailure),
+    ForNow(HubFailure, Option<Duration>),
+}
+
+impl<'a> Client<'a> {
+    pub fn new(settings: &'a HubSettings) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .timeout_connect(Some(CONNECT))
+            .timeout_per_read(Some(PER_READ))
+            .timeout_per_write(Some(PER_READ))
+            .build();
+        Self {
+            agent: config.into(),
+            settings,
+        }
+    }
+
+    /// Asks for a file from byte `start` on, at most `tries` times. A server that does not
+    /// know ranges answers with the whole file.
+    pub fn get(
+        &self,
+        url: &str,
+        revision: &str,
+        start: u64,
+        tries: u32,
+    ) -> Result<Asked, HubFailure> {
+        for attempt in 1.. {
+            match self.attempt(url, revision, start, attempt) {
+                Ok(asked) => return Ok(asked),
+                Err(Failed::ForGood(failure)) => return Err(failure),
+                Err(Failed::ForNow(failure, _)) if attempt >= tries => return Err(failure),
+                Err(Failed::ForNow(failure, wait)) => {
+                    let wait = wait.unwrap_or_else(|| self.backoff(attempt));
+                    tracing::info!(seconds = wait.as_secs_f64(), "asking again: {failure}");
+                    thread::sleep(wait);
+                }
+            }
+        }
+        Err(HubFailure::Offline)
+    }
+
+    /// How long to wait after the failure number `attempt`.
+    pub fn backoff(&self, attempt: u32) -> Duration {
+        self.settings.patience * 2_u32.saturating_pow(attempt.saturating_sub(1).min(5))
+    }
+
+    fn attempt(
+        &self,
+        url: &str,
+        revision: &str,
+        start: u64,
+        attempt: u32,
+    ) -> Result<Asked, Failed> {
+        let endpoint = self.settings.endpoint();
+        let home = origin(endpoint)
+            .ok_or_else(|| Failed::ForGood(HubFailure::Endpoint(endpoint.to_owned())))?;
+        let mut url = url.to_owned();
+        let mut told = Told::default();
+        for _ in 0..=REDIRECTS {
+            let here = origin(&url).unwrap_or_default();
+            let response = self.send(&url, start, here == home)?;
+            let (head, body) = response.into_parts();
+            told.hear(&head.headers);
+            let host = || here.clone();
+            match head.status {
+                StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                    return Ok(Asked::Found(told.answer(
+                        head.status,
+                        &head.headers,
+                        Box::new(body.into_reader()),
+                    )));
+                }
+                status if status.is_redirection() && head.headers.contains_key("location") => {
+                    let location = text(&head.headers, "location").unwrap_or_default();
+                    let next = join(&url, &location).filter(|next| {
+                        // What was asked for in secret is not read in public.
+                        !(url.starts_with("https:") && next.starts_with("http:"))
+                    });
+                    url = next.ok_or_else(|| {
+                        Failed::ForGood(HubFailure::Redirect {
+                            host: host(),
+                            location: location.clone(),
+                        })
+                    })?;
+                }
+                // Who was sent elsewhere by the hub for a file does not learn there that the
+                // hub lacks it.
+                StatusCode::NOT_FOUND | StatusCode::GONE if here == home => {
+                    // A hub says what is missing; who says nothing means the file.
+                    let code = text(&head.headers, "x-error-code");
+                    return match code.as_deref() {
+                        Some("RepoNotFound" | "RevisionNotFound") => {
+                            Err(Failed::ForGood(HubFailure::Unknown {
+                                endpoint: endpoint.to_owned(),
+                                revision: revision.to_owned(),
+                            }))
+                        }
+                        _ => Ok(Asked::Absent(told.commit)),
+                    };
+                }
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    let code = text(&head.headers, "x-error-code");
+                    let endpoint = if here == home {
+                        endpoint.to_owned()
+                    } else {
+                        here
+                    };
+                    return Err(Failed::ForGood(match code.as_deref() {
+                        Some("GatedRepo") => HubFailure::Gated { endpoint },
+                        _ => HubFailure::Unauthorized {
+                            endpoint,
+                            status: head.status.as_u16(),
+                        },
+                    }));
+                }
+                StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
+                    return Err(Failed::ForGood(HubFailure::Status {
+                        host: host(),
+                        status: head.status.as_u16(),
+                        tries: attempt,
+                    }));
+                }
+                status => {
+                    let seconds = text(&head.headers, "retry-after")
+                        .and_then(|after| after.trim().parse::<u64>().ok());
+                    if let Some(seconds) = seconds
+                        && seconds > LONGEST_WAIT.as_secs()
+                    {
+                        let host = host();
+                        return Err(Failed::ForGood(HubFailure::Limited { host, seconds }));
+                    }
+                    let failure = HubFailure::Status {
+                        host: host(),
+                        status: status.as_u16(),
+                        tries: attempt,
+                    };
+                    let again = status.is_server_error()
+                        || matches!(
+                            status,
+                            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                        );
+                    return Err(if again {
+                        Failed::ForNow(failure, seconds.map(Duration::from_secs))
+                    } else {
+                        Failed::ForGood(failure)
+                    });
+                }
+            }
+        }
+        Err(Failed::ForGood(HubFailure::Redirect {
+            host: origin(&url).unwrap_or_default(),
+            location: url,
+        }))
+    }
+
+    /// One request. The token goes to the hub alone, and not where it sends one on.
+    fn send(&self, url: &str, start: u64, to_hub: bool) -> Result<Response<ureq::Body>, Failed> {
+        let mut request = self
+            .agent
+            .get(url)
+            // Sizes and ranges are those of the file, not of its compressed form.
+            .header("accept-encoding", "identity");
+        if start > 0 {
+            request = request.header("range", format!("bytes={start}-"));
+        }
+        if let Some(token) = self.settings.token.as_ref().filter(|_| to_hub) {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Failed::ForGood(HubFailure::Token))?;
+            value.set_sensitive(true);
+            request = request.header("authorization", value);
+        }
+        request.call().map_err(|error| {
+            let failure = HubFailure::Unreachable {
+                host: origin(url).unwrap_or_else(|| url.to_owned()),
+                reason: error.to_string(),
+            };
+            match error {
+                ureq::Error::HostNotFound
+                | ureq::Error::BadUri(_)
+                | ureq::Error::Http(_)
+                | ureq::Error::Tls(_)
+                | ureq::Error::InvalidProxyUrl => Failed::ForGood(failure),
+                _ => Failed::ForNow(failure, None),
+            }
+        })
+    }
+
+    /// The commit that a revision stands for, from a hub's own interface, for servers that do
+    /// not say it with a file.
+    pub fn commit(&self, name: &str, revision: &str) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Info {
+            sha: String,
+        }
+        let endpoint = self.settings.endpoint();
+        let url = format!("{endpoint}/api/models/{name}/revision/{revision}");
+        match self.get(&url, revision, 0, TRIES).ok()? {
+            Asked::Found(answer) => {
+                let body = answer.body.take(16 << 20);
+                let info: Info = serde_json::from_reader(body).ok()?;
+                Some(info.sha).filter(|sha| is_commit(sha))
+            }
+            Asked::Absent(_) => None,
+        }
+    }
+}
+
+/// What the answers on the way said of a file. The first to say something is the hub, whose
+/// word goes before that of a server that it sends one on to.
+#[derive(Default)]
+struct Told {
+    commit: Option<String>,
+    linked_etag: Option<String>,
+    etag: Option<String>,
+    linked_size: Option<u64>,
+}
+
+impl Told {
+    fn hear(&mut self, headers: &HeaderMap) {
+        let hear = |known: &mut Option<String>, name| {
+            if known.is_none() {
+                *known = text(headers, name);
+            }
+        };
+        hear(&mut self.commit, "x-repo-commit");
+        hear(&mut self.linked_etag, "x-linked-etag");
+        hear(&mut self.etag, "etag");
+        if self.linked_size.is_none() {
+            self.linked_size = text(headers, "x-linked-size").and_then(|size| size.parse().ok());
+        }
+    }
+
+    fn answer(self, status: StatusCode, headers: &HeaderMap, body: Box<dyn Read>) -> Answer {
+        let compressed = text(headers, "content-encoding")
+            .is_some_and(|encoding| encoding.to_ascii_lowercase().contains("gzip"));
+        let length = text(headers, "content-length").and_then(|length| length.parse().ok());
+        let (start, range) = match status {
+            StatusCode::PARTIAL_CONTENT => text(headers, "content-range")
+                .as_deref()
+                .and_then(content_range)
+                .unwrap_or((0, None)),
+            _ => (0, length.filter(|_| !compressed)),
+        };
+        Answer {
+            commit: self.commit.filter(|commit| is_commit(commit)),
+            etag: self.linked_etag.or(self.etag),
+            size: self.linked_size.or(range),
+            start,
+            compressed,
+            body: if compressed {
+                Box::new(MultiGzDecoder::new(body))
+            } else {
+                body
+            },
+        }
+    }
+}
+
+/// First byte and whole length of `bytes FIRST-LAST/LENGTH`.
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, length) = value.strip_prefix("bytes")?.trim().split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    Some((first.trim().parse().ok()?, length.trim().parse().ok()))
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
+}
+
+/// Scheme, host and port of an http or https address, and nothing of others.
+fn origin(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri
+        .scheme_str()
+        .filter(|&it| it == "http" || it == "https")?;
+    Some(format!(
+        "{scheme}://{}",
+        uri.authority()?.as_str().rsplit('@').next()?
+    ))
+}
+
+/// Where a redirect from `base` leads (RFC 3986, section 5.2, as far as servers use it).
+fn join(base: &str, location: &str) -> Option<String> {
+    let (scheme, _) = base.split_once(':')?;
+    let home = origin(base)?;
+    let next = if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{home}{location}")
+    } else if location.contains("://") {
+        location.to_owned()
+    } else if location.is_empty() {
+        return None;
+    } else {
+        let path = base.split(['?', '#']).next()?;
+        let folder = &path[..=path.rfind('/')?];
+        if folder.len() <= home.len() {
+            format!("{home}/{location}")
+        } else {
+            format!("{folder}{location}")
+        }
+    };
+    origin(&next).map(|_| next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_where_they_say() {
+        let base = "https://hub/a/b/resolve/main/f.json?x=1";
+        for (location, expected) in [
+            ("https://cdn/x?y=1", Some("https://cdn/x?y=1")),
+            ("/api/x", Some("https://hub/api/x")),
+            ("//cdn/x", Some("https://cdn/x")),
+            ("g.json", Some("https://hub/a/b/resolve/main/g.json")),
+            ("file:///etc/passwd", None),
+            ("ftp://cdn/x", None),
+            ("", None),
+        ] {
+            assert_eq!(join(base, location).as_deref(), expected, "{location:?}");
+        }
+        assert_eq!(join("http://h:8", "x").as_deref(), Some("http://h:8/x"));
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(origin("http://a:1/b").as_deref(), Some("http://a:1"));
+        assert_eq!(origin("https://me:pw@a/b").as_deref(), Some("https://a"));
+        assert_eq!(origin("file:///a"), None);
+        assert_eq!(origin("a"), None);
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(content_range("bytes 5-9/20"), Some((5, Some(20))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(content_range("items 1"), None);
+    }
+}

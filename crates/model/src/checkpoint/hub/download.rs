@@ -1,0 +1,477 @@
+//! The files of a model, from the hub into its cache.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::HubSettings;
+use super::cache::{Cache, OPTIONAL, failed, has_image_processor, make_parent};
+use super::client::{Answer, Asked, Client, TRIES};
+use super::error::HubFailure;
+use super::names::{self, escaped};
+use super::progress::Progress;
+use crate::checkpoint::weights::shards;
+use crate::files::{
+    CONFIG, MAX_FILE_BYTES, PREPROCESSOR, PYTORCH_WEIGHTS, SENTENCEPIECE, TOKENIZER, WEIGHTS,
+    WEIGHTS_INDEX,
+};
+
+/// Bytes that a file of weights has at most.
+const MAX_WEIGHTS_BYTES: u64 = 256 << 30;
+/// Bytes that are read at once.
+const BLOCK: usize = 256 << 10;
+
+/// A model that is being downloaded.
+pub(super) struct Download<'a> {
+    cache: &'a Cache,
+    client: Client<'a>,
+    settings: &'a HubSettings,
+    name: &'a str,
+    revision: &'a str,
+}
+
+/// A download that may have to be begun again.
+enum Outcome {
+    Whole,
+    Damaged { found: String, expected: String },
+}
+
+impl<'a> Download<'a> {
+    pub fn new(
+        cache: &'a Cache,
+        name: &'a str,
+        revision: &'a str,
+        settings: &'a HubSettings,
+    ) -> Self {
+        Self {
+            cache,
+            client: Client::new(settings),
+            settings,
+            name,
+            revision,
+        }
+    }
+
+    /// Fetches all files that are missing; the weights last, so that a model that cannot be
+    /// run is found out before they are.
+    pub fn all(&self) -> Result<PathBuf, HubFailure> {
+        // The first file says which commit the revision is, and all others are of that.
+        let commit = self.first()?;
+        let directory = self.cache.snapshot(&commit);
+        for file in OPTIONAL {
+            self.optional(&commit, file)?;
+        }
+        if !has_image_processor(&directory) {
+            self.required(&commit, PREPROCESSOR)?;
+        }
+        if !self.optional(&commit, TOKENIZER)? && !self.optional(&commit, SENTENCEPIECE)? {
+            let file = TOKENIZER.to_owned();
+            return Err(HubFailure::Lacks { file });
+        }
+        if self.optional(&commit, WEIGHTS)? {
+            return Ok(directory);
+        }
+        if self.optional(&commit, WEIGHTS_INDEX)? {
+            let index = directory.join(WEIGHTS_INDEX);
+            let bytes = fs::read(&index).map_err(failed(&index))?;
+            for shard in shards(&bytes, &index)? {
+                self.required(&commit, &shard)?;
+            }
+            return Ok(directory);
+        }
+        for file in PYTORCH_WEIGHTS {
+            let asked = self.client.get(&self.url(&commit, file), &commit, 0, TRIES);
+            if let Ok(Asked::Found(_)) = asked {
+                return Err(HubFailure::PytorchOnly);
+            }
+        }
+        let file = WEIGHTS.to_owned();
+        Err(HubFailure::Lacks { file })
+    }
+
+    /// Asks once, and without patience, for files that a model in the cache may have.
+    pub fn complete(&self, directory: &Path, files: &[&str]) -> Result<(), HubFailure> {
+        let commit = directory.file_name().and_then(|name| name.to_str());
+        for file in files {
+            self.file(commit.unwrap_or(self.revision), file, 1)?;
+        }
+        Ok(())
+    }
+
+    fn url(&self, revision: &str, file: &str) -> String {
+        format!(
+            "{}/{}/resolve/{}/{}",
+            self.settings.endpoint(),
+            self.name,
+            escaped(revision, false),
+            escaped(file, true)
+        )
+    }
+
+    /// Fetches config.json; the commit.
+    fn first(&self) -> Result<String, HubFailure> {
+        let url = self.url(self.revision, CONFIG);
+        let answer = match self.client.get(&url, self.revision, 0, TRIES)? {
+            Asked::Found(answer) => answer,
+            Asked::Absent(Some(_)) => {
+                let file = CONFIG.to_owned();
+                return Err(HubFailure::Lacks { file });
+            }
+            Asked::Absent(None) => {
+                return Err(HubFailure::Unknown {
+                    endpoint: self.settings.endpoint().to_owned(),
+                    revision: self.revision.to_owned(),
+                });
+            }
+        };
+        let given = || names::is_commit(self.revision).then(|| self.revision.to_owned());
+        let commit = answer
+            .commit
+            .clone()
+            .or_else(given)
+            .or_else(|| {
+                self.client
+                    .commit(self.name, &escaped(self.revision, false))
+            })
+            .ok_or_else(|| HubFailure::NoCommit {
+                endpoint: self.settings.endpoint().to_owned(),
+                file: CONFIG.to_owned(),
+            })?;
+        self.store(&commit, CONFIG, &url, answer)?;
+        self.cache.note_revision(self.revision, &commit)?;
+        Ok(commit)
+    }
+
+    fn required(&self, commit: &str, file: &str) -> Result<(), HubFailure> {
+        if self.optional(commit, file)? {
+            return Ok(());
+        }
+        let file = file.to_owned();
+        Err(HubFailure::Lacks { file })
+    }
+
+    /// Whether the model has a file, which is in the cache then.
+    fn optional(&self, commit: &str, file: &str) -> Result<bool, HubFailure> {
+        self.file(commit, file, TRIES)
+    }
+
+    fn file(&self, commit: &str, file: &str, tries: u32) -> Result<bool, HubFailure> {
+        if self.cache.snapshot(commit).join(file).exists() {
+            return Ok(true);
+        }
+        if self.cache.is_absent(commit, file) {
+            return Ok(false);
+        }
+        let url = self.url(commit, file);
+        match self.client.get(&url, commit, 0, tries)? {
+            Asked::Found(answer) => self.store(commit, file, &url, answer).map(|()| true),
+            Asked::Absent(_) => self.cache.note_absent(commit, file).map(|()| false),
+        }
+    }
+
+    /// Writes what was answered into the cache, and gives it its name.
+    fn store(&self, commit: &str, file: &str, url: &str, answer: Answer) -> Result<(), HubFailure> {
+        let etag = answer.etag.as_deref().and_then(names::blob);
+        let Some(blob) = etag.map(str::to_owned) else {
+            return self.store_unnamed(commit, file, url, answer);
+        };
+        let path = self.cache.blob(&blob);
+        make_parent(&path)?;
+        let _lock = self.cache.lock(&blob)?;
+        if !path.exists() {
+            let partial = self.cache.blob(&format!("{blob}.incomplete"));
+            self.fetch(file, url, answer, &partial, Some(&blob))?;
+            fs::rename(&partial, &path).map_err(failed(&path))?;
+        }
+        self.cache.link(commit, file, &blob)
+    }
+
+    /// As [`Download::store`], for an answer whose ETag is missing or cannot be the name of a
+    /// file: the content is its own name.
+    fn store_unnamed(
+        &self,
+        commit: &str,
+        file: &str,
+        url: &str,
+        answer: Answer,
+    ) -> Result<(), HubFailure> {
+        let name = hex(&Sha256::digest(format!("{}\0{commit}\0{file}", self.name)));
+        let partial = self.cache.blob(&format!("{name}.incomplete"));
+        make_parent(&partial)?;
+        let _lock = self.cache.lock(&name)?;
+        // Nothing says that what an earlier download left is a part of this file.
+        let _ = fs::remove_file(&partial);
+        self.fetch(file, url, answer, &partial, None)?;
+        let mut sha256 = Sha256::new();
+        let mut whole = File::open(&partial).map_err(failed(&partial))?;
+        io::copy(&mut whole, &mut sha256).map_err(failed(&partial))?;
+        let blob = hex(&sha256.finalize());
+        let path = self.cache.blob(&blob);
+        fs::rename(&partial, &path).map_err(failed(&path))?;
+        self.cache.link(commit, file, &blob)
+    }
+
+    /// Downloads a file whole into `partial`, going on with what is there already.
+    fn fetch(
+        &self,
+        file: &str,
+        url: &str,
+        answer: Answer,
+        partial: &Path,
+        blob: Option<&str>,
+    ) -> Result<(), HubFailure> {
+        let size = answer.size;
+        let limit = if file.ends_with(".safetensors") {
+            MAX_WEIGHTS_BYTES
+        } else {
+            MAX_FILE_BYTES
+        };
+        if size.is_some_and(|size| size > limit) {
+            let file = file.to_owned();
+            return Err(HubFailure::TooLarge { file, limit });
+        }
+        let mut part = Part::open(partial)?;
+        let mut progress = Progress::of(file, size);
+        let mut answer = Some(answer);
+        for again in [true, false] {
+            let first = answer.take();
+            self.body(file, url, first, &mut part, &mut progress, size, limit)?;
+            match part.check(blob)? {
+                Outcome::Whole => break,
+                Outcome::Damaged { found, .. } if again => {
+                    tracing::warn!(file, %found, "the download came damaged, and is begun again");
+                    part.begin_again()?;
+                }
+                Outcome::Damaged { found, expected } => {
+                    // Not to be taken for the beginning of the right file.
+                    let _ = fs::remove_file(partial);
+                    return Err(HubFailure::Hash {
+                        file: file.to_owned(),
+                        found,
+                        expected,
+                    });
+                }
+            }
+        }
+        part.file.sync_all().map_err(failed(partial))?;
+        progress.finish();
+        Ok(())
+    }
+
+    /// Fills a part until it is whole, over as many answers as it takes. `answer` is one from
+    /// the first byte on.
+    #[expect(clippy::too_many_arguments, reason = "what one download is made of")]
+    fn body(
+        &self,
+        file: &str,
+        url: &str,
+        mut answer: Option<Answer>,
+        part: &mut Part,
+        progress: &mut Progress,
+        size: Option<u64>,
+        limit: u64,
+    ) -> Result<(), HubFailure> {
+        let mut tries = 0;
+        loop {
+            if size.is_some_and(|size| size == part.length) {
+                return Ok(());
+            }
+            if size.is_some_and(|size| size < part.length) {
+                part.begin_again()?;
+            }
+            let here = match answer.take() {
+                Some(first) if part.length == 0 => first,
+                _ => match self.client.get(url, self.revision, part.length, TRIES) {
+                    Ok(Asked::Found(answer)) => answer,
+                    Ok(Asked::Absent(_)) => {
+                        let file = file.to_owned();
+                        return Err(HubFailure::Lacks { file });
+                    }
+                    // What is here is not a part of what is there.
+                    Err(HubFailure::Status { status: 416, .. }) if part.length > 0 => {
+                        part.begin_again()?;
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                },
+            };
+            if here.start != part.length || here.compressed {
+                // The server gave the whole file.
+                part.begin_again()?;
+                if here.start != 0 {
+                    continue_or_fail(&mut tries, file, part.length, "it gave another range")?;
+                    continue;
+                }
+            }
+            let before = part.length;
+            let ended = part.take(here.body, size.unwrap_or(limit), |length| {
+                progress.at(length)
+            })?;
+            let whole = match (&ended, size) {
+                (_, Some(size)) if part.length > size => {
+                    return Err(HubFailure::Size {
+                        file: file.to_owned(),
+                        found: part.length,
+                        expected: size,
+                    });
+                }
+                (_, None) if part.length > limit => {
+                    let file = file.to_owned();
+                    return Err(HubFailure::TooLarge { file, limit });
+                }
+                (Ok(()), Some(size)) => part.length == size,
+                (Ok(()), None) => true,
+                (Err(_), size) => size == Some(part.length),
+            };
+            if whole {
+                return Ok(());
+            }
+            if part.length > before && !here.compressed {
+                tries = 0;
+            }
+            let reason = match ended {
+                Ok(()) => "the answer ended early".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            continue_or_fail(&mut tries, file, part.length, &reason)?;
+            tracing::info!(
+                file,
+                done = part.length,
+                "the download broke off, and is resumed: {reason}"
+            );
+            thread::sleep(self.client.backoff(tries));
+        }
+    }
+}
+
+/// Counts a try that failed; an error when there were enough.
+fn continue_or_fail(
+    tries: &mut u32,
+    file: &str,
+    done: u64,
+    reason: &str,
+) -> Result<(), HubFailure> {
+    *tries += 1;
+    if *tries < TRIES {
+        return Ok(());
+    }
+    Err(HubFailure::Broken {
+        file: file.to_owned(),
+        tries: *tries,
+        done,
+        reason: reason.to_owned(),
+    })
+}
+
+/// What is there of a file, and its hash so far.
+struct Part {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    sha256: Sha256,
+}
+
+impl Part {
+    /// Opens what an earlier download left, if any.
+    fn open(path: &Path) -> Result<Self, HubFailure> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed(path))?;
+        let mut part = Self {
+            path: path.to_owned(),
+            file,
+            length: 0,
+            sha256: Sha256::new(),
+        };
+        part.length = io::copy(&mut part.file, &mut part.sha256).map_err(failed(path))?;
+        Ok(part)
+    }
+
+    fn begin_again(&mut self) -> Result<(), HubFailure> {
+        self.length = 0;
+        self.sha256 = Sha256::new();
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map(|_| ())
+            .map_err(failed(&self.path))
+    }
+
+    /// Appends a body, until it ends or is longer than `most`. The inner result is that of
+    /// reading, the outer one that of writing.
+    fn take(
+        &mut self,
+        mut body: impl Read,
+        most: u64,
+        mut at: impl FnMut(u64),
+    ) -> Result<io::Result<()>, HubFailure> {
+        let mut block = vec![0; BLOCK];
+        at(self.length);
+        while self.length <= most {
+            let read = match body.read(&mut block) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Ok(Err(error)),
+            };
+            let bytes = &block[..read];
+            self.file.write_all(bytes).map_err(failed(&self.path))?;
+            self.sha256.update(bytes);
+            self.length += read as u64;
+            at(self.length);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Compares the hash with the name of the blob, where that is one: SHA-256 of large files,
+    /// SHA-1 of git's object of small ones, or of the bytes alone on some mirrors.
+    fn check(&mut self, blob: Option<&str>) -> Result<Outcome, HubFailure> {
+        let hash = |length: usize| {
+            blob.filter(|blob| blob.len() == length && blob.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        if let Some(expected) = hash(64) {
+            let found = hex(&self.sha256.clone().finalize());
+            return Ok(compare(vec![found], expected));
+        }
+        if let Some(expected) = hash(40) {
+            let mut plain = Sha1::new();
+            let mut object = Sha1::new();
+            object.update(format!("blob {}\0", self.length));
+            let mut bytes = Vec::new();
+            self.file
+                .seek(SeekFrom::Start(0))
+                .and_then(|_| self.file.read_to_end(&mut bytes))
+                .map_err(failed(&self.path))?;
+            plain.update(&bytes);
+            object.update(&bytes);
+            let found = vec![hex(&object.finalize()), hex(&plain.finalize())];
+            return Ok(compare(found, expected));
+        }
+        Ok(Outcome::Whole)
+    }
+}
+
+fn compare(found: Vec<String>, expected: &str) -> Outcome {
+    if found
+        .iter()
+        .any(|found| found.eq_ignore_ascii_case(expected))
+    {
+        return Outcome::Whole;
+    }
+    Outcome::Damaged {
+        found: found.into_iter().next().unwrap_or_default(),
+        expected: expected.to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

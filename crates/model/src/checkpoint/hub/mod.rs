@@ -1,0 +1,100 @@
+//! A checkpoint by its hub name: from the hub cache, else downloaded into it.
+//!
+//! ```text
+//! "google/siglip2-base-patch16-224"
+//!   --cache-----> HF_HOME/hub/models--google--siglip2.../snapshots/<commit>/   (no network)
+//!   --download--> HF_ENDPOINT, the files that are missing, then the same directory
+//! ```
+//!
+//! The cache is laid out, and locked, as Python's huggingface_hub has it, so models that are
+//! there already are found, and the other way round.
+//!
+//! The requests are made here, on the HTTP client, and not by the crate hf-hub: version 0.5 asks
+//! for one byte in gzip to learn a file's size, which caches answer wrongly; version 1.0
+//! brings some 250 packages and a runtime of its own. What a checkpoint needs is one GET per
+//! file.
+//!
+//! What comes from the hub is not trusted: a name is checked before it is asked for, and
+//! nothing that a server says becomes part of a path that leads out of the cache.
+
+mod cache;
+mod client;
+mod download;
+mod error;
+mod names;
+mod place;
+mod progress;
+
+use std::path::PathBuf;
+
+pub use error::{HubError, HubFailure};
+pub use names::is_repository;
+pub use place::HubSettings;
+pub(crate) use place::Places;
+
+use cache::{Cache, Cached};
+use download::Download;
+
+/// The directory with the files of the model `name` at `revision` (a branch, a tag or a
+/// commit), downloading those that the cache lacks.
+///
+/// # Errors
+///
+/// When they are neither in the cache nor to be had.
+pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<PathBuf, HubError> {
+    if !is_repository(name) {
+        return Err(HubError::Name(name.to_owned()));
+    }
+    if !names::is_revision(revision) {
+        return Err(HubError::Revision(revision.to_owned()));
+    }
+    let root = settings.cache.as_deref().ok_or(HubError::NoHome)?;
+    let cache = Cache::new(root, name);
+    let cached = cache.find(revision);
+    if let Cached::Complete(directory) = cached {
+        return Ok(directory);
+    }
+    let unavailable = |reason: HubFailure| HubError::Unavailable {
+        name: name.to_owned(),
+        cache: root.to_owned(),
+        reason: Box::new(reason),
+    };
+    if settings.offline {
+        return match cached {
+            Cached::Usable { directory, .. } => Ok(directory),
+            Cached::Lacking(file) => Err(HubError::Incomplete {
+                name: name.to_owned(),
+                cache: root.to_owned(),
+                file,
+            }),
+            _ => Err(unavailable(HubFailure::Offline)),
+        };
+    }
+    let download = Download::new(&cache, name, revision, settings);
+    match cached {
+        Cached::Usable { directory, unknown } => {
+            // What is here can be run. Files that change what it computes, and of which the
+            // cache does not say whether the model has them, are asked for once.
+            if let Err(failure) = download.complete(&directory, &unknown) {
+                tracing::warn!(
+                    model = name,
+                    "the hub cache lacks {}, and it is not known whether the model has such files: {failure}",
+                    unknown.join(", ")
+                );
+            }
+            Ok(directory)
+        }
+        _ => download.all().map_err(|failure| match failure {
+            HubFailure::Lacks { file } => HubError::NotACheckpoint {
+                name: name.to_owned(),
+                endpoint: settings.endpoint().to_owned(),
+                file,
+            },
+            HubFailure::PytorchOnly => HubError::PytorchOnly {
+                name: name.to_owned(),
+                endpoint: settings.endpoint().to_owned(),
+            },
+            other => unavailable(other),
+        }),
+    }
+}

@@ -1,0 +1,232 @@
+//! Where the hub is, where its cache is, and the token: from settings and environment, as
+//! huggingface_hub's `constants.py` and `get_token` have it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The public hub.
+const PUBLIC_HUB: &str = "https://huggingface.co";
+
+/// Where the hub and its cache are.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// The cache; `None` where no home directory is known in which it could be.
+    pub cache: Option<PathBuf>,
+    /// Where the hub is; `None` is the public one.
+    pub endpoint: Option<String>,
+    /// The token, for models that ask for one.
+    pub token: Option<String>,
+    /// Look in the cache only.
+    pub offline: bool,
+    /// How long a failed request waits until it is made again; each time twice as long.
+    pub patience: Duration,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            endpoint: None,
+            token: None,
+            offline: false,
+            patience: Duration::from_secs(1),
+        }
+    }
+}
+
+impl HubSettings {
+    /// The address of the hub, without a slash at its end.
+    pub fn endpoint(&self) -> &str {
+        let endpoint = self.endpoint.as_deref().unwrap_or(PUBLIC_HUB);
+        endpoint.trim_end_matches('/')
+    }
+}
+
+/// What decides where things are, each value as it stands in a flag or a variable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    /// `MODEL_CACHE`, what the Python service calls its cache.
+    pub model_cache: Option<PathBuf>,
+    /// `HF_HUB_CACHE`, and the name that it once had.
+    pub hub_cache: [Option<PathBuf>; 2],
+    /// `HF_HOME`.
+    pub hf_home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    pub xdg_cache_home: Option<PathBuf>,
+    /// `HF_TOKEN`, and the name that it once had.
+    pub token: [Option<String>; 2],
+    /// `HF_TOKEN_PATH`.
+    pub token_path: Option<PathBuf>,
+    /// The user's home directory.
+    pub home: Option<PathBuf>,
+}
+
+impl Places {
+    /// `HF_HOME`: the directory above cache and token.
+    fn hf_home(&self) -> Option<PathBuf> {
+        if let Some(home) = set(&self.hf_home) {
+            return self.expanded(home);
+        }
+        let caches = match set(&self.xdg_cache_home) {
+            Some(caches) => self.expanded(caches)?,
+            None => self.home.as_ref()?.join(".cache"),
+        };
+        Some(caches.join("huggingface"))
+    }
+
+    /// The hub cache.
+    pub fn cache(&self) -> Option<PathBuf> {
+        let [new, old] = &self.hub_cache;
+        match [&self.model_cache, new, old].into_iter().find_map(set) {
+            Some(cache) => self.expanded(cache),
+            None => Some(self.hf_home()?.join("hub")),
+        }
+    }
+
+    /// The token: as given, or stored by `hf auth login`.
+    pub fn token(&self) -> Option<String> {
+        let given = self.token.iter().flatten().find_map(|token| clean(token));
+        given.or_else(|| {
+            let path = match set(&self.token_path) {
+                Some(path) => self.expanded(path)?,
+                None => self.hf_home()?.join("token"),
+            };
+            clean(&std::fs::read_to_string(path).ok()?)
+        })
+    }
+
+    /// A path with `~`, `$NAME` and `${NAME}` replaced, as Python's `expanduser` and
+    /// `expandvars` do. `None` where `~` stands for nothing.
+    fn expanded(&self, path: &Path) -> Option<PathBuf> {
+        let Some(text) = path.to_str() else {
+            return Some(path.to_owned());
+        };
+        let text = with_variables(text, |name| std::env::var_os(name));
+        match text.strip_prefix('~') {
+            Some("") => self.home.clone(),
+            Some(rest) if rest.starts_with('/') => {
+                Some(self.home.as_ref()?.join(rest.trim_start_matches('/')))
+            }
+            _ => Some(text.into()),
+        }
+    }
+}
+
+/// A value, unless it is empty, which counts as not set.
+fn set(value: &Option<PathBuf>) -> Option<&Path> {
+    value
+        .as_deref()
+        .filter(|path| !path.as_os_str().to_string_lossy().trim().is_empty())
+}
+
+/// A token without the white space around it, which files and shells leave there.
+fn clean(token: &str) -> Option<String> {
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// `$NAME` and `${NAME}` replaced by what they stand for; what stands for nothing stays.
+fn with_variables(text: &str, value: impl Fn(&str) -> Option<OsString>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, behind) = rest.split_at(at);
+        out += before;
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, length) = match behind[1..].strip_prefix('{') {
+            Some(braced) => match braced.find('}') {
+                Some(end) => (&braced[..end], end + 3),
+                None => ("", 1),
+            },
+            None => {
+                let end = behind[1..].find(|c| !word(c)).unwrap_or(behind.len() - 1);
+                (&behind[1..=end], end + 1)
+            }
+        };
+        let known = (!name.is_empty()).then(|| value(name)).flatten();
+        match known.as_ref().and_then(|known| known.to_str()) {
+            Some(known) => out += known,
+            None => out += &behind[..length],
+        }
+        rest = &behind[length..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<PathBuf> {
+        Some(text.into())
+    }
+
+    /// The order of huggingface_hub 2.4, before which goes the cache of the Python service.
+    #[test]
+    fn the_first_place_that_is_set_is_taken() {
+        let mut places = Places {
+            home: path("/home/me"),
+            ..Places::default()
+        };
+        assert_eq!(places.cache(), path("/home/me/.cache/huggingface/hub"));
+        places.xdg_cache_home = path("/xdg");
+        assert_eq!(places.cache(), path("/xdg/huggingface/hub"));
+        places.hf_home = path("~/models");
+        assert_eq!(places.cache(), path("/home/me/models/hub"));
+        places.hub_cache[1] = path("/old");
+        assert_eq!(places.cache(), path("/old"));
+        places.hub_cache[0] = path("~");
+        assert_eq!(places.cache(), path("/home/me"));
+        places.model_cache = path("./models");
+        assert_eq!(places.cache(), path("./models"));
+        places.model_cache = path("  ");
+        assert_eq!(places.cache(), path("/home/me"));
+    }
+
+    #[test]
+    fn without_a_home_there_is_no_cache_unless_it_is_named() {
+        let mut places = Places::default();
+        assert_eq!(places.cache(), None);
+        places.hf_home = path("~/models");
+        assert_eq!(places.cache(), None);
+        places.hf_home = path("/models");
+        assert_eq!(places.cache(), path("/models/hub"));
+    }
+
+    #[test]
+    fn tokens_lose_the_white_space_around_them() {
+        let home = tempfile::tempdir().unwrap();
+        let mut places = Places {
+            hf_home: Some(home.path().to_owned()),
+            ..Places::default()
+        };
+        assert_eq!(places.token(), None);
+        std::fs::write(home.path().join("token"), "hf_stored\n").unwrap();
+        assert_eq!(places.token().as_deref(), Some("hf_stored"));
+        std::fs::write(home.path().join("other"), " hf_other\r\n").unwrap();
+        places.token_path = Some(home.path().join("other"));
+        assert_eq!(places.token().as_deref(), Some("hf_other"));
+        places.token[1] = Some("hf_old ".into());
+        assert_eq!(places.token().as_deref(), Some("hf_old"));
+        places.token[0] = Some("\thf_new\n".into());
+        assert_eq!(places.token().as_deref(), Some("hf_new"));
+        places.token[0] = Some("  ".into());
+        assert_eq!(places.token().as_deref(), Some("hf_old"));
+    }
+
+    #[test]
+    fn variables_are_replaced_where_they_are_known() {
+        let value = |name: &str| (name == "A_1").then(|| OsString::from("x"));
+        for (text, expected) in [
+            ("/$A_1/b", "/x/b"),
+            ("${A_1}b", "xb"),
+            ("$A_1", "x"),
+            ("$B/$", "$B/$"),
+            ("${B}${A_1", "${B}${A_1"),
+            ("$$A_1", "$x"),
+        ] {
+            assert_eq!(with_variables(text, value), expected, "{text}");
+        }
+    }
+}

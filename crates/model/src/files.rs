@@ -1,0 +1,323 @@
+//! The small files of a model: the one place that knows their names.
+//!
+//! ```text
+//! checkpoint directory, engine directory, binary --read--> ModelFiles
+//!     --config-----> Config
+//!     --tokenizer--> TextTokenizer
+//!     --processor--> what describes the image processor
+//! ```
+//!
+//! transformers has written the image processor in two ways: in a file of its own,
+//! `preprocessor_config.json`, and since version 5 inside `processor_config.json`. It reads
+//! the second where both are there and differ, and so does this.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::checkpoint::{CheckpointError, Config, Resolution};
+use crate::text::{self, TextOptions, TextTokenizer, TokenizerError, TokenizerFiles};
+
+/// The model's architecture.
+pub const CONFIG: &str = "config.json";
+/// The image processor in a file of its own.
+pub const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The image processor as transformers 5 writes it.
+pub const PROCESSOR: &str = "processor_config.json";
+/// Vocabulary, merges and what goes with them.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// The vocabulary of SigLIP 1 as sentencepiece has it.
+pub const SENTENCEPIECE: &str = "spiece.model";
+/// The tokenizer's class, its special tokens and its length.
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// Special tokens as older versions of transformers wrote them.
+pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+/// The weights of a checkpoint in one piece.
+pub const WEIGHTS: &str = "model.safetensors";
+/// The list of files of weights in several.
+pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+/// The weights in PyTorch's own format, which is a program in disguise and is not read.
+pub const PYTORCH_WEIGHTS: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// Bytes of a small file that are read at most. The largest there is, the tokenizer.json
+/// of SigLIP 2, has 34 MB.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// The small files of a model, as bytes. Each is what transformers would read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// `config.json`.
+    pub config: Cow<'static, [u8]>,
+    /// `tokenizer.json`, or what stands in for it where there is `spiece.model` alone.
+    pub tokenizer: Cow<'static, [u8]>,
+    /// `tokenizer_config.json`, where there is one.
+    pub tokenizer_config: Option<Cow<'static, [u8]>>,
+    /// `special_tokens_map.json`, where there is one.
+    pub special_tokens_map: Option<Cow<'static, [u8]>>,
+    /// The image processor, as `preprocessor_config.json` has it.
+    pub preprocessor: Cow<'static, [u8]>,
+}
+
+/// `processor_config.json`, as far as it matters.
+#[derive(Deserialize)]
+struct ProcessorConfig<'a> {
+    #[serde(borrow)]
+    image_processor: Option<&'a RawValue>,
+}
+
+/// `tokenizer_config.json`, as far as it says how long a text is.
+#[derive(Deserialize)]
+struct Length {
+    model_max_length: Option<f64>,
+}
+
+impl ModelFiles {
+    /// Reads the files by their names; `read` has nothing for a file that is not there.
+    /// `place` names the directory in errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and when a file that every model has is missing or damaged.
+    pub fn read<E: From<CheckpointError>>(
+        place: &Path,
+        mut read: impl FnMut(&'static str) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let missing = |file: &str| CheckpointError::MissingFile {
+            directory: place.to_owned(),
+            file: file.to_owned(),
+        };
+        let config = read(CONFIG)?.ok_or_else(|| missing(CONFIG))?;
+        let preprocessor = match read(PROCESSOR)?
+            .map(|bytes| nested(&bytes, place))
+            .transpose()?
+            .flatten()
+        {
+            Some(nested) => nested,
+            None => read(PREPROCESSOR)?.ok_or_else(|| missing(PREPROCESSOR))?,
+        };
+        let tokenizer = match read(TOKENIZER)? {
+            Some(json) => json,
+            None => match read(SENTENCEPIECE)? {
+                Some(model) => text::from_sentencepiece(&model).map_err(CheckpointError::from)?,
+                None => return Err(CheckpointError::from(TokenizerError::NoTokenizerJson).into()),
+            },
+        };
+        Ok(Self {
+            config: config.into(),
+            tokenizer: tokenizer.into(),
+            tokenizer_config: read(TOKENIZER_CONFIG)?.map(Into::into),
+            special_tokens_map: read(SPECIAL_TOKENS_MAP)?.map(Into::into),
+            preprocessor: preprocessor.into(),
+        })
+    }
+
+    /// Each file that is there under the name by which it is read again.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let some = |name, bytes| Some((name, bytes));
+        [
+            some(CONFIG, &*self.config),
+            some(PREPROCESSOR, &*self.preprocessor),
+            some(TOKENIZER, &*self.tokenizer),
+            self.tokenizer_config
+                .as_deref()
+                .map(|bytes| (TOKENIZER_CONFIG, bytes)),
+            self.special_tokens_map
+                .as_deref()
+                .map(|bytes| (SPECIAL_TOKENS_MAP, bytes)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// What `config.json` says, with as many ids per text as the tokenizer pads to. `file`
+    /// names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn config(&self, file: &str) -> Result<Config, CheckpointError> {
+        let mut config = Config::parse(&self.config, file)?;
+        if let Some(length) = self.text_length(config.vision.resolution) {
+            config.text.positions = config.text.positions.min(length);
+        }
+        Ok(config)
+    }
+
+    /// What transformers pads a text to, where the files say it. The processor of NaFlex
+    /// models pads to 64 whatever they say; all others leave it to the tokenizer, whose
+    /// `model_max_length` is a number beyond all texts where nothing else is known.
+    fn text_length(&self, resolution: Resolution) -> Option<usize> {
+        if resolution == Resolution::Variable {
+            return Some(64);
+        }
+        let length: Length = serde_json::from_slice(self.tokenizer_config.as_deref()?).ok()?;
+        length
+            .model_max_length
+            .filter(|&length| (1.0..=f64::from(1_u32 << 24)).contains(&length))
+            .map(|length| length as usize)
+    }
+
+    /// The files that a tokenizer is made of.
+    pub fn tokenizer_files(&self) -> TokenizerFiles<'_> {
+        TokenizerFiles {
+            tokenizer: &self.tokenizer,
+            tokenizer_config: self.tokenizer_config.as_deref(),
+            special_tokens_map: self.special_tokens_map.as_deref(),
+            config: Some(&self.config),
+        }
+    }
+
+    /// The tokenizer, for the text tower of `config`; `lower_case` as in [`TextOptions`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TextTokenizer::new`].
+    pub fn text_tokenizer(
+        &self,
+        config: &Config,
+        lower_case: Option<bool>,
+    ) -> Result<TextTokenizer, TokenizerError> {
+        TextTokenizer::new(
+            self.tokenizer_files(),
+            TextOptions {
+                max_tokens: config.text.positions,
+                vocab_size: config.text.vocab_size,
+                lower_case,
+            },
+        )
+    }
+}
+
+/// The image processor in a `processor_config.json`, where there is one.
+pub(crate) fn nested(bytes: &[u8], place: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let config: ProcessorConfig<'_> =
+        serde_json::from_slice(bytes).map_err(|error| CheckpointError::Json {
+            file: place.join(PROCESSOR),
+            reason: error.to_string(),
+        })?;
+    Ok(config
+        .image_processor
+        .map(|nested| nested.get().as_bytes().to_owned()))
+}
+
+/// Whether `name`, which came from a file or a server, names a file within its directory:
+/// a relative path of plain names, on every system.
+pub fn is_inside(name: &str) -> bool {
+    let plain = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && !part.contains(['\\', ':', '\0'])
+            && !part.chars().any(char::is_control)
+    };
+    name.len() <= 512 && name.split('/').all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_directory() {
+        for name in [
+            "model.safetensors",
+            "weights/a/model-00001-of-00002.safetensors",
+            "..a",
+            "a..b/c",
+        ] {
+            assert!(is_inside(name), "{name:?}");
+        }
+        for name in [
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../../b",
+            "a/./b",
+            "a//b",
+            "a/",
+            r"..\a",
+            r"C:\a",
+            "C:a",
+            "a\0b",
+            "a\nb",
+            &"a".repeat(513),
+        ] {
+            assert!(!is_inside(name), "{name:?}");
+        }
+    }
+
+    fn read(files: &[(&'static str, &str)]) -> Result<ModelFiles, CheckpointError> {
+        ModelFiles::read(Path::new("model"), |name| {
+            let found = files.iter().find(|(file, _)| *file == name);
+            Ok(found.map(|(_, text)| text.as_bytes().to_vec()))
+        })
+    }
+
+    /// transformers 5.24: `get_image_processor_config`.
+    #[test]
+    fn a_nested_image_processor_goes_first() {
+        let base = [(CONFIG, "{}"), (TOKENIZER, "{}")];
+        for (files, expected) in [
+            (vec![(PREPROCESSOR, "1")], "1"),
+            (
+                vec![(PROCESSOR, r#"{"image_processor": {"a": 2}}"#)],
+                r#"{"a": 2}"#,
+            ),
+            (
+                vec![
+                    (PREPROCESSOR, "1"),
+                    (PROCESSOR, r#"{"image_processor": {"a": 2}}"#),
+                ],
+                r#"{"a": 2}"#,
+            ),
+            (vec![(PREPROCESSOR, "1"), (PROCESSOR, "{}")], "1"),
+            (
+                vec![
+                    (PREPROCESSOR, "1"),
+                    (PROCESSOR, r#"{"image_processor": null}"#),
+                ],
+                "1",
+            ),
+        ] {
+            let found = read(&[&base[..], &files].concat()).unwrap();
+            assert_eq!(found.preprocessor, expected.as_bytes(), "{files:?}");
+        }
+        let error = read(&base).unwrap_err().to_string();
+        assert!(
+            error.contains(PREPROCESSOR) && error.contains(PROCESSOR),
+            "{error}"
+        );
+        let damaged = [&base[..], &[(PROCESSOR, "{")]].concat();
+        assert!(read(&damaged).unwrap_err().to_string().contains(PROCESSOR));
+    }
+
+    #[test]
+    fn texts_are_as_long_as_the_tokenizer_pads_them() {
+        let positions = |model_type: &str, tokenizer_config: Option<&str>| {
+            let config = format!(
+                r#"{{"model_type": {model_type:?}, "text_config": {{"max_position_embeddings": 128}}}}"#
+            );
+            let mut files = vec![
+                (CONFIG, config.as_str()),
+                (TOKENIZER, ""),
+                (PREPROCESSOR, ""),
+            ];
+            files.extend(tokenizer_config.map(|text| (TOKENIZER_CONFIG, text)));
+            let text = read(&files).unwrap().config("config.json").unwrap().text;
+            assert_eq!(text.stored_positions, 128);
+            text.positions
+        };
+        let length = |number: &str| format!(r#"{{"model_max_length": {number}}}"#);
+        assert_eq!(positions("siglip", Some(&length("64"))), 64);
+        assert_eq!(positions("siglip", Some(&length("200"))), 128);
+        assert_eq!(positions("siglip", Some(&length("1e30"))), 128);
+        assert_eq!(
+            positions("siglip", Some(&length("1000000000000000019884624838656"))),
+            128
+        );
+        assert_eq!(positions("siglip", Some(&length("null"))), 128);
+        assert_eq!(positions("siglip", Some("{}")), 128);
+        assert_eq!(positions("siglip", None), 128);
+        assert_eq!(positions("siglip2", Some(&length("128"))), 64);
+    }
+}

@@ -1,0 +1,128 @@
+//! What the threads of a batcher share: the lanes, the engines that take from them, and
+//! the bell that wakes whoever waits for a change.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::lanes::Lanes;
+use super::load::EngineLoad;
+use super::row::{BatchError, WaitingRow};
+use super::worker::EngineState;
+use crate::metrics::Metrics;
+use siglip2_engine::Tower;
+
+/// See the module.
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    /// Rung when a lane got work, a slot came free, or the batcher is closed.
+    pub(super) bell: Condvar,
+    pub(super) engine_state: watch::Sender<EngineState>,
+    pub(super) metrics: Arc<Metrics>,
+    /// How often an engine has failed so that it was given up or built anew.
+    pub(super) failures: AtomicU64,
+}
+
+/// Everything behind the queue's lock.
+pub(super) struct QueueState {
+    pub(super) lanes: Lanes,
+    /// One for each engine, by its number.
+    pub(super) engines: Vec<EngineLoad>,
+    /// Engines that take what is put in here.
+    pub(super) running: usize,
+    pub(super) closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(engines: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            state: Mutex::new(QueueState {
+                lanes: Lanes::default(),
+                engines: (0..engines).map(|_| EngineLoad::default()).collect(),
+                running: engines,
+                closed: false,
+            }),
+            bell: Condvar::new(),
+            engine_state: watch::Sender::new(EngineState::Running),
+            metrics,
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// The state holds no invariant that a panic between two statements could break,
+    /// so a poisoned lock is taken as it is.
+    pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a row into its lane.
+    pub(super) fn put(&self, row: WaitingRow) -> Result<(), BatchError> {
+        let tower = row.item.tower();
+        {
+            let mut state = self.lock();
+            if !state.is_open() {
+                return Err(BatchError::Stopped);
+            }
+            let depth = state.lanes.put(tower, row);
+            self.metrics.queued(tower, depth);
+        }
+        self.bell.notify_all();
+        Ok(())
+    }
+
+    /// Answers all that waits, if after this change nobody will take it.
+    pub(super) fn abandon_if(&self, change: impl FnOnce(&mut QueueState) -> bool) {
+        let abandoned = {
+            let mut state = self.lock();
+            match change(&mut state) {
+                true => state.lanes.empty(&self.metrics),
+                false => Vec::new(),
+            }
+        };
+        for row in abandoned {
+            row.pending.answer(Err(BatchError::Stopped));
+        }
+    }
+
+    /// An engine has failed: what it computed is doubtful from now on.
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::AcqRel);
+        self.metrics.engine_up(false);
+    }
+
+    /// No engine of this batcher goes on: its process is to be started anew.
+    pub(super) fn give_up(&self, reason: String) {
+        tracing::error!(%reason, "the engine is given up");
+        self.failed();
+        self.engine_state.send_replace(EngineState::Failed(reason));
+        self.abandon_if(|state| {
+            state.closed = true;
+            true
+        });
+        self.bell.notify_all();
+    }
+}
+
+impl QueueState {
+    /// Whether somebody will take what is put in here.
+    fn is_open(&self) -> bool {
+        self.running > 0 && !self.closed
+    }
+
+    /// The next batch of an engine that has so many slots for each tower. Its slot is taken.
+    pub(super) fn take(
+        &mut self,
+        engine: usize,
+        max: usize,
+        slots: usize,
+        metrics: &Metrics,
+    ) -> Option<(Tower, Vec<WaitingRow>)> {
+        let load = &mut self.engines[engine];
+        let has_slot = |tower| load.progress(tower).0 < slots;
+        let (tower, batch) = self.lanes.take(has_slot, max, metrics)?;
+        load.take_slot(tower);
+        metrics.engine_busy(engine, load.lap());
+        Some((tower, batch))
+    }
+}

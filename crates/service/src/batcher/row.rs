@@ -1,0 +1,123 @@
+//! One row: what it is made from, its place in the queue, and what comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::pools::Held;
+use crate::demand::Demand;
+use siglip2_engine::{EngineError, Pixels, Tower};
+
+/// What one row is made from.
+#[derive(Debug)]
+pub enum Item {
+    /// An image that the engine's `Prepare` made ready.
+    Image(Pixels),
+    /// Token ids, as many as the text tower has positions.
+    Text(Vec<i32>),
+}
+
+impl Item {
+    pub(super) fn tower(&self) -> Tower {
+        match self {
+            Item::Image(_) => Tower::Image,
+            Item::Text(_) => Tower::Text,
+        }
+    }
+}
+
+/// Why no row came back.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BatchError {
+    /// The batch that the row was in failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine is gone: it failed too often, or the batcher is closed.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// The row's deadline passed while it waited; it was not computed.
+    #[error("the deadline passed before the row was computed")]
+    Expired,
+}
+
+/// An embedding, and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The tower's pooled output, not normalized.
+    pub values: Vec<f32>,
+    /// How long the row waited for its batch.
+    pub queued: Duration,
+    /// How long its batch took.
+    pub computed: Duration,
+}
+
+/// A row to come. Dropping it takes the row back, unless its batch has begun.
+#[derive(Debug)]
+pub struct Ticket(oneshot::Receiver<Result<Row, BatchError>>);
+
+impl Ticket {
+    /// Waits for the row: the tower's pooled output, not normalized.
+    ///
+    /// # Errors
+    ///
+    /// When the batch failed, the engine has stopped, or the deadline passed before the
+    /// batch was formed.
+    pub async fn row(self) -> Result<Vec<f32>, BatchError> {
+        self.timed().await.map(|row| row.values)
+    }
+
+    /// Waits for the row, and says what it took.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ticket::row`].
+    pub async fn timed(self) -> Result<Row, BatchError> {
+        self.0.await.unwrap_or(Err(BatchError::Stopped))
+    }
+}
+
+/// A row that waits for its batch, with its item.
+pub(super) struct WaitingRow {
+    pub(super) item: Item,
+    pub(super) demand: Arc<Demand>,
+    pub(super) pending: PendingRow,
+}
+
+/// A row that has yet to be answered.
+pub(super) struct PendingRow {
+    answer: oneshot::Sender<Result<Row, BatchError>>,
+    /// When it was put into its lane.
+    pub(super) since: Instant,
+    /// Goes back when the row is answered or dropped.
+    _permit: Held,
+}
+
+impl WaitingRow {
+    pub(super) fn new(item: Item, demand: Arc<Demand>, permit: Held) -> (Self, Ticket) {
+        let (answer, ticket) = oneshot::channel();
+        let pending = PendingRow {
+            answer,
+            since: Instant::now(),
+            _permit: permit,
+        };
+        let waiting = Self {
+            item,
+            demand,
+            pending,
+        };
+        (waiting, Ticket(ticket))
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.pending.answer.is_closed()
+    }
+}
+
+impl PendingRow {
+    pub(super) fn answer(self, answer: Result<Row, BatchError>) {
+        // An error means only that the client has gone in the meantime.
+        let _ = self.answer.send(answer);
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a request was not answered.
+
+use std::time::Duration;
+
+use crate::service::State;
+use crate::tokens::TextError;
+use siglip2_image::ImageError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// One of the images is no good.
+    #[error("image {index}: {error}")]
+    Image {
+        /// Which of the request's images, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: ImageError,
+    },
+    /// One of the texts is no good.
+    #[error("text {index}: {error}")]
+    Text {
+        /// Which of the request's texts, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: TextError,
+    },
+    /// The queue is full; nothing was started.
+    #[error("the queue is full; try again in {} s", retry_after.as_secs())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// More rows than the queue holds when it is empty.
+    #[error("{what}")]
+    TooMuch {
+        /// What is too much, and how much is allowed.
+        what: String,
+    },
+    /// The request's deadline passed before it was answered.
+    #[error("the deadline passed before the request was answered")]
+    Expired,
+    /// The service cannot embed now.
+    #[error("the service is {}", .0.as_str())]
+    Unavailable(State),
+    /// Our fault.
+    #[error("{0}")]
+    Internal(String),
+}

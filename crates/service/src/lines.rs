@@ -1,0 +1,106 @@
+//! Two lines before one kind of workers: interactive work soon, bulk work in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::demand::Demand;
+
+/// Interactive jobs that go before one of a bulk while both wait.
+const IN_A_ROW: u32 = 3;
+
+/// Whether a job can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It can.
+    Now,
+    /// Not yet, and nobody slips past it.
+    Hold,
+    /// Not yet, and the other line may go first.
+    Pass,
+}
+
+/// See the module.
+pub(crate) struct Lines<J> {
+    /// Those who wait, in the order in which they came.
+    interactive: BTreeMap<u64, Waiting<J>>,
+    bulk: BTreeMap<u64, Waiting<J>>,
+    /// Number of the last that came.
+    last: u64,
+    /// Interactive jobs that were taken since the last one of a bulk.
+    in_a_row: u32,
+}
+
+struct Waiting<J> {
+    job: J,
+    demand: Arc<Demand>,
+}
+
+impl<J> Default for Lines<J> {
+    fn default() -> Self {
+        Self {
+            interactive: BTreeMap::new(),
+            bulk: BTreeMap::new(),
+            last: 0,
+            in_a_row: 0,
+        }
+    }
+}
+
+impl<J> Lines<J> {
+    /// Puts a job at the end of its line, and says by which number it is known.
+    pub(crate) fn put(&mut self, job: J, demand: Arc<Demand>) -> u64 {
+        self.last += 1;
+        let line = match demand.is_interactive() {
+            true => &mut self.interactive,
+            false => &mut self.bulk,
+        };
+        line.insert(self.last, Waiting { job, demand });
+        self.last
+    }
+
+    /// Takes a job out, unless it was taken before.
+    pub(crate) fn remove(&mut self, number: u64) -> Option<(J, Arc<Demand>)> {
+        let waiting = self
+            .interactive
+            .remove(&number)
+            .or_else(|| self.bulk.remove(&number));
+        waiting.map(|waiting| (waiting.job, waiting.demand))
+    }
+
+    /// Moves jobs of a bulk that an interactive request has come to wait for to the
+    /// interactive line, where they stand by when they came.
+    pub(crate) fn promote(&mut self) {
+        let promoted = self
+            .bulk
+            .extract_if(.., |_, waiting| waiting.demand.is_interactive());
+        self.interactive.extend(promoted);
+    }
+
+    /// Takes the next job, and says whether it is one of a bulk. `fit` is asked of the job
+    /// whose turn it is, and whether that is one of a bulk.
+    pub(crate) fn take(&mut self, fit: impl Fn(&J, bool) -> Fit) -> Option<(J, bool)> {
+        let bulk_turn = self.interactive.is_empty() || self.in_a_row >= IN_A_ROW;
+        if bulk_turn && let Some((&number, waiting)) = self.bulk.first_key_value() {
+            match fit(&waiting.job, true) {
+                Fit::Now => {
+                    self.in_a_row = 0;
+                    return self.bulk.remove(&number).map(|it| (it.job, true));
+                }
+                Fit::Hold => return None,
+                Fit::Pass => {}
+            }
+        }
+        let (&number, waiting) = self.interactive.first_key_value()?;
+        if fit(&waiting.job, false) != Fit::Now {
+            return None;
+        }
+        self.in_a_row = IN_A_ROW.min(self.in_a_row + 1);
+        self.interactive.remove(&number).map(|it| (it.job, false))
+    }
+
+    /// How many wait in each line.
+    #[cfg(test)]
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        (self.interactive.len(), self.bulk.len())
+    }
+}

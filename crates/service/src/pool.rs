@@ -1,0 +1,525 @@
+//! Threads that decode or tokenize: so many at a time, within a budget of bytes, and
+//! interactive work soon.
+//!
+//! ```text
+//! interactive --+                                     +--> decode-0
+//!               +--> a thread and bytes of the -------+--> decode-1
+//! bulk ---------+    budget, then out of the line     +--> ...
+//!                                                          |
+//! WorkLease: taken here ----------------- kept with the pixels until their batch is done
+//! ```
+//!
+//! A thread that is free takes the next job that fits the budget. Three interactive ones go
+//! before one of a bulk while both wait, and a bulk leaves an eighth of the budget to them: an
+//! interactive image waits for those that are being decoded, not for the bulk, and a large
+//! picture of a bulk has its turn in the end. A job of a bulk that an interactive request
+//! comes to wait for changes lines. A job that waits holds no lease. The lease of a picture
+//! shrinks to what the engine needs once it is prepared, and ends with those pixels: so the
+//! images that wait for a batch are bounded in bytes, and decoding goes no further ahead of
+//! the engine than that.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::demand::Demand;
+use crate::lines::{Fit, Lines};
+use crate::memory::{Lease, MemoryBudget, MemoryUse};
+use crate::metrics::Metrics;
+use siglip2_model::Tower;
+
+type Work = Box<dyn FnOnce(WorkLease) + Send>;
+
+/// See the module. Dropping it ends the threads, once they have done what they have begun.
+pub(crate) struct WorkPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<PoolState>,
+    /// Rung when there may be something to take.
+    bell: Condvar,
+    /// Where the bytes of jobs are taken from; only the threads of one pool take any.
+    memory: MemoryBudget,
+    /// What the jobs of bulk requests may take.
+    max_bulk_bytes: u64,
+    /// What the work is for.
+    tower: Tower,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct PoolState {
+    lines: Lines<Job>,
+    /// Bytes that jobs of bulk requests have taken.
+    bulk_taken: u64,
+    /// Since when each thread has had its job.
+    busy: Vec<Option<Instant>>,
+    closed: bool,
+}
+
+struct Job {
+    bytes: u64,
+    work: Work,
+}
+
+impl Shared {
+    /// The counts hold whatever panics between two of them: nothing there can.
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.memory.limit(MemoryUse::Pictures)
+    }
+
+    /// The next job, with its lease. The one whose turn it is waits until it fits, and
+    /// nobody slips past; but a bulk that has taken all that is a bulk's lets others pass.
+    /// A job of a bulk that is larger than a bulk's part has that part to itself.
+    fn pick(self: &Arc<Self>, state: &mut PoolState) -> Option<(Work, WorkLease)> {
+        let PoolState {
+            lines, bulk_taken, ..
+        } = state;
+        let free = self
+            .max_bytes()
+            .saturating_sub(self.memory.held(MemoryUse::Pictures));
+        let (Job { bytes, work }, bulk) = lines.take(|job, bulk| {
+            let fits_bulk =
+                *bulk_taken == 0 || bulk_taken.saturating_add(job.bytes) <= self.max_bulk_bytes;
+            match (bulk && !fits_bulk, job.bytes <= free) {
+                (true, _) => Fit::Pass,
+                (false, true) => Fit::Now,
+                (false, false) => Fit::Hold,
+            }
+        })?;
+        // It fits: whoever else holds some of it can only have given it back since.
+        let lease = match self.memory.take(MemoryUse::Pictures, bytes) {
+            Ok(lease) => lease,
+            Err(_) => self.memory.empty(MemoryUse::Pictures),
+        };
+        *bulk_taken += if bulk { lease.bytes() } else { 0 };
+        let lease = WorkLease {
+            lease,
+            bulk,
+            shared: Arc::clone(self),
+        };
+        Some((work, lease))
+    }
+
+    /// Waits for a job; none when there will be no more.
+    fn next(self: &Arc<Self>, thread: usize) -> Option<(Work, WorkLease)> {
+        let mut state = self.state();
+        state.busy[thread] = None;
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = self.pick(&mut state) {
+                state.busy[thread] = Some(Instant::now());
+                // There may be enough for another.
+                self.bell.notify_one();
+                return Some(job);
+            }
+            state = self
+                .bell
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The part of the budget that a job takes, given back when this is dropped.
+pub(crate) struct WorkLease {
+    lease: Lease,
+    bulk: bool,
+    shared: Arc<Shared>,
+}
+
+impl WorkLease {
+    /// Gives back what is beyond so many bytes.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let back = self.lease.bytes().saturating_sub(bytes);
+        if back > 0 {
+            // Behind the lock, or a thread that has just looked would sleep through the bell.
+            let mut state = self.shared.state();
+            self.lease.shrink_to(bytes);
+            state.bulk_taken -= if self.bulk { back } else { 0 };
+            drop(state);
+            self.shared.bell.notify_one();
+        }
+    }
+}
+
+impl Drop for WorkLease {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// A place in a line; dropping it while its job waits takes the job out.
+struct Place<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // What the job holds is dropped behind the lock.
+        let left = self.shared.state().lines.remove(self.number);
+        if let Some((_job, demand)) = left {
+            if demand.is_over(Instant::now()) {
+                self.shared.metrics.expired(self.shared.tower);
+            } else {
+                self.shared.metrics.dropped(self.shared.tower);
+            }
+            self.shared.bell.notify_one();
+        }
+    }
+}
+
+impl WorkPool {
+    /// So many threads, for work that ends in rows of this tower.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub(crate) fn start(
+        name: &str,
+        tower: Tower,
+        threads: usize,
+        memory: MemoryBudget,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let threads = threads.max(1);
+        let max_bytes = memory.limit(MemoryUse::Pictures);
+        let pool = Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(PoolState {
+                    busy: vec![None; threads],
+                    ..PoolState::default()
+                }),
+                bell: Condvar::new(),
+                memory,
+                max_bulk_bytes: max_bytes - max_bytes / 8,
+                tower,
+                metrics,
+            }),
+        };
+        for number in 0..threads {
+            let shared = Arc::clone(&pool.shared);
+            thread::Builder::new()
+                .name(format!("{name}-{number}"))
+                .spawn(move || {
+                    while let Some((work, lease)) = shared.next(number) {
+                        // The panic has been printed, and the request sees that nothing comes.
+                        let _ = catch_unwind(AssertUnwindSafe(|| work(lease)));
+                    }
+                })?;
+        }
+        Ok(pool)
+    }
+
+    /// Runs work that takes so many bytes of memory, with the lease for them. It may ask its
+    /// second argument whether anybody still waits for it, and end early if not. Dropping the
+    /// future while the work waits takes it back.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the work panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        demand: Arc<Demand>,
+        bytes: u64,
+        work: impl FnOnce(WorkLease, &dyn Fn() -> bool) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (answer, result) = oneshot::channel();
+        let wanted = Arc::clone(&demand);
+        let work = Box::new(move |lease: WorkLease| {
+            let is_wanted = || !answer.is_closed() && !wanted.is_over(Instant::now());
+            let made = work(lease, &is_wanted);
+            // An error means only that the client has gone in the meantime.
+            let _ = answer.send(made);
+        });
+        let job = Job {
+            // One that is larger than the budget has it to itself; pictures so large are
+            // refused before.
+            bytes: bytes.min(self.shared.max_bytes()),
+            work,
+        };
+        let _place = self.stand(job, demand);
+        result
+            .await
+            .map_err(|_| "the work on an input panicked; the log above says where".to_owned())
+    }
+
+    /// Moves jobs of a bulk that an interactive request has come to wait for to the
+    /// interactive line.
+    pub(crate) fn promote(&self) {
+        self.shared.state().lines.promote();
+        self.shared.bell.notify_one();
+    }
+
+    /// Whether every thread has had its job for longer than this: then nothing that is sent
+    /// now is begun in time.
+    pub(crate) fn is_stuck(&self, limit: Duration) -> bool {
+        let now = Instant::now();
+        let has_long = |since: &Option<Instant>| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+        };
+        self.shared.state().busy.iter().all(has_long)
+    }
+
+    fn stand(&self, job: Job, demand: Arc<Demand>) -> Place<'_> {
+        let number = self.shared.state().lines.put(job, demand);
+        self.shared.bell.notify_one();
+        Place {
+            shared: &self.shared,
+            number,
+        }
+    }
+}
+
+impl Drop for WorkPool {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        let left = std::mem::take(&mut state.lines);
+        drop(state);
+        self.shared.bell.notify_all();
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demand::Wish;
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    const MIB: u64 = 1 << 20;
+
+    /// So many threads, and so many bytes for pictures.
+    fn pool(threads: usize, bytes: u64) -> WorkPool {
+        let metrics = Metrics::new();
+        let memory = MemoryBudget::new(2 * bytes, Arc::clone(&metrics));
+        WorkPool::start("test", Tower::Image, threads, memory, metrics).unwrap()
+    }
+
+    fn held(pool: &WorkPool) -> (u64, u64) {
+        let bulk = pool.shared.state().bulk_taken;
+        (pool.shared.memory.held(MemoryUse::Pictures), bulk)
+    }
+
+    fn wanted(interactive: bool) -> Arc<Demand> {
+        Demand::new(Wish {
+            deadline: None,
+            interactive,
+        })
+    }
+
+    /// Takes its place in the line, in the order of the calls; whether it waits there.
+    fn stand(future: Pin<&mut impl Future>) -> bool {
+        future
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    }
+
+    /// Holds a thread, and so much room, until it is let go; returns when it does.
+    async fn hold(
+        pool: &WorkPool,
+        bytes: u64,
+    ) -> (mpsc::Sender<()>, impl Future<Output = Result<(), String>>) {
+        let (begun, has_begun) = oneshot::channel();
+        let (go, wait) = mpsc::channel();
+        let mut running = Box::pin(pool.run(wanted(true), bytes, move |_, _| {
+            let _ = begun.send(());
+            let _ = wait.recv();
+        }));
+        assert!(stand(running.as_mut()));
+        has_begun.await.unwrap();
+        (go, running)
+    }
+
+    #[tokio::test]
+    async fn an_interactive_image_waits_for_one_round_of_a_bulk_however_large_its_pictures() {
+        let pool = pool(1, 10 * MIB);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let job = |name: &'static str, interactive, mib: u64| {
+            let order = Arc::clone(&order);
+            pool.run(wanted(interactive), mib * MIB, move |_, _| {
+                order.lock().unwrap().push(name);
+            })
+        };
+        let (go, held) = hold(&pool, 0).await;
+        let mut first = pin!(job("bulk 1", false, 40));
+        let mut second = pin!(job("bulk 2", false, 4));
+        let mut small = pin!(job("interactive", true, 1));
+        assert!(stand(first.as_mut()) && stand(second.as_mut()) && stand(small.as_mut()));
+        go.send(()).unwrap();
+        let _ = tokio::join!(held, first, second, small);
+        assert_eq!(*order.lock().unwrap(), ["interactive", "bulk 1", "bulk 2"]);
+    }
+
+    #[tokio::test]
+    async fn a_bulk_has_one_turn_in_four() {
+        let pool = pool(1, 10 * MIB);
+        let order = Arc::new(Mutex::new(String::new()));
+        let (go, held) = hold(&pool, 0).await;
+        let mut all: Vec<_> = "bbiiiiiii"
+            .chars()
+            .map(|name| {
+                let order = Arc::clone(&order);
+                Box::pin(pool.run(wanted(name == 'i'), MIB, move |_, _| {
+                    order.lock().unwrap().push(name)
+                }))
+            })
+            .collect();
+        for one in &mut all {
+            assert!(stand(one.as_mut()));
+        }
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for one in all {
+            one.await.unwrap();
+        }
+        // The first turn of three has begun with the one that held the thread.
+        assert_eq!(*order.lock().unwrap(), "iibiiibii");
+    }
+
+    #[tokio::test]
+    async fn room_is_kept_until_the_pixels_go_and_a_bulk_leaves_some_of_it() {
+        let pool = pool(2, 16 * MIB);
+        // It is done, and its pixels wait for a batch.
+        let mut pixels = pool
+            .run(wanted(false), 14 * MIB, |lease, _| lease)
+            .await
+            .unwrap();
+        let mut bulk = pin!(pool.run(wanted(false), 2 * MIB, |_, _| ()));
+        assert!(stand(bulk.as_mut()));
+        // The eighth that is left.
+        pool.run(wanted(true), 2 * MIB, |_, _| ()).await.unwrap();
+        let mut large = pin!(pool.run(wanted(true), 3 * MIB, |_, _| ()));
+        assert!(stand(large.as_mut()));
+        assert_eq!(pool.shared.state().lines.lengths(), (1, 1));
+        pixels.shrink_to(MIB);
+        large.await.unwrap();
+        bulk.await.unwrap();
+        assert_eq!(held(&pool), (MIB, MIB));
+        drop(pixels);
+        let all = pool
+            .run(wanted(true), u64::MAX, |lease, _| lease)
+            .await
+            .unwrap();
+        assert_eq!(held(&pool), (16 * MIB, 0));
+        drop(all);
+        assert_eq!(held(&pool), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_line_leaves_nothing_and_a_panic_fails_only_its_own() {
+        let pool = pool(1, 10 * MIB);
+        let (go, held) = hold(&pool, 9 * MIB).await;
+        let alive = Arc::new(());
+        {
+            let carried = Arc::clone(&alive);
+            let mut leaver = pin!(pool.run(wanted(false), 9 * MIB, move |_, _| drop(carried)));
+            assert!(stand(leaver.as_mut()));
+            assert_eq!(Arc::strong_count(&alive), 2);
+        }
+        assert_eq!(Arc::strong_count(&alive), 1);
+        go.send(()).unwrap();
+        held.await.unwrap();
+        let panic = pool
+            .run(wanted(true), MIB, |_, _| panic!("as ordered"))
+            .await;
+        assert!(panic.is_err());
+        assert_eq!(pool.run(wanted(true), 10 * MIB, |_, _| 5).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn an_image_of_a_bulk_that_becomes_interactive_changes_lines() {
+        let pool = pool(1, 10 * MIB);
+        let order = Arc::new(Mutex::new(String::new()));
+        let (go, held) = hold(&pool, 0).await;
+        let demands: Vec<_> = "aBcD"
+            .chars()
+            .map(|name| (name, wanted(name > 'Z')))
+            .collect();
+        let mut all: Vec<_> = demands
+            .iter()
+            .map(|(name, demand)| {
+                let (name, order) = (*name, Arc::clone(&order));
+                let run = pool.run(Arc::clone(demand), MIB, move |_, _| {
+                    order.lock().unwrap().push(name);
+                });
+                Box::pin(run)
+            })
+            .collect();
+        for one in &mut all {
+            assert!(stand(one.as_mut()));
+        }
+        let hurried = Wish {
+            deadline: None,
+            interactive: true,
+        };
+        demands[1].1.join(hurried);
+        pool.promote();
+        // One that was promoted can be taken out of its line as any other.
+        demands[3].1.join(hurried);
+        pool.promote();
+        drop(all.pop());
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for one in all {
+            one.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), "aBc");
+        assert_eq!(pool.shared.state().lines.lengths(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn work_sees_that_nobody_waits_for_it_any_more() {
+        let pool = pool(1, MIB);
+        let (seen, sees) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let work = move |_: WorkLease, is_wanted: &dyn Fn() -> bool| {
+            seen.send(is_wanted()).unwrap();
+            let _ = wait.recv();
+            seen.send(is_wanted()).unwrap();
+        };
+        let mut left = Box::pin(pool.run(wanted(true), 0, work));
+        assert!(stand(left.as_mut()));
+        assert!(sees.recv().unwrap());
+        drop(left);
+        go.send(()).unwrap();
+        assert!(!sees.recv().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_pool_is_stuck_when_every_thread_has_had_its_job_for_too_long() {
+        let pool = pool(2, MIB);
+        assert!(!pool.is_stuck(Duration::ZERO));
+        let (first, one) = hold(&pool, 0).await;
+        assert!(!pool.is_stuck(Duration::ZERO));
+        let (second, other) = hold(&pool, 0).await;
+        while !pool.is_stuck(Duration::ZERO) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!pool.is_stuck(Duration::from_secs(3600)));
+        for go in [first, second] {
+            go.send(()).unwrap();
+        }
+        one.await.unwrap();
+        other.await.unwrap();
+        while pool.is_stuck(Duration::ZERO) {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Readiness by a real embedding: a fixed image and a fixed text through the engine, and
+//! their vectors compared with those that they gave when the engine was loaded.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use crate::batcher::{BatchError, Batcher, Item};
+use siglip2_engine::cosine;
+use siglip2_engine::{Batch, Engine, EngineError, Pixels, Prepare, Rows, embed};
+use siglip2_image::RgbImage;
+
+/// How long a good verdict stands, however often it is asked for: probes come every few
+/// seconds, and an embedding on the CPU takes a good part of one.
+const GOOD_STANDS: Duration = Duration::from_secs(30);
+
+/// How long a bad verdict stands. Less, so that a service that is well again says so soon.
+const BAD_STANDS: Duration = Duration::from_secs(5);
+
+/// The longest that a check waits for its rows.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The cosine to the first vectors that must be reached; rows differ in their last
+/// digits with the batch that they are in.
+const MIN_COSINE: f64 = 0.999;
+
+/// A fixed image and text, their vectors, and what the last look at them showed.
+#[derive(Debug)]
+pub struct Readiness {
+    image: (RgbImage, Vec<f32>),
+    text: (Vec<i32>, Vec<f32>),
+    state: Mutex<Known>,
+    failures: AtomicU64,
+}
+
+/// What is known of the engine.
+#[derive(Debug, Default)]
+struct Known {
+    verdict: Option<(Instant, Result<(), String>)>,
+    /// Rows of requests that were no vectors. A check that began before the last of them says
+    /// nothing about it.
+    doubts: u64,
+    /// Such a row has come out since the last check passed.
+    in_doubt: bool,
+}
+
+impl Readiness {
+    /// Embeds a drawn image and these token ids for the first time.
+    ///
+    /// # Errors
+    ///
+    /// When the engine fails on them, or its answer holds a value that is not finite.
+    pub fn of(engine: &mut dyn Engine, ids: Vec<i32>) -> Result<Self, EngineError> {
+        let failed = |what: &str| EngineError::Failed(format!("on the readiness check: {what}"));
+        let side = 64_u32;
+        let pixels = (0..side * side)
+            .flat_map(|at| [at % side * 4, at / side * 4, (at * 7) % 256].map(|v| v as u8))
+            .collect();
+        let image =
+            RgbImage::new(side, side, pixels).ok_or_else(|| failed("its image has no pixels"))?;
+        let pixels =
+            prepared(engine.preparer().as_ref(), &image).map_err(|error| failed(&error))?;
+        let row = |rows: Rows| {
+            rows.iter()
+                .next()
+                .filter(|row| row.iter().all(|value| value.is_finite()))
+                .map(<[f32]>::to_vec)
+                .ok_or_else(|| failed("the answer holds a value that is not finite"))
+        };
+        let image_row = row(embed(engine, Batch::Images(vec![pixels]))?)?;
+        let text_row = row(embed(engine, Batch::Texts(vec![ids.clone()]))?)?;
+        Ok(Self {
+            image: (image, image_row),
+            text: (ids, text_row),
+            state: Mutex::default(),
+            failures: AtomicU64::new(0),
+        })
+    }
+
+    /// A row of a request was no vector. From now on the service is not ready until a check
+    /// has passed; the next one is made at once, whatever verdict stands.
+    pub(crate) fn doubt(&self) {
+        let mut known = self.known();
+        known.doubts += 1;
+        known.in_doubt = true;
+        known.verdict = None;
+    }
+
+    /// How many checks have failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// Whether both vectors are still what they were.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub(crate) async fn check(
+        &self,
+        batcher: &Batcher,
+        prepare: &dyn Prepare,
+    ) -> Result<(), String> {
+        let (doubts, in_doubt) = {
+            let known = self.known();
+            if let Some((since, verdict)) = &known.verdict {
+                let stands = match verdict {
+                    Ok(()) => GOOD_STANDS,
+                    Err(_) => BAD_STANDS,
+                };
+                if since.elapsed() < stands {
+                    return verdict.clone();
+                }
+            }
+            (known.doubts, known.in_doubt)
+        };
+        // A queue that has no room for two rows is full of work that is being done; it says
+        // nothing about vectors.
+        let Ok(permits) = batcher.reserve(2) else {
+            return match in_doubt {
+                false => Ok(()),
+                true => Err(
+                    "the engine answered a value that is not finite, and the queue is too full \
+                     to check whether it still does"
+                        .to_owned(),
+                ),
+            };
+        };
+        let mut permits = permits.until(Some(Instant::now() + PATIENCE));
+        let items = [
+            Item::Image(prepared(prepare, &self.image.0)?),
+            Item::Text(self.text.0.clone()),
+        ];
+        let mut verdict = Ok(());
+        for (item, expected) in items.into_iter().zip([&self.image.1, &self.text.1]) {
+            let Some(permit) = permits.one() else { break };
+            let row = match permit.submit(item) {
+                Ok(ticket) => timeout(PATIENCE, ticket.row())
+                    .await
+                    .unwrap_or(Err(BatchError::Expired)),
+                Err(error) => Err(error),
+            };
+            verdict = verdict.and(match row {
+                Ok(row) if cosine(&row, expected) >= MIN_COSINE => Ok(()),
+                Ok(row) => Err(format!(
+                    "the readiness check's vector has cosine {:.6} to what it was at the start",
+                    cosine(&row, expected)
+                )),
+                Err(error) => Err(format!("the readiness check was not embedded: {error}")),
+            });
+        }
+        if let Err(reason) = &verdict {
+            self.failures.fetch_add(1, Ordering::AcqRel);
+            tracing::error!(%reason, "the readiness check failed; remembered rows are forgotten");
+        }
+        let mut known = self.known();
+        if verdict.is_ok() && known.doubts != doubts {
+            return Err(
+                "the engine answered a value that is not finite while it was checked".to_owned(),
+            );
+        }
+        known.in_doubt &= verdict.is_err();
+        known.verdict = Some((Instant::now(), verdict.clone()));
+        verdict
+    }
+
+    /// No invariant spans two statements that could panic.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The image as the engine wants it. It is small, and takes no time.
+fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, String> {
+    prepare
+        .prepare(image.clone())
+        .map_err(|error| format!("the readiness check's image cannot be prepared: {error}"))
+}

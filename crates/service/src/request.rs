@@ -1,0 +1,188 @@
+//! The service, working for one request: the only thing that embeds.
+//!
+//! A request takes the permits for all its rows before anything of it is decoded, so it is
+//! refused early or carried through. Its deadline is its own: when it passes, the request
+//! leaves, and rows that others wait for too are computed all the same.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::batcher::{Permits, largest_request};
+use crate::demand::Wish;
+use crate::error::ServiceError;
+use crate::metrics::Timings;
+use crate::service::{Running, Service, State};
+use crate::tokens::{LongTexts, TextEmbeddings};
+use crate::vectors::{self, Embeddings, Ranked, Similarity};
+
+/// When to try again after a refusal: about what a full queue takes to move on.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What is known of a request besides its images and texts.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The request is answered [`ServiceError::Expired`] then, and what has not begun for it
+    /// alone is not begun.
+    pub deadline: Option<Instant>,
+    /// What is done with texts of more tokens than the model reads.
+    pub long_texts: LongTexts,
+    /// Where it is noted what the stages took.
+    pub timings: Arc<Timings>,
+}
+
+/// See the module; made by [`Service::request`].
+///
+/// Dropping the future of one of its methods takes back whatever has not begun and nobody
+/// else waits for.
+pub struct Request {
+    pub(crate) service: Service,
+    pub(crate) context: Context,
+}
+
+impl Request {
+    pub(crate) fn new(service: Service, context: Context) -> Self {
+        Self { service, context }
+    }
+
+    /// One embedding per text, L2-normalized if asked for, else the text tower's
+    /// pooled output; and how much of each text the model read.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`].
+    pub async fn embed_texts(
+        &self,
+        texts: Vec<String>,
+        normalize: bool,
+    ) -> Result<TextEmbeddings, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(texts.len())?;
+            let (found, usage) = self.submit_texts(running, texts, &mut permits).await?;
+            let rows = self.text_rows(found).await?;
+            Ok(TextEmbeddings {
+                embeddings: self.embeddings(rows, normalize),
+                usage,
+            })
+        })
+        .await
+    }
+
+    /// One embedding per image, L2-normalized if asked for, else the vision tower's
+    /// pooled output.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; one bad image fails the whole request, and is named.
+    pub async fn embed_images(
+        &self,
+        images: Vec<Bytes>,
+        normalize: bool,
+    ) -> Result<Embeddings, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(images.len())?;
+            let rows = self.image_rows(running, images, &mut permits).await?;
+            Ok(self.embeddings(rows, normalize))
+        })
+        .await
+    }
+
+    /// How well every text fits every image.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`].
+    pub async fn similarity(
+        &self,
+        images: Vec<Bytes>,
+        texts: Vec<String>,
+    ) -> Result<Similarity, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(images.len() + texts.len())?;
+            // Texts first: they reach the engine while the images are still decoded.
+            let (texts, _) = self.submit_texts(running, texts, &mut permits).await?;
+            let images = self.image_rows(running, images, &mut permits).await?;
+            let texts = self.text_rows(texts).await?;
+            let (scale, bias) = self.service.logits();
+            Ok(vectors::similarity(
+                self.embeddings(texts, true),
+                self.embeddings(images, true),
+                scale,
+                bias,
+            ))
+        })
+        .await
+    }
+
+    /// The images by how well they fit the query, best first.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`].
+    pub async fn rank(
+        &self,
+        images: Vec<Bytes>,
+        query: String,
+    ) -> Result<Vec<Ranked>, ServiceError> {
+        let similarity = self.similarity(images, vec![query]).await?;
+        Ok(vectors::rank(
+            similarity.similarities.first().map_or(&[], Vec::as_slice),
+        ))
+    }
+
+    /// Does the work, or gives it up at the deadline.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        match self.context.deadline {
+            None => work.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
+                .await
+                .unwrap_or(Err(ServiceError::Expired)),
+        }
+    }
+
+    fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
+        let state = self.service.state();
+        // A drain is no reason to refuse: the request was accepted before it began.
+        let (State::Ready | State::Draining, Some(running)) = (state, self.service.running())
+        else {
+            return Err(ServiceError::Unavailable(state));
+        };
+        let most = largest_request(self.service.settings().max_queued_rows);
+        if rows > most {
+            return Err(ServiceError::TooMuch {
+                what: format!(
+                    "the request has {rows} images and texts together; at most {most} are \
+                     taken at once"
+                ),
+            });
+        }
+        let permits = running
+            .batcher
+            .reserve(rows)
+            .map_err(|_| ServiceError::Busy {
+                retry_after: RETRY_AFTER,
+            })?;
+        Ok((running, permits))
+    }
+
+    /// What the request wants of its rows.
+    pub(crate) fn wish(&self, permits: &Permits) -> Wish {
+        Wish {
+            deadline: self.context.deadline,
+            interactive: permits.are_interactive(),
+        }
+    }
+
+    fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
+        let mut embeddings = Embeddings::new(self.service.info().dimensions, rows);
+        if normalize {
+            embeddings.normalize();
+        }
+        embeddings
+    }
+}

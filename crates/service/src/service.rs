@@ -1,0 +1,367 @@
+//! The service itself: its model, its engine, and whether it can embed. What it does for
+//! a request is in [`Request`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::batcher::{Batcher, EngineState, Worker};
+use crate::build_info::BuildInfo;
+use crate::cache::{ImageKey, RowCache, TextKey};
+use crate::memory::MemoryBudget;
+use crate::metrics::Metrics;
+use crate::pool::WorkPool;
+use crate::readiness::Readiness;
+use crate::request::{Context, Request};
+use crate::settings::ServiceSettings;
+use siglip2_engine::{Engine, Prepare};
+use siglip2_image::{Header, ImageError};
+use siglip2_model::Tower;
+use siglip2_model::text::TextTokenizer;
+
+/// The longest that a decoder or tokenizer is expected to have one job. The work of a file is
+/// bounded to less than half of it, on a core of its own.
+const LONGEST_JOB: Duration = Duration::from_secs(20);
+
+/// What the service must know of a checkpoint, besides the engine that runs it.
+pub struct Model {
+    /// What clients are told.
+    pub info: ModelInfo,
+    /// Text to token ids.
+    pub tokenizer: TextTokenizer,
+    /// The checkpoint's `logit_scale`, a natural logarithm.
+    pub logit_scale: f32,
+    /// The checkpoint's `logit_bias`.
+    pub logit_bias: f32,
+}
+
+/// What clients are told of the model.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// The model's name, as it was asked for.
+    pub name: String,
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// `siglip2-cpu` or `tensorrt`.
+    pub engine: &'static str,
+    /// What the products are computed in: `fp32`, `fp16`, `bf16`.
+    pub precision: &'static str,
+    /// The worst cosine to FP32 that the engine's canaries had at the start, if it is known.
+    pub agreement: Option<f64>,
+    /// Floats per embedding.
+    pub dimensions: usize,
+    /// Side of the square that images are resized to, in pixels.
+    pub image_size: u32,
+    /// The largest batch of the engine.
+    pub max_batch: usize,
+    /// Token ids per text.
+    pub text_tokens: usize,
+    /// One sentence on what the model is for.
+    pub description: String,
+    /// The program that runs it.
+    pub build: BuildInfo,
+}
+
+/// Whether the service can embed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The model is being loaded.
+    Starting,
+    /// It embeds.
+    Ready,
+    /// It finishes what it accepted and takes nothing new.
+    Draining,
+    /// The engine failed, and is being built anew.
+    Restarting,
+    /// The engine is dead.
+    Failed,
+}
+
+impl State {
+    /// The word for `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Ready => "ok",
+            State::Draining => "draining",
+            State::Restarting => "restarting",
+            State::Failed => "failed",
+        }
+    }
+}
+
+/// The service: cheap to clone, every clone is the same one. It embeds nothing itself;
+/// that is for a [`Request`].
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    info: ModelInfo,
+    tokenizer: Arc<TextTokenizer>,
+    /// Exponential of the checkpoint's `logit_scale`.
+    scale: f64,
+    bias: f64,
+    settings: ServiceSettings,
+    running: OnceLock<Running>,
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+    memory: MemoryBudget,
+    texts: Arc<RowCache<TextKey>>,
+    images: Arc<RowCache<ImageKey>>,
+}
+
+/// What there is once the engine is.
+pub(crate) struct Running {
+    pub(crate) prepare: Arc<dyn Prepare>,
+    pub(crate) decoders: Arc<WorkPool>,
+    pub(crate) tokenizers: WorkPool,
+    pub(crate) batcher: Batcher,
+    readiness: Option<Readiness>,
+}
+
+impl Service {
+    /// A service that knows its model and has no engine yet: it answers what it is,
+    /// and refuses to embed.
+    pub fn new(model: Model, settings: ServiceSettings) -> Self {
+        let metrics = Metrics::new();
+        Self(Arc::new(Inner {
+            memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
+            info: model.info,
+            tokenizer: Arc::new(model.tokenizer),
+            scale: f64::from(model.logit_scale).exp(),
+            bias: f64::from(model.logit_bias),
+            texts: RowCache::new(settings.text_cache_bytes),
+            images: RowCache::new(settings.image_cache_bytes),
+            settings,
+            running: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            metrics,
+        }))
+    }
+
+    /// The service, working for one request.
+    #[must_use]
+    pub fn request(&self, context: Context) -> Request {
+        Request::new(self.clone(), context)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Gives the service its engine, on a thread of its own, and the threads that decode.
+    /// From here on it embeds.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread, or the service has an engine already.
+    pub fn attach(&self, engine: Box<dyn Engine>) -> std::io::Result<()> {
+        let worker = Worker {
+            engine,
+            rebuild: None,
+        };
+        self.attach_with(vec![worker], None)
+    }
+
+    /// As [`Service::attach`], with several engines of the same kind, what replaces them
+    /// if they fail, and the vectors by which readiness is checked.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Service::attach`], and when there is no engine.
+    pub fn attach_with(
+        &self,
+        workers: Vec<Worker>,
+        readiness: Option<Readiness>,
+    ) -> std::io::Result<()> {
+        let no_engine = || std::io::Error::other("there is no engine");
+        let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
+        let Inner {
+            settings,
+            metrics,
+            memory,
+            ..
+        } = &*self.0;
+        let pool = |name: &str, tower, threads| {
+            WorkPool::start(name, tower, threads, memory.clone(), Arc::clone(metrics))
+        };
+        let running = Running {
+            prepare,
+            decoders: Arc::new(pool("decode", Tower::Image, settings.decode_threads)?),
+            tokenizers: pool("tokenize", Tower::Text, settings.tokenize_threads)?,
+            batcher: Batcher::start(workers, settings.max_queued_rows, Arc::clone(metrics))?,
+            readiness,
+        };
+        self.0
+            .running
+            .set(running)
+            .map_err(|_| std::io::Error::other("the service has an engine already"))
+    }
+
+    /// What clients are told of the model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    /// The bounds in force.
+    pub fn settings(&self) -> &ServiceSettings {
+        &self.0.settings
+    }
+
+    /// Whether the service can embed. Never asks the device.
+    pub fn state(&self) -> State {
+        match self.running() {
+            Some(running) if running.batcher.has_failed() => State::Failed,
+            _ if self.0.draining.load(Ordering::Acquire) => State::Draining,
+            Some(running) if *running.batcher.state().borrow() == EngineState::Rebuilding => {
+                State::Restarting
+            }
+            Some(_) => State::Ready,
+            None => State::Starting,
+        }
+    }
+
+    /// Waits until the engine is dead, and says why; for ever, if there is none yet.
+    pub async fn engine_failure(&self) -> String {
+        let Some(running) = self.running() else {
+            return std::future::pending().await;
+        };
+        let mut state = running.batcher.state();
+        loop {
+            if let EngineState::Failed(reason) = &*state.borrow_and_update() {
+                return reason.clone();
+            }
+            if state.changed().await.is_err() {
+                return "the engine has stopped".to_owned();
+            }
+        }
+    }
+
+    /// The token ids of the text by which readiness is checked.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the tokenizer fails on it.
+    pub fn readiness_ids(&self) -> Result<Vec<i32>, String> {
+        self.0
+            .tokenizer
+            .encode("a yellow canary in a cage")
+            .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
+    }
+
+    /// Whether there is a thread for what is sent now, and a fixed image and a fixed text
+    /// still give the vectors that they gave when the engine was loaded. See [`Readiness`].
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub async fn check_readiness(&self) -> Result<(), String> {
+        let Some(running) = self.running() else {
+            return Ok(());
+        };
+        for (pool, what) in [
+            (&*running.decoders, "decoding one image"),
+            (&running.tokenizers, "tokenizing texts"),
+        ] {
+            if pool.is_stuck(LONGEST_JOB) {
+                return Err(format!(
+                    "every thread has been {what} for more than {} s",
+                    LONGEST_JOB.as_secs()
+                ));
+            }
+        }
+        match &running.readiness {
+            None => Ok(()),
+            Some(readiness) => {
+                let prepare = running.prepare.as_ref();
+                readiness.check(&running.batcher, prepare).await
+            }
+        }
+    }
+
+    /// What requests hold in memory, and may.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.0.memory
+    }
+
+    /// From now on nothing new is taken; what was accepted is finished.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Reads an image's header, so that a bad one is refused before it is decoded.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no image that the service takes, or too large a one.
+    pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.inspect(bytes).map(|_header| ())
+    }
+
+    /// The header of an image that can be decoded within the limits and the budget.
+    pub(crate) fn inspect(&self, bytes: &[u8]) -> Result<Header, ImageError> {
+        let header = siglip2_image::inspect(bytes, &self.0.settings.image_limits())?;
+        let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
+        if wanted > most {
+            return Err(ImageError::TooComplex {
+                format: header.format,
+                reason: format!(
+                    "decoding it takes {wanted} bytes of memory; at most {most} are allowed"
+                ),
+            });
+        }
+        Ok(header)
+    }
+
+    /// Bytes that decoding a picture and preparing it take at most, which are there at the same
+    /// time: its pixels, what its decoder takes beside them or what is between the two passes
+    /// of the resize, and the square made of it.
+    pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
+        let side = u64::from(self.0.info.image_size);
+        let between = side * u64::from(header.height) * 3;
+        header.pixel_bytes() + header.scratch_bytes.max(between) + side * side * 3
+    }
+
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.0.running.get()
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Arc<TextTokenizer> {
+        &self.0.tokenizer
+    }
+
+    /// What is multiplied with a cosine, and what is added then, before the sigmoid.
+    pub(crate) fn logits(&self) -> (f64, f64) {
+        (self.0.scale, self.0.bias)
+    }
+
+    pub(crate) fn texts(&self) -> &Arc<RowCache<TextKey>> {
+        &self.0.texts
+    }
+
+    pub(crate) fn images(&self) -> &Arc<RowCache<ImageKey>> {
+        &self.0.images
+    }
+}
+
+impl Running {
+    /// Counts the times at which computed rows became doubtful: see [`RowCache::find`].
+    pub(crate) fn epoch(&self) -> u64 {
+        self.batcher.failures() + self.readiness.as_ref().map_or(0, Readiness::failures)
+    }
+
+    /// A row of a request was no vector: readiness is gone until a check has passed.
+    pub(crate) fn doubt(&self) {
+        if let Some(readiness) = &self.readiness {
+            readiness.doubt();
+        }
+    }
+
+    /// Moves work of a bulk that an interactive request has come to wait for.
+    pub(crate) fn promote(&self) {
+        // Texts are tokenized before they are looked up, so none of them waits there.
+        self.decoders.promote();
+        self.batcher.promote();
+    }
+}

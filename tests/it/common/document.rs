@@ -1,0 +1,120 @@
+//! Holds what is answered to the OpenAPI document: every route, status, header and field.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use siglip2_embeddings::http::openapi_document;
+
+use super::client::Answer;
+
+/// Headers that belong to HTTP itself and to no operation.
+const OF_HTTP: [&str; 5] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "transfer-encoding",
+];
+
+/// What a request may be refused with before its path counts.
+const BEFORE_ROUTING: [u16; 7] = [400, 401, 408, 414, 417, 431, 500];
+
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(openapi_document()).expect("JSON"));
+
+/// The schemas, with nothing allowed in an object that is not described.
+static SCHEMAS: LazyLock<Value> = LazyLock::new(|| {
+    let mut schemas = DOCUMENT["components"]["schemas"].clone();
+    close(&mut schemas);
+    schemas
+});
+
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(close);
+            if map.get("type") == Some(&json!("object")) && map.contains_key("properties") {
+                map.insert("additionalProperties".into(), false.into());
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+/// Panics if the document does not describe this answer to this request. What is not a
+/// request with a method, a path and a version can be answered by any refusal.
+pub fn check(request: &[u8], answer: &Answer) {
+    let line = request.split(|&byte| byte == b'\r').next().unwrap_or(&[]);
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return;
+    };
+    if let Err(why) = described(method, target, answer) {
+        panic!("{line}: {why}: {answer:?}");
+    }
+}
+
+fn described(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
+    let path = target.split(['?', '#']).next().unwrap_or(target);
+    let path = match path.strip_suffix('/') {
+        Some(without) if !without.is_empty() && !without.ends_with('/') => without,
+        _ => path,
+    };
+    let of_path = &DOCUMENT["paths"][path];
+    let status = answer.status;
+    let operation = match method {
+        "HEAD" => &of_path["get"],
+        _ => &of_path[method.to_ascii_lowercase()],
+    };
+    if operation.is_null() {
+        let expected = match (of_path.is_null(), method) {
+            (false, "OPTIONS") => 204,
+            (false, _) => 405,
+            (true, _) => 404,
+        };
+        return match status {
+            405 | 204 if answer.header("allow").is_none() => Err("no Allow".into()),
+            _ if status == expected || BEFORE_ROUTING.contains(&status) => Ok(()),
+            204 if target == "*" => Ok(()),
+            _ => Err(format!("{status} instead of {expected}")),
+        };
+    }
+    let response = &operation["responses"][status.to_string()];
+    if response.is_null() {
+        return Err(format!("the status {status} is not described"));
+    }
+    for (name, _) in &answer.headers {
+        let described = !response["headers"][name].is_null();
+        if !described && !OF_HTTP.contains(&name.as_str()) {
+            return Err(format!("the header {name} is not described"));
+        }
+    }
+    let kind = answer.header("content-type").unwrap_or_default();
+    let content = &response["content"][kind];
+    if content.is_null() {
+        return Err(format!("the content type {kind:?} is not described"));
+    }
+    if method == "HEAD" || kind != "application/json" {
+        return Ok(());
+    }
+    let key = content["schema"]["$ref"]
+        .as_str()
+        .ok_or("the schema is not a reference")?;
+    let body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = validators.entry(key.to_owned()).or_insert_with(|| {
+        let schema = json!({ "$ref": key, "components": { "schemas": *SCHEMAS } });
+        jsonschema::draft202012::new(&schema).expect("a schema")
+    });
+    validator
+        .validate(&body)
+        .map_err(|error| format!("{error} at {}", error.instance_path()))
+}
+
+static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);

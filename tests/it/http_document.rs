@@ -1,0 +1,146 @@
+//! The OpenAPI document and the service say the same.
+//!
+//! Every answer to `common::ask`, in all tests, is held to the document (`common::document`).
+//! Here is what is left: that every status and every route of it can be had, and that what
+//! is not in it is found.
+
+use std::collections::BTreeSet;
+
+use crate::common::{Answer, Form, Server, ask, document, get, png, post_json, request};
+use serde_json::Value;
+use siglip2_embeddings::http::{HttpSettings, openapi_document};
+
+/// The operations of the document: path, method, statuses.
+fn operations() -> Vec<(String, String, BTreeSet<u16>)> {
+    let document = serde_json::to_value(openapi_document()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let statuses = operation["responses"].as_object().unwrap().keys();
+            let statuses = statuses.map(|status| status.parse().unwrap()).collect();
+            operations.push((path.clone(), method.clone(), statuses));
+        }
+    }
+    operations
+}
+
+/// A good request.
+fn good(method: &str, path: &str) -> Vec<u8> {
+    let form = Form::new()
+        .file("file", "a.png", png(1, 2, 3))
+        .file("files", "a.png", png(1, 2, 3))
+        .text("texts", "[\"a\"]")
+        .text("query", "a");
+    match (method, path) {
+        ("get", _) => get(path),
+        (_, "/embed/text") => post_json(path, r#"{"texts": ["a"]}"#),
+        _ => form.post(path),
+    }
+}
+
+#[tokio::test]
+async fn every_route_that_is_described_is_served() {
+    let server = Server::start(HttpSettings::default()).await;
+    let operations = operations();
+    assert_eq!(operations.len(), 11);
+    for (path, method, _) in &operations {
+        let answer = ask(server.address, good(method, path)).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+    }
+    let served = ask(server.address, get("/openapi.json")).await;
+    assert_eq!(
+        served.json(),
+        serde_json::to_value(openapi_document()).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn every_path_says_which_methods_it_has() {
+    let server = Server::start(HttpSettings::default()).await;
+    for (path, method, _) in operations() {
+        let answer = ask(server.address, request("OPTIONS", &path, &[], b"")).await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
+        let expected = match method.as_str() {
+            "get" => "GET, HEAD, OPTIONS",
+            _ => "OPTIONS, POST",
+        };
+        assert_eq!(answer.header("allow"), Some(expected), "{path}");
+        let other = if method == "get" { "POST" } else { "GET" };
+        let answer = ask(server.address, request(other, &path, &[], b"")).await;
+        assert_eq!(answer.status, 405, "{other} {path}");
+        assert_eq!(answer.header("allow"), Some(expected), "{path}");
+    }
+    let answer = ask(server.address, request("OPTIONS", "*", &[], b"")).await;
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS, POST"));
+    assert_eq!(
+        ask(server.address, request("OPTIONS", "/nowhere", &[], b""))
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn what_is_counted_is_what_may_be_answered() {
+    let server = Server::start(HttpSettings::default()).await;
+    let metrics = ask(server.address, get("/metrics")).await.text().to_owned();
+    let counted = |endpoint: &str, status: u16| {
+        metrics.contains(&format!(
+            "siglip2_requests_total{{endpoint=\"{endpoint}\",status=\"{status}\"}} "
+        ))
+    };
+    let document = serde_json::to_value(openapi_document()).unwrap();
+    for (path, method, statuses) in operations() {
+        let name = &document["paths"][&path][&method]["operationId"];
+        let name = name.as_str().unwrap();
+        for status in 200..600 {
+            let may_be = statuses.contains(&status) || [204, 405, 499].contains(&status);
+            assert_eq!(counted(name, status), may_be, "{name} {status}");
+        }
+    }
+    assert!(counted("unknown", 404) && !counted("unknown", 200));
+}
+
+fn answer(status: u16, headers: &[(&str, &str)], body: &Value) -> Answer {
+    let headers = headers
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    Answer {
+        status,
+        headers: headers.collect(),
+        body: body.to_string().into_bytes(),
+    }
+}
+
+#[test]
+fn what_is_not_described_is_found() {
+    let kind = ("content-type", "application/json");
+    let ready = serde_json::json!({"status": "ready"});
+    let found = |answer: &Answer| {
+        std::panic::catch_unwind(|| document::check(b"GET /ready HTTP/1.1\r\n", answer)).is_err()
+    };
+    assert!(!found(&answer(200, &[kind], &ready)));
+    for (what, wrong) in [
+        ("status", answer(418, &[kind], &ready)),
+        ("header", answer(200, &[kind, ("x-new", "1")], &ready)),
+        (
+            "kind",
+            answer(200, &[("content-type", "text/plain")], &ready),
+        ),
+        (
+            "field",
+            answer(
+                200,
+                &[kind],
+                &serde_json::json!({"status": "ready", "new": 1}),
+            ),
+        ),
+        (
+            "type",
+            answer(200, &[kind], &serde_json::json!({"status": 1})),
+        ),
+        ("absence", answer(200, &[kind], &serde_json::json!({}))),
+    ] {
+        assert!(found(&wrong), "{what}");
+    }
+}
