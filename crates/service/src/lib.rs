@@ -32,6 +32,7 @@
 //! #             name: "first ids",
 //! #             device: "cpu",
 //! #             precision: "fp32",
+//! #             agreement: None,
 //! #             dimensions: 2,
 //! #             max_batch: 8,
 //! #             slots: 1,
