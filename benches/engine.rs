@@ -1,7 +1,7 @@
 //! The rate of the CPU engine alone: no HTTP, no decoding.
 //!
 //! ```text
-//! cargo bench --bench engine -- --model DIR [--threads N]       a table of both towers
+//! cargo bench --bench engine -- --model DIR [--threads N] [--kernel K]  a table of both towers
 //! cargo bench --bench engine -- --model DIR --export OUT [--precision fp16]  the graphs, for others
 //! cargo bench --bench engine -- --model DIR --serve             one batch per line of input
 //! ```
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
-use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions};
+use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions, Kernel};
 use siglip2_embeddings::engine::{Batch, Pixels, embed};
 use siglip2_embeddings::graph::{self, Precision};
 use siglip2_embeddings::image::{Processor, RgbImage};
@@ -40,6 +40,10 @@ struct Arguments {
     /// Run batches as they are asked for on standard input.
     #[arg(long)]
     serve: bool,
+    /// The kernel, by its name (avx512, avx2, portable, avx512-bf16, amx-bf16); the best
+    /// one for FP32 if left out.
+    #[arg(long)]
+    kernel: Option<String>,
     /// Runs per row of the table.
     #[arg(long, default_value_t = 7)]
     runs: usize,
@@ -64,14 +68,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = CpuOptions {
         threads,
         max_batch: usize::MAX,
+        kernel: match &arguments.kernel {
+            Some(name) => Kernel::named(name)?,
+            None => Kernel::fp32(),
+        },
     };
     let loading = Instant::now();
     let mut bench = Bench {
-        engine: CpuEngine::load(checkpoint, processor, options)?,
+        engine: CpuEngine::load(&checkpoint, &processor, options)?,
         side,
         tokens,
     };
-    eprintln!("loaded in {:.2} s", loading.elapsed().as_secs_f64());
+    let kernel = options.kernel.name();
+    eprintln!(
+        "{kernel}, loaded in {:.2} s",
+        loading.elapsed().as_secs_f64()
+    );
     if arguments.serve {
         bench.serve()
     } else {
@@ -140,7 +152,7 @@ impl Bench {
     fn table(&mut self, runs: usize) -> Result<(), Box<dyn Error>> {
         println!("tower  batch  ms per row (median of {runs})");
         for tower in ["image", "text"] {
-            for batch in [1, 2, 4, 8, 16] {
+            for batch in [1, 2, 8, 32] {
                 self.run(tower, batch)?;
                 let mut took = (0..runs)
                     .map(|_| self.run(tower, batch))

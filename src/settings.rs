@@ -13,7 +13,6 @@ use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, Source};
-use siglip2_model::graph::Precision;
 use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
@@ -58,6 +57,14 @@ pub struct Settings {
     /// The GPU engine.
     #[command(flatten)]
     pub gpu: GpuSettings,
+
+    /// The precision of products.
+    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
+
+    /// The CPU kernel, whatever the precision: for tests and measurements.
+    #[arg(long, env = "CPU_KERNEL", hide = true, value_parser = text)]
+    pub cpu_kernel: Option<String>,
 
     /// Threads of the CPU engine; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
@@ -120,10 +127,6 @@ pub struct GpuSettings {
     #[arg(long, env = "ENGINE_DIR", value_parser = path)]
     pub engine_dir: Option<PathBuf>,
 
-    /// The precision of the engine's products; by default fp16.
-    #[arg(long, env = "PRECISION", value_enum)]
-    pub precision: Option<Precision>,
-
     /// Seconds without a finished batch after which a busy GPU counts as hanging: requests are
     /// then answered 503, and the process exits with code 3. By default 60.
     #[arg(long, env = "DEVICE_TIMEOUT", value_parser = seconds)]
@@ -145,11 +148,6 @@ impl GpuSettings {
         self.engines.as_deref().unwrap_or(Path::new("engines"))
     }
 
-    /// The precision of the engine's products.
-    pub fn precision(&self) -> Precision {
-        self.precision.unwrap_or(Precision::Fp16)
-    }
-
     /// How long a busy GPU may go without finishing a batch.
     pub fn device_timeout(&self) -> Duration {
         self.device_timeout.unwrap_or(Duration::from_secs(60))
@@ -161,7 +159,6 @@ impl GpuSettings {
             ("--gpus (GPUS)", self.gpus.is_some()),
             ("--engines (ENGINES)", self.engines.is_some()),
             ("--engine-dir (ENGINE_DIR)", self.engine_dir.is_some()),
-            ("--precision (PRECISION)", self.precision.is_some()),
             (
                 "--device-timeout (DEVICE_TIMEOUT)",
                 self.device_timeout.is_some(),
@@ -201,6 +198,20 @@ impl LogSettings {
         let said = self.log_level.as_deref().or(self.rust_log.as_deref());
         said.unwrap_or("info")
     }
+}
+
+/// What products are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// On a GPU FP16. On the CPU BF16 where the processor is made for it and the model's
+    /// vectors stay what they are, which is tried at the start; else FP32.
+    Auto,
+    /// FP32.
+    Fp32,
+    /// FP16, on a GPU.
+    Fp16,
+    /// BF16.
+    Bf16,
 }
 
 /// What to compute on.

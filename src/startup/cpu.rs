@@ -1,15 +1,15 @@
-//! The start on the CPU: a checkpoint, run by rten on its weights.
+//! The start on the CPU: a checkpoint, run by our own kernels on its weights.
 
 use std::borrow::Cow;
 use std::error::Error;
 
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
-use crate::engine::cpu::{CpuEngine, CpuOptions};
+use crate::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
 use crate::service::batcher::Worker;
-use crate::settings::Settings;
+use crate::settings::{Precision, Settings};
 
 /// A lower bound on the largest batch on the CPU. The engine distributes a batch to its threads
 /// row by row, so more than a few rows per thread make it no faster, and a text that arrives
@@ -20,22 +20,34 @@ const MAX_BATCH: usize = 4;
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
     options: CpuOptions,
+    /// In half precision: what an engine computes in is known when its canaries were
+    /// compared.
+    engine: Option<CpuEngine>,
 }
 
 impl Cpu {
     /// Finds the checkpoint, and checks that it has the tensors its configuration requires.
     pub(super) fn choose(settings: &Settings) -> Result<Self, Box<dyn Error>> {
         let hub = &settings.hub;
+        let kernel = kernel(settings)?;
         let checkpoint = settings.source()?.open(&hub.revision, &hub.settings())?;
         CpuEngine::check(&checkpoint)?;
         let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
             max_batch: settings.max_batch.unwrap_or(cores.max(MAX_BATCH)),
+            kernel,
+        };
+        let engine = if kernel.is_fp32() {
+            None
+        } else {
+            let processor = Files::of(&checkpoint)?.processor()?;
+            Some(CpuEngine::load(&checkpoint, &processor, options)?)
         };
         Ok(Self {
             checkpoint,
             options,
+            engine,
         })
     }
 
@@ -44,7 +56,10 @@ impl Cpu {
     }
 
     pub(super) fn engine(&self) -> EngineInfo {
-        CpuEngine::describe(&self.checkpoint.config, self.options)
+        match &self.engine {
+            Some(engine) => engine.info(),
+            None => CpuEngine::describe(&self.checkpoint.config, self.options),
+        }
     }
 
     pub(super) fn is_demo(&self) -> bool {
@@ -53,21 +68,52 @@ impl Cpu {
 
     /// Describes it for the log.
     pub(super) fn describe(&self) -> String {
-        format!("{} threads", self.options.threads)
+        let (threads, info) = (self.options.threads, self.engine());
+        let kernel = self.options.kernel.name();
+        match info.agreement {
+            Some(cosine) => format!("{threads} threads, {kernel}, cosine to FP32 {cosine:.6}"),
+            None => format!("{threads} threads, {kernel}, {}", info.precision),
+        }
     }
 
     /// Loads the weights. A rebuild uses the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Vec<Worker>, String> {
         // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which have been read.
         self.checkpoint.files.tokenizer = Cow::default();
+        let Self {
+            checkpoint,
+            options,
+            engine,
+        } = self;
         let load = move || {
-            CpuEngine::load(self.checkpoint.clone(), processor.clone(), self.options)
+            CpuEngine::load(&checkpoint, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)
                 .map_err(|error| error.to_string())
         };
         Ok(vec![Worker {
-            engine: load()?,
+            engine: match engine {
+                Some(engine) => Box::new(engine),
+                None => load()?,
+            },
             rebuild: Some(Box::new(load)),
         }])
     }
+}
+
+/// The kernel that the settings ask for.
+fn kernel(settings: &Settings) -> Result<Kernel, String> {
+    if let Some(name) = &settings.cpu_kernel {
+        return Kernel::named(name);
+    }
+    Kernel::of(match settings.precision {
+        Precision::Auto => CpuPrecision::Auto,
+        Precision::Fp32 => CpuPrecision::Fp32,
+        Precision::Bf16 => CpuPrecision::Bf16,
+        Precision::Fp16 => {
+            return Err(
+                "--precision fp16 (PRECISION) is for GPUs; on the CPU take auto, bf16 or fp32"
+                    .to_owned(),
+            );
+        }
+    })
 }

@@ -74,6 +74,7 @@ impl<'a> Files<'a> {
                 device: engine.device,
                 engine: engine.name,
                 precision: engine.precision,
+                agreement: engine.agreement,
                 dimensions: engine.dimensions,
                 image_size: u32::try_from(self.config.vision.image_size)?,
                 max_batch: engine.max_batch,

@@ -19,10 +19,11 @@ use super::files::Files;
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
-use crate::settings::{Device, Settings};
+use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use siglip2_model::graph;
 
 /// GPUs, each with its engine.
 pub(super) struct Gpus {
@@ -176,7 +177,16 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         settings.gpu.engines(),
         &settings.model,
         architecture,
-        settings.gpu.precision(),
+        graph_precision(settings.precision),
     )?;
     Ok(found)
+}
+
+/// What the graph of an engine computes in.
+fn graph_precision(precision: settings::Precision) -> graph::Precision {
+    match precision {
+        settings::Precision::Auto | settings::Precision::Fp16 => graph::Precision::Fp16,
+        settings::Precision::Bf16 => graph::Precision::Bf16,
+        settings::Precision::Fp32 => graph::Precision::Fp32,
+    }
 }

@@ -59,6 +59,7 @@ fn info(slots: usize) -> EngineInfo {
         name: "numbers",
         device: "cpu",
         precision: "fp32",
+        agreement: None,
         dimensions: 1,
         max_batch: 4,
         slots,

@@ -1,36 +1,32 @@
-//! The towers on the CPU, in FP32, on rten.
+//! The towers on the CPU, on kernels of our own (the crate `siglip2-cpu`).
 //!
 //! ```text
-//! Config, Weights --graph--> ONNX --rten--> two models over the mapped weights
-//! Pixels --table--> [batch, 3, S, S] f32 --vision--> Rows
-//! token ids      --> [batch, T] i32      --text----> Rows
+//! Config, Weights --pack, on all threads--> Vision, Text
+//! Pixels (bytes)  --vision--> Rows
+//! token ids       --text----> Rows
 //! ```
 //!
-//! Both towers share one pool of threads, one per core. At load rten transposes
-//! every weight of a product into the panels that its matrix kernels read, so those
-//! pages of the mapping are read once and given back.
+//! Both towers share one team of threads. What is packed is not read from the mapped
+//! files again, and its pages are given back; the vectors of the tokens stay there.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
+use siglip2_cpu::{
+    Activation, Dtype, EncoderShape, Isa, Keep, Positions, Source, Team, Tensor, Text, TextShape,
+    Vision, VisionShape,
+};
+use siglip2_image::{ImageError, Processor, RgbImage};
+use siglip2_model::checkpoint::{
+    self, Checkpoint, CheckpointError, Config, DType, EncoderConfig, Weights,
+};
+use siglip2_model::graph;
 
 use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
-use siglip2_image::{ImageError, Processor, RgbImage};
-use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, Weights};
-use siglip2_model::graph::{self, Graph, Precision};
 
-mod crew;
+mod agreement;
+mod precision;
 
-use crew::Crew;
-
-/// Images that one thread runs at a time. More in one run share nothing but the packed
-/// weights, and their activations are larger than the cache: on siglip2-base's shape
-/// 4 at a time took 4% longer (docs/performance.md).
-const IMAGES_PER_PIECE: usize = 1;
-
-/// Texts that one thread runs at a time: as many rows in a product as an image has.
-const TEXTS_PER_PIECE: usize = 4;
+pub use precision::{CpuPrecision, Kernel};
 
 /// How the CPU engine is built.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +35,19 @@ pub struct CpuOptions {
     pub threads: usize,
     /// The largest batch.
     pub max_batch: usize,
+    /// What the products are computed in.
+    pub kernel: Kernel,
+}
+
+impl CpuOptions {
+    /// FP32 on the best kernel that the processor has.
+    pub fn fp32(threads: usize, max_batch: usize) -> Self {
+        Self {
+            threads,
+            max_batch,
+            kernel: Kernel::fp32(),
+        }
+    }
 }
 
 /// Why there is no CPU engine.
@@ -47,29 +56,46 @@ pub enum CpuEngineError {
     /// The checkpoint does not hold what its configuration calls for.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The runtime does not take the graph.
+    /// A tower could not be loaded, or failed on its canaries.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The precision that was asked for gives other vectors than FP32.
+    #[error(
+        "in {precision} this model's vectors are too far from FP32's: cosine {worst:.5}, and \
+         {least} is asked for; take --precision fp32"
+    )]
+    Apart {
+        /// What was asked for.
+        precision: &'static str,
+        /// The worst cosine.
+        worst: f64,
+        /// What it should have been.
+        least: f64,
+    },
 }
 
 /// Both towers on the CPU.
 pub struct CpuEngine {
-    vision: Loaded,
-    text: Loaded,
-    crew: Crew,
+    towers: Towers,
+    team: Team,
     preparer: Arc<CpuPrepare>,
-    image_size: usize,
-    text_tokens: usize,
     info: EngineInfo,
 }
 
+/// Both towers on one kernel.
+struct Towers {
+    vision: Vision,
+    text: Text,
+}
+
 impl CpuEngine {
-    /// What an engine of this checkpoint will be.
+    /// What an engine of this checkpoint will be, if its canaries are what they should be.
     pub fn describe(config: &Config, options: CpuOptions) -> EngineInfo {
         EngineInfo {
-            name: "rten",
+            name: "siglip2-cpu",
             device: "cpu",
-            precision: Precision::Fp32.name(),
+            precision: options.kernel.isa().precision().name(),
+            agreement: None,
             dimensions: config.dimensions(),
             max_batch: options.max_batch.max(1),
             slots: 1,
@@ -79,54 +105,99 @@ impl CpuEngine {
 
     /// Whether the checkpoint holds every tensor that its configuration calls for, in
     /// the shape that it calls for. Takes milliseconds; [`CpuEngine::load`] takes
-    /// seconds.
+    /// a good part of a second.
     ///
     /// # Errors
     ///
     /// When a tensor is missing or misshapen.
     pub fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        graph::vision(
-            &checkpoint.config.vision,
-            &checkpoint.weights,
-            Precision::Fp32,
-        )?;
-        graph::text(
-            &checkpoint.config.text,
-            &checkpoint.weights,
-            Precision::Fp32,
-        )?;
+        let precision = graph::Precision::Fp32;
+        graph::vision(&checkpoint.config.vision, &checkpoint.weights, precision)?;
+        graph::text(&checkpoint.config.text, &checkpoint.weights, precision)?;
         Ok(())
     }
 
-    /// Loads both towers of a checkpoint.
+    /// Loads both towers of a checkpoint. In half precision they are asked for the
+    /// embeddings of canaries, and those are held to the same in FP32: where the kernel
+    /// may be chosen by itself, FP32 is taken if they are too far apart.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or misshapen.
+    /// When a tensor is missing or misshapen, the processor does not run the kernel, or
+    /// the canaries are too far from FP32.
     pub fn load(
-        checkpoint: Checkpoint,
-        processor: Processor,
+        checkpoint: &Checkpoint,
+        processor: &Processor,
         options: CpuOptions,
     ) -> Result<Self, CpuEngineError> {
-        let Checkpoint {
-            config, weights, ..
-        } = checkpoint;
-        let weights = weights.into_f32();
-        let vision = graph::vision(&config.vision, &weights, Precision::Fp32)?;
-        let text = graph::text(&config.text, &weights, Precision::Fp32)?;
-        let vision = Loaded::new(Tower::Image, &vision, &weights, config.dimensions())?;
-        let text = Loaded::new(Tower::Text, &text, &weights, config.dimensions())?;
-        // What was packed is not read again.
-        weights.release();
+        Self::check(checkpoint)?;
+        let team = Team::new(options.threads.max(1));
+        let shapes = Shapes::of(&checkpoint.config, processor);
+        let source: Arc<dyn Source> = Arc::new(Files(checkpoint.weights.clone()));
+        let mut isa = options.kernel.isa();
+        let mut towers = Towers::load(isa, &team, &source, &shapes, Keep::Packed)?;
+        let mut agreement = None;
+        if isa.precision() != siglip2_cpu::Precision::Fp32 {
+            let worst = agreement::worst(&towers, &team, &source, &shapes)?;
+            tracing::info!(
+                kernel = isa.name(),
+                cosine = worst,
+                "canaries were compared with FP32"
+            );
+            // Not a number is too little, too.
+            if worst >= agreement::LEAST {
+                agreement = Some(worst);
+            } else if options.kernel.may_fall_back() {
+                tracing::warn!(
+                    cosine = worst,
+                    "half precision is not taken: the canaries are too far from FP32"
+                );
+                isa = Kernel::fp32().isa();
+                towers = Towers::load(isa, &team, &source, &shapes, Keep::Packed)?;
+            } else {
+                return Err(CpuEngineError::Apart {
+                    precision: isa.precision().name(),
+                    worst,
+                    least: agreement::LEAST,
+                });
+            }
+        }
+        source.release();
         Ok(Self {
-            vision,
-            text,
-            crew: Crew::new(options.threads),
-            preparer: Arc::new(CpuPrepare { processor }),
-            image_size: config.vision.image_size,
-            text_tokens: config.text.positions,
-            info: Self::describe(&config, options),
+            info: EngineInfo {
+                precision: isa.precision().name(),
+                agreement,
+                ..Self::describe(&checkpoint.config, options)
+            },
+            towers,
+            team,
+            preparer: Arc::new(CpuPrepare {
+                processor: processor.clone(),
+            }),
         })
+    }
+
+    /// Runs a batch; `between` is called wherever another batch could be run.
+    fn run(&self, batch: &Batch, between: &mut dyn FnMut()) -> Result<Rows, EngineError> {
+        let failed = |error: siglip2_cpu::Error| EngineError::Failed(error.to_string());
+        let dimensions = self.info.dimensions;
+        let mut values = vec![0.0; batch.len() * dimensions];
+        match batch {
+            Batch::Images(images) => {
+                let pictures: Vec<&[u8]> = images.iter().map(|image| image.0.pixels()).collect();
+                let vision = &self.towers.vision;
+                vision
+                    .run(&self.team, &pictures, between, &mut values)
+                    .map_err(failed)?;
+            }
+            Batch::Texts(texts) => {
+                let texts: Vec<&[i32]> = texts.iter().map(Vec::as_slice).collect();
+                let text = &self.towers.text;
+                text.run(&self.team, &texts, between, &mut values)
+                    .map_err(failed)?;
+            }
+        }
+        Rows::new(dimensions, values)
     }
 }
 
@@ -140,34 +211,21 @@ impl Engine for CpuEngine {
     }
 
     fn submit(&mut self, batch: Batch, done: Completion) {
-        done.finish(match batch {
-            Batch::Images(images) => self.embed_images(&images),
-            Batch::Texts(texts) => self.embed_texts(&texts),
+        done.finish(self.run(&batch, &mut || ()));
+    }
+
+    fn submit_and_rest(
+        &mut self,
+        batch: Batch,
+        done: Completion,
+        next: &mut dyn FnMut() -> Option<(Batch, Completion)>,
+    ) {
+        let rows = self.run(&batch, &mut || {
+            while let Some((batch, done)) = next() {
+                done.finish(self.run(&batch, &mut || ()));
+            }
         });
-    }
-}
-
-impl CpuEngine {
-    fn embed_images(&self, batch: &[Pixels]) -> Result<Rows, EngineError> {
-        let side = self.image_size;
-        let preparer = &self.preparer;
-        self.vision
-            .run(&self.crew, batch.len(), IMAGES_PER_PIECE, |rows| {
-                let shape = [rows.len(), 3, side, side];
-                let values = preparer.normalized(&batch[rows], side * side)?;
-                Value::from_shape(&shape, values)
-                    .map_err(|error| EngineError::Failed(error.to_string()))
-            })
-    }
-
-    fn embed_texts(&self, batch: &[Vec<i32>]) -> Result<Rows, EngineError> {
-        let tokens = self.text_tokens;
-        self.text
-            .run(&self.crew, batch.len(), TEXTS_PER_PIECE, |rows| {
-                let shape = [rows.len(), tokens];
-                Value::from_shape(&shape, batch[rows].concat())
-                    .map_err(|error| EngineError::Failed(error.to_string()))
-            })
+        done.finish(rows);
     }
 }
 
@@ -187,127 +245,92 @@ impl Prepare for CpuPrepare {
     }
 }
 
-impl CpuPrepare {
-    /// The batch as floats: channels apart, each value through the processor's table.
-    fn normalized(&self, batch: &[Pixels], pixels: usize) -> Result<Vec<f32>, EngineError> {
-        let tables = self.processor.normalization();
-        let mut values = Vec::with_capacity(batch.len() * 3 * pixels);
-        for image in batch {
-            let bytes = image.0.pixels();
-            if bytes.len() != 3 * pixels {
-                return Err(EngineError::Failed(format!(
-                    "an image has {} bytes, not {}",
-                    bytes.len(),
-                    3 * pixels
-                )));
-            }
-            for (channel, table) in tables.iter().enumerate() {
-                let channel = bytes.iter().skip(channel).step_by(3);
-                values.extend(channel.map(|&value| table[usize::from(value)]));
-            }
+/// The shapes of both towers.
+struct Shapes {
+    vision: VisionShape,
+    text: TextShape,
+}
+
+impl Shapes {
+    fn of(config: &Config, processor: &Processor) -> Self {
+        Self {
+            vision: VisionShape {
+                encoder: encoder(&config.vision.encoder),
+                patch: config.vision.patch_size,
+                positions: Positions::Square {
+                    side: config.vision.image_size,
+                },
+                normalization: *processor.normalization(),
+            },
+            text: TextShape {
+                encoder: encoder(&config.text.encoder),
+                vocabulary: config.text.vocab_size,
+                positions: config.text.positions,
+                stored_positions: config.text.stored_positions,
+                projection: config.text.projection_size,
+            },
         }
-        Ok(values)
     }
 }
 
-/// One tower, ready to run.
-struct Loaded {
-    model: Arc<Model>,
-    input: NodeId,
-    output: NodeId,
-    dimensions: usize,
+fn encoder(config: &EncoderConfig) -> EncoderShape {
+    EncoderShape {
+        width: config.hidden_size,
+        hidden: config.intermediate_size,
+        layers: config.layers,
+        heads: config.heads,
+        activation: match config.activation {
+            checkpoint::Activation::GeluTanh => Activation::GeluTanh,
+            checkpoint::Activation::Gelu => Activation::GeluErf,
+            checkpoint::Activation::QuickGelu => Activation::QuickGelu,
+            checkpoint::Activation::Relu => Activation::Relu,
+            checkpoint::Activation::Silu => Activation::Silu,
+        },
+        epsilon: config.layer_norm_eps,
+    }
 }
 
-impl Loaded {
-    fn new(
-        tower: Tower,
-        graph: &Graph,
-        weights: &Weights,
-        dimensions: usize,
+impl Towers {
+    fn load(
+        isa: Isa,
+        team: &Team,
+        source: &Arc<dyn Source>,
+        shapes: &Shapes,
+        keep: Keep,
     ) -> Result<Self, EngineError> {
-        let failed = |reason: String| EngineError::Load { tower, reason };
-        let mut options = ModelOptions::default();
-        options.prepack_weights(true);
-        for (shard, bytes) in weights.shards().iter().enumerate() {
-            options.external_data_static(&graph::external_name(shard), bytes);
-        }
-        let model = options
-            .load(graph.encode())
-            .map_err(|error| failed(error.to_string()))?;
-        let (&[input], &[output]) = (model.input_ids(), model.output_ids()) else {
-            return Err(failed("its graph has not one input and one output".into()));
+        let failed = |tower| {
+            move |error: siglip2_cpu::Error| EngineError::Load {
+                tower,
+                reason: error.to_string(),
+            }
         };
+        let vision = Vision::load(isa, team, source, &shapes.vision, keep);
+        let text = Text::load(isa, team, source, &shapes.text, keep);
         Ok(Self {
-            input,
-            output,
-            dimensions,
-            model: Arc::new(model),
+            vision: vision.map_err(failed(Tower::Image))?,
+            text: text.map_err(failed(Tower::Text))?,
+        })
+    }
+}
+
+/// A checkpoint's tensors, as the kernels ask for them.
+struct Files(Weights);
+
+impl Source for Files {
+    fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let (tensor, bytes) = self.0.find(name)?;
+        Some(Tensor {
+            dtype: match tensor.dtype {
+                DType::F32 => Dtype::F32,
+                DType::F16 => Dtype::F16,
+                DType::BF16 => Dtype::BF16,
+            },
+            shape: &tensor.shape,
+            bytes,
         })
     }
 
-    /// Runs a batch, made of `rows` rows by `input(first, count)`, and gives its rows'
-    /// values in order.
-    fn run(
-        &self,
-        crew: &Crew,
-        rows: usize,
-        piece: usize,
-        mut input: impl FnMut(Range<usize>) -> Result<Value, EngineError>,
-    ) -> Result<Rows, EngineError> {
-        let (apart, together) = crew.split(rows);
-        let mut pieces = Vec::new();
-        for share in crew.shares(apart) {
-            let mut inputs = Vec::new();
-            let mut first = share.start;
-            while first < share.end {
-                let end = (first + piece).min(share.end);
-                inputs.push(input(first..end)?);
-                first = end;
-            }
-            pieces.push(inputs);
-        }
-        let last = if together > 0 {
-            Some(input(apart..rows)?)
-        } else {
-            None
-        };
-
-        let mut values = Vec::with_capacity(rows * self.dimensions);
-        let model = Arc::clone(&self.model);
-        let (from, to) = (self.input, self.output);
-        for part in crew.apart(pieces, move |input, pool| {
-            infer(&model, from, to, input, pool)
-        }) {
-            for output in part? {
-                values.extend(output);
-            }
-        }
-        if let Some(input) = last {
-            values.extend(
-                crew.together(|pool| infer(&self.model, self.input, self.output, input, pool))?,
-            );
-        }
-        Rows::new(self.dimensions, values)
+    fn release(&self) {
+        self.0.release();
     }
-}
-
-fn infer(
-    model: &Model,
-    from: NodeId,
-    to: NodeId,
-    input: Value,
-    pool: &Arc<ThreadPool>,
-) -> Result<Vec<f32>, EngineError> {
-    let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
-    model
-        .run(
-            vec![(from, ValueOrView::Value(input))],
-            &[to],
-            Some(options),
-        )
-        .map_err(|error| EngineError::Failed(error.to_string()))?
-        .pop()
-        .and_then(Value::into_tensor::<f32>)
-        .map(|output| output.into_data())
-        .ok_or_else(|| EngineError::Failed("the runtime answered no floats".into()))
 }

@@ -35,6 +35,7 @@
 //!             name: "first ids",
 //!             device: "cpu",
 //!             precision: "fp32",
+//!             agreement: None,
 //!             dimensions: 2,
 //!             max_batch: 8,
 //!             slots: 1,
@@ -205,14 +206,17 @@ pub enum EngineError {
 }
 
 /// What an engine says of itself, for `/info` and the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineInfo {
-    /// `rten` or `tensorrt`.
+    /// `siglip2-cpu` or `tensorrt`.
     pub name: &'static str,
     /// `cpu` or `cuda`.
     pub device: &'static str,
     /// `fp32`, `fp16` or `bf16`: what the products are computed in.
     pub precision: &'static str,
+    /// The worst cosine between its canaries and the same in FP32, where it was asked for
+    /// at the start: not for FP32 itself.
+    pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,
     /// The largest batch of images and of texts that one run takes.
@@ -262,6 +266,19 @@ pub trait Engine: Send {
     /// to item `i`, whatever else is in the batch; when the runtime or the device fails, no
     /// row of it is known.
     fn submit(&mut self, batch: Batch, done: Completion);
+
+    /// As [`Engine::submit`]; an engine that computes on the calling thread asks `next`
+    /// at its resting places, a few milliseconds apart, for batches that are to be run
+    /// before it goes on. So a single text does not wait for the whole of a large batch.
+    fn submit_and_rest(
+        &mut self,
+        batch: Batch,
+        done: Completion,
+        next: &mut dyn FnMut() -> Option<(Batch, Completion)>,
+    ) {
+        let _ = next;
+        self.submit(batch, done);
+    }
 }
 
 /// Runs one batch and waits for it.

@@ -75,10 +75,13 @@ pub(super) struct Info<'a> {
     pub(super) cross_modal: bool,
     /// What the model is for, in a sentence.
     pub(super) description: &'a str,
-    /// `rten` or `tensorrt`.
+    /// `siglip2-cpu` or `tensorrt`.
     pub(super) engine: &'a str,
     /// What the products are computed in: `fp32`, `fp16` or `bf16`.
     pub(super) precision: &'a str,
+    /// The worst cosine between the engine's vectors and FP32's that was found at the start;
+    /// null where it computes in FP32 itself.
+    pub(super) cosine_to_fp32: Option<f64>,
     /// Rows in the engine's largest batch.
     pub(super) max_batch: usize,
     /// Tokens of a text that are read; what is beyond them is cut off.

@@ -42,10 +42,12 @@ pub struct ModelInfo {
     pub name: String,
     /// `cpu` or `cuda`.
     pub device: &'static str,
-    /// `rten` or `tensorrt`.
+    /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
     /// What the products are computed in: `fp32`, `fp16`, `bf16`.
     pub precision: &'static str,
+    /// The worst cosine to FP32 that the engine's canaries had at the start, if it is known.
+    pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,
     /// Side of the square that images are resized to, in pixels.

@@ -142,6 +142,7 @@ impl TensorRtEngine {
             name: "tensorrt",
             device: "cuda",
             precision: manifest.precision.name(),
+            agreement: None,
             dimensions: manifest.dimensions,
             max_batch: most.clamp(1, manifest.max_batch),
             slots: options.slots.max(1),

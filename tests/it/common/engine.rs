@@ -67,9 +67,10 @@ impl FakeEngine {
 impl Engine for FakeEngine {
     fn info(&self) -> EngineInfo {
         EngineInfo {
-            name: "rten",
+            name: "fake",
             device: "cpu",
             precision: "fp32",
+            agreement: None,
             dimensions: DIMENSIONS,
             max_batch: 8,
             slots: 1,
@@ -176,8 +177,9 @@ fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
         info: ModelInfo {
             name: "fake/\"model\"".into(),
             device: "cpu",
-            engine: "rten",
+            engine: "fake",
             precision: "fp32",
+            agreement: None,
             dimensions: DIMENSIONS,
             image_size: 224,
             max_batch: 8,

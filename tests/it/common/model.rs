@@ -4,9 +4,16 @@ use siglip2_embeddings::service::Service;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::prepare;
 
-/// The service of `model`, with further flags.
+/// The service of `model`, with further flags. It computes in FP32, whatever this
+/// processor would rather: flags come later and win.
 pub fn service(model: &str, flags: &[&str]) -> Service {
-    let arguments = ["siglip2-embeddings", "--model", model];
+    let arguments = [
+        "siglip2-embeddings",
+        "--model",
+        model,
+        "--precision",
+        "fp32",
+    ];
     let settings: Settings =
         siglip2_flags::try_parse_from(arguments.iter().chain(flags)).expect("flags");
     let prepared = prepare(&settings).expect("a checkpoint");

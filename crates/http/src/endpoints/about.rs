@@ -84,6 +84,7 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         description: &info.description,
         engine: info.engine,
         precision: info.precision,
+        cosine_to_fp32: info.agreement,
         max_batch: info.max_batch,
         text_tokens: info.text_tokens,
         version: info.build.version,

@@ -232,6 +232,13 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// The tensor `name` of any shape, and its bytes.
+    pub fn find(&self, name: &str) -> Option<(&Tensor, &'static [u8])> {
+        let tensor = self.tensors.get(name)?;
+        let bytes = &self.shards[tensor.shard][tensor.offset..tensor.offset + tensor.length];
+        Some((tensor, bytes))
+    }
+
     /// The single float of the tensor `name`, whose shape is `[1]` or `[]`.
     ///
     /// # Errors

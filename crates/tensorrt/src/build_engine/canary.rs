@@ -35,11 +35,8 @@ pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, 
         .collect::<Result<Vec<_>, _>>()?;
     let image = picture().ok_or("the canary's picture has no pixels")?;
 
-    let options = CpuOptions {
-        threads: siglip2_flags::cores(),
-        max_batch: texts.len(),
-    };
-    let mut engine = CpuEngine::load(checkpoint.clone(), processor.clone(), options)?;
+    let options = CpuOptions::fp32(siglip2_flags::cores(), texts.len());
+    let mut engine = CpuEngine::load(checkpoint, processor, options)?;
     let pixels = engine.preparer().prepare(image.clone())?;
     let of_image = embed(&mut engine, Batch::Images(vec![pixels]))?;
     let of_texts = embed(&mut engine, Batch::Texts(texts.clone()))?;

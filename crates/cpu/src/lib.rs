@@ -1,0 +1,30 @@
+//! The towers of SigLIP 2 on the CPU.
+//!
+//! ```text
+//! Source (a mapped checkpoint) --pack, on all threads--> Vision, Text
+//! pictures (bytes) or token ids --Team--> embeddings
+//! ```
+
+mod error;
+mod grid;
+mod half;
+mod kernel;
+mod math;
+mod matrix;
+mod memory;
+mod product;
+mod run;
+mod shape;
+mod simd;
+mod source;
+mod team;
+#[cfg(test)]
+mod testing;
+mod tower;
+
+pub use error::Error;
+pub use run::{Isa, Precision, Text, Vision};
+pub use shape::{Activation, EncoderShape, Positions, TextShape, VisionShape, normalization};
+pub use source::{Dtype, Source, Tensor};
+pub use team::{Panicked, Team};
+pub use tower::{Keep, Patches, Picture};

@@ -1,0 +1,110 @@
+//! Where weights come from.
+
+use crate::error::Error;
+use crate::half;
+
+/// How the numbers of a tensor are stored, little-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    BF16,
+}
+
+impl Dtype {
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+/// A tensor as a checkpoint has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// How its numbers are stored.
+    pub dtype: Dtype,
+    /// Its dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// Its numbers, the last dimension fastest.
+    pub bytes: &'a [u8],
+}
+
+impl Tensor<'_> {
+    /// Numbers from the number `first` on, as many as `out` has.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub fn read(&self, first: usize, out: &mut [f32]) {
+        let size = self.dtype.size();
+        let bytes = &self.bytes[first * size..][..out.len() * size];
+        let pairs = || {
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|&b| u16::from_le_bytes(b))
+        };
+        match self.dtype {
+            Dtype::F32 => {
+                for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *out = f32::from_le_bytes(bytes);
+                }
+            }
+            Dtype::F16 => out
+                .iter_mut()
+                .zip(pairs())
+                .for_each(|(o, b)| *o = half::from_f16(b)),
+            Dtype::BF16 => out
+                .iter_mut()
+                .zip(pairs())
+                .for_each(|(o, b)| *o = half::from_bf16(b)),
+        }
+    }
+
+    /// All numbers.
+    pub fn floats(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.shape.iter().product()];
+        self.read(0, &mut out);
+        out
+    }
+}
+
+/// The tensors of a checkpoint, by the names that transformers gives them.
+pub trait Source: Send + Sync {
+    /// The tensor `name`, if there is one.
+    fn tensor(&self, name: &str) -> Option<Tensor<'_>>;
+
+    /// What was read so far is not read again soon: a mapped file can be given back to
+    /// the operating system.
+    fn release(&self) {}
+}
+
+/// The tensor `name`, which must have this shape and as many bytes.
+///
+/// # Errors
+///
+/// When it has not.
+pub fn fetch<'a>(source: &'a dyn Source, name: &str, shape: &[usize]) -> Result<Tensor<'a>, Error> {
+    let tensor = source
+        .tensor(name)
+        .ok_or_else(|| Error::Missing(name.to_owned()))?;
+    if tensor.shape != shape {
+        return Err(Error::Misshapen {
+            name: name.to_owned(),
+            found: tensor.shape.to_owned(),
+            expected: shape.to_owned(),
+        });
+    }
+    let numbers: usize = shape.iter().product();
+    if tensor.bytes.len() != numbers * tensor.dtype.size() {
+        return Err(Error::Short(name.to_owned()));
+    }
+    Ok(tensor)
+}

@@ -1,0 +1,53 @@
+//! The towers, written once over [`Kernel`].
+
+mod attention;
+mod encoder;
+mod linear;
+mod pool;
+mod positions;
+mod space;
+#[cfg(test)]
+mod tests;
+mod text;
+mod vision;
+
+use crate::kernel::Kernel;
+
+pub use encoder::Keep;
+pub(crate) use encoder::Way;
+pub(crate) use text::TextTower;
+pub(crate) use vision::{Input, VisionTower};
+pub use vision::{Patches, Picture};
+
+/// Rows of a wave for each thread. A batch goes through a tower in waves: more rows at a
+/// time only make what lies between the layers larger than the caches.
+const WAVE: usize = 448;
+
+/// `items` of these lengths in waves: ranges of items.
+fn waves(lengths: &[usize], threads: usize) -> Vec<std::ops::Range<usize>> {
+    let total: usize = lengths.iter().sum();
+    let count = total
+        .div_ceil(WAVE * threads)
+        .clamp(1, lengths.len().max(1));
+    crate::grid::Even::new(lengths.len(), 1, count)
+        .ranges()
+        .collect()
+}
+
+/// Where the rows of each item are, one item after the other.
+fn rows_of(lengths: &[usize]) -> Vec<std::ops::Range<usize>> {
+    let mut start = 0;
+    lengths
+        .iter()
+        .map(|length| {
+            let range = start..start + length;
+            start = range.end;
+            range
+        })
+        .collect()
+}
+
+/// The name of a kernel's type, for errors.
+fn name_of<K: Kernel>() -> &'static str {
+    std::any::type_name::<K>()
+}

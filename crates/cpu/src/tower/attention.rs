@@ -1,0 +1,306 @@
+//! Attention of one head over the rows of one item.
+//!
+//! ```text
+//! keys   ->  panels [head width deep, one column a key]     packed once a head
+//! values ->  panels [one word of depth a key, head width]
+//! for each tile of queries:
+//!   scores  = queries * keys          one strip: a tile's rows by all keys
+//!   shares  = exp2(scores - largest)  written as the left side of
+//!   out     = shares * values / sum of shares
+//! ```
+//!
+//! Nothing larger than the strip exists: 14 rows by 1,024 keys are 56 KiB, which stay in
+//! the second cache. The queries come scaled by `log2(e) / sqrt(head width)`, so that the
+//! softmax is over powers of two.
+
+use std::ops::Range;
+
+use crate::kernel::{Kernel, Tile};
+use crate::math::exp2;
+use crate::matrix::{Operand, Panels, place_in_panel};
+use crate::memory::Buffer;
+use crate::simd::Simd;
+
+/// Memory for one thread.
+#[derive(Debug)]
+pub(crate) struct AttentionScratch {
+    keys: Buffer<u32>,
+    values: Buffer<u32>,
+    queries: Buffer<u32>,
+    shares: Buffer<u32>,
+    strip: Buffer<f32>,
+    row: Buffer<f32>,
+    out: Buffer<f32>,
+}
+
+impl AttentionScratch {
+    pub fn new() -> Self {
+        Self {
+            keys: Buffer::zeroed(0),
+            values: Buffer::zeroed(0),
+            queries: Buffer::zeroed(0),
+            shares: Buffer::zeroed(0),
+            strip: Buffer::zeroed(0),
+            row: Buffer::zeroed(0),
+            out: Buffer::zeroed(0),
+        }
+    }
+}
+
+/// Queries, keys and values of all rows: row-major, in a kernel's numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Projected<'a> {
+    pub words: &'a [u32],
+    /// Words from one row to the next.
+    pub pitch: usize,
+    /// Words from the queries of a row to its keys, and from those to its values.
+    pub part: usize,
+}
+
+/// What a head attends to.
+pub(crate) struct Head {
+    /// Rows of the item.
+    pub rows: Range<usize>,
+    /// First number of the head in a row.
+    pub first: usize,
+    /// Its width.
+    pub width: usize,
+}
+
+/// The mixed values of the rows `queries`, which are among those of the head; `put(row, values)` gets
+/// `head.width` floats for each.
+#[inline(always)]
+pub(crate) fn attend<K: Kernel>(
+    kernel: K,
+    scratch: &mut AttentionScratch,
+    projected: Projected<'_>,
+    head: &Head,
+    queries: Range<usize>,
+    mut put: impl FnMut(usize, &[f32]),
+) {
+    let simd = kernel.simd();
+    simd.vectorize(
+        #[inline(always)]
+        || attend_inner(kernel, scratch, projected, head, queries, &mut put),
+    );
+}
+
+#[inline(always)]
+fn attend_inner<K: Kernel>(
+    kernel: K,
+    scratch: &mut AttentionScratch,
+    projected: Projected<'_>,
+    head: &Head,
+    queries: Range<usize>,
+    put: &mut impl FnMut(usize, &[f32]),
+) {
+    let layout = K::LAYOUT;
+    let simd = kernel.simd();
+    let lanes = layout.lanes;
+    let (width, count) = (head.width, head.rows.len());
+    let words = width / layout.per_word;
+    let first = head.first / layout.per_word;
+    let part = |row: usize, part: usize| {
+        &projected.words[row * projected.pitch + part * projected.part + first..][..words]
+    };
+
+    pack_keys::<K>(&mut scratch.keys, width, count, |key| {
+        part(head.rows.start + key, 1)
+    });
+    let keys = Panels::<K>::new(&scratch.keys, width, count);
+    pack_values::<K>(&mut scratch.values, width, count, |key| {
+        part(head.rows.start + key, 2)
+    });
+    let values = Panels::<K>::new(&scratch.values, count, width);
+
+    let padded = count.next_multiple_of(lanes);
+    let shares_row = layout.padded(count);
+    scratch.queries.reserve(layout.area(layout.rows, width));
+    scratch.shares.reserve(layout.area(layout.rows, count));
+    scratch
+        .strip
+        .reserve(layout.rows * padded.max(layout.vectors * lanes));
+    scratch.row.reserve(shares_row);
+    scratch
+        .out
+        .reserve(layout.rows * width.next_multiple_of(lanes));
+    let row_buffer = &mut scratch.row[..shares_row];
+    row_buffer.fill(0.0);
+    let panel_width = layout.vectors * lanes;
+
+    // Tiles of equal height, as far as that goes.
+    let tiles = crate::grid::Even::new(
+        queries.len(),
+        layout.group,
+        queries.len().div_ceil(layout.rows),
+    );
+    for tile in tiles.ranges() {
+        let rows = tile.len();
+        let tall = rows.next_multiple_of(layout.group);
+        let mut left = Operand::<K>::new(&mut scratch.queries, layout.rows, width);
+        for i in 0..rows {
+            left.put_words(i, 0, part(queries.start + tile.start + i, 0));
+        }
+        let left = left.view();
+        for panel in 0..keys.count() {
+            kernel.tile(
+                Tile {
+                    left: left.from(0, 0),
+                    pitch: left.pitch(),
+                    rows,
+                    right: keys.words(panel, 0..keys.depth()),
+                    vectors: keys.vectors_of(panel),
+                    depth: keys.depth(),
+                    add: false,
+                    ahead: &[],
+                },
+                &mut scratch.strip[panel * panel_width * tall..],
+            );
+        }
+
+        let mut inverse = [0.0; 32];
+        let mut shares = Operand::<K>::new(&mut scratch.shares, layout.rows, count);
+        for i in 0..rows {
+            // The row's part of each panel in the strip.
+            let segment = |panel: usize| {
+                let width = keys.width(panel);
+                let start = panel * panel_width * tall + i * width;
+                start..start + width
+            };
+            let last = segment(keys.count() - 1);
+            let beyond = padded - count;
+            scratch.strip[last.end - beyond..last.end].fill(f32::NEG_INFINITY);
+            let mut most = simd.splat(f32::NEG_INFINITY);
+            for panel in 0..keys.count() {
+                for scores in scratch.strip[segment(panel)].chunks_exact(lanes) {
+                    most = simd.max(most, simd.load(scores));
+                }
+            }
+            let most = simd.splat(simd.largest(most));
+            let mut sum = simd.splat(0.0);
+            for panel in 0..keys.count() {
+                let start = panel * panel_width;
+                let scores = scratch.strip[segment(panel)].chunks_exact(lanes);
+                for (j, scores) in scores.enumerate() {
+                    let share = exp2(simd, simd.sub(simd.load(scores), most));
+                    simd.store(share, &mut row_buffer[start + j * lanes..]);
+                }
+            }
+            row_buffer[count..padded].fill(0.0);
+            for shares in row_buffer[..padded].chunks_exact(lanes) {
+                sum = simd.add(sum, simd.load(shares));
+            }
+            inverse[i] = 1.0 / simd.sum(sum);
+            shares.put(kernel, i, 0, row_buffer);
+        }
+
+        let shares = shares.view();
+        for panel in 0..values.count() {
+            let columns = values.width(panel);
+            kernel.tile(
+                Tile {
+                    left: shares.from(0, 0),
+                    pitch: shares.pitch(),
+                    rows,
+                    right: values.words(panel, 0..values.depth()),
+                    vectors: values.vectors_of(panel),
+                    depth: values.depth(),
+                    add: false,
+                    ahead: &[],
+                },
+                &mut scratch.strip,
+            );
+            let start = panel * panel_width;
+            for i in 0..rows {
+                let factor = simd.splat(inverse[i]);
+                let out = &mut scratch.out[i * width.next_multiple_of(lanes) + start..][..columns];
+                let mixed = scratch.strip[i * columns..(i + 1) * columns].chunks_exact(lanes);
+                for (mixed, out) in mixed.zip(out.chunks_exact_mut(lanes)) {
+                    simd.store(simd.mul(simd.load(mixed), factor), out);
+                }
+            }
+        }
+        for i in 0..rows {
+            let out = &scratch.out[i * width.next_multiple_of(lanes)..][..width];
+            put(queries.start + tile.start + i, out);
+        }
+    }
+}
+
+/// Keys as columns: a transposition of words.
+#[inline(always)]
+fn pack_keys<'a, K: Kernel>(
+    packed: &mut Buffer<u32>,
+    width: usize,
+    count: usize,
+    key: impl Fn(usize) -> &'a [u32],
+) {
+    let layout = K::LAYOUT;
+    let area = Panels::<K>::area(width, count);
+    packed.reserve(area);
+    let (depth, words) = (layout.words(width), width / layout.per_word);
+    let packed = &mut packed[..area];
+    if depth != words || !count.is_multiple_of(layout.lanes) {
+        packed.fill(0);
+    }
+    let vectors = count.div_ceil(layout.lanes);
+    for panel in 0..vectors.div_ceil(layout.vectors) {
+        let has = (vectors - panel * layout.vectors).min(layout.vectors);
+        let first = panel * layout.vectors * layout.lanes;
+        let start = first * depth;
+        let panel = &mut packed[start..start + has * layout.lanes * depth];
+        for column in 0..(has * layout.lanes).min(count - first) {
+            for (word, &value) in key(first + column).iter().enumerate() {
+                panel[place_in_panel(layout, has, column, word)] = value;
+            }
+        }
+    }
+}
+
+/// Values as rows of depth: two rows to a word where a word holds two numbers.
+#[inline(always)]
+fn pack_values<'a, K: Kernel>(
+    packed: &mut Buffer<u32>,
+    width: usize,
+    count: usize,
+    value: impl Fn(usize) -> &'a [u32],
+) {
+    let layout = K::LAYOUT;
+    let area = Panels::<K>::area(count, width);
+    packed.reserve(area);
+    let depth = layout.words(count);
+    let packed = &mut packed[..area];
+    let lanes = layout.lanes;
+    let vectors = width.div_ceil(lanes);
+    if !width.is_multiple_of(lanes) || depth * layout.per_word != count {
+        packed.fill(0);
+    }
+    for panel in 0..vectors.div_ceil(layout.vectors) {
+        let has = (vectors - panel * layout.vectors).min(layout.vectors);
+        let first = panel * layout.vectors * lanes;
+        let start = first * depth;
+        let panel = &mut packed[start..start + has * lanes * depth];
+        let columns = (has * lanes).min(width - first);
+        for word in 0..count.div_ceil(layout.per_word) {
+            if layout.per_word == 1 {
+                for (column, &value) in value(word)[first..first + columns].iter().enumerate() {
+                    panel[place_in_panel(layout, has, column, word)] = value;
+                }
+            } else {
+                let a = value(2 * word);
+                let b = if 2 * word + 1 < count {
+                    Some(value(2 * word + 1))
+                } else {
+                    None
+                };
+                for pair in 0..columns / 2 {
+                    let a = a[first / 2 + pair];
+                    let b = b.map_or(0, |b| b[first / 2 + pair]);
+                    let at = place_in_panel(layout, has, 2 * pair, word);
+                    panel[at] = a & 0xffff | b << 16;
+                    panel[at + 1] = a >> 16 | b & 0xffff_0000;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Which kernel the towers run on.
+
+use siglip2_cpu::{Isa, Precision};
+
+/// What the CPU's products are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuPrecision {
+    /// BF16 where the processor is made to be faster in it and the model's vectors stay
+    /// what they are, else FP32.
+    Auto,
+    /// FP32.
+    Fp32,
+    /// BF16.
+    Bf16,
+}
+
+/// A kernel that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    isa: Isa,
+    chosen: bool,
+}
+
+impl Kernel {
+    /// The kernel for a precision.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the processor has none for it.
+    pub fn of(precision: CpuPrecision) -> Result<Self, String> {
+        let half = Isa::best(Precision::Bf16);
+        match precision {
+            CpuPrecision::Fp32 => Ok(Self::fp32()),
+            CpuPrecision::Auto => Ok(match half.filter(|isa| isa.pays()) {
+                Some(isa) => Self { isa, chosen: true },
+                None => Self::fp32(),
+            }),
+            CpuPrecision::Bf16 => match half {
+                Some(isa) => Ok(Self { isa, chosen: false }),
+                None => Err(
+                    "--precision bf16 (PRECISION): this processor has neither AMX nor \
+                     AVX512-BF16; take fp32, or auto"
+                        .to_owned(),
+                ),
+            },
+        }
+    }
+
+    /// The kernel of this name, whatever else the processor has: for tests and
+    /// measurements.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when there is none of this name or the processor does not run it.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let names = || Isa::ALL.map(Isa::name).join(", ");
+        let isa = Isa::named(name.trim())
+            .ok_or_else(|| format!("--cpu-kernel (CPU_KERNEL) must be one of {}", names()))?;
+        if !isa.available() {
+            return Err(format!(
+                "--cpu-kernel (CPU_KERNEL): this processor does not run {name}"
+            ));
+        }
+        Ok(Self { isa, chosen: false })
+    }
+
+    /// Every kernel that this processor has.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let isas = Isa::ALL.into_iter().filter(|isa| isa.available());
+        isas.map(|isa| Self { isa, chosen: false })
+    }
+
+    /// The best one for FP32.
+    pub fn fp32() -> Self {
+        Self {
+            // Plain Rust runs everywhere.
+            isa: Isa::best(Precision::Fp32).unwrap_or(Isa::Portable),
+            chosen: false,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.isa.name()
+    }
+
+    /// Whether it computes in FP32.
+    pub fn is_fp32(self) -> bool {
+        self.isa.precision() == Precision::Fp32
+    }
+
+    /// Whether FP32 may be taken in its stead.
+    pub(super) fn may_fall_back(self) -> bool {
+        self.chosen
+    }
+
+    pub(super) fn isa(self) -> Isa {
+        self.isa
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_what_was_asked_for_or_a_sentence() {
+        assert!(Kernel::of(CpuPrecision::Fp32).unwrap().is_fp32());
+        let auto = Kernel::of(CpuPrecision::Auto).unwrap();
+        assert!(auto.isa().available() && auto.isa().pays());
+        match Kernel::of(CpuPrecision::Bf16) {
+            Ok(kernel) => assert!(!kernel.is_fp32() && !kernel.may_fall_back()),
+            Err(reason) => assert!(reason.contains("--precision bf16"), "{reason}"),
+        }
+        assert!(Kernel::named("portable").unwrap().is_fp32());
+        let error = Kernel::named("sse").unwrap_err();
+        assert!(
+            error.contains("avx2") && error.contains("CPU_KERNEL"),
+            "{error}"
+        );
+        for isa in Isa::ALL {
+            assert_eq!(Kernel::named(isa.name()).is_ok(), isa.available());
+        }
+    }
+}
