@@ -1,15 +1,18 @@
-"""Compares the CPU engine with ONNX Runtime and PyTorch, in one run, in turn.
+"""The CPU engine against ONNX Runtime, OpenVINO and PyTorch, in one run, in turn.
 
     python tools/make_random_checkpoint.py /tmp/siglip2-base-random
     python tools/compare_cpu.py /tmp/siglip2-base-random
 
 For each tower and batch size every runtime runs one batch, then every runtime the
-next, and so on, so that a temporary slowdown of the machine affects all of them. The
-figure is the median; the ratio is the median of the paired ratios. ONNX Runtime runs
-the graphs that this project writes (`cargo bench --bench engine -- --export`), and
-PyTorch runs transformers' SiglipModel. The FP32 rate of a plain large matrix product
-is the bound for all of them: the last column is the share of it that the engine
-reaches, counting the operations that its graph needs.
+next, and so on: what slows the machine for a while slows all of them. The figure is
+the median; the ratio is the median of the paired ratios. ONNX Runtime and OpenVINO run
+the very graphs that this project writes (`cargo bench --bench engine -- --export`),
+PyTorch runs transformers' SiglipModel; peers that are not installed are left out.
+`--kernel` forces a kernel (avx2 for instance; `--isa AVX2` holds OpenVINO to it),
+`--bf16` asks OpenVINO for BF16, and `--beside NAME=EXECUTABLE` adds the benchmark of
+another build. Beside them stands the FP32 rate of a plain large
+matrix product, which is what any of them could reach: the last column is the part
+of it that the engine reaches, counting the operations that its graph needs.
 
 All runtimes get the same number of threads. Vectors are compared too, because a fast
 wrong answer is worthless.
@@ -17,6 +20,7 @@ wrong answer is worthless.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -25,8 +29,16 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
-from transformers import SiglipModel
+
+try:
+    import openvino
+except ImportError:
+    openvino = None
+try:
+    import torch
+    from transformers import SiglipModel
+except ImportError:
+    torch = None
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,9 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class Engine:
     """The project's own engine, in its benchmark process: one batch per line."""
 
-    name = "rten"
-
-    def __init__(self, command: list[str], checkpoint: Path, threads: int):
+    def __init__(self, name: str, command: list[str], checkpoint: Path, threads: int):
+        self.name = name
         command = [*command, "--model", str(checkpoint), "--threads", str(threads), "--serve"]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -75,22 +86,48 @@ class OnnxRuntime:
         return (time.perf_counter() - started) * 1e3
 
 
+class OpenVino:
+    """The project's graphs on OpenVINO."""
+
+    name = "openvino"
+
+    def __init__(self, graphs: Path, inputs: dict, threads: int, precision: str):
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        self.inputs = inputs
+        self.requests = {
+            tower: core.compile_model(str(graphs / file), "CPU", settings).create_infer_request()
+            for tower, file in (("image", "vision.onnx"), ("text", "text.onnx"))
+        }
+
+    def run(self, tower: str, batch: int) -> np.ndarray:
+        return next(iter(self.requests[tower].infer([self.inputs[tower, batch]]).values()))
+
+    def milliseconds(self, tower: str, batch: int) -> float:
+        started = time.perf_counter()
+        self.run(tower, batch)
+        return (time.perf_counter() - started) * 1e3
+
+
 class PyTorch:
     """transformers' own model."""
 
     name = "pytorch"
 
     def __init__(self, checkpoint: Path, inputs: dict, threads: int):
-        torch.set_num_threads(threads)
         self.model = SiglipModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
         self.inputs = {key: torch.from_numpy(value) for key, value in inputs.items()}
 
-    @torch.inference_mode()
     def run(self, tower: str, batch: int) -> np.ndarray:
         values = self.inputs[tower, batch]
-        if tower == "image":
-            return self.model.get_image_features(pixel_values=values).pooler_output.numpy()
-        return self.model.get_text_features(input_ids=values).pooler_output.numpy()
+        with torch.inference_mode():
+            if tower == "image":
+                return self.model.get_image_features(pixel_values=values).pooler_output.numpy()
+            return self.model.get_text_features(input_ids=values).pooler_output.numpy()
 
     def milliseconds(self, tower: str, batch: int) -> float:
         started = time.perf_counter()
@@ -129,13 +166,13 @@ class Product:
     SIDE = 2048
 
     def __init__(self):
-        self.a = torch.randn(self.SIDE, self.SIDE)
-        self.b = torch.randn(self.SIDE, self.SIDE)
+        self.a = np.random.default_rng(0).standard_normal((self.SIDE, self.SIDE), np.float32)
+        self.b = np.random.default_rng(0).standard_normal((self.SIDE, self.SIDE), np.float32)
 
     def rate(self) -> float:
         """Operations per second."""
         started = time.perf_counter()
-        torch.mm(self.a, self.b)
+        self.a @ self.b
         return 2 * self.SIDE**3 / (time.perf_counter() - started)
 
 
@@ -160,59 +197,73 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 8, 32])
     parser.add_argument("--towers", nargs="+", default=["image", "text"])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--engine", help="an executable of the benchmark; by default cargo's")
+    parser.add_argument("--kernel", help="the kernel of this engine; by default FP32's best")
+    parser.add_argument("--bf16", action="store_true", help="OpenVINO in BF16")
+    parser.add_argument("--isa", help="the most that OpenVINO may use, AVX2 for instance")
+    parser.add_argument("--beside", nargs="*", default=[], metavar="NAME=EXECUTABLE")
     args = parser.parse_args()
 
+    if args.isa:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = args.isa
     cargo = ["cargo", "bench", "--quiet", "--bench", "engine", "--"]
     command = [args.engine] if args.engine else cargo
+    kernel = ["--kernel", args.kernel] if args.kernel else []
     config = json.loads((args.checkpoint / "config.json").read_text())
     made = inputs(config, args.batches)
     with tempfile.TemporaryDirectory() as graphs:
         export = [*command, "--model", str(args.checkpoint), "--export", graphs]
         subprocess.run(export, cwd=ROOT, check=True)
-        peers = [
-            Engine(command, args.checkpoint, args.threads),
-            OnnxRuntime(Path(graphs), made, args.threads),
-            PyTorch(args.checkpoint, made, args.threads),
-        ]
+        ours = Engine("ours", [*command, *kernel], args.checkpoint, args.threads)
+        peers = [OnnxRuntime(Path(graphs), made, args.threads)]
+        if openvino:
+            hint = "bf16" if args.bf16 else "f32"
+            peers.append(OpenVino(Path(graphs), made, args.threads, hint))
+        if torch:
+            torch.set_num_threads(args.threads)
+            peers.append(PyTorch(args.checkpoint, made, args.threads))
         for tower in args.towers:
-            worst = cosine(peers[1].run(tower, 1), peers[2].run(tower, 1))
-            print(f"{tower}: our graph on ONNX Runtime against transformers: cosine {worst:.9f}")
-        product = Product()
+            for peer in peers[1:]:
+                worst = cosine(peers[0].run(tower, 1), peer.run(tower, 1))
+                print(f"{tower}: {peers[0].name} against {peer.name}: cosine {worst:.9f}")
+        for beside in args.beside:
+            name, executable = beside.split("=", 1)
+            peers.append(Engine(name, [executable], args.checkpoint, args.threads))
         needed = operations(config)
-        print(f"{args.threads} threads, ms per row, median of {args.rounds} paired rounds")
-        print("tower batch     rten  onnxrt   torch  onnxrt/rten torch/rten  of the plain product")
+        print(f"{args.threads} threads, ms per row, medians of {args.rounds} paired rounds")
+        names = "".join(f"{peer.name:>12}  ratio" for peer in peers)
+        print(f"tower batch     ours{names}  of the plain product")
+        product = Product()
         for tower in args.towers:
             for batch in args.batches:
-                report(tower, batch, peers, product, needed[tower], args.rounds)
+                report(tower, batch, ours, peers, product, needed[tower], args.rounds)
 
 
-def report(tower, batch, peers, product, operations_per_row, rounds) -> None:
+def report(tower, batch, ours, peers, product, operations_per_row, rounds) -> None:
     """Runs the rounds of one row of the table and prints it."""
-    for peer in peers:
+    everyone = [ours, *peers]
+    for peer in everyone:
         peer.milliseconds(tower, batch)
-    took = {peer.name: [] for peer in peers}
+    took = {peer.name: [] for peer in everyone}
     shares = []
     for _ in range(rounds):
         plain = product.rate()
-        for peer in peers:
+        for peer in everyone:
             took[peer.name].append(peer.milliseconds(tower, batch) / batch)
-        reached = operations_per_row / (took["rten"][-1] * 1e-3)
+        reached = operations_per_row / (took[ours.name][-1] * 1e-3)
         shares.append(reached / ((plain + product.rate()) / 2))
-    ratio = {
-        name: statistics.median(a / b for a, b in zip(took[name], took["rten"])) for name in took
-    }
     median = {name: statistics.median(values) for name, values in took.items()}
-    print(
-        f"{tower:<5} {batch:>5} {median['rten']:>8.2f} {median['onnxruntime']:>7.2f}"
-        f" {median['pytorch']:>7.2f} {ratio['onnxruntime']:>12.2f} {ratio['pytorch']:>10.2f}"
-        f" {statistics.median(shares):>13.0%}",
-        flush=True,
-    )
+    columns = ""
+    for peer in peers:
+        pairs = zip(took[peer.name], took[ours.name])
+        ratio = statistics.median(theirs / own for theirs, own in pairs)
+        columns += f"{median[peer.name]:>12.2f} {ratio:>6.2f}"
+    share = statistics.median(shares)
+    print(f"{tower:<5} {batch:>5} {median[ours.name]:>8.2f}{columns} {share:>12.0%}", flush=True)
 
 
 if __name__ == "__main__":
