@@ -13,7 +13,14 @@ const TEXT: &str = r#"{"texts": ["a text"]}"#;
 
 async fn start() -> (Server, Arc<Orders>) {
     let (service, orders) = with_readiness(1 << 20);
-    let server = Server::serving(service, HttpSettings::default()).await;
+    let server = Server::serving(
+        service,
+        HttpSettings {
+            cache_header: true,
+            ..HttpSettings::default()
+        },
+    )
+    .await;
     (server, orders)
 }
 
