@@ -13,7 +13,7 @@ pub fn exp2<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     let p = s.mul_add(f, s.splat(1.540_353e-4), s.splat(1.333_355_8e-3));
     let p = s.mul_add(p, f, s.splat(9.618_129e-3));
     let p = s.mul_add(p, f, s.splat(5.550_411e-2));
-    let p = s.mul_add(p, f, s.splat(0.240_226_51));
+    let p = s.mul_add(p, f, s.splat(0.240_226_5));
     let p = s.mul_add(p, f, s.splat(std::f32::consts::LN_2));
     let p = s.mul_add(p, f, s.splat(1.0));
     s.scale(p, n)

@@ -36,6 +36,10 @@ pub fn scratch<K: Kernel>(rows: usize) -> usize {
 /// When there is less depth, or there are fewer rows or panels, or `sums` is shorter
 /// than [`scratch`] says.
 #[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two views, the ranges of them that are multiplied, and what is done with the sums"
+)]
 pub fn product<K: Kernel>(
     kernel: K,
     left: Rows<'_, K>,

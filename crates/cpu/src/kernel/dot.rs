@@ -57,23 +57,28 @@ pub(super) unsafe fn sums<D: Dot, const ROWS: usize, const VECTORS: usize>(
     let (pitch, depth) = (tile.pitch, tile.depth);
     let mut ahead = tile.ahead.as_ptr();
     let mut sums = [[d.zero(); VECTORS]; ROWS];
-    // SAFETY of all below: the pointers stay within what the caller promises; `left` and
-    // `right` end at most one past the end.
     if tile.add {
         for (i, row) in sums.iter_mut().enumerate() {
             for (j, sum) in row.iter_mut().enumerate() {
+                // SAFETY: `out` has ROWS * VECTORS vectors, as the caller promises.
                 *sum = unsafe { d.read(out.add((i * VECTORS + j) * lanes)) };
             }
         }
     }
     macro_rules! word {
         ($k:expr) => {
+            // SAFETY: `right` has VECTORS vectors for each of `depth` words, as the caller
+            // promises, and this is done `depth` times.
             let mut w = [unsafe { d.words(right) }; VECTORS];
             for (j, w) in w.iter_mut().enumerate().skip(1) {
+                // SAFETY: as above.
                 *w = unsafe { d.words(right.add(j * lanes)) };
             }
+            // SAFETY: as above; at the end it is one past the last vector.
             right = unsafe { right.add(VECTORS * lanes) };
             for (i, row) in sums.iter_mut().enumerate() {
+                // SAFETY: each of ROWS rows, `pitch` words apart, has `depth` words, as the
+                // caller promises; `left` is at word k - $k of them.
                 let a = unsafe { d.broadcast(left.add(i * pitch + $k)) };
                 for (j, sum) in row.iter_mut().enumerate() {
                     *sum = d.dot(a, w[j], *sum);
@@ -89,6 +94,7 @@ pub(super) unsafe fn sums<D: Dot, const ROWS: usize, const VECTORS: usize>(
         word!(2);
         word!(3);
         ahead = ahead.wrapping_add(32);
+        // SAFETY: at most `depth` words are passed, which the last row still has.
         left = unsafe { left.add(4) };
     }
     for k in 0..depth % 4 {
@@ -96,6 +102,7 @@ pub(super) unsafe fn sums<D: Dot, const ROWS: usize, const VECTORS: usize>(
     }
     for (i, row) in sums.iter().enumerate() {
         for (j, &sum) in row.iter().enumerate() {
+            // SAFETY: `out` has ROWS * VECTORS vectors, as the caller promises.
             unsafe { d.write(sum, out.add((i * VECTORS + j) * lanes)) };
         }
     }

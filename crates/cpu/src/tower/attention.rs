@@ -160,7 +160,7 @@ fn attend_inner<K: Kernel>(
 
         let mut inverse = [0.0; 32];
         let mut shares = Operand::<K>::new(&mut scratch.shares, layout.rows, count);
-        for i in 0..rows {
+        for (i, inverse) in inverse.iter_mut().enumerate().take(rows) {
             // The row's part of each panel in the strip.
             let segment = |panel: usize| {
                 let width = keys.width(panel);
@@ -190,7 +190,7 @@ fn attend_inner<K: Kernel>(
             for shares in row_buffer[..padded].chunks_exact(lanes) {
                 sum = simd.add(sum, simd.load(shares));
             }
-            inverse[i] = 1.0 / simd.sum(sum);
+            *inverse = 1.0 / simd.sum(sum);
             shares.put(kernel, i, 0, row_buffer);
         }
 
@@ -211,8 +211,8 @@ fn attend_inner<K: Kernel>(
                 &mut scratch.strip,
             );
             let start = panel * panel_width;
-            for i in 0..rows {
-                let factor = simd.splat(inverse[i]);
+            for (i, &inverse) in inverse[..rows].iter().enumerate() {
+                let factor = simd.splat(inverse);
                 let out = &mut scratch.out[i * width.next_multiple_of(lanes) + start..][..columns];
                 let mixed = scratch.strip[i * columns..(i + 1) * columns].chunks_exact(lanes);
                 for (mixed, out) in mixed.zip(out.chunks_exact_mut(lanes)) {

@@ -291,14 +291,15 @@ fn probes(
         let mut block = grid.take(index, 0);
         let mut sums = vec![0.0; width];
         let mut row = vec![0.0; width];
-        for at in index * head..(index + 1) * head {
+        let range = index * head..(index + 1) * head;
+        for (at, &bias) in range.clone().zip(&bias[range]) {
             weight.read(at * width, &mut row);
             let product: f64 = row
                 .iter()
                 .zip(&probe)
                 .map(|(&w, &p)| f64::from(w) * f64::from(p))
                 .sum();
-            let query = product + f64::from(bias[at]);
+            let query = product + f64::from(bias);
             weight.read((width + at) * width, &mut row);
             for (sum, &key) in sums.iter_mut().zip(&row) {
                 *sum += query * f64::from(key);
