@@ -31,7 +31,7 @@ fn picture(side: usize, seed: usize) -> RgbImage {
 
 fn loaded(checkpoint: &Checkpoint, kernel: Kernel) -> (CpuEngine, Processor) {
     let side = u32::try_from(checkpoint.config.vision.image_size).unwrap();
-    let processor = Processor::from_json(&checkpoint.preprocessor, side).unwrap();
+    let processor = Processor::from_json(&checkpoint.files.preprocessor, side).unwrap();
     let options = CpuOptions {
         kernel,
         ..CpuOptions::fp32(2, 8)
