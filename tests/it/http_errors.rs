@@ -467,6 +467,10 @@ async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     let server = Server::serving(service, settings).await;
     let mut holder = Client::connect(server.address).await;
     holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 150000\r\n\r\n").await;
+    // Within a part: what stands before one may not be long.
+    holder
+        .send("--X\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\n")
+        .await;
     holder.send(vec![b'x'; 40_000]).await;
     let form =
         Form::new()
