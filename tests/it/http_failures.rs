@@ -181,7 +181,8 @@ async fn the_work_of_a_client_that_has_gone_is_not_done() {
         sleep(Duration::from_millis(150)).await;
         drop(gone);
         drop(first);
-        sleep(Duration::from_millis(150)).await;
+        let under_way = "siglip2_requests_in_flight 0\n";
+        until(|| server.service.metrics().text().contains(under_way)).await;
     }
     // Only the batch that had begun was computed.
     until(|| server.orders.rows.load(SeqCst) == 1).await;

@@ -349,17 +349,9 @@ async fn a_picture_that_takes_more_memory_than_all_may_is_refused_by_its_header(
     assert_eq!(computed(&orders), 0);
 }
 
-/// Clients are told what of their answers was remembered.
-fn telling() -> HttpSettings {
-    HttpSettings {
-        cache_header: true,
-        ..HttpSettings::default()
-    }
-}
-
 #[tokio::test]
 async fn overlapping_requests_of_two_connections_share_one_computation() {
-    let server = Server::start(telling()).await;
+    let server = Server::start(telling_of_the_cache()).await;
     let file = picture(1, 2, 3);
     let held = server.orders.gate.lock().unwrap();
     let mut asked = Vec::new();
@@ -390,9 +382,16 @@ async fn overlapping_requests_of_two_connections_share_one_computation() {
     assert!(bodies.iter().all(|body| *body == bodies[0]));
 }
 
+fn telling_of_the_cache() -> HttpSettings {
+    HttpSettings {
+        cache_header: true,
+        ..HttpSettings::default()
+    }
+}
+
 #[tokio::test]
 async fn x_cache_tells_of_images_too() {
-    let server = Server::start(telling()).await;
+    let server = Server::start(telling_of_the_cache()).await;
     let (one, other) = (picture(1, 2, 3), picture(3, 2, 1));
     let form = Form::new()
         .file("files", "a", &one)

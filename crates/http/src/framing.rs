@@ -19,6 +19,9 @@ pub(super) enum Violation {
     BareLineFeed,
     /// Content-Length and Transfer-Encoding together (RFC 9112, 6.1).
     TwoLengths,
+    /// A Content-Length that hyper keeps for itself, and answers as if the headers were too
+    /// large.
+    HugeLength,
 }
 
 impl Violation {
@@ -29,6 +32,7 @@ impl Violation {
                 "The lines of a request's head end with CR LF; one of them ends with LF alone."
             }
             Self::TwoLengths => "A request has a Content-Length or a Transfer-Encoding, not both.",
+            Self::HugeLength => "The Content-Length is larger than any body can be.",
         }
     }
 }
@@ -142,9 +146,11 @@ fn body(head: &[u8]) -> Result<State, Violation> {
         (Some(length), None) => {
             let digits = length.iter().all(u8::is_ascii_digit);
             let length = std::str::from_utf8(length).ok().filter(|_| digits);
-            Ok(length
-                .and_then(|length| length.parse().ok())
-                .map_or(State::Unknown, State::Sized))
+            match length.and_then(|length| length.parse().ok()) {
+                Some(length) if length > u64::MAX - 2 => Err(Violation::HugeLength),
+                Some(length) => Ok(State::Sized(length)),
+                None => Ok(State::Unknown),
+            }
         }
         (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
             Ok(State::Size(Vec::new()))
@@ -223,6 +229,18 @@ mod tests {
         ] {
             let expected = Err((head.len() - 1, Violation::TwoLengths));
             assert_eq!(verdict(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn the_lengths_that_hyper_keeps_for_itself_are_refused() {
+        for (length, good) in [
+            (u64::MAX, false),
+            (u64::MAX - 1, false),
+            (u64::MAX - 2, true),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(verdict(head.as_bytes()).is_ok(), good, "{length}");
         }
     }
 

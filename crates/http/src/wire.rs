@@ -30,6 +30,9 @@ const LINGER_IDLE: Duration = Duration::from_secs(1);
 /// How often it is looked whether a client that has closed its side has gone altogether.
 const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(50);
 
+/// When it is looked first after it was asked.
+const HALF_CLOSED_ANSWER: Duration = Duration::from_millis(10);
+
 /// What a client may have in its socket's buffer here, beyond what is on its way to it. The
 /// system's own choice is megabytes, and then seconds pass, for a client on a slow line
 /// minutes, until a write says whether anything was taken of the ones before.
@@ -170,12 +173,15 @@ impl Wire {
             if let Some(error) = self.stream.take_error()? {
                 return Poll::Ready(Err(error));
             }
-            if may_ask && !*asked {
+            let pause = if may_ask && !*asked {
                 *asked = true;
-                // As little as this has room, or the client will be told in vain.
+                // As little as this has room; where it has none, the writing will tell.
                 let _ = self.stream.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
-            }
-            timer.as_mut().reset(Instant::now() + HALF_CLOSED_PAUSE);
+                HALF_CLOSED_ANSWER
+            } else {
+                HALF_CLOSED_PAUSE
+            };
+            timer.as_mut().reset(Instant::now() + pause);
         }
     }
 
@@ -426,10 +432,49 @@ mod tests {
         assert_eq!(own_refusal(b"HTTP/1.1"), None);
     }
 
+    /// A client that takes a little lets a little more go: however slow it reads, the bytes
+    /// that it takes are progress, and not only those of a buffer of megabytes.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_a_client_takes_lets_the_next_bytes_go() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, server) = (client.unwrap(), server.unwrap().0);
+        let state = Arc::new(ConnectionState::new());
+        let mut wire = Wire::new(server, state, PATIENCE, PATIENCE);
+        let bytes = vec![7; 64 << 10];
+        // As much as goes without a reader.
+        while let Ok(written) = tokio::time::timeout(PAUSE, wire.write(&bytes)).await {
+            written.unwrap();
+        }
+        let mut buffer = vec![0; 4 << 10];
+        let (mut taken, mut written) = (0, 0);
+        for _ in 0..4 {
+            // The window of the client opens in steps of its own; no more than that is read.
+            let more = loop {
+                taken += client.read(&mut buffer).await.unwrap();
+                if let Ok(more) = tokio::time::timeout(PAUSE, wire.write(&bytes)).await {
+                    break more.unwrap();
+                }
+            };
+            written += more;
+            // All that the system would hold by itself would be more than ten times this.
+            assert!(
+                taken < 1 << 20,
+                "{taken} bytes were taken, and {written} went"
+            );
+        }
+        const PAUSE: Duration = Duration::from_millis(20);
+    }
+
     #[test]
     fn a_closing_answer_is_whole() {
         let text = String::from_utf8(closing_answer(408, "Late.")).unwrap();
         assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(text.contains("\r\ndate: "), "{text}");
         assert!(
             text.ends_with("content-length: 18\r\n\r\n{\"detail\":\"Late.\"}"),
             "{text}"

@@ -93,6 +93,11 @@ impl Client {
             .await
             .expect("the server accepts");
         stream.set_nodelay(true).expect("TCP_NODELAY");
+        Self::over(stream)
+    }
+
+    /// A client on a connection that is open.
+    pub fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             received: Vec::new(),

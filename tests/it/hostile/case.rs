@@ -83,6 +83,7 @@ impl Case {
     }
 
     /// Wrong as yet, and to be put right there.
+    #[allow(dead_code, reason = "nothing is at the moment")]
     pub fn open(mut self, place: &'static str) -> Self {
         self.open = Some(place);
         self
