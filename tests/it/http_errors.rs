@@ -459,18 +459,22 @@ async fn a_client_that_is_still_sending_reads_why_it_was_refused() {
 #[tokio::test]
 async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     let settings = HttpSettings {
-        payload_limit: 150_000,
+        payload_limit: 300_000,
         ..HttpSettings::default()
     };
-    // 150,000 of them for bodies.
-    let (service, _) = engine::with_memory(64, 400_000);
+    // 300,000 of them for bodies.
+    let (service, _) = engine::with_memory(64, 800_000);
     let server = Server::serving(service, settings).await;
     let mut holder = Client::connect(server.address).await;
-    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 150000\r\n\r\n").await;
-    holder.send(vec![b'x'; 40_000]).await;
+    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 300000\r\n\r\n").await;
+    // Within a part: what stands before one may not be long.
+    holder
+        .send("--X\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\n")
+        .await;
+    holder.send(vec![b'x'; 200_000]).await;
     let form =
         Form::new()
-            .file("ignored", "a", vec![b'x'; 120_000])
+            .file("ignored", "a", vec![b'x'; 200_000])
             .file("files", "a", png(1, 2, 3));
     let mut refused = false;
     for _ in 0..100 {

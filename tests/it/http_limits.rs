@@ -203,6 +203,8 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-request-memory", "1MiB"),
         ("--decode-threads", "3"),
         ("--tokenize-threads", "2"),
+        ("--max-connections-per-client", "110"),
+        ("--cache-header", "1"),
         ("--text-cache-bytes", "66"),
         ("--image-cache-bytes", "77"),
     ];
@@ -227,7 +229,8 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         let told = limits
             .get(&name)
             .unwrap_or_else(|| panic!("{name} is not in {limits:?}"));
-        assert_eq!(told.as_f64(), Some(value), "{name}");
+        let told = told.as_f64().or(told.as_bool().map(f64::from));
+        assert_eq!(told, Some(value), "{name}");
     }
     assert_eq!(
         limits.len(),

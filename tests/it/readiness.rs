@@ -13,14 +13,11 @@ const TEXT: &str = r#"{"texts": ["a text"]}"#;
 
 async fn start() -> (Server, Arc<Orders>) {
     let (service, orders) = with_readiness(1 << 20);
-    let server = Server::serving(
-        service,
-        HttpSettings {
-            cache_header: true,
-            ..HttpSettings::default()
-        },
-    )
-    .await;
+    let settings = HttpSettings {
+        cache_header: true,
+        ..HttpSettings::default()
+    };
+    let server = Server::serving(service, settings).await;
     (server, orders)
 }
 
