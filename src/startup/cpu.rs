@@ -14,7 +14,7 @@ use crate::settings::{Precision, Settings};
 /// A lower bound on the largest batch on the CPU. The engine distributes a batch to its threads
 /// row by row, so more than a few rows per thread make it no faster, and a text that arrives
 /// meanwhile waits for all of them.
-const MAX_BATCH: usize = 4;
+const MIN_BATCH: usize = 4;
 
 /// A checkpoint that can be loaded.
 pub(super) struct Cpu {
@@ -35,7 +35,7 @@ impl Cpu {
         let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
-            max_batch: settings.max_batch.unwrap_or(cores.max(MAX_BATCH)),
+            max_batch: settings.max_batch.unwrap_or(cores.max(MIN_BATCH)),
             kernel,
         };
         let engine = if kernel.is_fp32() {

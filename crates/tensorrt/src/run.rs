@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
 use siglip2_image::{ImageLimits, Processor};
-use siglip2_model::Tower as Half;
+use siglip2_model::Tower;
 
 mod arena;
 mod cache;
@@ -46,7 +46,7 @@ use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, end_process, gpus};
 use feed::{Feed, ImageFeed, TextFeed, id_bytes};
-use tower::{Shape, Tower};
+use tower::{LoadedTower, Shape};
 
 /// Why the GPU engine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum LoadError {
     #[error("the engine of the {tower} tower cannot be used: {reason}; rebuild it")]
     Engine {
         /// Which tower.
-        tower: Half,
+        tower: Tower,
         /// What is wrong.
         reason: String,
     },
@@ -128,8 +128,8 @@ pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, Devi
 
 /// Both towers on one GPU.
 pub struct TensorRtEngine {
-    image: Tower,
-    text: Tower,
+    image: LoadedTower,
+    text: LoadedTower,
     prepare: Arc<dyn Prepare>,
     info: EngineInfo,
 }
@@ -175,14 +175,14 @@ impl TensorRtEngine {
         let context = device::context(gpu)?;
         let info = Self::describe(manifest, options);
         let lost = Lost::new(OnceLock::new());
-        let load = |half: Half, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
-            let entry = manifest.tower(half);
+        let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
+            let entry = manifest.tower(tower);
             let plan = directory.read(&entry.engine.file)?;
-            let shape = shape(half, manifest, &info, options.capture);
+            let shape = shape(tower, manifest, &info, options.capture);
             let cache = directory
                 .path()
                 .join(Path::new(&entry.engine.file).with_extension("cache"));
-            Tower::load(&context, &plan, &shape, &cache, &lost, || feed(&shape))
+            LoadedTower::load(&context, &plan, &shape, &cache, &lost, || feed(&shape))
         };
 
         let element = Element::of(manifest.towers.image.input.element);
@@ -192,7 +192,7 @@ impl TensorRtEngine {
             ResizeKernel::load(&cubin, element)
                 .doing(|| format!("loading {}", manifest.kernel.file))?,
         );
-        let image = load(Half::Image, &mut |shape| {
+        let image = load(Tower::Image, &mut |shape| {
             let planner = Planner::new(processor, element);
             let kernel = Arc::clone(&kernel);
             let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
@@ -200,7 +200,7 @@ impl TensorRtEngine {
         })?;
         let tokens = manifest.text_tokens;
         let ids = manifest.towers.text.input.element;
-        let text = load(Half::Text, &mut |_| {
+        let text = load(Tower::Text, &mut |_| {
             TextFeed::new(&context, info.max_batch, tokens, ids).map(Feed::Texts)
         })?;
         Ok(Self {
@@ -223,18 +223,18 @@ impl Engine for TensorRtEngine {
 
     fn submit(&mut self, batch: Batch, done: Completion) {
         match batch.tower() {
-            Half::Image => self.image.submit(batch, done),
-            Half::Text => self.text.submit(batch, done),
+            Tower::Image => self.image.submit(batch, done),
+            Tower::Text => self.text.submit(batch, done),
         }
     }
 }
 
 /// The sizes that the slots of a tower are made for.
-fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> Shape {
-    let entry: &TowerEntry = manifest.tower(half);
+fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, capture: bool) -> Shape {
+    let entry: &TowerEntry = manifest.tower(tower);
     let side = manifest.image_size as i64;
-    let (row, input_row) = match half {
-        Half::Image => {
+    let (row, input_row) = match tower {
+        Tower::Image => {
             let bytes = match entry.input.element {
                 ElementType::Fp32 => 4,
                 _ => 2,
@@ -242,7 +242,7 @@ fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> S
             let pixels = 3 * manifest.image_size * manifest.image_size;
             (vec![3, side, side], pixels * bytes)
         }
-        Half::Text => (
+        Tower::Text => (
             vec![manifest.text_tokens as i64],
             manifest.text_tokens * id_bytes(entry.input.element),
         ),
@@ -252,7 +252,7 @@ fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> S
     let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
     buckets.truncate(needed);
     Shape {
-        tower: half,
+        tower,
         input: Tensor {
             name: entry.input.name.clone(),
             row,
@@ -270,7 +270,7 @@ fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> S
             .collect(),
         buckets,
         slots: info.slots,
-        urgent: half == Half::Text,
+        urgent: tower == Tower::Text,
         capture,
     }
 }

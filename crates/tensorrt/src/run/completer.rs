@@ -1,7 +1,7 @@
 //! The threads that wait for the batches of one tower, so that the submitting thread need not.
 //!
 //! ```text
-//! owner --InFlight--> uploads: waits until the device has read the items, and frees them
+//! owner --SubmittedBatch--> uploads: waits until the device has read the items, and frees them
 //!                       --> rows: waits until the batch has come out --> slot back to the owner
 //!                                                                    --> rows to their receivers
 //! ```
@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use super::slot::{InFlight, Landed, Slot};
+use super::slot::{Landed, Slot, SubmittedBatch};
 use siglip2_engine::EngineError;
 
 /// Why the device was lost, once it has been.
@@ -22,7 +22,7 @@ pub(super) type Lost = Arc<OnceLock<String>>;
 
 /// See the module. Dropping it waits until all batches have finished.
 pub(super) struct Completer {
-    flights: Option<Sender<InFlight>>,
+    flights: Option<Sender<SubmittedBatch>>,
     /// Slots that are free.
     slots: Receiver<Slot>,
     back: Sender<Slot>,
@@ -37,13 +37,13 @@ impl Completer {
     ///
     /// When the system cannot start a thread.
     pub(super) fn new(name: &str, free: Vec<Slot>, lost: &Lost) -> std::io::Result<Self> {
-        let (flights, waiting) = channel::<InFlight>();
+        let (flights, waiting) = channel::<SubmittedBatch>();
         let (back, slots) = channel();
         for slot in free {
             // The receiver is still alive here.
             let _ = back.send(slot);
         }
-        let (uploaded, uploads) = channel::<InFlight>();
+        let (uploaded, uploads) = channel::<SubmittedBatch>();
         let thread = |role: &str| std::thread::Builder::new().name(format!("{name}-{role}"));
         let (to_owner, noted) = (back.clone(), Arc::clone(lost));
         let rows = thread("rows").spawn(move || {
@@ -77,7 +77,7 @@ impl Completer {
     }
 
     /// Waits for a batch, and answers it.
-    pub(super) fn wait_for(&self, flight: InFlight) {
+    pub(super) fn wait_for(&self, flight: SubmittedBatch) {
         if let Some(flights) = &self.flights
             && let Err(refused) = flights.send(flight)
         {
@@ -87,7 +87,7 @@ impl Completer {
     }
 
     /// Answers a batch that could not be started.
-    pub(super) fn fail(&self, flight: InFlight, error: super::DeviceError) {
+    pub(super) fn fail(&self, flight: SubmittedBatch, error: super::DeviceError) {
         tell(flight.fail(error), &self.back, &self.lost);
     }
 }

@@ -97,9 +97,9 @@ impl Slot {
         bucket: usize,
         before: Option<&CudaEvent>,
         completion: Completion,
-    ) -> (InFlight, Result<(), DeviceError>) {
+    ) -> (SubmittedBatch, Result<(), DeviceError>) {
         // Mark it as in flight first, so that a panic below still waits for the device.
-        let mut flight = InFlight {
+        let mut flight = SubmittedBatch {
             rows: batch.len(),
             batch: Some(batch),
             completion: Some(completion),
@@ -119,7 +119,7 @@ impl Slot {
         before: Option<&CudaEvent>,
     ) -> Result<(), DeviceError> {
         let doing = || "ordering a batch".to_owned();
-        // SAFETY: batch and slot are in an `InFlight`, which keeps them until the stream has
+        // SAFETY: batch and slot are in an `SubmittedBatch`, which keeps them until the stream has
         // passed everything enqueued here, even when a step fails or panics. The input is large
         // enough for the largest batch.
         unsafe { self.feed.upload(batch, &self.input, &self.stream)? };
@@ -203,14 +203,14 @@ impl Slot {
 
 /// A batch on the device, with everything that the device may access for it. Whatever happens,
 /// the device is waited for before any of that is released.
-pub(super) struct InFlight {
+pub(super) struct SubmittedBatch {
     rows: usize,
     batch: Option<Batch>,
     completion: Option<Completion>,
     slot: Option<Slot>,
 }
 
-impl InFlight {
+impl SubmittedBatch {
     /// Waits until the device has read everything that came from the host, and releases it: the
     /// pictures' memory is free while their tower computes.
     pub(super) fn release_uploaded(&mut self) {
@@ -269,7 +269,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for SubmittedBatch {
     fn drop(&mut self) {
         // After `ended` there is nothing left to wait for.
         if let Err(error) = self.settled() {

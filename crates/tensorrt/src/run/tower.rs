@@ -41,7 +41,7 @@ pub(super) struct Shape {
 /// See the module. Its fields are dropped in this order, as TensorRT requires: first all
 /// batches finish, then the slots are dropped with their contexts, then the engine, then the
 /// runtime.
-pub(super) struct Tower {
+pub(super) struct LoadedTower {
     completer: Completer,
     /// Recorded after the tower of the batch started last.
     last: Option<Arc<CudaEvent>>,
@@ -55,9 +55,9 @@ pub(super) struct Tower {
 // SAFETY: TensorRT's runtime, engine and contexts may be used from any thread, by one at a
 // time (developer guide, "Thread Safety"); `&mut self` and ownership ensure that. The CUDA
 // context is made current on every thread that uses them (`submit`, `drop`).
-unsafe impl Send for Tower {}
+unsafe impl Send for LoadedTower {}
 
-impl Tower {
+impl LoadedTower {
     /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket on
     /// every slot. `feed` makes a slot's upload buffers; `cache` is the file that keeps what
     /// TensorRT compiled.
@@ -156,7 +156,7 @@ impl Tower {
     }
 }
 
-impl Drop for Tower {
+impl Drop for LoadedTower {
     fn drop(&mut self) {
         // TensorRT frees its memory in the current context. A lost device has none.
         if let Err(error) = self.context.bind_to_thread() {
