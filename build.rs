@@ -1,8 +1,8 @@
-//! What the binary knows of itself: the commit, the target, the features, and whether the
-//! JPEG decoder has its vector code. `src/build_info.rs` reads it.
+//! Collects facts about the binary: the commit, the target, the features, and whether the JPEG
+//! decoder has its vector code. `src/build_info.rs` reads them.
 //!
-//! Nothing here can fail a build: a source archive has no git, and a machine may have no
-//! nasm.
+//! Nothing here can fail a build: a source archive has no git repository, and a machine may
+//! not have nasm.
 
 use std::env;
 use std::path::Path;
@@ -17,13 +17,13 @@ fn main() {
     tell("FEATURES", &features());
 
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
-    // Where the decoder's vector code is C with intrinsics it needs no assembler.
+    // On other targets the decoder's vector code is C with intrinsics and needs no assembler.
     let vector_code = !x86_64 || has_nasm();
     tell("JPEG_VECTOR_CODE", if vector_code { "1" } else { "0" });
     if !vector_code {
         println!(
             "cargo:warning=nasm is not installed, so JPEGs will be decoded without vector code, \
-             at about a third of the speed; install it (apt install nasm, dnf install nasm, \
+             at about a third of the speed; install nasm (apt install nasm, dnf install nasm, \
              brew install nasm), then `cargo clean -p mozjpeg-sys` and build again"
         );
     }
@@ -33,8 +33,8 @@ fn tell(name: &str, value: &str) {
     println!("cargo:rustc-env=SIGLIP2_BUILD_{name}={value}");
 }
 
-/// The commit that is checked out, and whether anything differs from it; none without git, or
-/// where these sources only lie inside somebody else's repository.
+/// The commit that is checked out, and whether the sources differ from it; none without git, or
+/// if these sources merely lie inside another repository.
 fn commit(root: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -49,7 +49,7 @@ fn commit(root: &Path) -> Option<String> {
     if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
     }
-    // Both move with every commit and checkout.
+    // Both change with every commit and checkout.
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file]) {
             println!("cargo:rerun-if-changed={}", root.join(path).display());
@@ -58,7 +58,7 @@ fn commit(root: &Path) -> Option<String> {
     git(&["rev-parse", "--short=12", "HEAD"])
 }
 
-/// The features of this crate that are on, separated by commas.
+/// The enabled features of this crate, separated by commas.
 fn features() -> String {
     let mut features: Vec<String> = env::vars()
         .filter_map(|(name, _)| name.strip_prefix("CARGO_FEATURE_").map(str::to_owned))

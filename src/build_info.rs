@@ -1,10 +1,10 @@
-//! What this binary is: told by `--version`, `/info` and the log. `build.rs` finds it out.
+//! Facts about this binary for `--version`, `/info` and the log, collected by `build.rs`.
 
 use std::sync::OnceLock;
 
 use siglip2_service::BuildInfo;
 
-/// What this binary is.
+/// Facts about this binary.
 pub fn build_info() -> BuildInfo {
     BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
@@ -18,7 +18,7 @@ pub fn build_info() -> BuildInfo {
     }
 }
 
-/// What `--version` says behind the name.
+/// What `--version` prints after the name.
 pub fn long_version() -> &'static str {
     static SAID: OnceLock<String> = OnceLock::new();
     SAID.get_or_init(said)

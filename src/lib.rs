@@ -1,9 +1,9 @@
 //! SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 //!
 //! This crate is the program: [`settings`] from flags and environment, [`startup`] from
-//! settings to a service. Everything else is a crate of its own, so that the compiler
-//! keeps the direction of every import; they are named here for programs that embed the
-//! service, and for the tests.
+//! settings to a service. Everything else is in separate crates, so that the compiler
+//! enforces the direction of every import; they are re-exported here for programs that
+//! embed the service, and for the tests.
 //!
 //! ```text
 //! http -> service -> engine -> model -> mapping
@@ -23,6 +23,7 @@ pub use siglip2_service as service;
 pub use siglip2_tensorrt as tensorrt;
 
 pub mod build_info;
+pub mod download;
 pub mod log;
 pub mod settings;
 pub mod signals;

@@ -1,13 +1,13 @@
 //! The log, on standard error, which never holds up a request or a signal.
 //!
 //! ```text
-//! any thread --try--> queue (bounded) --a thread of its own--> standard error
+//! any thread --try--> queue (bounded) --one writer thread--> standard error
 //!               `--full: the line is dropped and counted
 //! ```
 //!
-//! Whoever reads the log may stall, and a pipe that nobody reads is full after 64 KiB. What
-//! finds no room in the queue is dropped and counted in `/metrics`; when the reader goes on,
-//! the log says how many lines it lacks.
+//! The reader of the log may stall, and a pipe that is not read is full after 64 KiB. Lines
+//! that do not fit in the queue are dropped and counted in `/metrics`; when the reader
+//! continues, the log says how many lines were dropped.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::settings::LogSettings;
 
-/// Lines that wait to be written. A line is some hundred bytes.
+/// Lines waiting to be written. A line is some hundred bytes.
 const QUEUED_LINES: usize = 8192;
 
-/// How long the last line gets.
+/// How long to wait for the last line to be written.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether lines were dropped.
+/// How often to check whether lines were dropped.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The log. What is in the queue when this is dropped gets about a second to be written.
+/// The log. When this is dropped, queued lines get about a second to be written.
 pub struct Log {
     dropped: ErrorCounter,
     _writer: WorkerGuard,
@@ -48,8 +48,8 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(settings.filter()))
             .with_ansi(stderr().is_terminal() && !plain)
-            // Said on standard error, it would panic where that is closed, and take requests
-            // with it whose line cannot be written.
+            // Reporting this on standard error would panic if that is closed, and so fail
+            // the requests whose line cannot be written.
             .log_internal_errors(false)
             .with_writer(writer);
         if settings.json_output {
@@ -63,8 +63,8 @@ impl Log {
         }
     }
 
-    /// Tells `count` how many lines have been dropped so far, and the log that it lacks them
-    /// once there is room for the sentence; for as long as the runtime runs.
+    /// Passes the number of lines dropped so far to `count`, and reports it in the log once
+    /// there is room, for as long as the runtime runs.
     pub fn watch(&self, count: Arc<dyn Fn(u64) + Send + Sync>) -> impl Future<Output = ()> + use<> {
         let dropped = self.dropped.clone();
         async move {
@@ -73,11 +73,11 @@ impl Log {
                 tokio::time::sleep(LOOK).await;
                 let now = dropped.dropped_lines();
                 count(now as u64);
-                // None was dropped since the last look, so the reader has gone on.
+                // None was dropped since the last check, so the reader has continued.
                 if now > told && now == before {
                     tracing::warn!(
                         lines = now - told,
-                        "the log lacks lines: whoever reads it did not keep up"
+                        "log lines were dropped because the reader of the log did not keep up"
                     );
                     told = now;
                 }
@@ -87,7 +87,7 @@ impl Log {
     }
 }
 
-/// The last line of a process that fails. It waits for whoever reads it, but not for ever.
+/// The last line of a process that fails. It waits for the reader of the log, but not forever.
 pub fn last_line(line: &str) {
     let line = format!("error: {line}\n");
     let (written, done) = channel();

@@ -1,13 +1,13 @@
-//! The service: settings -> model -> engine -> server, the whole start on one page.
+//! The service: settings -> model -> engine -> server. The whole start is in this file.
 //!
 //! ```text
 //! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
 //!     listen (/health says "starting") --load--> engine --attach--> serving
 //!     SIGTERM or SIGINT --> draining --> exit 0          (a second one: exit 1 at once)
-//!     engine dead, and dead again after it was built anew; GPU lost or hanging --> exit 3
+//!     engine failed, and failed again after a rebuild; GPU lost or hanging --> exit 3
 //! ```
 //!
-//! Everything that a user can have got wrong is found before the socket is opened.
+//! User errors are found before the socket is opened.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use mimalloc::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
+use siglip2_embeddings::checkpoint::explain_truncation;
+use siglip2_embeddings::download::Download;
 use siglip2_embeddings::http;
 use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::settings::Settings;
@@ -28,31 +30,31 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// glibc's allocator has an arena for each thread, and each keeps what its threads freed:
-/// after hostile traffic the process would hold twice what it needs. mimalloc gives freed
-/// pages back; docs/operations.md has the figures.
+/// after hostile traffic the process would hold twice the memory it needs. mimalloc returns
+/// freed pages; docs/operations.md has the figures.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What was asked for cannot be: the settings or the model's files are wrong.
+/// The settings or the model's files are wrong.
 const UNUSABLE: u8 = 2;
 
-/// The engine failed, was built anew, and failed again, or its GPU is lost or hangs: the
+/// The engine failed, was rebuilt, and failed again, or its GPU is lost or hangs: the
 /// supervisor must restart the process.
 const ENGINE_DEAD: u8 = 3;
 
-/// How long answers that say so get to leave.
+/// How long to wait for the answers that report this to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How long a collector gets to take the last spans.
+/// How long to wait for a collector to accept the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
-/// A second signal waits for nothing, not even for the runtime's threads.
+/// On a second signal nothing is waited for, not even the runtime's threads.
 fn end_at_once() -> ! {
-    tracing::warn!("told to end a second time: ending at once");
+    tracing::warn!("second signal: exiting at once");
     end(1)
 }
 
-/// Ends the process while threads of it may stand in calls to a device, and wait for none.
+/// Ends the process without waiting for its threads, which may be inside calls to a device.
 fn end(code: u8) -> ! {
     #[cfg(feature = "tensorrt")]
     siglip2_embeddings::tensorrt::run::end_process(code);
@@ -61,8 +63,24 @@ fn end(code: u8) -> ! {
 }
 
 fn main() -> ExitCode {
+    if let Some(download) = Download::asked_for() {
+        let _log = Log::start(&download.log);
+        return match download.run() {
+            Ok(directory) => {
+                println!("{}", directory.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                last_line(&error);
+                ExitCode::from(UNUSABLE)
+            }
+        };
+    }
     let settings = siglip2_flags::parse::<Settings>();
     let log = Log::start(&settings.log);
+    if let Err(error) = explain_truncation(ENGINE_DEAD) {
+        tracing::debug!(%error, "no handler for files that are cut short");
+    }
     let prepared = match prepare(&settings) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -140,7 +158,7 @@ async fn serve(
         }
     };
 
-    let mut signals = Signals::handle(|| tracing::info!("SIGHUP: no file is read anew"))?;
+    let mut signals = Signals::handle(|| tracing::info!("SIGHUP: there is no file to reload"))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,
@@ -156,13 +174,13 @@ async fn serve(
         served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
         (code, error) = engine_failure => {
             last_line(&error.to_string());
-            // What the engine held has its 503 written by then.
+            // By then the requests that the engine held have been answered 503.
             tokio::time::sleep(LAST_WORDS).await;
             end(code);
         }
         () = signals.end() => {}
     }
-    tracing::info!("draining: what was accepted is answered, nothing new is taken");
+    tracing::info!("draining: answering accepted requests, refusing new ones");
     drop(stop);
     let mut cut_short = false;
     tokio::select! {
@@ -173,7 +191,7 @@ async fn serve(
         () = signals.end() => end_at_once(),
     }
     if let Some(spans) = spans {
-        // Not on a thread that a second signal would need.
+        // Not on the thread that handles a second signal.
         let flushing = tokio::task::spawn_blocking(move || spans.flush(LAST_SPANS));
         tokio::select! {
             _ = flushing => {}
@@ -186,7 +204,7 @@ async fn serve(
     }
     tracing::info!("ended");
     if cut_short {
-        // Nobody waits any more for what is in the engine, and it may never come out.
+        // Nothing waits for the engine's batches any more, and they may never finish.
         end(0);
     }
     Ok(ExitCode::SUCCESS)

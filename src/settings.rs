@@ -1,10 +1,9 @@
-//! Flags and their environment mirrors, validated: what the service is told before
-//! it starts.
+//! The service's settings: flags and their environment variables, validated.
 //!
 //! Every setting is a flag; each has an environment variable, and the flag wins. The
 //! variables of the Python service that this one replaces (`API_HOST`, `API_PORT`,
 //! `FORCE_CPU`, `HF_HOME`, `MODEL_NAME`) keep their meaning and their defaults. A
-//! value that cannot be used ends the start with a sentence that names it.
+//! value that cannot be used stops the program at startup with a sentence that names it.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ use siglip2_service::batcher::largest_request;
 #[command(version, long_version = crate::build_info::long_version(), about)]
 pub struct Settings {
     /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`,
-    /// a small one that is built in.
+    /// a small built-in model.
     #[arg(
         long,
         env = "MODEL_NAME",
@@ -37,7 +36,7 @@ pub struct Settings {
     #[arg(long, env = "API_HOST", default_value = "0.0.0.0", value_parser = host)]
     pub host: IpAddr,
 
-    /// Port to listen on; 0 takes a free one.
+    /// Port to listen on; 0 chooses a free one.
     #[arg(long, env = "API_PORT", default_value_t = 8091, value_parser = port)]
     pub port: u16,
 
@@ -60,12 +59,11 @@ pub struct Settings {
     #[command(flatten)]
     pub gpu: GpuSettings,
 
-    /// Threads that compute, on the CPU; by default one per core.
+    /// Threads of the CPU engine; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
     pub compute_threads: Option<usize>,
 
-    /// Rows (images or texts) that the engine runs together at most; by default what suits
-    /// the device.
+    /// Most rows (images or texts) in a batch; by default chosen for the device.
     #[arg(long, env = "MAX_BATCH", value_parser = count)]
     pub max_batch: Option<usize>,
 
@@ -74,65 +72,64 @@ pub struct Settings {
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
     pub lower_case: Option<bool>,
 
-    /// What the log says, and how.
+    /// Logging and tracing.
     #[command(flatten)]
     pub log: LogSettings,
 
-    /// Where spans of requests go: the URL of an OpenTelemetry collector that takes OTLP
-    /// over HTTP, such as http://localhost:4318; by default nowhere, or as
-    /// OTEL_EXPORTER_OTLP_ENDPOINT says.
+    /// Where to send spans of requests: the URL of an OpenTelemetry collector that accepts
+    /// OTLP over HTTP, such as http://localhost:4318. By default the value of
+    /// OTEL_EXPORTER_OTLP_ENDPOINT; without either, no spans are sent.
     #[arg(long, env = "OTLP_ENDPOINT", hide_env_values = true, value_parser = text)]
     pub otlp_endpoint: Option<String>,
 
-    /// The name that is used where there is no `--otlp-endpoint`.
+    /// OpenTelemetry's own variable, used without `--otlp-endpoint`.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true, value_parser = text)]
     pub otel_exporter_otlp_endpoint: Option<String>,
 
-    /// What the service is called in its spans.
+    /// The service's name in its spans.
     #[arg(long, env = "OTLP_SERVICE_NAME", default_value = "siglip2-embeddings", value_parser = text)]
     pub otlp_service_name: String,
 
-    /// Where models on the hub are had.
+    /// The model hub.
     #[command(flatten)]
     pub hub: HubOptions,
 
-    /// What the service may hold at one time.
+    /// Limits of the service.
     #[command(flatten)]
     pub service: ServiceSettings,
 
-    /// What the HTTP side allows.
+    /// Limits of the HTTP server.
     #[command(flatten)]
     pub http: HttpSettings,
 }
 
-/// The GPU engine. None of it has an effect on the CPU.
+/// The GPU engine. These settings have no effect on the CPU.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GPU")]
 pub struct GpuSettings {
-    /// GPUs to compute on, by their numbers, separated by commas; requests go to whichever
-    /// is free. By default the first one.
+    /// Numbers of the GPUs to compute on, separated by commas; requests go to whichever GPU is
+    /// free. By default the first one.
     #[arg(long, env = "GPUS", value_delimiter = ',')]
     pub gpus: Option<Vec<usize>>,
 
-    /// Where build-engine put its engines; by default the directory `engines`.
+    /// Directory of the engines that build-engine built; by default `engines`.
     #[arg(long, env = "ENGINES", value_parser = path)]
     pub engines: Option<PathBuf>,
 
-    /// The engine directory to use, whatever the model's name.
+    /// The engine directory to use, regardless of the model's name.
     #[arg(long, env = "ENGINE_DIR", value_parser = path)]
     pub engine_dir: Option<PathBuf>,
 
-    /// What the engine's products are computed in; by default fp16.
+    /// The precision of the engine's products; by default fp16.
     #[arg(long, env = "PRECISION", value_enum)]
     pub precision: Option<Precision>,
 
-    /// Seconds that a GPU may take with a batch in it until one comes out. One that takes
-    /// longer hangs: requests are answered 503, and the process ends with code 3. By default
-    /// 60.
+    /// Seconds without a finished batch after which a busy GPU counts as hanging: requests are
+    /// then answered 503, and the process exits with code 3. By default 60.
     #[arg(long, env = "DEVICE_TIMEOUT", value_parser = seconds)]
     pub device_timeout: Option<Duration>,
 
-    /// Directory of TensorRT's libraries; by default it is looked for.
+    /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
     pub tensorrt_lib: Option<PathBuf>,
 }
@@ -148,17 +145,17 @@ impl GpuSettings {
         self.engines.as_deref().unwrap_or(Path::new("engines"))
     }
 
-    /// What the engine's products are computed in.
+    /// The precision of the engine's products.
     pub fn precision(&self) -> Precision {
         self.precision.unwrap_or(Precision::Fp16)
     }
 
-    /// How long a GPU may take.
+    /// How long a busy GPU may go without finishing a batch.
     pub fn device_timeout(&self) -> Duration {
         self.device_timeout.unwrap_or(Duration::from_secs(60))
     }
 
-    /// The flags that were given, by their names.
+    /// The names of the flags that were given.
     pub fn given(&self) -> Vec<&'static str> {
         [
             ("--gpus (GPUS)", self.gpus.is_some()),
@@ -180,7 +177,7 @@ impl GpuSettings {
     }
 }
 
-/// What the log says, and how.
+/// Logging and tracing.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log and traces")]
 pub struct LogSettings {
@@ -193,7 +190,7 @@ pub struct LogSettings {
     #[arg(long, env = "LOG_LEVEL", value_parser = log_level)]
     pub log_level: Option<String>,
 
-    /// What is asked where there is no `--log-level`.
+    /// Used without `--log-level`.
     #[arg(long, env = "RUST_LOG", hide = true, value_parser = text)]
     pub rust_log: Option<String>,
 }
@@ -209,11 +206,11 @@ impl LogSettings {
 /// What to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Device {
-    /// The GPU where there is one that this binary can use, else the CPU.
+    /// A GPU if there is one that this binary can use, otherwise the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// A GPU; without one the start ends.
+    /// A GPU; without one the service does not start.
     Cuda,
 }
 
@@ -227,23 +224,23 @@ impl Settings {
         Source::of(&self.model).map_err(|error| error.to_string())
     }
 
-    /// Where spans of requests go, if anywhere.
+    /// Where to send spans of requests, if anywhere.
     pub fn otlp(&self) -> Option<&str> {
         let endpoints = [&self.otlp_endpoint, &self.otel_exporter_otlp_endpoint];
         endpoints.into_iter().flatten().map(String::as_str).next()
     }
 
-    /// Whether the settings fit each other.
+    /// Checks that the settings are consistent with each other.
     ///
     /// # Errors
     ///
-    /// A sentence that names the two that do not.
+    /// A sentence that names the two that are not.
     pub fn check(&self) -> Result<(), String> {
         let largest = self.http.max_images_per_request + self.http.max_texts_per_request;
         if largest > largest_request(self.service.max_queued_rows) {
             return Err(format!(
-                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, of which an eighth is kept for \
-                 small requests, and one request may hold {largest} \
+                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, an eighth of which is reserved for \
+                 small requests, but one request may have {largest} \
                  images and texts (--max-images-per-request, --max-texts-per-request): \
                  such a request could never be served",
                 self.service.max_queued_rows
@@ -284,8 +281,8 @@ fn port(value: &str) -> Result<u16, String> {
         .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
 }
 
-/// A level, or levels by module such as `info,siglip2_http=debug`. The
-/// filter itself would take a misspelt level for the name of a module, and log nothing.
+/// A level, or levels by module such as `info,siglip2_http=debug`. The filter itself would
+/// take a misspelt level for the name of a module, and log nothing.
 fn log_level(value: &str) -> Result<String, String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let known = |part: &str| {
@@ -296,7 +293,7 @@ fn log_level(value: &str) -> Result<String, String> {
         Ok(value.trim().to_owned())
     } else {
         Err(
-            "LOG_LEVEL must be off, error, warn, info, debug or trace, or such by module: \
+            "LOG_LEVEL must be off, error, warn, info, debug or trace, or a list by module: \
              info,siglip2_http=debug"
                 .to_owned(),
         )

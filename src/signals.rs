@@ -1,12 +1,12 @@
-//! The signals that a supervisor, a terminal or a person sends.
+//! The signals that a supervisor, a terminal or a user sends.
 //!
-//! SIGTERM, SIGINT and SIGQUIT ask for an end with a drain. SIGHUP asks to read files anew
-//! that are told to be read anew. SIGUSR1, SIGUSR2 and SIGALRM would end the process without
-//! a drain by default, and whoever sends one means something else: they are noted and ignored.
+//! SIGTERM, SIGINT and SIGQUIT start a drain and then end the process. SIGHUP reloads the files
+//! that can be reloaded. SIGUSR1, SIGUSR2 and SIGALRM would end the process without a drain by
+//! default, which is not what their sender wants: they are logged and ignored.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the service, and the one that reads files anew.
+/// The signals that end the service, and the one that reloads files.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -14,11 +14,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on the signals do what is said above.
+    /// Installs the handlers described above.
     ///
     /// # Errors
     ///
-    /// When the system does not let them be handled.
+    /// When the system does not allow it.
     pub fn handle(mut hangup: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
         let others = [
             (signal(SignalKind::user_defined1())?, "SIGUSR1"),
@@ -28,7 +28,10 @@ impl Signals {
         for (mut other, name) in others {
             tokio::spawn(async move {
                 while other.recv().await.is_some() {
-                    tracing::warn!(signal = name, "a signal that means nothing here is ignored");
+                    tracing::warn!(
+                        signal = name,
+                        "ignored a signal that has no meaning for this service"
+                    );
                 }
             });
         }
@@ -45,7 +48,7 @@ impl Signals {
         })
     }
 
-    /// Waits until the process is told to end.
+    /// Waits for a signal that ends the process.
     pub async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

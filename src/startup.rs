@@ -6,8 +6,8 @@
 //! Prepared::load: engine(s) --attach--> Service (ready)
 //! ```
 //!
-//! [`prepare`] finds all that a user can have got wrong and takes milliseconds, unless
-//! it downloads; [`Prepared::load`] takes the seconds that weights take.
+//! [`prepare`] finds user errors and takes milliseconds, unless it downloads;
+//! [`Prepared::load`] takes seconds, because it loads the weights.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ mod without_effect;
 
 use cpu::Cpu;
 
-/// All that is known before a thread is started or a socket opened.
+/// Everything that is known before a thread is started or a socket is opened.
 pub struct Prepared {
     device: Device,
     processor: Processor,
@@ -33,7 +33,7 @@ pub struct Prepared {
     spans: Option<Spans>,
 }
 
-/// What will compute.
+/// The device that will compute.
 enum Device {
     Cpu(Box<Cpu>),
     #[cfg(feature = "tensorrt")]
@@ -56,7 +56,7 @@ impl Device {
     fn choose(settings: &Settings, _: ImageLimits) -> Result<Self, Box<dyn Error>> {
         if settings.device == crate::settings::Device::Cuda {
             return Err(
-                "--device cuda (DEVICE) asks for a GPU, and this binary is built without \
+                "--device cuda (DEVICE) asks for a GPU, but this binary was built without \
                  TensorRT: build it with --features tensorrt"
                     .into(),
             );
@@ -67,7 +67,7 @@ impl Device {
     }
 }
 
-/// Finds the model and makes of it all but the engine.
+/// Finds the model and prepares everything but the engine.
 ///
 /// # Errors
 ///
@@ -101,25 +101,24 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
 fn describe(is_demo: bool) -> &'static str {
     if is_demo {
         "A small model for trying out the service: it knows only drawn pictures of coloured \
-         shapes, and is of no use for photos"
+         shapes, and is useless for photos"
     } else {
         "SigLIP2 embeddings of images and texts in one vector space"
     }
 }
 
 impl Prepared {
-    /// The service: it knows what it is, and refuses to embed until the engine is
-    /// loaded.
+    /// The service. It describes itself, and refuses to embed until the engine is loaded.
     pub fn service(&self) -> &Service {
         &self.service
     }
 
-    /// Where spans of requests go, if anywhere.
+    /// Where to send spans of requests, if anywhere.
     pub fn spans(&self) -> Option<&Spans> {
         self.spans.as_ref()
     }
 
-    /// What will compute, in words for the log.
+    /// Describes the device that will compute, for the log.
     pub fn compute(&self) -> String {
         match &self.device {
             Device::Cpu(cpu) => cpu.describe(),
@@ -132,8 +131,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// A sentence, when the runtime does not take the model or the system gives no
-    /// thread.
+    /// A sentence, when the runtime rejects the model or the system cannot start a thread.
     pub fn load(self) -> Result<(), String> {
         let mut workers = match self.device {
             Device::Cpu(cpu) => cpu.load(self.processor)?,

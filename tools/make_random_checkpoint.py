@@ -20,22 +20,44 @@ from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
 DEMO = Path(__file__).resolve().parent.parent / "models" / "demo"
 
-# google/siglip2-*: vision (width, feed-forward, layers, heads, patch, image side),
-# text (width, feed-forward, layers, heads). The vocabulary is Gemma's, 256,000.
+# google/siglip2-*: vision (width, feed-forward, layers, heads), text (the same). The
+# vocabulary is Gemma's, 256,000.
+BASE = (768, 3072, 12, 12)
+LARGE = (1024, 4096, 24, 16)
+SO400M = (1152, 4304, 27, 16)
+GIANT = (1536, 6144, 40, 16)
+
+# name: vision, text, patch, side of the image
 SHAPES = {
-    "base": ((768, 3072, 12, 12, 16, 224), (768, 3072, 12, 12)),
-    "large": ((1024, 4096, 24, 16, 16, 256), (1024, 4096, 24, 16)),
-    "so400m": ((1152, 4304, 27, 16, 14, 224), (1152, 4304, 27, 16)),
-    "giant-opt": ((1536, 6144, 40, 16, 16, 256), (1152, 4304, 27, 16)),
+    "base-224": (BASE, BASE, 16, 224),
+    "base-256": (BASE, BASE, 16, 256),
+    "base-384": (BASE, BASE, 16, 384),
+    "base-512": (BASE, BASE, 16, 512),
+    "large-256": (LARGE, LARGE, 16, 256),
+    "large-384": (LARGE, LARGE, 16, 384),
+    "so400m-patch14-224": (SO400M, SO400M, 14, 224),
+    "so400m-patch14-384": (SO400M, SO400M, 14, 384),
+    "so400m-patch16-256": (SO400M, SO400M, 16, 256),
+    "so400m-patch16-384": (SO400M, SO400M, 16, 384),
+    "so400m-patch16-512": (SO400M, SO400M, 16, 512),
+    "giant-opt-256": (GIANT, SO400M, 16, 256),
+    "giant-opt-384": (GIANT, SO400M, 16, 384),
+}
+# Names that stood alone before there were several sizes of each.
+SHORT = {
+    "base": "base-224",
+    "large": "large-256",
+    "so400m": "so400m-patch14-224",
+    "giant-opt": "giant-opt-256",
 }
 
 
 def config(shape: str, vocabulary: int) -> SiglipConfig:
     """The configuration of a real checkpoint of this shape."""
-    vision, text = SHAPES[shape]
+    vision, text, patch, side = SHAPES[SHORT.get(shape, shape)]
     keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     return SiglipConfig(
-        vision_config=dict(zip(keys, vision)) | {"patch_size": vision[4], "image_size": vision[5]},
+        vision_config=dict(zip(keys, vision)) | {"patch_size": patch, "image_size": side},
         text_config=dict(zip(keys, text))
         | {
             "vocab_size": vocabulary,
@@ -48,32 +70,36 @@ def config(shape: str, vocabulary: int) -> SiglipConfig:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--shape", choices=SHAPES, default="base")
-    parser.add_argument("--vocabulary", type=int, default=256_000)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-
-    torch.manual_seed(args.seed)
-    shape = config(args.shape, args.vocabulary)
+def write(name: str, directory: Path, vocabulary: int = 256_000, seed: int = 0) -> int:
+    """Writes a checkpoint; how many parameters it has."""
+    torch.manual_seed(seed)
+    shape = config(name, vocabulary)
     model = SiglipModel(shape).eval()
     with torch.no_grad():
         # transformers starts these at zero, which no trained checkpoint has.
         model.logit_scale.fill_(4.7)
         model.logit_bias.fill_(-16.5)
-    model.save_pretrained(args.directory)
+    model.save_pretrained(directory)
     side = shape.vision_config.image_size
     SiglipImageProcessor(
         size={"height": side, "width": side},
         resample=2,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-    ).save_pretrained(args.directory)
+    ).save_pretrained(directory)
     for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(DEMO / file, args.directory / file)
-    parameters = sum(p.numel() for p in model.parameters())
+        shutil.copy(DEMO / file, directory / file)
+    return sum(p.numel() for p in model.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--shape", choices=[*SHAPES, *SHORT], default="base")
+    parser.add_argument("--vocabulary", type=int, default=256_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    parameters = write(args.shape, args.directory, args.vocabulary, args.seed)
     print(f"{args.directory}: siglip2-{args.shape} shape, {parameters:,} random parameters")
 
 

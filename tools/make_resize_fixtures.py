@@ -1,4 +1,4 @@
-"""Writes the truth for tests/image_resize.rs: what transformers' SiglipImageProcessor
+"""Writes the truth for crates/image/tests/it/resize.rs: what transformers' SiglipImageProcessor
 does to noise images of many sizes.
 
     python tools/make_resize_fixtures.py
@@ -80,6 +80,11 @@ def cases():
     for resample in (0, 1):
         for width, height in [(1, 1), (3000, 3), (2, 1500), (224, 100), (100, 224), (224, 224)]:
             yield width, height, 224, resample
+    # So many source pixels to a target pixel that every bit of a weight counts.
+    long = [(33600, 5), (5, 33600), (79, 36861), (60000, 3), (3, 65535), (29000, 7), (7, 30000)]
+    for width, height in long:
+        for size, resample in [(224, 2), (64, 3), (224, 1), (384, 3)]:
+            yield width, height, size, resample
 
 
 def tables():

@@ -13,6 +13,7 @@ hub would have it, with config.json because AutoTokenizer looks there too:
                         class by Siglip2Tokenizer and lower-cases
     siglip2_left        padding and truncation on other sides, other pad token
     plain               tokenizer.json alone with PreTrainedTokenizerFast
+    siglip1_spiece      spiece.model alone, with the usual table of characters (nmt_nfkc)
     siglip1             sentencepiece unigram with a tokenizer.json as transformers.js
                         made it; the truth is the slow SiglipTokenizer on spiece.model
 
@@ -150,16 +151,15 @@ def tokenizer_config(kind, **more):
     }
 
 
-def siglip1(directory, all_texts):
-    """Trains a sentencepiece unigram and converts it."""
+def unigram(rule):
+    """Trains a sentencepiece unigram."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([s.lower() for s in SENTENCES] * 3),
         model_writer=model,
         vocab_size=400,
         model_type="unigram",
-        # The tables of the usual nmt_nfkc would be 300 KB in tokenizer.json.
-        normalization_rule_name="identity",
+        normalization_rule_name=rule,
         character_coverage=0.98,
         pad_id=0,
         eos_id=1,
@@ -168,6 +168,21 @@ def siglip1(directory, all_texts):
         hard_vocab_limit=False,
         minloglevel=2,
     )
+    return model
+
+
+def siglip1_spiece(directory, all_texts):
+    """spiece.model alone; without tokenizer_config.json the class has its own defaults."""
+    directory.mkdir(parents=True)
+    (directory / "spiece.model").write_bytes(unigram("nmt_nfkc").getvalue())
+    write(directory, "config.json", {"model_type": "siglip"})
+    expected(directory, all_texts)
+
+
+def siglip1(directory, all_texts):
+    """Converts a sentencepiece unigram."""
+    # The tables of the usual nmt_nfkc would be 300 KB in tokenizer.json.
+    model = unigram("identity")
     with tempfile.TemporaryDirectory() as folder:
         slow = pathlib.Path(folder)
         (slow / "spiece.model").write_bytes(model.getvalue())
@@ -237,6 +252,7 @@ def main():
     for name in ("siglip2", "siglip2_hub", "siglip2_hub_naflex", "siglip2_left", "plain"):
         expected(OUT / name, all_texts)
     siglip1(OUT / "siglip1", all_texts)
+    siglip1_spiece(OUT / "siglip1_spiece", all_texts)
     print(len(all_texts), "texts,", sum(p.stat().st_size for p in OUT.rglob("*") if p.is_file()), "bytes")
 
 

@@ -15,7 +15,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const LIMITS: ImageLimits = ImageLimits {
     max_pixels: 1 << 16,
     max_jpeg_scans: 10,
-    max_decoder_bytes: 1 << 19,
+    max_picture_bytes: 1 << 19,
 };
 
 /// Tables, states and buffers of decoders that do not depend on the image.
@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
         ImageFormat::WebP => WEBP_PARTITION,
         _ => 0,
     };
-    let allowed = partition + pixels + LIMITS.max_decoder_bytes as usize + 3 * data.len() + FIXED;
+    let allowed = partition + pixels + LIMITS.max_picture_bytes as usize + 3 * data.len() + FIXED;
     assert!(took <= allowed, "{took} bytes of {allowed} for {header:?}");
 
     let lent = Box::new(Lent(vec![0xa5; pixels]));

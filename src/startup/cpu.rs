@@ -1,4 +1,4 @@
-//! The start on the CPU: a checkpoint, and rten over its weights.
+//! The start on the CPU: a checkpoint, run by rten on its weights.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -11,9 +11,9 @@ use crate::image::Processor;
 use crate::service::batcher::Worker;
 use crate::settings::Settings;
 
-/// The largest batch on the CPU, at least: the engine deals a batch out to its
-/// threads row by row, so more than a few rows for each make it no faster, and a text
-/// that arrives meanwhile waits for all of them.
+/// A lower bound on the largest batch on the CPU. The engine distributes a batch to its threads
+/// row by row, so more than a few rows per thread make it no faster, and a text that arrives
+/// meanwhile waits for all of them.
 const MAX_BATCH: usize = 4;
 
 /// A checkpoint that can be loaded.
@@ -23,7 +23,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Finds the checkpoint, and checks that it holds what its configuration calls for.
+    /// Finds the checkpoint, and checks that it has the tensors its configuration requires.
     pub(super) fn choose(settings: &Settings) -> Result<Self, Box<dyn Error>> {
         let hub = &settings.hub;
         let checkpoint = settings.source()?.open(&hub.revision, &hub.settings())?;
@@ -51,14 +51,14 @@ impl Cpu {
         self.checkpoint.is_demo
     }
 
-    /// What the log says of it.
+    /// Describes it for the log.
     pub(super) fn describe(&self) -> String {
         format!("{} threads", self.options.threads)
     }
 
-    /// Loads the weights. The one worker is built anew from the same mapped files.
+    /// Loads the weights. A rebuild uses the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Vec<Worker>, String> {
-        // Kept for a rebuild; the tokenizer, 34 MB of JSON, has been read.
+        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which have been read.
         self.checkpoint.files.tokenizer = Cow::default();
         let load = move || {
             CpuEngine::load(self.checkpoint.clone(), processor.clone(), self.options)

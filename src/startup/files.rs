@@ -1,5 +1,5 @@
-//! What the service must know of a model besides its engine, wherever it comes from: a
-//! checkpoint, or an engine directory, which carries the same files.
+//! The files of a model that the service needs besides its engine. They come from a checkpoint
+//! or from an engine directory, which has copies of them.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,7 +13,7 @@ use crate::image::Processor;
 use crate::service::{Model, ModelInfo};
 use crate::settings::Settings;
 
-/// transformers' own files, and the two numbers that turn cosines into probabilities.
+/// transformers' files, and the two numbers that turn cosines into probabilities.
 pub(super) struct Files<'a> {
     config: Cow<'a, Config>,
     files: Cow<'a, ModelFiles>,
@@ -22,7 +22,7 @@ pub(super) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// Those of a checkpoint.
+    /// The files of a checkpoint.
     pub(super) fn of(checkpoint: &'a Checkpoint) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             config: Cow::Borrowed(&checkpoint.config),
@@ -32,7 +32,7 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// Those of an engine directory; `place` names it in errors.
+    /// The files of an engine directory; `place` names it in errors.
     #[cfg(feature = "tensorrt")]
     pub(super) fn new(
         files: ModelFiles,

@@ -1,14 +1,14 @@
 //! The start on a GPU: libraries, GPUs and the engine directories for them.
 //!
 //! ```text
-//! --device auto: libraries? GPU? engine? --all there--> GPU
+//! --device auto: libraries? GPU? engine? --all found--> GPU
 //!                        |--something missing--> one warning, and the CPU
-//! --device cuda: what is missing ends the start
+//! --device cuda: if something is missing, the service does not start
 //! ```
 //!
-//! Once a GPU has been chosen its engine is loaded, and held to the vectors that were made
-//! when it was built: an engine that gives others is refused, and never replaced by the CPU
-//! in silence, which would hide that the node does a hundredth of its work.
+//! Once a GPU has been chosen its engine is loaded and compared with the vectors that were
+//! computed when it was built. An engine that gives other vectors is refused. It is never
+//! silently replaced by the CPU, which would hide that the node does a hundredth of its work.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ pub(super) struct Gpus {
 }
 
 impl Gpus {
-    /// The GPUs to compute on; none where the CPU is to do it.
+    /// The GPUs to compute on; none if the CPU is to be used.
     ///
     /// # Errors
     ///
-    /// What is missing, if a GPU was demanded.
+    /// What is missing, if a GPU was required.
     pub(super) fn choose(
         settings: &Settings,
         limits: ImageLimits,
@@ -71,7 +71,7 @@ impl Gpus {
                 let gpu = gpu.ok_or_else(|| {
                     let names: Vec<String> = there.iter().map(Gpu::to_string).collect();
                     format!(
-                        "--gpus (GPUS) names GPU {ordinal}, and there are: {}",
+                        "--gpus (GPUS) names GPU {ordinal}, but there are only: {}",
                         names.join(", ")
                     )
                 })?;
@@ -116,7 +116,7 @@ impl Gpus {
         Ok(TensorRtEngine::describe(manifest, &self.options))
     }
 
-    /// What the log says of it.
+    /// Describes them for the log.
     pub(super) fn describe(&self) -> String {
         let names: Vec<String> = self
             .seats
@@ -126,7 +126,7 @@ impl Gpus {
         names.join("; ")
     }
 
-    /// Loads every engine onto its GPU, and holds it to its canary.
+    /// Loads every engine onto its GPU, and checks it against its canary.
     pub(super) fn load(self, processor: Processor) -> Result<Vec<Worker>, String> {
         let (first, _) = self.seats.first().ok_or("there is no GPU")?;
         let prepare =
@@ -165,7 +165,7 @@ fn load(
     Ok(Box::new(engine))
 }
 
-/// The engine directory for a GPU: the one that is named, or the one that build-engine
+/// The engine directory for a GPU: the one named by the user, or the one that build-engine
 /// makes for this model, GPU and precision.
 fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn Error>> {
     if let Some(path) = &settings.gpu.engine_dir {

@@ -1,12 +1,12 @@
-//! What was asked for and will not be, said at the start: nobody should find out from a bill
-//! that the GPU did nothing.
+//! Warns at the start about settings and devices that will not be used, so that an idle GPU is
+//! not first noticed on a bill.
 
 #[cfg(not(feature = "tensorrt"))]
 use std::path::Path;
 
 use crate::settings::Settings;
 
-/// What an NVIDIA driver puts into the file system, on every Linux that has one.
+/// Files that an NVIDIA driver creates on every Linux system.
 #[cfg(not(feature = "tensorrt"))]
 const DRIVER: [&str; 2] = ["/proc/driver/nvidia/version", "/dev/nvidiactl"];
 
@@ -16,25 +16,25 @@ fn driver_is_there() -> bool {
     DRIVER.iter().any(|path| Path::new(path).exists())
 }
 
-/// Warns of a GPU that this binary cannot use.
+/// Warns about a GPU that this binary cannot use.
 #[cfg(not(feature = "tensorrt"))]
 pub(super) fn warn_of_unused_gpu(settings: &Settings) {
     if driver_is_there() && !settings.force_cpu && settings.device == crate::settings::Device::Auto
     {
         tracing::warn!(
-            "there is an NVIDIA driver, and this binary computes on the CPU because it is built \
-             without TensorRT: build it with --features tensorrt, or say --device cpu"
+            "there is an NVIDIA driver, but this binary computes on the CPU because it was built \
+             without TensorRT: build it with --features tensorrt, or set --device cpu"
         );
     }
 }
 
-/// Names the settings that were given and have no effect on the CPU.
+/// Warns about settings that were given but have no effect on the CPU.
 pub(super) fn warn_of_gpu_settings(settings: &Settings) {
     let given = settings.gpu.given();
     if !given.is_empty() {
         tracing::warn!(
             settings = given.join(", "),
-            "settings of GPUs have no effect, because the CPU computes"
+            "GPU settings have no effect, because the service computes on the CPU"
         );
     }
 }

@@ -294,7 +294,6 @@ async fn who_waits_in_the_backlog_at_the_end_of_a_drain_is_told_so() {
 
 #[tokio::test]
 async fn what_others_asked_is_told_only_where_clients_may_know() {
-    let (service, _) = crate::common::engine::with_cache(100, 1 << 20);
     for (settings, told) in [
         (HttpSettings::default(), false),
         (
@@ -312,7 +311,8 @@ async fn what_others_asked_is_told_only_where_clients_may_know() {
             true,
         ),
     ] {
-        let server = Server::serving(service.clone(), settings).await;
+        let (service, _) = crate::common::engine::with_cache(100, 1 << 20);
+        let server = Server::serving(service, settings).await;
         let headers = [
             ("Content-Type", "application/json"),
             ("X-API-Key", "secret"),

@@ -1,22 +1,22 @@
-//! From the command line and the environment to settings.
+//! Parses the command line and the environment into settings.
 
 use std::env;
 use std::ffi::OsString;
 
 use clap::{Args, Command, Parser};
 
-/// The settings of this process; wrong ones end it with a sentence and code 2.
+/// The settings of this process; invalid ones end it with a sentence and code 2.
 pub fn parse<P: Parser>() -> P {
     try_parse_from(env::args_os()).unwrap_or_else(|error| error.exit())
 }
 
-/// The settings that these arguments and the environment make; the first argument is the
+/// Parses these arguments and the environment into settings; the first argument is the
 /// program's name.
 ///
 /// # Errors
 ///
-/// A sentence that names the flag or variable that is wrong; `--help` and `--version`, too,
-/// are errors to clap.
+/// A sentence that names the wrong flag or variable; `--help` and `--version` are errors to
+/// clap, too.
 pub fn try_parse_from<P: Parser>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<P, clap::Error> {
@@ -25,13 +25,13 @@ pub fn try_parse_from<P: Parser>(
     P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// Settings when nothing is said, neither on the command line nor in the environment: the
-/// `Default` of structs that derive [`Args`].
+/// The settings without any flags or variables: the `Default` of structs that derive
+/// [`Args`].
 ///
 /// # Panics
 ///
-/// When one of them has no default. That does not depend on anything a user says, and a test
-/// of the crate that has the settings shows it.
+/// When one of them has no default. That does not depend on user input, and is tested in the
+/// crate that defines the settings.
 pub fn defaults<A: Args>() -> A {
     let command = A::augment_args(Command::new("defaults").no_binary_name(true))
         .mut_args(|argument| argument.env(None));
@@ -42,8 +42,8 @@ pub fn defaults<A: Args>() -> A {
     }
 }
 
-/// Takes variables that are empty, or hold white space alone, for unset ones. clap would ask
-/// the setting's parser what they mean.
+/// Treats variables that are empty or only white space as unset. clap would pass them to the
+/// setting's parser.
 fn unset_empty(command: Command) -> Command {
     command
         .mut_args(|argument| {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_unset_and_a_flag_wins() {
-        // The crate has no home page, so that Cargo sets this variable to nothing.
+        // The crate has no home page, so Cargo sets this variable to an empty string.
         assert_eq!(env::var("CARGO_PKG_HOMEPAGE").as_deref(), Ok(""));
         let settings: Settings = try_parse_from(["program"]).unwrap();
         assert_eq!(settings.count, 3);

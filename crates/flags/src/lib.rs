@@ -1,8 +1,8 @@
-//! What the values of flags and environment variables mean, the same for every program of
-//! the project.
+//! Parsers for the values of flags and environment variables, shared by every program of the
+//! project.
 //!
-//! White space around a value is ignored, and a variable that is empty counts as unset, for
-//! every setting alike: container files and shells leave both behind.
+//! For every setting, white space around a value is ignored and an empty variable counts as
+//! unset: container files and shells often leave both behind.
 //!
 //! ```
 //! use std::time::Duration;
@@ -14,9 +14,9 @@
 //! assert!(siglip2_flags::count("0").is_err());
 //! ```
 //!
-//! Settings are structs that derive [`clap::Args`] in the crate that obeys them, and are
-//! flattened into the settings of a program. [`parse`] reads them; [`defaults`] is what they
-//! are when nothing is said, so that the defaults stand in one place.
+//! Settings are structs that derive [`clap::Args`] in the crate that uses them, and are
+//! flattened into the settings of a program. [`parse`] reads them; [`defaults`] returns their
+//! default values, so that each default is written in one place.
 
 #![forbid(unsafe_code)]
 

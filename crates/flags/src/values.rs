@@ -27,7 +27,7 @@ pub fn count(value: &str) -> Result<usize, String> {
 pub fn bytes<T: TryFrom<u64>>(value: &str) -> Result<T, String> {
     let wrong = "it must be a number of bytes, such as 1048576, 100MB or 256MiB";
     let value = value.trim();
-    // The crate takes fractions of a byte and signs, which nobody means.
+    // The crate accepts fractions of a byte and signs, which are always mistakes.
     if !value.starts_with(|first: char| first.is_ascii_digit()) {
         return Err(wrong.to_owned());
     }
@@ -35,7 +35,7 @@ pub fn bytes<T: TryFrom<u64>>(value: &str) -> Result<T, String> {
     T::try_from(bytes).map_err(|_| format!("{value} is more than this machine can hold"))
 }
 
-/// As [`bytes`], and not 0.
+/// Like [`bytes`], but not 0.
 ///
 /// # Errors
 ///
@@ -80,11 +80,11 @@ pub fn switch(value: &str) -> Result<bool, String> {
     }
 }
 
-/// A text.
+/// A string that is not empty.
 ///
 /// # Errors
 ///
-/// When there is nothing in it.
+/// When it is empty.
 pub fn text(value: &str) -> Result<String, String> {
     match value.trim() {
         "" => Err("it must not be empty".to_owned()),
@@ -96,13 +96,13 @@ pub fn text(value: &str) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// When there is nothing in it.
+/// When it is empty.
 pub fn path(value: &str) -> Result<PathBuf, String> {
     text(value).map(PathBuf::from)
 }
 
-/// How many threads this process may run at one time: the processor's, its affinity mask's
-/// or its control group's, whichever are fewest.
+/// How many threads this process can run at the same time: the limit of the processor, the
+/// affinity mask or the control group, whichever is lowest.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

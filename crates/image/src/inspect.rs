@@ -46,21 +46,23 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Bmp => bmp::scratch(bytes)?,
         ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
     };
-    if scratch_bytes > limits.max_decoder_bytes {
-        return Err(ImageError::TooComplex {
-            format,
-            reason: format!(
-                "it needs {scratch_bytes} bytes beside its pixels; at most {} are allowed",
-                limits.max_decoder_bytes
-            ),
-        });
-    }
-    Ok(Header {
+    let header = Header {
         format,
         width,
         height,
         scratch_bytes,
-    })
+    };
+    let bytes = header.pixel_bytes().saturating_add(scratch_bytes);
+    if bytes > limits.max_picture_bytes {
+        return Err(ImageError::TooComplex {
+            format,
+            reason: format!(
+                "decoding it needs {bytes} bytes; at most {} are allowed",
+                limits.max_picture_bytes
+            ),
+        });
+    }
+    Ok(header)
 }
 
 /// The formats that are decoded, by the same magic bytes as Pillow's plugins.

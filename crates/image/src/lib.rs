@@ -94,10 +94,10 @@ pub struct ImageLimits {
     /// about 12. Large images may have fewer: what the scans cost together is bounded by
     /// [`MAX_WORK`].
     pub max_jpeg_scans: u32,
-    /// Bytes that a decoder may ask for beside the RGB pixels and the file: whole frames
-    /// at the file's own depth, strips, tables, the coefficients of a progressive JPEG.
-    /// Checked against [`Header::scratch_bytes`].
-    pub max_decoder_bytes: u64,
+    /// Bytes that decoding a picture may take beside the file: its RGB pixels, and what
+    /// the decoder needs beside them ([`Header::scratch_bytes`]): rows and frames at the
+    /// file's own depth, tables, the coefficients of a progressive JPEG.
+    pub max_picture_bytes: u64,
 }
 
 impl Default for ImageLimits {
@@ -106,12 +106,12 @@ impl Default for ImageLimits {
     ///   silence is taken. That is 268 MB of RGB for one image; a service that
     ///   decodes on many cores will want less.
     /// * `max_jpeg_scans`: 100, many times what encoders write.
-    /// * `max_decoder_bytes`: 1 GiB, enough for 16-bit RGBA at `max_pixels`.
+    /// * `max_picture_bytes`: 1 GiB, enough for every format at `max_pixels`.
     fn default() -> Self {
         Self {
             max_pixels: 89_478_485,
             max_jpeg_scans: 100,
-            max_decoder_bytes: 1 << 30,
+            max_picture_bytes: 1 << 30,
         }
     }
 }

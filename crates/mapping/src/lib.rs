@@ -8,8 +8,11 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-// Memory-mapped weights, which a start within seconds needs, cannot be had without it.
+// Memory-mapped weights, without which a start takes too long, require it.
 #![allow(unsafe_code)]
+
+#[cfg(unix)]
+mod fault;
 
 use std::fs::File;
 use std::io;
@@ -17,8 +20,12 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// A file in memory, read-only, never unmapped: the weights of a running model are
-/// wanted until the process ends.
+#[cfg(unix)]
+pub use fault::explain_truncation;
+
+/// A file in memory, read-only, never unmapped: the weights of a running model are needed
+/// until the process ends. [`explain_truncation`] says what happens to a process whose file
+/// is cut short; a caller that must survive that reads the file instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapping(Option<&'static Mmap>);
 
@@ -39,7 +46,10 @@ impl Mapping {
         // its files by their content and replaces them by renaming, and
         // docs/operations.md says to do the same with a directory of one's own.
         let mapping = unsafe { Mmap::map(&file)? };
-        Ok(Self(Some(Box::leak(Box::new(mapping)))))
+        let mapping: &'static Mmap = Box::leak(Box::new(mapping));
+        #[cfg(unix)]
+        fault::note(mapping, path);
+        Ok(Self(Some(mapping)))
     }
 
     /// The bytes of the file.
@@ -47,9 +57,8 @@ impl Mapping {
         self.0.map_or(&[], |mapping| mapping)
     }
 
-    /// Tells the system that the pages read so far are not wanted in the near future.
-    /// They leave this process's memory and stay in the page cache; reading them
-    /// again works as ever.
+    /// Tells the system that the pages read so far are not needed in the near future. They
+    /// leave this process's memory and stay in the page cache; they can still be read again.
     pub fn release(&self) {
         #[cfg(unix)]
         if let Some(mapping) = self.0 {
@@ -59,7 +68,7 @@ impl Mapping {
             // above). No borrow of the bytes is invalidated: they stay mapped.
             let advised = unsafe { mapping.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
             if let Err(error) = advised {
-                tracing::debug!(%error, "mapped weights could not be given back");
+                tracing::debug!(%error, "cannot release mapped weights");
             }
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! * [`files`]: the small files of a model, by name.
 //! * [`checkpoint`]: transformers' own files, found, checked and mapped.
+//! * [`fingerprint`]: a short name for the vector space that all of it makes.
 //! * [`graph`]: the only place that knows the architecture of the towers.
 //! * [`text`]: text to token ids, as transformers' tokenizer classes do.
 //!
@@ -28,6 +29,7 @@
 
 pub mod checkpoint;
 pub mod files;
+pub mod fingerprint;
 pub mod graph;
 pub mod text;
 mod tower;

@@ -122,6 +122,8 @@ pub struct TextTokenizer {
     options: TextOptions,
     /// SigLIP 1, which prepares texts in Python first, and whether it lower-cases them.
     siglip1: Option<bool>,
+    /// A hash over what decides the ids of a text.
+    digest: [u8; 32],
 }
 
 impl std::fmt::Debug for TextTokenizer {
@@ -171,12 +173,19 @@ impl TextTokenizer {
             cutter: Cutter::new(&tokenizer, &plan),
             siglip1: (plan.class == class::Class::Siglip1)
                 .then(|| options.lower_case.unwrap_or(plan.do_lower_case)),
+            digest: digest(files.tokenizer, &plan, options),
             tokenizer,
             options,
         };
         // The ids of padding and of what is put around every text.
         tokenizer.encode("")?;
         Ok(tokenizer)
+    }
+
+    /// A hash over what decides the ids of a text: tokenizer.json, the class and the tokens
+    /// that go with it, how long texts are, and whether they are lower-cased.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// Ids per text.
@@ -269,6 +278,15 @@ impl TextTokenizer {
             is_cut: !encoding.get_overflowing().is_empty(),
         })
     }
+}
+
+fn digest(json: &[u8], plan: &class::Plan, options: TextOptions) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(blake3::hash(json).as_bytes());
+    // The vocabulary's size bounds the ids and decides none.
+    let form = format!("{plan:?} {} {:?}", options.max_tokens, options.lower_case);
+    hasher.update(form.as_bytes());
+    *hasher.finalize().as_bytes()
 }
 
 /// What `SiglipTokenizer.tokenize` does before it looks for special tokens: a "▁" before

@@ -53,7 +53,10 @@ impl ServiceSettings {
         ImageLimits {
             max_pixels: self.max_image_pixels as u64,
             max_jpeg_scans: u32::try_from(self.max_jpeg_scans).unwrap_or(u32::MAX),
-            ..ImageLimits::default()
+            // One picture alone stays within what all may take together.
+            max_picture_bytes: ImageLimits::default()
+                .max_picture_bytes
+                .min(self.picture_memory()),
         }
     }
 

@@ -6,8 +6,8 @@
 //! resize.cu  --NVRTC--> resize.cubin ----------------------------------------------+
 //! ```
 //!
-//! No GPU is needed, except to run what was built: where the GPU is there, an engine whose
-//! vectors are wrong is not put into place.
+//! A GPU is only needed to run the result: if the GPU is in this machine, an engine that gives
+//! wrong vectors is not put into place.
 
 use std::error::Error;
 use std::io::{IsTerminal, stderr};

@@ -1,5 +1,4 @@
-//! What the CUDA driver and TensorRT say when something fails, as one sentence, and
-//! whether the device is lost with it.
+//! Errors of the CUDA driver and TensorRT as one sentence, and whether the device is lost.
 
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
@@ -7,10 +6,10 @@ use cudarc::driver::sys::CUresult;
 use super::kernel::{KernelError, PlanError};
 use siglip2_engine::EngineError;
 
-/// Why the device did not do something.
+/// Why an operation on the device failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The CUDA driver refused, or reported what went wrong earlier.
+    /// The CUDA driver refused, or reported an earlier error.
     #[error("{doing}: the CUDA driver says {code:?}")]
     Driver {
         /// What was being done.
@@ -18,7 +17,7 @@ pub enum DeviceError {
         /// The driver's code.
         code: CUresult,
     },
-    /// What was asked for cannot be, whatever the device.
+    /// The request cannot be fulfilled on any device.
     #[error("{doing}: {why}")]
     Refused {
         /// What was being done.
@@ -26,19 +25,19 @@ pub enum DeviceError {
         /// Why not.
         why: String,
     },
-    /// TensorRT refused.
+    /// TensorRT failed.
     #[error("{doing}: TensorRT says: {said}")]
     TensorRt {
         /// What was being done.
         doing: String,
-        /// What it logged, or the binding's own words.
+        /// What it logged, or the binding's message.
         said: String,
     },
 }
 
 impl DeviceError {
     /// Whether every later call in this process will fail as well. CUDA calls such errors
-    /// sticky: the context is corrupt, and only another process can have the device again
+    /// sticky: the context is corrupt, and only another process can use the device again
     /// (CUDA Driver API, `CUresult`: "the process must be terminated and relaunched").
     pub fn is_sticky(&self) -> bool {
         use CUresult as C;
@@ -79,7 +78,7 @@ impl From<DeviceError> for EngineError {
     }
 }
 
-/// An error of what was asked for.
+/// An error in the request itself.
 pub(super) fn refused(doing: impl Into<String>, why: impl Into<String>) -> DeviceError {
     DeviceError::Refused {
         doing: doing.into(),
@@ -87,7 +86,7 @@ pub(super) fn refused(doing: impl Into<String>, why: impl Into<String>) -> Devic
     }
 }
 
-/// Says what was being done when it failed.
+/// Adds to an error what was being done.
 pub(super) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, DeviceError>;
 }
@@ -122,7 +121,7 @@ impl<T> Doing<T> for Result<T, PlanError> {
 }
 
 impl<T> Doing<T> for Result<T, trtx::Error> {
-    /// TensorRT's functions answer no more than that they failed; why is in its log.
+    /// TensorRT's functions only report that they failed; the reason is in its log.
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, DeviceError> {
         self.map_err(|error| DeviceError::TensorRt {
             doing: what(),

@@ -1,5 +1,5 @@
-//! What only a GPU can show, as one report: is the resize kernel equal to the CPU, are the
-//! vectors right, how fast is the engine alone, and the copies.
+//! The checks that need a GPU, as one report: whether the resize kernel equals the CPU, whether
+//! the vectors are right, and how fast the engine alone and the copies are.
 //!
 //! ```text
 //! gpu-check --engine-dir DIR --> versions, kernel, canaries, rates per batch size, copies
@@ -34,10 +34,10 @@ struct Arguments {
     /// The GPU's number.
     #[arg(long, default_value_t = 0)]
     gpu: usize,
-    /// Directory of TensorRT's libraries; by default it is looked for.
+    /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR")]
     tensorrt_lib: Option<PathBuf>,
-    /// Seconds that each rate is measured for.
+    /// How many seconds to measure each rate.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }
@@ -46,7 +46,7 @@ struct Arguments {
 ///
 /// # Errors
 ///
-/// A sentence, when something is wrong or cannot be looked at.
+/// A sentence, when a check fails or cannot be run.
 pub fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)

@@ -1,5 +1,5 @@
-//! The kernel that makes a ragged batch of pictures the tensor of the vision tower: the
-//! checkpoint's resize, byte for byte the CPU's, and its normalization.
+//! The kernel that turns a ragged batch of pictures into the vision tower's tensor: the
+//! checkpoint's resize, byte for byte equal to the CPU's, and its normalization.
 //!
 //! ```text
 //! sizes of pictures --Planner--> Plan, table     (host; any thread)
@@ -7,13 +7,13 @@
 //! ```
 //!
 //! * `resize.cu`: the device's part, and what bounds its speed.
-//! * `planner`, `set`: what the device is told. `element`: the output's type.
+//! * `planner`, `set`: the tables for the device. `element`: the output's type.
 //!
 //! # Shown without a GPU
 //!
-//! `tests/it/resize_kernel` compiles resize.cu for the host and compares what it computes with
+//! `tests/it/resize_kernel` compiles resize.cu for the host and compares its results with
 //! `Processor::resize`, bit for bit. The tests beside this file compile it with NVRTC for
-//! the architectures that are supported, and print what the compiler says of registers and
+//! the supported architectures, and print the compiler's figures for registers and
 //! shared memory: 40 to 64 registers, 18 KB, no spills.
 
 #![allow(unsafe_code)] // The driver's API: launches, and modules by handle.
@@ -39,33 +39,33 @@ pub const SOURCE: &str = include_str!("kernel/resize.cu");
 /// Why the kernel could not be loaded or launched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
-    /// The file is no compiled kernel, or a part of one.
-    #[error("the resize kernel's file is damaged ({0}): build the engine directory anew")]
+    /// The file is not a compiled kernel, or only a part of one.
+    #[error("the resize kernel's file is damaged ({0}): rebuild the engine directory")]
     Damaged(&'static str),
-    /// The driver did not take it.
+    /// The driver rejected it.
     #[error(
-        "the driver did not load the resize kernel: {0}; build the engine directory for this GPU"
+        "the driver cannot load the resize kernel: {0}; build the engine directory for this GPU"
     )]
     Load(DriverError),
-    /// It is another version's.
+    /// It was built by another version.
     #[error(
-        "the resize kernel has no entry point {0}: build the engine directory with this version"
+        "the resize kernel has no entry point {0}: rebuild the engine directory with this version"
     )]
     Entry(String),
     /// The driver refused a launch, or an earlier one has failed on the device.
     #[error("the resize kernel could not be launched: {0}")]
     Launch(DriverError),
-    /// The plan is another kernel's.
+    /// The plan is for another kernel.
     #[error("a plan for {plan:?} was given to a resize kernel for {kernel:?}")]
     Element {
-        /// What the plan's table has.
+        /// The element type of the plan's table.
         plan: Element,
-        /// What the kernel writes.
+        /// The element type that the kernel writes.
         kernel: Element,
     },
 }
 
-/// A module of the driver's; unloaded when dropped.
+/// A driver module; unloaded when dropped.
 struct Module(CUmodule);
 
 impl Drop for Module {
@@ -76,24 +76,24 @@ impl Drop for Module {
     }
 }
 
-/// The kernel, loaded into the context that was current then. When it is dropped that
-/// context must be current and no launch under way; else it stays loaded, or launches fail.
+/// The kernel, loaded into the context that was current at the time. When it is dropped, that
+/// context must be current and no launch in flight; otherwise it stays loaded, or launches fail.
 pub struct ResizeKernel {
     width: CUfunction,
     normalize: CUfunction,
     element: Element,
-    /// What the functions belong to.
+    /// The module that owns the functions.
     _module: Module,
 }
 
-// SAFETY: these are handles of the driver, which takes them from any thread; which context
-// must be current there is demanded by `launch`.
+// SAFETY: these are driver handles, which may be used from any thread; `launch` requires the
+// right context to be current there.
 unsafe impl Send for ResizeKernel {}
 // SAFETY: as above; nothing is changed through `&self`.
 unsafe impl Sync for ResizeKernel {}
 
 impl ResizeKernel {
-    /// Loads what NVRTC made of [`SOURCE`] for this GPU into the current context.
+    /// Loads the code that NVRTC compiled from [`SOURCE`] for this GPU into the current context.
     ///
     /// # Errors
     ///
@@ -101,11 +101,11 @@ impl ResizeKernel {
     ///
     /// # Panics
     ///
-    /// Without a CUDA driver, as all of cudarc does: there is no context then.
+    /// Without a CUDA driver, like all of cudarc.
     pub fn load(cubin: &[u8], element: Element) -> Result<Self, KernelError> {
         cubin::check(cubin).map_err(KernelError::Damaged)?;
-        // SAFETY: the driver finds the end of the image in its headers, and `check` has seen
-        // that all that they name is inside the slice.
+        // SAFETY: the driver finds the end of the image from its headers, and `check` has
+        // verified that everything they name is inside the slice.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast::<c_void>()) };
         let module = Module(module.map_err(KernelError::Load)?);
         let function = |entry: Entry| {
@@ -121,16 +121,16 @@ impl ResizeKernel {
         })
     }
 
-    /// Puts the resize and the normalization of a batch on a stream: one launch, or two.
+    /// Enqueues the resize and normalization of a batch on a stream: one launch, or two.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Element`], or [`KernelError::Launch`] with what the driver says, which
-    /// may be the error of something earlier on this device.
+    /// [`KernelError::Element`], or [`KernelError::Launch`] with the driver's error, which
+    /// may come from earlier work on this device.
     ///
     /// # Safety
     ///
-    /// * The context that the kernel was loaded in is current, and `stream` is one of it.
+    /// * The context that the kernel was loaded in is current, and `stream` belongs to it.
     /// * When the stream comes to it, `table` holds the first [`Plan::table_bytes`] bytes
     ///   that [`Planner::plan_into`] wrote together with this plan, and `source` the pictures
     ///   at [`Plan::offsets`].
@@ -163,7 +163,7 @@ impl ResizeKernel {
                 Entry::Normalize(_) => self.normalize,
             };
             // SAFETY: the function takes four pointers, which the driver copies before it
-            // returns; that they are what the kernel expects of them is the caller's promise.
+            // returns; the caller promises that they meet the kernel's requirements.
             unsafe {
                 result::launch_kernel(
                     function,

@@ -1,24 +1,24 @@
-//! The towers on NVIDIA GPUs, through TensorRT, and what is on disk for them.
+//! The towers on NVIDIA GPUs, through TensorRT, and their engine directories on disk.
 //!
 //! ```text
 //! build_engine --> build (ONNX to engines, CUDA C++ to a kernel) --> directory (on disk)
 //!                                       directory --> run (an Engine on a GPU)
 //! ```
 //!
-//! * [`directory`]: an engine directory: its manifest, its files, the canary that every
-//!   engine is held to. Needs neither a feature nor a GPU.
+//! * [`directory`]: an engine directory: its manifest, its files, and the canary that every
+//!   engine is checked against. Needs neither a feature nor a GPU.
 //!
 //! With the feature `tensorrt` (or `tensorrt-enterprise`):
 //!
 //! * `libraries`: finds TensorRT's and CUDA's libraries, which are opened at run time.
-//! * `run`: the engine: memory, slots, contexts, and who waits for what.
+//! * `run`: the engine: memory, slots, contexts, and the threads that wait for batches.
 //! * `build`: ONNX to an engine, CUDA C++ to machine code; needs no GPU.
-//! * `kernel`: the kernel that resizes and normalizes. `error`, `logger`: what went wrong,
-//!   in words.
+//! * `kernel`: the kernel that resizes and normalizes. `error`, `logger`: errors and TensorRT's
+//!   log.
 //! * `build_engine`, `gpu_check`: the programs of these names.
 //!
-//! The calls of CUDA and TensorRT are C, so `unsafe` is allowed here; each block says why it
-//! is sound.
+//! CUDA and TensorRT are called through C, so `unsafe` is allowed here; each block says why it is
+//! sound.
 //!
 //! ```
 //! // The sizes that batches are padded to.

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! Search: --tensorrt-lib, --nvrtc-lib | LD_LIBRARY_PATH | Python packages | usual places
-//!     --> the first file of a right name --> opened, its version checked --> Libraries
+//!     --> the first file with a known name --> opened, its version checked --> Libraries
 //! ```
 //!
-//! A directory that is named is the only one that is looked into: whoever names one does
-//! not want another library to be taken in silence. Without one, a Python environment that
-//! is active goes before the system, as it does for Python itself.
+//! If a directory is named, only that one is searched: a user who names one does not want
+//! another library to be used silently. Otherwise an active Python environment comes before the
+//! system, as it does for Python itself.
 //!
-//! CUDA's driver is not searched for: it belongs to the kernel's module, and cudarc opens
-//! it by name.
+//! CUDA's driver library is not searched for: it belongs to the driver's kernel module, and
+//! cudarc opens it by name.
 
 // Opening a shared library runs its constructors, and calling into it trusts its symbols.
 #![allow(unsafe_code)]
@@ -24,7 +24,7 @@ use libloading::Library;
 
 use crate::directory::{Flavour, TensorRtVersion};
 
-/// The flavour of TensorRT that this binary is built for.
+/// The flavour of TensorRT that this binary was built for.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt-enterprise") {
     Flavour::Enterprise
 } else {
@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its file is called so, with `.so` and a version behind.
+    /// The name of its file, without `.so` and a version.
     fn stem(self) -> &'static str {
         match (self, FLAVOUR) {
             (Kind::Runtime, Flavour::Rtx) => "libtensorrt_rtx",
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// Major versions that are taken, the best first.
+    /// Supported major versions, the best first.
     fn majors(self) -> &'static [u32] {
         match (self, FLAVOUR) {
             (Kind::Nvrtc, _) => &[13, 12],
@@ -63,7 +63,7 @@ impl Kind {
         }
     }
 
-    /// Where Python's packages keep it, below `site-packages`.
+    /// Its directory in Python packages, below `site-packages`.
     fn packages(self) -> &'static [&'static str] {
         match (self, FLAVOUR) {
             (Kind::Nvrtc, _) => &["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"],
@@ -89,7 +89,7 @@ impl Kind {
             (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc",
             (_, Flavour::Rtx) => "pip install tensorrt-rtx-cu13-libs",
             (_, Flavour::Enterprise) => {
-                "NVIDIA's packages libnvinfer11 and libnvonnxparsers11 have it"
+                "it is in NVIDIA's packages libnvinfer11 and libnvonnxparsers11"
             }
         }
     }
@@ -105,32 +105,32 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a library cannot be had.
+/// Why a library cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// It is nowhere.
-    #[error("{kind} is not there: no {} in {}; install it ({}) or name its directory with {}",
+    /// It was not found.
+    #[error("{kind} was not found: no {} in {}; install it ({}) or name its directory with {}",
             names.join(" or "), places(searched), kind.install(), kind.flag())]
     Missing {
         /// Which.
         kind: Kind,
-        /// The file names that would do.
+        /// The file names that would be accepted.
         names: Vec<String>,
-        /// The directories that were looked into.
+        /// The directories that were searched.
         searched: Vec<PathBuf>,
     },
-    /// The system does not load the file.
+    /// The system cannot load the file.
     #[error("{kind} at {} cannot be loaded: {reason}", path.display())]
     Unloadable {
         /// Which.
         kind: Kind,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// It is too old, or of another generation.
-    #[error("{kind} at {} has version {found}, and this program was built for {wanted}; \
+    /// It is too old, or has another major version.
+    #[error("{kind} at {} has version {found}, but this program was built for {wanted}; \
              install that one ({}) or name its directory with {}",
             path.display(), kind.install(), kind.flag())]
     Version {
@@ -138,9 +138,9 @@ pub enum LibraryError {
         kind: Kind,
         /// The file.
         path: PathBuf,
-        /// What it says of itself.
+        /// The version it reports.
         found: String,
-        /// What is wanted.
+        /// The required version.
         wanted: String,
     },
 }
@@ -153,22 +153,22 @@ fn places(searched: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// Where to look.
+/// Where to search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// The directory of TensorRT's libraries, where one was named.
+    /// The directory of TensorRT's libraries, if one was named.
     pub tensorrt: Option<PathBuf>,
-    /// The directory of NVRTC, where one was named.
+    /// The directory of NVRTC, if one was named.
     pub nvrtc: Option<PathBuf>,
-    /// Directories that are looked into for a library whose directory was not named.
+    /// Directories to search for a library whose directory was not named.
     pub directories: Vec<PathBuf>,
-    /// Python's package directories, likewise, and first.
+    /// Python's package directories, searched before those.
     pub site_packages: Vec<PathBuf>,
 }
 
 impl Search {
-    /// In the directories that are named; where none is, in those of this process's
-    /// environment and in the usual ones.
+    /// Searches the named directories; if none is named, those of this process's environment
+    /// and the usual ones.
     pub fn new(tensorrt: Option<PathBuf>, nvrtc: Option<PathBuf>) -> Self {
         let list = |name: &str| -> Vec<PathBuf> {
             env::var_os(name)
@@ -213,11 +213,11 @@ impl Search {
         }
     }
 
-    /// NVRTC's file, which only building needs.
+    /// NVRTC's file, which is only needed for building.
     ///
     /// # Errors
     ///
-    /// When it is not there.
+    /// When it is not found.
     pub fn nvrtc(&self) -> Result<PathBuf, LibraryError> {
         self.find(Kind::Nvrtc)
     }
@@ -256,7 +256,7 @@ impl Search {
     }
 }
 
-/// The directories of the dynamic loader: those of its configuration, and its defaults.
+/// The directories of the dynamic loader: those in its configuration, and its defaults.
 fn loader_directories() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
     files.extend(matching(Path::new("/etc/ld.so.conf.d"), "", ""));
@@ -283,7 +283,7 @@ fn loader_directories() -> Vec<PathBuf> {
     directories
 }
 
-/// Entries of `above` whose names begin with `prefix`, newest name first, and `below` them.
+/// `below` in each entry of `above` whose name begins with `prefix`, newest name first.
 fn matching(above: &Path, prefix: &str, below: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(above)
         .into_iter()
@@ -302,7 +302,7 @@ fn matching(above: &Path, prefix: &str, below: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The file `name` in a directory, or one with more of a version behind it.
+/// The file `name` in a directory, or one with a longer version suffix.
 fn file_of(directory: &Path, name: &str) -> Option<PathBuf> {
     let exact = directory.join(name);
     if exact.is_file() {
@@ -313,8 +313,8 @@ fn file_of(directory: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Libraries that are open. They stay so until the process ends: what they started, and
-/// what was made with them, must not lose its code.
+/// Open libraries. They stay open until the process ends, because threads they started and
+/// objects made with them still need their code.
 #[derive(Clone, Debug)]
 pub struct Libraries {
     /// TensorRT's file.
@@ -329,8 +329,8 @@ impl Libraries {
     ///
     /// # Errors
     ///
-    /// When it is not there, cannot be loaded, or has another version than the one whose
-    /// interface this program was built against.
+    /// When it is not found, cannot be loaded, or its version does not match the interface that
+    /// this program was built against.
     pub fn open(search: &Search) -> Result<Self, LibraryError> {
         let runtime = search.find(Kind::Runtime)?;
         let library = load(Kind::Runtime, &runtime)?;
@@ -348,13 +348,13 @@ impl Libraries {
         })
     }
 
-    /// Opens the ONNX parser, which only building needs.
+    /// Opens the ONNX parser, which is only needed for building.
     ///
     /// # Errors
     ///
-    /// When it is not there or cannot be loaded.
+    /// When it is not found or cannot be loaded.
     pub fn open_parser(&self) -> Result<PathBuf, LibraryError> {
-        // It belongs to one TensorRT and lies beside it, also where that was searched for.
+        // It belongs to one TensorRT and lies beside it, even if that was found by searching.
         let beside = Search {
             tensorrt: self.runtime.parent().map(Path::to_owned),
             ..self.search.clone()
@@ -370,8 +370,8 @@ impl Libraries {
 
 fn load(kind: Kind, path: &Path) -> Result<Library, LibraryError> {
     // SAFETY: the library's constructors run. It is NVIDIA's, found by its name in a
-    // directory that the user or the system vouches for, and its constructors ask nothing
-    // of the process that loads it.
+    // directory that the user or the system vouches for, and its constructors require
+    // nothing of the process that loads it.
     unsafe { Library::new(path) }.map_err(|error| unloadable(kind, path, &error))
 }
 
@@ -383,9 +383,9 @@ fn unloadable(kind: Kind, path: &Path, error: &dyn fmt::Display) -> LibraryError
     }
 }
 
-/// Asks TensorRT for its version, and holds it to the headers that trtx was built with:
-/// the same generation, and at least as new, because virtual functions are only ever
-/// added.
+/// Asks TensorRT for its version, and compares it with the headers that trtx was built with. It
+/// must have the same major version and be at least as new, because virtual functions are only
+/// ever added.
 fn tensorrt_version(library: &Library, path: &Path) -> Result<String, LibraryError> {
     let ask = |symbol: &[u8]| -> Result<u32, LibraryError> {
         // SAFETY: these functions of NvInferRuntime.h take nothing and return an int32_t.

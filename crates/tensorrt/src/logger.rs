@@ -1,5 +1,5 @@
-//! TensorRT's log: into ours, and its last error kept, because its functions answer no
-//! more than that they failed.
+//! Forwards TensorRT's log to this program's, and keeps its last error, because TensorRT's
+//! functions only report that they failed.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,22 +11,22 @@ thread_local! {
     static LAST_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Who wants to hear every message, besides the log.
+/// A receiver of every message, besides the log.
 pub(super) trait Listener: Send + Sync {
-    /// A message of TensorRT's.
+    /// Receives a message from TensorRT.
     fn hear(&self, severity: Severity, message: &str);
 }
 
 static LISTENER: Mutex<Option<Arc<dyn Listener>>> = Mutex::new(None);
 
-/// Lets `listener` hear what TensorRT says, on all threads, until the guard is dropped.
-/// There is one listener at a time: TensorRT takes one logger for a process.
+/// Passes TensorRT's messages to `listener`, on all threads, until the guard is dropped.
+/// There is one listener at a time, because TensorRT takes one logger per process.
 pub(super) fn listen(listener: Arc<dyn Listener>) -> Listening {
     set(Some(listener));
     Listening
 }
 
-/// While it lives, the listener hears.
+/// While it lives, the listener receives messages.
 pub(super) struct Listening;
 
 impl Drop for Listening {
@@ -62,12 +62,12 @@ impl LogHandler for ToTracing {
     }
 }
 
-/// The logger of every TensorRT object in this process. It must outlive them all, and so
-/// it lives as long as the process.
+/// The logger of every TensorRT object in this process. It must outlive them all, so it lives
+/// as long as the process.
 ///
 /// # Errors
 ///
-/// When the bridge to C++ cannot be made.
+/// When the C++ bridge cannot be created.
 pub(super) fn logger() -> Result<&'static trtx::Logger, trtx::Error> {
     static LOGGER: OnceLock<trtx::Logger> = OnceLock::new();
     if let Some(logger) = LOGGER.get() {
@@ -77,7 +77,7 @@ pub(super) fn logger() -> Result<&'static trtx::Logger, trtx::Error> {
     Ok(LOGGER.get_or_init(|| logger))
 }
 
-/// The last error that TensorRT logged on this thread, once.
+/// Takes the last error that TensorRT logged on this thread.
 pub(super) fn last_error() -> Option<String> {
     LAST_ERROR.with_borrow_mut(Option::take)
 }

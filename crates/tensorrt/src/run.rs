@@ -1,4 +1,4 @@
-//! The towers on an NVIDIA GPU: engines that `build-engine` made, run by TensorRT.
+//! The towers on an NVIDIA GPU: engines made by `build-engine`, run by TensorRT.
 //!
 //! ```text
 //! decode threads --> pinned arena --+
@@ -9,13 +9,13 @@
 //! ```
 //!
 //! Nothing is allocated and nothing is compiled once the service is ready: all buffers,
-//! contexts and graphs are made at the start, when every batch size runs. The thread that
-//! submits waits for the device only where something has failed.
+//! contexts and graphs are made at the start, when every batch size runs once. The thread that
+//! submits waits for the device only after a failure.
 //!
 //! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory.
-//! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: what a batch needs on
-//!   its way; `completer`: who waits for it; `cache`: what TensorRT compiled.
-//! * `probe`: the parts one by one.
+//! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
+//!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled.
+//! * `probe`: runs the parts one by one.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -48,55 +48,55 @@ pub use device::{Gpu, driver_is_present, end_process, gpus};
 use feed::{Feed, ImageFeed, TextFeed, id_bytes};
 use tower::{Shape, Tower};
 
-/// Why there is no GPU engine.
+/// Why the GPU engine could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The device or TensorRT refused.
+    /// The device or TensorRT failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The engine directory cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The engine is not what its manifest says.
-    #[error("the engine of the {tower} tower cannot be used: {reason}; build it anew")]
+    /// The engine differs from its manifest.
+    #[error("the engine of the {tower} tower cannot be used: {reason}; rebuild it")]
     Engine {
-        /// Which tower's.
+        /// Which tower.
         tower: Half,
         /// What is wrong.
         reason: String,
     },
     /// The engine is for another GPU.
-    #[error("{} is for {built_for}, and {gpu} is another; build an engine with --gpu {}",
+    #[error("{} is for {built_for}, but the GPU is {gpu}; build an engine with --gpu {}",
             path.display(), gpu.architecture())]
     OtherGpu {
         /// The engine directory.
         path: std::path::PathBuf,
-        /// What it was built for.
+        /// The GPU it was built for.
         built_for: String,
-        /// The GPU at hand.
+        /// The GPU of this machine.
         gpu: Gpu,
     },
-    /// The system gave no thread.
+    /// The system could not start a thread.
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),
 }
 
-/// How the GPU engine is made.
+/// Options of the GPU engine.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRtOptions {
     /// Batches of each tower that may be on the GPU at the same time.
     pub slots: usize,
     /// The largest batch; at most the engine's.
     pub max_batch: Option<usize>,
-    /// The largest picture that will come.
+    /// The largest picture that will be sent.
     pub limits: ImageLimits,
-    /// Bytes of pixels that a slot uploads and resizes at once, at least; a batch that has
-    /// more goes in parts. The largest picture always fits.
+    /// The least number of bytes of pixels that a slot can upload and resize at once; a larger
+    /// batch is uploaded in parts. The largest picture always fits.
     pub source_bytes: usize,
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
-    /// so by itself.
+    /// this itself.
     pub capture: bool,
-    /// How long the device may take with a batch in it until one comes out.
+    /// How long the device may go without finishing a batch while it has one.
     pub patience: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Default for TensorRtOptions {
             slots: 2,
             max_batch: None,
             limits: ImageLimits::default(),
-            // The largest batch takes a second where it takes long.
+            // Even on a slow GPU the largest batch takes about a second.
             patience: Duration::from_secs(60),
             capture: cfg!(feature = "tensorrt-enterprise"),
         }
@@ -120,7 +120,7 @@ impl Default for TensorRtOptions {
 ///
 /// # Errors
 ///
-/// When the driver gives none.
+/// When the driver cannot pin it.
 pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, DeviceError> {
     let context = device::context(gpu)?;
     Ok(Arc::new(prepare::Pinned(Arena::new(&context, bytes)?)))
@@ -135,7 +135,7 @@ pub struct TensorRtEngine {
 }
 
 impl TensorRtEngine {
-    /// What an engine of this directory will be.
+    /// Describes the engine of this directory.
     pub fn describe(manifest: &Manifest, options: &TensorRtOptions) -> EngineInfo {
         let most = options.max_batch.unwrap_or(manifest.max_batch);
         EngineInfo {
@@ -149,13 +149,13 @@ impl TensorRtEngine {
         }
     }
 
-    /// Loads both engines of a directory onto a GPU and runs every batch size. It
-    /// does not look at what comes out: [`crate::directory::measure`] does.
+    /// Loads both engines of a directory onto a GPU and runs every batch size. It does not
+    /// check the vectors: [`crate::directory::measure`] does.
     ///
     /// # Errors
     ///
     /// When the directory is for another GPU, a file cannot be read, or the device or
-    /// TensorRT refuses, for want of memory for instance.
+    /// TensorRT fails, for example because memory runs out.
     pub fn load(
         gpu: &Gpu,
         directory: &EngineDirectory,
@@ -228,7 +228,7 @@ impl Engine for TensorRtEngine {
     }
 }
 
-/// What the slots of a tower are made for.
+/// The sizes that the slots of a tower are made for.
 fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> Shape {
     let entry: &TowerEntry = manifest.tower(half);
     let side = manifest.image_size as i64;
@@ -246,7 +246,7 @@ fn shape(half: Half, manifest: &Manifest, info: &EngineInfo, capture: bool) -> S
             manifest.text_tokens * id_bytes(entry.input.element),
         ),
     };
-    // A smaller maximum than the engine's still runs in the bucket that holds it.
+    // A maximum below the engine's still runs in the smallest bucket that holds it.
     let mut buckets = manifest.buckets.clone();
     let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
     buckets.truncate(needed);

@@ -178,8 +178,8 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
 
     let unpacked;
     let (rows, stride, kind) = if run_length {
-        unpacked = runs::unpack(data, start, width, width * height, info.compression == RLE4);
-        job.stop.work(unpacked.len() as u64 * 4)?;
+        let nibbles = info.compression == RLE4;
+        unpacked = runs::unpack(data, start, (width, width * height), nibbles, job.stop)?;
         if unpacked.len() < width * height {
             return Err(truncated());
         }

@@ -1,6 +1,8 @@
 //! Run-length coded bitmaps.
 
+use crate::ImageError;
 use crate::inspect::array;
+use crate::work::Stop;
 
 /// Undoes run-length coding, with the same end conditions as Pillow's
 /// `BmpRleDecoder`: what a skip jumps over is index 0. May return less or more than
@@ -8,13 +10,14 @@ use crate::inspect::array;
 pub(super) fn unpack(
     data: &[u8],
     start: usize,
-    width: usize,
-    wanted: usize,
+    (width, wanted): (usize, usize),
     nibbles: bool,
-) -> Vec<u8> {
+    stop: &Stop<'_>,
+) -> Result<Vec<u8>, ImageError> {
     let mut out: Vec<u8> = Vec::with_capacity(wanted + 255);
     let (mut at, mut x) = (0, 0);
     while out.len() < wanted {
+        let before = out.len();
         let Some([count, value]) = array(data, at) else {
             break;
         };
@@ -63,6 +66,7 @@ pub(super) fn unpack(
                 x += pixels;
             }
         }
+        stop.work((out.len() - before) as u64 * 4 + 10)?;
     }
-    out
+    Ok(out)
 }

@@ -95,7 +95,7 @@ fn unpack(job: &Job<'_>, frame: &FirstFrame<'_>, out: &mut Out<'_>) -> Result<()
         let most = left.min(PIECE);
         let step = decoder.decode_bytes(block, &mut indices[..most]);
         job.stop
-            .work(step.consumed_in as u64 * 8 + step.consumed_out as u64 * 4)?;
+            .work(step.consumed_in as u64 * 8 + step.consumed_out as u64 * 8)?;
         block = &block[step.consumed_in..];
         out.put(&indices[..step.consumed_out]);
         left -= step.consumed_out;

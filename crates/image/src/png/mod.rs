@@ -75,7 +75,7 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let pieces = Pieces::new(&essence.file, PIECE, job.stop, &watch, false);
     let mut decoder = Decoder::new_with_options(pieces, options);
     decoder.set_limits(Limits {
-        bytes: usize::try_from(job.limits.max_decoder_bytes).unwrap_or(usize::MAX),
+        bytes: usize::try_from(job.limits.max_picture_bytes).unwrap_or(usize::MAX),
     });
     decoder.set_transformations(Transformations::IDENTITY);
     let mut reader = decoder.read_info().map_err(damaged)?;
@@ -298,7 +298,10 @@ fn packed_end(file: &[u8], most: u64, stop: &Stop<'_>) -> Result<End, ImageError
         let end = at + 8 + length as usize;
         let mut data = file.get(at + 8..end).unwrap_or_default();
         at = end + 4;
-        while &kind == b"IDAT" {
+        if &kind != b"IDAT" {
+            continue;
+        }
+        loop {
             let before = (inflate.total_in(), inflate.total_out());
             let status = inflate.decompress(data, &mut out, FlushDecompress::None);
             let read = (inflate.total_in() - before.0) as usize;

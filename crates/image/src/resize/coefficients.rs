@@ -5,8 +5,8 @@
 //! (filter, length, size) --f64 windows--> normalized to a sum of 1 --> i16 and a precision
 //! ```
 //!
-//! The CPU path lets `fast_image_resize` compute them; a device gets them as a table, so
-//! that both round in the same place and are equal byte for byte. A target value is
+//! The CPU path lets `fast_image_resize` compute them, where that is the same; a device gets
+//! them as a table, so that both round in the same place and are equal byte for byte. A target value is
 //! `clamp((1 << (precision - 1) + sum(weight * pixel)) >> precision, 0, 255)`.
 //!
 //! Source of the formulas: `precompute_coefficients` (src/convolution/mod.rs), the filter
@@ -70,7 +70,7 @@ impl Coefficients {
         longest(support, f64::from(length) / f64::from(size)).min(length as usize)
     }
 
-    /// Bits behind the point of a weight; 1..=21.
+    /// Bits behind the point of a weight; 1..=22.
     pub fn precision(&self) -> u32 {
         self.precision
     }
@@ -160,14 +160,15 @@ fn longest(support: f64, scale: f64) -> usize {
     (support * scale.max(1.0)).ceil() as usize * 2 + 1
 }
 
-/// The most bits with which the largest weight is still an i16.
+/// The most bits with which the largest weight is still an i16, as ATen counts them:
+/// `fast_image_resize` stops one short of the last (see `far`).
 fn precision(largest: f64) -> u32 {
-    (0..MAX_PRECISION - 1)
+    (0..MAX_PRECISION)
         .find(|bits| {
             let next = (largest * f64::from(1_u32 << (bits + 1))).round();
             next >= f64::from(1_u32 << WEIGHT_BITS)
         })
-        .unwrap_or(MAX_PRECISION - 1)
+        .unwrap_or(MAX_PRECISION)
 }
 
 fn bilinear(x: f64) -> f64 {

@@ -6,6 +6,7 @@
 //! call, takes the height first; hence two calls.
 
 mod coefficients;
+mod far;
 
 use std::cell::RefCell;
 
@@ -51,8 +52,12 @@ fn unlikely(reason: impl std::fmt::Display) -> ImageError {
 }
 
 fn resized(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, ImageError> {
+    let (is_far, own) = (|length| far::is_far(filter, length, size), filter);
     let filter = match filter {
         Filter::Nearest => return Ok(nearest(image, size)),
+        _ if is_far(image.width()) || is_far(image.height()) => {
+            return Ok(far_resized(image, size, own));
+        }
         Filter::Bilinear => FilterType::Bilinear,
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Lanczos => FilterType::Lanczos3,
@@ -62,6 +67,28 @@ fn resized(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, Image
         .with_borrow_mut(|scratch| convolve(image, size, filter, scratch, &mut out))
         .map_err(unlikely)?;
     Ok(out)
+}
+
+/// Both passes where one of them takes more source pixels to a target pixel than
+/// `fast_image_resize` can weigh.
+fn far_resized(image: &RgbImage, size: u32, filter: Filter) -> Vec<u8> {
+    let (width, height) = (image.width(), image.height());
+    let bytes = |height: u32| vec![0; size as usize * height as usize * 3];
+    let narrowed;
+    let rows = if width == size {
+        image.pixels()
+    } else {
+        let mut rows = bytes(height);
+        far::along_rows(filter, image.pixels(), width, size, &mut rows);
+        narrowed = rows;
+        &narrowed
+    };
+    if height == size {
+        return rows.to_vec();
+    }
+    let mut out = bytes(size);
+    far::along_columns(filter, rows, (size, height), size, &mut out);
+    out
 }
 
 /// Both passes, each only where it changes something.

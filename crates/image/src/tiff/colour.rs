@@ -20,7 +20,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Converts one row, whose planes are each on its own.
-    pub(super) fn to_rgb(&mut self, planes: &[Vec<u8>], rgb: &mut [u8]) {
+    pub(super) fn convert(&mut self, planes: &[Vec<u8>], rgb: &mut [u8]) {
         let Self { layout, eight } = self;
         let [row, others @ ..] = planes else {
             return;

@@ -73,7 +73,7 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let mut row = vec![0; layout.width * 3];
     let mut converter = colour::Converter::new(&layout);
     bands::read(job, &layout, |y, planes| {
-        converter.to_rgb(planes, &mut row);
+        converter.convert(planes, &mut row);
         orientation.put(y, &row, rgb);
     })
 }

@@ -37,7 +37,7 @@ pub(super) fn decode(
     let planes = Planes::new(&decoded, width);
     let mut chroma = [(); 2].map(|()| vec![0; width.next_multiple_of(2)]);
     for y in 0..height {
-        stop.work(width as u64 * 4)?;
+        stop.work(width as u64 * 8)?;
         let short = || damaged("its planes are too short");
         planes.upsample(y, height, &mut chroma).ok_or_else(short)?;
         let luma = planes.luma(y).ok_or_else(short)?;

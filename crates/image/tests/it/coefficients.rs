@@ -117,7 +117,7 @@ fn windows_lie_in_the_source_and_are_no_longer_than_promised() {
                 let coefficients = Coefficients::new(filter, length, size);
                 let longest = Coefficients::longest(filter, length, size);
                 assert_eq!(coefficients.windows().len(), size as usize);
-                assert!((1..=21).contains(&coefficients.precision()));
+                assert!((1..=22).contains(&coefficients.precision()));
                 for window in coefficients.windows() {
                     let count = window.weights.len();
                     assert!(

@@ -271,7 +271,7 @@ fn nothing_panics_on_broken_files() {
     let tries = std::env::var("FUZZ_TRIES").map_or(8, |tries| tries.parse().unwrap());
     let limits = ImageLimits {
         max_pixels: 4_000_000,
-        max_decoder_bytes: 64 << 20,
+        max_picture_bytes: 64 << 20,
         ..ImageLimits::default()
     };
     let mut random = fastrand::Rng::with_seed(1);

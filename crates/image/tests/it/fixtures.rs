@@ -4,8 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// A place in the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path)
+}
+
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
+    repository("tests/fixtures/images")
 }
 
 pub fn fixture(name: &str) -> Vec<u8> {

@@ -1,1 +1,128 @@
+//! What decoding takes in memory is said before, by the header, and is no more than that:
+//! read from the system, in a process of its own for each file.
 
+use std::process::Command;
+
+use siglip2_image::{ImageError, ImageLimits, decode, inspect};
+
+use crate::fixtures::fixture;
+use crate::made;
+
+const FILE: &str = "SIGLIP2_IMAGE_FILE";
+
+/// What the allocator, the stack and the code that is run take beside what was asked for.
+const BESIDE: u64 = 3 << 20;
+
+fn status(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap();
+    kilobytes.parse::<u64>().unwrap() << 10
+}
+
+/// Run by the test below, for one file.
+#[test]
+#[ignore = "decodes what the other test names, in a process of its own"]
+fn decodes_one_file() {
+    let Ok(path) = std::env::var(FILE) else {
+        return;
+    };
+    let bytes = std::fs::read(path).unwrap();
+    let limits = ImageLimits::default();
+    let header = inspect(&bytes, &limits).unwrap();
+    // The peak begins anew from here.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = status("VmRSS:");
+    let image = decode(&bytes, &limits);
+    let peak = status("VmHWM:").saturating_sub(before);
+    let said = header.pixel_bytes() + header.scratch_bytes;
+    println!("peak {peak} of {said}: {:?}", image.err());
+    assert!(peak <= said + said / 10 + BESIDE, "{peak} of {said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_peak_is_what_was_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = [
+        // 65,536 groups of prefix codes, of which one pixel refers to one; and as many as
+        // there are blocks.
+        ("webp of groups", made::webp_lossless(1, 65_536, 1)),
+        (
+            "webp of used groups",
+            made::webp_lossless(1024, 65_536, 65_536),
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, bytes) in made::large().into_iter().chain(hostile) {
+        let path = folder.path().join("file");
+        std::fs::write(&path, &bytes).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "limits::decodes_one_file",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(FILE, &path)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        let peak = told.lines().find(|line| line.contains("peak "));
+        println!("{name}: {}", peak.unwrap_or(&told));
+        if !child.status.success() || peak.is_none() {
+            wrong.push(format!("{name}: {told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Groups that no pixel refers to are passed over; those that are may take so many bytes.
+#[test]
+fn only_groups_that_are_used_are_built() {
+    let limits = ImageLimits::default();
+    let unused = decode(&made::webp_lossless(1, 65_536, 1), &limits);
+    assert_eq!(unused.unwrap().pixels(), [0, 0, 0]);
+    let few = decode(&made::webp_lossless(64, 256, 256), &limits);
+    assert!(few.is_ok());
+    let many = decode(&made::webp_lossless(1024, 65_536, 65_536), &limits);
+    assert!(
+        matches!(many, Err(ImageError::TooComplex { .. })),
+        "{many:?}"
+    );
+}
+
+/// What does not fit is refused from the header.
+#[test]
+fn what_needs_too_much_memory_is_refused_before_it_is_decoded() {
+    for (name, bytes) in made::large() {
+        let header = inspect(&bytes, &ImageLimits::default()).unwrap();
+        let limits = ImageLimits {
+            max_picture_bytes: header.pixel_bytes() + header.scratch_bytes - 1,
+            ..ImageLimits::default()
+        };
+        let error = inspect(&bytes, &limits).unwrap_err();
+        assert!(
+            matches!(error, ImageError::TooComplex { .. }),
+            "{name}: {error:?}"
+        );
+    }
+}
+
+/// libjpeg keeps the coefficients of a progressive file however few scans it has.
+#[test]
+fn the_coefficients_of_a_single_progressive_scan_count() {
+    let baseline = inspect(&fixture("jpeg_420.jpg"), &ImageLimits::default()).unwrap();
+    let bytes = fixture("jpeg_420_progressive.jpg");
+    let scan = |after: usize| {
+        let marker = bytes[after..].windows(2).position(|m| m == [0xff, 0xda]);
+        after + marker.unwrap()
+    };
+    let second = scan(scan(0) + 2);
+    let one = [&bytes[..second], b"\xff\xd9"].concat();
+    let header = inspect(&one, &ImageLimits::default()).unwrap();
+    assert!(header.scratch_bytes > baseline.scratch_bytes);
+    assert!(decode(&one, &ImageLimits::default()).is_ok());
+}

@@ -10,6 +10,7 @@ mod coefficients;
 mod decode;
 mod fixtures;
 mod limits;
+mod made;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
 mod resize;

@@ -1,1 +1,97 @@
+//! A decode ends when nobody waits for it, and no file is more work than is allowed.
+//!
+//! Nothing here looks at a clock: decoders reckon their work in steps that do not depend on
+//! the machine, and ask once in each.
 
+use std::cell::Cell;
+
+use siglip2_image::{ImageError, ImageLimits, RgbImage, Stop, decode_into, inspect};
+
+use crate::made::{self, SIDE};
+
+/// Decodes, is asked `most` times whether to go on, and says how often it was asked.
+fn decode(bytes: &[u8], most: u64) -> (Result<RgbImage, ImageError>, u64) {
+    let asked = Cell::new(0);
+    let stopped = || {
+        asked.set(asked.get() + 1);
+        asked.get() >= most
+    };
+    let image = decode_into(bytes, &ImageLimits::default(), None, &Stop::when(&stopped));
+    (image, asked.get())
+}
+
+#[test]
+fn every_decoder_asks_often_and_ends_at_once() {
+    for (name, bytes) in made::large() {
+        let (image, asked) = decode(&bytes, u64::MAX);
+        assert!(image.is_ok(), "{name}: {image:?}");
+        // Once in a million pixels is once in 5 to 40 ms.
+        let millions = u64::from(SIDE * SIDE) >> 20;
+        assert!(asked >= millions, "{name}: asked {asked} times");
+        for most in [1, asked / 2, asked] {
+            let (image, asked) = decode(&bytes, most.max(1));
+            assert_eq!(image, Err(ImageError::Stopped), "{name} after {most}");
+            assert_eq!(asked, most.max(1), "{name}: no more is asked");
+        }
+    }
+}
+
+/// 19 KB that were 162 s of work: 5,460 strips, each the same JPEG of 100 refinements.
+#[test]
+fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
+    let strip = made::jpeg_of(65_500, 1, 1, 100);
+    for (rows, planes) in [(1365, 4), (90, 4), (300, 1)] {
+        let file = made::tiff_of((65_500, rows), (7, planes, 2, 8), 1, 1, &strip);
+        assert!(inspect(&file, &ImageLimits::default()).is_ok());
+        let (image, asked) = decode(&file, u64::MAX);
+        assert!(
+            matches!(image, Err(ImageError::TooComplex { .. })),
+            "{image:?}"
+        );
+        // It was refused before it was begun.
+        assert!(asked <= 1, "asked {asked} times");
+    }
+    let one = made::tiff_of(
+        (65_500, 8),
+        (7, 1, 1, 8),
+        8,
+        1,
+        &made::jpeg_of(65_500, 8, 1, 10),
+    );
+    assert!(decode(&one, u64::MAX).0.is_ok());
+}
+
+/// 2,000 refinements of 16 million pixels, and 100 of them, which is how many scans a file
+/// may have at all.
+#[test]
+fn scans_count_with_what_they_walk_over() {
+    for scans in [2000, 100] {
+        let (image, asked) = decode(&made::jpeg_of(4096, 4096, 1, scans), u64::MAX);
+        assert!(
+            matches!(image, Err(ImageError::TooComplex { .. })),
+            "{image:?}"
+        );
+        assert_eq!(asked, 0);
+    }
+    assert!(decode(&made::jpeg_of(640, 480, 1, 100), u64::MAX).0.is_ok());
+}
+
+/// What is behind the last row of a PNG may unpack to a thousand times its bytes; nobody
+/// looks at it.
+#[test]
+fn what_a_png_has_behind_its_pixels_is_not_unpacked() {
+    let (image, whole) = decode(&made::png(0, 1, false), u64::MAX);
+    assert!(image.is_ok());
+    let (image, asked) = decode(&made::png_with_more(1 << 30), u64::MAX);
+    assert!(image.is_ok());
+    assert!(asked <= whole, "asked {asked} times");
+}
+
+/// Profiles and texts are unpacked to see whether they can be, but not without end.
+#[test]
+fn texts_of_a_png_are_not_unpacked_without_end() {
+    for kind in [b"iCCP", b"zTXt", b"iTXt"] {
+        let error = decode(&made::png_with_texts(kind, 1000), u64::MAX).0;
+        assert!(error.is_err(), "{kind:?}");
+    }
+}

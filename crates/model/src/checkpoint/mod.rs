@@ -23,6 +23,7 @@ mod error;
 pub mod fuzzing;
 mod half;
 mod hub_options;
+mod naflex;
 mod source;
 pub(crate) mod weights;
 
@@ -33,6 +34,9 @@ pub use config::{
 };
 pub use error::CheckpointError;
 pub use hub_options::HubOptions;
+pub use naflex::{NaflexImages, vision_tensors};
+#[cfg(unix)]
+pub use siglip2_mapping::explain_truncation;
 pub use source::{Source, SourceError};
 pub use weights::{DType, Tensor, Weights};
 

@@ -247,6 +247,21 @@ impl Weights {
         Ok(self.floats(tensor).first().copied().unwrap_or(f32::NAN))
     }
 
+    /// All tensors with their bytes, in the order of their names.
+    pub(crate) fn by_name(&self) -> Vec<(&str, &Tensor, &'static [u8])> {
+        let mut all: Vec<_> = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| {
+                let shard: &'static [u8] = self.shards[tensor.shard];
+                let bytes = &shard[tensor.offset..tensor.offset + tensor.length];
+                (name.as_str(), tensor, bytes)
+            })
+            .collect();
+        all.sort_unstable_by_key(|&(name, _, _)| name);
+        all
+    }
+
     /// Bytes of all tensors.
     pub fn bytes(&self) -> usize {
         self.tensors.values().map(|tensor| tensor.length).sum()

@@ -34,6 +34,7 @@ const NAMED: [&str; 7] = [
 ];
 
 /// What the files say, read as transformers reads them.
+#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) class: Class,
     /// Tokens to add beside those of tokenizer.json, in this order; those that exist

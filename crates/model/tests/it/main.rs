@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checkpoints;
+mod fingerprint;
 mod graph_precision;
 mod hub;
 mod odd_hub;

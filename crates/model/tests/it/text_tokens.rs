@@ -112,6 +112,47 @@ fn siglip1() {
 }
 
 #[test]
+fn siglip1_from_spiece_model_alone() {
+    assert_equal("siglip1_spiece");
+}
+
+/// Counts strings with equal ids; the truth is made by tools/compare_tokens.py, which runs
+/// this.
+#[test]
+#[ignore = "tools/compare_tokens.py runs it"]
+fn many_strings() {
+    #[derive(serde::Deserialize)]
+    struct Truth {
+        texts: Vec<String>,
+        ids: Vec<Vec<i32>>,
+    }
+    let folder = PathBuf::from(std::env::var_os("TOKEN_TRUTH").expect("TOKEN_TRUTH"));
+    let (mut equal, mut all) = (0, 0);
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let truth: Truth = serde_json::from_slice(&std::fs::read(entry.path()).unwrap()).unwrap();
+        let name = entry
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let tokenizer = tokenizer(&name);
+        let mut same = 0;
+        for (text, expected) in truth.texts.iter().zip(&truth.ids) {
+            match tokenizer.encode(text) {
+                Ok(ids) if ids == *expected => same += 1,
+                other => println!("{name}: {text:?}\n  {other:?}\n  {expected:?}"),
+            }
+        }
+        println!("{name}: {same} of {} equal", truth.texts.len());
+        equal += same;
+        all += truth.texts.len();
+    }
+    println!("together: {equal} of {all} equal");
+    assert_eq!(equal, all);
+}
+
+#[test]
 fn the_setting_for_lower_case_wins() {
     let lower = |lower_case| TextOptions {
         lower_case: Some(lower_case),

@@ -1,14 +1,13 @@
-//! An ONNX graph to a serialized engine, for a GPU that need not be there.
+//! Builds a serialized engine from an ONNX graph, for a GPU that need not be present.
 //!
 //! ```text
 //! Staging: .onnx, weights beside it --parser--> network, strongly typed
-//!     --> the batch may vary: one profile for a lone row, one for all sizes
-//!     --> compiled for one architecture --> the engine's bytes, and what is known of it
+//!     --> variable batch: one profile for a single row, one for all sizes
+//!     --> compiled for one architecture --> the engine's bytes, and facts about it
 //! ```
 //!
-//! Strongly typed means that every tensor has the type that the graph gives it: where
-//! products are in FP16 and what stays in FP32 is decided by the graph alone, and not by
-//! what TensorRT finds fast.
+//! Strongly typed means that every tensor has the type that the graph gives it. The graph alone
+//! decides what runs in FP16 and what stays in FP32, not TensorRT's timings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,42 +29,42 @@ pub use staging::Staging;
 use listener::BuildListener;
 use progress::Progress;
 
-/// Why there is no engine.
+/// Why an engine could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A library is missing.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// This TensorRT builds no engines for the GPU.
+    /// This TensorRT cannot build engines for the GPU.
     #[error("{0}")]
     Unsupported(String),
-    /// TensorRT refuses before it has seen a graph.
-    #[error("TensorRT cannot begin to build: {0}")]
+    /// TensorRT fails before it has read a graph.
+    #[error("TensorRT cannot start a build: {0}")]
     Begin(String),
-    /// The parser does not take the graph.
+    /// The parser rejects the graph.
     #[error("TensorRT cannot read {}: {reason}", path.display())]
     Parse {
         /// The graph.
         path: PathBuf,
-        /// What the parser said, with the name of the node.
+        /// The parser's message, with the name of the node.
         reason: String,
     },
-    /// The graph is none of a tower.
-    #[error("{} is no tower that can be run: {reason}", path.display())]
+    /// The graph is not that of a tower.
+    #[error("{} is not a tower that can be run: {reason}", path.display())]
     Graph {
         /// The graph.
         path: PathBuf,
-        /// What is wrong, and what is expected.
+        /// What is wrong, and what was expected.
         reason: String,
     },
-    /// TensorRT does not compile the network.
+    /// TensorRT cannot compile the network.
     #[error("TensorRT cannot build an engine from {} for {gpu}: {reason}", path.display())]
     Build {
         /// The graph.
         path: PathBuf,
         /// For which GPU.
         gpu: Architecture,
-        /// What it said.
+        /// TensorRT's message.
         reason: String,
     },
     /// A file of the staging directory cannot be written.
@@ -73,21 +72,22 @@ pub enum BuildError {
     Io {
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: std::io::Error,
     },
 }
 
-/// What is to be built.
+/// A build to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// What progress is called.
+    /// The label of the progress bar.
     pub label: &'a str,
-    /// The graph's file, with its weights where it says they are.
+    /// The graph's file, with its weights at the paths it names.
     pub graph: &'a Path,
     /// The GPU.
     pub gpu: Architecture,
-    /// The input's dimensions behind the batch. A graph that leaves one open gets these.
+    /// The input's dimensions after the batch. They also replace dimensions that the graph
+    /// leaves open.
     pub input: &'a [usize],
     /// The output's width.
     pub width: usize,
@@ -98,18 +98,18 @@ pub struct Request<'a> {
 /// An engine.
 #[derive(Debug)]
 pub struct Built {
-    /// Its bytes, as a runtime of the same TensorRT reads them.
+    /// Its bytes, for a runtime of the same TensorRT.
     pub engine: Vec<u8>,
-    /// What it eats.
+    /// Its input.
     pub input: TensorEntry,
-    /// What it gives.
+    /// Its output.
     pub output: TensorEntry,
-    /// What is known of its layers.
+    /// What is known about its layers.
     pub layers: LayerCounts,
 }
 
-/// Whether this TensorRT builds engines for a GPU. `here` are the architectures of the
-/// GPUs of this machine.
+/// Checks that this TensorRT builds engines for a GPU. `here` lists the architectures of this
+/// machine's GPUs.
 ///
 /// # Errors
 ///
@@ -122,8 +122,8 @@ pub fn check(gpu: Architecture, here: &[Architecture]) -> Result<(), BuildError>
 ///
 /// # Errors
 ///
-/// When the parser's library is missing, when TensorRT does not know the GPU, or does not
-/// take the graph, or when the graph is not one of a tower.
+/// When the parser's library is missing, when TensorRT does not support the GPU or rejects the
+/// graph, or when the graph is not that of a tower.
 pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, BuildError> {
     libraries.open_parser()?;
     let Request { graph, gpu, .. } = request;
@@ -141,7 +141,7 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
     let network = builder
         .create_network(network_flags::EXPLICIT_BATCH)
         .map_err(begin)?;
-    // From here on the parser holds the network, and the weights that it points at.
+    // From here on the parser owns the network and the weights it points to.
     let mut parser = OnnxParser::new(network, logger).map_err(begin)?;
     parser
         .parse_from_file(&graph.to_string_lossy(), VERBOSE)
@@ -239,8 +239,8 @@ fn tensors(
         if !fits {
             let behind: Vec<String> = behind.iter().map(ToString::to_string).collect();
             return Err(wrong(format!(
-                "its tensor {name:?} has shape {dims:?}, where -1 may vary, and [-1, {}] is \
-                 expected; export it with a batch that may vary, from the checkpoint that \
+                "its tensor {name:?} has shape {dims:?} (-1 is variable), but [-1, {}] is \
+                 expected; export it with a variable batch size, from the checkpoint that \
                  --model names",
                 behind.join(", ")
             )));
@@ -258,7 +258,7 @@ fn tensors(
     let (inputs, outputs) = (network.nb_inputs(), network.nb_outputs());
     if (inputs, outputs) != (1, 1) {
         return Err(wrong(format!(
-            "it has {inputs} inputs and {outputs} outputs, and one of each is expected"
+            "it has {inputs} inputs and {outputs} outputs; one of each is expected"
         )));
     }
     Ok((
@@ -267,14 +267,14 @@ fn tensors(
     ))
 }
 
-/// TensorRT for RTX compiles for any GPU that it knows.
+/// TensorRT for RTX compiles for every GPU it supports.
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod target {
     use trtx::{BuilderConfig, BuilderFlag, ComputeCapability};
 
     use crate::directory::Architecture;
 
-    /// All that `ComputeCapability` of NvInfer.h (1.7) names.
+    /// All values of `ComputeCapability` in NvInfer.h (1.7).
     const KNOWN: [(u32, ComputeCapability); 6] = [
         (75, ComputeCapability::kSM75),
         (80, ComputeCapability::kSM80),
@@ -293,7 +293,7 @@ mod target {
             .map(|(number, _)| format!("sm_{number}"))
             .collect();
         Err(format!(
-            "TensorRT for RTX builds no engines for {gpu}; it knows {}. For other GPUs, such as \
+            "TensorRT for RTX cannot build for {gpu}; it supports {}. For other GPUs, such as \
              H100 and B200, build this program with standard TensorRT (cargo build --release \
              --features tensorrt-enterprise) and run it on a machine with that GPU",
             known.join(", ")
@@ -304,10 +304,10 @@ mod target {
         let known = KNOWN
             .into_iter()
             .find(|&(number, _)| number == gpu.number());
-        // `check` has refused what is not known.
+        // `check` has refused all others.
         let (_, capability) = known.unwrap_or((0, ComputeCapability::kNONE));
-        // Without it a tensor beyond some size is allocated while the engine runs, and then
-        // nothing can be captured as a CUDA graph.
+        // Without this flag, tensors beyond some size are allocated while the engine runs, and
+        // its work cannot be captured as a CUDA graph.
         config.set_flag(BuilderFlag::kREQUIRE_USER_ALLOCATION);
         config.set_nb_compute_capabilities(1)?;
         config.set_compute_capability(capability, 0)
@@ -330,8 +330,8 @@ mod target {
             None => "this machine has no GPU, or no driver for it".into(),
         };
         Err(format!(
-            "standard TensorRT builds engines on the GPU that they are for: {gpu} is asked for, \
-             and {there} (CUDA_VISIBLE_DEVICES chooses it); --gpu current takes it"
+            "standard TensorRT can build an engine only on the GPU it is for: --gpu is {gpu}, but \
+             {there}; choose another GPU with CUDA_VISIBLE_DEVICES, or use --gpu current"
         ))
     }
 

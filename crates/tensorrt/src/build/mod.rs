@@ -1,4 +1,4 @@
-//! What `build-engine` makes with NVIDIA's compilers: engines and the kernel. Needs no GPU.
+//! Builds engines and the kernel with NVIDIA's compilers, for `build-engine`. Needs no GPU.
 
 pub mod builder;
 pub mod nvrtc;

@@ -1,13 +1,13 @@
-//! NVRTC, NVIDIA's compiler of CUDA C++ as a library: from source to machine code of one
-//! architecture (a cubin), so that no driver compiles anything when the service starts. No
-//! GPU and no driver are needed.
+//! NVRTC, NVIDIA's CUDA C++ compiler as a library: from source to machine code for one
+//! architecture (a cubin), so that the driver compiles nothing when the service starts. Needs
+//! neither a GPU nor a driver.
 //!
 //! ```text
 //! libnvrtc --Compiler::open--> Compiler --compile(source, "sm_120")--> Compiled { cubin, log }
 //! ```
 //!
-//! The library is opened here and not by cudarc, which looks for libnvrtc under names of its
-//! own and panics without it: who builds an engine says which one.
+//! The library is opened here and not by cudarc, which looks for libnvrtc under its own list of
+//! names and panics without it. Here the user can say which library to open.
 
 #![allow(unsafe_code)] // A C library that is opened at run time.
 
@@ -16,14 +16,14 @@ use std::path::Path;
 
 use libloading::Library;
 
-/// Tried in this order when no path is given: the names of CUDA 13 and 12, and the link that
-/// a toolkit installs.
+/// The names tried, in order, when no path is given: those of CUDA 13 and 12, and the symbolic
+/// link that a toolkit installs.
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
 /// Why something could not be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NvrtcError {
-    /// There is no such library.
+    /// The library cannot be opened.
     #[error(
         "NVRTC could not be opened ({}): {reason}; it comes with the CUDA toolkit or with \
          `pip install nvidia-cuda-nvrtc`", tried.join(", ")
@@ -31,49 +31,49 @@ pub enum NvrtcError {
     Open {
         /// The names or the path that were tried.
         tried: Vec<String>,
-        /// What the loader said of the last.
+        /// The loader's message about the last one.
         reason: String,
     },
-    /// It is a library, but not this one.
-    #[error("{library} is no usable NVRTC: it has no {symbol}")]
+    /// It is a library, but not NVRTC.
+    #[error("{library} is not a usable NVRTC: it has no {symbol}")]
     Symbol {
         /// What was opened.
         library: String,
-        /// The function that it lacks.
+        /// The missing function.
         symbol: &'static str,
     },
-    /// The source or the architecture is not taken.
+    /// The source or the architecture is rejected.
     #[error("NVRTC {version} could not compile {name} for {architecture}: {reason}\n{log}")]
     Compile {
-        /// Of the library: major.minor.
+        /// The library's version: major.minor.
         version: String,
-        /// Of the source.
+        /// The source's name.
         name: String,
-        /// As `sm_120`.
+        /// The architecture, such as `sm_120`.
         architecture: String,
-        /// What NVRTC says in a word.
+        /// NVRTC's name for the error.
         reason: String,
-        /// What the compiler printed.
+        /// The compiler's output.
         log: String,
     },
-    /// A text with a zero byte in it.
-    #[error("a zero byte in the {0} for NVRTC")]
+    /// A string contains a zero byte.
+    #[error("the {0} for NVRTC contains a zero byte")]
     Text(&'static str),
 }
 
-/// What was compiled.
+/// Compiled code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {
-    /// Machine code in an ELF file, as the driver loads it.
+    /// Machine code in an ELF file that the driver can load.
     pub cubin: Vec<u8>,
-    /// What the compiler printed: warnings and, for each entry point, registers, shared
-    /// memory and spills.
+    /// The compiler's output: warnings and, for each entry point, registers, shared memory
+    /// and spills.
     pub log: String,
 }
 
 /// `nvrtcProgram` of nvrtc.h.
 type Handle = *mut c_void;
-/// `nvrtcResult` of nvrtc.h. A number, because later versions know more results.
+/// `nvrtcResult` of nvrtc.h. A plain number, because later versions add results.
 type Outcome = c_int;
 const SUCCESS: Outcome = 0;
 
@@ -92,7 +92,7 @@ type Copy = unsafe extern "C" fn(Handle, *mut c_char) -> Outcome;
 type Say = unsafe extern "C" fn(Outcome) -> *const c_char;
 type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> Outcome;
 
-/// The library, with the functions that are used.
+/// The library and the functions used from it.
 pub struct Compiler {
     create: Create,
     compile: Compile,
@@ -103,7 +103,7 @@ pub struct Compiler {
     log: Copy,
     say: Say,
     version: String,
-    /// What the functions are in, and what they open when they compile; closed last.
+    /// The libraries that hold the functions and that compiling opens; closed last.
     _libraries: (Library, Option<Library>),
 }
 
@@ -120,8 +120,8 @@ impl Compiler {
         };
         let mut reason = String::new();
         for name in &names {
-            // SAFETY: opening a library runs its initializers. That it is NVRTC is what the
-            // caller, or the name, says; a library that is not lacks the functions below.
+            // SAFETY: opening a library runs its initializers. The caller or the file name says
+            // that it is NVRTC; any other library lacks the functions below.
             match unsafe { Library::new(name) } {
                 Ok(library) => return Self::over(library, Path::new(name)),
                 Err(error) => reason = error.to_string(),
@@ -157,14 +157,13 @@ impl Compiler {
                 })
         }
         // SAFETY: the types are those of nvrtc.h, which have not changed since CUDA 11.1.
-        // They are called only while
-        // `_libraries` is there.
+        // They are called only while `_libraries` is open.
         unsafe {
             let version: Version = find(&library, name, "nvrtcVersion")?;
             let (mut major, mut minor) = (0, 0);
             version(&raw mut major, &raw mut minor);
-            // The library opens its builtins by their bare name, which the loader does not
-            // look for beside it; but it finds what is open already.
+            // The library opens its builtins by their bare name. The loader does not search the
+            // library's directory for it, but does find a library that is already open.
             let builtins = format!("libnvrtc-builtins.so.{major}.{minor}");
             let builtins = Library::new(path.with_file_name(builtins)).ok();
             Ok(Self {
@@ -187,11 +186,11 @@ impl Compiler {
         &self.version
     }
 
-    /// Compiles `source`, which messages call `name`, for an architecture such as `sm_120`.
+    /// Compiles `source`, called `name` in messages, for an architecture such as `sm_120`.
     ///
     /// # Errors
     ///
-    /// [`NvrtcError::Compile`] with what the compiler printed.
+    /// [`NvrtcError::Compile`] with the compiler's output.
     pub fn compile(
         &self,
         source: &str,
@@ -219,7 +218,7 @@ impl Compiler {
         };
 
         let mut program = std::ptr::null_mut();
-        // SAFETY: two strings that end with a zero, and no headers.
+        // SAFETY: two zero-terminated strings, and no headers.
         let created = unsafe {
             (self.create)(
                 &raw mut program,
@@ -258,9 +257,9 @@ impl Compiler {
         }
     }
 
-    /// What NVRTC calls a result.
+    /// NVRTC's name for a result.
     fn sentence(&self, result: Outcome) -> String {
-        // SAFETY: for any result it gives a string that is there as long as the library.
+        // SAFETY: for any result it returns a string that lives as long as the library.
         unsafe {
             let text = (self.say)(result);
             if text.is_null() {
@@ -271,14 +270,14 @@ impl Compiler {
     }
 }
 
-/// A program of NVRTC's; destroyed when dropped.
+/// An NVRTC program; destroyed when dropped.
 struct Program<'a> {
     compiler: &'a Compiler,
     handle: Handle,
 }
 
 impl Program<'_> {
-    /// Something of the program that has a length.
+    /// Reads an output of the program that has a length.
     fn bytes(&self, length: Bytes, copy: Copy) -> Result<Vec<u8>, Outcome> {
         let check = |result| match result {
             SUCCESS => Ok(()),
@@ -288,7 +287,7 @@ impl Program<'_> {
         // SAFETY: the program is alive.
         check(unsafe { length(self.handle, &raw mut bytes) })?;
         let mut buffer = vec![0_u8; bytes];
-        // SAFETY: it writes as many bytes as the call before has said.
+        // SAFETY: it writes exactly the number of bytes that the previous call returned.
         check(unsafe { copy(self.handle, buffer.as_mut_ptr().cast::<c_char>()) })?;
         Ok(buffer)
     }

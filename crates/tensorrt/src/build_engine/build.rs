@@ -3,7 +3,7 @@
 //! ```text
 //! --model, exports --> checkpoint, two graphs, the canary's vectors (CPU, FP32)
 //! for each GPU: Writer --> two engines, the kernel, the checkpoint's files, manifest
-//!               --> run on the GPU where it is there, held to the canary --> into place
+//!               --> run on the GPU if there is one, compared with the canary --> into place
 //! ```
 
 use std::error::Error;
@@ -30,12 +30,12 @@ use super::options::{BuildOptions, Verify};
 use super::towers::{Towers, weights_sha256};
 use super::verify::verify;
 
-/// Builds what the options ask for.
+/// Builds the engines that the options ask for.
 ///
 /// # Errors
 ///
-/// A sentence that says what is wrong, where, and what to do. Directories of GPUs that
-/// were finished before stay.
+/// A sentence that says what is wrong, where, and what to do. Directories finished before
+/// the error are kept.
 pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let here = gpus()?;
     let mut targets = targets(&options.gpu, &here)?;
@@ -86,7 +86,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
 /// An architecture, and the GPU of this machine that has it.
 type Target<'a> = (Architecture, Option<&'a Gpu>);
 
-/// The architectures that are asked for, each once, and the GPU of this machine that has it.
+/// The requested architectures, each once, and the GPU of this machine that has it.
 fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box<dyn Error>> {
     let architecture = |gpu: &Gpu| gpu.architecture().parse::<Architecture>();
     let known = here
@@ -112,9 +112,8 @@ fn targets<'a>(names: &[String], here: &'a [Gpu]) -> Result<Vec<Target<'a>>, Box
     Ok(targets)
 }
 
-/// Whether the model is on this machine under a name of its own and has other weights than an
-/// engine. For a name on the hub nothing is fetched, and where the checkpoint is gone its
-/// engine may still be there.
+/// Whether the model is a local one whose weights differ from an engine's. Nothing is fetched
+/// for a name on the hub; and if the checkpoint is gone, its engine may still exist.
 fn has_other_weights(options: &BuildOptions, manifest: &Manifest) -> bool {
     let source = match Source::of(&options.model) {
         Err(_) | Ok(Source::Hub(_)) => return false,
@@ -123,14 +122,14 @@ fn has_other_weights(options: &BuildOptions, manifest: &Manifest) -> bool {
     match source.open(&options.hub.revision, &options.hub.settings()) {
         Ok(checkpoint) => manifest.weights_sha256 != weights_sha256(&checkpoint),
         Err(error) => {
-            tracing::warn!("the engine is not compared with its weights: {error}");
+            tracing::warn!("cannot compare the engine with the model's weights: {error}");
             false
         }
     }
 }
 
-/// Whether there is an engine directory already that this program would build: of this
-/// TensorRT, by this version, of these weights where they are known, whole.
+/// Whether the engine directory to be built already exists: complete, built by this version
+/// with this TensorRT, and from these weights if they are known.
 fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool {
     let precision = options.precision.unwrap_or(Precision::Fp16);
     let name = model_name(&options.model);
@@ -154,13 +153,13 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
     same
 }
 
-/// Says where a directory is, for scripts that read it.
+/// Prints the path of a directory, for scripts.
 fn say(directory: &EngineDirectory) {
-    // The engine is built, whether anybody reads this or not.
+    // The engine is built even if nothing reads this output.
     let _ = writeln!(stdout(), "{}", directory.path().display());
 }
 
-/// What manifests call this program.
+/// This program's name in manifests.
 const CREATED_BY: &str = concat!("build-engine ", env!("CARGO_PKG_VERSION"));
 
 struct Tools {
@@ -168,7 +167,7 @@ struct Tools {
     compiler: Compiler,
 }
 
-/// What all directories have in common.
+/// The parts that all directories share.
 struct Model {
     name: String,
     max_batch: usize,
@@ -178,7 +177,7 @@ struct Model {
     canary: Canary,
 }
 
-/// Builds the directory for one GPU; it, and what is to be said of its vectors.
+/// Builds the directory for one GPU. Returns it, and a sentence about its vectors.
 fn one(
     options: &BuildOptions,
     model: &Model,
@@ -188,7 +187,7 @@ fn one(
 ) -> Result<(EngineDirectory, String), Box<dyn Error>> {
     if options.verify == Verify::Yes && gpu.is_none() {
         return Err(format!(
-            "--verify yes runs the engine, and this machine has no {target}; --verify auto \
+            "--verify yes must run the engine, but this machine has no {target}; --verify auto \
              builds it, and the service checks it when it starts"
         )
         .into());
@@ -245,7 +244,7 @@ fn one(
             writer.seal(&manifest)?;
             said
         }
-        Some(_) => "not run, as --verify no says; the service checks it when it starts".into(),
+        Some(_) => "not run, because of --verify no; the service checks it when it starts".into(),
         None => format!(
             "not run, because this machine has no {target}; the service checks it when it starts"
         ),
@@ -291,7 +290,7 @@ fn tower(
     })
 }
 
-/// Writes what the service needs of the checkpoint, and the canary.
+/// Writes the checkpoint's files that the service needs, and the canary.
 fn files(model: &Model, writer: &Writer) -> Result<Vec<FileEntry>, Box<dyn Error>> {
     let mut files = vec![writer.write(CANARY, &model.canary.encode()?)?];
     for (file, bytes) in model.checkpoint.files.named() {

@@ -1,4 +1,4 @@
-//! The canary: a drawn picture and texts, and what the CPU engine makes of them in FP32.
+//! The canary: a drawn picture and texts, and their vectors from the CPU engine in FP32.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use siglip2_engine::{Batch, Engine, embed};
 use siglip2_image::{Processor, RgbImage};
 use siglip2_model::checkpoint::Checkpoint;
 
-/// Short and long, of several scripts: attention looks at few tokens and at all of them.
+/// Short and long texts in several scripts, so that attention sees few tokens and all of them.
 const TEXTS: [&str; 8] = [
     "a photo of a cat",
     "two red circles and a blue square",
@@ -51,8 +51,8 @@ pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, 
     })
 }
 
-/// A picture of no side that a model has: a sky, a disc, stripes and speckle, so that
-/// patches differ, and all of it whole numbers.
+/// A picture whose sides no model has: a sky, a disc, stripes and speckle, so that patches
+/// differ, computed in whole numbers only.
 fn picture() -> Option<RgbImage> {
     const WIDTH: u32 = 331;
     const HEIGHT: u32 = 257;

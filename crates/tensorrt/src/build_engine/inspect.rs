@@ -1,4 +1,4 @@
-//! What an engine directory holds, for a person.
+//! Prints the contents of an engine directory, for people.
 
 use std::error::Error;
 use std::fmt::{Display, Write as _};
@@ -8,28 +8,28 @@ use std::path::Path;
 use crate::directory::{EngineDirectory, FileEntry, LayerCounts, Manifest, TowerEntry};
 use siglip2_engine::Tower;
 
-/// Reads all of a directory and prints what it is.
+/// Reads a whole directory and prints what it holds.
 ///
 /// # Errors
 ///
-/// When something is missing or has other bytes than the manifest says.
+/// When a file is missing or differs from the manifest.
 pub fn inspect(directory: &Path) -> Result<(), Box<dyn Error>> {
     let directory = EngineDirectory::open(directory)?;
     directory.verify_hashes()?;
     match stdout().write_all(describe(&directory)?.as_bytes()) {
-        // Who reads the beginning only, as head does, wants no complaint.
+        // A reader may close the pipe early, as head does; that is not an error.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// Lines of a name and a value.
+/// Lines with a name and a value.
 #[derive(Default)]
 struct Lines(String);
 
 impl Lines {
     fn add(&mut self, what: &str, value: impl Display) {
-        // A String takes what is written to it.
+        // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{what:<18} {value}");
     }
 }
@@ -52,7 +52,7 @@ fn describe(directory: &EngineDirectory) -> Result<String, Box<dyn Error>> {
         add_tower(&mut lines, tower, manifest.tower(tower));
     }
     lines.0.push('\n');
-    lines.add("files", "every one has the SHA-256 that the manifest says");
+    lines.add("files", "each has the SHA-256 given in the manifest");
     lines.add(
         "bytes",
         manifest.entries().map(|entry| entry.bytes).sum::<u64>(),
@@ -106,7 +106,7 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
                     "image {:.6}, text {:.6}, on {}",
                     it.image, it.text, it.measured_on
                 ),
-                None => "not measured: it was built where its GPU is not; build-engine verify measures it".into(),
+                None => "not measured, built without its GPU; run build-engine verify".into(),
             },
         ),
     ]
@@ -132,7 +132,7 @@ fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
     } = layers;
     let number = |number: Option<u64>| match number {
         Some(number) => number.to_string(),
-        None => "not said by TensorRT".into(),
+        None => "not reported by TensorRT".into(),
     };
     let fused = fused_attention.map(|fused| format!("{fused} of {attention}"));
     lines.add("  network layers", network);

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use siglip2_model::checkpoint::HubOptions;
 use siglip2_model::graph::Precision;
 
-/// Builds the engine directories that the service runs on GPUs. The GPU need not be there.
+/// Builds the engine directories that the service runs on GPUs. The GPU need not be present.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -25,13 +25,13 @@ pub struct Options {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Says what an engine directory holds, and checks its files.
+    /// Prints the contents of an engine directory, and checks its files.
     Inspect {
         /// The directory, such as `engines/demo/sm_120/fp16`.
         directory: PathBuf,
     },
-    /// Runs an engine directory that was built elsewhere on this machine's GPU, holds it to
-    /// the CPU's vectors, and notes the result in its manifest.
+    /// Runs an engine directory that was built elsewhere on this machine's GPU, compares its
+    /// vectors with the CPU's, and records the result in its manifest.
     Verify {
         /// The directory, such as `engines/demo/sm_120/fp16`.
         directory: PathBuf,
@@ -44,8 +44,8 @@ pub enum Command {
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct BuildOptions {
-    /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`, a
-    /// small one that is built in.
+    /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`, a small
+    /// built-in model.
     #[arg(
         long,
         env = "MODEL_NAME",
@@ -53,7 +53,7 @@ pub struct BuildOptions {
     )]
     pub model: String,
 
-    /// An ONNX export of the vision tower, to build in place of the checkpoint's.
+    /// An ONNX export of the vision tower, to build instead of the checkpoint's.
     #[arg(long, requires = "text_onnx", value_name = "FILE")]
     pub vision_onnx: Option<PathBuf>,
 
@@ -61,12 +61,12 @@ pub struct BuildOptions {
     #[arg(long, requires = "vision_onnx", value_name = "FILE")]
     pub text_onnx: Option<PathBuf>,
 
-    /// The GPUs: `current`, architectures such as sm_120, or products such as rtx-5090;
-    /// several are separated by commas, and each gets a directory.
+    /// The GPUs, separated by commas: `current`, architectures such as sm_120, or products such
+    /// as rtx-5090. Each gets a directory.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     pub gpu: Vec<String>,
 
-    /// What products are computed in; by default fp16, or what an ONNX export is in.
+    /// The precision of products; by default fp16, or that of the ONNX export.
     #[arg(long, env = "PRECISION", value_enum)]
     pub precision: Option<Precision>,
 
@@ -74,16 +74,17 @@ pub struct BuildOptions {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_batch: u16,
 
-    /// Where engine directories are put.
+    /// Where to put engine directories.
     #[arg(long, env = "ENGINES", default_value = "engines")]
     pub out: PathBuf,
 
-    /// Leave a directory as it is that is whole, and that this version built with this
-    /// TensorRT, of the same weights where the model is a directory.
+    /// Keep a directory that is complete and was built by this version with this TensorRT,
+    /// and from the same weights if the model is a directory.
     #[arg(long, conflicts_with = "vision_onnx")]
     pub keep: bool,
 
-    /// Whether engines are run and held to the CPU's vectors before they are put there.
+    /// Whether to run engines and compare their vectors with the CPU's before they are put in
+    /// place.
     #[arg(long, value_enum, default_value_t = Verify::Auto)]
     pub verify: Verify,
 
@@ -105,7 +106,7 @@ pub struct BuildOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Verify {
-    /// Where the GPU is in this machine.
+    /// If the GPU is in this machine.
     Auto,
     /// Always; without the GPU the build fails.
     Yes,

@@ -1,4 +1,4 @@
-//! The two graphs that engines are built from: the checkpoint's, or other people's exports.
+//! The two graphs that engines are built from: the checkpoint's, or third-party ONNX exports.
 
 use std::error::Error;
 use std::fs;
@@ -13,7 +13,7 @@ use siglip2_model::graph::{self, Export, ExportedTower, Precision};
 /// Both towers' graphs, in one precision.
 pub struct Towers {
     pub precision: Precision,
-    /// SHA-256 of what their weights come from.
+    /// SHA-256 of the source of their weights.
     pub weights_sha256: String,
     vision: Graph,
     text: Graph,
@@ -22,7 +22,7 @@ pub struct Towers {
 struct Graph {
     /// The bytes of a `.onnx` file.
     onnx: Vec<u8>,
-    /// The export that it comes from, and the files that it wants beside it.
+    /// The export it comes from, and the files it needs beside it.
     export: Option<(PathBuf, Vec<String>)>,
 }
 
@@ -80,7 +80,7 @@ impl Towers {
         let (text_graph, of_text) = read(text, Tower::Text)?;
         if of_vision != of_text {
             return Err(format!(
-                "{} is in {of_vision} and {} is in {of_text}; take both exports in one precision",
+                "{} is in {of_vision} but {} is in {of_text}; use two of the same precision",
                 vision.display(),
                 text.display()
             )
@@ -90,8 +90,8 @@ impl Towers {
             && wanted != of_vision
         {
             return Err(format!(
-                "--precision (PRECISION) is {wanted}, and {} is in {of_vision}: an export stays \
-                 what it is; take one in {wanted}, or --precision {of_vision}, or leave out \
+                "--precision (PRECISION) is {wanted}, but {} is in {of_vision}, and an export is \
+                 not converted; use one in {wanted}, or --precision {of_vision}, or leave out \
                  --vision-onnx and --text-onnx to build the checkpoint in any precision",
                 vision.display()
             )
@@ -105,8 +105,8 @@ impl Towers {
         })
     }
 
-    /// Puts a tower's graph into a staging directory, with its weights beside it; the
-    /// graph's path, and its SHA-256.
+    /// Puts a tower's graph into a staging directory, with its weights beside it. Returns the
+    /// graph's path and its SHA-256.
     pub fn stage(
         &self,
         tower: Tower,

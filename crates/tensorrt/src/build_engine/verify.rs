@@ -1,4 +1,4 @@
-//! Runs an engine directory on the GPU that it is for, as the service would.
+//! Runs an engine directory on the GPU it was built for, as the service would.
 
 use std::error::Error;
 use std::io::{Write, stdout};
@@ -12,11 +12,11 @@ use siglip2_image::Processor;
 /// Pinned memory for the canary's one picture.
 const PINNED_BYTES: usize = 1 << 20;
 
-/// How near the engines' vectors come to those of the CPU engine in FP32.
+/// The cosines of the engines' vectors to those of the CPU engine in FP32.
 ///
 /// # Errors
 ///
-/// When an engine does not load or run, or is not near enough to be used.
+/// When an engine cannot be loaded or run, or its vectors are not close enough.
 pub fn verify(
     directory: &EngineDirectory,
     processor: &Processor,
@@ -33,8 +33,8 @@ pub fn verify(
     }
 }
 
-/// Runs a directory that may have been built where its GPU is not, and notes in its manifest
-/// how near its vectors came.
+/// Runs a directory that may have been built without its GPU, and records in its manifest how
+/// close its vectors came.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
         .ok_or_else(|| {
             let names: Vec<String> = here.iter().map(Gpu::to_string).collect();
             format!(
-                "{} is for {}, and this machine has {}; verify it where its GPU is",
+                "{} is for {}, but this machine has {}; verify it on a machine with that GPU",
                 directory.path().display(),
                 manifest.gpu.name,
                 match names.is_empty() {
@@ -62,7 +62,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
     let libraries = Libraries::open(&Search::new(tensorrt_lib, None))?;
     directory.runs_in(&libraries.version, &libraries.runtime)?;
     let cosines = verify(&directory, &directory.processor()?, gpu)?;
-    // Who only asks for the exit code may close it.
+    // Standard output may be closed: the exit code is the result.
     let _ = writeln!(
         stdout(),
         "cosine to FP32 on {}: image {:.6}, text {:.6}",
@@ -71,7 +71,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
         cosines.text
     );
     if let Err(error) = directory.note(cosines) {
-        tracing::warn!("the result is not noted in the manifest: {error}");
+        tracing::warn!("cannot record the result in the manifest: {error}");
     }
     Ok(())
 }

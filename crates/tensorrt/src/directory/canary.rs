@@ -1,7 +1,8 @@
-//! Fixed inputs and the vectors that they must give: `canary.safetensors`.
+//! Fixed inputs and the vectors expected for them: `canary.safetensors`.
 //!
-//! FP16 engines of SigLIP are known to go wrong without an error, and on some GPUs only.
-//! So the vectors of the FP32 CPU engine travel with an engine, and who runs it compares.
+//! FP16 engines of SigLIP are known to give wrong vectors without an error, on some GPUs only.
+//! So an engine is shipped with the vectors of the FP32 CPU engine, and whatever runs the
+//! engine compares its own vectors with them.
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -9,17 +10,17 @@ use safetensors::{Dtype, SafeTensors};
 use super::Manifest;
 use siglip2_image::RgbImage;
 
-/// A picture and texts, and their vectors as the CPU engine gives them in FP32: pooled
+/// A picture and texts, and their vectors as the CPU engine computes them in FP32: pooled
 /// output, not normalized.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
-    /// The picture, of a size of its own.
+    /// The picture, whose size is not the model's.
     pub image: RgbImage,
     /// The texts, as token ids.
     pub texts: Vec<Vec<i32>>,
     /// The picture's vector.
     pub image_embedding: Vec<f32>,
-    /// The texts' vectors, in their order.
+    /// The texts' vectors, in the order of the texts.
     pub text_embeddings: Vec<Vec<f32>>,
 }
 
@@ -28,7 +29,7 @@ impl Canary {
     ///
     /// # Errors
     ///
-    /// A sentence, when the texts or vectors are of different lengths.
+    /// A sentence, when the texts or vectors differ in length.
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         let image = &self.image;
         let ids: Vec<u8> = self
@@ -73,14 +74,15 @@ impl Canary {
         safetensors::serialize(tensors, None).map_err(|error| error.to_string())
     }
 
-    /// Reads what [`Canary::encode`] wrote, of the model that the manifest describes.
+    /// Reads what [`Canary::encode`] wrote for the model that the manifest describes.
     ///
     /// # Errors
     ///
-    /// A sentence, when a tensor is missing, of another shape, or holds no finite numbers.
+    /// A sentence, when a tensor is missing, has another shape, or holds a value that is not
+    /// finite.
     pub fn decode(bytes: &[u8], manifest: &Manifest) -> Result<Self, String> {
         let tensors = SafeTensors::deserialize(bytes)
-            .map_err(|error| format!("it is no safetensors file ({error})"))?;
+            .map_err(|error| format!("it is not a safetensors file ({error})"))?;
         let get = |name: &str, dtype: Dtype| {
             let tensor = tensors
                 .tensor(name)
@@ -111,7 +113,9 @@ impl Canary {
             if floats.iter().all(|value| value.is_finite()) {
                 Ok(floats.chunks_exact(columns).map(<[f32]>::to_vec).collect())
             } else {
-                Err(format!("its tensor {name:?} holds what is no number"))
+                Err(format!(
+                    "its tensor {name:?} holds a value that is not finite"
+                ))
             }
         };
 

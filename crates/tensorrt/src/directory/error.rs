@@ -10,12 +10,12 @@ use siglip2_model::graph::Precision;
 /// where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// There is no engine for what is asked for.
+    /// There is no engine for this model, GPU and precision.
     #[error("{} has no engine of {model} for {gpu} in {precision} ({there}); build it with: \
              build-engine --model {model} --gpu {gpu} --precision {precision} --out {}",
             root.display(), root.display())]
     NotBuilt {
-        /// Where engines are looked for.
+        /// The directory that was searched.
         root: PathBuf,
         /// The model's name.
         model: String,
@@ -23,7 +23,7 @@ pub enum DirectoryError {
         gpu: Architecture,
         /// The precision.
         precision: Precision,
-        /// Which engines of the model are there instead.
+        /// The engines of the model that exist.
         there: String,
     },
     /// The directory was made by a newer build-engine.
@@ -34,20 +34,20 @@ pub enum DirectoryError {
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// The newest one that is known here.
+        /// The newest format that this program reads.
         known: u32,
     },
-    /// The manifest does not say what a manifest must.
-    #[error("{}: {reason}; build the engine anew", path.display())]
+    /// The manifest is malformed or contradicts itself.
+    #[error("{}: {reason}; rebuild the engine", path.display())]
     Manifest {
         /// Which manifest.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// A file is not what the manifest says.
-    #[error("{}: {reason}; the directory was not copied whole: copy it again or build the \
-             engine anew", path.display())]
+    /// A file differs from what the manifest says.
+    #[error("{}: {reason}; the directory is damaged or was copied only in part: copy it \
+             again or rebuild the engine", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -59,33 +59,33 @@ pub enum DirectoryError {
     Io {
         /// Which file.
         path: PathBuf,
-        /// `read` or `written`, and the like.
+        /// What failed: `read`, `written` and so on.
         done: &'static str,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
-    /// The engine was built by another TensorRT than the one at hand.
-    #[error("the engine in {} was built by {} {}, and {} is {} {}: build it anew, or install that \
-             version", path.display(), built.flavour, built.version, library.display(),
+    /// The engine was built by another version of TensorRT than the one installed.
+    #[error("the engine in {} was built by {} {}, but {} is {} {}: rebuild the engine, or \
+             install that version", path.display(), built.flavour, built.version, library.display(),
             here.flavour, here.version)]
     OtherTensorRt {
         /// Which directory.
         path: PathBuf,
-        /// What built it.
+        /// The TensorRT that built it.
         built: TensorRtVersion,
-        /// What would run it.
+        /// The TensorRT that would run it.
         here: TensorRtVersion,
-        /// Where that is.
+        /// The path of that library.
         library: PathBuf,
     },
-    /// The directory is not the one that it was.
-    #[error("{} was replaced meanwhile; do it again with the one that is there now", path.display())]
+    /// The directory was replaced while this program used it.
+    #[error("{} was replaced in the meantime; try again with the new one", path.display())]
     Replaced {
         /// Which directory.
         path: PathBuf,
     },
-    /// Somebody else is writing an engine there.
-    #[error("another build-engine is writing in {}; wait for it to end", path.display())]
+    /// Another process is writing an engine there.
+    #[error("another build-engine is writing to {}; wait until it has finished", path.display())]
     Busy {
         /// Which directory.
         path: PathBuf,

@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub struct Architecture {
     /// The number before the dot.
     pub major: u32,
-    /// The number behind the dot, one digit.
+    /// The number after the dot, one digit.
     pub minor: u32,
 }
 
@@ -108,8 +108,8 @@ impl fmt::Display for Architecture {
 impl FromStr for Architecture {
     type Err = String;
 
-    /// `sm_120`, or a product's name in any case, with or without `NVIDIA`, `GeForce`, and
-    /// with spaces, underscores or nothing for the hyphens.
+    /// Parses `sm_120` or a product's name. Case does not matter, `NVIDIA` and `GeForce` may be
+    /// left out, and hyphens may be spaces, underscores or nothing.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let squeeze = |name: &str| -> String {
             name.to_ascii_lowercase()
@@ -120,7 +120,7 @@ impl FromStr for Architecture {
         let wanted = squeeze(name);
         let unknown = || {
             format!(
-                "{name:?} is no GPU that is known here; name its architecture, such as sm_120 \
+                "{name:?} is not a known GPU; name its architecture, such as sm_120 \
                  or sm_89 (nvidia-smi --query-gpu=compute_cap --format=csv prints 12.0 or 8.9), \
                  or a product such as rtx-5090, l4 or h100, or current"
             )

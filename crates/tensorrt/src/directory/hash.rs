@@ -1,4 +1,4 @@
-//! SHA-256, as manifests have it.
+//! SHA-256 in hexadecimal, as manifests write it.
 
 use std::fs::File;
 use std::io::{self, Read};

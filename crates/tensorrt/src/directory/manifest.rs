@@ -1,5 +1,5 @@
-//! `manifest.json`: what an engine directory holds, for which GPU, and what the engines
-//! eat and give.
+//! `manifest.json`: what an engine directory holds, for which GPU, and the inputs and outputs
+//! of the engines.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,24 +11,24 @@ use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VI
 use siglip2_engine::Tower;
 use siglip2_model::graph::Precision;
 
-/// What an engine directory says of itself. Fields that this program does not know are
-/// skipped: a change that old programs must not overlook raises the format.
+/// The description of an engine directory. Fields that this program does not know are
+/// ignored; a change that old programs must not ignore raises `format`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this list.
+    /// The version of the manifest's format.
     pub format: u32,
     /// The model's name.
     pub model: String,
-    /// SHA-256 of what the engines' weights were made from: the checkpoint's weights
-    /// files one after the other, or the two ONNX exports with their weights.
+    /// SHA-256 of the source of the engines' weights: the checkpoint's weights files one
+    /// after the other, or the two ONNX exports with their weights.
     pub weights_sha256: String,
     /// The program that wrote it, and its version.
     pub created_by: String,
-    /// The TensorRT that built the engines, and that alone can run them.
+    /// The TensorRT that built the engines. No other version can run them.
     pub tensorrt: TensorRtVersion,
     /// The GPU that the engines are for.
     pub gpu: GpuTarget,
-    /// What products are computed in.
+    /// The type that products are computed in.
     pub precision: Precision,
     /// Floats per embedding.
     pub dimensions: usize,
@@ -36,16 +36,15 @@ pub struct Manifest {
     pub image_size: usize,
     /// Token ids per text.
     pub text_tokens: usize,
-    /// Natural logarithm of what cosines are multiplied by.
+    /// Natural logarithm of the factor that cosines are multiplied by.
     pub logit_scale: f32,
-    /// What is added to scaled cosines.
+    /// The bias added to scaled cosines.
     pub logit_bias: f32,
     /// The largest batch.
     pub max_batch: usize,
     /// The sizes that batches are padded to, in order; the last is `max_batch`.
     pub buckets: Vec<usize>,
-    /// The batch sizes of each optimization profile: smallest, the one that was optimized
-    /// for, largest.
+    /// The batch sizes of each optimization profile: smallest, optimal, largest.
     pub profiles: Vec<[usize; 3]>,
     /// The engines.
     pub towers: Towers,
@@ -53,7 +52,7 @@ pub struct Manifest {
     pub kernel: FileEntry,
     /// Every other file of the directory.
     pub files: Vec<FileEntry>,
-    /// What the engines' vectors were measured at on a GPU; `None` where they never ran.
+    /// The cosines measured on a GPU; `None` if the engines have not run yet.
     pub cosine: Option<Cosines>,
 }
 
@@ -88,7 +87,7 @@ impl fmt::Display for Flavour {
 /// The GPU that engines are for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuTarget {
-    /// `sm_120`, the directory's name.
+    /// `sm_120`, which is also the directory's name.
     pub name: String,
     /// `12.0`.
     pub compute_capability: String,
@@ -120,33 +119,33 @@ pub struct TowerEntry {
     pub engine: FileEntry,
     /// SHA-256 of the ONNX graph that it was built from, without its weights.
     pub graph_sha256: String,
-    /// What it eats: `[batch, 3, S, S]` or `[batch, T]`.
+    /// Its input: `[batch, 3, S, S]` or `[batch, T]`.
     pub input: TensorEntry,
-    /// What it gives: `[batch, D]`.
+    /// Its output: `[batch, D]`.
     pub output: TensorEntry,
-    /// What is known of its layers; `None` where the builder could not say.
+    /// What is known about its layers; `None` if the builder could not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerCounts>,
 }
 
-/// What the builder says of an engine where there is no GPU. What it does not say is
-/// `None`: TensorRT tells most of this in its log only.
+/// What the builder reports about an engine without a GPU. Whatever it does not report is
+/// `None`: TensorRT writes most of this only to its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCounts {
-    /// Layers of the network that the graph was parsed into, before anything was fused.
+    /// Layers of the network as parsed from the graph, before anything was fused.
     pub network: usize,
     /// Attentions among them.
     pub attention: usize,
-    /// Of these, those that the compiler recognized as such and gave to its fused kernels.
+    /// The attentions that the compiler recognized and replaced with its fused kernels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fused_attention: Option<usize>,
-    /// Layers of the engine. A transformer that was compiled as a whole is one.
+    /// Layers of the engine. A transformer that was compiled as a whole counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<usize>,
     /// Device memory of the weights, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_bytes: Option<u64>,
-    /// Device memory for what lies between the layers, for each execution context, at the
+    /// Device memory for activations, for each execution context, at the
     /// largest batch, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_bytes: Option<u64>,
@@ -155,9 +154,9 @@ pub struct LayerCounts {
 /// An input or output of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorEntry {
-    /// What the engine calls it.
+    /// Its name in the engine.
     pub name: String,
-    /// What its numbers are.
+    /// The type of its elements.
     #[serde(rename = "type")]
     pub element: ElementType,
 }
@@ -197,7 +196,7 @@ pub struct FileEntry {
     pub file: String,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
-    /// How long it is.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
@@ -212,7 +211,7 @@ pub struct Cosines {
     pub measured_on: String,
 }
 
-/// The sizes that batches up to `max_batch` are padded to: powers of two, and the largest.
+/// The sizes that batches up to `max_batch` are padded to: powers of two, and `max_batch`.
 pub fn buckets(max_batch: usize) -> Vec<usize> {
     let mut buckets: Vec<usize> = std::iter::successors(Some(1_usize), |size| size.checked_mul(2))
         .take_while(|&size| size < max_batch)
@@ -221,9 +220,9 @@ pub fn buckets(max_batch: usize) -> Vec<usize> {
     buckets
 }
 
-/// The optimization profiles of an engine for up to `max_batch`: one for a lone row, whose
-/// kernels differ most from those of a full batch, and one for all sizes that is optimized
-/// for full batches.
+/// The optimization profiles of an engine for up to `max_batch`: one for a single row, whose
+/// kernels differ most from those of a full batch, and one for all sizes, optimized for full
+/// batches.
 pub fn profiles(max_batch: usize) -> Vec<[usize; 3]> {
     let max = max_batch.max(1);
     let mut profiles = vec![[1, 1, 1]];
@@ -234,16 +233,16 @@ pub fn profiles(max_batch: usize) -> Vec<[usize; 3]> {
 }
 
 impl Manifest {
-    /// The newest format that is read here, and the one that is written.
+    /// The newest format that this program reads, and the one it writes.
     pub const FORMAT: u32 = 1;
 
     /// Reads a manifest; `path` names it in errors.
     ///
     /// # Errors
     ///
-    /// When it is newer than this program, is no manifest, or contradicts itself.
+    /// When it is newer than this program, is not a manifest, or contradicts itself.
     pub fn parse(json: &[u8], path: &Path) -> Result<Self, DirectoryError> {
-        /// All that every format has.
+        /// The part that all formats share.
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -253,7 +252,7 @@ impl Manifest {
             reason,
         };
         let no_manifest =
-            |error: serde_json::Error| wrong(format!("it is no manifest of an engine ({error})"));
+            |error: serde_json::Error| wrong(format!("it is not an engine manifest ({error})"));
         let Format { format } = serde_json::from_slice(json).map_err(no_manifest)?;
         if format > Self::FORMAT {
             return Err(DirectoryError::Newer {
@@ -271,7 +270,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// When a number is none.
+    /// When a number is not finite.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
@@ -290,12 +289,12 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// A sentence, when the name is no architecture's.
+    /// A sentence, when the name is not that of an architecture.
     pub fn architecture(&self) -> Result<Architecture, String> {
         self.gpu.name.parse()
     }
 
-    /// Every file that it names.
+    /// Every file it names.
     pub fn entries(&self) -> impl Iterator<Item = &FileEntry> {
         [
             &self.towers.image.engine,
@@ -319,7 +318,7 @@ impl Manifest {
             }
         }
         if !self.logit_scale.is_finite() || !self.logit_bias.is_finite() {
-            return Err("logit_scale or logit_bias is no number".into());
+            return Err("logit_scale or logit_bias is not finite".into());
         }
         let architecture = self.architecture()?;
         if self.gpu.compute_capability != architecture.compute_capability() {
@@ -331,7 +330,7 @@ impl Manifest {
         let rising = self.buckets.is_sorted_by(|a, b| a < b) && self.buckets.first() > Some(&0);
         if !rising || self.buckets.last() != Some(&self.max_batch) {
             return Err(format!(
-                "buckets are {:?}, and should rise from at least 1 to max_batch, {}",
+                "buckets are {:?}, but must rise from at least 1 to max_batch, {}",
                 self.buckets, self.max_batch
             ));
         }
@@ -342,7 +341,7 @@ impl Manifest {
                 .any(|&[least, _, most]| (least..=most).contains(&bucket))
         }) {
             return Err(format!(
-                "no profile of {:?} takes batches of {bucket}, which is one of the buckets",
+                "no profile of {:?} accepts batches of {bucket}, which is one of the buckets",
                 self.profiles
             ));
         }
@@ -362,20 +361,20 @@ impl Manifest {
         ] {
             if entry.engine.file != file {
                 return Err(format!(
-                    "the {tower} tower's engine is {:?}, and should be {file:?}",
+                    "the {tower} tower's engine is {:?}, but must be {file:?}",
                     entry.engine.file
                 ));
             }
             if !inputs.contains(&entry.input.element) || entry.output.element != ElementType::Fp32 {
                 return Err(format!(
-                    "the {tower} tower takes {} and gives {}, which nothing here runs",
+                    "the {tower} tower's input is {} and its output {}, which is not supported",
                     entry.input.element, entry.output.element
                 ));
             }
         }
         if self.kernel.file != RESIZE_KERNEL {
             return Err(format!(
-                "the kernel is {:?}, and should be {RESIZE_KERNEL:?}",
+                "the kernel is {:?}, but must be {RESIZE_KERNEL:?}",
                 self.kernel.file
             ));
         }
@@ -387,7 +386,7 @@ impl Manifest {
             let name = Path::new(file).file_name().and_then(|name| name.to_str());
             if name != Some(file) || !seen.insert(file) {
                 return Err(format!(
-                    "it names {file:?}, which is no file of its own beside it"
+                    "it names {file:?}, which is not a file beside it, or names it twice"
                 ));
             }
         }
@@ -500,7 +499,7 @@ pub(super) mod tests {
             error.contains("format 2") && error.contains("e/manifest.json"),
             "{error}"
         );
-        assert!(parse("{}").unwrap_err().contains("no manifest"));
+        assert!(parse("{}").unwrap_err().contains("not an engine manifest"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Whether an engine gives the vectors that it must: the canary's, made in FP32.
+//! Checks an engine's vectors against the canary's, which were computed in FP32.
 
 use super::{Canary, Cosines};
 use siglip2_engine::{Batch, Engine, EngineError, Rows, cosine, embed};
 
-/// The cosine to the FP32 vectors below which an engine is not used. FP16 of a sound graph
-/// stays above 0.9999; known faults of fused attention fall to 0.65 and less.
+/// An engine with a lower cosine to the FP32 vectors is not used. FP16 of a sound graph stays
+/// above 0.9999; known faults of fused attention fall to 0.65 and less.
 pub const LEAST_COSINE: f64 = 0.999;
 
 /// The lowest cosine of each tower's vectors to the canary's. `name` is the device's.
@@ -49,11 +49,11 @@ impl Cosines {
             true => ("image", self.image),
             false => ("text", self.text),
         };
-        // Not a number is below everything.
+        // NaN counts as below everything.
         (worst.is_nan() || worst < LEAST_COSINE).then(|| {
             format!(
                 "the engine gives wrong vectors on {}: the {tower} tower's canary has cosine \
-                 {worst:.6} to its FP32 vector, and {LEAST_COSINE} is the least; use another \
+                 {worst:.6} to its FP32 vector, and must have at least {LEAST_COSINE}; use another \
                  TensorRT version or --precision fp32",
                 self.measured_on
             )
@@ -61,13 +61,13 @@ impl Cosines {
     }
 }
 
-/// The lowest cosine of rows to what they should be; one that is no number stays.
+/// The lowest cosine of rows to the expected ones; NaN if any is NaN.
 fn lowest<'a>(rows: &Rows, expected: impl Iterator<Item = &'a [f32]>) -> f64 {
     let cosines = rows.iter().zip(expected).map(|(a, b)| cosine(a, b));
     cosines.fold(f64::INFINITY, least)
 }
 
-/// The lesser of two; not a number is less than any.
+/// The smaller of two; NaN counts as smaller than any number.
 fn least(a: f64, b: f64) -> f64 {
     match a.is_nan() || a < b {
         true => a,

@@ -6,11 +6,11 @@
 //!                          configuration and tokenizer, the canary
 //! ```
 //!
-//! A directory is whole or it is not there: a [`Writer`] builds under a name that
-//! nothing reads, and moves it into place when everything is on the disk. It needs no
-//! checkpoint beside it; the weights are in the engines.
+//! A directory is complete or absent: a [`Writer`] builds under a name that nothing reads, and
+//! moves the directory into place when everything is on the disk. No checkpoint is needed
+//! beside it; the weights are in the engines.
 //!
-//! Models are called as on the hub. In a path the slash of a name is written `--`:
+//! Models have the names they have on the hub. In a path the slash is written `--`:
 //! `engines/google--siglip2-base-patch16-224/sm_120/fp16`.
 
 use std::fs;
@@ -54,7 +54,7 @@ pub const RESIZE_KERNEL: &str = "resize.cubin";
 /// The canary's inputs and vectors.
 pub const CANARY: &str = "canary.safetensors";
 
-/// An engine directory whose files are all there.
+/// An engine directory with all its files.
 #[derive(Clone, Debug)]
 pub struct EngineDirectory {
     path: PathBuf,
@@ -62,13 +62,13 @@ pub struct EngineDirectory {
 }
 
 impl EngineDirectory {
-    /// Reads the manifest of `path` and checks it, and that every file that it names is
-    /// there with the size that it says. Takes no time: nothing large is read.
+    /// Reads and checks the manifest of `path`, and checks that every file it names exists
+    /// with the size given there. This is quick: nothing large is read.
     ///
     /// # Errors
     ///
     /// When the manifest is missing, newer than this program, or contradicts itself, or
-    /// a file is missing or of another size.
+    /// a file is missing or has another size.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         let file = path.join(MANIFEST);
         let json = fs::read(&file).map_err(DirectoryError::io(&file, "read"))?;
@@ -81,12 +81,12 @@ impl EngineDirectory {
             let path = directory.path.join(&entry.file);
             let bytes = match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => metadata.len(),
-                Ok(_) => return Err(damaged(path, "it is no file".into())),
+                Ok(_) => return Err(damaged(path, "it is not a regular file".into())),
                 Err(reason) => return Err(damaged(path, reason.to_string())),
             };
             if bytes != entry.bytes {
                 let reason = format!(
-                    "it has {bytes} bytes, and the manifest says {}",
+                    "it has {bytes} bytes, but the manifest says {}",
                     entry.bytes
                 );
                 return Err(damaged(path, reason));
@@ -99,7 +99,7 @@ impl EngineDirectory {
     ///
     /// # Errors
     ///
-    /// [`DirectoryError::NotBuilt`], which says what is there instead, and the errors of
+    /// [`DirectoryError::NotBuilt`], which lists the engines that exist, and the errors of
     /// [`EngineDirectory::open`].
     pub fn find(
         root: &Path,
@@ -120,17 +120,17 @@ impl EngineDirectory {
         Self::open(&path)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What its manifest says.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Reads a file of the directory whole.
+    /// Reads a whole file of the directory.
     ///
     /// # Errors
     ///
@@ -140,11 +140,11 @@ impl EngineDirectory {
         fs::read(&path).map_err(DirectoryError::io(&path, "read"))
     }
 
-    /// Reads a file of the directory whole, where there is one.
+    /// Reads a whole file of the directory, if it exists.
     ///
     /// # Errors
     ///
-    /// When it is there and cannot be read.
+    /// When it exists and cannot be read.
     pub fn read_optional(&self, file: &str) -> Result<Option<Vec<u8>>, DirectoryError> {
         match self.read(file) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -159,7 +159,7 @@ impl EngineDirectory {
     ///
     /// # Errors
     ///
-    /// When its file cannot be read or makes no sense.
+    /// When its file cannot be read or is malformed.
     pub fn processor(&self) -> Result<Processor, DirectoryError> {
         const FILE: &str = "preprocessor_config.json";
         let wrong = |reason: String| damaged(self.path.join(FILE), reason);
@@ -168,7 +168,7 @@ impl EngineDirectory {
         Processor::from_json(&self.read(FILE)?, side).map_err(|error| wrong(error.to_string()))
     }
 
-    /// The fixed inputs, and the vectors that they must give.
+    /// The fixed inputs, and the vectors expected for them.
     ///
     /// # Errors
     ///
@@ -178,12 +178,11 @@ impl EngineDirectory {
         Canary::decode(&self.read(CANARY)?, &self.manifest).map_err(|reason| damaged(path, reason))
     }
 
-    /// Whether it runs in this TensorRT: an engine does in the version that built it, and in
-    /// no other.
+    /// Checks that it runs in this TensorRT: an engine runs only in the version that built it.
     ///
     /// # Errors
     ///
-    /// When another version built it; `library` is where the one at hand is.
+    /// When another version built it; `library` is the path of the installed one.
     pub fn runs_in(&self, here: &TensorRtVersion, library: &Path) -> Result<(), DirectoryError> {
         let built = &self.manifest.tensorrt;
         if built == here {
@@ -197,13 +196,13 @@ impl EngineDirectory {
         })
     }
 
-    /// Notes in the manifest how near the vectors came to the canary's. A reader finds the
-    /// manifest as it was, or as it is then.
+    /// Records in the manifest how close the vectors came to the canary's. A reader sees either
+    /// the old manifest or the new one.
     ///
     /// # Errors
     ///
-    /// When the directory has been replaced meanwhile, a build-engine is writing there, or the
-    /// file system refuses.
+    /// When the directory has been replaced in the meantime, a build-engine is writing there, or
+    /// a file operation fails.
     pub fn note(&mut self, cosines: Cosines) -> Result<(), DirectoryError> {
         let manifest = Manifest {
             cosine: Some(cosines),
@@ -214,19 +213,19 @@ impl EngineDirectory {
         Ok(())
     }
 
-    /// Reads every file and holds it to the manifest's hash. This takes a second or so
-    /// for each GB.
+    /// Reads every file and compares it with the manifest's hash. This takes about a second
+    /// per GB.
     ///
     /// # Errors
     ///
-    /// When a file has other bytes than the manifest says.
+    /// When a file's hash differs from the manifest's.
     pub fn verify_hashes(&self) -> Result<(), DirectoryError> {
         for entry in self.manifest.entries() {
             let path = self.path.join(&entry.file);
             let found = hash_file(&path).map_err(DirectoryError::io(&path, "read"))?;
             if found != entry.sha256 {
                 let reason = format!(
-                    "its SHA-256 is {found}, and the manifest says {}",
+                    "its SHA-256 is {found}, but the manifest says {}",
                     entry.sha256
                 );
                 return Err(damaged(path, reason));

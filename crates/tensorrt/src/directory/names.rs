@@ -1,4 +1,4 @@
-//! Where the engines of a model are kept, and what that is called.
+//! Where the engines of a model are kept, and how their directories are named.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use super::Architecture;
 use siglip2_model::graph::Precision;
 
-/// Where the engine of `model` for `gpu` in `precision` is kept under `root`.
+/// The directory of the engine of `model` for `gpu` in `precision` under `root`.
 pub fn directory_of(root: &Path, model: &str, gpu: Architecture, precision: Precision) -> PathBuf {
     root.join(model_directory(model))
         .join(gpu.to_string())
         .join(precision.to_string())
 }
 
-/// What the directory of a model is called: its name on the hub with `--` for the slash,
-/// the last part of what is written as a path, or the name itself. No name leads out of
-/// the directory that it is joined to.
+/// The name of a model's directory: its name on the hub with `--` for the slash, the last
+/// component of a path, or the name itself. Joined to a directory, it never leads out of it.
 pub fn model_directory(model: &str) -> String {
     let name = model_name(model).replace(['/', '\\'], "--");
     // A leading dot would be hidden, or be the directory itself or the one above.
@@ -27,7 +26,7 @@ pub fn model_directory(model: &str) -> String {
     }
 }
 
-/// What a model is called that is given as `model`: a path by its last part.
+/// The name of the model given as `model`: for a path its last component.
 pub fn model_name(model: &str) -> &str {
     let name = model.trim_end_matches('/');
     match name.rsplit_once('/') {
@@ -36,7 +35,7 @@ pub fn model_name(model: &str) -> &str {
     }
 }
 
-/// The engines under a model's directory, for a person.
+/// Lists the engines under a model's directory, for people.
 pub(super) fn built(model: &Path) -> String {
     let names = |directory: &Path| -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(directory)
@@ -57,7 +56,7 @@ pub(super) fn built(model: &Path) -> String {
         })
         .collect();
     if engines.is_empty() {
-        "there is none of this model".into()
+        "there is none for this model".into()
     } else {
         format!("there are: {}", engines.join(", "))
     }

@@ -1,4 +1,4 @@
-//! Writes an engine directory: under a name that nothing reads, until it is whole.
+//! Writes an engine directory, under a name that nothing reads until it is complete.
 //!
 //! ```text
 //! <root>/<model>/<gpu>/.fp16.partial/   files, then manifest.json      (all on the disk)
@@ -7,10 +7,10 @@
 //!        .fp16.replaced                 removed
 //! ```
 //!
-//! One writer at a time works for a GPU: it holds a lock on that directory, which ends
-//! with its process. So whatever has one of the hidden names when a writer begins was left
-//! by one that was interrupted, and is removed, or put back where it was replaced and its
-//! successor never came.
+//! Only one writer works for a GPU at a time: it holds a lock on that directory, which ends
+//! with its process. So anything with one of the hidden names when a writer begins was left by
+//! an interrupted writer. It is removed, or put back if it was moved away and its successor
+//! never moved into place.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -21,12 +21,12 @@ use super::{
     directory_of, hash,
 };
 
-/// An engine directory that is being written. Dropping it unfinished leaves nothing.
+/// An engine directory being written. Dropping it unfinished leaves nothing behind.
 #[derive(Debug)]
 pub struct Writer {
     /// Where the files are now.
     partial: PathBuf,
-    /// Where a directory that is replaced waits for its successor.
+    /// Where a directory being replaced is kept until its successor is in place.
     replaced: PathBuf,
     /// Where the directory will be.
     target: PathBuf,
@@ -36,13 +36,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins the engine of `model` for `gpu` in `precision` under `root`, which is made
-    /// where there is none. What interrupted writers left there is removed first.
+    /// Begins the engine of `model` for `gpu` in `precision` under `root`, which is created if it
+    /// does not exist. Removes what interrupted writers left there first.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError::Busy`] when another process is writing there, and when the file
-    /// system refuses.
+    /// [`DirectoryError::Busy`] when another process is writing there, and when a file operation
+    /// fails.
     pub fn new(
         root: &Path,
         model: &str,
@@ -68,8 +68,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Removes what interrupted writers left, and puts back a directory that was taken
-    /// away for one that never came.
+    /// Removes what interrupted writers left, and puts back a directory that was moved away for
+    /// a successor that never came.
     fn sweep(&self) -> Result<(), DirectoryError> {
         if self.replaced.exists() && !self.target.exists() {
             fs::rename(&self.replaced, &self.target)
@@ -90,7 +90,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When a file operation fails.
     pub fn write(&self, file: &str, bytes: &[u8]) -> Result<FileEntry, DirectoryError> {
         let path = self.partial.join(file);
         File::create(&path)
@@ -106,23 +106,23 @@ impl Writer {
         })
     }
 
-    /// Writes the manifest, and reads everything that it names as a reader would. The
-    /// directory can then be tried out where it is, and the manifest written again.
+    /// Writes the manifest, and checks everything it names as a reader would. The directory can
+    /// then be tried out where it is, and the manifest written again.
     ///
     /// # Errors
     ///
-    /// When the manifest does not fit the files, and when the file system refuses.
+    /// When the manifest does not match the files, and when a file operation fails.
     pub fn seal(&self, manifest: &Manifest) -> Result<EngineDirectory, DirectoryError> {
         self.write(MANIFEST, &encode(manifest, &self.partial)?)?;
         EngineDirectory::open(&self.partial)
     }
 
-    /// Moves the directory into place, over the one that is there.
+    /// Moves the directory into place, replacing an existing one.
     ///
     /// # Errors
     ///
-    /// When it was not sealed, and when the file system refuses; a directory that was there
-    /// before is then there still.
+    /// When it was not sealed, and when a file operation fails; an existing directory is then
+    /// still in place.
     pub fn finish(mut self) -> Result<EngineDirectory, DirectoryError> {
         EngineDirectory::open(&self.partial)?;
         sync(&self.partial).map_err(DirectoryError::io(&self.partial, "written"))?;
@@ -166,8 +166,8 @@ fn encode(manifest: &Manifest, directory: &Path) -> Result<Vec<u8>, DirectoryErr
     })
 }
 
-/// Puts another manifest into a directory that is in its place, unless another directory has
-/// come there meanwhile. Writers wait outside, as they do for each other.
+/// Replaces the manifest of a directory that is in place, unless that directory has been
+/// replaced in the meantime. Holds the writers' lock.
 pub(super) fn rewrite(
     directory: &Path,
     from: &Manifest,
@@ -183,7 +183,7 @@ pub(super) fn rewrite(
         });
     }
     let beside = directory.join(format!(".{MANIFEST}.partial"));
-    // Of one that was killed: whoever has the lock is alone.
+    // Left by a process that was killed: this one holds the lock, so nothing else uses it.
     let _ = fs::remove_file(&beside);
     let written = File::create_new(&beside)
         .and_then(|mut file| {
@@ -193,13 +193,13 @@ pub(super) fn rewrite(
         .and_then(|()| fs::rename(&beside, &path))
         .and_then(|()| sync(directory));
     if written.is_err() {
-        // What is left of it is of no use to anybody.
+        // A partial file is useless.
         let _ = fs::remove_file(&beside);
     }
     written.map_err(DirectoryError::io(&path, "written"))
 }
 
-/// The directory of a GPU's engines, locked as long as it is held.
+/// The directory of a GPU's engines, locked while this value lives.
 fn lock(above: &Path) -> Result<File, DirectoryError> {
     let directory = File::open(above).map_err(DirectoryError::io(above, "opened"))?;
     match directory.try_lock() {
@@ -209,8 +209,8 @@ fn lock(above: &Path) -> Result<File, DirectoryError> {
                 path: above.to_owned(),
             });
         }
-        // Some network file systems lock no directories. Nothing is lost there but the
-        // warning to a second writer.
+        // Some network file systems cannot lock directories. There a second writer is merely
+        // not warned.
         Err(TryLockError::Error(error)) => {
             tracing::warn!(directory = %above.display(), %error, "cannot be locked");
         }
@@ -406,7 +406,7 @@ mod tests {
     fn what_is_not_built_is_said_with_what_is_and_how_to_build_it() {
         let root = tempfile::tempdir().unwrap();
         let error = find(root.path()).unwrap_err().to_string();
-        assert!(error.contains("none of this model"), "{error}");
+        assert!(error.contains("none for this model"), "{error}");
         build(root.path());
         let l4 = Architecture::new(8, 9);
         let error = EngineDirectory::find(root.path(), MODEL, l4, Precision::Bf16)

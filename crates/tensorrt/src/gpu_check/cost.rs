@@ -1,6 +1,6 @@
-//! Floating point operations of a row, products only: two for each weight and token, and
-//! the two products of attention. What no implementation can do without, so a rate times
-//! this is what the GPU really computes. For siglip2-base: 35.4 and 11.0 GFLOP.
+//! Floating-point operations of a row, matrix products only: two for each weight and token, and
+//! the two products of attention. Every implementation needs these, so a rate times this number
+//! is the GPU's useful throughput. For siglip2-base: 35.4 and 11.0 GFLOP.
 
 use siglip2_model::checkpoint::{TextConfig, VisionConfig};
 
@@ -10,7 +10,7 @@ pub fn image(config: &VisionConfig) -> f64 {
     let feed_forward = config.encoder.intermediate_size as f64;
     let patch = (3 * config.patch_size * config.patch_size) as f64;
     let embedding = 2.0 * tokens * patch * width;
-    // The probe attends to all tokens: keys and values of each, all else for one token.
+    // The probe attends to all tokens: keys and values for each, everything else for one.
     let head = 2.0 * (2.0 * tokens + 2.0) * width * width
         + 4.0 * tokens * width
         + 4.0 * width * feed_forward;

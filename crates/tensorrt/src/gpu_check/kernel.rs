@@ -1,4 +1,4 @@
-//! The resize kernel against the CPU's, and the copies.
+//! Compares the resize kernel with the CPU's, and measures the copies.
 
 use std::error::Error;
 
@@ -6,7 +6,7 @@ use crate::kernel::Element;
 use crate::run::probe::{Probe, pictures};
 use siglip2_image::{Processor, RgbImage};
 
-/// Pictures that say something about every pixel.
+/// Pictures in which every pixel matters.
 fn noise(width: u32, height: u32, seed: u64) -> Result<RgbImage, Box<dyn Error>> {
     let mut state = seed;
     let pixels = (0..width as usize * height as usize * 3).map(|_| {
@@ -18,7 +18,7 @@ fn noise(width: u32, height: u32, seed: u64) -> Result<RgbImage, Box<dyn Error>>
     Ok(RgbImage::new(width, height, pixels.collect()).ok_or("a picture without pixels")?)
 }
 
-/// The sides that are tried: the model's own, its neighbours, small, odd, and large ones.
+/// The sides to try: the model's own, its neighbours, small, odd and large ones.
 fn sizes(side: u32) -> Vec<(u32, u32)> {
     let mut sizes = vec![
         (1, 1),
@@ -39,7 +39,7 @@ fn sizes(side: u32) -> Vec<(u32, u32)> {
     sizes
 }
 
-/// Whether the kernel makes the CPU's bytes of pictures of all shapes; says where it does not.
+/// Whether the kernel gives the CPU's bytes for pictures of all shapes; prints the differences.
 pub fn equals_cpu(
     probe: &mut Probe,
     processor: &Processor,
@@ -47,7 +47,7 @@ pub fn equals_cpu(
 ) -> Result<bool, Box<dyn Error>> {
     let sizes = sizes(processor.size());
     let mut equal = 0;
-    // All of them one by one, and in ragged batches of 4.
+    // Each picture alone, and in ragged batches of 4.
     let batches = sizes.chunks(1).chain(sizes.chunks(4));
     let mut tried = 0;
     for (number, batch) in batches.enumerate() {
@@ -72,7 +72,7 @@ pub fn equals_cpu(
     Ok(equal == tried)
 }
 
-/// The tower's input as the CPU makes it: channels apart, through the processor's table.
+/// The tower's input as the CPU computes it: planar channels, mapped by the processor's table.
 fn tensor(square: &RgbImage, processor: &Processor, element: Element) -> Vec<u8> {
     let mut values = Vec::with_capacity(square.pixels().len());
     for (channel, table) in processor.normalization().iter().enumerate() {
@@ -82,7 +82,7 @@ fn tensor(square: &RgbImage, processor: &Processor, element: Element) -> Vec<u8>
     element.encode(&values)
 }
 
-/// Says how fast pictures come to the device, and to the tower's input.
+/// Prints how fast pictures reach the device, and the tower's input.
 pub fn copies(probe: &mut Probe, max_batch: usize) -> Result<(), Box<dyn Error>> {
     probe.upload_rate(1)?;
     let rate = probe.upload_rate(50)?;

@@ -1,4 +1,4 @@
-//! How fast the engine is alone.
+//! The speed of the engine alone.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -12,8 +12,8 @@ use siglip2_model::checkpoint::Config;
 
 use super::cost;
 
-/// Rows per second of the engine alone, for each batch size: one batch at a time, and as
-/// many as there are slots.
+/// Rows per second of the engine alone, for each batch size: one batch at a time, and one for
+/// each slot at a time.
 pub fn rates(
     engine: &mut TensorRtEngine,
     config: &Config,
@@ -52,7 +52,7 @@ struct Rate {
     p99: Duration,
 }
 
-/// Keeps so many batches under way for so long.
+/// Keeps a number of batches in flight for some time.
 fn rate(
     engine: &mut TensorRtEngine,
     config: &Config,

@@ -1,7 +1,7 @@
-//! Whether a cubin has all its parts: it is an ELF file, and the driver is given a pointer
-//! to it without a length, so that a file which was cut short must not get there.
+//! Checks that a cubin, an ELF file, is complete. The driver gets a pointer to it without a
+//! length, so a truncated file must not reach the driver.
 
-/// Refuses what is not ELF of 64 bits, or names parts beyond its end.
+/// Rejects a file that is not 64-bit ELF, or names parts beyond its end.
 pub(super) fn check(cubin: &[u8]) -> Result<(), &'static str> {
     if !cubin.starts_with(b"\x7fELF\x02\x01") {
         return Err("it is not a 64-bit ELF file");
@@ -24,7 +24,7 @@ pub(super) fn check(cubin: &[u8]) -> Result<(), &'static str> {
                 .ok_or(lacking)?;
             let entry = Fields(&cubin[at..at + entry_bytes]);
             // Elf64_Phdr: p_offset, p_filesz. Elf64_Shdr: sh_offset, sh_size, and sh_type,
-            // which is SHT_NOBITS (8) for a section that takes nothing of the file, or
+            // which is SHT_NOBITS (8) for a section that takes no space in the file, or
             // NVIDIA's SHT_CUDA_SHARED_RESERVED and the like.
             let (start, bytes) = if index == 0 {
                 (0x08, 0x20)

@@ -1,4 +1,4 @@
-//! What the vision engine eats, and how it is written.
+//! The element type of the vision engine's input, and its encoding.
 
 use crate::directory::ElementType;
 
@@ -12,7 +12,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// What an engine eats whose input is of this type.
+    /// The element for an engine whose input has this type.
     pub fn of(input: ElementType) -> Self {
         match input {
             ElementType::Fp16 => Self::Fp16,
@@ -43,7 +43,7 @@ impl Element {
     }
 }
 
-/// The binary16 number next to `value`; of two equally near ones the even one.
+/// The binary16 number nearest to `value`; ties go to the even one.
 pub(super) fn to_f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = (bits >> 16) as u16 & 0x8000;
@@ -51,7 +51,7 @@ pub(super) fn to_f16(value: f32) -> u16 {
     if magnitude > 0x7f80_0000 {
         return sign | 0x7e00;
     }
-    // From 65520 on, half way from the largest number to 65536, it is infinity.
+    // From 65520, halfway from the largest number to 65536, the result is infinity.
     if magnitude >= 0x477f_f000 {
         return sign | 0x7c00;
     }
@@ -60,7 +60,7 @@ pub(super) fn to_f16(value: f32) -> u16 {
     if magnitude < 0x3880_0000 {
         return sign | ((f32::from_bits(magnitude) + 0.5).to_bits() - 0.5_f32.to_bits()) as u16;
     }
-    // 13 bits of the fraction go; a carry runs into the exponent, as it should.
+    // 13 bits of the fraction are dropped; a carry goes into the exponent, as it should.
     let odd = (magnitude >> 13) & 1;
     let rounded = magnitude + 0xfff + odd;
     // The exponent's bias is 127 there and 15 here.

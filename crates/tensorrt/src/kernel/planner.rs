@@ -1,14 +1,14 @@
-//! What the kernel is told about a batch: where each picture lies, what its target pixels
-//! are made of, how many blocks to launch. Nothing here needs a device.
+//! Plans a batch for the kernel: the place of each picture, the coefficients of its target
+//! pixels, and the number of blocks to launch. Nothing here needs a device.
 //!
 //! ```text
-//! [(width, height)] --Planner--> table (for the device) + Plan (for who launches)
+//! [(width, height)] --Planner--> table (for the device) + Plan (for the launch)
 //! ```
 //!
-//! The layout of the table is that of `Header`, `Picture` and `Set` in resize.cu. It is
-//! written once, from its start to its end, and never read, because it may lie in
-//! write-combined memory. Coefficients are kept from batch to batch: a photo collection has
-//! a few dozen widths and heights.
+//! The layout of the table is that of `Header`, `Picture` and `Set` in resize.cu. The table is
+//! written once, from start to end, and never read, because it may lie in write-combined memory.
+//! Coefficients are kept from batch to batch: a photo collection has only a few dozen widths
+//! and heights.
 
 use std::ffi::CStr;
 use std::ops::{Add, AddAssign};
@@ -20,10 +20,10 @@ use super::Element;
 use super::set::{Axis, Set};
 use siglip2_image::{Coefficients, Filter, MAX_SIDE, Processor};
 
-/// What the offset of every picture in the source buffer is a multiple of, in bytes.
+/// The alignment of every picture's offset in the source buffer, in bytes.
 pub const SOURCE_ALIGN: usize = 256;
 
-/// How far behind a picture the kernel may read: four pixels at the end of the last row
+/// How far past a picture's end the kernel may read: four pixels at the end of the last row
 /// begin at most 1 pixel before its end, and are read as four whole words.
 const SOURCE_SLACK: usize = 16;
 
@@ -36,19 +36,19 @@ const HEADER_BYTES: usize = 16;
 /// `Picture`, and its first block.
 const PICTURE_BYTES: usize = 40 + 4;
 
-/// Coefficients that are kept, in bytes. A set for 1920 pixels at S = 224 has 9 KB with the
+/// Bytes of coefficients to keep. A set for 1920 pixels at S = 224 has 9 KB with the
 /// bilinear filter, one for 65,535 pixels 260 KB.
 const KEEP_BYTES: usize = 16 << 20;
 
 /// Why a batch cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// No pictures, or more than a grid has places for.
-    #[error("a batch of {0} pictures cannot be resized: 1 to 65,535 can")]
+    /// No pictures, or more than fit in a grid.
+    #[error("cannot resize a batch of {0} pictures: it must have 1 to 65,535")]
     Count(usize),
-    /// A side that no picture has.
+    /// A side of 0, or too large.
     #[error(
-        "a picture of {width} x {height} pixels cannot be resized: sides have 1 to {MAX_SIDE} pixels"
+        "cannot resize a picture of {width} x {height} pixels: sides must have 1 to {MAX_SIDE}"
     )]
     Side {
         /// Its width in pixels.
@@ -58,26 +58,26 @@ pub enum PlanError {
     },
     /// The caller's buffer is too short.
     #[error(
-        "the resize table takes {needed} bytes and its buffer has {available}: close the batch earlier"
+        "the resize table needs {needed} bytes but its buffer has {available}: use a smaller batch"
     )]
     TableFull {
-        /// Bytes that the table has.
+        /// Bytes that the table needs.
         needed: usize,
         /// Bytes that the buffer has.
         available: usize,
     },
-    /// Offsets that the table cannot hold.
+    /// Offsets too large for the table.
     #[error("the batch is too large for the resize kernel: {0}")]
     TooLarge(&'static str),
 }
 
-/// What a picture takes of each buffer of a slot at most, in bytes; what pictures take
-/// together is the sum, and [`Planner::fixed_table_bytes`] of the table.
+/// The most that a picture takes of each of a slot's buffers, in bytes. A batch takes the sum,
+/// plus [`Planner::fixed_table_bytes`] of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Of the source buffer: exact.
     pub source_bytes: usize,
-    /// Of the table: less, where pictures share a width or a height.
+    /// Of the table: less if pictures share a width or a height.
     pub table_bytes: usize,
     /// Of the scratch buffer: exact.
     pub scratch_bytes: usize,
@@ -101,14 +101,14 @@ impl AddAssign for Cost {
     }
 }
 
-/// How a batch is launched; what the device reads is in the table.
+/// How to launch a batch; the data that the device reads is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Where each picture begins in the source buffer, in bytes. Rows follow each other
     /// without padding, three bytes a pixel.
     pub offsets: Vec<usize>,
-    /// Bytes of the source buffer that are read: the pictures, and what is between and
-    /// behind them, whose values do not matter.
+    /// Bytes of the source buffer that are read: the pictures, and the bytes between and after
+    /// them, whose values do not matter.
     pub source_bytes: usize,
     /// Bytes of the table that were written and must be uploaded.
     pub table_bytes: usize,
@@ -116,7 +116,7 @@ pub struct Plan {
     pub scratch_bytes: usize,
     /// Elements of the output: pictures x 3 x S x S.
     pub out_elements: usize,
-    /// What the output's elements are.
+    /// The type of the output's elements.
     pub element: Element,
     /// Blocks of the width pass; none when no picture needs one.
     width_blocks: u32,
@@ -145,7 +145,7 @@ impl Entry {
 }
 
 impl Plan {
-    /// What is launched, in order, and with how many blocks of [`THREADS`] threads. Each
+    /// The launches, in order, each with its number of blocks of [`THREADS`] threads. Each
     /// entry point takes four pointers: source, table, scratch, out.
     pub fn launches(&self) -> impl Iterator<Item = (Entry, [u32; 3])> {
         let [of_one, pictures] = self.normalize_blocks;
@@ -158,20 +158,20 @@ impl Plan {
     }
 }
 
-/// Plans batches for the resize of one checkpoint. One thread's.
+/// Plans batches for the resize of one checkpoint. Used by one thread.
 pub struct Planner {
     size: u32,
     filter: Filter,
     element: Element,
-    /// The values of 3 x 256 bytes, as the table has them.
+    /// The values of 3 x 256 bytes, encoded as in the table.
     normalization: Vec<u8>,
     sets: LruCache<(Axis, u32), Arc<Set>>,
-    /// Bytes of the sets that are kept.
+    /// Bytes of the kept sets.
     kept: usize,
 }
 
 impl Planner {
-    /// For pictures that go through `processor`, into a tensor of `element`s.
+    /// A planner for pictures processed by `processor`, into a tensor of `element`s.
     pub fn new(processor: &Processor, element: Element) -> Self {
         Self {
             size: processor.size(),
@@ -183,7 +183,7 @@ impl Planner {
         }
     }
 
-    /// What a picture takes, without computing anything for it.
+    /// The cost of a picture, without computing its coefficients.
     ///
     /// # Errors
     ///
@@ -207,13 +207,13 @@ impl Planner {
         })
     }
 
-    /// What the table takes beside the pictures, in bytes.
+    /// The size of the table without any pictures, in bytes.
     pub fn fixed_table_bytes(&self) -> usize {
         HEADER_BYTES + self.normalization.len()
     }
 
-    /// What the table of any `pictures` takes at most, in bytes, whatever their sizes: a
-    /// table of `largest_table_bytes(1)` holds any single picture, and many usual ones.
+    /// The largest size of a table for `pictures` pictures of any sizes, in bytes. A table of
+    /// `largest_table_bytes(1)` holds any single picture, and many pictures of usual sizes.
     pub fn largest_table_bytes(&self, pictures: usize) -> usize {
         let set = |axis| {
             let longest = Coefficients::longest(self.filter, MAX_SIDE, self.size);
@@ -227,7 +227,7 @@ impl Planner {
     ///
     /// # Errors
     ///
-    /// [`PlanError`]; then what is in `table` means nothing.
+    /// [`PlanError`]; the contents of `table` are then unspecified.
     pub fn plan_into(
         &mut self,
         pictures: &[(u32, u32)],
@@ -311,7 +311,7 @@ impl Planner {
         })
     }
 
-    /// Where in the table the coefficients of a side are, if it has a pass.
+    /// The offset in the table of a side's coefficients, if it has a pass.
     fn place(
         &mut self,
         batch: &mut Placement,
@@ -333,7 +333,7 @@ impl Planner {
         Ok(Some((at, set)))
     }
 
-    /// The coefficients of a side: kept, or computed and kept.
+    /// The coefficients of a side, computed if they are not kept yet.
     fn set(&mut self, axis: Axis, length: u32) -> Arc<Set> {
         if let Some(set) = self.sets.get(&(axis, length)) {
             return Arc::clone(set);
@@ -350,7 +350,7 @@ impl Planner {
         set
     }
 
-    /// What the width pass leaves behind: three planes of rows of whole words.
+    /// The output of the width pass: three planes of rows of whole words.
     fn scratch_bytes(&self, width: u32, height: u32) -> usize {
         if width == self.size {
             return 0;
@@ -368,18 +368,18 @@ fn check(width: u32, height: u32) -> Result<(), PlanError> {
     Err(PlanError::Side { width, height })
 }
 
-/// What a picture takes of the source buffer.
+/// Bytes that a picture takes of the source buffer.
 fn source_bytes(width: u32, height: u32) -> usize {
     (width as usize * height as usize * 3 + SOURCE_SLACK).next_multiple_of(SOURCE_ALIGN)
 }
 
-/// A batch while its parts are laid out.
+/// A batch being laid out.
 struct Placement {
     source_bytes: usize,
     scratch_bytes: usize,
     table_bytes: usize,
     width_blocks: u32,
-    /// The sets in the table, in its order, and their offsets.
+    /// The sets in the table, in order, and their offsets.
     sets: Vec<((Axis, u32), u32, Arc<Set>)>,
 }
 
@@ -425,13 +425,13 @@ impl Record {
     }
 }
 
-/// Writes a buffer from its start to its end.
+/// Writes a buffer from start to end.
 struct Writer<'a> {
     left: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
-    /// Over the first `bytes` of `buffer`, if it has as many.
+    /// Writes to the first `bytes` of `buffer`, if it is that long.
     fn new(buffer: &'a mut [u8], bytes: usize) -> Option<Self> {
         Some(Self {
             left: buffer.get_mut(..bytes)?,
@@ -439,7 +439,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // What was laid out has exactly the length of what is written.
+        // The layout has exactly the length that is written.
         if let Some((now, left)) = std::mem::take(&mut self.left).split_at_mut_checked(bytes.len())
         {
             now.copy_from_slice(bytes);

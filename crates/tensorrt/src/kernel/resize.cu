@@ -1,5 +1,5 @@
-// A ragged batch of RGB pictures to the tensor [B, 3, S, S] that the vision tower eats:
-// resized byte for byte as the CPU path does it (src/image/resize.rs), then normalized by
+// Turns a ragged batch of RGB pictures into the tensor [B, 3, S, S] of the vision tower:
+// resized byte for byte as on the CPU (`Processor::resize`), then normalized by
 // a table.
 //
 //   source (u8, RGB) --resize_width--> scratch (u8, planes) --resize_normalize--> out
@@ -9,14 +9,14 @@
 // resize_normalize does the height pass where one is needed and looks the bytes up. A
 // picture that has the model's width goes straight from source to the second launch.
 //
-// All arithmetic is integer: i16 weights times u8 pixels, summed in 32 bits, which no order
-// of summation changes. What is computed in floating point was computed on the host
-// (src/image/coefficients.rs).
+// All arithmetic is integer: i16 weights times u8 pixels, summed in 32 bits, so the order of
+// summation does not matter. The floating-point part, the coefficients, is computed on the
+// host.
 //
 // The parameters of every entry point are four device pointers: source, table, scratch,
-// out. What is at which place in the table: `Header` and `Picture` below, written by
-// planner.rs, which also says how many blocks to launch. Source pictures may be read up to
-// 12 bytes beyond their end (SOURCE_SLACK in planner.rs).
+// out. The layout of the table is given by `Header` and `Picture` below; planner.rs writes it
+// and also decides how many blocks to launch. Source pictures may be read up to 12 bytes past
+// their end (SOURCE_SLACK in planner.rs).
 //
 // # What bounds it
 //
@@ -31,7 +31,7 @@
 // The scratch of a batch mostly stays in the L2 cache, and so do the second readings of it
 // (a row is in two windows of the bilinear height pass) and of the pixels where tiles
 // overlap (17 of 496 pixels of a tile at 1920). The source must come over the bus first, at
-// 1/20 to 1/60 of that bandwidth: the kernel is never what an image waits for.
+// 1/20 to 1/60 of that bandwidth: the kernel is never the bottleneck.
 //
 // Arithmetic, bilinear: a source byte is in two windows of the width pass. Its inner loop
 // has 53 instructions for 48 products (sm_120): 1920 x 1280 is 14.7 million products, about
@@ -62,10 +62,10 @@ typedef unsigned long long u64;
 
 #define DEVICE static inline
 #define SHARED
-// The threads of a block take turns within a phase; where a phase begins, all have
-// finished the one before.
+// The threads of a block take turns within a phase; when a phase begins, all have
+// finished the previous one.
 #define PHASE(t) for (u32 t = 0; t < THREADS; ++t)
-// What a thread keeps from phase to phase.
+// The state that a thread keeps from phase to phase.
 #define PRIVATE THREADS
 #define MINE(t) (t)
 #define UNROLL(n)
@@ -110,12 +110,12 @@ DEVICE int dot_low(u32 weights, u32 pixels, int sum) {
 }
 DEVICE int dot_high(u32 weights, u32 pixels, int sum) { return dot_low(weights, pixels >> 16, sum); }
 
-// Which block of the grid this is.
+// The index of this block in the grid.
 struct Block {
   u32 x, y;
 };
 
-// Shared memory holds anything when a block begins.
+// Shared memory has arbitrary contents when a block begins.
 #define POISON(array) memset(array, 0xa5, sizeof array)
 
 #else
@@ -142,7 +142,7 @@ DEVICE void store(u32 *at, const u32 (&v)[4]) { *(uint4 *)at = make_uint4(v[0], 
 DEVICE u32 shift_right(u32 low, u32 high, u32 bits) { return __funnelshift_r(low, high, bits); }
 DEVICE u32 bytes(u32 a, u32 b, u32 selector) { return __byte_perm(a, b, selector); }
 
-// The intrinsics __dp2a_lo and __dp2a_hi take both operands signed, or none.
+// The intrinsics __dp2a_lo and __dp2a_hi take both operands signed, or both unsigned.
 DEVICE int dot_low(u32 weights, u32 pixels, int sum) {
   int result;
   asm("dp2a.lo.s32.u32 %0, %1, %2, %3;" : "=r"(result) : "r"(weights), "r"(pixels), "r"(sum));
@@ -164,7 +164,7 @@ struct Block {
 
 // ------------------------------------------------------------------------- the table
 
-// The table begins with it. Behind it: the values of 3 x 256 bytes (red, green, blue), each
+// The table begins with this. After it: the values of 3 x 256 bytes (red, green, blue), each
 // as wide as an element of the output; the pictures; a u32 for each picture, its first block
 // of the width pass; the coefficient sets. All offsets in the table are from its start, in
 // bytes, and multiples of 4.
@@ -185,7 +185,7 @@ struct Picture {
   u64 scratch;
   u32 width;
   u32 height;
-  // Offsets of the coefficient sets of the two passes; 0 where there is no such pass.
+  // Offsets of the coefficient sets of the two passes; 0 if there is no such pass.
   u32 across;
   u32 down;
   // The width pass: tiles side by side, and target columns of a tile.
@@ -193,7 +193,7 @@ struct Picture {
   u32 columns;
 };
 
-// A coefficient set: what each of S target lines is made of.
+// A coefficient set: the source lines and weights of each of S target lines.
 //   u32 precision, pairs; u32 start[S]; u32 weights[pairs][S]
 // `start` is the first source line, `pairs` how many pairs of weights every target line has
 // (with weights of 0 beyond the end of its window), two i16 in a word, the first in the
@@ -282,7 +282,7 @@ struct Column {
 };
 
 // The last picture whose first block is not beyond `block`. A picture without a width pass
-// has no blocks, so that it is never the last.
+// has no blocks, so it is never the last.
 DEVICE u32 picture_of(const u8 *first_blocks, const Header &header, u32 block) {
   u32 low = 0, high = header.pictures;
   while (high - low > 1) {
@@ -295,7 +295,7 @@ DEVICE u32 picture_of(const u8 *first_blocks, const Header &header, u32 block) {
 
 // A block makes TILE_ROWS rows of `columns` target pixels. It brings the source pixels that
 // they need into shared memory, as planes, TILE_PIXELS at a time; the planner chooses
-// `columns` so that one time is enough, unless a single window is longer than that.
+// `columns` so that one load is enough, unless a single window is longer than that.
 DEVICE void width_pass(Block block, const u8 *__restrict__ source, const u8 *__restrict__ table,
                        u8 *__restrict__ scratch) {
   SHARED u32 tile[TILE_ROWS][3][TILE_WORDS];
@@ -311,7 +311,7 @@ DEVICE void width_pass(Block block, const u8 *__restrict__ source, const u8 *__r
   const u32 first_column = tile_index % picture.tiles * picture.columns;
   const u32 last_column = smaller(first_column + picture.columns, header.size) - 1;
 
-  // Source pixels of the tile; what is beyond the row has weights of 0 and is not read.
+  // Source pixels of the tile; pixels beyond the row have weights of 0 and are not read.
   const u32 row_end = whole_words(picture.width);
   const u32 begin = load(set.starts + 4ull * first_column);
   const u32 end = smaller(load(set.starts + 4ull * last_column) + 2 * set.pairs, row_end);
@@ -331,7 +331,7 @@ DEVICE void width_pass(Block block, const u8 *__restrict__ source, const u8 *__r
   for (u32 from = begin; from < end; from += TILE_PIXELS) {
     const u32 to = smaller(from + TILE_PIXELS, end);
 
-    // A warp brings a row.
+    // Each warp loads a row.
     PHASE(t) {
       const u32 row = t / (THREADS / TILE_ROWS), y = first_row + row;
       if (y < picture.height) {
@@ -345,7 +345,7 @@ DEVICE void width_pass(Block block, const u8 *__restrict__ source, const u8 *__r
       }
     }
 
-    // A thread sums up its column.
+    // Each thread sums its column.
     PHASE(t) {
       Column &column = mine[MINE(t)];
       const u32 first = larger(column.start, from), last = smaller(column.end, to);
@@ -380,8 +380,8 @@ DEVICE void width_pass(Block block, const u8 *__restrict__ source, const u8 *__r
 
 // --------------------------------------------------- height pass and normalization
 
-// Four neighbours of row y of what the width pass left behind: planes in scratch, or the
-// source itself.
+// Four neighbours of row y of the width pass's output: planes in scratch, or the source
+// itself.
 template <bool PLANES>
 DEVICE Quad read_row(const Picture &picture, const u8 *source, const u8 *scratch, u32 pitch, u32 x, u32 y) {
   if constexpr (PLANES) {
@@ -407,7 +407,7 @@ DEVICE Quad height_pass(const Header &header, const Picture &picture, const u8 *
     for (u32 i = 0; i < 4; ++i) sum[channel][i] = 1 << (set.precision - 1);
   UNROLL("unroll 4")
   for (u32 pair = 0; pair < set.pairs; ++pair) {
-    // Beyond the last row are weights of 0.
+    // Rows beyond the last have weights of 0.
     const u32 row = start + 2 * pair;
     const Quad upper = read_row<PLANES>(picture, source, scratch, pitch, x, smaller(row, last));
     const Quad lower = read_row<PLANES>(picture, source, scratch, pitch, x, smaller(row + 1, last));
@@ -429,8 +429,8 @@ DEVICE Quad height_pass(const Header &header, const Picture &picture, const u8 *
   return quad;
 }
 
-// A thread makes four neighbouring pixels of picture block.y. T has the width of an element
-// of the output; nothing is computed with it.
+// Each thread computes four neighbouring pixels of picture block.y. T has the width of an
+// element of the output; it is only copied, never used in arithmetic.
 template <typename T>
 DEVICE void normalize(Block block, const u8 *__restrict__ source, const u8 *__restrict__ table,
                       const u8 *__restrict__ scratch, T *__restrict__ out) {
@@ -468,8 +468,8 @@ DEVICE void normalize(Block block, const u8 *__restrict__ source, const u8 *__re
 
 #ifdef RESIZE_HOST
 
-// Runs an entry point as cuLaunchKernel would, in the calling thread. 1 for an entry point
-// that is not here, or another block than the one it is made for.
+// Runs an entry point as cuLaunchKernel would, in the calling thread. Returns 1 for an unknown
+// entry point, or for a block size it does not support.
 extern "C" int resize_host_launch(const char *entry, const unsigned grid[3], const unsigned block[3],
                                   void **params) {
   if (block[0] != THREADS || block[1] != 1 || block[2] != 1) return 1;

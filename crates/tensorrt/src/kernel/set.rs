@@ -1,13 +1,13 @@
-//! A coefficient set as the table has it: `Set` in resize.cu.
+//! A coefficient set as encoded in the table: `Set` in resize.cu.
 //!
-//! Weights lie in pairs, a pair of every target line behind the other, so that neighbouring
-//! threads, which work on neighbouring lines, read neighbouring words.
+//! Weights are stored in pairs: the first pairs of all target lines, then the second pairs, and
+//! so on. So neighbouring threads, which work on neighbouring lines, read neighbouring words.
 
 use siglip2_image::Coefficients;
 
 /// Pixels of a tile of the width pass, as in resize.cu.
 const TILE_PIXELS: u32 = 768;
-/// Columns of a tile at most: `THREADS / (TILE_ROWS / ROWS)` of resize.cu.
+/// The most columns of a tile: `THREADS / (TILE_ROWS / ROWS)` of resize.cu.
 const TILE_COLUMNS: u32 = 64;
 
 /// Which pass a set is for.
@@ -20,7 +20,7 @@ pub(super) enum Axis {
 }
 
 impl Axis {
-    /// What every start is a multiple of, and every number of weights.
+    /// The unit of which every start and every number of weights is a multiple.
     fn unit(self) -> u32 {
         match self {
             Self::Across => 4,
@@ -67,7 +67,7 @@ impl Set {
         }
     }
 
-    /// As the table has it; a multiple of 4 bytes.
+    /// The encoded set; a multiple of 4 bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -77,9 +77,9 @@ impl Set {
         self.columns
     }
 
-    /// What a set of windows of at most `longest` weights takes at most.
+    /// The largest size of a set whose windows have at most `longest` weights.
     pub(super) fn most_bytes(axis: Axis, longest: usize, size: u32) -> usize {
-        // A start may move forward by as much as makes it a multiple of its unit.
+        // A start may move forward to become a multiple of its unit.
         let moved = axis.unit() as usize - 1;
         encoded_bytes(pairs(axis, longest + moved), size as usize)
     }
@@ -94,9 +94,9 @@ fn pairs(axis: Axis, weights: usize) -> usize {
     weights.next_multiple_of(axis.unit().max(2) as usize) / 2
 }
 
-/// Where the windows start in the table: at whole units, and never before the window in
-/// front of them. A cubic window has weights of 0 at its start where a source pixel lies in
-/// its centre, which were left out, so that it may start behind the next.
+/// Where the windows start in the table: at whole units, and never before the preceding window.
+/// A cubic window has weights of 0 at its start if a source pixel lies in its centre; those
+/// were left out, so it may start after the next window.
 fn starts(axis: Axis, windows: impl DoubleEndedIterator<Item = u32>) -> Vec<u32> {
     let mut least = u32::MAX;
     let mut starts: Vec<u32> = windows
@@ -110,8 +110,8 @@ fn starts(axis: Axis, windows: impl DoubleEndedIterator<Item = u32>) -> Vec<u32>
     starts
 }
 
-/// The most columns of a tile whose source pixels are in shared memory at one time, dealt
-/// out evenly; 1 where a single window is longer than that.
+/// The most columns of a tile whose source pixels fit in shared memory at once, distributed
+/// evenly; 1 if a single window is longer than that.
 fn columns(starts: &[u32], weights: u32, length: u32) -> u32 {
     let size = starts.len() as u32;
     let row_end = length.next_multiple_of(4);

@@ -1,5 +1,5 @@
-//! The kernel through the real compiler. NVRTC needs no GPU, but it must be there:
-//! NVRTC_LIB_DIR names its directory, as for `build-engine`; for instance
+//! Compiles the kernel with the real compiler. NVRTC needs no GPU, but must be installed:
+//! NVRTC_LIB_DIR names its directory, as for `build-engine`; for example
 //! `.../site-packages/nvidia/cu13/lib` of `pip install nvidia-cuda-nvrtc`.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::{Element, Entry, KernelError, ResizeKernel, SOURCE, cubin};
 use crate::build::nvrtc::{Compiler, NvrtcError};
 use crate::libraries::Search;
 
-/// The compiler, or a line that says why a test is left out.
+/// The compiler, or a line that says why a test is skipped.
 fn compiler(test: &str) -> Option<Compiler> {
     let Some(directory) = std::env::var_os("NVRTC_LIB_DIR") else {
         println!("SKIPPED {test}: NVRTC_LIB_DIR names no directory");
@@ -50,7 +50,7 @@ fn it_compiles_for_every_architecture_without_warnings_or_spills() {
             let symbol = entry.name().to_bytes_with_nul();
             assert!(cubin.windows(symbol.len()).any(|name| name == symbol));
         }
-        // One that was cut short does not get to the driver.
+        // A truncated file does not reach the driver.
         for length in (0..cubin.len()).step_by(997) {
             assert!(cubin::check(&cubin[..length]).is_err(), "{length}");
         }

@@ -1,16 +1,16 @@
-//! The pinned memory that decoders write pictures into, and the device copies them from.
+//! The pinned memory that decoders write pictures into and the device copies them from.
 //!
 //! ```text
 //! decode thread --lend--> Chunk --(pixels are written)--> batch --upload--> dropped: free
 //! ```
 //!
 //! One region for all GPUs and slots, allocated once: pinning takes milliseconds and
-//! stops the device. A picture is decoded before it is known which batch it will be in
-//! (that is decided when a batch can start), so the memory belongs to the picture and not
-//! to a slot; the device reads it from where the decoder wrote it all the same. When it is
-//! full, decoders wait in the order in which they came: the GPU is the bottleneck then.
-//! They always go on, because whatever is in here is being decoded or waits for the
-//! engine, which takes it without needing more.
+//! stops the device. A picture is decoded before its batch is known (that is decided when a
+//! batch can start), so the memory belongs to the picture and not to a slot; the device still
+//! reads it from where the decoder wrote it. When the arena is full, decoders wait in order of
+//! arrival: the GPU is then the bottleneck. They always make progress, because every picture
+//! in here is either being decoded or waiting for the engine, which needs no more of this
+//! memory to run it.
 #![allow(unsafe_code)]
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use super::memory::PinnedBuffer;
 use crate::error::DeviceError;
 use siglip2_image::PixelMemory;
 
-/// Pictures begin at multiples of this: a copy engine reads whole bursts, and no two
+/// Pictures begin at multiples of this, so that a copy engine reads whole bursts and no two
 /// decoders write to the same cache line.
 const ALIGN: usize = 256;
 
@@ -30,13 +30,13 @@ const ALIGN: usize = 256;
 pub(super) struct Arena {
     memory: PinnedBuffer,
     state: Mutex<State>,
-    /// Rung when memory came back, or the first in line has got his.
+    /// Notified when memory is returned, or the first decoder in line has been served.
     freed: Condvar,
 }
 
 struct State {
     gaps: Gaps,
-    /// The number of the next who comes, and of the one whose turn it is.
+    /// The ticket of the next arrival, and the ticket whose turn it is.
     next: u64,
     turn: u64,
 }
@@ -55,8 +55,8 @@ impl Arena {
         }))
     }
 
-    /// Memory for a picture, waiting for it if need be; `None` if the picture is larger
-    /// than all there is.
+    /// Memory for a picture, waiting for it if necessary; `None` if the picture is larger than
+    /// the whole arena.
     pub(super) fn lend(self: &Arc<Self>, bytes: usize) -> Option<Chunk> {
         let taken = bytes.max(1).checked_next_multiple_of(ALIGN)?;
         if taken > self.memory.len() {
@@ -87,14 +87,14 @@ impl Arena {
         })
     }
 
-    /// Nothing between two statements of a holder can panic.
+    /// Ignores poisoning: no code panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A part of the arena, for one picture. Dropping it gives it back; whoever let the
-/// device read from it has waited for the device first.
+/// A part of the arena, for one picture. Dropping it returns the memory; code that lets the
+/// device read from it must wait for the device first.
 pub(super) struct Chunk {
     arena: Arc<Arena>,
     start: usize,
@@ -105,7 +105,7 @@ pub(super) struct Chunk {
 impl PixelMemory for Chunk {
     fn bytes(&self) -> &[u8] {
         // SAFETY: `start..start + bytes` lies within the region, which lives as long as
-        // the arena; `Gaps` hands out each byte to one chunk at a time, so nobody else
+        // the arena; `Gaps` hands out each byte to one chunk at a time, so nothing else
         // writes here.
         unsafe { std::slice::from_raw_parts(self.arena.memory.start().add(self.start), self.bytes) }
     }

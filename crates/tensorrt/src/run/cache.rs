@@ -1,9 +1,9 @@
-//! The runtime cache: what TensorRT for RTX compiled for this GPU at the first start, kept
-//! beside the engine so that the next start need not. (Standard TensorRT compiles nothing
-//! at run time and has none.)
+//! The runtime cache: kernels that TensorRT for RTX compiled for this GPU at the first start,
+//! kept beside the engine so that the next start need not compile them again. (Standard
+//! TensorRT compiles nothing at run time and has no cache.)
 //!
-//! A cache is no more than a shorter start: one that cannot be read, or belongs to another
-//! driver, is made anew, and one that cannot be written costs a line in the log.
+//! The cache only shortens the start. If it cannot be read, or belongs to another driver, it is
+//! rebuilt; if it cannot be written, the log says so.
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 use std::io::Write;
@@ -20,7 +20,7 @@ pub(super) struct Cache {
     cache: Option<Arc<trtx::RuntimeCache>>,
 }
 
-/// There is none: nothing is read, and nothing is written.
+/// No cache: nothing is read, and nothing is written.
 #[cfg(feature = "tensorrt-enterprise")]
 pub(super) struct Cache;
 
@@ -35,7 +35,7 @@ impl Cache {
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 impl Cache {
-    /// Reads the file, where there is one.
+    /// Reads the file, if it exists.
     pub(super) fn open(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -56,7 +56,7 @@ impl Cache {
                 if !self.bytes.is_empty()
                     && let Err(error) = cache.deserialize(&self.bytes)
                 {
-                    tracing::info!(path = %self.path.display(), %error, "a new runtime cache");
+                    tracing::info!(path = %self.path.display(), %error, "new runtime cache");
                 }
                 self.cache = Some(Arc::clone(&cache));
                 cache
@@ -65,7 +65,7 @@ impl Cache {
         config.set_runtime_cache(cache)
     }
 
-    /// Writes what was compiled since, if anything was.
+    /// Writes the cache if anything was compiled since.
     pub(super) fn save(&self) {
         let Some(cache) = &self.cache else { return };
         let result = cache
@@ -74,16 +74,16 @@ impl Cache {
             .and_then(|memory| self.write(&memory).map_err(|error| error.to_string()));
         if let Err(error) = result {
             let path = self.path.display();
-            tracing::info!(%path, %error, "the runtime cache was not kept: starts stay slow");
+            tracing::info!(%path, %error, "cannot write the runtime cache; starts stay slow");
         }
     }
 
-    /// Whole or not at all: another process may read it at the same time.
+    /// Replaces the file atomically: another process may read it at the same time.
     fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
         if bytes == self.bytes {
             return Ok(());
         }
-        // A name that nobody else takes: processes in containers all have the number 1.
+        // A unique name: processes in containers all have the process ID 1.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_nanos();
         let name = format!("{}-{now}.part", std::process::id());
@@ -92,7 +92,7 @@ impl Cache {
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| std::fs::rename(&beside, &self.path));
         if written.is_err() {
-            // What is left of it is of no use to anybody.
+            // A partial file is useless.
             let _ = std::fs::remove_file(&beside);
         }
         written

@@ -1,5 +1,4 @@
-//! The threads that wait for the batches of one tower, so that the one that submits them
-//! need not.
+//! The threads that wait for the batches of one tower, so that the submitting thread need not.
 //!
 //! ```text
 //! owner --InFlight--> uploads: waits until the device has read the items, and frees them
@@ -7,9 +6,9 @@
 //!                                                                    --> rows to those who asked
 //! ```
 //!
-//! Two threads, because the next batch is uploaded long before the tower of this one is
-//! through. Batches of a tower come out in the order in which they went in: each one's tower
-//! waits for that of the one before.
+//! There are two threads because the next batch is uploaded long before the tower has finished
+//! this one. Batches of a tower finish in the order in which they were submitted: the tower
+//! waits for the previous batch before it runs the next.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -18,10 +17,10 @@ use std::thread::JoinHandle;
 use super::slot::{InFlight, Landed, Slot};
 use siglip2_engine::EngineError;
 
-/// What the device died of, once it has.
+/// Why the device was lost, once it has been.
 pub(super) type Lost = Arc<OnceLock<String>>;
 
-/// See the module. Dropping it waits until all batches have come out.
+/// See the module. Dropping it waits until all batches have finished.
 pub(super) struct Completer {
     flights: Option<Sender<InFlight>>,
     /// Slots that are free.
@@ -36,12 +35,12 @@ impl Completer {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(super) fn new(name: &str, free: Vec<Slot>, lost: &Lost) -> std::io::Result<Self> {
         let (flights, waiting) = channel::<InFlight>();
         let (back, slots) = channel();
         for slot in free {
-            // The receiver is at hand.
+            // The receiver is still alive here.
             let _ = back.send(slot);
         }
         let (uploaded, uploads) = channel::<InFlight>();
@@ -71,8 +70,8 @@ impl Completer {
         })
     }
 
-    /// A slot that is free. There is one whenever fewer batches are under way than there
-    /// are slots: a slot comes back before its batch is answered.
+    /// A free slot. There is one whenever fewer batches are in flight than there are slots: a
+    /// slot is returned before its batch is answered.
     pub(super) fn slot(&self) -> Option<Slot> {
         self.slots.try_recv().ok()
     }
@@ -93,10 +92,10 @@ impl Completer {
     }
 }
 
-/// The slot goes back first: who is answered may send the next batch at once.
+/// Returns the slot first: the receiver of the answer may send the next batch at once.
 fn tell((slot, landed): (Option<Slot>, Option<Landed>), back: &Sender<Slot>, lost: &Lost) {
     if let Some(slot) = slot {
-        // An owner that is gone takes no more batches; then the slot ends here.
+        // If the owner is gone there are no more batches, and the slot is dropped here.
         let _ = back.send(slot);
     }
     if let Some(Landed { completion, result }) = landed {
@@ -112,7 +111,7 @@ impl Drop for Completer {
         // The first thread ends with this, the second with the first.
         self.flights = None;
         for thread in self.threads.drain(..) {
-            // It has nobody to tell of a panic.
+            // There is nowhere to report a panic.
             let _ = thread.join();
         }
     }

@@ -6,11 +6,11 @@
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
-//! A context for each size takes no activations of its own, because the contexts of a slot
-//! never run at the same time and share theirs. It makes each batch the same work at the same
-//! addresses every time, and so a CUDA graph, captured once and launched as a whole: a tower is
-//! some hundred small kernels, and launching them one by one takes longer than a small batch
-//! needs to run.
+//! A context for each size costs no extra memory for activations: the contexts of a slot never
+//! run at the same time and share one block. With a context per size, every batch of that size
+//! is the same work at the same addresses, so it can be a CUDA graph, captured once and launched
+//! as a whole. A tower is some hundred small kernels, and launching them one by one takes longer
+//! than running a small batch.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
@@ -31,20 +31,20 @@ pub(super) struct Tensor {
     pub(super) row: Vec<i64>,
 }
 
-/// The rows that a profile takes, least and most.
+/// The smallest and largest number of rows that a profile accepts.
 pub(super) type Profile = (usize, usize);
 
-/// What the contexts of a slot read and write, and how large batches may be.
+/// The buffers that the contexts of a slot read and write, and the batch sizes.
 pub(super) struct Binding<'a> {
     pub(super) profiles: &'a [Profile],
-    /// The batch sizes to come.
+    /// The batch sizes that will be used.
     pub(super) buckets: &'a [usize],
     pub(super) input: (&'a Tensor, &'a DeviceBuffer),
     pub(super) output: (&'a Tensor, &'a DeviceBuffer),
     pub(super) stream: &'a Arc<CudaStream>,
 }
 
-/// See the module. The contexts are dropped before the memory that they compute in.
+/// See the module. The contexts are dropped before the memory they compute in.
 pub(super) struct Contexts {
     bound: Vec<Bound>,
     _activations: Option<DeviceBuffer>,
@@ -52,11 +52,11 @@ pub(super) struct Contexts {
 }
 
 struct Bound {
-    /// Rows that its input is set to.
+    /// The number of rows its input is set to.
     rows: usize,
     /// Dropped before the context whose work it replays.
     graph: Option<CudaGraph>,
-    /// Bytes of the slot's activations that it computes in; none if it has its own.
+    /// Bytes of the slot's shared activations that it uses; 0 if it has its own.
     takes: usize,
     context: ExecutionContext<'static>,
     /// Holds the runtime cache, and so is dropped after the context.
@@ -65,7 +65,7 @@ struct Bound {
 
 impl Contexts {
     /// Makes one context for each bucket. They are used only together with the buffers of
-    /// `binding`, by the slot that has all. `config` says how a context is made.
+    /// `binding`, by the slot that owns both. `config` configures each context.
     pub(super) fn new(
         context: &Arc<CudaContext>,
         engine: &mut CudaEngine<'static>,
@@ -76,7 +76,7 @@ impl Contexts {
         let mut most = 0;
         let mut make = |rows, allocation| {
             let doing = || format!("making the execution context of {rows} rows");
-            // Of this context alone: an `Rc` must not be in two threads.
+            // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
             config.set_execution_context_allocation_strategy(allocation);
             let config = Rc::new(config);
@@ -96,7 +96,7 @@ impl Contexts {
         for &rows in binding.buckets {
             let mut one = make(rows, ExecutionContextAllocationStrategy::kUSER_MANAGED)?;
             if one.takes == 0 {
-                // It needs none, or does not say: then it is to take what it needs itself.
+                // It needs none or does not say; then it allocates its own.
                 drop(one);
                 one = make(rows, ExecutionContextAllocationStrategy::kSTATIC)?;
                 one.takes = 0;
@@ -126,11 +126,11 @@ impl Contexts {
         })
     }
 
-    /// Puts the tower behind what is on the slot's stream.
+    /// Enqueues the tower on the slot's stream.
     ///
     /// # Safety
     ///
-    /// The slot's buffers are not given to anything else until the stream is past it.
+    /// The slot's buffers are not used for anything else until the stream has passed it.
     pub(super) unsafe fn enqueue(&mut self, rows: usize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
         let bound = self.of(rows)?;
@@ -143,7 +143,7 @@ impl Contexts {
         }
     }
 
-    /// Captures the work of a batch of `rows` rows, which has run before, so that it is
+    /// Captures the work of a batch of `rows` rows, which must have run before, so that it is
     /// launched as a whole from now on.
     pub(super) fn capture(&mut self, rows: usize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
@@ -152,10 +152,10 @@ impl Contexts {
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .doing(doing)?;
-        // SAFETY: nothing runs while it is captured; what is captured uses the slot's
-        // buffers, which live as long as this does.
+        // SAFETY: nothing runs while it is captured; the captured work uses the slot's
+        // buffers, which live as long as `self`.
         let enqueued = unsafe { bound.context.enqueue_v3(stream.cu_stream().cast()) }.doing(doing);
-        // The capture is ended also where it has failed, or the stream could not be used.
+        // End the capture even if it failed, or the stream would be unusable.
         let graph = stream.end_capture(CUgraphInstantiate_flags(0)).doing(doing);
         enqueued?;
         bound.graph = graph?;
@@ -165,7 +165,7 @@ impl Contexts {
         }
     }
 
-    /// Batches of `rows` rows are launched kernel by kernel again.
+    /// Goes back to launching batches of `rows` rows kernel by kernel.
     pub(super) fn forget_graph(&mut self, rows: usize) -> Result<(), DeviceError> {
         self.of(rows)?.graph = None;
         Ok(())
@@ -181,7 +181,7 @@ impl Contexts {
 }
 
 impl Bound {
-    /// Sets profile, shape and addresses; says how many bytes of activations a batch takes.
+    /// Sets profile, shape and addresses; returns how many bytes of activations a batch needs.
     fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
         let rows = self.rows;
         let doing = || format!("setting an execution context to {rows} rows");
@@ -191,9 +191,9 @@ impl Bound {
             .enumerate()
             .filter(|(_, profile)| (profile.0..=profile.1).contains(&rows))
             .min_by_key(|(_, profile)| profile.1 - profile.0)
-            .ok_or_else(|| refused(doing(), "no profile takes so many"))?;
+            .ok_or_else(|| refused(doing(), "no profile accepts this many rows"))?;
         let number = i32::try_from(number).unwrap_or(i32::MAX);
-        // SAFETY: the stream lives as long as the slot, which has this context, too.
+        // SAFETY: the stream lives as long as the slot, which also owns this context.
         let set = unsafe {
             self.context
                 .set_optimization_profile_async(number, binding.stream.cu_stream().cast())
@@ -201,7 +201,7 @@ impl Bound {
         if !set {
             return Err(trtx::Error::Runtime("the profile was refused".into())).doing(doing);
         }
-        // The next step may fail, and a context must not go while it is being set.
+        // The next step may fail, and a context must not be dropped while it is being set.
         binding.stream.synchronize().doing(doing)?;
         let (input, source) = binding.input;
         let (output, target) = binding.output;

@@ -41,8 +41,8 @@ impl fmt::Display for Gpu {
     }
 }
 
-/// Whether there is a CUDA driver at all. Nothing else of cudarc may be called where
-/// there is none: it panics.
+/// Whether there is a CUDA driver. Without one, nothing else in cudarc may be called: it
+/// panics.
 pub fn driver_is_present() -> bool {
     // SAFETY: it opens the driver's library and closes it again. The library's own
     // initializers run, as they do whenever it is opened.
@@ -52,12 +52,11 @@ pub fn driver_is_present() -> bool {
     }
 }
 
-/// All GPUs that the driver shows (`CUDA_VISIBLE_DEVICES` hides some); none where there
-/// is no driver.
+/// All GPUs that the driver shows (`CUDA_VISIBLE_DEVICES` hides some); none without a driver.
 ///
 /// # Errors
 ///
-/// When the driver is there and fails.
+/// When there is a driver and it fails.
 pub fn gpus() -> Result<Vec<Gpu>, DeviceError> {
     if !driver_is_present() {
         return Ok(Vec::new());
@@ -103,9 +102,9 @@ fn describe(ordinal: usize) -> Result<Gpu, DriverError> {
     })
 }
 
-/// Ends the process without what usually happens then: the destructors of CUDA and TensorRT,
-/// which may wait for a device that never answers, or meet threads that stand in their calls.
-/// The system takes back all that the process had.
+/// Ends the process without running the destructors of CUDA and TensorRT, which may wait for a
+/// device that never answers or run while other threads are still inside CUDA calls. The system
+/// reclaims the process's resources.
 pub fn end_process(code: u8) -> ! {
     #[allow(unsafe_code)]
     unsafe extern "C" {
@@ -118,8 +117,8 @@ pub fn end_process(code: u8) -> ! {
 /// The context of a GPU: the primary one, which TensorRT uses as well.
 pub(super) fn context(gpu: &Gpu) -> Result<Arc<CudaContext>, DeviceError> {
     let context = CudaContext::new(gpu.ordinal).doing(|| format!("opening {gpu}"))?;
-    // SAFETY: cudarc's tracking orders its own slices between streams; no slice of cudarc's
-    // is used here, slots order their streams themselves.
+    // SAFETY: cudarc's tracking orders its own slices between streams; none of its slices is
+    // used here, and slots order their streams themselves.
     #[allow(unsafe_code)]
     unsafe {
         context.disable_event_tracking();

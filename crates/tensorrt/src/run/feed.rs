@@ -1,4 +1,4 @@
-//! How the items of a batch get to where their tower reads them.
+//! How the items of a batch get to their tower's input.
 //!
 //! ```text
 //! images: pinned pixels --upload--> source --resize kernel--> pixel_values   [B, 3, S, S]
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Pictures are uploaded as they were decoded, of any size, and resized and normalized on
-//! the device. A batch whose pictures do not fit the source buffer together goes in parts,
-//! one after the other over the same stream; the tower sees one batch all the same.
+//! the device. A batch whose pictures do not all fit in the source buffer is uploaded in
+//! parts, one after the other on the same stream; the tower still runs on the whole batch.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use crate::kernel::{Cost, Planner, ResizeKernel, SOURCE_ALIGN};
 use siglip2_engine::{Batch, Pixels};
 use siglip2_image::MAX_SIDE;
 
-/// What one slot has to feed its tower with.
+/// The buffers with which one slot fills its tower's input.
 pub(super) enum Feed {
     Images(Box<ImageFeed>),
     Texts(TextFeed),
 }
 
 impl Feed {
-    /// Puts the items of a batch before a tower's input, over `stream`.
+    /// Writes the items of a batch to a tower's input, on `stream`.
     ///
     /// # Safety
     ///
-    /// The batch, this, and `input` stay until the stream is past all of it, also when it
-    /// fails; `input` was made for a batch as large as this one.
+    /// The batch, `self` and `input` must live until the stream has passed all of this work,
+    /// even if this fails; `input` must be large enough for the batch.
     pub(super) unsafe fn upload(
         &mut self,
         batch: &Batch,
@@ -50,7 +50,10 @@ impl Feed {
             (Feed::Texts(feed), Batch::Texts(texts)) => unsafe {
                 feed.upload(texts, input, stream)
             },
-            _ => Err(refused("uploading a batch", "it is the other tower's")),
+            _ => Err(refused(
+                "uploading a batch",
+                "the batch is for the other tower",
+            )),
         }
     }
 }
@@ -59,7 +62,7 @@ impl Feed {
 ///
 /// # Safety
 ///
-/// `bytes` and `to` stay until the stream is past the copy.
+/// `bytes` and `to` must live until the stream has passed the copy.
 unsafe fn copy(
     bytes: &[u8],
     to: &DeviceBuffer,
@@ -79,7 +82,7 @@ unsafe fn copy(
         .doing(doing)
 }
 
-/// Texts: token ids go through a pinned buffer of the slot's own.
+/// Texts: token ids go through a pinned buffer that belongs to the slot.
 pub(super) struct TextFeed {
     ids: PinnedBuffer,
     element: ElementType,
@@ -116,9 +119,9 @@ impl TextFeed {
                 }
                 _ => write(self.ids.bytes_mut(), end, &id.to_ne_bytes()),
             };
-            end = next.ok_or_else(|| refused("writing token ids", "they are too many"))?;
+            end = next.ok_or_else(|| refused("writing token ids", "there are too many"))?;
         }
-        // SAFETY: the caller's promise: this slot is not filled again before that.
+        // SAFETY: the caller promises not to fill this slot again before that.
         unsafe { copy(&self.ids.bytes()[..end], input, 0, stream) }
     }
 }
@@ -131,7 +134,7 @@ pub(super) fn id_bytes(element: ElementType) -> usize {
     }
 }
 
-/// Writes `bytes` at `at`, and says where they end.
+/// Writes `bytes` at `at`, and returns where they end.
 fn write(buffer: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
     let end = at + bytes.len();
     buffer.get_mut(at..end)?.copy_from_slice(bytes);
@@ -142,7 +145,7 @@ fn write(buffer: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
 pub(super) struct ImageFeed {
     kernel: Arc<ResizeKernel>,
     planner: Planner,
-    /// The kernel's tables: parts of a batch have theirs one after the other, because the
+    /// The kernel's tables. Each part of a batch has its own, one after the other, because the
     /// device may not have read the first when the second is written.
     tables: PinnedBuffer,
     device_tables: DeviceBuffer,
@@ -162,7 +165,7 @@ impl ImageFeed {
         row: usize,
     ) -> Result<Self, DeviceError> {
         let doing = || "making buffers for pictures".to_owned();
-        // Of a picture as high, and of one as wide, as any.
+        // A bound on the scratch memory of any picture: the greatest height and width.
         let extreme = planner.cost(MAX_SIDE, MAX_SIDE).doing(doing)?;
         let largest = usize::try_from(options.limits.max_pixels)
             .ok()
@@ -195,7 +198,7 @@ impl ImageFeed {
         while first < images.len() {
             let mut count = self.fitting(&images[first..], self.tables.len() - table)?;
             if count == 0 && table > 0 {
-                // The tables are used up: wait until the device has read them.
+                // No table space is left: wait until the device has read the tables.
                 stream
                     .synchronize()
                     .doing(|| "waiting for the first part of a batch".to_owned())?;
@@ -205,7 +208,7 @@ impl ImageFeed {
             if count == 0 {
                 let image = &images[first].0;
                 let (width, height) = (image.width(), image.height());
-                let why = format!("one of {width} x {height} pixels is larger than the buffers");
+                let why = format!("a picture of {width} x {height} does not fit the buffers");
                 return Err(refused("uploading pictures", why));
             }
             let part = &images[first..first + count];
@@ -216,7 +219,7 @@ impl ImageFeed {
         Ok(())
     }
 
-    /// How many of the first images fit the buffers together.
+    /// How many images, counted from the first, fit in the buffers together.
     fn fitting(&self, images: &[Pixels], tables: usize) -> Result<usize, DeviceError> {
         let mut all = Cost {
             table_bytes: self.planner.fixed_table_bytes(),
@@ -237,11 +240,11 @@ impl ImageFeed {
         Ok(images.len())
     }
 
-    /// Uploads and resizes one part; says how much table it took.
+    /// Uploads and resizes one part; returns how many bytes of table it used.
     ///
     /// # Safety
     ///
-    /// As for [`Feed::upload`]; the part fits the buffers.
+    /// As for [`Feed::upload`]; the part must fit in the buffers.
     unsafe fn part(
         &mut self,
         images: &[Pixels],
@@ -275,7 +278,7 @@ impl ImageFeed {
             )?
         };
         if at + images.len() * self.row > input.len() {
-            return Err(refused(doing(), "they are more than the largest batch"));
+            return Err(refused(doing(), "there are more than in the largest batch"));
         }
         // SAFETY: source and table hold what the plan says, the scratch is as large as it
         // asks for (`fitting`), and the output has room for its rows.
@@ -297,7 +300,7 @@ impl ImageFeed {
 /// Tables of 64 pictures whose sides are all different take some 20 KB each.
 const TABLE_BYTES: usize = 2 << 20;
 
-/// So many parts of a batch have room for their tables before anybody has to wait.
+/// The number of parts of a batch whose tables fit before the host must wait.
 const TABLE_PARTS: usize = 4;
 
 /// Where the table of a part may begin.

@@ -1,4 +1,4 @@
-//! Which parts of a region are free: first fit, neighbours joined when they come back.
+//! The free parts of a region: allocates first fit, and joins neighbours when they are freed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ impl Gaps {
         Self(BTreeMap::from([(0, length)]))
     }
 
-    /// Takes `length` bytes from the first gap that has them, and says where they start.
+    /// Takes `length` bytes from the first gap that is large enough, and returns their start.
     pub(super) fn take(&mut self, length: usize) -> Option<usize> {
         let (&start, &gap) = self.0.iter().find(|&(_, &gap)| gap >= length)?;
         self.0.remove(&start);

@@ -1,5 +1,5 @@
-//! Memory of the device, and memory of the host that the device reads and writes by
-//! itself (pinned). Both are allocated once, at the start.
+//! Device memory, and host memory that the device reads and writes directly (pinned). Both
+//! are allocated once, at the start.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
-    /// Zeroed memory; `what` says in an error what it is for.
+    /// Zeroed memory; `what` names its purpose in errors.
     pub(super) fn new(
         context: &Arc<CudaContext>,
         bytes: usize,
@@ -33,20 +33,20 @@ impl DeviceBuffer {
             address,
             bytes,
         };
-        // SAFETY: the block was just allocated with this many bytes, and nobody else has it.
+        // SAFETY: the block was just allocated with this many bytes, and nothing else uses it.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.doing(doing)?;
-        // In spite of its name it may return before it is done, and slots' streams wait for
-        // no other.
+        // The call may return before the memory is set, and slots' streams do not wait for
+        // the default stream.
         context.synchronize().doing(doing)?;
         Ok(buffer)
     }
 
-    /// Where it starts on the device.
+    /// Its start on the device.
     pub(super) fn address(&self) -> CUdeviceptr {
         self.address
     }
 
-    /// How long it is.
+    /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes
     }
@@ -54,8 +54,8 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` and freed nowhere else. Who owns a buffer has waited
-        // for the stream that used it. A lost device has nothing left to free.
+        // SAFETY: allocated in `new` and freed nowhere else. A buffer's owner has waited for
+        // the stream that used it. A lost device has nothing left to free.
         let freed = self
             .context
             .bind_to_thread()
@@ -74,15 +74,15 @@ pub(super) struct PinnedBuffer {
     bytes: usize,
 }
 
-// SAFETY: it is plain memory, owned by this value; the context is bound to whatever thread
-// frees it. Access is through `&self` and `&mut self` as for a `Vec<u8>`.
+// SAFETY: it is plain memory owned by this value; the context is bound to the thread that frees
+// it. Access is through `&self` and `&mut self` as for a `Vec<u8>`.
 unsafe impl Send for PinnedBuffer {}
-// SAFETY: as above; through `&self` it can only be read, but for `Arena`, which says itself
-// why its parts do not overlap.
+// SAFETY: as above; through `&self` it can only be read, except by `Arena`, which explains why
+// its parts do not overlap.
 unsafe impl Sync for PinnedBuffer {}
 
 impl PinnedBuffer {
-    /// Zeroed memory; `what` says in an error what it is for.
+    /// Zeroed memory; `what` names its purpose in errors.
     pub(super) fn new(
         context: &Arc<CudaContext>,
         bytes: usize,
@@ -104,25 +104,25 @@ impl PinnedBuffer {
         })
     }
 
-    /// Where it starts.
+    /// Its start.
     pub(super) fn start(&self) -> *mut u8 {
         self.start
     }
 
-    /// How long it is.
+    /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes
     }
 
-    /// All of it. The device must not be writing to it: its owner waits for the event
-    /// behind a download before it calls this.
+    /// All of it. The device must not be writing to it: its owner waits for the event after a
+    /// download before it calls this.
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: `bytes` initialized bytes from `start` belong to this value.
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 
-    /// All of it, to be written. The device must not be reading it: its owner waits for
-    /// the event behind an upload before it calls this.
+    /// All of it, for writing. The device must not be reading it: its owner waits for the event
+    /// after an upload before it calls this.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `bytes`, and `&mut self` is the only access from the host.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
@@ -132,7 +132,7 @@ impl PinnedBuffer {
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` and freed nowhere else, and no copy from or to it is
-        // under way: owners wait for their streams first.
+        // in flight: owners wait for their streams first.
         let freed = self
             .context
             .bind_to_thread()

@@ -1,5 +1,5 @@
-//! What decode threads do for a GPU: they write pixels into pinned memory, and nothing
-//! more. Resizing and normalizing is the device's work.
+//! The decode threads' work for a GPU: they only write pixels into pinned memory. Resizing and
+//! normalizing is done on the device.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ pub(super) struct Pinned(pub(super) Arc<Arena>);
 
 impl Prepare for Pinned {
     fn memory(&self, bytes: usize) -> Result<Option<Box<dyn PixelMemory>>, EngineError> {
-        // A picture larger than the whole arena is decoded into memory of the process; the
-        // driver stages its upload itself, which is slower and no less right.
+        // A picture larger than the whole arena is decoded into ordinary memory; the driver
+        // stages its upload itself, which is slower but just as correct.
         let chunk = self.0.lend(bytes);
         Ok(chunk.map(|chunk| Box::new(chunk) as Box<dyn PixelMemory>))
     }

@@ -1,5 +1,4 @@
-//! Looks at the parts of the GPU path one by one, for `gpu-check`: what the service never
-//! asks for by itself.
+//! Runs the parts of the GPU path one by one, for `gpu-check`. The service does not use this.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -33,22 +32,22 @@ pub struct Probe {
 ///
 /// # Errors
 ///
-/// When the driver does not say.
+/// When the driver cannot say.
 pub fn driver_version() -> Result<String, DeviceError> {
     let mut version = 0;
-    // SAFETY: cuDriverGetVersion writes one int; the driver is there, as whoever lists
-    // GPUs has found.
+    // SAFETY: cuDriverGetVersion writes one int; the driver is present, because the caller has
+    // already listed the GPUs.
     unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }
         .result()
         .doing(|| "asking for the driver's version".to_owned())?;
     Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
 }
 
-/// Bytes of a GPU's memory that are taken, by this program and by others.
+/// Bytes of a GPU's memory in use, by this program and by others.
 ///
 /// # Errors
 ///
-/// When the driver does not say.
+/// When the driver cannot say.
 pub fn memory_taken(gpu: &Gpu) -> Result<usize, DeviceError> {
     let doing = || format!("asking for the free memory of {gpu}");
     device::context(gpu)?.bind_to_thread().doing(doing)?;
@@ -61,7 +60,7 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// When the kernel is not this GPU's, or there is not the memory.
+    /// When the kernel is for another GPU, or there is not enough memory.
     pub fn new(
         gpu: &Gpu,
         cubin: &[u8],
@@ -94,30 +93,30 @@ impl Probe {
         })
     }
 
-    /// What the kernel makes of pictures: the tower's input, `[B, 3, S, S]`, as its bytes;
-    /// and how long upload and kernel took together on the device.
+    /// The kernel's output for some pictures: the tower's input, `[B, 3, S, S]`, as bytes; and
+    /// how long upload and kernel took together on the device.
     ///
     /// # Errors
     ///
-    /// When the device refuses, or there are too many pictures.
+    /// When the device fails, or there are too many pictures.
     pub fn resize(&mut self, pictures: &Batch) -> Result<(Vec<u8>, Duration), DeviceError> {
         let doing = || format!("resizing {} pictures", pictures.len());
         let bytes = pictures.len() * self.row;
         if bytes > self.output.len() {
             return Err(refused(
                 doing(),
-                "they are more than the probe was made for",
+                "there are more than the probe was made for",
             ));
         }
         self.context.bind_to_thread().doing(doing)?;
         self.before.record(&self.stream).doing(doing)?;
-        // SAFETY: the stream is waited for below, also when this fails, before anything
-        // that it uses is given away; the input is as large as the output.
+        // SAFETY: the stream is waited for below, even when this fails, before anything it uses
+        // is released; the input is as large as the output.
         let uploaded = unsafe { self.feed.upload(pictures, &self.input, &self.stream) };
         let recorded = self.after.record(&self.stream).doing(doing);
         self.stream.synchronize().doing(doing)?;
         uploaded.and(recorded)?;
-        // SAFETY: both have `bytes` bytes, and nothing is under way; the copy is waited for.
+        // SAFETY: both have `bytes` bytes, and nothing is in flight; the copy is waited for.
         unsafe {
             result::memcpy_dtoh_sync(&mut self.output.bytes_mut()[..bytes], self.input.address())
         }
@@ -129,12 +128,12 @@ impl Probe {
         ))
     }
 
-    /// Bytes per second from pinned memory to the device, of copies as large as a tensor of
-    /// the largest batch.
+    /// Bytes per second from pinned memory to the device, measured with copies as large as a
+    /// tensor of the largest batch.
     ///
     /// # Errors
     ///
-    /// When the device refuses.
+    /// When the device fails.
     pub fn upload_rate(&mut self, copies: usize) -> Result<f64, DeviceError> {
         let doing = || "measuring uploads".to_owned();
         self.context.bind_to_thread().doing(doing)?;
@@ -160,9 +159,9 @@ impl Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        // The kernel is unloaded, and memory freed, in the context that is current.
+        // The kernel is unloaded, and memory freed, in the current context.
         if let Err(error) = self.stream.synchronize() {
-            tracing::debug!(?error, "a probe was not waited for");
+            tracing::debug!(?error, "waiting for a probe failed");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! A slot: everything that one batch of a tower needs on its way through the device, so
-//! that two batches never share anything that is written to.
+//! A slot: everything that one batch of a tower needs on the device, so that two batches never
+//! share anything that is written to.
 //!
 //! ```text
 //! host items --upload--> input --(contexts)--> output --download--> pinned rows
 //!            [uploaded]                                    [done]
 //! ```
 //!
-//! All of it goes over the slot's own stream, in that order. The uploads of one slot
-//! overlap the computing of another because they are on another stream; that towers of the
-//! same kind do not compute at the same time, and so both come out later, is seen to by an
-//! event that the next slot waits for.
+//! All of it runs on the slot's own stream, in that order. The uploads of one slot overlap the
+//! computation of another because they are on different streams. Two batches of the same tower
+//! must not compute at the same time, because both would finish later; so each slot waits for
+//! an event of the one before.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::memory::{DeviceBuffer, PinnedBuffer};
 use crate::error::{DeviceError, Doing};
 use siglip2_engine::{Batch, Completion, EngineError, Rows};
 
-/// So often each batch size runs at the start: TensorRT for RTX compiles in the first run,
+/// How often each batch size runs at the start: TensorRT for RTX compiles in the first run,
 /// captures a CUDA graph in the second, and replays it from the third on.
 const WARM_UPS: usize = 3;
 
@@ -31,28 +31,28 @@ const WARM_UPS: usize = 3;
 pub(super) struct Slot {
     contexts: Contexts,
     pub(super) feed: Feed,
-    /// What the tower reads; kept for the contexts, which have its address.
+    /// The tower's input; kept for the contexts, which hold its address.
     input: DeviceBuffer,
     output: DeviceBuffer,
     rows: PinnedBuffer,
     dimensions: usize,
-    /// Behind the last byte that is read from the batch's items.
+    /// Recorded after the last byte has been read from the batch's items.
     uploaded: CudaEvent,
-    /// Behind the tower: the next batch may compute.
+    /// Recorded after the tower: the next batch may compute.
     computed: Arc<CudaEvent>,
-    /// Behind the download: the rows are there.
+    /// Recorded after the download: the rows are complete.
     done: CudaEvent,
     stream: Arc<CudaStream>,
 }
 
 // SAFETY: TensorRT's contexts and CUDA's streams, events and memory may be used from any
 // thread, by one at a time. A slot has one owner at a time: it moves from the thread that
-// fills it to the one that waits for it, and back. Nothing in it is shared with another
-// slot but what is `Sync` (streams, events, the CUDA context, the runtime cache): the `Rc`
-// of a runtime configuration is one context's of this slot.
+// fills it to the one that waits for it, and back. It shares only `Sync` values with other
+// slots (streams, events, the CUDA context, the runtime cache); the `Rc` of a runtime
+// configuration belongs to a single context of this slot.
 unsafe impl Send for Slot {}
 
-/// What a slot is made of, besides its contexts.
+/// The parts of a slot, besides its contexts.
 pub(super) struct SlotBuffers {
     pub(super) input: DeviceBuffer,
     pub(super) output: DeviceBuffer,
@@ -73,7 +73,7 @@ impl Slot {
                 .new_event(flags)
                 .doing(|| "making an event".to_owned())
         };
-        // Who waits for these on the host sleeps instead of spinning.
+        // A host thread that waits for these events sleeps instead of spinning.
         let waited_for = Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC);
         Ok(Self {
             uploaded: event(waited_for)?,
@@ -89,8 +89,8 @@ impl Slot {
         })
     }
 
-    /// Sends a batch on its way, padded to `bucket` rows; the tower waits for `before`,
-    /// the tower of the batch before it. Afterwards [`Slot::computed`] is behind it.
+    /// Submits a batch, padded to `bucket` rows; the tower waits for `before`, the tower of the
+    /// previous batch. Afterwards [`Slot::computed`] is recorded after it.
     pub(super) fn start(
         self,
         batch: Batch,
@@ -98,7 +98,7 @@ impl Slot {
         before: Option<&CudaEvent>,
         completion: Completion,
     ) -> (InFlight, Result<(), DeviceError>) {
-        // In the air first: should anything below panic, the device is waited for.
+        // Mark it as in flight first, so that a panic below still waits for the device.
         let mut flight = InFlight {
             rows: batch.len(),
             batch: Some(batch),
@@ -119,9 +119,9 @@ impl Slot {
         before: Option<&CudaEvent>,
     ) -> Result<(), DeviceError> {
         let doing = || "ordering a batch".to_owned();
-        // SAFETY: batch and slot are in an `InFlight`, which keeps them until the stream is
-        // past all that is enqueued here, also when a step fails or panics. The input was made
-        // for the largest batch.
+        // SAFETY: batch and slot are in an `InFlight`, which keeps them until the stream has
+        // passed everything enqueued here, even when a step fails or panics. The input is large
+        // enough for the largest batch.
         unsafe { self.feed.upload(batch, &self.input, &self.stream)? };
         self.uploaded.record(&self.stream).doing(doing)?;
         if let Some(before) = before {
@@ -133,7 +133,7 @@ impl Slot {
         let bytes = batch.len() * self.dimensions * size_of::<f32>();
         let doing_rows = || format!("downloading {} rows", batch.len());
         // SAFETY: both buffers have room for the largest batch, and belong to this slot;
-        // nobody reads the rows before `done`.
+        // nothing reads the rows before `done`.
         unsafe {
             result::memcpy_dtoh_async(
                 &mut self.rows.bytes_mut()[..bytes],
@@ -145,8 +145,8 @@ impl Slot {
         self.done.record(&self.stream).doing(doing)
     }
 
-    /// Runs one batch of nothing in particular, `rows` rows long: kernels are compiled and
-    /// memory is touched now, and not when the first client waits. With `capture` the work
+    /// Runs one batch of arbitrary content, `rows` rows long, so that kernels are compiled and
+    /// memory is touched now and not while the first client waits. With `capture` the work
     /// becomes a CUDA graph.
     pub(super) fn warm_up(&mut self, rows: usize, capture: bool) -> Result<(), DeviceError> {
         for _ in 0..WARM_UPS {
@@ -155,12 +155,12 @@ impl Slot {
         if !capture {
             return Ok(());
         }
-        // The first launch of a graph takes memory for it, and so may fail as well.
+        // The first launch of a graph allocates memory for it, so it can fail as well.
         let captured = self.contexts.capture(rows).and_then(|()| self.run(rows));
         match captured {
-            // A graph makes it faster, and it is right without.
+            // A graph only makes it faster; the results are the same without one.
             Err(error) if !error.is_sticky() => {
-                tracing::warn!(%error, "batches of {rows} run without a CUDA graph, and slower");
+                tracing::warn!(%error, "batches of {rows} run slower, without a CUDA graph");
                 self.contexts.forget_graph(rows)?;
                 self.run(rows)
             }
@@ -168,31 +168,31 @@ impl Slot {
         }
     }
 
-    /// Runs one batch of whatever is in the buffers, and waits for it.
+    /// Runs one batch with the current contents of the buffers, and waits for it.
     fn run(&mut self, rows: usize) -> Result<(), DeviceError> {
-        // SAFETY: the slot is nobody else's, and the stream is waited for, also when this
+        // SAFETY: nothing else uses the slot, and the stream is waited for, even when this
         // fails.
         let started = unsafe { self.contexts.enqueue(rows) };
         let settled = self.settle();
         started.and(settled)
     }
 
-    /// The event behind the tower of the batch that was started last.
+    /// The event recorded after the tower of the batch started last.
     pub(super) fn computed(&self) -> &Arc<CudaEvent> {
         &self.computed
     }
 
-    /// Waits until nothing of this slot is under way.
+    /// Waits until nothing of this slot is in flight.
     fn settle(&self) -> Result<(), DeviceError> {
-        // cudarc may first hand out, once, an error that it met when it dropped something, and
-        // then has not waited.
+        // cudarc may first return, once, an error from an earlier drop; in that case it has not
+        // waited.
         self.stream
             .synchronize()
             .or_else(|_| self.stream.synchronize())
             .doing(|| "waiting for a batch".to_owned())
     }
 
-    /// The rows of the batch that has come out.
+    /// The rows of the finished batch.
     fn read(&self, rows: usize) -> Result<Rows, EngineError> {
         let bytes = rows * self.dimensions * size_of::<f32>();
         let (floats, _) = self.rows.bytes()[..bytes].as_chunks::<4>();
@@ -201,8 +201,8 @@ impl Slot {
     }
 }
 
-/// A batch that is on the device, with everything that the device may touch on its behalf.
-/// Whatever becomes of it, the device is waited for before any of that is given away.
+/// A batch on the device, with everything that the device may access for it. Whatever happens,
+/// the device is waited for before any of that is released.
 pub(super) struct InFlight {
     rows: usize,
     batch: Option<Batch>,
@@ -211,25 +211,25 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Waits until the device has read all that came from the host, and gives that back: the
+    /// Waits until the device has read everything that came from the host, and releases it: the
     /// pictures' memory is free while their tower computes.
     pub(super) fn release_uploaded(&mut self) {
         let uploaded = self.slot.as_ref().map(|slot| slot.uploaded.synchronize());
-        // What went wrong shows again in `land`.
+        // An error here shows up again in `land`.
         if matches!(uploaded, Some(Ok(()))) {
             drop(self.batch.take());
         }
     }
 
-    /// Waits for the batch. Gives back the slot, and who is to be told what came out.
+    /// Waits for the batch. Returns the slot, and the receiver of the result.
     pub(super) fn land(mut self) -> (Option<Slot>, Option<Landed>) {
         let result = self.wait();
         self.ended(result)
     }
 
-    /// A batch that could not be started: what did start is waited for.
+    /// Ends a batch that could not be started; waits for the part that did start.
     pub(super) fn fail(mut self, error: DeviceError) -> (Option<Slot>, Option<Landed>) {
-        // What the device says now says more than a refusal that came of it.
+        // The device's own error says more than a failure it caused.
         let result = self.settled().and(Err(error.into()));
         self.ended(result)
     }
@@ -257,8 +257,8 @@ impl InFlight {
         }
     }
 
-    /// Waits until the device touches nothing of this any more. A device that cannot be
-    /// waited for is lost, and what it may still touch is never given away.
+    /// Waits until the device no longer accesses any of this. If waiting fails the device is lost,
+    /// and anything it may still access is never released.
     fn settled(&mut self) -> Result<(), EngineError> {
         let Some(Err(error)) = self.slot.as_ref().map(Slot::settle) else {
             return Ok(());
@@ -273,12 +273,12 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         // After `ended` there is nothing left to wait for.
         if let Err(error) = self.settled() {
-            tracing::debug!(%error, "a batch was not waited for");
+            tracing::debug!(%error, "waiting for a batch failed");
         }
     }
 }
 
-/// A batch that has come out, or failed, and whom to tell.
+/// A finished or failed batch, and the receiver of its result.
 pub(super) struct Landed {
     pub(super) completion: Completion,
     pub(super) result: Result<Rows, EngineError>,

@@ -1,5 +1,5 @@
-//! One tower on one GPU: its TensorRT engine, its slots, and the thread that waits for
-//! what is under way.
+//! One tower on one GPU: its TensorRT engine, its slots, and the threads that wait for
+//! batches in flight.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::error::{DeviceError, Doing};
 use crate::logger;
 use siglip2_engine::{Batch, Completion, EngineError};
 
-/// What a tower's slots are made for.
+/// The sizes that a tower's slots are made for.
 pub(super) struct Shape {
     pub(super) tower: siglip2_engine::Tower,
     pub(super) input: Tensor,
@@ -32,18 +32,18 @@ pub(super) struct Shape {
     /// The sizes that batches are padded to, in order.
     pub(super) buckets: Vec<usize>,
     pub(super) slots: usize,
-    /// Whether small batches of this tower go before what else the GPU has to do.
+    /// Whether the GPU runs small batches of this tower before other work.
     pub(super) urgent: bool,
-    /// Whether the work of a bucket becomes a CUDA graph of ours.
+    /// Whether this program captures the work of a bucket as a CUDA graph.
     pub(super) capture: bool,
 }
 
-/// See the module. Its fields are dropped in this order: first everything comes out, then
-/// the slots go with their contexts, then the engine, then the runtime. TensorRT wants it
-/// so.
+/// See the module. Its fields are dropped in this order, as TensorRT requires: first all
+/// batches finish, then the slots are dropped with their contexts, then the engine, then the
+/// runtime.
 pub(super) struct Tower {
     completer: Completer,
-    /// Behind the tower of the batch that was started last.
+    /// Recorded after the tower of the batch started last.
     last: Option<Arc<CudaEvent>>,
     buckets: Vec<usize>,
     lost: Lost,
@@ -53,14 +53,14 @@ pub(super) struct Tower {
 }
 
 // SAFETY: TensorRT's runtime, engine and contexts may be used from any thread, by one at a
-// time (developer guide, "Thread Safety"); `&mut self` and ownership see to that. The CUDA
-// context is made current on whatever thread uses them (`submit`, `drop`).
+// time (developer guide, "Thread Safety"); `&mut self` and ownership ensure that. The CUDA
+// context is made current on every thread that uses them (`submit`, `drop`).
 unsafe impl Send for Tower {}
 
 impl Tower {
-    /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket
-    /// on every slot. `feed` makes what a slot is fed with; `cache` is the file that
-    /// keeps what TensorRT compiled.
+    /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket on
+    /// every slot. `feed` makes a slot's upload buffers; `cache` is the file that keeps what
+    /// TensorRT compiled.
     pub(super) fn load(
         context: &Arc<CudaContext>,
         plan: &[u8],
@@ -123,7 +123,7 @@ impl Tower {
         })
     }
 
-    /// Sends a batch on its way.
+    /// Submits a batch.
     pub(super) fn submit(&mut self, batch: Batch, done: Completion) {
         if let Some(reason) = self.lost.get() {
             return done.finish(Err(EngineError::Lost(reason.clone())));
@@ -141,7 +141,7 @@ impl Tower {
         let bucket = self.buckets.iter().find(|&&rows| rows >= batch.len());
         let slot = bucket.and_then(|&bucket| Some((bucket, self.completer.slot()?)));
         let Some((bucket, slot)) = slot else {
-            let why = format!("it has no slot for a batch of {}", batch.len());
+            let why = format!("there is no free slot for a batch of {}", batch.len());
             return done.finish(Err(EngineError::Failed(why)));
         };
         let computed = Arc::clone(slot.computed());
@@ -158,7 +158,7 @@ impl Tower {
 
 impl Drop for Tower {
     fn drop(&mut self) {
-        // TensorRT frees its memory in the context that is current. A lost device has none.
+        // TensorRT frees its memory in the current context. A lost device has none.
         if let Err(error) = self.context.bind_to_thread() {
             tracing::debug!(?error, "the GPU is gone before its engine");
         }
@@ -171,8 +171,8 @@ impl Shape {
     }
 }
 
-/// A stream that waits for no other. An urgent one's kernels go first where both have
-/// blocks to run.
+/// A stream that does not wait for any other. Kernels of an urgent stream run first when both
+/// have blocks to run.
 fn stream(context: &Arc<CudaContext>, urgent: bool) -> Result<Arc<CudaStream>, DeviceError> {
     let doing = || "making a stream".to_owned();
     context.bind_to_thread().doing(doing)?;
@@ -183,8 +183,8 @@ fn stream(context: &Arc<CudaContext>, urgent: bool) -> Result<Arc<CudaStream>, D
     }
 }
 
-/// How a context is made. TensorRT for RTX captures its work as a CUDA graph, and replays
-/// that, by itself.
+/// The configuration of a context. TensorRT for RTX captures its work as a CUDA graph and
+/// replays it automatically.
 fn config(
     engine: &mut CudaEngine<'static>,
     cache: &mut Cache,
@@ -193,8 +193,8 @@ fn config(
     #[cfg(not(feature = "tensorrt-enterprise"))]
     let config = {
         let mut config = config;
-        // Every bucket runs at the start: better to compile its kernels then than to let
-        // the first batches run on general ones.
+        // Every bucket runs at the start, so compile its kernels then instead of running the
+        // first batches on generic ones.
         config.set_dynamic_shapes_kernel_specialization_strategy(
             trtx::DynamicShapesKernelSpecializationStrategy::kEAGER,
         );
@@ -207,7 +207,7 @@ fn config(
     Ok(config)
 }
 
-/// Whether the engine has the tensors that its manifest names.
+/// Checks that the engine has the tensors its manifest names.
 fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), LoadError> {
     let tower = shape.tower;
     let doing = || format!("looking at the {tower} tower's tensors");
@@ -217,7 +217,7 @@ fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), Load
             return Err(LoadError::Engine {
                 tower,
                 reason: format!(
-                    "its tensor {} has the shape {found:?}, and its manifest says [batch, {:?}]",
+                    "its tensor {} has shape {found:?}, but its manifest says [batch, {:?}]",
                     tensor.name, tensor.row
                 ),
             });
@@ -228,7 +228,7 @@ fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), Load
         return Err(LoadError::Engine {
             tower,
             reason: format!(
-                "it has {profiles} optimization profiles, and its manifest says {}",
+                "it has {profiles} optimization profiles, but its manifest says {}",
                 shape.profiles.len()
             ),
         });

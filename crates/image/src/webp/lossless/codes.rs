@@ -10,9 +10,12 @@ const LONGEST: usize = 15;
 /// Codes up to this length are found at once, longer ones in a second table.
 const ROOT: u32 = 8;
 
-/// Bytes that the tables of all groups may take together: twelve times what the 2,600
-/// groups need that libwebp's encoder makes at most.
-pub(super) const MOST_TABLES: u64 = 64 << 20;
+/// Bytes that the tables of all groups may take together. libwebp's encoder makes 2,600
+/// groups at most, of hardly more than 7 KB each.
+const MOST_TABLES: u64 = 24 << 20;
+
+/// What one group takes at most: libwebp's bounds on tables of these sizes, in bytes.
+const LARGEST_GROUP: u64 = 4 * (2704 + 3 * 630 + 410);
 
 /// Bytes of tables that a byte of codes may call for at most (1,100 measured: a code of all
 /// 2,328 symbols takes 11 bytes).
@@ -20,7 +23,7 @@ const TABLES_PER_BYTE: u64 = 2_000;
 
 /// Bytes that the tables of so many packed bytes take at most.
 pub(super) fn most_tables(packed: usize) -> u64 {
-    MOST_TABLES.min(packed as u64 * TABLES_PER_BYTE)
+    MOST_TABLES.min(packed as u64 * TABLES_PER_BYTE) + LARGEST_GROUP
 }
 
 /// The tables of all codes, one behind the other.
@@ -216,7 +219,9 @@ pub(super) fn read_groups(
     most_bytes: u64,
     stop: &Stop<'_>,
 ) -> Result<(Tables, Vec<Group>), ImageError> {
+    // All at once, so that it need not grow: what is not written takes no memory.
     let mut tables = Tables::new();
+    tables.entries.reserve_exact(most_bytes as usize / 4);
     let mut groups = Vec::new();
     let mut lengths = vec![0; SYMBOLS[0] + cache_size];
     for &used in used {
@@ -241,7 +246,7 @@ pub(super) fn read_groups(
             groups.push(group);
         }
         bits.check()?;
-        let bytes = tables.entries.len() as u64 * 4;
+        let bytes = tables.entries.len() as u64 * 4 + LARGEST_GROUP;
         if bytes > most_bytes {
             return Err(ImageError::TooComplex {
                 format: ImageFormat::WebP,

@@ -22,7 +22,7 @@ use transforms::Transform;
 /// be of each 4 x 4 pixels (groups of codes, predictors, colour factors), and the tables.
 pub(super) fn scratch(width: u64, height: u64, packed: usize) -> u64 {
     let blocks = width.div_ceil(4) * height.div_ceil(4);
-    let codes = codes::most_tables(packed) * 2 + codes::most_groups(blocks);
+    let codes = codes::most_tables(packed) + codes::most_groups(blocks);
     width * height * 4 + 3 * blocks * 4 + codes + (256 << 10)
 }
 

@@ -1,6 +1,6 @@
-//! What TensorRT says while it builds. Its functions answer yes or no, so the reason of a
-//! failure is in its log; and so is what there is to know of an engine where no GPU is:
-//! the inspector wants one that is loaded.
+//! Listens to TensorRT's log while it builds. Its functions only succeed or fail, so the reason
+//! for a failure is in the log. So are the facts about an engine when there is no GPU: the
+//! inspector needs a loaded engine.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -17,7 +17,7 @@ pub(super) struct BuildListener(Mutex<Heard>);
 #[derive(Debug, Default)]
 struct Heard {
     complaints: Vec<String>,
-    /// Layers that the compiler took for parts of an attention.
+    /// Layers that the compiler recognized as parts of an attention.
     in_attention: HashSet<String>,
     engine_layers: Option<usize>,
     weights_bytes: Option<u64>,
@@ -35,7 +35,7 @@ impl BuildListener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What TensorRT complained of, or `error` where it did not.
+    /// TensorRT's complaints, or `error` if there are none.
     pub fn complaints_or(&self, error: &dyn Display) -> String {
         let heard = self.heard();
         if heard.complaints.is_empty() {
@@ -45,7 +45,7 @@ impl BuildListener {
         }
     }
 
-    /// What there is to know of a network of so many layers, with these attentions.
+    /// What is known about a network with this many layers and these attentions.
     pub fn layers(&self, network: usize, attentions: &[String]) -> LayerCounts {
         let heard = self.heard();
         let found = attentions
@@ -55,7 +55,7 @@ impl BuildListener {
         LayerCounts {
             network,
             attention: attentions.len(),
-            // One that says nothing of attentions is not one that found none.
+            // A log without any mention of attention does not mean that none was found.
             fused_attention: (!heard.in_attention.is_empty()).then_some(found),
             engine: heard.engine_layers,
             weights_bytes: heard.weights_bytes,
@@ -65,7 +65,7 @@ impl BuildListener {
 }
 
 impl Heard {
-    /// The sentences are those of TensorRT for RTX 1.7.
+    /// Parses a message. The sentences are those of TensorRT for RTX 1.7.
     fn hear(&mut self, severity: Severity, message: &str) {
         if severity <= Severity::Error {
             self.complaints.push(message.to_owned());
@@ -80,7 +80,7 @@ impl Heard {
         if let Some(name) = between("Found ", " to be part of self-attention pattern.") {
             self.in_attention.insert(name.to_owned());
         } else if let Some(layers) = between("After reformat layers: ", " layers") {
-            // Once for each profile.
+            // Logged once for each profile.
             self.engine_layers = self.engine_layers.max(layers.parse().ok());
         } else if let Some(bytes) = bytes("Total Activation Memory: ") {
             self.context_bytes = self.context_bytes.max(Some(bytes));

@@ -1,7 +1,7 @@
-//! How far a build is, on standard error: a bar on a terminal, lines in the log elsewhere.
+//! The progress of a build, on standard error: a bar on a terminal, log lines otherwise.
 //!
-//! TensorRT reports phases within phases, on its own thread or several. The outermost
-//! phase's steps make the bar; the name of the phase that began last stands beside it.
+//! TensorRT reports nested phases, from one or more of its own threads. The bar counts the steps
+//! of the outermost phase; beside it stands the name of the phase that began last.
 
 use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ pub(super) struct Progress {
     label: String,
     started: Instant,
     bar: Option<ProgressBar>,
-    /// The name of the outermost phase, when it has begun.
+    /// The name of the outermost phase, once it has begun.
     outermost: OnceLock<String>,
 }
 

@@ -1,6 +1,6 @@
-//! A directory in which a graph lies beside its weights, as ONNX's external data wants it.
+//! A directory that holds a graph beside its weights, as ONNX's external data requires.
 //!
-//! Weights that are files already are linked, not copied.
+//! Weights that are already files are linked, not copied.
 
 use std::fs;
 use std::io;
@@ -11,26 +11,26 @@ use super::BuildError;
 use siglip2_model::checkpoint::Weights;
 use siglip2_model::graph::external_name;
 
-/// The directory. It goes with its owner.
+/// The directory. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Staging(PathBuf);
 
 impl Staging {
-    /// Makes it.
+    /// Creates it.
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When a file operation fails.
     pub fn new(path: PathBuf) -> Result<Self, BuildError> {
         fs::create_dir(&path).map_err(failed(&path))?;
         Ok(Self(path))
     }
 
-    /// Puts the files of a checkpoint's weights there, as its graphs call them.
+    /// Links the files of a checkpoint's weights under the names that its graphs use.
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When a file operation fails.
     pub fn weights(&self, weights: &Weights) -> Result<(), BuildError> {
         for (shard, bytes) in weights.shards().iter().enumerate() {
             let name = external_name(shard);
@@ -42,11 +42,11 @@ impl Staging {
         Ok(())
     }
 
-    /// Puts a link to a file there.
+    /// Links to a file.
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When a file operation fails.
     pub fn link(&self, name: &str, file: &Path) -> Result<(), BuildError> {
         let path = self.0.join(name);
         if let Some(above) = path.parent() {
@@ -57,11 +57,11 @@ impl Staging {
             .map_err(failed(&path))
     }
 
-    /// Writes a file there.
+    /// Writes a file.
     ///
     /// # Errors
     ///
-    /// When the file system refuses.
+    /// When a file operation fails.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, BuildError> {
         let path = self.0.join(name);
         fs::write(&path, bytes).map_err(failed(&path))?;

@@ -1,0 +1,163 @@
+//! Which vector space a model's vectors are in.
+//!
+//! Vectors can be compared only with those that the same weights made of texts and pictures
+//! prepared in the same way. A fingerprint is a short name for all of that, to be kept beside
+//! vectors that outlive the process.
+//!
+//! ```text
+//! tensors (name, type, shape, bytes) --BLAKE3--> WeightsDigest --+
+//! tokenizer.json, class, special tokens, length, lower case -----+--BLAKE3--> 64 bits
+//! image processor, precision, normalization ---------------------+
+//! ```
+//!
+//! All weights are read for it, once: who computed on a model that differs in one row of
+//! its vocabulary has other vectors. That takes as long as the memory, or the disk, gives
+//! them, and is to be done while the engine is loading, which reads them as well;
+//! docs/checkpoints.md has figures.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use blake3::Hasher;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Weights;
+use crate::graph::Precision;
+use crate::text::TextTokenizer;
+
+/// Changes when what is hashed does.
+const CONTEXT: &str = "siglip2-embeddings 2026-11 fingerprint of a vector space";
+
+/// A name of 16 hexadecimal digits for a vector space.
+///
+/// ```
+/// use siglip2_model::fingerprint::Fingerprint;
+///
+/// let fingerprint: Fingerprint = "0123456789abcdef".parse()?;
+/// assert_eq!(fingerprint.to_string(), "0123456789abcdef");
+/// # Ok::<(), siglip2_model::fingerprint::NotAFingerprint>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Fingerprint(u64);
+
+/// What is not 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a fingerprint, which has 16 hexadecimal digits")]
+pub struct NotAFingerprint(String);
+
+/// What a vector space is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Space<'a> {
+    /// The weights.
+    pub weights: &'a WeightsDigest,
+    /// What prepares texts.
+    pub tokenizer: &'a TextTokenizer,
+    /// What prepares pictures, in a form that is the same for the same preparation.
+    pub image_processor: &'a [u8],
+    /// What the engine computes in.
+    pub precision: Precision,
+    /// Whether vectors have length one.
+    pub normalized: bool,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a vector space.
+    pub fn of(space: Space<'_>) -> Self {
+        let mut hasher = Hasher::new_derive_key(CONTEXT);
+        for part in [
+            &space.weights.0[..],
+            space.tokenizer.digest(),
+            blake3::hash(space.image_processor).as_bytes(),
+            space.precision.name().as_bytes(),
+            &[u8::from(space.normalized)],
+        ] {
+            sized(&mut hasher, part);
+        }
+        let mut short = [0; 8];
+        hasher.finalize_xof().fill(&mut short);
+        Self(u64::from_be_bytes(short))
+    }
+}
+
+/// A hash over all tensors of a checkpoint, whichever files they are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightsDigest([u8; 32]);
+
+impl WeightsDigest {
+    /// Reads and hashes every tensor of a checkpoint as it was opened, on so many threads.
+    pub fn of(weights: &Weights, threads: usize) -> Self {
+        let tensors = weights.by_name();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((_, _, bytes)) = tensors.get(index) else {
+                    return done;
+                };
+                done.push((index, *blake3::hash(bytes).as_bytes()));
+            }
+        };
+        let mut digests: Vec<(usize, [u8; 32])> = thread::scope(|scope| {
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = work();
+            for helper in helpers {
+                // Hashing does not panic; a thread that did would leave its tensors out, and
+                // so another digest than any that is right.
+                all.extend(helper.join().unwrap_or_default());
+            }
+            all
+        });
+        digests.sort_unstable();
+        let mut hasher = Hasher::new_derive_key(CONTEXT);
+        for ((name, tensor, _), (_, digest)) in tensors.iter().zip(digests) {
+            sized(&mut hasher, name.as_bytes());
+            let form = format!("{} {:?}", tensor.dtype, tensor.shape);
+            sized(&mut hasher, form.as_bytes());
+            hasher.update(&digest);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+/// A part behind its length, so that no two lists of parts look the same.
+fn sized(hasher: &mut Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part);
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        value
+            .map(Self)
+            .ok_or_else(|| NotAFingerprint(text.chars().take(40).collect()))
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = NotAFingerprint;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}

@@ -1,0 +1,48 @@
+//! `siglip2-embeddings download NAME`: only fetches a model.
+
+use std::env::args_os;
+use std::path::PathBuf;
+
+use clap::Parser;
+use siglip2_model::checkpoint::HubOptions;
+use siglip2_model::checkpoint::hub::locate;
+
+use crate::settings::LogSettings;
+
+/// Downloads a model into the hub cache, and prints where it is.
+#[derive(Debug, Parser)]
+#[command(name = "siglip2-embeddings download", version)]
+pub struct Download {
+    /// The model's name on the hub.
+    name: String,
+
+    /// Where the hub and its cache are.
+    #[command(flatten)]
+    hub: HubOptions,
+
+    /// What the log says, and how.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+impl Download {
+    /// The download that the command line asks for, if it does. Flags that are wrong end the
+    /// process with a sentence.
+    pub fn asked_for() -> Option<Self> {
+        let mut arguments = args_os().skip(1).peekable();
+        if arguments.peek()? != "download" {
+            return None;
+        }
+        Some(siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit()))
+    }
+
+    /// Downloads what is missing; the directory that has all of it.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the model cannot be had.
+    pub fn run(&self) -> Result<PathBuf, String> {
+        locate(&self.name, &self.hub.revision, &self.hub.settings())
+            .map_err(|error| error.to_string())
+    }
+}
