@@ -442,3 +442,46 @@ async fn json_may_be_in_any_encoding_that_python_takes() {
         assert_eq!((answer.status, answer.text()), (200, expected.text()));
     }
 }
+
+/// The demo model reads 64 tokens.
+#[tokio::test]
+async fn what_is_cut_of_a_text_is_told_and_may_be_refused() {
+    let server = Server::of(crate::common::model::service("demo", &[])).await;
+    let long = "word ".repeat(200);
+    let json = |more: &str| {
+        let body = format!(r#"{{"texts": ["a", "{long}"]{more}}}"#);
+        post_json("/embed/text", &body)
+    };
+    let answer = ask(server.address, json("")).await;
+    assert_eq!(answer.header("x-truncated-texts"), Some("1"));
+    assert_eq!(answer.json()["truncated"], 1);
+    assert!(answer.json().get("tokens").is_none());
+    let answer = ask(server.address, json(r#", "tokens": true"#)).await;
+    let tokens = answer.json()["tokens"].clone();
+    let tokens: Vec<usize> = serde_json::from_value(tokens).unwrap();
+    assert_eq!((tokens.len(), tokens[1]), (2, 64));
+    assert!(tokens[0] < 64);
+    let answer = ask(server.address, json(r#", "truncate": false"#)).await;
+    let (status, detail) = answer.error();
+    assert!(status == 413 && detail.contains("Text 1"), "{detail}");
+    let answer = ask(server.address, json(r#", "truncate": "perhaps""#)).await;
+    assert_eq!(answer.json()["detail"][0]["loc"][1], "truncate");
+
+    let image = png(1, 2, 3);
+    let form = Form::new().file("files", "a.png", &image);
+    for (path, field, value) in [
+        ("/similarity", "texts", format!("[\"{long}\"]")),
+        ("/rank", "query", long.clone()),
+    ] {
+        let form = form.clone().text(field, &value);
+        let answer = ask(server.address, form.post(path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("x-truncated-texts"), Some("1"), "{path}");
+        assert_eq!(answer.json()["truncated"], 1, "{path}");
+        let answer = ask(server.address, form.text("truncate", "no").post(path)).await;
+        assert_eq!(answer.error().0, 413, "{path}");
+    }
+    let answer = ask(server.address, post_json("/embed/text", TEXT)).await;
+    assert_eq!(answer.header("x-truncated-texts"), None);
+    assert_eq!(answer.json()["truncated"], 0);
+}

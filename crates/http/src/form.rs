@@ -325,16 +325,15 @@ impl Form {
         text.unwrap_or_default()
     }
 
-    /// `normalize`: true unless the form says something else.
-    pub(super) fn normalize(&self, issues: &mut Issues) -> bool {
-        const FIELD: &str = "normalize";
-        match self.last(FIELD) {
+    /// A boolean that is true unless the form says something else.
+    pub(super) fn unless_said(&self, field: &'static str, issues: &mut Issues) -> bool {
+        match self.last(field) {
             Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
-                issues.push(Issue::unclear_bool(FIELD, Input::text(word)));
+                issues.push(Issue::unclear_bool(field, Input::text(word)));
                 true
             }),
             Some(file @ Value::File { .. }) => {
-                issues.push(Issue::not_a_bool(FIELD, file.input()));
+                issues.push(Issue::not_a_bool(field, file.input()));
                 true
             }
             _ => true,
