@@ -294,9 +294,6 @@ async fn who_waits_in_the_backlog_at_the_end_of_a_drain_is_told_so() {
 
 #[tokio::test]
 async fn what_others_asked_is_told_only_where_clients_may_know() {
-    let (service, _) = crate::common::engine::with_cache(100, 1 << 20);
-    // One that ended would drain the service of all.
-    let mut servers = Vec::new();
     for (settings, told) in [
         (HttpSettings::default(), false),
         (
@@ -314,7 +311,8 @@ async fn what_others_asked_is_told_only_where_clients_may_know() {
             true,
         ),
     ] {
-        let server = Server::serving(service.clone(), settings).await;
+        let (service, _) = crate::common::engine::with_cache(100, 1 << 20);
+        let server = Server::serving(service, settings).await;
         let headers = [
             ("Content-Type", "application/json"),
             ("X-API-Key", "secret"),
@@ -325,7 +323,6 @@ async fn what_others_asked_is_told_only_where_clients_may_know() {
         }
         let answer = ask(server.address, &sent).await;
         assert_eq!(answer.header("x-cache").is_some(), told, "{answer:?}");
-        servers.push(server);
     }
 }
 
@@ -444,4 +441,47 @@ async fn json_may_be_in_any_encoding_that_python_takes() {
         let answer = ask(server.address, sent).await;
         assert_eq!((answer.status, answer.text()), (200, expected.text()));
     }
+}
+
+/// The demo model reads 64 tokens.
+#[tokio::test]
+async fn what_is_cut_of_a_text_is_told_and_may_be_refused() {
+    let server = Server::of(crate::common::model::service("demo", &[])).await;
+    let long = "word ".repeat(200);
+    let json = |more: &str| {
+        let body = format!(r#"{{"texts": ["a", "{long}"]{more}}}"#);
+        post_json("/embed/text", &body)
+    };
+    let answer = ask(server.address, json("")).await;
+    assert_eq!(answer.header("x-truncated-texts"), Some("1"));
+    assert_eq!(answer.json()["truncated"], 1);
+    assert!(answer.json().get("tokens").is_none());
+    let answer = ask(server.address, json(r#", "tokens": true"#)).await;
+    let tokens = answer.json()["tokens"].clone();
+    let tokens: Vec<usize> = serde_json::from_value(tokens).unwrap();
+    assert_eq!((tokens.len(), tokens[1]), (2, 64));
+    assert!(tokens[0] < 64);
+    let answer = ask(server.address, json(r#", "truncate": false"#)).await;
+    let (status, detail) = answer.error();
+    assert!(status == 413 && detail.contains("Text 1"), "{detail}");
+    let answer = ask(server.address, json(r#", "truncate": "perhaps""#)).await;
+    assert_eq!(answer.json()["detail"][0]["loc"][1], "truncate");
+
+    let image = png(1, 2, 3);
+    let form = Form::new().file("files", "a.png", &image);
+    for (path, field, value) in [
+        ("/similarity", "texts", format!("[\"{long}\"]")),
+        ("/rank", "query", long.clone()),
+    ] {
+        let form = form.clone().text(field, &value);
+        let answer = ask(server.address, form.post(path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("x-truncated-texts"), Some("1"), "{path}");
+        assert_eq!(answer.json()["truncated"], 1, "{path}");
+        let answer = ask(server.address, form.text("truncate", "no").post(path)).await;
+        assert_eq!(answer.error().0, 413, "{path}");
+    }
+    let answer = ask(server.address, post_json("/embed/text", TEXT)).await;
+    assert_eq!(answer.header("x-truncated-texts"), None);
+    assert_eq!(answer.json()["truncated"], 0);
 }

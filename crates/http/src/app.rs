@@ -81,6 +81,10 @@ impl App {
             response.headers_mut().insert("server-timing", value);
         }
         response.headers_mut().insert(header::DATE, date::now());
+        if timings.cut_texts() > 0 && response.status() == StatusCode::OK {
+            let count = HeaderValue::from(timings.cut_texts());
+            response.headers_mut().insert("x-truncated-texts", count);
+        }
         if let Some(value) = ignored.header() {
             response.headers_mut().insert(ignored::HEADER, value);
         }

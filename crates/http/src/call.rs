@@ -18,7 +18,7 @@ use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
-use siglip2_service::{Context, Lease, MemoryUse, Request, ServiceError};
+use siglip2_service::{Context, Lease, LongTexts, MemoryUse, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
@@ -97,7 +97,11 @@ impl<'a> Call<'a> {
     /// Takes the memory for an answer with so many floats, before anything of it is computed:
     /// as JSON, and in the rows that it is made of.
     pub(super) fn answer_memory(&self, floats: usize) -> Result<Lease, Problem> {
-        let bytes = json_bytes(floats) + 2 * size_of::<f32>() * floats;
+        self.answer_bytes(json_bytes(floats) + 2 * size_of::<f32>() * floats)
+    }
+
+    /// Takes the memory for an answer of so many bytes at most.
+    pub(super) fn answer_bytes(&self, bytes: usize) -> Result<Lease, Problem> {
         let memory = self.shared.service.memory();
         Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
     }
@@ -112,12 +116,26 @@ impl<'a> Call<'a> {
 
     /// The service, working for this request, whose body is here.
     pub(super) fn request(&self) -> Request {
+        self.request_with_texts(true)
+    }
+
+    /// The same, where texts that the model does not read to their end are refused, unless they
+    /// may be cut.
+    pub(super) fn request_with_texts(&self, truncate: bool) -> Request {
         let most = Instant::now() + self.shared.settings.request_timeout;
         self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
-            ..Context::default()
+            long_texts: match truncate {
+                true => LongTexts::Cut,
+                false => LongTexts::Refuse,
+            },
         })
+    }
+
+    /// Texts of the request whose end was cut off.
+    pub(super) fn cut_texts(&self) -> u64 {
+        self.timings.cut_texts()
     }
 
     /// Waits for the service; `part` names the image of an index.

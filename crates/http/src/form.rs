@@ -9,7 +9,7 @@
 //! it has no bound on parts; it scans an unterminated part header again with every
 //! piece that arrives, so it gets pieces of a decent size and few of them while it
 //! looks for one; and it misreads odd file names, so the header is read by
-//! [`Parameters`].
+//! [`Parameters`]; and it refuses control characters in them, which `part_heads` escapes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use multer::{Field, Multipart};
 use super::body::{Body, joined, off_thread};
 use super::ignored::Ignored;
 use super::parameters::{self, Parameters};
+use super::part_heads::{self, HeadEscaper};
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
@@ -209,7 +210,9 @@ impl Form {
         let memory = body.memory().clone();
         let mut decoded = memory.empty(MemoryUse::Bodies);
         let head = Arc::new(HeadBudget::default());
-        let mut multipart = Multipart::new(Pieces::new(first, body, Arc::clone(&head)), boundary);
+        let escaper = HeadEscaper::new(&boundary);
+        let pieces = Pieces::new(first, body, Arc::clone(&head), escaper);
+        let mut multipart = Multipart::new(pieces, boundary);
         let mut reader = Reader::new(fields, settings);
         let mut parts = 0;
         loop {
@@ -324,16 +327,15 @@ impl Form {
         text.unwrap_or_default()
     }
 
-    /// `normalize`: true unless the form says something else.
-    pub(super) fn normalize(&self, issues: &mut Issues) -> bool {
-        const FIELD: &str = "normalize";
-        match self.last(FIELD) {
+    /// A boolean that is true unless the form says something else.
+    pub(super) fn unless_said(&self, field: &'static str, issues: &mut Issues) -> bool {
+        match self.last(field) {
             Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
-                issues.push(Issue::unclear_bool(FIELD, Input::text(word)));
+                issues.push(Issue::unclear_bool(field, Input::text(word)));
                 true
             }),
             Some(file @ Value::File { .. }) => {
-                issues.push(Issue::not_a_bool(FIELD, file.input()));
+                issues.push(Issue::not_a_bool(field, file.input()));
                 true
             }
             _ => true,
@@ -433,7 +435,7 @@ fn names(part: &Field<'_>) -> Result<(String, Option<String>), Problem> {
     let disposition = part
         .headers()
         .get(header::CONTENT_DISPOSITION)
-        .map(|value| Parameters::parse(value.as_bytes()))
+        .map(|value| Parameters::parse(&part_heads::unescaped(value.as_bytes())))
         .ok_or(Problem::BadRequest(
             "A part of the form has no Content-Disposition header.".into(),
         ))?;
@@ -524,10 +526,11 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    fn new(first: Bytes, body: &'a mut Body, head: Arc<HeadBudget>) -> Self {
-        let pieces = stream::try_unfold((Some(first), body), |(first, body)| async move {
+    fn new(first: Bytes, body: &'a mut Body, head: Arc<HeadBudget>, escaper: HeadEscaper) -> Self {
+        let begin = (Some(first), body, escaper);
+        let pieces = stream::try_unfold(begin, |(first, body, mut escaper)| async move {
             let piece = decent(first, body).await?;
-            Ok(piece.map(|piece| (piece, (None, body))))
+            Ok(piece.map(|piece| (escaper.escape(piece), (None, body, escaper))))
         });
         Self {
             pieces: Box::pin(pieces),

@@ -44,7 +44,7 @@ impl TypedForm for ImageForm {
         let read = Self {
             file: form.image("file", &mut issues),
             image_base64: form.text("image_base64", &mut issues),
-            normalize: form.normalize(&mut issues),
+            normalize: form.unless_said("normalize", &mut issues),
         };
         Ok(issues.or(read)?)
     }
@@ -74,7 +74,7 @@ impl TypedForm for ImagesForm {
         let mut issues = Issues::default();
         let read = Self {
             files: form.images("files", &mut issues),
-            normalize: form.normalize(&mut issues),
+            normalize: form.unless_said("normalize", &mut issues),
         };
         Ok(issues.or(read)?)
     }
@@ -94,13 +94,16 @@ pub(super) struct SimilarityForm {
         example = "[\"a cat\", \"a dog\"]"
     )]
     pub(super) texts: String,
+    /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
 }
 
 impl TypedForm for SimilarityForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["texts"],
+        texts: &["texts", "truncate"],
         long_text: None,
     };
 
@@ -109,6 +112,7 @@ impl TypedForm for SimilarityForm {
         let read = Self {
             files: form.images("files", &mut issues),
             texts: form.required_text("texts", &mut issues),
+            truncate: form.unless_said("truncate", &mut issues),
         };
         Ok(issues.or(read)?)
     }
@@ -124,13 +128,16 @@ pub(super) struct RankForm {
     /// What the images are to show.
     #[schema(min_length = 1)]
     pub(super) query: String,
+    /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
 }
 
 impl TypedForm for RankForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["query"],
+        texts: &["query", "truncate"],
         long_text: None,
     };
 
@@ -139,6 +146,7 @@ impl TypedForm for RankForm {
         let read = Self {
             files: form.images("files", &mut issues),
             query: form.required_text("query", &mut issues),
+            truncate: form.unless_said("truncate", &mut issues),
         };
         Ok(issues.or(read)?)
     }

@@ -57,6 +57,7 @@ mod json_text;
 mod messages;
 mod openapi;
 mod parameters;
+mod part_heads;
 mod problem;
 mod record;
 mod request_id;

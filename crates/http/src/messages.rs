@@ -151,16 +151,39 @@ pub(super) struct EmbeddingsAnswer<'a> {
     dimensions: usize,
     /// The model's name.
     model: &'a str,
+    /// Of texts: those whose end was cut off, because they have more tokens than the model
+    /// reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    truncated: Option<u64>,
+    /// Of texts, where the request asked for it: tokens that were read of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    tokens: Option<Vec<usize>>,
+}
+
+/// How much of the texts of a request the model read.
+pub(super) struct TextsTold {
+    /// Texts whose end was cut off.
+    pub(super) truncated: u64,
+    /// Tokens that were read of each text, where the request asked for them.
+    pub(super) tokens: Option<Vec<usize>>,
 }
 
 impl<'a> EmbeddingsAnswer<'a> {
     /// These rows, which must be numbers.
-    pub(super) fn of(embeddings: &'a Embeddings, model: &'a str) -> Result<Self, Problem> {
+    pub(super) fn of(
+        embeddings: &'a Embeddings,
+        model: &'a str,
+        texts: Option<TextsTold>,
+    ) -> Result<Self, Problem> {
         embeddings.rows().try_for_each(finite)?;
         Ok(Self {
             embeddings,
             dimensions: embeddings.dimensions(),
             model,
+            truncated: texts.as_ref().map(|texts| texts.truncated),
+            tokens: texts.and_then(|texts| texts.tokens),
         })
     }
 }
@@ -183,11 +206,13 @@ pub(super) struct SimilarityAnswer<'a> {
     image_embeddings: &'a Embeddings,
     /// What the numbers are.
     note: &'static str,
+    /// Texts whose end was cut off, because they have more tokens than the model reads.
+    truncated: u64,
 }
 
 impl<'a> SimilarityAnswer<'a> {
     /// This comparison, which must be of numbers.
-    pub(super) fn of(similarity: &'a Similarity) -> Result<Self, Problem> {
+    pub(super) fn of(similarity: &'a Similarity, truncated: u64) -> Result<Self, Problem> {
         let Similarity {
             similarities,
             texts,
@@ -202,6 +227,7 @@ impl<'a> SimilarityAnswer<'a> {
             text_embeddings: texts,
             image_embeddings: images,
             note: "Similarities are sigmoid-normalized (0-1 range)",
+            truncated,
         })
     }
 }
@@ -214,6 +240,9 @@ pub(super) struct RankAnswer<'a> {
     query: &'a str,
     /// Every image once.
     rankings: Vec<Ranking<'a>>,
+    /// 1 where the end of the query was cut off, because it has more tokens than the model
+    /// reads.
+    truncated: u64,
 }
 
 /// An image's place.
@@ -233,6 +262,7 @@ impl<'a> RankAnswer<'a> {
         query: &'a str,
         ranked: &[Ranked],
         names: &'a [String],
+        truncated: u64,
     ) -> Result<Self, Problem> {
         let ranking = |(at, ranked): (usize, &Ranked)| {
             Ok(Ranking {
@@ -243,6 +273,7 @@ impl<'a> RankAnswer<'a> {
         };
         Ok(Self {
             query,
+            truncated,
             rankings: ranked
                 .iter()
                 .enumerate()

@@ -210,11 +210,18 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
         text(),
     );
     match status {
-        200 if class == Class::Work => add(
-            "x-cache",
-            "How many rows were remembered, shared with others, or computed; where clients may know",
-            text(),
-        ),
+        200 if class == Class::Work => {
+            add(
+                "x-cache",
+                "How many rows were remembered, shared with others, or computed; where clients may know",
+                text(),
+            );
+            add(
+                "x-truncated-texts",
+                "Where there are any: texts whose end was cut off, because they have more tokens than the model reads",
+                Type::Integer.into(),
+            );
+        }
         415 => add(
             "accept-encoding",
             "Where the coding of the body was not supported: what is",

@@ -149,7 +149,7 @@ impl Problem {
         match error {
             ServiceError::Image { index, error } => Problem::image(&part(index), &error),
             ServiceError::Text { index, error } if error.is_too_long() => {
-                Problem::TooLarge(format!("texts[{index}]: {error}."))
+                Problem::TooLarge(format!("Text {index}: {error}."))
             }
             ServiceError::Text { error, .. } => {
                 Problem::Internal(format!("tokenizing failed: {error}"))

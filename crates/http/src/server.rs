@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -158,14 +158,23 @@ pub async fn serve(
 
     phase.send_replace(Phase::Draining);
     // Who is in the system's backlog would be reset, and is told 503 instead.
-    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        match Arc::clone(&slots).try_acquire_owned() {
-            Ok(slot) => accepting(accepted, slot),
-            Err(_) => break,
+    // It is asked itself, and not through the runtime, which may not have heard of them yet.
+    // From here on the system refuses connections, so that a balancer goes elsewhere.
+    let backlog = listener.into_std().into_iter();
+    for accepted in backlog.flat_map(|listener| std::iter::from_fn(move || listener.accept().ok()))
+    {
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            break;
+        };
+        let (stream, address) = accepted;
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        match stream {
+            Ok(stream) => accepting((stream, address), slot),
+            Err(error) => tracing::debug!(%error, "a connection could not be taken"),
         }
     }
-    // From here on the system refuses connections, so that a balancer goes elsewhere.
-    drop(listener);
     let left = most - slots.available_permits();
     tracing::info!(connections = left, "closing the connections");
     let all = u32::try_from(most).unwrap_or(u32::MAX);

@@ -24,6 +24,12 @@ pub(super) struct TextRequest {
     /// Whether the embeddings are L2-normalized.
     #[schema(required = false, default = true)]
     pub(super) normalize: bool,
+    /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
+    /// Whether the answer tells how many tokens of each text were read.
+    #[schema(required = false, default = false)]
+    pub(super) tokens: bool,
 }
 
 /// How many texts there may be, and how long.
@@ -77,10 +83,23 @@ pub(super) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Prob
         }
     };
     let normalize = match fields.normalize {
-        Some(raw) => boolean(raw, &mut issues)?,
+        Some(raw) => boolean("normalize", raw, &mut issues)?,
         None => true,
     };
-    Ok(issues.or(TextRequest { texts, normalize })?)
+    let truncate = match fields.truncate {
+        Some(raw) => boolean("truncate", raw, &mut issues)?,
+        None => true,
+    };
+    let tokens = match fields.tokens {
+        Some(raw) => boolean("tokens", raw, &mut issues)?,
+        None => false,
+    };
+    Ok(issues.or(TextRequest {
+        texts,
+        normalize,
+        truncate,
+        tokens,
+    })?)
 }
 
 /// Reads the field `texts` of a form: a JSON array of strings.
@@ -141,8 +160,7 @@ fn invalid(error: impl fmt::Display) -> Problem {
 }
 
 /// A boolean as pydantic takes it when it is not strict.
-fn boolean(raw: &RawValue, issues: &mut Issues) -> Result<bool, Problem> {
-    const FIELD: &str = "normalize";
+fn boolean(field: &'static str, raw: &RawValue, issues: &mut Issues) -> Result<bool, Problem> {
     let text = raw.get();
     let word = match text.as_bytes().first() {
         Some(b't') => return Ok(true),
@@ -153,17 +171,17 @@ fn boolean(raw: &RawValue, issues: &mut Issues) -> Result<bool, Problem> {
             Some(1) => Some(true),
             Some(_) => None,
             None => {
-                issues.push(Issue::not_a_bool(FIELD, Input::json(raw)));
+                issues.push(Issue::not_a_bool(field, Input::json(raw)));
                 return Ok(true);
             }
         },
         _ => {
-            issues.push(Issue::not_a_bool(FIELD, Input::json(raw)));
+            issues.push(Issue::not_a_bool(field, Input::json(raw)));
             return Ok(true);
         }
     };
     Ok(word.unwrap_or_else(|| {
-        issues.push(Issue::unclear_bool(FIELD, Input::json(raw)));
+        issues.push(Issue::unclear_bool(field, Input::json(raw)));
         true
     }))
 }
@@ -182,6 +200,8 @@ fn whole_number(text: &str) -> Option<i64> {
 struct RawFields<'a> {
     texts: Option<&'a RawValue>,
     normalize: Option<&'a RawValue>,
+    truncate: Option<&'a RawValue>,
+    tokens: Option<&'a RawValue>,
 }
 
 struct FieldsVisitor;
@@ -199,6 +219,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             match key.as_str() {
                 "texts" => fields.texts = Some(map.next_value()?),
                 "normalize" => fields.normalize = Some(map.next_value()?),
+                "truncate" => fields.truncate = Some(map.next_value()?),
+                "tokens" => fields.tokens = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -286,6 +308,8 @@ mod tests {
         TextRequest {
             texts: texts.iter().map(|&text| text.to_owned()).collect(),
             normalize,
+            truncate: true,
+            tokens: false,
         }
     }
 

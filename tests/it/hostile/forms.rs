@@ -47,7 +47,8 @@ pub fn cases() -> Vec<Case> {
         case("an empty file", Form::new().file("files", "a.png", b"").post("/embed/images"), &[400]),
         case("300 images", (0..300).fold(Form::new(), |form, _| form.file("files", "a", &image)).post("/embed/images"), &[413]),
         case("zeros for a form", raw(FORM, vec![0; 10 << 20]), &[400]),
-        case("a file name with control characters", named("a\u{1}\u{7f}.png"), &[400]),
+        case("a file name with control characters", named("a\u{1}\u{7f}.png"), &[200])
+            .checked(|answer| answer.json()["rankings"][0]["filename"] == "a\u{1}\u{7f}.png"),
         case("a file name with a path", named(PATH), &[200])
             .checked(|answer| answer.json()["rankings"][0]["filename"] == PATH),
     ]);
@@ -111,11 +112,26 @@ fn names() -> Vec<Case> {
             })
         })
         .collect();
-    let refused: [(&str, &[u8]); 3] = [
-        ("a NUL", b"filename=\"a\0b.png\""),
-        ("an escape", b"filename=\"a\x1b[31mb.png\""),
-        ("a bare line feed", b"filename=\"a\nb.png\""),
-    ];
+    for (name, sent, named) in [
+        ("a NUL", &b"filename=\"a\0b.png\""[..], "a\0b.png"),
+        (
+            "an escape",
+            b"filename=\"a\x1b[31mb.png\"",
+            "a\u{1b}[31mb.png",
+        ),
+        ("a DEL", b"filename=\"\x7f\"", "\u{7f}"),
+        (
+            "what escapes",
+            b"filename=\"\xff\x81\xff\xc0\"",
+            "\u{ff}\u{81}\u{ff}\u{c0}",
+        ),
+    ] {
+        cases.push(
+            case(format!("a file name with {name}"), ranked(sent), &[200])
+                .checked(move |answer| answer.json()["rankings"][0]["filename"] == named),
+        );
+    }
+    let refused: [(&str, &[u8]); 1] = [("a bare line feed", b"filename=\"a\nb.png\"")];
     cases.extend(
         refused.map(|(name, sent)| case(format!("a file name with {name}"), ranked(sent), &[400])),
     );

@@ -1,6 +1,6 @@
 //! Images held against texts.
 
-use hyper::{Response, StatusCode};
+use hyper::Response;
 
 use super::{json_bytes, named, split};
 use crate::answer::{self, Answer};
@@ -25,9 +25,11 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
     let memory = call.answer_memory(pairs + rows * call.shared.service.info().dimensions)?;
     let similarity = call
-        .rows(call.request().similarity(images, texts), |index| {
-            named(&names, index)
-        })
+        .rows(
+            call.request_with_texts(form.truncate)
+                .similarity(images, texts),
+            |index| named(&names, index),
+        )
         .await?;
     let (texts, images) = (&similarity.texts, &similarity.images);
     let bytes = json_bytes(
@@ -35,8 +37,12 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             + texts.len() * texts.dimensions()
             + images.len() * images.dimensions(),
     );
+    let truncated = call.cut_texts();
     let body = off_thread(bytes, move || {
-        Ok(answer::sized(&SimilarityAnswer::of(&similarity)?, bytes))
+        Ok(answer::sized(
+            &SimilarityAnswer::of(&similarity, truncated)?,
+            bytes,
+        ))
     });
     Ok(answer::held(body.await?, memory))
 }
@@ -47,11 +53,17 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let query = form.query;
     TextLimits::of(&call.shared.settings).check("query", &query)?;
     let (names, images) = split(form.files);
+    // A character that JSON escapes takes up to six bytes.
+    let told = query.len() + names.iter().map(String::len).sum::<usize>();
+    let mut memory = call.answer_bytes(6 * told + 80 * (names.len() + 1))?;
     let ranked = call
-        .rows(call.request().rank(images, query.clone()), |index| {
-            named(&names, index)
-        })
+        .rows(
+            call.request_with_texts(form.truncate)
+                .rank(images, query.clone()),
+            |index| named(&names, index),
+        )
         .await?;
-    let body = answer::json(&RankAnswer::of(&query, &ranked, &names)?);
-    Ok(answer::respond(StatusCode::OK, body))
+    let body = answer::json(&RankAnswer::of(&query, &ranked, &names, call.cut_texts())?);
+    memory.shrink_to(body.len() as u64);
+    Ok(answer::held(body, memory))
 }

@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::form::File;
 use crate::forms::{ImageForm, ImagesForm};
 use crate::ignored::Ignored;
-use crate::messages::EmbeddingsAnswer;
+use crate::messages::{EmbeddingsAnswer, TextsTold};
 use crate::problem::{Problem, part_name};
 use crate::text_request::{self, TextLimits};
 use siglip2_service::{Embeddings, Lease};
@@ -25,11 +25,17 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let memory = answer_memory(call, request.texts.len())?;
     let rows = call
         .rows(
-            call.request().embed_texts(request.texts, request.normalize),
+            call.request_with_texts(request.truncate)
+                .embed_texts(request.texts, request.normalize),
             |_| String::new(),
         )
         .await?;
-    answer(call, rows.embeddings, memory).await
+    let tokens = rows.usage.iter().map(|text| text.tokens);
+    let told = TextsTold {
+        truncated: call.cut_texts(),
+        tokens: request.tokens.then(|| tokens.collect()),
+    };
+    answer(call, rows.embeddings, Some(told), memory).await
 }
 
 /// `POST /embed/image`
@@ -55,7 +61,7 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
         )
         .await
         .map_err(hinted)?;
-    answer(call, rows, memory).await
+    answer(call, rows, None, memory).await
 }
 
 /// `POST /embed/images`
@@ -69,7 +75,7 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
             |index| named(&names, index),
         )
         .await?;
-    answer(call, rows, memory).await
+    answer(call, rows, None, memory).await
 }
 
 /// The memory for an answer of so many embeddings.
@@ -105,12 +111,16 @@ async fn decoded(encoded: String) -> Result<Bytes, Problem> {
 async fn answer(
     call: &Call<'_>,
     rows: Embeddings,
+    texts: Option<TextsTold>,
     memory: Lease,
 ) -> Result<Response<Answer>, Problem> {
     let bytes = json_bytes(rows.len() * rows.dimensions());
     let model = call.shared.service.info().name.clone();
     let body = off_thread(bytes, move || {
-        Ok(answer::sized(&EmbeddingsAnswer::of(&rows, &model)?, bytes))
+        Ok(answer::sized(
+            &EmbeddingsAnswer::of(&rows, &model, texts)?,
+            bytes,
+        ))
     });
     Ok(answer::held(body.await?, memory))
 }
