@@ -160,6 +160,7 @@ fn requests_hold_no_more_than_the_bound_whatever_is_sent() {
     assert!(refused("file") > 0 && refused("urlencoded") > 0);
     assert_eq!(refused("picture"), 0, "pictures wait");
     let bound = rest + TOTAL + TOTAL / 10;
+    println!("{} MiB at rest, {} at the peak", rest >> 20, peak >> 20);
     // A press that is none would prove nothing.
     assert!(peak >= rest + TOTAL / 2, "{} MiB at the peak", peak >> 20);
     assert!(
