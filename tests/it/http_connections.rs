@@ -429,3 +429,40 @@ async fn a_draining_service_takes_nothing_new() {
     assert_eq!(answer.error().0, 503);
     assert!(answer.header("retry-after").is_some());
 }
+
+/// A process that the system gives few descriptors takes as many connections as fit, and
+/// closes idle ones for those that wait.
+#[tokio::test]
+async fn connections_are_never_more_than_the_descriptors_allow() {
+    let plain = crate::common::program::command(&["--model", "demo"]);
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 160 && exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env("HF_HUB_OFFLINE", "1")
+        .env_remove("MODEL_NAME")
+        .env_remove("API_KEY")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
+    let (said, says) = std::sync::mpsc::channel();
+    let program = crate::common::Program::start(limited, move |lines| {
+        for line in lines.map_while(Result::ok) {
+            let _ = said.send(line);
+        }
+    });
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(Client::connect(program.address).await);
+    }
+    let answer = ask(program.address, get("/health")).await;
+    assert_eq!(answer.status, 200);
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", program.child.id()));
+    let held = descriptors.unwrap().count();
+    assert!(held < 160, "{held} descriptors");
+    drop(program);
+    // It ran out of none.
+    for line in says {
+        assert!(!line.contains("could not be accepted"), "{line}");
+    }
+}

@@ -134,3 +134,12 @@ pub(super) fn sized(value: &impl Serialize, bytes: usize) -> Vec<u8> {
         Err(_) => b"{\"detail\":\"Internal error\"}".to_vec(),
     }
 }
+
+/// The bytes that a float takes in JSON, for sizing the buffer: sign, point, 9 digits and a
+/// zero before them, and the comma.
+const FLOAT_BYTES: usize = 13;
+
+/// The bytes that JSON with so many floats takes, about.
+pub(super) fn json_bytes(floats: usize) -> usize {
+    floats * FLOAT_BYTES + 256
+}

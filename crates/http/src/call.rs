@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header;
 
+use super::answer::json_bytes;
 use super::body::Body;
-use super::endpoints::json_bytes;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::ignored::Ignored;

@@ -16,15 +16,6 @@ use bytes::Bytes;
 use super::form::File;
 use super::problem::part_name;
 
-/// The bytes that a float takes in JSON, for sizing the buffer: sign, point, 9 digits and a
-/// zero before them, and the comma.
-const FLOAT_BYTES: usize = 13;
-
-/// The bytes that JSON with so many floats takes, about.
-pub(super) fn json_bytes(floats: usize) -> usize {
-    floats * FLOAT_BYTES + 256
-}
-
 /// The file names and the contents of images, apart.
 fn split(files: Vec<File>) -> (Vec<String>, Vec<Bytes>) {
     files

@@ -7,18 +7,22 @@
 //!                       (what goes out, and what is told of it)                        -> form, forms (multipart)
 //! ```
 //!
-//! * `server`: accepts connections within a bound, drains them at shutdown.
-//! * `wire`: the socket under hyper: timers and last words that hyper lacks.
-//! * `app`: one request: its id, who may pass, its permit, its panic. `record`: what is told
-//!   of it when it is over: log, metrics, spans.
+//! * `server`: accepts connections within bounds (`descriptors`, `clients`), drains them at
+//!   shutdown.
+//! * `wire`: the socket under hyper: timers, last words and half-closed clients, which hyper
+//!   lacks. `framing`: where requests begin and end, by the letter. `connection_state`: what a
+//!   connection is doing.
+//! * `app`: one request: its id, who may pass, its permit, its panic. `head`: what its head must
+//!   be. `record`: what is told of it when it is over: log, metrics, spans.
 //! * `routes`: the table of paths, from which all that depends on a path follows.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
-//! * `body`, `form`, `parameters`, `base64`, `text_request`: reading, within bounds.
+//! * `body`, `form`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
+//!   within bounds. `ignored`: what was not read.
 //! * `forms`, `messages`: what is read and answered, as types.
 //! * `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
-//! * `openapi`: the description that clients are generated from, made of the table of routes
-//!   and the types.
+//! * `openapi`, `content`: the description that clients are generated from, made of the table of
+//!   routes and the types.
 //!
 //! What a client may send is bounded before it is read: by its Content-Length where
 //! there is one, else piece by piece. Nothing of a request is decoded here; images
@@ -43,6 +47,7 @@ mod body;
 mod call;
 mod clients;
 mod connection_state;
+mod content;
 mod date;
 mod descriptors;
 mod endpoints;
@@ -81,4 +86,65 @@ const PROGRAM: &str = "siglip2-embeddings";
 /// The document that `/openapi.json` answers.
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
     openapi::document()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    /// The modules of this crate, and which others each uses.
+    fn uses() -> BTreeMap<String, BTreeSet<String>> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for folder in [source.clone(), source.join("endpoints")] {
+            for file in std::fs::read_dir(folder).unwrap() {
+                let path = file.unwrap().path();
+                let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                let is_source = path.extension().is_some_and(|kind| kind == "rs");
+                if !is_source || ["lib", "fuzzing"].contains(&name) {
+                    continue;
+                }
+                // A folder is one module.
+                let is_inner = path
+                    .parent()
+                    .is_some_and(|parent| parent.ends_with("endpoints"));
+                let name = if is_inner { "endpoints" } else { name };
+                let text = std::fs::read_to_string(&path).unwrap();
+                let outer = if is_inner {
+                    "use crate::"
+                } else {
+                    "use super::"
+                };
+                let lines = text.lines().filter_map(|line| line.strip_prefix(outer));
+                let used = lines.map(|line| {
+                    let end = line.find(|c: char| c != '_' && !c.is_alphanumeric());
+                    line[..end.unwrap_or(line.len())].to_owned()
+                });
+                uses.entry(name.to_owned()).or_default().extend(used);
+            }
+        }
+        uses
+    }
+
+    #[test]
+    fn no_module_uses_one_that_uses_it() {
+        let mut uses = uses();
+        assert!(
+            uses.len() > 25 && uses["routes"].contains("endpoints"),
+            "{uses:?}"
+        );
+        // Those that use no other that is left, again and again.
+        loop {
+            let left: BTreeSet<String> = uses.keys().cloned().collect();
+            let before = uses.len();
+            uses.retain(|_, used| used.iter().any(|name| left.contains(name)));
+            if uses.len() == before {
+                break;
+            }
+        }
+        assert!(uses.is_empty(), "in a circle, or behind one: {uses:?}");
+    }
 }

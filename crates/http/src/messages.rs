@@ -283,17 +283,11 @@ impl<'a> RankAnswer<'a> {
     }
 }
 
-/// Why a request was refused.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Error)]
-pub(super) struct ErrorAnswer<'a> {
-    /// What was wrong, and where.
-    pub(super) detail: String,
-    /// Of a 500: what the service's log has it under.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(super) id: Option<&'a str>,
-}
+/// An OpenAPI document.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+#[allow(dead_code)] // It is only described.
+pub(super) struct Document(serde_json::Value);
 
 fn rows<S: Serializer>(embeddings: &Embeddings, serializer: S) -> Result<S::Ok, S::Error> {
     let mut rows = serializer.serialize_seq(Some(embeddings.len()))?;

@@ -1,7 +1,6 @@
 //! The description of the endpoints that clients are generated from, as FastAPI served it:
 //! OpenAPI 3.1, made of the table of routes and of the types that are read and written.
 
-use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
@@ -10,71 +9,17 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    self, Components, ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref,
-    RefOr, Required, Response, ResponseBuilder, Schema, SecurityRequirement,
+    Components, ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Required,
+    Response, ResponseBuilder, SecurityRequirement,
 };
-use utoipa::{PartialSchema as _, ToSchema};
 
 use super::call::TIMEOUT;
+use super::content::{Schemas, reference};
 use super::ignored;
-use super::messages::ErrorAnswer;
+use super::problem::ErrorAnswer;
 use super::request_id;
 use super::routes::{Class, ROUTES, Route};
 use super::validation::ValidationErrors;
-
-/// What a request or an answer holds: a media type, and the schema of what is in it.
-pub(super) struct Content {
-    media_type: &'static str,
-    schema: fn(&mut Schemas) -> RefOr<Schema>,
-}
-
-/// The schemas that were referred to, by their names.
-type Schemas = Vec<(String, RefOr<Schema>)>;
-
-impl Content {
-    /// JSON of a type.
-    pub(super) const fn json<T: ToSchema>() -> Self {
-        Self {
-            media_type: "application/json",
-            schema: reference::<T>,
-        }
-    }
-
-    /// A form of a type.
-    pub(super) const fn form<T: ToSchema>() -> Self {
-        Self {
-            media_type: "multipart/form-data",
-            schema: reference::<T>,
-        }
-    }
-
-    /// Text of some kind.
-    pub(super) const fn text(media_type: &'static str) -> Self {
-        Self {
-            media_type,
-            schema: |_| String::schema(),
-        }
-    }
-
-    fn described(&self, schemas: &mut Schemas) -> openapi::Content {
-        let schema = (self.schema)(schemas);
-        ContentBuilder::new().schema(Some(schema)).build()
-    }
-}
-
-/// A reference to a type's schema, which is put among the others.
-fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
-    T::schemas(schemas);
-    let name = T::name();
-    schemas.push((name.clone().into_owned(), T::schema()));
-    Ref::from_schema_name(name).into()
-}
-
-/// An OpenAPI document.
-#[derive(ToSchema)]
-#[schema(value_type = Object)]
-#[allow(dead_code)] // It is only described.
-pub(super) struct Document(Value);
 
 /// The document of all routes.
 pub(super) fn document() -> OpenApi {

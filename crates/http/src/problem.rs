@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
-use super::messages::ErrorAnswer;
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
 use siglip2_service::{OutOfMemory, ServiceError, State};
@@ -30,6 +31,18 @@ const MAX_LOGGED_SENTENCE: usize = 400;
 
 /// The longest file name that is repeated in an error, in characters.
 const MAX_SHOWN_NAME: usize = 120;
+
+/// Why a request was refused.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorAnswer<'a> {
+    /// What was wrong, and where.
+    pub(super) detail: String,
+    /// Of a 500: what the service's log has it under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) id: Option<&'a str>,
+}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]

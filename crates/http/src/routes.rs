@@ -14,12 +14,12 @@ use hyper::{Method, Response};
 
 use super::answer::{self, Answer};
 use super::call::Call;
+use super::content::Content;
 use super::endpoints;
 use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
 use super::messages::{
-    EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
+    Document, EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
 };
-use super::openapi::{self, Content};
 use super::problem::Problem;
 use super::text_request::TextRequest;
 
@@ -92,7 +92,7 @@ pub(super) static ROUTES: [Route; 11] = [
         summary: "This document",
         class: Class::About,
         takes: None,
-        gives: Content::json::<openapi::Document>(),
+        gives: Content::json::<Document>(),
         handler: |call| Box::pin(endpoints::openapi(call)),
     },
     Route {

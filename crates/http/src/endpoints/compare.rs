@@ -2,8 +2,8 @@
 
 use hyper::Response;
 
-use super::{json_bytes, named, split};
-use crate::answer::{self, Answer};
+use super::{named, split};
+use crate::answer::{self, Answer, json_bytes};
 use crate::body::off_thread;
 use crate::call::Call;
 use crate::forms::{RankForm, SimilarityForm};

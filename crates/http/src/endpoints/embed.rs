@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use hyper::Response;
 
-use super::{json_bytes, named, split};
-use crate::answer::{self, Answer};
+use super::{named, split};
+use crate::answer::{self, Answer, json_bytes};
 use crate::base64;
 use crate::body::off_thread;
 use crate::call::Call;
