@@ -29,7 +29,7 @@ use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceS
 use tokio::net::TcpListener;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: siglip2_allocator::MiMalloc = siglip2_allocator::MiMalloc;
 
 const DIMENSIONS: usize = 768;
 

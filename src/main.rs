@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use mimalloc::MiMalloc;
+use siglip2_allocator::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::checkpoint::explain_truncation;
 use siglip2_embeddings::download::Download;
@@ -29,9 +29,6 @@ use siglip2_embeddings::startup::{Prepared, prepare};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// glibc's allocator has an arena for each thread, and each keeps what its threads freed:
-/// after hostile traffic the process would hold twice the memory it needs. mimalloc returns
-/// freed pages; docs/operations.md has the figures.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -63,6 +60,7 @@ fn end(code: u8) -> ! {
 }
 
 fn main() -> ExitCode {
+    siglip2_allocator::return_freed_memory_at_once();
     if let Some(download) = Download::asked_for() {
         let _log = Log::start(&download.log);
         return match download.run() {

@@ -31,8 +31,8 @@ pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError
     decode_into(bytes, limits, None, &Stop::never())
 }
 
-/// As [`decode`], into memory that was lent for it: as many bytes as the header that
-/// [`inspect`] read calls for, three for each pixel. Ends when `stop` says so.
+/// As [`decode()`], into memory that was lent for it: as many bytes as the header that
+/// [`inspect()`] read calls for, three for each pixel. Ends when `stop` says so.
 pub fn decode_into(
     bytes: &[u8],
     limits: &ImageLimits,

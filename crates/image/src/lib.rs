@@ -151,9 +151,9 @@ impl fmt::Display for ImageFormat {
 pub struct Header {
     /// The format, read from the bytes.
     pub format: ImageFormat,
-    /// Width in pixels of what [`decode`] will return.
+    /// Width in pixels of what [`decode()`] will return.
     pub width: u32,
-    /// Height in pixels of what [`decode`] will return.
+    /// Height in pixels of what [`decode()`] will return.
     pub height: u32,
     /// Bytes that decoding takes beside the file and the RGB pixels, at most: reckoned
     /// from the header, before anything is decoded.

@@ -26,7 +26,7 @@ fn towers(checkpoint: &Checkpoint, precision: Precision) -> [Graph; 2] {
 /// The hash of a graph as a file, less the head that has this package's version.
 fn hash(graph: &Graph) -> String {
     // IR version, producer's name, its version: a tag each; a number, two strings.
-    let head = 2 + (2 + env!("CARGO_PKG_NAME").len()) + (2 + env!("CARGO_PKG_VERSION").len());
+    let head = 2 + (2 + "siglip2-embeddings".len()) + (2 + env!("CARGO_PKG_VERSION").len());
     Sha256::digest(&graph.encode()[head..])
         .iter()
         .map(|byte| format!("{byte:02x}"))
