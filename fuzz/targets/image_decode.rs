@@ -46,7 +46,7 @@ impl PixelMemory for Lent {
 }
 
 fuzz_target!(|data: &[u8]| {
-    assert!(MAX_WORK > 2_000_000_000);
+    const { assert!(MAX_WORK > 2_000_000_000) };
     let header = match inspect(data, &LIMITS) {
         Ok(header) => header,
         Err(error) => {

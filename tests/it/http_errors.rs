@@ -459,11 +459,11 @@ async fn a_client_that_is_still_sending_reads_why_it_was_refused() {
 #[tokio::test]
 async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     let settings = HttpSettings {
-        payload_limit: 600_000,
+        payload_limit: 1_500_000,
         ..HttpSettings::default()
     };
-    // 600,000 of them for bodies.
-    let (service, _) = engine::with_memory(64, 1_600_000);
+    // 1,500,000 of them for bodies.
+    let (service, _) = engine::with_memory(64, 4_000_000);
     let server = Server::serving(service, settings).await;
     let held = async |bytes: usize| {
         let series = format!("siglip2_memory_bytes{{use=\"bodies\"}} {bytes}\n");
@@ -473,9 +473,9 @@ async fn bodies_that_take_all_the_room_are_refused_and_the_room_comes_back() {
     };
     // A part that is skipped, and of which the end does not come.
     let head = b"--X\r\nContent-Disposition: form-data; name=\"ignored\"\r\n\r\n";
-    let body = [head.as_slice(), &vec![b'x'; 400_000]].concat();
+    let body = [head.as_slice(), &vec![b'x'; 1_200_000]].concat();
     let mut holder = Client::connect(server.address).await;
-    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 600000\r\n\r\n").await;
+    holder.send("POST /embed/images HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: 1500000\r\n\r\n").await;
     holder.send(&body).await;
     held(body.len()).await;
     let form =
