@@ -46,7 +46,10 @@ impl Device {
         Ok(match gpu::Gpus::choose(settings, limits)? {
             Some(gpus) => Device::Gpu(gpus),
             None => {
-                without_effect::warn_of_gpu_settings(settings);
+                // Where a GPU was looked for, what is missing has been said.
+                if settings.force_cpu || settings.device == crate::settings::Device::Cpu {
+                    without_effect::warn_of_gpu_settings(settings);
+                }
                 Device::Cpu(Box::new(Cpu::choose(settings)?))
             }
         })

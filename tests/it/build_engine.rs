@@ -233,7 +233,7 @@ fn it_builds_what_the_manifest_says_for_every_gpu_that_is_asked_for() {
         "fused attention  5 of 5",
         "not measured",
         "pixel_values (fp16)",
-        "has the SHA-256 that the manifest says",
+        "has the SHA-256 given in the manifest",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

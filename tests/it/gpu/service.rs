@@ -166,7 +166,7 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
         let machine = Machine::new().tensorrt_version(version);
         let (text, code) = refusal(on(&machine, root.path(), cuda));
         assert_eq!(code, Some(2), "{text}");
-        let found = format!("has version {version}, and this program was built for");
+        let found = format!("has version {version}, but this program was built for");
         assert!(text.contains(&found), "{text}");
     }
 }

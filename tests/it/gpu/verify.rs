@@ -52,7 +52,7 @@ fn an_engine_that_is_not_good_here_is_refused_and_its_manifest_left_as_it_was() 
         (
             Recipe::default(),
             Machine::new().gpus("NVIDIA L4:8.9:23034MiB"),
-            "is for sm_120, and this machine has GPU 0 (NVIDIA L4, sm_89",
+            "is for sm_120, but this machine has GPU 0 (NVIDIA L4, sm_89",
         ),
         (Recipe::default(), Machine::new().gpus("none"), "no GPU"),
         (

@@ -20,7 +20,7 @@ fn program() -> &'static Path {
                 .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"])
                 .args(options)
                 .args(["-DRESIZE_HOST", "-x", "c++"])
-                .arg(root.join("src/engine/tensorrt/kernel/resize.cu"))
+                .arg(root.join("crates/tensorrt/src/kernel/resize.cu"))
                 .arg(root.join("tests/it/resize_kernel/main.cpp"))
                 .arg("-o")
                 .arg(&program)

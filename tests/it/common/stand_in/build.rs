@@ -67,7 +67,7 @@ const FLAGS: &[&str] = &[
 /// The sources, and the library, that bring TensorRT's stand-in to a real driver.
 const ON_DRIVER: &str = "on_driver";
 
-const KERNEL: &str = "src/engine/tensorrt/kernel/resize.cu";
+const KERNEL: &str = "crates/tensorrt/src/kernel/resize.cu";
 
 fn build() -> Libraries {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
