@@ -23,8 +23,9 @@ use running::Running;
 const MEMORY_BOUND: u64 = 32 << 20;
 
 /// How long it may take to give memory and descriptors back: connections that were
-/// refused are read on for some seconds, so that their clients see the answer.
-const SETTLING: Duration = Duration::from_secs(15);
+/// refused are read on for some seconds, so that their clients see the answer, and threads
+/// that parsed large bodies keep theirs until they have been idle for ten.
+const SETTLING: Duration = Duration::from_secs(120);
 
 fn good() -> Vec<u8> {
     Form::new()
