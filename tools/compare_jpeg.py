@@ -5,7 +5,7 @@
 Data flow: the files --Pillow, in this process--> median ms; the same files --the
 project's `preprocess` benchmark, one thread as well--> median ms; the two in turn, and
 the ratio of each file is the median over the rounds, above 1 where the project is
-faster. tests/image_decode.rs compares the pixels themselves with Pillow's.
+faster. crates/image/tests/it/decode.rs compares the pixels themselves with Pillow's.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Makes the checkpoints and vectors that tests/golden.rs compares with.
+"""Makes the checkpoints and vectors that tests/it/golden.rs compares with.
 
     python tools/make_golden_vectors.py            # writes tests/fixtures/golden/
 

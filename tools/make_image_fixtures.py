@@ -1,5 +1,5 @@
 """Draws small images of every kind that the service decodes, and records Pillow's pixels
-for them: the expected results of tests/image_decode.rs.
+for them: the expected results of crates/image/tests/it/decode.rs.
 
     python tools/make_image_fixtures.py
 
