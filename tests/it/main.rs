@@ -13,6 +13,7 @@ mod common;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+mod bulk;
 mod demo;
 mod drain;
 mod fingerprint;
