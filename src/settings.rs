@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
-        siglip2_flags::try_parse_from(std::iter::once(&"siglip2-embeddings").chain(arguments))
+        siglip2_flags::try_parse_flags(std::iter::once(&"siglip2-embeddings").chain(arguments))
             .map_err(|error| error.to_string())
     }
 

@@ -13,6 +13,8 @@ mod common;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+#[cfg(unix)]
+mod container;
 mod demo;
 mod drain;
 mod fingerprint;
