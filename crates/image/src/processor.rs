@@ -1,8 +1,9 @@
-//! What preprocessor_config.json says, checked at start: how an image becomes the
-//! square that the vision tower eats.
+//! What preprocessor_config.json says, checked at start: how an image becomes what the
+//! vision tower eats.
 //!
 //! ```text
-//! RgbImage --resize--> size x size RGB u8 --normalization--> f32
+//! RgbImage --resize--> a square, or a grid of patches (NaFlex): RGB u8
+//!          --normalization--> f32
 //! ```
 //!
 //! The second step is a table of 256 values per channel, so that every engine can do
@@ -10,7 +11,7 @@
 
 use serde::Deserialize;
 
-use super::{ImageError, RgbImage, resize};
+use super::{ImageError, RgbImage, Target, resize};
 
 /// How pixels are weighted in a resize; the numbers are PIL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,12 @@ pub enum ProcessorError {
          (SiglipImageProcessor, SiglipImageProcessorFast, SiglipFeatureExtractor)"
     )]
     Class(String),
+    /// Made for another kind of model than one of variable resolution.
+    #[error(
+        "preprocessor_config.json is for {0}; a model of variable resolution (NaFlex) has \
+         Siglip2ImageProcessor"
+    )]
+    NaflexClass(String),
     /// Not the square that the vision tower takes.
     #[error(
         "preprocessor_config.json resizes to {size}, but the model takes \
@@ -76,7 +83,7 @@ pub enum ProcessorError {
 }
 
 /// The fields that matter; a missing one, or `null`, takes the default of
-/// transformers' `SiglipImageProcessor`.
+/// transformers' `SiglipImageProcessor`, or `Siglip2ImageProcessor`.
 #[derive(Deserialize)]
 struct Config {
     image_processor_type: Option<String>,
@@ -104,7 +111,7 @@ enum PerChannel {
 /// From pixels to what the vision tower eats, as the checkpoint's processor does it.
 #[derive(Clone)]
 pub struct Processor {
-    size: u32,
+    target: Target,
     filter: Filter,
     normalization: Box<[[f32; 256]; 3]>,
 }
@@ -112,7 +119,7 @@ pub struct Processor {
 impl std::fmt::Debug for Processor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Processor")
-            .field("size", &self.size)
+            .field("target", &self.target)
             .field("filter", &self.filter)
             .finish_non_exhaustive()
     }
@@ -123,44 +130,44 @@ impl Processor {
     /// tower's input in pixels, from config.json. For a checkpoint without the file,
     /// pass `b"{}"`: the defaults of `SiglipImageProcessor` with this size.
     pub fn from_json(bytes: &[u8], image_size: u32) -> Result<Self, ProcessorError> {
-        let config: Config = serde_json::from_slice(bytes)
-            .map_err(|error| ProcessorError::Json(error.to_string()))?;
-        let class = config
-            .image_processor_type
-            .or(config.feature_extractor_type);
-        if let Some(class) = class {
-            let base = class.strip_suffix("Fast").unwrap_or(&class);
-            let base = base.strip_suffix("Pil").unwrap_or(base);
-            if !matches!(base, "SiglipImageProcessor" | "SiglipFeatureExtractor") {
-                return Err(ProcessorError::Class(class));
+        let config = Config::read(bytes)?;
+        if let Some(class) = config.class() {
+            if !matches!(
+                kind(class),
+                "SiglipImageProcessor" | "SiglipFeatureExtractor"
+            ) {
+                return Err(ProcessorError::Class(class.to_owned()));
             }
         }
         check_size(config.size.as_ref(), image_size)?;
-        if config.do_resize == Some(false) {
-            return Err(ProcessorError::Step("do_resize false"));
-        }
-        if config.do_center_crop == Some(true) {
-            return Err(ProcessorError::Step("do_center_crop true"));
-        }
-        if config.do_pad == Some(true) {
-            return Err(ProcessorError::Step("do_pad true"));
-        }
-        Ok(Self {
-            size: image_size,
-            filter: Filter::from_pil(config.resample.unwrap_or(3))?,
-            normalization: normalization(
-                config.do_rescale.unwrap_or(true),
-                config.rescale_factor.unwrap_or(1.0 / 255.0),
-                config.do_normalize.unwrap_or(true),
-                per_channel(config.image_mean),
-                per_channel(config.image_std),
-            )?,
-        })
+        let square = Target::Square { side: image_size };
+        config.processor(square, Filter::Bicubic)
     }
 
-    /// The side of the square in pixels.
+    /// Reads the preprocessor_config.json of a model of variable resolution (transformers'
+    /// `Siglip2ImageProcessor`): pictures keep their aspect, in whole patches of `patch`
+    /// pixels and at most `most` of them. Both are the caller's to find, because not only
+    /// this file says them.
+    pub fn naflex(bytes: &[u8], patch: u32, most: u32) -> Result<Self, ProcessorError> {
+        let config = Config::read(bytes)?;
+        if let Some(class) = config.class() {
+            if kind(class) != "Siglip2ImageProcessor" {
+                return Err(ProcessorError::NaflexClass(class.to_owned()));
+            }
+        }
+        let grid = Target::Patches { patch, most };
+        config.processor(grid, Filter::Bilinear)
+    }
+
+    /// What pictures become.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The side of the square in pixels; where pictures keep their aspect, that of the
+    /// largest square that one can become.
     pub fn size(&self) -> u32 {
-        self.size
+        self.target.square()
     }
 
     /// The filter of the resize.
@@ -168,10 +175,11 @@ impl Processor {
         self.filter
     }
 
-    /// Resizes to the square of `size * size` pixels, equal to torchvision's antialiased
+    /// Resizes to what the vision tower takes, equal to torchvision's antialiased
     /// resize byte for byte.
     pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
-        resize::resize(image, self.size, self.filter)
+        let size = self.target.size(image.width(), image.height());
+        resize::resize(image, size, self.filter)
     }
 
     /// What a byte of each channel (red, green, blue) becomes: bit-equal to the
@@ -179,6 +187,48 @@ impl Processor {
     pub fn normalization(&self) -> &[[f32; 256]; 3] {
         &self.normalization
     }
+}
+
+impl Config {
+    fn read(bytes: &[u8]) -> Result<Self, ProcessorError> {
+        serde_json::from_slice(bytes).map_err(|error| ProcessorError::Json(error.to_string()))
+    }
+
+    /// transformers' class.
+    fn class(&self) -> Option<&str> {
+        let class = self.image_processor_type.as_deref();
+        class.or(self.feature_extractor_type.as_deref())
+    }
+
+    /// The processor; `filter` is the default of its class.
+    fn processor(self, target: Target, filter: Filter) -> Result<Processor, ProcessorError> {
+        if self.do_resize == Some(false) {
+            return Err(ProcessorError::Step("do_resize false"));
+        }
+        if self.do_center_crop == Some(true) {
+            return Err(ProcessorError::Step("do_center_crop true"));
+        }
+        if self.do_pad == Some(true) {
+            return Err(ProcessorError::Step("do_pad true"));
+        }
+        Ok(Processor {
+            target,
+            filter: self.resample.map_or(Ok(filter), Filter::from_pil)?,
+            normalization: normalization(
+                self.do_rescale.unwrap_or(true),
+                self.rescale_factor.unwrap_or(1.0 / 255.0),
+                self.do_normalize.unwrap_or(true),
+                per_channel(self.image_mean),
+                per_channel(self.image_std),
+            )?,
+        })
+    }
+}
+
+/// The class without the name of its backend.
+fn kind(class: &str) -> &str {
+    let class = class.strip_suffix("Fast").unwrap_or(class);
+    class.strip_suffix("Pil").unwrap_or(class)
 }
 
 /// Refuses a size that is not the model's square.

@@ -12,6 +12,7 @@ mod fixtures;
 mod large;
 mod limits;
 mod made;
+mod naflex;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
 mod resize;

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::lanes::BatchLimits;
 use super::load::Death;
 use super::queue::Queue;
 use super::row::{BatchError, Item, PendingRow, Row, WaitingRow};
@@ -111,10 +112,9 @@ fn run_batches(
     queue: &Arc<Queue>,
     batches: &mut u64,
 ) -> Option<Death> {
-    let info = engine.info();
-    let (max_batch, slots) = (info.max_batch.max(1), info.slots.max(1));
+    let (limits, slots) = (BatchLimits::of(engine), engine.info().slots.max(1));
     loop {
-        let (tower, waiting) = match next_batch(queue, number, max_batch, slots) {
+        let (tower, waiting) = match next_batch(queue, number, limits, slots) {
             Next::Batch(tower, waiting) => (tower, waiting),
             Next::Dead(death) => return Some(death),
             Next::Closed => {
@@ -161,7 +161,7 @@ enum Next {
     Closed,
 }
 
-fn next_batch(queue: &Queue, number: usize, max: usize, slots: usize) -> Next {
+fn next_batch(queue: &Queue, number: usize, limits: BatchLimits, slots: usize) -> Next {
     let mut state = queue.lock();
     loop {
         if let Some(death) = state.engines[number].death() {
@@ -170,7 +170,7 @@ fn next_batch(queue: &Queue, number: usize, max: usize, slots: usize) -> Next {
         if state.closed {
             return Next::Closed;
         }
-        if let Some((tower, batch)) = state.take(number, max, slots, &queue.metrics) {
+        if let Some((tower, batch)) = state.take(number, limits, slots, &queue.metrics) {
             return Next::Batch(tower, batch);
         }
         state = queue

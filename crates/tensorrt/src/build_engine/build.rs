@@ -54,6 +54,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
 
     let source = Source::of(&options.model)?;
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
+    checkpoint.config.check_fixed(&options.model)?;
     CpuEngine::check(&checkpoint)?;
     let side = u32::try_from(checkpoint.config.vision.image_size)?;
     let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
