@@ -133,6 +133,9 @@ impl Gpus {
 
     /// Loads every engine onto its GPU, and checks it against its canary.
     pub(super) fn load(self, processor: Processor) -> Result<Vec<Worker>, String> {
+        processor
+            .check_square()
+            .map_err(|error| error.to_string())?;
         let (first, _) = self.seats.first().ok_or("there is no GPU")?;
         let prepare =
             pinned_pictures(first, self.pinned_bytes).map_err(|error| error.to_string())?;

@@ -205,7 +205,7 @@ impl Engine for CpuEngine {
     /// that there can be one of a bulk request beside an interactive one.
     fn max_batch_pixels(&self) -> Option<u64> {
         match self.preparer.processor.target() {
-            Target::Square { .. } => None,
+            Target::Square { .. } | Target::Middle { .. } => None,
             Target::Patches { patch, most } => {
                 let rows = self.info.max_batch as u64 * ROW_OF_PATCHES;
                 Some(rows.max(2 * u64::from(most)) * u64::from(patch).pow(2))
@@ -244,8 +244,8 @@ struct CpuPrepare {
 
 impl Prepare for CpuPrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-        let size = (image.width(), image.height());
-        if self.processor.target().size(size.0, size.1) == size {
+        let target = self.processor.target();
+        if target.keeps(image.width(), image.height()) {
             return Ok(Pixels(image));
         }
         self.processor.resize(&image).map(Pixels)

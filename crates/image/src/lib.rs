@@ -68,7 +68,7 @@ pub use inspect::inspect;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
 pub use resize::{Coefficients, Window};
-pub use target::Target;
+pub use target::{Resize, Target};
 pub use work::{MAX_WORK, Stop};
 
 use std::fmt;

@@ -9,9 +9,10 @@
 //! The second step is a table of 256 values per channel, so that every engine can do
 //! it where it suits it (on the CPU, in a kernel, in FP16) and still be equal.
 
-use serde::Deserialize;
-
 use super::{ImageError, RgbImage, Target, resize};
+use config::Config;
+
+mod config;
 
 /// How pixels are weighted in a resize; the numbers are PIL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub enum ProcessorError {
     Json(String),
     /// Made for another kind of model.
     #[error(
-        "preprocessor_config.json is for {0}; only the SigLIP processor is supported \
-         (SiglipImageProcessor, SiglipImageProcessorFast, SiglipFeatureExtractor)"
+        "preprocessor_config.json is for {0}; SiglipImageProcessor, ViTImageProcessor and \
+         CLIPImageProcessor are supported"
     )]
     Class(String),
     /// Made for another kind of model than one of variable resolution.
@@ -68,6 +69,23 @@ pub enum ProcessorError {
         /// The side of the model's input in pixels, from config.json.
         image_size: u32,
     },
+    /// What is cut out is not the square that the vision tower takes.
+    #[error(
+        "preprocessor_config.json cuts out {crop}, but the model takes {image_size} x \
+         {image_size}: use the file that belongs to the checkpoint"
+    )]
+    Crop {
+        /// What the file says.
+        crop: String,
+        /// The side of the model's input in pixels, from config.json.
+        image_size: u32,
+    },
+    /// Cut or of variable resolution, which is done on the CPU alone.
+    #[error(
+        "preprocessor_config.json does not resize pictures to a square and nothing else; on a \
+         GPU that is all there is: run it on the CPU (--device cpu)"
+    )]
+    NotForGpus,
     /// A filter that torchvision has not.
     #[error(
         "preprocessor_config.json has resample {0}; 0 (nearest), 1 (Lanczos), \
@@ -80,32 +98,6 @@ pub enum ProcessorError {
     /// A factor, mean or deviation that makes no sense.
     #[error("preprocessor_config.json has an unusable {0}: three finite numbers, no deviation 0")]
     Numbers(&'static str),
-}
-
-/// The fields that matter; a missing one, or `null`, takes the default of
-/// transformers' `SiglipImageProcessor`, or `Siglip2ImageProcessor`.
-#[derive(Deserialize)]
-struct Config {
-    image_processor_type: Option<String>,
-    feature_extractor_type: Option<String>,
-    size: Option<serde_json::Value>,
-    resample: Option<u32>,
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<PerChannel>,
-    image_std: Option<PerChannel>,
-    do_center_crop: Option<bool>,
-    do_pad: Option<bool>,
-}
-
-/// One number for all channels, or one for each.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PerChannel {
-    One(f64),
-    Each([f64; 3]),
 }
 
 /// From pixels to what the vision tower eats, as the checkpoint's processor does it.
@@ -131,17 +123,9 @@ impl Processor {
     /// pass `b"{}"`: the defaults of `SiglipImageProcessor` with this size.
     pub fn from_json(bytes: &[u8], image_size: u32) -> Result<Self, ProcessorError> {
         let config = Config::read(bytes)?;
-        if let Some(class) = config.class() {
-            if !matches!(
-                kind(class),
-                "SiglipImageProcessor" | "SiglipFeatureExtractor"
-            ) {
-                return Err(ProcessorError::Class(class.to_owned()));
-            }
-        }
-        check_size(config.size.as_ref(), image_size)?;
-        let square = Target::Square { side: image_size };
-        config.processor(square, Filter::Bicubic)
+        let class = config.fixed_class()?;
+        let target = config.square(class, image_size)?;
+        config.processor(class, target)
     }
 
     /// Reads the preprocessor_config.json of a model of variable resolution (transformers'
@@ -150,13 +134,20 @@ impl Processor {
     /// this file says them.
     pub fn naflex(bytes: &[u8], patch: u32, most: u32) -> Result<Self, ProcessorError> {
         let config = Config::read(bytes)?;
-        if let Some(class) = config.class() {
-            if kind(class) != "Siglip2ImageProcessor" {
-                return Err(ProcessorError::NaflexClass(class.to_owned()));
-            }
+        let class = config.naflex_class()?;
+        config.processor(class, Target::Patches { patch, most })
+    }
+
+    /// Whether pictures are resized to a square and nothing else, which is what a GPU does.
+    ///
+    /// # Errors
+    ///
+    /// When they are not.
+    pub fn check_square(&self) -> Result<(), ProcessorError> {
+        match self.target {
+            Target::Square { .. } => Ok(()),
+            Target::Middle { .. } | Target::Patches { .. } => Err(ProcessorError::NotForGpus),
         }
-        let grid = Target::Patches { patch, most };
-        config.processor(grid, Filter::Bilinear)
     }
 
     /// What pictures become.
@@ -178,92 +169,21 @@ impl Processor {
     /// Resizes to what the vision tower takes, equal to torchvision's antialiased
     /// resize byte for byte.
     pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
-        let size = self.target.size(image.width(), image.height());
-        resize::resize(image, size, self.filter)
+        let (width, height) = (image.width(), image.height());
+        match self.target {
+            Target::Middle { resize, side } => {
+                resize::middle(image, resize.size(width, height), side, self.filter)
+            }
+            Target::Square { .. } | Target::Patches { .. } => {
+                resize::resize(image, self.target.size(width, height), self.filter)
+            }
+        }
     }
 
     /// What a byte of each channel (red, green, blue) becomes: bit-equal to the
     /// `pixel_values` of transformers' processor.
     pub fn normalization(&self) -> &[[f32; 256]; 3] {
         &self.normalization
-    }
-}
-
-impl Config {
-    fn read(bytes: &[u8]) -> Result<Self, ProcessorError> {
-        serde_json::from_slice(bytes).map_err(|error| ProcessorError::Json(error.to_string()))
-    }
-
-    /// transformers' class.
-    fn class(&self) -> Option<&str> {
-        let class = self.image_processor_type.as_deref();
-        class.or(self.feature_extractor_type.as_deref())
-    }
-
-    /// The processor; `filter` is the default of its class.
-    fn processor(self, target: Target, filter: Filter) -> Result<Processor, ProcessorError> {
-        if self.do_resize == Some(false) {
-            return Err(ProcessorError::Step("do_resize false"));
-        }
-        if self.do_center_crop == Some(true) {
-            return Err(ProcessorError::Step("do_center_crop true"));
-        }
-        if self.do_pad == Some(true) {
-            return Err(ProcessorError::Step("do_pad true"));
-        }
-        Ok(Processor {
-            target,
-            filter: self.resample.map_or(Ok(filter), Filter::from_pil)?,
-            normalization: normalization(
-                self.do_rescale.unwrap_or(true),
-                self.rescale_factor.unwrap_or(1.0 / 255.0),
-                self.do_normalize.unwrap_or(true),
-                per_channel(self.image_mean),
-                per_channel(self.image_std),
-            )?,
-        })
-    }
-}
-
-/// The class without the name of its backend.
-fn kind(class: &str) -> &str {
-    let class = class.strip_suffix("Fast").unwrap_or(class);
-    class.strip_suffix("Pil").unwrap_or(class)
-}
-
-/// Refuses a size that is not the model's square.
-fn check_size(size: Option<&serde_json::Value>, image_size: u32) -> Result<(), ProcessorError> {
-    let Some(size) = size.filter(|size| !size.is_null()) else {
-        // The class's default is 224.
-        return match image_size {
-            224 => Ok(()),
-            _ => Err(ProcessorError::Size {
-                size: "224 x 224 (the default)".into(),
-                image_size,
-            }),
-        };
-    };
-    let side = |key| size.get(key).and_then(serde_json::Value::as_u64);
-    let expected = Some(u64::from(image_size));
-    if side("height") == expected && side("width") == expected {
-        return Ok(());
-    }
-    Err(ProcessorError::Size {
-        size: match (side("height"), side("width")) {
-            (Some(height), Some(width)) => format!("{width} x {height}"),
-            _ if size.is_number() => format!("a shortest edge of {size}"),
-            _ => size.to_string(),
-        },
-        image_size,
-    })
-}
-
-/// Mean or deviation per channel; 0.5 by default (transformers' `IMAGENET_STANDARD_*`).
-fn per_channel(value: Option<PerChannel>) -> [f64; 3] {
-    match value {
-        None => [0.5; 3],
-        Some(PerChannel::One(value)) => [value; 3],
-        Some(PerChannel::Each(values)) => values,
     }
 }
 

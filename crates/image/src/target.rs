@@ -1,5 +1,5 @@
-//! What a picture becomes before a vision tower takes it: a square, or a grid of patches
-//! with the picture's own aspect (NaFlex).
+//! What a picture becomes before a vision tower takes it: a square, the middle of a picture
+//! resized otherwise, or a grid of patches with the picture's own aspect (NaFlex).
 
 /// What pictures are resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,14 @@ pub enum Target {
         /// Its side, in pixels.
         side: u32,
     },
+    /// Each to a size of its own, the middle of which is the square: as much of it as there
+    /// is, with black around it where that is less.
+    Middle {
+        /// The size before.
+        resize: Resize,
+        /// Side of the square, in pixels.
+        side: u32,
+    },
     /// Each to whole patches, with as much of its aspect as they allow.
     Patches {
         /// Side of a patch, in pixels.
@@ -16,6 +24,57 @@ pub enum Target {
         /// Patches that a picture has at most.
         most: u32,
     },
+}
+
+/// What a picture is resized to before its middle is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// All to this size.
+    To {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// Each with its aspect.
+    ShortestEdge {
+        /// What the shorter side becomes.
+        shortest: u32,
+        /// What the longer side becomes at most, if need be by making the shorter one still
+        /// shorter.
+        longest: Option<u32>,
+    },
+}
+
+impl Resize {
+    /// Width and height, in pixels, of what a picture of this size becomes; a side may have
+    /// none. transformers' `get_size_with_aspect_ratio` and `get_resize_output_image_size`,
+    /// with their order of operations.
+    pub fn size(self, width: u32, height: u32) -> (u32, u32) {
+        let (shortest, longest) = match self {
+            Self::To { width, height } => return (width, height),
+            Self::ShortestEdge { shortest, longest } => (shortest, longest),
+        };
+        let (short, long) = (width.min(height).max(1), width.max(height));
+        let mut shorter = shortest;
+        let mut scaled = f64::from(shortest);
+        if let Some(most) = longest.map(f64::from) {
+            let (short, long) = (f64::from(short), f64::from(long));
+            if long / short * f64::from(shortest) > most {
+                scaled = most * short / long;
+                shorter = scaled.round_ties_even() as u32;
+            }
+        }
+        if short == shorter {
+            return (width, height);
+        }
+        let longer = (scaled * f64::from(long) / f64::from(short)) as u32;
+        if width <= height {
+            (shorter, longer)
+        } else {
+            (longer, shorter)
+        }
+    }
 }
 
 /// Where transformers' search for a scale ends.
@@ -33,7 +92,7 @@ impl Target {
     /// than the most patches.
     pub fn size(self, width: u32, height: u32) -> (u32, u32) {
         let (patch, most) = match self {
-            Self::Square { side } => return (side, side),
+            Self::Square { side } | Self::Middle { side, .. } => return (side, side),
             Self::Patches { patch, most } => (f64::from(patch.max(1)), f64::from(most)),
         };
         // No side is longer than LARGEST_SCALE times the longest that is decoded.
@@ -51,10 +110,19 @@ impl Target {
         (side(width), side(height))
     }
 
+    /// Whether a picture of this size is already what it becomes.
+    pub fn keeps(self, width: u32, height: u32) -> bool {
+        let before = match self {
+            Self::Middle { resize, .. } => resize.size(width, height),
+            Self::Square { .. } | Self::Patches { .. } => (width, height),
+        };
+        before == (width, height) && self.size(width, height) == before
+    }
+
     /// Side of a patch in pixels, and the most patches, where there are any.
     pub fn patches(self) -> Option<(u32, u32)> {
         match self {
-            Self::Square { .. } => None,
+            Self::Square { .. } | Self::Middle { .. } => None,
             Self::Patches { patch, most } => Some((patch, most)),
         }
     }
@@ -62,7 +130,7 @@ impl Target {
     /// The side, in pixels, of the largest square that a picture can become.
     pub fn square(self) -> u32 {
         match self {
-            Self::Square { side } => side,
+            Self::Square { side } | Self::Middle { side, .. } => side,
             Self::Patches { patch, most } => most.isqrt() * patch,
         }
     }
@@ -72,7 +140,12 @@ impl Target {
     pub fn resize_bytes(self, width: u32, height: u32) -> (u64, u64) {
         let (across, down) = self.size(width, height);
         let between = u64::from(across) * u64::from(height) * 3;
-        (between, u64::from(across) * u64::from(down) * 3)
+        let resized = u64::from(across) * u64::from(down) * 3;
+        match self {
+            // What was cut out is there beside the square.
+            Self::Middle { .. } => (between, 2 * resized),
+            Self::Square { .. } | Self::Patches { .. } => (between, resized),
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! call, takes the height first; hence two calls.
 
 mod coefficients;
-mod far;
+mod middle;
+mod passes;
 
 use std::cell::RefCell;
 
@@ -18,6 +19,8 @@ use super::processor::Filter;
 use super::{ImageError, RgbImage};
 use coefficients::nearest_source;
 pub use coefficients::{Coefficients, Window};
+pub(super) use middle::middle;
+use passes::{Pass, is_far};
 
 /// What a thread keeps from one image to the next, so that it allocates only what it
 /// hands out: the resizer's tables and the image between the two passes.
@@ -64,9 +67,7 @@ fn resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<Vec<u8>
     let own = filter;
     let filter = match filter {
         Filter::Nearest => return Ok(nearest(image, size)),
-        _ if far::is_far(filter, image.width(), size.0)
-            || far::is_far(filter, image.height(), size.1) =>
-        {
+        _ if is_far(filter, image.width(), size.0) || is_far(filter, image.height(), size.1) => {
             return Ok(far_resized(image, size, own));
         }
         Filter::Bilinear => FilterType::Bilinear,
@@ -89,7 +90,7 @@ fn far_resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Vec<u8> {
         image.pixels()
     } else {
         let mut rows = vec![0; bytes((size.0, height))];
-        far::along_rows(filter, image.pixels(), width, size.0, &mut rows);
+        Pass::whole(filter, width, size.0).along_rows(image.pixels(), &mut rows);
         narrowed = rows;
         &narrowed
     };
@@ -97,7 +98,7 @@ fn far_resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Vec<u8> {
         return rows.to_vec();
     }
     let mut out = vec![0; bytes(size)];
-    far::along_columns(filter, rows, (size.0, height), size.1, &mut out);
+    Pass::whole(filter, height, size.1).along_columns(rows, size.0, &mut out);
     out
 }
 

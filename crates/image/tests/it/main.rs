@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod coefficients;
+mod crop;
 mod decode;
 mod fixtures;
 mod large;

@@ -58,6 +58,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     CpuEngine::check(&checkpoint)?;
     let side = u32::try_from(checkpoint.config.vision.image_size)?;
     let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
+    processor.check_square()?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
         (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
         _ => Towers::of(&checkpoint, options.precision)?,
