@@ -10,6 +10,7 @@
 
 mod common;
 
+mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
@@ -35,6 +36,7 @@ mod image_cache;
 mod load_test;
 mod long_texts;
 mod memory;
+mod naflex;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]
