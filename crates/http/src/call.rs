@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::answer::json_bytes;
 use super::body::{Body, off_thread};
+use super::fingerprint;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::ignored::Ignored;
@@ -22,9 +23,10 @@ use super::json_text;
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
+
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
-    Context, ItemEmbeddings, Lease, LongTexts, MemoryUse, Request, ServiceError,
+    Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryUse, Request, ServiceError,
 };
 
 /// The header in which a client says how long it will wait, in milliseconds from the
@@ -40,6 +42,15 @@ pub(super) struct Embed {
     pub(super) truncate: bool,
 }
 
+/// What an answer tells in headers of its own.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What the request brought that is not read.
+    pub(super) ignored: Ignored,
+    /// The space that the vectors are in, or that scores were computed in.
+    pub(super) space: Option<Fingerprint>,
+}
+
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
@@ -52,6 +63,8 @@ pub(super) struct Call<'a> {
     timings: Arc<Timings>,
     /// What the request brought that is not read.
     pub(super) ignored: &'a mut Ignored,
+    /// The space that its vectors are in, once it is known.
+    space: &'a mut Option<Fingerprint>,
 }
 
 impl<'a> Call<'a> {
@@ -62,7 +75,7 @@ impl<'a> Call<'a> {
         body: &'a mut Body,
         timings: Arc<Timings>,
         began: Instant,
-        ignored: &'a mut Ignored,
+        told: &'a mut Told,
     ) -> Result<Self, Problem> {
         let headers = &head.headers;
         let settings = &shared.settings;
@@ -76,7 +89,8 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
-            ignored,
+            ignored: &mut told.ignored,
+            space: &mut told.space,
         })
     }
 
@@ -150,7 +164,7 @@ impl<'a> Call<'a> {
     /// One embedding per item, within the memory that answers may take; `bytes` is what the
     /// answer takes at most, besides the rows themselves.
     pub(super) async fn embed(
-        &self,
+        &mut self,
         items: Items,
         how: Embed,
         bytes: usize,
@@ -162,7 +176,7 @@ impl<'a> Call<'a> {
         } = items;
         let floats = items.len() * self.shared.service.info().dimensions;
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
-        let request = self.request_with_texts(how.truncate);
+        let request = self.request_with_texts(how.normalize, how.truncate)?;
         let work = request.embed_items(items, how.normalize);
         let embedded = self.rows(work, |index| Items::name(&places, index)).await?;
         drop(memory);
@@ -213,23 +227,31 @@ impl<'a> Call<'a> {
             .map_err(|error| Problem::image(part, &error))
     }
 
-    /// The service, working for this request, whose body is here.
-    pub(super) fn request(&self) -> Request {
-        self.request_with_texts(true)
+    /// The service, working for this request, whose body is here. The request is refused if
+    /// its client has vectors of another space than those that it would get, which are
+    /// normalized or not.
+    pub(super) fn request(&mut self, normalized: bool) -> Result<Request, Problem> {
+        self.request_with_texts(normalized, true)
     }
 
     /// The same, where texts that the model does not read to their end are refused, unless they
     /// may be cut.
-    pub(super) fn request_with_texts(&self, truncate: bool) -> Request {
+    pub(super) fn request_with_texts(
+        &mut self,
+        normalized: bool,
+        truncate: bool,
+    ) -> Result<Request, Problem> {
+        let known = self.shared.service.fingerprints();
+        *self.space = fingerprint::agreed(self.headers, known, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
-        self.shared.service.request(Context {
+        Ok(self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
             long_texts: match truncate {
                 true => LongTexts::Cut,
                 false => LongTexts::Refuse,
             },
-        })
+        }))
     }
 
     /// Texts of the request whose end was cut off.

@@ -57,6 +57,7 @@ mod dialect_routes;
 mod dialects;
 mod endpoints;
 mod error_shape;
+mod fingerprint;
 mod form;
 mod forms;
 mod framing;

@@ -122,7 +122,7 @@ impl Route {
             statuses.push(503);
         }
         if self.class == Class::Work {
-            statuses.extend([413, 429, 504]);
+            statuses.extend([412, 413, 429, 504]);
             // FastAPI's status for fields; the dialects have 400 for all that is wrong in JSON.
             let has_form = self
                 .takes
