@@ -14,6 +14,7 @@ use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::settings::ServiceSettings;
+use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
 use siglip2_image::{Header, ImageError, Processor, Target};
 use siglip2_model::Tower;
@@ -334,6 +335,11 @@ impl Service {
         &self.0.memory
     }
 
+    /// How well a text fits an image, by their L2-normalized embeddings.
+    pub fn score(&self, text: &[f32], image: &[f32]) -> Score {
+        Score::of(text, image, self.0.scale, self.0.bias)
+    }
+
     /// From now on nothing new is taken; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -346,6 +352,16 @@ impl Service {
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
         self.inspect(bytes).map(|_header| ())
+    }
+
+    /// As [`Service::inspect_image`], and the width and height in pixels.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn image_sides(&self, bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+        self.inspect(bytes)
+            .map(|header| (header.width, header.height))
     }
 
     /// The header of an image that can be decoded within the limits and the budget.
