@@ -169,7 +169,7 @@ pub(crate) mod tests {
 
     pub(crate) fn options(arguments: &[&str]) -> EmbedOptions {
         let arguments = std::iter::once(&"embed").chain(arguments);
-        siglip2_flags::try_parse_from::<Command>(arguments)
+        siglip2_flags::try_parse_flags::<Command>(arguments)
             .unwrap()
             .options
     }
