@@ -184,7 +184,7 @@ async fn the_vectors_are_those_of_the_service() {
         .expect("it runs");
     // Two of them are no pictures.
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    let errors = fs::read_to_string(out.path().join("errors.jsonl")).expect("a list");
+    let errors = fs::read_to_string(out.path().join("_errors.jsonl")).expect("a list");
     assert_eq!(errors.lines().count(), 2);
     let server = Server::of(service("demo", &[])).await;
     let mut rows = 0;

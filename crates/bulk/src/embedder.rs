@@ -92,10 +92,15 @@ impl Embedder {
     /// the oldest chunk is completed, and within the queue.
     pub(crate) fn window(&self) -> usize {
         let (wanted, most) = match &self.place {
-            Place::Here(service) => (
-                service.info().max_batch * 8,
-                service.settings().max_queued_rows,
-            ),
+            Place::Here(service) => {
+                let (info, most) = (service.info(), service.settings().max_queued_rows);
+                match info.device {
+                    // One engine, and as many more rows as are decoded meanwhile.
+                    "cpu" => (info.max_batch * 8, most),
+                    // Of several GPUs each has batches waiting; memory is bounded anyhow.
+                    _ => (most / 4 * 3, most),
+                }
+            }
             Place::There(remote) => (remote.rows_under_way(), usize::MAX),
             #[cfg(test)]
             Place::Nowhere => (100, 1000),

@@ -4,7 +4,7 @@
 //! OUT/part-00000.parquet ...             or .jsonl
 //! OUT/img_emb/img_emb_0.npy ...          (text_emb for texts)
 //! OUT/metadata/metadata_0.parquet ...
-//! OUT/errors.jsonl                       rows without a vector, once all shards are done
+//! OUT/_errors.jsonl                      rows without a vector, once all shards are done
 //! OUT/_embed/plan.json                   what is being done
 //! OUT/_embed/done/00000.json             a shard whose files are in place
 //! OUT/_embed/errors/00000.jsonl          its rows without a vector
@@ -146,7 +146,8 @@ impl Output {
             all.errors += done.errors;
         }
         if all.errors > 0 {
-            let name = "errors.jsonl";
+            // Readers of folders of Parquet files pass over what begins with an underscore.
+            let name = "_errors.jsonl";
             let ending = format!("{}.tmp", self.partition.index);
             let mut list = self.disk.create_as(&self.root.join(name), &ending)?;
             for shard in 0..self.plan.shards {
