@@ -10,9 +10,12 @@
 
 mod common;
 
+mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+#[cfg(unix)]
+mod container;
 mod demo;
 mod drain;
 mod fingerprint;
@@ -36,6 +39,7 @@ mod image_cache;
 mod load_test;
 mod long_texts;
 mod memory;
+mod naflex;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]

@@ -110,11 +110,11 @@ impl<'de, const N: usize> Visitor<'de> for FieldsVisitor<N> {
 }
 
 /// The items of a list; a list of more is refused.
-pub(super) fn list<'a>(
+pub(super) fn list(
     what: impl fmt::Display,
-    raw: &'a RawValue,
+    raw: &RawValue,
     most: usize,
-) -> Result<Vec<&'a RawValue>, Problem> {
+) -> Result<Vec<&RawValue>, Problem> {
     if kind(raw) != Kind::List {
         return Err(wrong(format!(
             "{what} must be a list, and is {}.",

@@ -69,8 +69,17 @@ pub(super) struct Info<'a> {
     pub(super) text_dim: usize,
     /// Floats in the embedding of an image.
     pub(super) vision_dim: usize,
-    /// Side of the square that images are resized to, in pixels.
+    /// Side of the square that images are resized to, in pixels; of a model of variable
+    /// resolution (NaFlex) that of the largest square that one is resized to.
     pub(super) image_size: u32,
+    /// Side of a patch in pixels, where images keep their aspect, in whole patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) patch_size: Option<u32>,
+    /// The most patches of an image that keeps its aspect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) max_num_patches: Option<u32>,
     /// Whether images and texts can be compared with each other.
     pub(super) cross_modal: bool,
     /// What the model is for, in a sentence.

@@ -17,7 +17,7 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
-//! # use siglip2_image::{ImageError, RgbImage};
+//! # use siglip2_image::{ImageError, RgbImage, Target};
 //! use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
 //! use siglip2_service::{BuildInfo, Context, Model, ModelInfo, Service, ServiceSettings};
 //! # struct FirstIds;
@@ -68,7 +68,7 @@
 //!         precision: "fp32",
 //!         agreement: None,
 //!         dimensions: 2,
-//!         image_size: 64,
+//!         images: Target::Square { side: 64 },
 //!         max_batch: 8,
 //!         text_tokens: 64,
 //!         description: "Answers the first two ids of a text.".into(),

@@ -16,7 +16,7 @@ use crate::request::{Context, Request};
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{Header, ImageError, Processor};
+use siglip2_image::{Header, ImageError, Processor, Target};
 use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
@@ -52,8 +52,8 @@ pub struct ModelInfo {
     pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,
-    /// Side of the square that images are resized to, in pixels.
-    pub image_size: u32,
+    /// What images are resized to.
+    pub images: Target,
     /// The largest batch of the engine.
     pub max_batch: usize,
     /// Token ids per text.
@@ -381,11 +381,11 @@ impl Service {
 
     /// Bytes that decoding a picture and preparing it take at most, which are there at the same
     /// time: its pixels, what its decoder takes beside them or what is between the two passes
-    /// of the resize, and the square made of it.
+    /// of the resize, and what is made of it.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
-        let side = u64::from(self.0.info.image_size);
-        let between = side * u64::from(header.height) * 3;
-        header.pixel_bytes() + header.scratch_bytes.max(between) + side * side * 3
+        let target = self.0.info.images;
+        let (between, resized) = target.resize_bytes(header.width, header.height);
+        header.pixel_bytes() + header.scratch_bytes.max(between) + resized
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {

@@ -75,12 +75,15 @@ pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Response<Answer>, Pro
 pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let info = call.shared.service.info();
     let fingerprints = call.shared.service.fingerprints();
+    let patches = info.images.patches();
     let body = answer::json(&Info {
         model: &info.name,
         device: info.device,
         text_dim: info.dimensions,
         vision_dim: info.dimensions,
-        image_size: info.image_size,
+        image_size: info.images.square(),
+        patch_size: patches.map(|(patch, _)| patch),
+        max_num_patches: patches.map(|(_, most)| most),
         cross_modal: true,
         description: &info.description,
         engine: info.engine,
