@@ -23,6 +23,7 @@ mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod hostile;
+mod http_bytes;
 mod http_connections;
 mod http_dialects;
 mod http_document;

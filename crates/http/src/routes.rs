@@ -12,12 +12,11 @@ use hyper::Method;
 use super::answer;
 use super::content::Content;
 use super::dialect_routes::DIALECTS;
+use super::encoding;
 use super::endpoints;
 use super::error_shape::ErrorShape;
 use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
-use super::messages::{
-    Document, EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
-};
+use super::messages::{Document, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer};
 use super::problem::Problem;
 use super::route::{Class, Handler, Route};
 use super::text_request::TextRequest;
@@ -90,7 +89,7 @@ static ROUTES: [Route; 11] = [
         summary: "One embedding for each text",
         class: Class::Work,
         takes: &[Content::json::<TextRequest>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_text(call)),
     },
@@ -99,8 +98,12 @@ static ROUTES: [Route; 11] = [
         name: "embed_image",
         summary: "The embedding of one image",
         class: Class::Work,
-        takes: &[Content::form::<ImageForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImageForm>(),
+            Content::bytes("image/*", &[]),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_image(call)),
     },
@@ -109,8 +112,11 @@ static ROUTES: [Route; 11] = [
         name: "embed_images",
         summary: "One embedding for each image",
         class: Class::Work,
-        takes: &[Content::form::<ImagesForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImagesForm>(),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_images(call)),
     },
