@@ -52,7 +52,8 @@ async fn rows_come_as_bytes_where_accept_asks_for_them() {
     let images = |accept: &str| form().post_with("/embed/images", &[("Accept", accept)]);
     let one = Form::new().file("file", "a.png", png(1, 20, 30));
     let image = |accept: &str| one.post_with("/embed/image", &[("Accept", accept)]);
-    let all: [&dyn Fn(&str) -> Vec<u8>; 3] = [&text, &images, &image];
+    type Send<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+    let all: [Send<'_>; 3] = [&text, &images, &image];
     for sent in all {
         let numbers = rows(&ask(server.address, sent("*/*")).await);
         let shape = format!("{},{dimensions}", numbers.len());

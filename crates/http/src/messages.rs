@@ -306,12 +306,15 @@ pub(super) struct SimilarityAnswer<'a> {
     truncated: u64,
 }
 
+/// The score of a text and an image.
+pub(super) type ScoreOf<'a> = &'a dyn Fn(&[f32], &[f32]) -> Score;
+
 impl<'a> SimilarityAnswer<'a> {
     /// This comparison, which must be of numbers.
     pub(super) fn of(
         similarity: &'a Similarity,
         truncated: u64,
-        pairs: Option<&dyn Fn(&[f32], &[f32]) -> Score>,
+        pairs: Option<ScoreOf<'_>>,
     ) -> Result<Self, Problem> {
         let Similarity {
             similarities,

@@ -7,10 +7,9 @@ use crate::answer::{self, Answer, json_bytes};
 use crate::body::off_thread;
 use crate::call::Call;
 use crate::forms::{RankForm, SimilarityForm};
-use crate::messages::{RankAnswer, SimilarityAnswer};
+use crate::messages::{RankAnswer, ScoreOf, SimilarityAnswer};
 use crate::problem::Problem;
 use crate::text_request::{self, TextLimits};
-use siglip2_service::Score;
 
 /// `POST /similarity`
 pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -43,7 +42,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let service = call.shared.service.clone();
     let body = off_thread(bytes, move || {
         let score = |text: &[f32], image: &[f32]| service.score(text, image);
-        let pairs: Option<&dyn Fn(&[f32], &[f32]) -> Score> = match form.details {
+        let pairs: Option<ScoreOf<'_>> = match form.details {
             true => Some(&score),
             false => None,
         };
