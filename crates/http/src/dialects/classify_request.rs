@@ -96,14 +96,14 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
     call.hold(bytes)?;
     let mut reader = call.reader(bytes);
     off_thread(bytes, move || {
-        let most = reader.most();
-        let list = |field: &'static str, text: &str| {
+        let mut list = |field: &'static str, text: &str| {
             let raw = serde_json::from_str::<&RawValue>(text)
                 .map_err(|error| wrong(format!("{field} is not valid JSON: {error}.")))?;
-            texts_of(field, raw, most)
+            texts_of(&mut reader, field, raw)
         };
         let several = form.hypothesis_templates.as_deref();
         let several = several.map(|text| list("hypothesis_templates", text));
+        let labels = list("labels", &form.labels)?;
         let activation = form.activation.as_deref().map(|said| {
             let known = ACTIVATIONS
                 .iter()
@@ -118,7 +118,7 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
             .map(|File { filename, bytes }| (filename, bytes))
             .unzip();
         let told = Told {
-            labels: list("labels", &form.labels)?,
+            labels,
             templates: templates(form.hypothesis_template, several.transpose()?)?,
             activation: activation.transpose()?.unwrap_or(Activation::Sigmoid),
             truncate: form.truncate,
@@ -179,14 +179,15 @@ pub(super) fn of_json(
         wrong("The body must have labels, or candidate_labels in parameters: a list of strings.")
     })?;
     let template = template.or(in_parameters);
-    let template = template.map(|raw| json::text("hypothesis_template", raw));
-    let several = several.map(|raw| texts_of("hypothesis_templates", raw, most));
+    let place = Place::of("hypothesis_template");
+    let template = template
+        .map(|raw| text_of(reader, place, raw))
+        .transpose()?;
+    let several = several.map(|raw| texts_of(reader, "hypothesis_templates", raw));
+    let several = several.transpose()?;
     let told = Told {
-        labels: texts_of("labels", labels, most)?,
-        templates: templates(
-            template.transpose()?.map(std::borrow::Cow::into_owned),
-            several.transpose()?,
-        )?,
+        labels: texts_of(reader, "labels", labels)?,
+        templates: templates(template, several)?,
         activation: json::word("activation", activation, &ACTIVATIONS)?
             .unwrap_or(Activation::Sigmoid),
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
@@ -236,10 +237,23 @@ fn sentences(reader: &mut ItemReader, told: &Told) -> Result<(), Problem> {
     Ok(())
 }
 
-fn texts_of(field: &'static str, raw: &RawValue, most: usize) -> Result<Vec<String>, Problem> {
-    let list = json::list(field, raw, most)?.into_iter().enumerate();
-    list.map(|(index, raw)| Ok(json::text(Place::at(field, index), raw)?.into_owned()))
+fn texts_of(
+    reader: &mut ItemReader,
+    field: &'static str,
+    raw: &RawValue,
+) -> Result<Vec<String>, Problem> {
+    let list = json::list(field, raw, reader.most())?.into_iter();
+    list.enumerate()
+        .map(|(index, raw)| text_of(reader, Place::at(field, index), raw))
         .collect()
+}
+
+/// A text that is a copy for as long as the request takes.
+fn text_of(reader: &mut ItemReader, place: Place, raw: &RawValue) -> Result<String, Problem> {
+    let text = json::text(place, raw)?;
+    reader.room(place, text.len())?;
+    reader.hold(text.len())?;
+    Ok(text.into_owned())
 }
 
 /// The templates, of which there is at least one.

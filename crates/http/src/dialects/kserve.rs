@@ -129,7 +129,10 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     let length = json_length(call)?;
     let body = call.bytes().await?;
     let mut reader = call.reader(body.len());
+    let json = length.map_or(body.len(), |length| length.min(body.len()));
+    let unescaping = call.unescaping(&body[..json])?;
     let (told, items): (Told, Items) = off_thread(body.len(), move || {
+        let _unescaping = unescaping;
         let told = read(&body, length, &mut reader)?;
         Ok((told, reader.finish()))
     })

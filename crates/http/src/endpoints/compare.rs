@@ -10,7 +10,6 @@ use crate::forms::{RankForm, SimilarityForm};
 use crate::messages::{RankAnswer, SimilarityAnswer};
 use crate::problem::Problem;
 use crate::text_request::{self, TextLimits};
-use siglip2_service::Score;
 
 /// `POST /similarity`
 pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -40,14 +39,9 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             + images.len() * images.dimensions(),
     );
     let truncated = call.cut_texts();
-    let service = call.shared.service.clone();
+    let scores = form.details.then(|| call.shared.service.clone());
     let body = off_thread(bytes, move || {
-        let score = |text: &[f32], image: &[f32]| service.score(text, image);
-        let pairs: Option<&dyn Fn(&[f32], &[f32]) -> Score> = match form.details {
-            true => Some(&score),
-            false => None,
-        };
-        let answer = SimilarityAnswer::of(&similarity, truncated, pairs)?;
+        let answer = SimilarityAnswer::of(&similarity, truncated, scores.as_ref())?;
         Ok(answer::sized(&answer, bytes))
     });
     Ok(answer::held(body.await?, memory))
