@@ -38,6 +38,9 @@ fn post(path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     request("POST", path, &[("Content-Type", kind)], body)
 }
 
+/// A request with an `Accept`.
+type Sent<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+
 const OCTETS: &str = "application/octet-stream";
 
 #[tokio::test]
@@ -52,8 +55,7 @@ async fn rows_come_as_bytes_where_accept_asks_for_them() {
     let images = |accept: &str| form().post_with("/embed/images", &[("Accept", accept)]);
     let one = Form::new().file("file", "a.png", png(1, 20, 30));
     let image = |accept: &str| one.post_with("/embed/image", &[("Accept", accept)]);
-    type Send<'a> = &'a dyn Fn(&str) -> Vec<u8>;
-    let all: [Send<'_>; 3] = [&text, &images, &image];
+    let all: [Sent<'_>; 3] = [&text, &images, &image];
     for sent in all {
         let numbers = rows(&ask(server.address, sent("*/*")).await);
         let shape = format!("{},{dimensions}", numbers.len());

@@ -124,7 +124,9 @@ impl<'a> Call<'a> {
         let bytes = self.bytes().await?;
         let mut reader = self.reader(bytes.len());
         self.hold(json_text::decoded_bytes(&bytes))?;
+        let unescaping = self.unescaping(&bytes)?;
         off_thread(bytes.len(), move || {
+            let _unescaping = unescaping;
             let body = json_text::decode(&bytes)
                 .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
             if body.trim_ascii().is_empty() {
@@ -142,6 +144,18 @@ impl<'a> Call<'a> {
         let bytes = self.body.whole().await?;
         self.received();
         Ok(bytes)
+    }
+
+    /// The memory for undoing the escapes in JSON while it is read: the longest string may be all
+    /// of it, and is unescaped in a buffer that grows, and copied out of it. None where nothing
+    /// is escaped, as in base64.
+    pub(super) fn unescaping(&self, json: &[u8]) -> Result<Lease, Problem> {
+        let memory = self.shared.service.memory();
+        let is_escaped = memchr::memchr(b'\\', json).is_some();
+        let bytes = if is_escaped { 3 * json.len() as u64 } else { 0 };
+        Ok(memory
+            .take(MemoryUse::Bodies, bytes)
+            .map_err(|error| error.beside(json.len() as u64))?)
     }
 
     /// A reader of items for a body of so many bytes.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, Embeddings, Ranked, Score, ServiceSettings, Similarity};
+use siglip2_service::{BuildInfo, Embeddings, Ranked, Score, Service, ServiceSettings, Similarity};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -306,15 +306,13 @@ pub(super) struct SimilarityAnswer<'a> {
     truncated: u64,
 }
 
-/// The score of a text and an image.
-pub(super) type ScoreOf<'a> = &'a dyn Fn(&[f32], &[f32]) -> Score;
-
 impl<'a> SimilarityAnswer<'a> {
-    /// This comparison, which must be of numbers.
+    /// This comparison, which must be of numbers; with what `scores` says of each pair, if it is
+    /// given.
     pub(super) fn of(
         similarity: &'a Similarity,
         truncated: u64,
-        pairs: Option<ScoreOf<'_>>,
+        scores: Option<&Service>,
     ) -> Result<Self, Problem> {
         let Similarity {
             similarities,
@@ -326,12 +324,10 @@ impl<'a> SimilarityAnswer<'a> {
             .chain(images.rows())
             .try_for_each(finite)?;
         let details = |value: fn(Score) -> f64| {
-            pairs.map(|pair| {
-                let of_text = |text| {
-                    images
-                        .rows()
-                        .map(|image| value(pair(text, image)))
-                        .collect()
+            scores.map(|service| {
+                let of_text = |text: &[f32]| {
+                    let pairs = images.rows().map(|image| service.score(text, image));
+                    pairs.map(value).collect()
                 };
                 texts.rows().map(of_text).collect()
             })

@@ -7,7 +7,7 @@ use crate::answer::{self, Answer, json_bytes};
 use crate::body::off_thread;
 use crate::call::Call;
 use crate::forms::{RankForm, SimilarityForm};
-use crate::messages::{RankAnswer, ScoreOf, SimilarityAnswer};
+use crate::messages::{RankAnswer, SimilarityAnswer};
 use crate::problem::Problem;
 use crate::text_request::{self, TextLimits};
 
@@ -39,14 +39,9 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             + images.len() * images.dimensions(),
     );
     let truncated = call.cut_texts();
-    let service = call.shared.service.clone();
+    let scores = form.details.then(|| call.shared.service.clone());
     let body = off_thread(bytes, move || {
-        let score = |text: &[f32], image: &[f32]| service.score(text, image);
-        let pairs: Option<ScoreOf<'_>> = match form.details {
-            true => Some(&score),
-            false => None,
-        };
-        let answer = SimilarityAnswer::of(&similarity, truncated, pairs)?;
+        let answer = SimilarityAnswer::of(&similarity, truncated, scores.as_ref())?;
         Ok(answer::sized(&answer, bytes))
     });
     Ok(answer::held(body.await?, memory))
