@@ -26,6 +26,7 @@ mod http_errors;
 mod http_failures;
 mod http_forms;
 mod http_limits;
+mod http_page;
 mod http_strict;
 mod http_watch;
 mod image_cache;

@@ -40,7 +40,7 @@ impl App {
             connection: Some(connection.begin(head.version)),
             ..Held::default()
         };
-        let route = Route::at(head.uri.path());
+        let route = Route::of(&head);
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
         let mut record = Record::begin(
@@ -148,7 +148,7 @@ impl App {
         let began = record.began();
         ignored.query(head.uri.query());
         let timings = Arc::clone(timings);
-        let mut call = Call::new(shared, &head.headers, body, timings, began, ignored)?;
+        let mut call = Call::new(shared, head, body, timings, began, ignored)?;
         handler(&mut call).await
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header;
+use hyper::http::request::Parts;
 
 use super::answer::json_bytes;
 use super::body::Body;
@@ -27,7 +28,7 @@ pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
-    headers: &'a HeaderMap,
+    head: &'a Parts,
     body: &'a mut Body,
     began: Instant,
     deadline: Instant,
@@ -40,7 +41,7 @@ impl<'a> Call<'a> {
     /// A call that began when its head was read.
     pub(super) fn new(
         shared: &'a Shared,
-        headers: &'a HeaderMap,
+        head: &'a Parts,
         body: &'a mut Body,
         timings: Arc<Timings>,
         began: Instant,
@@ -48,10 +49,10 @@ impl<'a> Call<'a> {
     ) -> Result<Self, Problem> {
         let settings = &shared.settings;
         let most = settings.body_timeout + settings.request_timeout;
-        let deadline = began + most.min(asked_for(headers)?.unwrap_or(most));
+        let deadline = began + most.min(asked_for(&head.headers)?.unwrap_or(most));
         Ok(Self {
             shared,
-            headers,
+            head,
             body,
             began,
             deadline,
@@ -60,9 +61,19 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The path that was asked for.
+    pub(super) fn path(&self) -> &'a str {
+        self.head.uri.path()
+    }
+
+    /// The headers that came with it.
+    pub(super) fn headers(&self) -> &'a HeaderMap {
+        &self.head.headers
+    }
+
     /// The whole body, which must be JSON by its content type.
     pub(super) async fn json_body(&mut self) -> Result<Bytes, Problem> {
-        takes_json(self.headers)?;
+        takes_json(&self.head.headers)?;
         self.body
             .limit(self.shared.settings.max_text_body_bytes as u64)?;
         let bytes = self.body.whole().await?;
@@ -73,7 +84,7 @@ impl<'a> Call<'a> {
     /// The body as a form. An image that may come with others is looked at as soon as it
     /// is here, so that a bad one ends the reading.
     pub(super) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
-        let kind = FormKind::of(self.headers, self.body)?;
+        let kind = FormKind::of(&self.head.headers, self.body)?;
         let Shared {
             service, settings, ..
         } = self.shared;

@@ -91,7 +91,7 @@ pub(super) struct SimilarityForm {
     #[schema(
         min_length = 2,
         content_media_type = "application/json",
-        example = "[\"a cat\", \"a dog\"]"
+        example = "[\"a red circle\", \"three blue stars\"]"
     )]
     pub(super) texts: String,
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).

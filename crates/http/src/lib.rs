@@ -15,6 +15,7 @@
 //! * `app`: one request: its id, who may pass, its permit, its panic. `head`: what its head must
 //!   be. `record`: what is told of it when it is over: log, metrics, spans.
 //! * `routes`: the table of paths, from which all that depends on a path follows.
+//! * `page`: which requests get the page of `siglip2-page`, and its headers.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
 //! * `body`, `form`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
 //!   within bounds. `ignored`: what was not read.
@@ -61,6 +62,7 @@ mod ignored;
 mod json_text;
 mod messages;
 mod openapi;
+mod page;
 mod parameters;
 mod part_heads;
 mod problem;

@@ -5,11 +5,13 @@
 //! ROUTES -> app: dispatch, 404, 405, OPTIONS, HEAD, who must show a key, who takes a permit
 //!        -> record: the name in logs, metrics and spans, and the log level
 //!        -> openapi: paths, operations, statuses
+//! PAGE   -> the same for what browsers are served, which is not in the document
 //! ```
 
 use std::future::Future;
 use std::pin::Pin;
 
+use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
 use super::answer::{self, Answer};
@@ -20,6 +22,7 @@ use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
 use super::messages::{
     Document, EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
 };
+use super::page::Asked;
 use super::problem::Problem;
 use super::text_request::TextRequest;
 
@@ -50,6 +53,9 @@ pub(super) enum Class {
     Scrape,
     /// It tells of the service.
     About,
+    /// It is the page, or what the page loads: the same for everybody, so that it needs no
+    /// key; the requests that it makes do.
+    Page,
     /// It embeds: it counts as a request under way, and is refused while the service
     /// cannot embed.
     Work,
@@ -58,12 +64,12 @@ pub(super) enum Class {
 impl Class {
     /// Whether a request must carry the key, where there is one.
     pub(super) fn needs_key(self) -> bool {
-        self != Class::Probe
+        !matches!(self, Class::Probe | Class::Page)
     }
 
     /// Whether a request that went well is worth no more than a line at debug level.
     pub(super) fn is_quiet(self) -> bool {
-        matches!(self, Class::Probe | Class::Scrape)
+        matches!(self, Class::Probe | Class::Scrape | Class::Page)
     }
 
     /// Whether the request takes one of the permits for requests at the same time.
@@ -80,7 +86,7 @@ pub(super) static ROUTES: [Route; 11] = [
     Route {
         path: "/",
         name: "root",
-        summary: "What this service is",
+        summary: "What this service is; browsers, which ask for HTML, get the page instead",
         class: Class::About,
         takes: None,
         gives: Content::json::<Root>(),
@@ -178,13 +184,25 @@ pub(super) static ROUTES: [Route; 11] = [
     },
 ];
 
+/// The page and what it loads, at the paths that [`Asked`] knows. People read it, and no client
+/// is generated from it: it is not in the document, as FastAPI's own `/docs` was not.
+pub(super) static PAGE: Route = Route {
+    path: "/",
+    name: "page",
+    summary: "The page, the viewer of this document, and what they load",
+    class: Class::Page,
+    takes: None,
+    gives: Content::text("text/html; charset=utf-8"),
+    handler: |call| Box::pin(endpoints::page(call)),
+};
+
 /// What requests for a path that is not served are counted under.
 pub(super) const UNKNOWN: &str = "unknown";
 
 /// What is counted: each route, and the statuses that it may answer; 405 is the answer to
 /// another method, and 499 a client that did not wait for its answer.
 pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
-    let of_routes = ROUTES.iter().map(|route| {
+    let of_routes = ROUTES.iter().chain([&PAGE]).map(|route| {
         let statuses = [200, 204, 405, 499].iter().chain(route.refusals());
         (route.name, statuses.copied().collect())
     });
@@ -195,6 +213,14 @@ pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
 pub(super) const ANY_METHOD: &str = "GET, HEAD, OPTIONS, POST";
 
 impl Route {
+    /// The route of a request.
+    pub(super) fn of(head: &Parts) -> Option<&'static Self> {
+        match Asked::of(head) {
+            Some(_) => Some(&PAGE),
+            None => Self::at(head.uri.path()),
+        }
+    }
+
     /// The route at a path. A slash at its end makes no difference: FastAPI sent clients
     /// that wrote one to the path without it.
     pub(super) fn at(path: &str) -> Option<&'static Self> {
@@ -219,11 +245,13 @@ impl Route {
         }
     }
 
-    /// The statuses that it refuses requests with, by a method that it has.
+    /// The statuses that it refuses requests with, by a method that it has; the page's leads
+    /// elsewhere, or says that nothing has changed, as well.
     pub(super) fn refusals(&self) -> &'static [u16] {
         match self.class {
             Class::Probe => &[400, 408, 414, 415, 417, 431, 500, 503],
             Class::Scrape | Class::About => &[400, 401, 408, 414, 415, 417, 431, 500],
+            Class::Page => &[304, 307, 400, 404, 408, 414, 415, 417, 431, 500],
             Class::Work => &[
                 400, 401, 408, 413, 414, 415, 417, 422, 429, 431, 500, 503, 504,
             ],
@@ -270,6 +298,7 @@ mod tests {
                 assert!(route.path != other.path && route.name != other.name);
             }
             assert_ne!(route.name, UNKNOWN);
+            assert_ne!(route.name, PAGE.name);
         }
     }
 

@@ -98,9 +98,8 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     info: ModelInfo,
     tokenizer: Arc<TextTokenizer>,
-    /// Exponential of the checkpoint's `logit_scale`.
-    scale: f64,
-    bias: f64,
+    logit_scale: f32,
+    logit_bias: f32,
     settings: ServiceSettings,
     running: OnceLock<Running>,
     draining: AtomicBool,
@@ -128,8 +127,8 @@ impl Service {
             memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
-            scale: f64::from(model.logit_scale).exp(),
-            bias: f64::from(model.logit_bias),
+            logit_scale: model.logit_scale,
+            logit_bias: model.logit_bias,
             texts: RowCache::new(settings.text_cache_bytes),
             images: RowCache::new(settings.image_cache_bytes),
             settings,
@@ -137,6 +136,12 @@ impl Service {
             draining: AtomicBool::new(false),
             metrics,
         }))
+    }
+
+    /// The checkpoint's `logit_scale`, a natural logarithm, and its `logit_bias`, which make
+    /// scores of cosines.
+    pub fn logit_scale_and_bias(&self) -> (f32, f32) {
+        (self.0.logit_scale, self.0.logit_bias)
     }
 
     /// The service, working for one request.
@@ -333,7 +338,8 @@ impl Service {
 
     /// What is multiplied with a cosine, and what is added then, before the sigmoid.
     pub(crate) fn logits(&self) -> (f64, f64) {
-        (self.0.scale, self.0.bias)
+        let scale = f64::from(self.0.logit_scale).exp();
+        (scale, f64::from(self.0.logit_bias))
     }
 
     pub(crate) fn texts(&self) -> &Arc<RowCache<TextKey>> {
