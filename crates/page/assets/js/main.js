@@ -1,7 +1,7 @@
 // The page: who shows what, by the part of the address behind "#".
 
 import { send } from './api.js';
-import { $ } from './dom.js';
+import { $, h } from './dom.js';
 import { askForKey, key } from './key.js';
 import { startTrying } from './try/main.js';
 import { status } from './status/view.js';
@@ -33,7 +33,7 @@ async function begin() {
   try {
     const { data: info } = await send('info', { what: 'the model' });
     keyButton();
-    chip.replaceChildren(Object.assign(document.createElement('span'), { className: 'dot good' }), `${info.model} · ${info.device}`);
+    chip.replaceChildren(h('span', { class: 'dot good' }), h('span', {}, info.model, h('span', { class: 'where' }, ` · ${info.device}`)));
     chip.title = `${info.model} on ${info.device}, ${info.precision}`;
     startTrying(info);
   } catch (error) {
