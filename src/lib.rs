@@ -17,7 +17,7 @@
 pub use siglip2_engine as engine;
 pub use siglip2_http as http;
 pub use siglip2_image as image;
-pub use siglip2_model::{checkpoint, graph, text};
+pub use siglip2_model::{checkpoint, fingerprint, graph, text};
 pub use siglip2_service as service;
 #[cfg(feature = "tensorrt")]
 pub use siglip2_tensorrt as tensorrt;

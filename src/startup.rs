@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
+use crate::service::batcher::Worker;
 use crate::service::{Readiness, Service};
 use crate::settings::Settings;
+use siglip2_model::fingerprint::WeightsDigest;
 
 mod cpu;
 mod files;
@@ -32,6 +34,9 @@ pub struct Prepared {
     service: Service,
     spans: Option<Spans>,
 }
+
+/// Engines, and the digest of the weights that they run, where it is known.
+type Loaded = (Vec<Worker>, Option<WeightsDigest>);
 
 /// The device that will compute.
 enum Device {
@@ -136,11 +141,15 @@ impl Prepared {
     ///
     /// A sentence, when the runtime rejects the model or the system cannot start a thread.
     pub fn load(self) -> Result<(), String> {
-        let mut workers = match self.device {
-            Device::Cpu(cpu) => cpu.load(self.processor)?,
+        let processor = self.processor;
+        let (mut workers, weights) = match self.device {
+            Device::Cpu(cpu) => cpu.load(processor.clone())?,
             #[cfg(feature = "tensorrt")]
-            Device::Gpu(gpus) => gpus.load(self.processor)?,
+            Device::Gpu(gpus) => gpus.load(processor.clone())?,
         };
+        if let Some(weights) = weights {
+            self.service.identify(&weights, &processor);
+        }
         let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
         let readiness =

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
+use super::Loaded;
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
@@ -10,6 +11,7 @@ use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
 use crate::service::batcher::Worker;
 use crate::settings::{Precision, Settings};
+use siglip2_model::fingerprint::WeightsDigest;
 
 /// A lower bound on the largest batch on the CPU. The engine distributes a batch to its threads
 /// row by row, so more than a few rows per thread make it no faster, and a text that arrives
@@ -76,8 +78,8 @@ impl Cpu {
         }
     }
 
-    /// Loads the weights. A rebuild uses the same mapped files.
-    pub(super) fn load(mut self, processor: Processor) -> Result<Vec<Worker>, String> {
+    /// Loads the weights, and hashes them. A rebuild uses the same mapped files.
+    pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
         // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which have been read.
         self.checkpoint.files.tokenizer = Cow::default();
         let Self {
@@ -85,18 +87,22 @@ impl Cpu {
             options,
             engine,
         } = self;
+        // Before the engine: it reads what is in the page cache then, and gives the pages back.
+        let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
+        checkpoint.weights.release();
         let load = move || {
             CpuEngine::load(&checkpoint, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)
                 .map_err(|error| error.to_string())
         };
-        Ok(vec![Worker {
+        let worker = Worker {
             engine: match engine {
                 Some(engine) => Box::new(engine),
                 None => load()?,
             },
             rebuild: Some(Box::new(load)),
-        }])
+        };
+        Ok((vec![worker], Some(digest)))
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use siglip2_model::files::ModelFiles;
 
+use super::Loaded;
 use super::files::Files;
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
@@ -23,6 +24,7 @@ use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
 
 /// GPUs, each with its engine.
@@ -128,12 +130,14 @@ impl Gpus {
     }
 
     /// Loads every engine onto its GPU, and checks it against its canary.
-    pub(super) fn load(self, processor: Processor) -> Result<Vec<Worker>, String> {
+    pub(super) fn load(self, processor: Processor) -> Result<Loaded, String> {
         let (first, _) = self.seats.first().ok_or("there is no GPU")?;
         let prepare =
             pinned_pictures(first, self.pinned_bytes).map_err(|error| error.to_string())?;
+        let digest = self.digest()?;
         let options = self.options;
-        self.seats
+        let workers: Result<_, String> = self
+            .seats
             .into_iter()
             .map(|(gpu, directory)| {
                 let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
@@ -143,7 +147,38 @@ impl Gpus {
                     rebuild: Some(Box::new(load)),
                 })
             })
-            .collect()
+            .collect();
+        Ok((workers?, digest))
+    }
+
+    /// The digest of the weights, which must be the same for all GPUs: a client cannot know
+    /// which of them answers.
+    fn digest(&self) -> Result<Option<WeightsDigest>, String> {
+        let mut directories = self.seats.iter().map(|(_, directory)| directory);
+        let Some(first) = directories.next() else {
+            return Ok(None);
+        };
+        let weights = |directory: &EngineDirectory| {
+            let manifest = directory.manifest();
+            (manifest.weights_sha256.clone(), manifest.precision)
+        };
+        if let Some(other) = directories.find(|other| weights(other) != weights(first)) {
+            return Err(format!(
+                "the engines in {} and {} are not of the same weights and precision: build both \
+                 from one checkpoint with build-engine",
+                first.path().display(),
+                other.path().display()
+            ));
+        }
+        let digest = first.manifest().weights_digest.clone();
+        if digest.is_none() {
+            tracing::warn!(
+                directory = %first.path().display(),
+                "these engines were built before the digest of the weights was kept: vectors \
+                 have no fingerprint until build-engine has built them anew"
+            );
+        }
+        Ok(digest)
     }
 }
 

@@ -17,6 +17,8 @@ use siglip2_embeddings::service::batcher::{
 use siglip2_embeddings::service::metrics::Metrics;
 use tokio::time::timeout;
 
+mod rest;
+
 struct NoPrepare;
 
 impl Prepare for NoPrepare {

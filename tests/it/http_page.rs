@@ -284,7 +284,7 @@ async fn every_sample_that_is_listed_is_there_and_the_service_reads_it() {
         let file = sample["file"].as_str().unwrap();
         assert!(!sample["caption"].as_str().unwrap().is_empty());
         let asset = siglip2_page::asset(&format!("samples/{file}")).expect(file);
-        let form = crate::common::Form::new().file("file", file, asset.bytes.to_vec());
+        let form = crate::common::Form::new().file("file", file, asset.bytes);
         let answer = ask(server.address, form.post("/embed/image")).await;
         assert_eq!(answer.status, 200, "{file}: {}", answer.text());
     }

@@ -15,6 +15,7 @@ mod batcher;
 mod build_engine;
 mod demo;
 mod drain;
+mod fingerprint;
 mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;

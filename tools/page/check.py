@@ -27,6 +27,7 @@ CHECKS = {
     "busy": requests_at_once.busy_service,
     "cancel": requests_at_once.cancel,
     "key": requests_at_once.key,
+    "space": requests_at_once.other_space,
     "phone": looks.phone,
     "dark": looks.dark,
     "keyboard": accessibility.keyboard,

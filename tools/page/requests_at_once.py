@@ -104,3 +104,15 @@ def key(browser, service, shots):
             page.wait_for_selector(".operation")
             page.click("#get-info button:has-text('Send')")
             page.wait_for_selector("#get-info .answer b.good")
+
+
+def other_space(browser, service, shots):
+    """The vectors that the page has are never compared with those of another model."""
+    with visit(browser, service, expected=[refused(412)]) as page:
+        info = service.json("/info") | {"fingerprint": "0123456789abcdef"}
+        page.route("**/info", lambda route: route.fulfill(json=info))
+        page.reload()
+        page.set_input_files("#files", many()[:3])
+        page.wait_for_selector("#refused li")
+        told = page.locator("#refused li").all_inner_texts()
+        assert len(told) == 3 and "0123456789abcdef" in told[0], told

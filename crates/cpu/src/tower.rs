@@ -1,7 +1,9 @@
 //! The towers, written once over [`Kernel`].
 
 mod attention;
+mod dealing;
 mod encoder;
+mod layer;
 mod linear;
 mod pool;
 mod positions;
@@ -9,12 +11,13 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod text;
+mod together;
 mod vision;
 
 use crate::kernel::Kernel;
 
+pub(crate) use dealing::Way;
 pub use encoder::Keep;
-pub(crate) use encoder::Way;
 pub(crate) use text::TextTower;
 pub(crate) use vision::{Input, VisionTower};
 pub use vision::{Patches, Picture};

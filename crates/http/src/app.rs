@@ -10,12 +10,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::accepted::Accepted;
 use super::answer::{self, Answer};
 use super::body::{Body, caught};
-use super::call::Call;
+use super::call::{Call, Told};
 use super::clients::{self, told_by_proxy};
 use super::connection_state::ConnectionState;
 use super::date;
+use super::fingerprint::FINGERPRINT;
 use super::head;
-use super::ignored::{self, Ignored};
+use super::ignored;
 use super::problem::Problem;
 use super::record::{Held, Record};
 use super::request_id;
@@ -56,12 +57,12 @@ impl App {
             Body::new(incoming, &self.0.settings, self.0.service.memory()).on(connection);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
-        let mut ignored = Ignored::default();
+        let mut told = Told::default();
         let answered = caught(Box::pin(self.routed(
             route,
             &head,
             &mut body,
-            (&timings, &mut ignored),
+            (&timings, &mut told),
             &mut record,
         )))
         .await;
@@ -85,7 +86,13 @@ impl App {
             let count = HeaderValue::from(timings.cut_texts());
             response.headers_mut().insert("x-truncated-texts", count);
         }
-        if let Some(value) = ignored.header() {
+        if response.status() == StatusCode::OK
+            && let Some(space) = told.space
+            && let Ok(value) = HeaderValue::from_str(&space.to_string())
+        {
+            response.headers_mut().insert(FINGERPRINT, value);
+        }
+        if let Some(value) = told.ignored.header() {
             response.headers_mut().insert(ignored::HEADER, value);
         }
         let cached = timings.cache_header();
@@ -128,7 +135,7 @@ impl App {
         route: Option<&'static Route>,
         head: &Parts,
         body: &mut Body,
-        (timings, ignored): (&Arc<Timings>, &mut Ignored),
+        (timings, told): (&Arc<Timings>, &mut Told),
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
         head::check(head)?;
@@ -146,9 +153,9 @@ impl App {
         }
         let shared = &*self.0;
         let began = record.began();
-        ignored.query(head.uri.query());
+        told.ignored.query(head.uri.query());
         let timings = Arc::clone(timings);
-        let mut call = Call::new(shared, head, body, timings, began, ignored)?;
+        let mut call = Call::new(shared, head, body, timings, began, told)?;
         handler(&mut call).await
     }
 

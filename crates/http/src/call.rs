@@ -12,18 +12,29 @@ use hyper::http::request::Parts;
 
 use super::answer::json_bytes;
 use super::body::Body;
+use super::fingerprint;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::ignored::Ignored;
 use super::parameters::Parameters;
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
+
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
-use siglip2_service::{Context, Lease, LongTexts, MemoryUse, Request, ServiceError};
+use siglip2_service::{Context, Fingerprint, Lease, LongTexts, MemoryUse, Request, ServiceError};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
 pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
+
+/// What an answer tells in headers of its own.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What the request brought that is not read.
+    pub(super) ignored: Ignored,
+    /// The space that the vectors are in, or that scores were computed in.
+    pub(super) space: Option<Fingerprint>,
+}
 
 /// See the module.
 pub(super) struct Call<'a> {
@@ -35,6 +46,8 @@ pub(super) struct Call<'a> {
     timings: Arc<Timings>,
     /// What the request brought that is not read.
     pub(super) ignored: &'a mut Ignored,
+    /// The space that its vectors are in, once it is known.
+    space: &'a mut Option<Fingerprint>,
 }
 
 impl<'a> Call<'a> {
@@ -45,7 +58,7 @@ impl<'a> Call<'a> {
         body: &'a mut Body,
         timings: Arc<Timings>,
         began: Instant,
-        ignored: &'a mut Ignored,
+        told: &'a mut Told,
     ) -> Result<Self, Problem> {
         let settings = &shared.settings;
         let most = settings.body_timeout + settings.request_timeout;
@@ -57,7 +70,8 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
-            ignored,
+            ignored: &mut told.ignored,
+            space: &mut told.space,
         })
     }
 
@@ -125,23 +139,31 @@ impl<'a> Call<'a> {
             .map_err(|error| Problem::image(part, &error))
     }
 
-    /// The service, working for this request, whose body is here.
-    pub(super) fn request(&self) -> Request {
-        self.request_with_texts(true)
+    /// The service, working for this request, whose body is here. The request is refused if
+    /// its client has vectors of another space than those that it would get, which are
+    /// normalized or not.
+    pub(super) fn request(&mut self, normalized: bool) -> Result<Request, Problem> {
+        self.request_with_texts(normalized, true)
     }
 
     /// The same, where texts that the model does not read to their end are refused, unless they
     /// may be cut.
-    pub(super) fn request_with_texts(&self, truncate: bool) -> Request {
+    pub(super) fn request_with_texts(
+        &mut self,
+        normalized: bool,
+        truncate: bool,
+    ) -> Result<Request, Problem> {
+        let known = self.shared.service.fingerprints();
+        *self.space = fingerprint::agreed(self.headers(), known, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
-        self.shared.service.request(Context {
+        Ok(self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
             long_texts: match truncate {
                 true => LongTexts::Cut,
                 false => LongTexts::Refuse,
             },
-        })
+        }))
     }
 
     /// Texts of the request whose end was cut off.

@@ -52,6 +52,7 @@ mod content;
 mod date;
 mod descriptors;
 mod endpoints;
+mod fingerprint;
 mod form;
 mod forms;
 mod framing;

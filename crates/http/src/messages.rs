@@ -79,6 +79,12 @@ pub(super) struct Info<'a> {
     pub(super) engine: &'a str,
     /// What the products are computed in: `fp32`, `fp16` or `bf16`.
     pub(super) precision: &'a str,
+    /// Which vector space normalized vectors are in: a short hash over weights, tokenizer,
+    /// preparation of images and precision, to be kept beside vectors that outlive the
+    /// process. Null while the model is loaded.
+    pub(super) fingerprint: Option<String>,
+    /// The same for vectors that are not normalized.
+    pub(super) fingerprint_pooled: Option<String>,
     /// The worst cosine between the engine's vectors and FP32's that was found at the start;
     /// null where it computes in FP32 itself.
     pub(super) cosine_to_fp32: Option<f64>,

@@ -15,6 +15,7 @@ use utoipa::openapi::{
 
 use super::call::TIMEOUT;
 use super::content::{Schemas, reference};
+use super::fingerprint::{EXPECT, FINGERPRINT};
 use super::ignored;
 use super::problem::ErrorAnswer;
 use super::request_id;
@@ -84,6 +85,15 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
             ObjectBuilder::new()
                 .schema_type(Type::Integer)
                 .minimum(Some(1)),
+        ));
+    }
+    if route.class == Class::Work {
+        operation = operation.parameter(header(
+            EXPECT,
+            "The fingerprint of the vectors that the client has: where the service's have another, nothing is embedded",
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[0-9a-fA-F]{16}$")),
         ));
     }
     if let Some(takes) = &route.takes {
@@ -162,6 +172,11 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
                 text(),
             );
             add(
+                FINGERPRINT,
+                "Which vector space the vectors are in, or the scores were computed in",
+                text(),
+            );
+            add(
                 "x-truncated-texts",
                 "Where there are any: texts whose end was cut off, because they have more tokens than the model reads",
                 Type::Integer.into(),
@@ -189,6 +204,7 @@ fn meaning(status: u16) -> &'static str {
         400 => "The request, or an image in it, is broken; the detail says where",
         401 => "The API key is missing or wrong",
         408 => "The request did not arrive in time",
+        412 => "X-Expect-Fingerprint names another vector space than this service's",
         413 => "Too many bytes, images, texts or pixels",
         414 => "The path is too long",
         415 => "A content type, a coding or an image format that is not supported",

@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use super::answer::{self, Answer};
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
-use siglip2_service::{OutOfMemory, ServiceError, State};
+
+use siglip2_service::{Fingerprint, OutOfMemory, ServiceError, State};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
@@ -64,6 +65,23 @@ pub(super) enum Problem {
     /// 408: the bytes did not come.
     #[error("{0}")]
     Timeout(Cow<'static, str>),
+    /// 412: the client's vectors are of another space.
+    #[error(
+        "Vectors here have the fingerprint {found}, and X-Expect-Fingerprint asks for {expected}: \
+         they cannot be compared with each other, so nothing was embedded."
+    )]
+    OtherSpace {
+        /// What the client expects.
+        expected: Fingerprint,
+        /// What it would have got.
+        found: Fingerprint,
+    },
+    /// 412: the client's vectors cannot be told from others.
+    #[error(
+        "X-Expect-Fingerprint asks for {0}, and the vectors of this service have no fingerprint: \
+         its engine was built before there were any; build it again with build-engine."
+    )]
+    NoFingerprint(Fingerprint),
     /// 413: too many bytes, items or pixels.
     #[error("{0}")]
     TooLarge(String),
@@ -202,6 +220,7 @@ impl Problem {
             Problem::NotFound => "not_found",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::Timeout(_) => "timeout",
+            Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => "other_space",
             Problem::TooLarge(_) => "too_large",
             Problem::Unsupported(_) | Problem::Coding(_) => "unsupported",
             Problem::Expectation(_) => "expectation",
@@ -229,6 +248,9 @@ impl Problem {
             Problem::NotFound => StatusCode::NOT_FOUND,
             Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => {
+                StatusCode::PRECONDITION_FAILED
+            }
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::Unsupported(_) | Problem::Coding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Expectation(_) => StatusCode::EXPECTATION_FAILED,

@@ -174,6 +174,15 @@ impl Processor {
         resize::resize(image, self.size, self.filter)
     }
 
+    /// All that decides what an image becomes, as bytes that are equal for processors that do
+    /// the same, however their files say it.
+    pub fn identity(&self) -> Vec<u8> {
+        let mut identity = format!("square {} {:?} ", self.size, self.filter).into_bytes();
+        let values = self.normalization.iter().flatten();
+        identity.extend(values.flat_map(|value| value.to_le_bytes()));
+        identity
+    }
+
     /// What a byte of each channel (red, green, blue) becomes: bit-equal to the
     /// `pixel_values` of transformers' processor.
     pub fn normalization(&self) -> &[[f32; 256]; 3] {

@@ -24,7 +24,6 @@ use blake3::Hasher;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
-use crate::graph::Precision;
 use crate::text::TextTokenizer;
 
 /// Changes when what is hashed does.
@@ -57,8 +56,8 @@ pub struct Space<'a> {
     pub tokenizer: &'a TextTokenizer,
     /// What prepares pictures, in a form that is the same for the same preparation.
     pub image_processor: &'a [u8],
-    /// What the engine computes in.
-    pub precision: Precision,
+    /// What the engine computes in, by its name: `fp32`, `fp16` or `bf16`.
+    pub precision: &'a str,
     /// Whether vectors have length one.
     pub normalized: bool,
 }
@@ -71,7 +70,7 @@ impl Fingerprint {
             &space.weights.0[..],
             space.tokenizer.digest(),
             blake3::hash(space.image_processor).as_bytes(),
-            space.precision.name().as_bytes(),
+            space.precision.as_bytes(),
             &[u8::from(space.normalized)],
         ] {
             sized(&mut hasher, part);
@@ -83,7 +82,8 @@ impl Fingerprint {
 }
 
 /// A hash over all tensors of a checkpoint, whichever files they are in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct WeightsDigest([u8; 32]);
 
 impl WeightsDigest {
@@ -122,6 +122,28 @@ impl WeightsDigest {
         Self(*hasher.finalize().as_bytes())
     }
 }
+
+impl From<WeightsDigest> for String {
+    fn from(digest: WeightsDigest) -> Self {
+        blake3::Hash::from_bytes(digest.0).to_hex().to_string()
+    }
+}
+
+impl TryFrom<String> for WeightsDigest {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match blake3::Hash::from_hex(&text) {
+            Ok(hash) => Ok(Self(*hash.as_bytes())),
+            Err(_) => Err(NotADigest(text.chars().take(80).collect())),
+        }
+    }
+}
+
+/// What is not 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a digest, which has 64 hexadecimal digits")]
+pub struct NotADigest(String);
 
 /// A part behind its length, so that no two lists of parts look the same.
 fn sized(hasher: &mut Hasher, part: &[u8]) {

@@ -12,6 +12,8 @@
 //!   nothing, and batches grow by themselves as load does.
 //! * Images and texts have a lane each and take turns while both have work, so
 //!   that a text waits for one batch of images at most.
+//! * An engine that computes on its owner's thread rests between the pieces of a batch, and
+//!   small requests run there: a lone text waits for a piece of a batch, not for all of it.
 //! * Within a lane, rows of small requests ([`INTERACTIVE_ROWS`]) go before those of
 //!   bulk requests, which keep a quarter of every batch while they wait, so that
 //!   neither is held up for ever. A row of a bulk that a small request comes to wait for

@@ -15,8 +15,9 @@ use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::settings::ServiceSettings;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{Header, ImageError};
+use siglip2_image::{Header, ImageError, Processor};
 use siglip2_model::Tower;
+use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
 
 /// The longest that a decoder or tokenizer is expected to have one job. The work of a file is
@@ -62,6 +63,26 @@ pub struct ModelInfo {
     pub build: BuildInfo,
 }
 
+/// The names of the two spaces that the vectors of a model are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Of vectors of length one.
+    pub normalized: Fingerprint,
+    /// Of vectors as the towers' pooling gives them.
+    pub pooled: Fingerprint,
+}
+
+impl Fingerprints {
+    /// The name of the space of vectors that are normalized, or are not.
+    pub fn of(self, normalized: bool) -> Fingerprint {
+        if normalized {
+            self.normalized
+        } else {
+            self.pooled
+        }
+    }
+}
+
 /// Whether the service can embed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -102,6 +123,7 @@ struct Inner {
     logit_bias: f32,
     settings: ServiceSettings,
     running: OnceLock<Running>,
+    fingerprints: OnceLock<Fingerprints>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
@@ -133,6 +155,7 @@ impl Service {
             images: RowCache::new(settings.image_cache_bytes),
             settings,
             running: OnceLock::new(),
+            fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
             metrics,
         }))
@@ -207,6 +230,32 @@ impl Service {
     /// What clients are told of the model.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
+    }
+
+    /// Names the vector space, once, before the engine is attached: what the weights are and
+    /// how pictures are prepared. A service that was not told has no fingerprints.
+    pub fn identify(&self, weights: &WeightsDigest, processor: &Processor) {
+        let image_processor = processor.identity();
+        let of = |normalized| {
+            Fingerprint::of(Space {
+                weights,
+                tokenizer: &self.0.tokenizer,
+                image_processor: &image_processor,
+                precision: self.0.info.precision,
+                normalized,
+            })
+        };
+        // Told again, it would be told the same.
+        let _ = self.0.fingerprints.set(Fingerprints {
+            normalized: of(true),
+            pooled: of(false),
+        });
+    }
+
+    /// The names of the spaces that its vectors are in, once they are known: while the model
+    /// is loaded its weights are read for them.
+    pub fn fingerprints(&self) -> Option<Fingerprints> {
+        self.0.fingerprints.get().copied()
     }
 
     /// The bounds in force.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use siglip2_embeddings::checkpoint::Checkpoint;
+use siglip2_embeddings::fingerprint::WeightsDigest;
 use siglip2_embeddings::graph::Precision;
 use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::tensorrt::directory::{
@@ -100,6 +101,7 @@ impl Recipe {
             format: Manifest::FORMAT,
             model: "demo".into(),
             weights_sha256: hash(b""),
+            weights_digest: Some(WeightsDigest::of(&demo.weights, 1)),
             created_by: "a test".into(),
             tensorrt: TensorRtVersion {
                 flavour: self.flavour,

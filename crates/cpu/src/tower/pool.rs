@@ -9,8 +9,10 @@
 
 use std::ops::Range;
 
-use super::encoder::{Feed, Space, To, feed_together, narrow, stride, together};
+use super::layer::{Feed, stride};
 use super::linear::{Linear, Norm, Part};
+use super::space::Space;
+use super::together::{To, feed_together, narrow, together};
 use crate::error::Error;
 use crate::grid::Even;
 use crate::kernel::Kernel;

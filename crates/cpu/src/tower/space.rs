@@ -1,8 +1,65 @@
 //! Memory for runs, kept from one to the next.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::encoder::Space;
+use super::attention::AttentionScratch;
+use crate::memory::Buffer;
+
+/// Memory of one thread.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub left: Buffer<u32>,
+    pub hidden: Buffer<u32>,
+    pub sums: Buffer<f32>,
+    pub row: Buffer<f32>,
+    pub attention: AttentionScratch,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            left: Buffer::zeroed(0),
+            hidden: Buffer::zeroed(0),
+            sums: Buffer::zeroed(0),
+            row: Buffer::zeroed(0),
+            attention: AttentionScratch::new(),
+        }
+    }
+}
+
+/// Memory of one run.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub threads: Vec<Mutex<Scratch>>,
+    /// The residual stream of all rows, [`stride`](super::layer::stride) apart.
+    pub stream: Buffer<f32>,
+    /// Queries, keys and values.
+    pub projected: Buffer<u32>,
+    /// What attention gives.
+    pub mixed: Buffer<f32>,
+    pub left: Buffer<u32>,
+    pub hidden: Buffer<u32>,
+}
+
+impl Space {
+    pub fn new(threads: usize) -> Self {
+        Self {
+            threads: (0..threads).map(|_| Mutex::new(Scratch::new())).collect(),
+            stream: Buffer::zeroed(0),
+            projected: Buffer::zeroed(0),
+            mixed: Buffer::zeroed(0),
+            left: Buffer::zeroed(0),
+            hidden: Buffer::zeroed(0),
+        }
+    }
+
+    /// A member's own memory: nobody else asks for it while the member is at a piece.
+    pub fn scratch(threads: &[Mutex<Scratch>], member: usize) -> MutexGuard<'_, Scratch> {
+        threads[member]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Spaces that are not in use. There are as many as runs of a tower were under way at
 /// the same time: a run may be interrupted by another.

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Keep, Space, To, Way, narrow, stride, together};
+use super::dealing::Way;
+use super::encoder::{Encoder, Keep};
+use super::layer::stride;
 use super::linear::{Linear, Norm};
-use super::space::Spaces;
+use super::space::{Space, Spaces};
+use super::together::{To, narrow, together};
 use super::{rows_of, waves};
 use crate::error::Error;
 use crate::grid::{Even, Grid};

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Keep, Space, Way, fill, pieces, stride};
+use super::dealing::{Way, pieces};
+use super::encoder::{Encoder, Keep};
+use super::layer::stride;
 use super::linear::{Linear, Part};
 use super::pool::Pool;
 use super::positions::resized;
-use super::space::Spaces;
+use super::space::{Space, Spaces};
+use super::together::fill;
 use super::{rows_of, waves};
 use crate::error::Error;
 use crate::grid::{Even, Grid};

@@ -79,6 +79,7 @@ pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Response<Answer>, Pro
 pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let info = call.shared.service.info();
     let (logit_scale, logit_bias) = call.shared.service.logit_scale_and_bias();
+    let fingerprints = call.shared.service.fingerprints();
     let body = answer::json(&Info {
         model: &info.name,
         device: info.device,
@@ -89,6 +90,8 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         description: &info.description,
         engine: info.engine,
         precision: info.precision,
+        fingerprint: fingerprints.map(|both| both.normalized.to_string()),
+        fingerprint_pooled: fingerprints.map(|both| both.pooled.to_string()),
         cosine_to_fp32: info.agreement,
         max_batch: info.max_batch,
         text_tokens: info.text_tokens,

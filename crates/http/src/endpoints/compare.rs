@@ -24,12 +24,11 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let (names, images) = split(form.files);
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
     let memory = call.answer_memory(pairs + rows * call.shared.service.info().dimensions)?;
+    let service = call.request_with_texts(true, form.truncate)?;
     let similarity = call
-        .rows(
-            call.request_with_texts(form.truncate)
-                .similarity(images, texts),
-            |index| named(&names, index),
-        )
+        .rows(service.similarity(images, texts), |index| {
+            named(&names, index)
+        })
         .await?;
     let (texts, images) = (&similarity.texts, &similarity.images);
     let bytes = json_bytes(
@@ -56,12 +55,11 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     // A character that JSON escapes takes up to six bytes.
     let told = query.len() + names.iter().map(String::len).sum::<usize>();
     let mut memory = call.answer_bytes(6 * told + 80 * (names.len() + 1))?;
+    let service = call.request_with_texts(true, form.truncate)?;
     let ranked = call
-        .rows(
-            call.request_with_texts(form.truncate)
-                .rank(images, query.clone()),
-            |index| named(&names, index),
-        )
+        .rows(service.rank(images, query.clone()), |index| {
+            named(&names, index)
+        })
         .await?;
     let body = answer::json(&RankAnswer::of(&query, &ranked, &names, call.cut_texts())?);
     memory.shrink_to(body.len() as u64);

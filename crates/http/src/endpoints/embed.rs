@@ -23,10 +23,10 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let limits = TextLimits::of(&call.shared.settings);
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
     let memory = answer_memory(call, request.texts.len())?;
+    let service = call.request_with_texts(request.normalize, request.truncate)?;
     let rows = call
         .rows(
-            call.request_with_texts(request.truncate)
-                .embed_texts(request.texts, request.normalize),
+            service.embed_texts(request.texts, request.normalize),
             |_| String::new(),
         )
         .await?;
@@ -54,11 +54,9 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
     let hinted = |problem: Problem| problem.because(mistake);
     call.inspect(&part, &bytes).map_err(hinted)?;
     let memory = answer_memory(call, 1)?;
+    let service = call.request(form.normalize)?;
     let rows = call
-        .rows(
-            call.request().embed_images(vec![bytes], form.normalize),
-            |_| part,
-        )
+        .rows(service.embed_images(vec![bytes], form.normalize), |_| part)
         .await
         .map_err(hinted)?;
     answer(call, rows, None, memory).await
@@ -69,11 +67,11 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
     let memory = answer_memory(call, images.len())?;
+    let service = call.request(form.normalize)?;
     let rows = call
-        .rows(
-            call.request().embed_images(images, form.normalize),
-            |index| named(&names, index),
-        )
+        .rows(service.embed_images(images, form.normalize), |index| {
+            named(&names, index)
+        })
         .await?;
     answer(call, rows, None, memory).await
 }

@@ -133,6 +133,22 @@ impl Lanes {
         None
     }
 
+    /// Interactive rows that wait for one of these towers, the first that has any; up to `max`.
+    pub(super) fn take_interactive(
+        &mut self,
+        towers: &[Tower],
+        max: usize,
+        metrics: &Metrics,
+    ) -> Option<(Tower, Vec<WaitingRow>)> {
+        towers.iter().find_map(|&tower| {
+            let lane = self.of(tower);
+            let mut batch = Vec::new();
+            fill(&mut batch, &mut lane.interactive, max, tower, metrics);
+            metrics.queued(tower, lane.len());
+            (!batch.is_empty()).then_some((tower, batch))
+        })
+    }
+
     /// Takes out everything that waits.
     pub(super) fn empty(&mut self, metrics: &Metrics) -> Vec<WaitingRow> {
         let mut all = Vec::new();

@@ -2,14 +2,15 @@
 //! over, and answers their rows when they come out.
 //!
 //! ```text
-//! queue --next_batch (waits for work and a slot)--> Engine::submit
-//!                                                       |  (any thread)
+//! queue --next_batch (waits for work and a slot)--> Engine::submit_and_rest
+//!       --Between::next (interactive rows)-------------> |    between its pieces
+//!                                                        |  (any thread)
 //! rows answered, slot given back, bell rung <-- Completion
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::load::Death;
 use super::queue::Queue;
@@ -122,30 +123,108 @@ fn run_batches(
                 return None;
             }
         };
-        let begun = Instant::now();
-        let (batch, rows) = split(tower, waiting);
-        queue.metrics.batch(tower, rows.len());
-        *batches += 1;
-        let entered = queue.lock().engines[number].enter(*batches, rows);
-        if let Err(rows) = entered {
-            rows.into_iter()
-                .for_each(|row| row.answer(Err(BatchError::Stopped)));
+        let mut between = Between::of(tower, &waiting, max_batch);
+        let Some((batch, done)) = enter(queue, number, batches, tower, waiting) else {
             continue;
-        }
-        let done = {
-            let queue = Arc::clone(queue);
-            let batch = EngineBatch {
-                number: *batches,
-                tower,
-                begun,
-            };
-            Completion::new(move |result| settle(&queue, number, batch, result))
         };
-        // A panic drops the completion, which fails the batch.
-        if catch_unwind(AssertUnwindSafe(|| engine.submit(batch, done))).is_err() {
+        let mut next = || between.next(queue, number, batches);
+        // A panic drops the completions, which fails their batches.
+        let submitted = catch_unwind(AssertUnwindSafe(|| {
+            engine.submit_and_rest(batch, done, &mut next);
+        }));
+        if submitted.is_err() {
             tracing::error!(%tower, "the engine panicked on a batch");
         }
     }
+}
+
+/// Makes a batch of rows that were taken, and notes that it is in the engine from now on. An
+/// engine that was given up for good gets none, and the rows are answered.
+fn enter(
+    queue: &Arc<Queue>,
+    number: usize,
+    batches: &mut u64,
+    tower: Tower,
+    waiting: Vec<WaitingRow>,
+) -> Option<(Batch, Completion)> {
+    let begun = Instant::now();
+    let (batch, rows) = split(tower, waiting);
+    queue.metrics.batch(tower, rows.len());
+    *batches += 1;
+    let entered = queue.lock().engines[number].enter(*batches, rows);
+    if let Err(rows) = entered {
+        rows.into_iter()
+            .for_each(|row| row.answer(Err(BatchError::Stopped)));
+        return None;
+    }
+    let queue = Arc::clone(queue);
+    let inside = EngineBatch {
+        number: *batches,
+        tower,
+        begun,
+    };
+    let done = Completion::new(move |result| settle(&queue, number, inside, result));
+    Some((batch, done))
+}
+
+/// What may run at the resting places of a batch, so that a lone text does not wait for a
+/// whole batch of images.
+struct Between {
+    towers: &'static [Tower],
+    max_batch: usize,
+    begun: Instant,
+    /// How long other batches ran in the middle of this one.
+    lent: Duration,
+    /// Since when one does.
+    lending: Option<Instant>,
+}
+
+impl Between {
+    /// Texts go between the pieces of images. Whatever is interactive goes between the pieces
+    /// of a batch with rows of a bulk; but not between those of an interactive batch of its own
+    /// tower, which came first.
+    fn of(tower: Tower, waiting: &[WaitingRow], max_batch: usize) -> Self {
+        let has_bulk = waiting.iter().any(|row| !row.demand.is_interactive());
+        let towers: &[Tower] = match (has_bulk, tower) {
+            (true, _) => &[Tower::Text, Tower::Image],
+            (false, Tower::Image) => &[Tower::Text],
+            (false, Tower::Text) => &[],
+        };
+        Self {
+            towers,
+            max_batch,
+            begun: Instant::now(),
+            lent: Duration::ZERO,
+            lending: None,
+        }
+    }
+
+    /// What runs now, if anything does. It is asked again when that has run: the batch itself
+    /// keeps a quarter of the time, as bulks keep a quarter of every batch.
+    fn next(
+        &mut self,
+        queue: &Arc<Queue>,
+        number: usize,
+        batches: &mut u64,
+    ) -> Option<(Batch, Completion)> {
+        if let Some(since) = self.lending.take() {
+            self.lent += since.elapsed();
+        }
+        if self.towers.is_empty() || !keeps_a_quarter(self.begun.elapsed(), self.lent) {
+            return None;
+        }
+        let (tower, waiting) =
+            queue
+                .lock()
+                .take_between(number, self.towers, self.max_batch, &queue.metrics)?;
+        self.lending = Some(Instant::now());
+        enter(queue, number, batches, tower, waiting)
+    }
+}
+
+/// Whether a batch had at least a quarter of the time since it began for itself.
+fn keeps_a_quarter(since: Duration, lent: Duration) -> bool {
+    since.saturating_sub(lent) * 3 >= lent
 }
 
 /// A batch that is in an engine; its rows are in the engine's load.
@@ -267,6 +346,23 @@ fn settle(
                     false => error.clone().into(),
                 }));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_keeps_a_quarter_of_its_time() {
+        for (since, lent, keeps) in [(0, 0, true), (1, 0, true), (4, 3, true), (4, 4, false)] {
+            let [since, lent_for] = [since, lent].map(Duration::from_secs);
+            assert_eq!(
+                keeps_a_quarter(since, lent_for),
+                keeps,
+                "{lent} of {since:?}"
+            );
         }
     }
 }

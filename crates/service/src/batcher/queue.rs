@@ -125,4 +125,23 @@ impl QueueState {
         metrics.engine_busy(engine, load.lap());
         Some((tower, batch))
     }
+
+    /// A batch of interactive rows for an engine that rests in the middle of another, whose
+    /// slot it shares. There is none for an engine that is to end.
+    pub(super) fn take_between(
+        &mut self,
+        engine: usize,
+        towers: &[Tower],
+        max: usize,
+        metrics: &Metrics,
+    ) -> Option<(Tower, Vec<WaitingRow>)> {
+        let load = &mut self.engines[engine];
+        if self.closed || load.death().is_some() {
+            return None;
+        }
+        let (tower, batch) = self.lanes.take_interactive(towers, max, metrics)?;
+        load.take_slot(tower);
+        metrics.engine_busy(engine, load.lap());
+        Some((tower, batch))
+    }
 }

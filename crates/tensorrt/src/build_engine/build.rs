@@ -23,6 +23,7 @@ use siglip2_engine::Tower;
 use siglip2_engine::cpu::CpuEngine;
 use siglip2_image::Processor;
 use siglip2_model::checkpoint::{Checkpoint, Source};
+use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph::Precision;
 
 use super::canary::canary;
@@ -69,6 +70,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         name: model_name(&options.model).to_owned(),
         max_batch: usize::from(options.max_batch),
         canary: canary(&checkpoint, &processor)?,
+        weights_digest: WeightsDigest::of(&checkpoint.weights, siglip2_flags::cores()),
         checkpoint,
         processor,
         towers,
@@ -144,6 +146,7 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
     let manifest = directory.manifest();
     let same = manifest.tensorrt == tools.libraries.version
         && manifest.created_by == CREATED_BY
+        && manifest.weights_digest.is_some()
         && manifest.max_batch == usize::from(options.max_batch)
         && !has_other_weights(options, manifest);
     if same {
@@ -172,6 +175,7 @@ struct Model {
     name: String,
     max_batch: usize,
     checkpoint: Checkpoint,
+    weights_digest: WeightsDigest,
     processor: Processor,
     towers: Towers,
     canary: Canary,
@@ -215,6 +219,7 @@ fn one(
         format: Manifest::FORMAT,
         model: model.name.clone(),
         weights_sha256: model.towers.weights_sha256.clone(),
+        weights_digest: Some(model.weights_digest.clone()),
         created_by: CREATED_BY.to_owned(),
         tensorrt: tools.libraries.version.clone(),
         gpu: target.into(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE};
 use siglip2_engine::Tower;
+use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph::Precision;
 
 /// The description of an engine directory. Fields that this program does not know are
@@ -22,6 +23,10 @@ pub struct Manifest {
     /// SHA-256 of the source of the engines' weights: the checkpoint's weights files one
     /// after the other, or the two ONNX exports with their weights.
     pub weights_sha256: String,
+    /// The digest of the checkpoint's tensors, whichever files they are in: a part of the
+    /// vector space's fingerprint. `None` in directories that were built before it was kept.
+    #[serde(default)]
+    pub weights_digest: Option<WeightsDigest>,
     /// The program that wrote it, and its version.
     pub created_by: String,
     /// The TensorRT that built the engines. No other version can run them.
@@ -422,6 +427,7 @@ pub(super) mod tests {
             format: Manifest::FORMAT,
             model: "google/siglip2-base-patch16-224".into(),
             weights_sha256: String::new(),
+            weights_digest: None,
             created_by: "build-engine 0.1.0".into(),
             tensorrt: TensorRtVersion {
                 flavour: Flavour::Rtx,

@@ -11,8 +11,10 @@ const REQUESTS_AT_ONCE = 3;
 
 /** Embeds what waits, and says how it goes. Dispatches "progress". */
 export class Embedder extends EventTarget {
-  constructor(limits) {
+  constructor(info) {
     super();
+    const { limits } = info;
+    this.headers = expecting(info);
     this.pictures = Math.min(PICTURES_A_REQUEST, limits.max_images_per_request ?? PICTURES_A_REQUEST);
     this.bytes = Math.min(BYTES_A_REQUEST, (limits.payload_limit ?? BYTES_A_REQUEST) / 2);
     this.abort = null;
@@ -60,7 +62,7 @@ export class Embedder extends EventTarget {
     while (chunk.length) {
       try {
         const { data } = await send('embed/images', {
-          body: form(chunk), signal, what: count(chunk.length, 'picture'),
+          body: form(chunk), headers: this.headers, signal, what: count(chunk.length, 'picture'),
           waits: (seconds, sentence) => { this.note = `${sentence} Waiting ${seconds} s.`; this.progress(); },
         });
         chunk.forEach((picture, at) => this.done(picture, Float32Array.from(data.embeddings[at])));
@@ -107,6 +109,12 @@ export class Embedder extends EventTarget {
   progress() { this.dispatchEvent(new Event('progress')); }
 }
 
+/** Vectors that the page has compare with no others: a service that was started again with another
+ * model refuses instead of answering. */
+function expecting({ fingerprint }) {
+  return fingerprint ? { 'x-expect-fingerprint': fingerprint } : {};
+}
+
 function form(chunk) {
   const body = new FormData();
   for (const picture of chunk) body.append('files', picture.file, picture.name);
@@ -117,13 +125,14 @@ const MOST_SENTENCES = 4096;
 const sentences = new Map();
 
 /** The vector of each text, in their order; those that are known are not asked for again. */
-export async function vectorsOf(texts, { limits, signal }) {
+export async function vectorsOf(texts, { info, signal }) {
+  const { limits } = info;
   const unknown = [...new Set(texts)].filter((text) => !sentences.has(text));
   const most = limits.max_texts_per_request ?? unknown.length;
   for (let at = 0; at < unknown.length; at += most) {
     const part = unknown.slice(at, at + most);
     const { data } = await send('embed/text', {
-      body: JSON.stringify({ texts: part }), headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ texts: part }), headers: { 'content-type': 'application/json', ...expecting(info) },
       signal, what: count(part.length, 'text'),
     });
     part.forEach((text, index) => sentences.set(text, Float32Array.from(data.embeddings[index])));

@@ -22,11 +22,10 @@ showRequests();
 
 /** Begins, now that the service said what it is. */
 export function startTrying(info) {
-  const { limits } = info;
   const scores = new Scores(info);
-  const vectors = (texts, signal) => vectorsOf(texts, { limits, signal });
+  const vectors = (texts, signal) => vectorsOf(texts, { info, signal });
   const views = { rank: new Rank(scores, vectors), matrix: new Matrix(scores, vectors), labels: new Labels(scores, vectors) };
-  const embedder = new Embedder(limits);
+  const embedder = new Embedder(info);
   let view = 'rank';
   let writesNext = false;
   let rendering = new AbortController();

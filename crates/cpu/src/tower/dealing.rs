@@ -1,0 +1,44 @@
+//! How rows and products are dealt out to threads.
+
+use crate::grid::Even;
+use crate::kernel::Kernel;
+
+/// Rows of a piece, at most: with their hidden numbers they fit the second cache.
+pub(crate) const ROWS: usize = 112;
+
+/// With fewer rows for each thread, threads share each product.
+const LEAST_APART: usize = 28;
+
+/// How rows are dealt out to threads; both ways give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Apart,
+    Together,
+}
+
+/// The way for so many rows.
+pub(crate) fn way(rows: usize, threads: usize) -> Way {
+    if rows >= threads * LEAST_APART {
+        Way::Apart
+    } else {
+        Way::Together
+    }
+}
+
+/// Rows in pieces, a multiple of the number of threads.
+pub(crate) fn pieces<K: Kernel>(rows: usize, threads: usize) -> Even {
+    let parts = rows.div_ceil(ROWS * threads) * threads;
+    Even::new(rows, K::LAYOUT.group, parts)
+}
+
+/// One product that threads share: pieces of rows by pieces of panels.
+pub(crate) fn shared<K: Kernel>(rows: usize, panels: usize, threads: usize) -> (Even, Even) {
+    let by_rows = Even::new(
+        rows,
+        K::LAYOUT.group.max(K::LAYOUT.rows),
+        rows.div_ceil(ROWS),
+    );
+    let wanted = if threads == 1 { 1 } else { threads * 3 };
+    let by_panels = Even::new(panels, 1, wanted.div_ceil(by_rows.parts()));
+    (by_rows, by_panels)
+}

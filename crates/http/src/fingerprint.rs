@@ -1,0 +1,45 @@
+//! Which vector space a request's vectors are in, and which one its client has vectors of.
+//!
+//! An index outlives the service that filled it. A client that keeps the fingerprint beside its
+//! vectors and sends it back is refused by a service with another model, other preparation or
+//! other precision, instead of getting vectors that compare with nothing that it has.
+
+use hyper::HeaderMap;
+
+use siglip2_service::{Fingerprint, Fingerprints};
+
+use super::problem::{Problem, printable};
+
+/// The header that names the space of an answer.
+pub(super) const FINGERPRINT: &str = "x-embedding-fingerprint";
+
+/// The header that names the space of a client's vectors.
+pub(super) const EXPECT: &str = "x-expect-fingerprint";
+
+/// The space of vectors that are normalized or not, unless the client expects another.
+pub(super) fn agreed(
+    headers: &HeaderMap,
+    known: Option<Fingerprints>,
+    normalized: bool,
+) -> Result<Option<Fingerprint>, Problem> {
+    let found = known.map(|known| known.of(normalized));
+    let Some(expected) = headers.get(EXPECT) else {
+        return Ok(found);
+    };
+    let shown = String::from_utf8_lossy(expected.as_bytes());
+    let expected: Fingerprint = shown.parse().map_err(|_| {
+        let shown = printable(&shown, 40);
+        Problem::BadRequest(
+            format!(
+                "X-Expect-Fingerprint must be a fingerprint of 16 hexadecimal digits, and is \
+                 {shown:?}."
+            )
+            .into(),
+        )
+    })?;
+    match found {
+        Some(found) if found == expected => Ok(Some(found)),
+        Some(found) => Err(Problem::OtherSpace { expected, found }),
+        None => Err(Problem::NoFingerprint(expected)),
+    }
+}
