@@ -2,6 +2,9 @@
 
 from visit import refused, visit
 
+# Bodies that no example can be made of: their bytes follow a head of JSON, by its lengths.
+FRAMED = {("/v2/models/{model}/infer", "application/octet-stream")}
+
 
 def every_example_runs(browser, service, shots):
     document = service.json("/openapi.json")
@@ -15,6 +18,8 @@ def every_example_runs(browser, service, shots):
             section = sections.nth(at)
             name = section.locator("h2").inner_text()
             for kind in section.locator(".run select option").all_inner_texts() or [None]:
+                if (name, kind) in FRAMED:
+                    continue
                 if kind:
                     section.locator(".run select").select_option(kind)
                 section.locator("button:has-text('Send')").click()

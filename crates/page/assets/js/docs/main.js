@@ -3,17 +3,26 @@
 import { send } from '../api.js';
 import { $, h, perFrame } from '../dom.js';
 import { askForKey } from '../key.js';
+import { samples } from '../try/intake.js';
+import { known } from './example.js';
 import { METHODS, anchor, badge, operation } from './operation.js';
 
 async function begin() {
   try {
-    const { data } = await send('openapi.json');
+    const [{ data }] = await Promise.all([send('openapi.json'), learn()]);
     show(data);
   } catch (error) {
     $('trouble').hidden = false;
     $('trouble').textContent = error.message;
     if (error.status === 401) addEventListener('key', () => location.reload(), { once: true });
   }
+}
+
+/** Learns what examples are made of. */
+async function learn() {
+  const [{ data }, [sample]] = await Promise.all([send('info'), samples(1)]);
+  known.model = data.model;
+  known.picture = btoa(String.fromCharCode(...new Uint8Array(await sample.file.arrayBuffer())));
 }
 
 function show(document) {
