@@ -24,7 +24,7 @@ use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
 use siglip2_embeddings::http::{HttpSettings, serve};
-use siglip2_embeddings::image::{ImageError, RgbImage};
+use siglip2_embeddings::image::{ImageError, RgbImage, Target};
 use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
 use tokio::net::TcpListener;
 
@@ -201,7 +201,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
             precision: "fp16",
             agreement: None,
             dimensions: DIMENSIONS,
-            image_size: 224,
+            images: Target::Square { side: 224 },
             max_batch: 64,
             text_tokens: 64,
             description: "Computes nothing.".into(),

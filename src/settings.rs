@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, switch, text};
 use siglip2_http::HttpSettings;
-use siglip2_model::checkpoint::{HubOptions, Source};
+use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES, Source};
 use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
@@ -73,6 +73,12 @@ pub struct Settings {
     /// Most rows (images or texts) in a batch; by default chosen for the device.
     #[arg(long, env = "MAX_BATCH", value_parser = count)]
     pub max_batch: Option<usize>,
+
+    /// Most patches that an image becomes, 1 to 1024, with a model of variable resolution
+    /// (NaFlex); by default as many as its image processor says, 256 for google's. More
+    /// patches show more detail and cost more time.
+    #[arg(long, env = "MAX_NUM_PATCHES", value_parser = patches)]
+    pub max_num_patches: Option<usize>,
 
     /// Lower-case texts before they are tokenized; by default as the checkpoint's
     /// tokenizer class does.
@@ -275,6 +281,14 @@ impl Settings {
     }
 }
 
+fn patches(value: &str) -> Result<usize, String> {
+    let patches = count(value)?;
+    if patches > MAX_NUM_PATCHES {
+        return Err(format!("it must be at most {MAX_NUM_PATCHES}"));
+    }
+    Ok(patches)
+}
+
 fn host(value: &str) -> Result<IpAddr, String> {
     if value.trim().eq_ignore_ascii_case("localhost") {
         return Ok(IpAddr::from([127, 0, 0, 1]));
@@ -316,7 +330,7 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
-        siglip2_flags::try_parse_from(std::iter::once(&"siglip2-embeddings").chain(arguments))
+        siglip2_flags::try_parse_flags(std::iter::once(&"siglip2-embeddings").chain(arguments))
             .map_err(|error| error.to_string())
     }
 
@@ -342,6 +356,8 @@ mod tests {
             (["--max-queued-rows", "0"], "--max-queued-rows"),
             (["--log-level", "verbose"], "LOG_LEVEL"),
             (["--body-timeout", "0"], "--body-timeout"),
+            (["--max-num-patches", "1025"], "1024"),
+            (["--max-num-patches", "0"], "--max-num-patches"),
         ] {
             let error = settings(&arguments).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -88,8 +88,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
         #[cfg(feature = "tensorrt")]
         Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.model == "demo"),
     };
-    let model = files.model(settings, &engine, describe(is_demo))?;
-    let processor = files.processor()?;
+    let processor = files.processor(settings)?;
+    without_effect::warn_of_patches(settings, &processor);
+    let model = files.model(settings, &engine, &processor, describe(is_demo))?;
     let service = Service::new(model, settings.service.clone());
     let spans = settings
         .otlp()

@@ -3,7 +3,7 @@
     cargo build --release
     python tools/check_checkpoints.py                      # small ones: kinds of files
     python tools/check_checkpoints.py base-224 large-256   # full size, random weights
-    python tools/check_checkpoints.py all                  # every fixed size; hours
+    python tools/check_checkpoints.py all                  # every size; hours
 
 For each: a checkpoint with random weights is written (tools/make_random_checkpoint.py), the
 service is started on it, one picture and one text are embedded by both, and the cosines,
@@ -111,16 +111,18 @@ def picture(path: Path) -> Image.Image:
 
 
 @torch.inference_mode()
-def truth(directory: Path, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+def truth(directory: Path, image: Image.Image, most: int | None) -> tuple[np.ndarray, np.ndarray]:
     """What transformers makes of picture and text."""
     model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(directory)
-    pixels = processor.image_processor(images=[image], return_tensors="pt")["pixel_values"]
+    # Of variable resolution: with the grid and the mask of the picture.
+    patches = {"max_num_patches": most} if most else {}
+    pixels = processor.image_processor(images=[image], return_tensors="pt", **patches)
     ids = processor.tokenizer(
         [TEXT], padding="max_length", truncation=True, return_tensors="pt"
     )["input_ids"]
     rows = (
-        model.get_image_features(pixel_values=pixels),
+        model.get_image_features(**pixels),
         model.get_text_features(input_ids=ids),
     )
     return tuple(getattr(row, "pooler_output", row)[0].numpy() for row in rows)
@@ -129,11 +131,12 @@ def truth(directory: Path, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
 class Service:
     """The service on a port of its own."""
 
-    def __init__(self, program: Path, directory: Path):
+    def __init__(self, program: Path, directory: Path, most: int | None):
         started = time.monotonic()
         self.process = subprocess.Popen(
             [program, "--model", directory, "--host", "127.0.0.1", "--port", "0",
-             "--device", "cpu", "--text-cache-bytes", "0", "--json-output"],
+             "--device", "cpu", "--text-cache-bytes", "0", "--json-output",
+             *(["--max-num-patches", str(most)] if most else [])],
             stderr=subprocess.PIPE, text=True,
         )
         self.url = None
@@ -184,10 +187,12 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def row(name: str, directory: Path, program: Path, folder: Path) -> bool:
+def row(
+    name: str, directory: Path, program: Path, folder: Path, most: int | None = None
+) -> bool:
     image = picture(folder / "picture.png")
-    expected = truth(directory, image)
-    service = Service(program, directory)
+    expected = truth(directory, image, most)
+    service = Service(program, directory, most)
     try:
         image, image_ms = service.image(folder / "picture.png")
         text, text_ms = service.text()
@@ -207,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"all, or of {', '.join(SHAPES)}")
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/siglip2-embeddings")
+    parser.add_argument("--max-num-patches", type=int, help="of those of variable resolution")
     parser.add_argument("--folder", type=Path, help="where checkpoints are written, and kept")
     args = parser.parse_args()
     shapes = list(SHAPES) if args.shapes == ["all"] else args.shapes
@@ -219,7 +225,7 @@ def main() -> None:
             directory = (args.folder or temporary) / shape
             if not (directory / "model.safetensors").exists():
                 write(shape, directory)
-            right &= row(shape, directory, args.program, temporary)
+            right &= row(shape, directory, args.program, temporary, args.max_num_patches)
             if not args.folder:
                 shutil.rmtree(directory)
         if not shapes:

@@ -118,6 +118,29 @@ def pictures(directory: Path) -> list[str]:
     return list(saved)
 
 
+@torch.no_grad()
+def random_weights(model: torch.nn.Module) -> None:
+    """Weights that make differences show."""
+    for key, value in model.named_parameters():
+        if key.endswith("bias"):
+            value.normal_(0, 0.1)
+        elif value.ndim > 1:
+            # Sharp attention: the last token of a text, which becomes its embedding,
+            # is mostly padding and gets the words only through attention.
+            gain = 3.0 if "q_proj" in key or "k_proj" in key else 1.4
+            value.normal_(0, gain / value[0].numel() ** 0.5)
+        else:
+            value.normal_(1, 0.2)
+    for table in (
+        model.text_model.embeddings.token_embedding,
+        model.text_model.embeddings.position_embedding,
+        model.vision_model.embeddings.position_embedding,
+    ):
+        table.weight.normal_(0, 0.7)
+    model.logit_scale.fill_(1.9)
+    model.logit_bias.fill_(-2.4)
+
+
 def checkpoint(name: str, directory: Path) -> None:
     """Writes a seeded random checkpoint of one of the shapes."""
     shape = SHAPES[name]
@@ -136,25 +159,7 @@ def checkpoint(name: str, directory: Path) -> None:
     )
     torch.manual_seed(len(name))
     model = SiglipModel(config)
-    with torch.no_grad():
-        for key, value in model.named_parameters():
-            if key.endswith("bias"):
-                value.normal_(0, 0.1)
-            elif value.ndim > 1:
-                # Sharp attention: the last token of a text, which becomes its embedding,
-                # is mostly padding and gets the words only through attention.
-                gain = 3.0 if "q_proj" in key or "k_proj" in key else 1.4
-                value.normal_(0, gain / value[0].numel() ** 0.5)
-            else:
-                value.normal_(1, 0.2)
-        for table in (
-            model.text_model.embeddings.token_embedding,
-            model.text_model.embeddings.position_embedding,
-            model.vision_model.embeddings.position_embedding,
-        ):
-            table.weight.normal_(0, 0.7)
-        model.logit_scale.fill_(1.9)
-        model.logit_bias.fill_(-2.4)
+    random_weights(model)
     model.to(shape.get("dtype", torch.float32))
     model.save_pretrained(directory, max_shard_size=shape.get("shard", "1GB"))
     side = shape["vision"]["image_size"]

@@ -8,7 +8,8 @@ with transformers, where the real one cannot be downloaded.
 
 Data flow: SHAPES -> SiglipConfig -> SiglipModel(random, seeded) -> model.safetensors
 and config.json; the tokenizer is the demo model's (its ids are all below any
-vocabulary here), the processor the shape's own.
+vocabulary here), the processor the shape's own. Of those of variable resolution (NaFlex) all
+of this is transformers' Siglip2.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
 DEMO = Path(__file__).resolve().parent.parent / "models" / "demo"
@@ -27,6 +29,9 @@ LARGE = (1024, 4096, 24, 16)
 SO400M = (1152, 4304, 27, 16)
 GIANT = (1536, 6144, 40, 16)
 
+# Where others have the side of the image: positions of 16 by 16 patches, resized to any grid.
+NAFLEX = None
+
 # name: vision, text, patch, side of the image
 SHAPES = {
     "base-224": (BASE, BASE, 16, 224),
@@ -35,6 +40,8 @@ SHAPES = {
     "base-512": (BASE, BASE, 16, 512),
     "large-256": (LARGE, LARGE, 16, 256),
     "large-384": (LARGE, LARGE, 16, 384),
+    "base-naflex": (BASE, BASE, 16, NAFLEX),
+    "so400m-naflex": (SO400M, SO400M, 16, NAFLEX),
     "so400m-patch14-224": (SO400M, SO400M, 14, 224),
     "so400m-patch14-384": (SO400M, SO400M, 14, 384),
     "so400m-patch16-256": (SO400M, SO400M, 16, 256),
@@ -52,12 +59,15 @@ SHORT = {
 }
 
 
-def config(shape: str, vocabulary: int) -> SiglipConfig:
+def config(shape: str, vocabulary: int) -> SiglipConfig | Siglip2Config:
     """The configuration of a real checkpoint of this shape."""
     vision, text, patch, side = SHAPES[SHORT.get(shape, shape)]
     keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    return SiglipConfig(
-        vision_config=dict(zip(keys, vision)) | {"patch_size": patch, "image_size": side},
+    kind, grid = SiglipConfig, {"image_size": side}
+    if side is NAFLEX:
+        kind, grid = Siglip2Config, {"num_patches": 256}
+    return kind(
+        vision_config=dict(zip(keys, vision)) | {"patch_size": patch} | grid,
         text_config=dict(zip(keys, text))
         | {
             "vocab_size": vocabulary,
@@ -74,19 +84,23 @@ def write(name: str, directory: Path, vocabulary: int = 256_000, seed: int = 0) 
     """Writes a checkpoint; how many parameters it has."""
     torch.manual_seed(seed)
     shape = config(name, vocabulary)
-    model = SiglipModel(shape).eval()
+    is_naflex = shape.model_type == "siglip2"
+    model = (Siglip2Model if is_naflex else SiglipModel)(shape).eval()
     with torch.no_grad():
         # transformers initializes these to zero, unlike any trained checkpoint.
         model.logit_scale.fill_(4.7)
         model.logit_bias.fill_(-16.5)
     model.save_pretrained(directory)
-    side = shape.vision_config.image_size
-    SiglipImageProcessor(
-        size={"height": side, "width": side},
-        resample=2,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    ).save_pretrained(directory)
+    if is_naflex:
+        Siglip2ImageProcessor().save_pretrained(directory)
+    else:
+        side = shape.vision_config.image_size
+        SiglipImageProcessor(
+            size={"height": side, "width": side},
+            resample=2,
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        ).save_pretrained(directory)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(DEMO / file, directory / file)
     return sum(p.numel() for p in model.parameters())

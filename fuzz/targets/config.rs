@@ -22,4 +22,9 @@ fuzz_target!(|data: &[u8]| {
         let values = processor.normalization().iter().flatten();
         assert!(values.copied().all(f32::is_finite));
     }
+    if let Ok(processor) = Processor::naflex(data, 16, 256) {
+        assert_eq!(processor.size(), 256);
+        let values = processor.normalization().iter().flatten();
+        assert!(values.copied().all(f32::is_finite));
+    }
 });

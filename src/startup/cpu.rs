@@ -43,7 +43,7 @@ impl Cpu {
         let engine = if kernel.is_fp32() {
             None
         } else {
-            let processor = Files::of(&checkpoint)?.processor()?;
+            let processor = Files::of(&checkpoint)?.processor(settings)?;
             Some(CpuEngine::load(&checkpoint, &processor, options)?)
         };
         Ok(Self {

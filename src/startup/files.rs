@@ -7,7 +7,7 @@ use std::error::Error;
 use siglip2_model::files::ModelFiles;
 
 use crate::build_info::build_info;
-use crate::checkpoint::{Checkpoint, Config};
+use crate::checkpoint::{Checkpoint, Config, NaflexImages, Resolution};
 use crate::engine::EngineInfo;
 use crate::image::Processor;
 use crate::service::{Model, ModelInfo};
@@ -53,9 +53,19 @@ impl<'a> Files<'a> {
     }
 
     /// The checkpoint's image processor.
-    pub(super) fn processor(&self) -> Result<Processor, Box<dyn Error>> {
-        let image_size = u32::try_from(self.config.vision.image_size)?;
-        Ok(Processor::from_json(&self.files.preprocessor, image_size)?)
+    pub(super) fn processor(&self, settings: &Settings) -> Result<Processor, Box<dyn Error>> {
+        let (json, vision) = (&self.files.preprocessor, &self.config.vision);
+        Ok(match vision.resolution {
+            Resolution::Fixed => Processor::from_json(json, u32::try_from(vision.image_size)?)?,
+            Resolution::Variable => {
+                let images = NaflexImages::of(&self.files, vision, settings.max_num_patches)?;
+                Processor::naflex(
+                    json,
+                    u32::try_from(images.patch_size)?,
+                    u32::try_from(images.max_num_patches)?,
+                )?
+            }
+        })
     }
 
     /// The model, as an engine will run it.
@@ -63,6 +73,7 @@ impl<'a> Files<'a> {
         &self,
         settings: &Settings,
         engine: &EngineInfo,
+        processor: &Processor,
         description: &str,
     ) -> Result<Model, Box<dyn Error>> {
         let tokenizer = self
@@ -76,7 +87,7 @@ impl<'a> Files<'a> {
                 precision: engine.precision,
                 agreement: engine.agreement,
                 dimensions: engine.dimensions,
-                image_size: u32::try_from(self.config.vision.image_size)?,
+                images: processor.target(),
                 max_batch: engine.max_batch,
                 text_tokens: self.config.text.positions,
                 description: description.to_owned(),

@@ -13,6 +13,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use siglip2_model::checkpoint::hub::HubSettings;
 use siglip2_model::files::ModelFiles;
 
 use super::Loaded;
@@ -63,6 +64,9 @@ impl Gpus {
         let there = gpus()?;
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
+        }
+        if settings.gpu.engine_dir.is_none() {
+            check_fixed(settings)?;
         }
         let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
         let seats = settings
@@ -131,6 +135,9 @@ impl Gpus {
 
     /// Loads every engine onto its GPU, and checks it against its canary.
     pub(super) fn load(self, processor: Processor) -> Result<Loaded, String> {
+        processor
+            .check_square()
+            .map_err(|error| error.to_string())?;
         let (first, _) = self.seats.first().ok_or("there is no GPU")?;
         let prepare =
             pinned_pictures(first, self.pinned_bytes).map_err(|error| error.to_string())?;
@@ -215,6 +222,19 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         graph_precision(settings.precision),
     )?;
     Ok(found)
+}
+
+/// Whether the model, where its checkpoint is on this machine, is of a kind that engines can be
+/// built of: nobody is to look for an engine that there cannot be.
+fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    let hub = HubSettings {
+        offline: true,
+        ..settings.hub.settings()
+    };
+    let Ok(checkpoint) = settings.source()?.open(&settings.hub.revision, &hub) else {
+        return Ok(());
+    };
+    Ok(checkpoint.config.check_fixed(&settings.model)?)
 }
 
 /// What the graph of an engine computes in.

@@ -4,6 +4,7 @@
 #[cfg(not(feature = "tensorrt"))]
 use std::path::Path;
 
+use crate::image::Processor;
 use crate::settings::Settings;
 
 /// Files that an NVIDIA driver creates on every Linux system.
@@ -35,6 +36,16 @@ pub(super) fn warn_of_gpu_settings(settings: &Settings) {
         tracing::warn!(
             settings = given.join(", "),
             "GPU settings have no effect, because the service computes on the CPU"
+        );
+    }
+}
+
+/// Warns about a number of patches for a model whose pictures all become the same square.
+pub(super) fn warn_of_patches(settings: &Settings, processor: &Processor) {
+    if settings.max_num_patches.is_some() && processor.target().patches().is_none() {
+        tracing::warn!(
+            "--max-num-patches (MAX_NUM_PATCHES) has no effect, because the model is of fixed \
+             resolution"
         );
     }
 }

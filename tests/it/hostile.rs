@@ -5,6 +5,7 @@
 //! and after all of them memory and file descriptors must be back where they were.
 
 mod case;
+mod dialects;
 mod forms;
 mod heads;
 #[path = "../../crates/image/tests/it/made.rs"]
@@ -79,11 +80,12 @@ fn nothing_that_is_sent_hurts_the_requests_after_it() {
         forms::cases(),
         texts::cases(),
         pictures::cases(),
+        dialects::cases(),
     ]
     .into_iter()
     .flatten()
     .collect();
-    assert!(cases.len() >= 400, "{} cases", cases.len());
+    assert!(cases.len() >= 550, "{} cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {
         let result = case.run(running.address());

@@ -27,7 +27,7 @@ async fn health_and_info_say_what_runs() {
     assert_eq!(told["device"], info.device);
     assert_eq!(told["text_dim"], info.dimensions);
     assert_eq!(told["vision_dim"], info.dimensions);
-    assert_eq!(told["image_size"], info.image_size);
+    assert_eq!(told["image_size"], info.images.square());
     assert_eq!(told["cross_modal"], true);
     assert!(told["description"].is_string());
     assert_eq!(told["engine"], info.engine);

@@ -215,7 +215,7 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
     let arguments: Vec<&str> = std::iter::once("siglip2-embeddings")
         .chain(arguments)
         .collect();
-    let settings: Settings = siglip2_flags::try_parse_from(&arguments).unwrap();
+    let settings: Settings = siglip2_flags::try_parse_flags(&arguments).unwrap();
     let server = Server::serving(
         crate::common::model::service("demo", &arguments[1..]),
         settings.http,

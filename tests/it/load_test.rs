@@ -535,6 +535,12 @@ fn what_cannot_be_run_is_said_in_a_sentence() {
         ("https://localhost", &[], "plain HTTP"),
         ("http://127.0.0.1:1", &["--mix", "cats=1"], "cats"),
         ("http://127.0.0.1:1", &["--duration", "soon"], "30s"),
+        // Said before the service is even looked for.
+        (
+            "http://127.0.0.1:1",
+            &["--html", "/none/page.html"],
+            "/none/page.html",
+        ),
         (
             "http://127.0.0.1:1",
             &["--watch-pid", "4294967295"],
@@ -546,4 +552,60 @@ fn what_cannot_be_run_is_said_in_a_sentence() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.starts_with("error: ") && said.contains(word), "{said}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_reports_what_was_measured() {
+    for mode in [&[][..], &["--rate", "50"], &["--requests", "1000000"]] {
+        let (url, number) = slow(|_| Duration::ZERO);
+        let child = Command::new(env!("CARGO_BIN_EXE_load-test"))
+            .args(["--url", &url, "--warm-up", "0s", "--check", "all"])
+            .args(TEXTS)
+            .args(match mode {
+                ["--requests", ..] => &[][..],
+                _ => &["--duration", "1h"],
+            })
+            .args(mode)
+            .env_remove("API_KEY")
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the load test runs");
+        while number.load(Ordering::Relaxed) < 20 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let interrupted = Command::new("kill")
+            .args(["-s", "INT", &child.id().to_string()])
+            .status();
+        assert!(interrupted.expect("kill runs").success());
+        let output = child.wait_with_output().expect("an end");
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        let report = report(&output);
+        assert_eq!(report["interrupted"], true);
+        assert!(report["total"]["good"].as_u64() > Some(0), "{report}");
+        assert!(report["duration_s"].as_f64() < Some(3600.0), "{report}");
+        let command = report["origin"]["command"].as_str().expect("a command");
+        assert!(command.starts_with("load-test --url http://"), "{command}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_in_the_window_is_not_sent_after_it() {
+    // One connection, and a service that answers after the window has closed.
+    let (url, number) = slow(|_| Duration::from_millis(1500));
+    let arguments = [
+        "--rate",
+        "20000",
+        "--max-connections",
+        "1",
+        "--duration",
+        "1s",
+    ];
+    let report = report(&load_test(&url, &[&TEXTS[..], &arguments].concat()));
+    assert_eq!(number.load(Ordering::Relaxed), 1, "{report}");
+    assert!(
+        report["edges"]["unfinished"].as_u64() > Some(100),
+        "{report}"
+    );
 }

@@ -10,9 +10,12 @@
 
 mod common;
 
+mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+#[cfg(unix)]
+mod container;
 mod demo;
 mod drain;
 mod fingerprint;
@@ -21,12 +24,14 @@ mod golden;
 mod gpu;
 mod hostile;
 mod http_connections;
+mod http_dialects;
 mod http_document;
 mod http_endpoints;
 mod http_errors;
 mod http_failures;
 mod http_forms;
 mod http_limits;
+mod http_openai;
 mod http_page;
 mod http_strict;
 mod http_watch;
@@ -34,6 +39,7 @@ mod image_cache;
 mod load_test;
 mod long_texts;
 mod memory;
+mod naflex;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]

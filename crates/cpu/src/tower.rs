@@ -14,6 +14,8 @@ mod text;
 mod together;
 mod vision;
 
+use std::ops::Range;
+
 use crate::kernel::Kernel;
 
 pub(crate) use dealing::Way;
@@ -26,19 +28,36 @@ pub use vision::{Patches, Picture};
 /// time only make what lies between the layers larger than the caches.
 const WAVE: usize = 448;
 
-/// `items` of these lengths in waves: ranges of items.
-fn waves(lengths: &[usize], threads: usize) -> Vec<std::ops::Range<usize>> {
-    let total: usize = lengths.iter().sum();
-    let count = total
-        .div_ceil(WAVE * threads)
-        .clamp(1, lengths.len().max(1));
-    crate::grid::Even::new(lengths.len(), 1, count)
-        .ranges()
-        .collect()
+/// Items of these lengths in waves: ranges of items. Items of equal lengths are dealt out
+/// evenly; of others, a wave takes as many as fit, and at least one.
+fn waves(lengths: &[usize], threads: usize) -> Vec<Range<usize>> {
+    let most = WAVE * threads;
+    if lengths.windows(2).all(|pair| pair[0] == pair[1]) {
+        let total: usize = lengths.iter().sum();
+        let count = total.div_ceil(most).clamp(1, lengths.len().max(1));
+        return crate::grid::Even::new(lengths.len(), 1, count)
+            .ranges()
+            .collect();
+    }
+    let mut waves: Vec<Range<usize>> = Vec::new();
+    let mut rows = 0;
+    for (item, length) in lengths.iter().enumerate() {
+        match waves.last_mut() {
+            Some(wave) if rows + length <= most => {
+                rows += length;
+                wave.end = item + 1;
+            }
+            _ => {
+                rows = *length;
+                waves.push(item..item + 1);
+            }
+        }
+    }
+    waves
 }
 
 /// Where the rows of each item are, one item after the other.
-fn rows_of(lengths: &[usize]) -> Vec<std::ops::Range<usize>> {
+fn rows_of(lengths: &[usize]) -> Vec<Range<usize>> {
     let mut start = 0;
     lengths
         .iter()

@@ -11,22 +11,23 @@
 
 use std::sync::Arc;
 
-use siglip2_cpu::{
-    Activation, Dtype, EncoderShape, Isa, Keep, Positions, Source, Team, Tensor, Text, TextShape,
-    Vision, VisionShape,
-};
-use siglip2_image::{ImageError, Processor, RgbImage};
-use siglip2_model::checkpoint::{
-    self, Checkpoint, CheckpointError, Config, DType, EncoderConfig, Weights,
-};
+use siglip2_cpu::{Dtype, Keep, Source, Team, Tensor};
+use siglip2_image::{ImageError, Processor, RgbImage, Target};
+use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, DType, Weights};
 use siglip2_model::graph;
 
-use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows, Tower};
+use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
 
 mod agreement;
 mod precision;
+mod towers;
 
 pub use precision::{CpuPrecision, Kernel};
+use towers::{Shapes, Towers};
+
+/// Patches of a picture that is one row's worth of work, where pictures differ: what google's
+/// NaFlex checkpoints have at most.
+const ROW_OF_PATCHES: u64 = 256;
 
 /// How the CPU engine is built.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +81,6 @@ pub struct CpuEngine {
     team: Team,
     preparer: Arc<CpuPrepare>,
     info: EngineInfo,
-}
-
-/// Both towers on one kernel.
-struct Towers {
-    vision: Vision,
-    text: Text,
 }
 
 impl CpuEngine {
@@ -184,10 +179,9 @@ impl CpuEngine {
         let mut values = vec![0.0; batch.len() * dimensions];
         match batch {
             Batch::Images(images) => {
-                let pictures: Vec<&[u8]> = images.iter().map(|image| image.0.pixels()).collect();
-                let vision = &self.towers.vision;
-                vision
-                    .run(&self.team, &pictures, between, &mut values)
+                let images: Vec<&RgbImage> = images.iter().map(|image| &image.0).collect();
+                self.towers
+                    .images(&self.team, &images, between, &mut values)
                     .map_err(failed)?;
             }
             Batch::Texts(texts) => {
@@ -204,6 +198,19 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn info(&self) -> EngineInfo {
         self.info.clone()
+    }
+
+    /// Pictures of variable resolution are as much work as they have patches: a batch has as
+    /// many as its rows would have with google's most, and room for two pictures at least, so
+    /// that there can be one of a bulk request beside an interactive one.
+    fn max_batch_pixels(&self) -> Option<u64> {
+        match self.preparer.processor.target() {
+            Target::Square { .. } | Target::Middle { .. } => None,
+            Target::Patches { patch, most } => {
+                let rows = self.info.max_batch as u64 * ROW_OF_PATCHES;
+                Some(rows.max(2 * u64::from(most)) * u64::from(patch).pow(2))
+            }
+        }
     }
 
     fn preparer(&self) -> Arc<dyn Prepare> {
@@ -237,79 +244,11 @@ struct CpuPrepare {
 
 impl Prepare for CpuPrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-        let size = self.processor.size();
-        if (image.width(), image.height()) == (size, size) {
+        let target = self.processor.target();
+        if target.keeps(image.width(), image.height()) {
             return Ok(Pixels(image));
         }
         self.processor.resize(&image).map(Pixels)
-    }
-}
-
-/// The shapes of both towers.
-struct Shapes {
-    vision: VisionShape,
-    text: TextShape,
-}
-
-impl Shapes {
-    fn of(config: &Config, processor: &Processor) -> Self {
-        Self {
-            vision: VisionShape {
-                encoder: encoder(&config.vision.encoder),
-                patch: config.vision.patch_size,
-                positions: Positions::Square {
-                    side: config.vision.image_size,
-                },
-                normalization: *processor.normalization(),
-            },
-            text: TextShape {
-                encoder: encoder(&config.text.encoder),
-                vocabulary: config.text.vocab_size,
-                positions: config.text.positions,
-                stored_positions: config.text.stored_positions,
-                projection: config.text.projection_size,
-            },
-        }
-    }
-}
-
-fn encoder(config: &EncoderConfig) -> EncoderShape {
-    EncoderShape {
-        width: config.hidden_size,
-        hidden: config.intermediate_size,
-        layers: config.layers,
-        heads: config.heads,
-        activation: match config.activation {
-            checkpoint::Activation::GeluTanh => Activation::GeluTanh,
-            checkpoint::Activation::Gelu => Activation::GeluErf,
-            checkpoint::Activation::QuickGelu => Activation::QuickGelu,
-            checkpoint::Activation::Relu => Activation::Relu,
-            checkpoint::Activation::Silu => Activation::Silu,
-        },
-        epsilon: config.layer_norm_eps,
-    }
-}
-
-impl Towers {
-    fn load(
-        isa: Isa,
-        team: &Team,
-        source: &Arc<dyn Source>,
-        shapes: &Shapes,
-        keep: Keep,
-    ) -> Result<Self, EngineError> {
-        let failed = |tower| {
-            move |error: siglip2_cpu::Error| EngineError::Load {
-                tower,
-                reason: error.to_string(),
-            }
-        };
-        let vision = Vision::load(isa, team, source, &shapes.vision, keep);
-        let text = Text::load(isa, team, source, &shapes.text, keep);
-        Ok(Self {
-            vision: vision.map_err(failed(Tower::Image))?,
-            text: text.map_err(failed(Tower::Text))?,
-        })
     }
 }
 

@@ -77,10 +77,18 @@ pub use cosine::cosine;
 pub use siglip2_model::Tower;
 
 /// An image that is ready to join a batch, as its engine takes it: the CPU's is the
-/// model's square, resized as the checkpoint's processor does and not yet normalized; a
-/// GPU's has its own size and lies in pinned memory.
+/// model's square, or whole patches with the image's own aspect (NaFlex), resized as the
+/// checkpoint's processor does and not yet normalized; a GPU's has its own size and lies in
+/// pinned memory.
 #[derive(Debug)]
 pub struct Pixels(pub RgbImage);
+
+impl Pixels {
+    /// Its pixels.
+    pub fn count(&self) -> u64 {
+        u64::from(self.0.width()) * u64::from(self.0.height())
+    }
+}
 
 /// What goes through a tower together. The engine owns it until its device has read the
 /// last byte of it.
@@ -258,10 +266,19 @@ pub trait Engine: Send {
     /// What this engine is.
     fn info(&self) -> EngineInfo;
 
+    /// The most pixels that the images of a batch have together, for an engine to which
+    /// images are work by their sizes: then a batch has fewer than `max_batch` rows where
+    /// they are large. An image that has more makes a batch of its own. `None` where all
+    /// images are the same work.
+    fn max_batch_pixels(&self) -> Option<u64> {
+        None
+    }
+
     /// What makes images ready for it.
     fn preparer(&self) -> Arc<dyn Prepare>;
 
-    /// Takes a batch of at most `max_batch` rows, while fewer than `slots` batches of its
+    /// Takes a batch of at most `max_batch` rows, and of images with at most
+    /// [`Engine::max_batch_pixels`] or a single one, while fewer than `slots` batches of its
     /// tower are under way. It may return before the batch has come out. Row `i` belongs
     /// to item `i`, whatever else is in the batch; when the runtime or the device fails, no
     /// row of it is known.

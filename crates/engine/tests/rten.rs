@@ -76,6 +76,39 @@ fn the_demo_model_gives_the_vectors_that_rten_gives() {
     }
 }
 
+/// A picture whose grid of patches is that of the position vectors, which are not resized then.
+#[test]
+fn a_model_of_variable_resolution_gives_the_vectors_that_rten_gives() {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden/naflex16"
+    );
+    let checkpoint = Checkpoint::open(fixture.as_ref()).unwrap();
+    let vision = &checkpoint.config.vision;
+    let (patch, side) = (vision.patch_size, vision.image_size);
+    let graph = graph::vision(vision, &checkpoint.weights, Precision::Fp32).unwrap();
+    let processor = Processor::naflex(&checkpoint.files.preprocessor, patch as u32, 256).unwrap();
+
+    let image = picture(side, 3);
+    let tables = processor.normalization();
+    let values: Vec<f32> = (0..side / patch)
+        .flat_map(|down| (0..side / patch).map(move |across| (down, across)))
+        .flat_map(|(down, across)| {
+            (0..patch).map(move |y| ((down * patch + y) * side + across * patch) * 3)
+        })
+        .flat_map(|at| image.pixels()[at..at + 3 * patch].iter().enumerate())
+        .map(|(at, &byte)| tables[at % 3][usize::from(byte)])
+        .collect();
+    let values = Value::from_shape(&[1, vision.patches(), 3 * patch * patch], values).unwrap();
+    let expected = rten(&graph, &checkpoint, values);
+
+    let options = CpuOptions::fp32(2, 8);
+    let mut engine = CpuEngine::load(&checkpoint, &processor, options).unwrap();
+    let got = embed(&mut engine, Batch::Images(vec![Pixels(image.clone())])).unwrap();
+    let got = got.iter().next().unwrap();
+    assert!(cosine(got, &expected) > 0.999_999_9);
+}
+
 #[test]
 fn a_text_goes_in_where_a_batch_of_pictures_rests() {
     let checkpoint = Checkpoint::demo().unwrap();

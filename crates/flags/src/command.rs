@@ -25,6 +25,20 @@ pub fn try_parse_from<P: Parser>(
     P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
+/// As [`try_parse_from`], without the environment: for tests, whose outcome must not depend
+/// on where they run.
+///
+/// # Errors
+///
+/// As for [`try_parse_from`].
+pub fn try_parse_flags<P: Parser>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<P, clap::Error> {
+    let mut command = P::command().mut_args(|argument| argument.env(None));
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
 /// The settings without any flags or variables: the `Default` of structs that derive
 /// [`Args`].
 ///
@@ -84,6 +98,8 @@ mod tests {
             try_parse_from(["program", "--name", " a ", "--count=4 "]).unwrap();
         assert_eq!((settings.count, settings.name.as_deref()), (4, Some("a")));
         assert!(try_parse_from::<Settings>(["program", "--count", ""]).is_err());
+        let settings: Settings = try_parse_flags(["program", "--count", "5"]).unwrap();
+        assert_eq!((settings.count, settings.name), (5, None));
     }
 
     #[test]

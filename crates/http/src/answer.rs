@@ -19,6 +19,12 @@ const PIECE: usize = 64 << 10;
 /// The content type of `/metrics`: the format that Prometheus and OpenMetrics share.
 pub(super) const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The content type of plain text.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The content type of bytes.
+pub(super) const BYTES: &str = "application/octet-stream";
+
 /// Who is told how far an answer has come.
 pub(super) trait Written: Send {
     /// So many bytes have been handed over, of this many.
@@ -113,10 +119,15 @@ pub(super) fn empty() -> Response<Answer> {
 
 /// The text of `/metrics`.
 pub(super) fn metrics(text: String) -> Response<Answer> {
-    let mut response = respond(StatusCode::OK, text);
+    typed(text, METRICS)
+}
+
+/// A response with a body of another kind than JSON.
+pub(super) fn typed(body: impl Into<Bytes>, media_type: &'static str) -> Response<Answer> {
+    let mut response = respond(StatusCode::OK, body);
     response
         .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS));
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 

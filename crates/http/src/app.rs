@@ -14,13 +14,14 @@ use super::call::{Call, Told};
 use super::clients::{self, told_by_proxy};
 use super::connection_state::ConnectionState;
 use super::date;
+use super::error_shape::ErrorShape;
 use super::fingerprint::FINGERPRINT;
 use super::head;
 use super::ignored;
 use super::problem::Problem;
 use super::record::{Held, Record};
 use super::request_id;
-use super::routes::{ANY_METHOD, Route};
+use super::routes::{ANY_METHOD, Found};
 use super::shared::Shared;
 use siglip2_service::State;
 use siglip2_service::metrics::Timings;
@@ -41,12 +42,12 @@ impl App {
             connection: Some(connection.begin(head.version)),
             ..Held::default()
         };
-        let route = Route::of(&head);
+        let found = Found::of(&head);
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
         let mut record = Record::begin(
             &head,
-            route,
+            found.map(|found| found.route),
             id.clone(),
             Arc::clone(&timings),
             Arc::clone(self.0.service.metrics()),
@@ -59,7 +60,7 @@ impl App {
 
         let mut told = Told::default();
         let answered = caught(Box::pin(self.routed(
-            route,
+            found,
             &head,
             &mut body,
             (&timings, &mut told),
@@ -72,7 +73,11 @@ impl App {
         });
         let mut response = answered.unwrap_or_else(|problem| {
             record.refused(problem.kind(), problem.sentence());
-            problem.into_answer(&id)
+            let shape = found.map_or_else(
+                || ErrorShape::of_unknown(head.uri.path()),
+                |found| found.route.errors,
+            );
+            problem.into_answer(&id, shape)
         });
         response
             .headers_mut()
@@ -132,22 +137,22 @@ impl App {
     /// Lets a request in, or refuses it, as the table of routes says.
     async fn routed(
         &self,
-        route: Option<&'static Route>,
+        found: Option<Found<'_>>,
         head: &Parts,
         body: &mut Body,
         (timings, told): (&Arc<Timings>, &mut Told),
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
         head::check(head)?;
-        if route.is_none_or(|route| route.class.needs_key()) {
+        if found.is_none_or(|found| found.route.class.needs_key()) {
             self.authorize(&head.headers)?;
         }
-        if head.method == Method::OPTIONS && (route.is_some() || head.uri.path() == "*") {
-            return Ok(options(route));
+        if head.method == Method::OPTIONS && (found.is_some() || head.uri.path() == "*") {
+            return Ok(options(found));
         }
-        let route = route.ok_or(Problem::NotFound)?;
-        let handler = route.handler(&head.method)?;
-        if route.class.takes_permit() {
+        let found = found.ok_or(Problem::NotFound)?;
+        let handler = found.handler(&head.method)?;
+        if found.route.class.takes_permit() {
             record.held().client = self.client(&head.headers)?;
             record.held().accepted = Some(self.accept()?);
         }
@@ -155,7 +160,7 @@ impl App {
         let began = record.began();
         told.ignored.query(head.uri.query());
         let timings = Arc::clone(timings);
-        let mut call = Call::new(shared, head, body, timings, began, told)?;
+        let mut call = Call::new(shared, head, body, timings, began, told)?.on(found.value);
         handler(&mut call).await
     }
 
@@ -206,9 +211,9 @@ impl App {
 }
 
 /// The answer to OPTIONS: which methods a path has, or all paths together.
-fn options(route: Option<&Route>) -> Response<Answer> {
+fn options(found: Option<Found<'_>>) -> Response<Answer> {
     let mut response = answer::empty();
-    let allow = route.map_or(ANY_METHOD, Route::allow);
+    let allow = found.map_or(ANY_METHOD, |found| found.allow());
     response
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));

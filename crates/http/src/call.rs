@@ -9,23 +9,38 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header;
 use hyper::http::request::Parts;
+use serde_json::value::RawValue;
 
 use super::answer::json_bytes;
-use super::body::Body;
+use super::body::{Body, off_thread};
 use super::fingerprint;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
 use super::ignored::Ignored;
-use super::parameters::Parameters;
+use super::item_reader::{ItemReader, Items};
+use super::json;
+use super::json_text;
+use super::parameters::{self, Parameters};
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
-use siglip2_service::{Context, Fingerprint, Lease, LongTexts, MemoryUse, Request, ServiceError};
+use siglip2_service::{
+    Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryUse, Request, ServiceError,
+};
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
 pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
+
+/// How items are embedded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Embed {
+    /// Whether the rows are L2-normalized.
+    pub(super) normalize: bool,
+    /// Whether a text of more tokens than the model reads is cut; if not, it is refused.
+    pub(super) truncate: bool,
+}
 
 /// What an answer tells in headers of its own.
 #[derive(Default)]
@@ -39,7 +54,10 @@ pub(super) struct Told {
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
-    head: &'a Parts,
+    /// The headers that came with it.
+    pub(super) headers: &'a HeaderMap,
+    /// What stands in the path where it has a name in braces, as it was written.
+    pub(super) path_value: Option<&'a str>,
     body: &'a mut Body,
     began: Instant,
     deadline: Instant,
@@ -60,12 +78,14 @@ impl<'a> Call<'a> {
         began: Instant,
         told: &'a mut Told,
     ) -> Result<Self, Problem> {
+        let headers = &head.headers;
         let settings = &shared.settings;
         let most = settings.body_timeout + settings.request_timeout;
-        let deadline = began + most.min(asked_for(&head.headers)?.unwrap_or(most));
+        let deadline = began + most.min(asked_for(headers)?.unwrap_or(most));
         Ok(Self {
             shared,
-            head,
+            headers,
+            path_value: None,
             body,
             began,
             deadline,
@@ -75,19 +95,15 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The path that was asked for.
-    pub(super) fn path(&self) -> &'a str {
-        self.head.uri.path()
-    }
-
-    /// The headers that came with it.
-    pub(super) fn headers(&self) -> &'a HeaderMap {
-        &self.head.headers
+    /// The same, at a path with this in it.
+    pub(super) fn on(mut self, path_value: Option<&'a str>) -> Self {
+        self.path_value = path_value;
+        self
     }
 
     /// The whole body, which must be JSON by its content type.
     pub(super) async fn json_body(&mut self) -> Result<Bytes, Problem> {
-        takes_json(&self.head.headers)?;
+        takes_json(self.headers)?;
         self.body
             .limit(self.shared.settings.max_text_body_bytes as u64)?;
         let bytes = self.body.whole().await?;
@@ -95,10 +111,83 @@ impl<'a> Call<'a> {
         Ok(bytes)
     }
 
+    /// The body as JSON in which texts and images may stand, so that it may be as large as a
+    /// form, and the items in it. `read` runs where a large body holds up nobody.
+    pub(super) async fn items<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&RawValue, &mut ItemReader) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<(T, Items), Problem> {
+        takes_json(self.headers)?;
+        let bytes = self.bytes().await?;
+        let mut reader = self.reader(bytes.len());
+        self.hold(json_text::decoded_bytes(&bytes))?;
+        off_thread(bytes.len(), move || {
+            let body = json_text::decode(&bytes)
+                .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
+            if body.trim_ascii().is_empty() {
+                return Err(json::wrong("The body is empty; it must be JSON."));
+            }
+            let told = read(json::whole(&body)?, &mut reader)?;
+            Ok((told, reader.finish()))
+        })
+        .await
+    }
+
+    /// The whole body, which may be as large as a form.
+    pub(super) async fn bytes(&mut self) -> Result<Bytes, Problem> {
+        self.body.limit(self.shared.settings.payload_limit)?;
+        let bytes = self.body.whole().await?;
+        self.received();
+        Ok(bytes)
+    }
+
+    /// A reader of items for a body of so many bytes.
+    pub(super) fn reader(&self, body: usize) -> ItemReader {
+        ItemReader::new(&self.shared.service, &self.shared.settings, body as u64)
+    }
+
+    /// The content type without its parameters, in lower case.
+    pub(super) fn content_type(&self) -> Option<String> {
+        let value = self.headers.get(header::CONTENT_TYPE)?;
+        Some(Parameters::parse(value.as_bytes()).value)
+    }
+
+    /// The name that stands in the path, percent-decoded.
+    pub(super) fn path_name(&self) -> String {
+        parameters::path_text(self.path_value.unwrap_or_default())
+    }
+
+    /// A header that is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// One embedding per item, within the memory that answers may take; `bytes` is what the
+    /// answer takes at most, besides the rows themselves.
+    pub(super) async fn embed(
+        &mut self,
+        items: Items,
+        how: Embed,
+        bytes: usize,
+    ) -> Result<(ItemEmbeddings, Lease), Problem> {
+        let Items {
+            items,
+            places,
+            memory,
+        } = items;
+        let floats = items.len() * self.shared.service.info().dimensions;
+        let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
+        let request = self.request_with_texts(how.normalize, how.truncate)?;
+        let work = request.embed_items(items, how.normalize);
+        let embedded = self.rows(work, |index| Items::name(&places, index)).await?;
+        drop(memory);
+        Ok((embedded, answer))
+    }
+
     /// The body as a form. An image that may come with others is looked at as soon as it
     /// is here, so that a bad one ends the reading.
     pub(super) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
-        let kind = FormKind::of(&self.head.headers, self.body)?;
+        let kind = FormKind::of(self.headers, self.body)?;
         let Shared {
             service, settings, ..
         } = self.shared;
@@ -154,7 +243,7 @@ impl<'a> Call<'a> {
         truncate: bool,
     ) -> Result<Request, Problem> {
         let known = self.shared.service.fingerprints();
-        *self.space = fingerprint::agreed(self.headers(), known, normalized)?;
+        *self.space = fingerprint::agreed(self.headers, known, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
         Ok(self.shared.service.request(Context {
             deadline: Some(self.deadline.min(most)),

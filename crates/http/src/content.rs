@@ -8,6 +8,8 @@ use utoipa::{PartialSchema as _, ToSchema};
 pub(super) struct Content {
     pub(super) media_type: &'static str,
     pub(super) schema: fn(&mut Schemas) -> RefOr<Schema>,
+    /// Headers that an answer of this kind has, and what each says.
+    pub(super) headers: &'static [(&'static str, &'static str)],
 }
 
 /// The schemas that were referred to, by their names.
@@ -19,6 +21,7 @@ impl Content {
         Self {
             media_type: "application/json",
             schema: reference::<T>,
+            headers: &[],
         }
     }
 
@@ -27,6 +30,7 @@ impl Content {
         Self {
             media_type: "multipart/form-data",
             schema: reference::<T>,
+            headers: &[],
         }
     }
 
@@ -35,6 +39,19 @@ impl Content {
         Self {
             media_type,
             schema: |_| String::schema(),
+            headers: &[],
+        }
+    }
+
+    /// Bytes of some kind, and the headers that tell of them.
+    pub(super) const fn bytes(
+        media_type: &'static str,
+        headers: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            media_type,
+            schema: |_| String::schema(),
+            headers,
         }
     }
 

@@ -152,6 +152,100 @@ impl TypedForm for RankForm {
     }
 }
 
+/// Images, and labels to hold them against.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_classify)]
+pub(super) struct ClassifyForm {
+    /// The images.
+    #[schema(value_type = Vec<Upload>, min_items = 1)]
+    pub(super) files: Vec<File>,
+    /// What they may show: a JSON array of strings.
+    #[schema(
+        min_length = 2,
+        content_media_type = "application/json",
+        example = "[\"cat\", \"dog\"]"
+    )]
+    pub(super) labels: String,
+    /// The sentence that a label is put into, at `{}`.
+    #[schema(nullable = false, default = "This is a photo of {}.")]
+    pub(super) hypothesis_template: Option<String>,
+    /// Several sentences, whose vectors are averaged: a JSON array of strings.
+    #[schema(nullable = false, content_media_type = "application/json")]
+    pub(super) hypothesis_templates: Option<String>,
+    /// `sigmoid`, each label for itself, or `softmax`, all labels together 1.
+    #[schema(nullable = false, default = "sigmoid")]
+    pub(super) activation: Option<String>,
+    /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
+}
+
+impl TypedForm for ClassifyForm {
+    const FIELDS: Fields = Fields {
+        image: "files",
+        many: true,
+        texts: &[
+            "labels",
+            "hypothesis_template",
+            "hypothesis_templates",
+            "activation",
+            "truncate",
+        ],
+        long_text: None,
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            files: form.images("files", &mut issues),
+            labels: form.required_text("labels", &mut issues),
+            hypothesis_template: form.text("hypothesis_template", &mut issues),
+            hypothesis_templates: form.text("hypothesis_templates", &mut issues),
+            activation: form.text("activation", &mut issues),
+            truncate: form.unless_said("truncate", &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
+/// What immich asks for: an image or a text, and which task of which model.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_immich_predict)]
+pub(super) struct PredictForm {
+    /// The tasks, as JSON: `clip`, with `visual` or `textual`.
+    #[schema(
+        min_length = 2,
+        content_media_type = "application/json",
+        example = "{\"clip\": {\"textual\": {\"modelName\": \"x\"}}}"
+    )]
+    pub(super) entries: String,
+    /// The image, where the task is visual.
+    #[schema(value_type = Option<Upload>, nullable = false)]
+    pub(super) image: Option<File>,
+    /// The text, where it is textual.
+    #[schema(nullable = false)]
+    pub(super) text: Option<String>,
+}
+
+impl TypedForm for PredictForm {
+    const FIELDS: Fields = Fields {
+        image: "image",
+        many: false,
+        texts: &["entries", "text"],
+        long_text: None,
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            entries: form.required_text("entries", &mut issues),
+            image: form.image("image", &mut issues),
+            text: form.text("text", &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
 /// A file part.
 #[derive(ToSchema)]
 #[schema(content_media_type = "application/octet-stream", value_type = String)]
@@ -194,5 +288,7 @@ mod tests {
         holds::<ImagesForm>(&["files"]);
         holds::<SimilarityForm>(&["files", "texts"]);
         holds::<RankForm>(&["files", "query"]);
+        holds::<ClassifyForm>(&["files", "labels"]);
+        holds::<PredictForm>(&["entries"]);
     }
 }

@@ -85,6 +85,15 @@ pub(super) fn decode(body: &[u8]) -> Result<Cow<'_, str>, NotText> {
     }
 }
 
+/// The bytes that [`decode`] takes at most: UTF-8 is read where it is; of the others a buffer
+/// grows, the old one beside the new.
+pub(super) fn decoded_bytes(body: &[u8]) -> usize {
+    match detect(body).0 {
+        Encoding::Utf8 => 0,
+        Encoding::Utf16(_) | Encoding::Utf32(_) => 3 * body.len(),
+    }
+}
+
 /// The encoding, and the length of its mark: `json.detect_encoding`.
 fn detect(body: &[u8]) -> (Encoding, usize) {
     use Encoding::{Utf8, Utf16, Utf32};

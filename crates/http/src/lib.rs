@@ -14,13 +14,16 @@
 //!   connection is doing.
 //! * `app`: one request: its id, who may pass, its permit, its panic. `head`: what its head must
 //!   be. `record`: what is told of it when it is over: log, metrics, spans.
-//! * `routes`: the table of paths, from which all that depends on a path follows.
+//! * `routes`, `dialect_routes`: the table of paths, from which all that depends on a path
+//!   follows. `route`: what a row of it is.
 //! * `page`: which requests get the page of `siglip2-page`, and its headers.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
+//!   `dialects`: the same for the paths of other services, whose clients work here too.
 //! * `body`, `form`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
 //!   within bounds. `ignored`: what was not read.
 //! * `forms`, `messages`: what is read and answered, as types.
-//! * `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
+//! * `json`, `item_reader`: texts and images in JSON, read without a tree of values.
+//! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
 //! * `openapi`, `content`: the description that clients are generated from, made of the table of
 //!   routes and the types.
@@ -51,7 +54,10 @@ mod connection_state;
 mod content;
 mod date;
 mod descriptors;
+mod dialect_routes;
+mod dialects;
 mod endpoints;
+mod error_shape;
 mod fingerprint;
 mod form;
 mod forms;
@@ -60,6 +66,8 @@ mod framing;
 pub mod fuzzing;
 mod head;
 mod ignored;
+mod item_reader;
+mod json;
 mod json_text;
 mod messages;
 mod openapi;
@@ -69,6 +77,7 @@ mod part_heads;
 mod problem;
 mod record;
 mod request_id;
+mod route;
 mod routes;
 mod server;
 mod settings;
@@ -100,7 +109,11 @@ mod tests {
     fn uses() -> BTreeMap<String, BTreeSet<String>> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for folder in [source.clone(), source.join("endpoints")] {
+        for folder in [
+            source.clone(),
+            source.join("dialects"),
+            source.join("endpoints"),
+        ] {
             for file in std::fs::read_dir(folder).unwrap() {
                 let path = file.unwrap().path();
                 let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
@@ -111,10 +124,11 @@ mod tests {
                     continue;
                 }
                 // A folder is one module.
-                let is_inner = path
-                    .parent()
-                    .is_some_and(|parent| parent.ends_with("endpoints"));
-                let name = if is_inner { "endpoints" } else { name };
+                let inner = ["dialects", "endpoints"]
+                    .into_iter()
+                    .find(|folder| path.parent().is_some_and(|parent| parent.ends_with(folder)));
+                let is_inner = inner.is_some();
+                let name = inner.unwrap_or(name);
                 let text = std::fs::read_to_string(&path).unwrap();
                 let outer = if is_inner {
                     "use crate::"

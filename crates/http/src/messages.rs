@@ -69,8 +69,17 @@ pub(super) struct Info<'a> {
     pub(super) text_dim: usize,
     /// Floats in the embedding of an image.
     pub(super) vision_dim: usize,
-    /// Side of the square that images are resized to, in pixels.
+    /// Side of the square that images are resized to, in pixels; of a model of variable
+    /// resolution (NaFlex) that of the largest square that one is resized to.
     pub(super) image_size: u32,
+    /// Side of a patch in pixels, where images keep their aspect, in whole patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) patch_size: Option<u32>,
+    /// The most patches of an image that keeps its aspect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) max_num_patches: Option<u32>,
     /// Whether images and texts can be compared with each other.
     pub(super) cross_modal: bool,
     /// What the model is for, in a sentence.
@@ -101,9 +110,61 @@ pub(super) struct Info<'a> {
     pub(super) version: &'static str,
     /// What the program was built from and for.
     pub(super) build: Build<'a>,
+    // What follows is what clients of text-embeddings-inference look for.
+    /// The model's name.
+    pub(super) model_id: &'a str,
+    /// The commit of the model; not known.
+    pub(super) model_sha: Option<&'a str>,
+    /// What the products are computed in.
+    pub(super) model_dtype: &'a str,
+    /// The model's name once more.
+    pub(super) served_model_name: &'a str,
+    /// What kind of model it is.
+    pub(super) model_type: ModelType,
+    /// Requests that are answered at the same time.
+    pub(super) max_concurrent_requests: usize,
+    /// Tokens of a text that are read.
+    pub(super) max_input_length: usize,
+    /// Tokens in the engine's largest batch.
+    pub(super) max_batch_tokens: usize,
+    /// Rows in it.
+    pub(super) max_batch_requests: usize,
+    /// Texts that one request may hold.
+    pub(super) max_client_batch_size: usize,
+    /// Whether a text that is too long is cut, where the request does not say.
+    pub(super) auto_truncate: bool,
+    /// Threads that tokenize.
+    pub(super) tokenization_workers: usize,
+    /// The commit that the program was built from, where it is known.
+    pub(super) sha: Option<&'static str>,
+    /// Always null.
+    pub(super) docker_label: Option<&'static str>,
     /// The limits in force, each under the name of its flag; durations in seconds.
     #[schema(value_type = HashMap<String, serde_json::Value>)]
     pub(super) limits: Limits<'a>,
+}
+
+/// What kind of model it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelType {
+    /// It embeds.
+    embedding: Pooling,
+}
+
+/// What becomes of the tokens.
+#[derive(Serialize, ToSchema)]
+struct Pooling {
+    /// The last one is the embedding of a text.
+    pooling: &'static str,
+}
+
+impl ModelType {
+    /// SigLIP's text tower pools the last token.
+    pub(super) const LAST_TOKEN: Self = Self {
+        embedding: Pooling {
+            pooling: "last_token",
+        },
+    };
 }
 
 /// The limits in force.
@@ -323,7 +384,7 @@ fn rounded(score: f32) -> Result<f64, Problem> {
 }
 
 /// Refuses what is not a number: serde_json would write `null` for it.
-fn finite(row: &[f32]) -> Result<(), Problem> {
+pub(super) fn finite(row: &[f32]) -> Result<(), Problem> {
     match row.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
         Some(value) => Err(Problem::Internal(format!(

@@ -15,18 +15,19 @@ use utoipa::openapi::{
 
 use super::call::TIMEOUT;
 use super::content::{Schemas, reference};
+use super::error_shape::ErrorShape;
 use super::fingerprint::{EXPECT, FINGERPRINT};
 use super::ignored;
-use super::problem::ErrorAnswer;
 use super::request_id;
-use super::routes::{Class, ROUTES, Route};
+use super::route::{Class, Route};
+use super::routes::routes;
 use super::validation::ValidationErrors;
 
 /// The document of all routes.
 pub(super) fn document() -> OpenApi {
     let mut schemas = Schemas::new();
     let mut paths = PathsBuilder::new();
-    for route in &ROUTES {
+    for route in routes() {
         let method = match route.is_read() {
             true => HttpMethod::Get,
             false => HttpMethod::Post,
@@ -96,25 +97,44 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
                 .pattern(Some("^[0-9a-fA-F]{16}$")),
         ));
     }
-    if let Some(takes) = &route.takes {
-        let content = takes.described(schemas);
-        operation = operation.request_body(Some(
-            RequestBodyBuilder::new()
-                .content(takes.media_type, content)
-                .required(Some(Required::True))
-                .build(),
-        ));
+    if let Some((_, name, _)) = route.parameter() {
+        let name = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+        operation = operation.parameter(name.build());
     }
-    let well = ResponseBuilder::new()
-        .description("Successful Response")
-        .content(route.gives.media_type, route.gives.described(schemas));
-    operation = operation.response("200", with_headers(well, 200, route.class));
-    for &status in route.refusals() {
+    if !route.takes.is_empty() {
+        let mut body = RequestBodyBuilder::new().required(Some(Required::True));
+        for takes in route.takes {
+            body = body.content(takes.media_type, takes.described(schemas));
+        }
+        operation = operation.request_body(Some(body.build()));
+    }
+    let mut well = ResponseBuilder::new().description("Successful Response");
+    for gives in route.gives {
+        well = well.content(gives.media_type, gives.described(schemas));
+        for (name, says) in gives.headers {
+            let schema = ObjectBuilder::new().schema_type(Type::String).build();
+            let header = HeaderBuilder::new()
+                .schema(Some(schema))
+                .description(Some(*says));
+            well = well.header(*name, header.build());
+        }
+    }
+    let status = route.success();
+    operation = operation.response(status.to_string(), with_headers(well, status, route.class));
+    for status in route.refusals() {
         let content = match (status, route.class) {
-            (422, _) => reference::<ValidationErrors>(schemas),
+            (422, _) if route.errors == ErrorShape::Detail => {
+                reference::<ValidationErrors>(schemas)
+            }
             // What the probes say while they are not well.
-            (503, Class::Probe) => (route.gives.schema)(schemas),
-            _ => reference::<ErrorAnswer>(schemas),
+            (503, Class::Probe) if route.errors == ErrorShape::Detail => {
+                (route.gives[0].schema)(schemas)
+            }
+            _ => route.errors.schema(schemas),
         };
         let content = ContentBuilder::new().schema(Some(content)).build();
         let refusal = ResponseBuilder::new()
@@ -233,13 +253,14 @@ mod tests {
             assert!(schemas.get(name).is_some(), "{name}");
         }
         assert_eq!(document["openapi"], "3.1.0");
-        assert_eq!(document["paths"].as_object().unwrap().len(), ROUTES.len());
+        let paths: std::collections::BTreeSet<&str> = routes().map(|route| route.path).collect();
+        assert_eq!(document["paths"].as_object().unwrap().len(), paths.len());
     }
 
     #[test]
     fn every_status_that_is_described_has_its_meaning() {
-        for route in &ROUTES {
-            for &status in route.refusals() {
+        for route in routes() {
+            for status in route.refusals() {
                 assert_ne!(meaning(status), "Refused", "{status}");
             }
         }

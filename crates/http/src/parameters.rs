@@ -158,6 +158,11 @@ fn extended(value: &[u8]) -> Option<String> {
     }
 }
 
+/// A piece of a path with its escapes undone; as it is where one is broken.
+pub(super) fn path_text(piece: &str) -> String {
+    percent_decoded(piece.as_bytes()).map_or_else(|| piece.to_owned(), |bytes| text(&bytes))
+}
+
 fn percent_decoded(input: &[u8]) -> Option<Vec<u8>> {
     let digit = |at: usize| input.get(at).and_then(|&b| char::from(b).to_digit(16));
     let mut bytes = Vec::with_capacity(input.len());

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
+use super::error_shape::{ErrorShape, Refusal};
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
 
@@ -33,18 +32,6 @@ const MAX_LOGGED_SENTENCE: usize = 400;
 /// The longest file name that is repeated in an error, in characters.
 const MAX_SHOWN_NAME: usize = 120;
 
-/// Why a request was refused.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Error)]
-pub(super) struct ErrorAnswer<'a> {
-    /// What was wrong, and where.
-    pub(super) detail: String,
-    /// Of a 500: what the service's log has it under.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(super) id: Option<&'a str>,
-}
-
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
@@ -59,6 +46,9 @@ pub(super) enum Problem {
     /// 404.
     #[error("Not Found")]
     NotFound,
+    /// 404: the path is served, and nothing has this name.
+    #[error("{0}")]
+    NoSuchModel(String),
     /// 405, with what the path does take.
     #[error("Method Not Allowed")]
     MethodNotAllowed(&'static str),
@@ -217,7 +207,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => "bad_request",
             Problem::Unauthorized => "unauthorized",
-            Problem::NotFound => "not_found",
+            Problem::NotFound | Problem::NoSuchModel(_) => "not_found",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::Timeout(_) => "timeout",
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => "other_space",
@@ -245,7 +235,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
             Problem::Unauthorized => StatusCode::UNAUTHORIZED,
-            Problem::NotFound => StatusCode::NOT_FOUND,
+            Problem::NotFound | Problem::NoSuchModel(_) => StatusCode::NOT_FOUND,
             Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => {
@@ -281,21 +271,34 @@ impl Problem {
         }
     }
 
-    /// The answer to a request with this id. What is our fault goes to the log.
-    pub(super) fn into_answer(self, id: &str) -> Response<Answer> {
+    /// The answer to a request with this id, in the shape that its clients read. What is our
+    /// fault goes to the log.
+    pub(super) fn into_answer(self, id: &str, shape: ErrorShape) -> Response<Answer> {
+        let status = self.status().as_u16();
+        let mut refusal = Refusal {
+            status,
+            detail: String::new(),
+            id: None,
+        };
         let body = match &self {
-            Problem::Invalid(issues) => answer::json(&ValidationErrors { detail: issues }),
+            Problem::Invalid(issues) if shape == ErrorShape::Detail => {
+                answer::json(&ValidationErrors { detail: issues })
+            }
             Problem::Internal(what) => {
                 tracing::error!(id, error = %what, "a request failed, and it is our fault");
-                answer::json(&ErrorAnswer {
-                    detail: format!("Internal error; the service's log has it under the id {id}."),
-                    id: Some(id),
-                })
+                refusal.detail =
+                    format!("Internal error; the service's log has it under the id {id}.");
+                refusal.id = Some(id);
+                shape.body(refusal)
             }
-            other => answer::json(&ErrorAnswer {
-                detail: other.to_string(),
-                id: None,
-            }),
+            Problem::Invalid(issues) => {
+                refusal.detail = issues.to_string();
+                shape.body(refusal)
+            }
+            other => {
+                refusal.detail = other.to_string();
+                shape.body(refusal)
+            }
         };
         let mut response = answer::respond(self.status(), body);
         if let Some((name, value)) = self.header() {

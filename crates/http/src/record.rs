@@ -16,7 +16,8 @@ use super::answer::Written;
 use super::clients;
 use super::connection_state::UnderWay;
 use super::problem::printable;
-use super::routes::{Route, UNKNOWN};
+use super::route::Route;
+use super::routes::UNKNOWN;
 use super::spans::{Finished, Parent, Spans};
 use siglip2_service::metrics::{Metrics, Timings};
 

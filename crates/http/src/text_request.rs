@@ -50,12 +50,16 @@ impl TextLimits {
 
     /// Refuses a text that is too long; `name` says which one it is.
     pub(super) fn check(&self, name: impl fmt::Display, text: &str) -> Result<(), Problem> {
-        if text.len() <= self.bytes {
+        self.check_bytes(name, text.len())
+    }
+
+    /// The same, by its length.
+    pub(super) fn check_bytes(&self, name: impl fmt::Display, bytes: usize) -> Result<(), Problem> {
+        if bytes <= self.bytes {
             return Ok(());
         }
         Err(Problem::TooLarge(format!(
-            "{name} has {} bytes; a text may have {}.",
-            text.len(),
+            "{name} has {bytes} bytes; a text may have {}.",
             self.bytes
         )))
     }

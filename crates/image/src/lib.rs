@@ -3,7 +3,8 @@
 //! ```text
 //! bytes --inspect--> Header        (format and size; refuses before anything is decoded)
 //!       --decode---> RgbImage      (first frame, 8-bit RGB, as Pillow gives it)
-//!       --Processor-> S x S RGB u8 (the checkpoint's resize, byte for byte transformers')
+//!       --Processor-> a square, or a grid of patches, RGB u8
+//!                                  (the checkpoint's resize, byte for byte transformers')
 //! ```
 //!
 //! The format is read from the bytes, never from a name or a content type. The
@@ -18,8 +19,8 @@
 //!   with it. `convert` holds the colour arithmetic that they share, `work` what they may
 //!   cost and how they are ended, `reader` hands files to decoders of others.
 //! * `pixels`: pixels in memory, and whose memory that is.
-//! * `processor`: what preprocessor_config.json says; `resize` does it, and
-//!   `coefficients` has its numbers for those that do it on a device.
+//! * `processor`: what preprocessor_config.json says; `target` reckons sizes, `resize` makes
+//!   them, and `coefficients` has its numbers for those that do it on a device.
 //!
 //! ```
 //! use siglip2_image::{ImageLimits, decode, inspect};
@@ -57,6 +58,7 @@ mod png;
 mod processor;
 mod reader;
 mod resize;
+mod target;
 mod tiff;
 mod webp;
 mod work;
@@ -66,6 +68,7 @@ pub use inspect::inspect;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
 pub use resize::{Coefficients, Window};
+pub use target::{Resize, Target};
 pub use work::{MAX_WORK, Stop};
 
 use std::fmt;

@@ -1,16 +1,18 @@
-//! What preprocessor_config.json says, checked at start: how an image becomes the
-//! square that the vision tower eats.
+//! What preprocessor_config.json says, checked at start: how an image becomes what the
+//! vision tower eats.
 //!
 //! ```text
-//! RgbImage --resize--> size x size RGB u8 --normalization--> f32
+//! RgbImage --resize--> a square, or a grid of patches (NaFlex): RGB u8
+//!          --normalization--> f32
 //! ```
 //!
 //! The second step is a table of 256 values per channel, so that every engine can do
 //! it where it suits it (on the CPU, in a kernel, in FP16) and still be equal.
 
-use serde::Deserialize;
+use super::{ImageError, RgbImage, Target, resize};
+use config::Config;
 
-use super::{ImageError, RgbImage, resize};
+mod config;
 
 /// How pixels are weighted in a resize; the numbers are PIL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +48,16 @@ pub enum ProcessorError {
     Json(String),
     /// Made for another kind of model.
     #[error(
-        "preprocessor_config.json is for {0}; only the SigLIP processor is supported \
-         (SiglipImageProcessor, SiglipImageProcessorFast, SiglipFeatureExtractor)"
+        "preprocessor_config.json is for {0}; SiglipImageProcessor, ViTImageProcessor and \
+         CLIPImageProcessor are supported"
     )]
     Class(String),
+    /// Made for another kind of model than one of variable resolution.
+    #[error(
+        "preprocessor_config.json is for {0}; a model of variable resolution (NaFlex) has \
+         Siglip2ImageProcessor"
+    )]
+    NaflexClass(String),
     /// Not the square that the vision tower takes.
     #[error(
         "preprocessor_config.json resizes to {size}, but the model takes \
@@ -61,6 +69,23 @@ pub enum ProcessorError {
         /// The side of the model's input in pixels, from config.json.
         image_size: u32,
     },
+    /// What is cut out is not the square that the vision tower takes.
+    #[error(
+        "preprocessor_config.json cuts out {crop}, but the model takes {image_size} x \
+         {image_size}: use the file that belongs to the checkpoint"
+    )]
+    Crop {
+        /// What the file says.
+        crop: String,
+        /// The side of the model's input in pixels, from config.json.
+        image_size: u32,
+    },
+    /// Cut or of variable resolution, which is done on the CPU alone.
+    #[error(
+        "preprocessor_config.json does not resize pictures to a square and nothing else; on a \
+         GPU that is all there is: run it on the CPU (--device cpu)"
+    )]
+    NotForGpus,
     /// A filter that torchvision has not.
     #[error(
         "preprocessor_config.json has resample {0}; 0 (nearest), 1 (Lanczos), \
@@ -75,36 +100,10 @@ pub enum ProcessorError {
     Numbers(&'static str),
 }
 
-/// The fields that matter; a missing one, or `null`, takes the default of
-/// transformers' `SiglipImageProcessor`.
-#[derive(Deserialize)]
-struct Config {
-    image_processor_type: Option<String>,
-    feature_extractor_type: Option<String>,
-    size: Option<serde_json::Value>,
-    resample: Option<u32>,
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<PerChannel>,
-    image_std: Option<PerChannel>,
-    do_center_crop: Option<bool>,
-    do_pad: Option<bool>,
-}
-
-/// One number for all channels, or one for each.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PerChannel {
-    One(f64),
-    Each([f64; 3]),
-}
-
 /// From pixels to what the vision tower eats, as the checkpoint's processor does it.
 #[derive(Clone)]
 pub struct Processor {
-    size: u32,
+    target: Target,
     filter: Filter,
     normalization: Box<[[f32; 256]; 3]>,
 }
@@ -112,7 +111,7 @@ pub struct Processor {
 impl std::fmt::Debug for Processor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Processor")
-            .field("size", &self.size)
+            .field("target", &self.target)
             .field("filter", &self.filter)
             .finish_non_exhaustive()
     }
@@ -123,44 +122,43 @@ impl Processor {
     /// tower's input in pixels, from config.json. For a checkpoint without the file,
     /// pass `b"{}"`: the defaults of `SiglipImageProcessor` with this size.
     pub fn from_json(bytes: &[u8], image_size: u32) -> Result<Self, ProcessorError> {
-        let config: Config = serde_json::from_slice(bytes)
-            .map_err(|error| ProcessorError::Json(error.to_string()))?;
-        let class = config
-            .image_processor_type
-            .or(config.feature_extractor_type);
-        if let Some(class) = class {
-            let base = class.strip_suffix("Fast").unwrap_or(&class);
-            let base = base.strip_suffix("Pil").unwrap_or(base);
-            if !matches!(base, "SiglipImageProcessor" | "SiglipFeatureExtractor") {
-                return Err(ProcessorError::Class(class));
-            }
-        }
-        check_size(config.size.as_ref(), image_size)?;
-        if config.do_resize == Some(false) {
-            return Err(ProcessorError::Step("do_resize false"));
-        }
-        if config.do_center_crop == Some(true) {
-            return Err(ProcessorError::Step("do_center_crop true"));
-        }
-        if config.do_pad == Some(true) {
-            return Err(ProcessorError::Step("do_pad true"));
-        }
-        Ok(Self {
-            size: image_size,
-            filter: Filter::from_pil(config.resample.unwrap_or(3))?,
-            normalization: normalization(
-                config.do_rescale.unwrap_or(true),
-                config.rescale_factor.unwrap_or(1.0 / 255.0),
-                config.do_normalize.unwrap_or(true),
-                per_channel(config.image_mean),
-                per_channel(config.image_std),
-            )?,
-        })
+        let config = Config::read(bytes)?;
+        let class = config.fixed_class()?;
+        let target = config.square(class, image_size)?;
+        config.processor(class, target)
     }
 
-    /// The side of the square in pixels.
+    /// Reads the preprocessor_config.json of a model of variable resolution (transformers'
+    /// `Siglip2ImageProcessor`): pictures keep their aspect, in whole patches of `patch`
+    /// pixels and at most `most` of them. Both are the caller's to find, because not only
+    /// this file says them.
+    pub fn naflex(bytes: &[u8], patch: u32, most: u32) -> Result<Self, ProcessorError> {
+        let config = Config::read(bytes)?;
+        let class = config.naflex_class()?;
+        config.processor(class, Target::Patches { patch, most })
+    }
+
+    /// Whether pictures are resized to a square and nothing else, which is what a GPU does.
+    ///
+    /// # Errors
+    ///
+    /// When they are not.
+    pub fn check_square(&self) -> Result<(), ProcessorError> {
+        match self.target {
+            Target::Square { .. } => Ok(()),
+            Target::Middle { .. } | Target::Patches { .. } => Err(ProcessorError::NotForGpus),
+        }
+    }
+
+    /// What pictures become.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The side of the square in pixels; where pictures keep their aspect, that of the
+    /// largest square that one can become.
     pub fn size(&self) -> u32 {
-        self.size
+        self.target.square()
     }
 
     /// The filter of the resize.
@@ -168,16 +166,24 @@ impl Processor {
         self.filter
     }
 
-    /// Resizes to the square of `size * size` pixels, equal to torchvision's antialiased
+    /// Resizes to what the vision tower takes, equal to torchvision's antialiased
     /// resize byte for byte.
     pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, ImageError> {
-        resize::resize(image, self.size, self.filter)
+        let (width, height) = (image.width(), image.height());
+        match self.target {
+            Target::Middle { resize, side } => {
+                resize::middle(image, resize.size(width, height), side, self.filter)
+            }
+            Target::Square { .. } | Target::Patches { .. } => {
+                resize::resize(image, self.target.size(width, height), self.filter)
+            }
+        }
     }
 
     /// All that decides what an image becomes, as bytes that are equal for processors that do
     /// the same, however their files say it.
     pub fn identity(&self) -> Vec<u8> {
-        let mut identity = format!("square {} {:?} ", self.size, self.filter).into_bytes();
+        let mut identity = format!("{} {:?} ", self.target.identity(), self.filter).into_bytes();
         let values = self.normalization.iter().flatten();
         identity.extend(values.flat_map(|value| value.to_le_bytes()));
         identity
@@ -187,42 +193,6 @@ impl Processor {
     /// `pixel_values` of transformers' processor.
     pub fn normalization(&self) -> &[[f32; 256]; 3] {
         &self.normalization
-    }
-}
-
-/// Refuses a size that is not the model's square.
-fn check_size(size: Option<&serde_json::Value>, image_size: u32) -> Result<(), ProcessorError> {
-    let Some(size) = size.filter(|size| !size.is_null()) else {
-        // The class's default is 224.
-        return match image_size {
-            224 => Ok(()),
-            _ => Err(ProcessorError::Size {
-                size: "224 x 224 (the default)".into(),
-                image_size,
-            }),
-        };
-    };
-    let side = |key| size.get(key).and_then(serde_json::Value::as_u64);
-    let expected = Some(u64::from(image_size));
-    if side("height") == expected && side("width") == expected {
-        return Ok(());
-    }
-    Err(ProcessorError::Size {
-        size: match (side("height"), side("width")) {
-            (Some(height), Some(width)) => format!("{width} x {height}"),
-            _ if size.is_number() => format!("a shortest edge of {size}"),
-            _ => size.to_string(),
-        },
-        image_size,
-    })
-}
-
-/// Mean or deviation per channel; 0.5 by default (transformers' `IMAGENET_STANDARD_*`).
-fn per_channel(value: Option<PerChannel>) -> [f64; 3] {
-    match value {
-        None => [0.5; 3],
-        Some(PerChannel::One(value)) => [value; 3],
-        Some(PerChannel::Each(values)) => values,
     }
 }
 

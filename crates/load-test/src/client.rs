@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -23,7 +23,7 @@ use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::inputs::Request;
@@ -213,6 +213,13 @@ impl Connection {
     }
 }
 
+/// A connection that may be used.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+    waited: Duration,
+}
+
 /// Sends requests to one service.
 #[derive(Debug)]
 pub struct Client {
@@ -264,19 +271,29 @@ impl Client {
         )
     }
 
-    /// Sends a request and receives its answer. The client's timeout includes the wait for a
-    /// free connection, so an open loop that outruns the service cannot pile up waiting
-    /// requests without bound.
-    pub async fn send(&self, request: &Request) -> Exchange {
-        timeout(self.bound, self.in_turn(request))
+    /// Waits for a free connection; none if the client's timeout passes first.
+    pub async fn turn(&self) -> Option<Turn<'_>> {
+        let since = Instant::now();
+        let permit = timeout(self.bound, self.permits.acquire()).await;
+        let _permit = permit.ok()?.ok()?;
+        Some(Turn {
+            _permit,
+            waited: since.elapsed(),
+        })
+    }
+
+    /// Sends a request and receives its answer. The client's timeout includes the wait for the
+    /// turn, so an open loop that outruns the service cannot pile up waiting requests without
+    /// bound; without a turn it has passed.
+    pub async fn send(&self, turn: Option<Turn<'_>>, request: &Request) -> Exchange {
+        let waited = turn.as_ref().map_or(self.bound, |turn| turn.waited);
+        let left = self.bound.saturating_sub(waited);
+        timeout(left, self.in_turn(request))
             .await
             .unwrap_or_else(|_| Exchange::without_answer(Ending::Timeout))
     }
 
     async fn in_turn(&self, request: &Request) -> Exchange {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Exchange::without_answer(Ending::Broken);
-        };
         if request.cut {
             return self.cut_off(request).await;
         }

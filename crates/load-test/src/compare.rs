@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::report::{Report, aligned};
 use crate::run::{Outcome, Plan};
@@ -17,6 +18,7 @@ pub async fn compare(
     inputs: &Arc<Inputs>,
     plan: Plan,
     services: [&Service; 2],
+    interrupt: &Interrupt,
 ) -> Result<bool, String> {
     let plans = [
         plan,
@@ -29,7 +31,7 @@ pub async fn compare(
     let mut merged = [Outcome::default(), Outcome::default()];
     let mut rounds = Vec::new();
     let mut first = 0;
-    for round in 1..=options.rounds {
+    'rounds: for round in 1..=options.rounds {
         // Both get the same inputs, and each round gets different ones: a service that
         // caches texts must not see those of its last round again.
         let mut begun = 0;
@@ -47,6 +49,9 @@ pub async fn compare(
                 "latency_ms": report.total.latency_ms,
             }));
             merged[n].merge(&outcome);
+            if interrupt.has_come() {
+                break 'rounds;
+            }
         }
         first += begun;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::report::{Report, aligned};
 use crate::run::{Loop, Outcome, Plan};
@@ -30,6 +31,7 @@ pub async fn find(
     inputs: &Arc<Inputs>,
     plan: Plan,
     service: &Service,
+    interrupt: &Interrupt,
 ) -> Result<bool, String> {
     let seconds = options
         .duration
@@ -55,6 +57,11 @@ pub async fn find(
         let outcome = service.run(inputs, plan, &format!("{rate:.1}/s")).await;
         first += outcome.begun;
         let report = service.report(options, inputs, &plan, &outcome);
+        if outcome.interrupted {
+            // A rate that was cut short is neither held nor not.
+            last = Some(report);
+            break;
+        }
         let probe = Probe::judge(
             rate,
             &seen(&report, &outcome, options.p99_ms),
@@ -81,7 +88,7 @@ pub async fn find(
         }
         // The load of the last step is gone; this one only needs time to start.
         warm_up = warm_up.min(settling);
-        tokio::time::sleep(PAUSE).await;
+        let _ = tokio::time::timeout(PAUSE, interrupt.wait()).await;
     }
     // The lowest rate that was not held determined the knee.
     let client_limited = probes

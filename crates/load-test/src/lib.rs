@@ -11,7 +11,7 @@
 //! different rates. `window` defines what is counted, and how.
 //!
 //! The exit code is 0, or 1 if an answer was wrong or none was good, or 2 if the test
-//! cannot be run.
+//! cannot be run, or 130 if Ctrl-C ended it early.
 //!
 //! ```text
 //! load-test --url http://localhost:8091 --clients 8
@@ -25,9 +25,11 @@ mod compare;
 mod hostile;
 mod html;
 mod inputs;
+mod interrupt;
 mod knee;
 mod mix;
 mod options;
+mod origin;
 mod output;
 mod pictures;
 mod plot;
@@ -50,6 +52,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::inputs::Inputs;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::options::Options;
 use crate::run::{Loop, Plan};
 use crate::service::Service;
@@ -75,8 +78,9 @@ pub fn main() -> ExitCode {
         }
     };
     match runtime.block_on(measure(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Verdict::Right) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::FAILURE,
+        Ok(Verdict::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(UNUSABLE)
@@ -84,12 +88,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What came of it.
+enum Verdict {
+    /// Every answer was right, and some were good.
+    Right,
+    Wrong,
+    /// The user ended it early.
+    Interrupted,
+}
+
+async fn measure(options: &Options) -> Result<Verdict, String> {
+    let interrupt = Interrupt::listen();
+    output::check_page(options)?;
+    let right = measured(options, &interrupt).await?;
+    Ok(match right {
+        _ if interrupt.has_come() => Verdict::Interrupted,
+        true => Verdict::Right,
+        false => Verdict::Wrong,
+    })
+}
+
 /// Whether every answer was right, and some were good.
-async fn measure(options: &Options) -> Result<bool, String> {
+async fn measured(options: &Options, interrupt: &Interrupt) -> Result<bool, String> {
     if let Some(pid) = options.watch_pid {
         Look::at(pid, 0.0)?;
     }
-    let service = Service::find(&options.url, options).await?;
+    let service = Service::find(&options.url, options, interrupt).await?;
     let inputs = Arc::new(Inputs::new(options)?);
     let plan = Plan {
         mode: match options.rate {
@@ -107,10 +131,10 @@ async fn measure(options: &Options) -> Result<bool, String> {
         watch: options.watch_pid,
     };
     if let Some(url) = &options.compare {
-        let other = Service::find(url, options).await?;
-        compare::compare(options, &inputs, plan, [&service, &other]).await
+        let other = Service::find(url, options, interrupt).await?;
+        compare::compare(options, &inputs, plan, [&service, &other], interrupt).await
     } else if options.search_rate {
-        knee::find(options, &inputs, plan, &service).await
+        knee::find(options, &inputs, plan, &service, interrupt).await
     } else {
         let outcome = service.run(&inputs, plan, "measuring").await;
         let report = service.report(options, &inputs, &plan, &outcome);

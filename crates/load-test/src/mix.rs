@@ -96,10 +96,14 @@ impl FromStr for Mix {
             let endpoint = Endpoint::MIXED
                 .into_iter()
                 .find(|endpoint| endpoint.name() == name)
-                .ok_or_else(|| {
-                    format!(
-                        "`{name}` is not an endpoint: use text, image, images, similarity or rank"
-                    )
+                .ok_or_else(|| match name.split_once(':') {
+                    Some((name, weight)) => {
+                        format!("`{name}:{weight}`: write a weight as {name}={weight}")
+                    }
+                    None => format!(
+                        "`{name}` is not an endpoint: use text, image, images, similarity or \
+                             rank"
+                    ),
                 })?;
             let weight = weight
                 .trim()
@@ -148,6 +152,7 @@ mod tests {
             ("text=0", "above 0"),
             ("text=1,text=2", "twice"),
             ("hostile=1", "hostile"),
+            ("text:4", "text=4"),
             ("", "not an endpoint"),
         ] {
             let error = mix.parse::<Mix>().expect_err(mix);

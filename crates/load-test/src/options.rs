@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Parser, ValueEnum};
 
 use crate::mix::Mix;
+use crate::origin::Origin;
 use crate::schedule::Arrivals;
 
 /// Measures a service that embeds images and texts, and checks its answers.
@@ -158,6 +159,10 @@ pub struct Options {
     /// Write the report as one HTML file with plots over time.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+
+    /// When, and by which command, this is measured.
+    #[arg(skip)]
+    pub origin: Origin,
 }
 
 /// The format of drawn images.

@@ -1,5 +1,6 @@
 //! Where reports go: standard output and a file.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 
 use crate::options::Options;
@@ -19,6 +20,24 @@ pub fn say(
     };
     writeln!(std::io::stdout(), "{}", text.trim_end())
         .map_err(|error| format!("cannot print the report: {error}"))
+}
+
+/// Whether the page can be written, before anything is measured for it.
+pub fn check_page(options: &Options) -> Result<(), String> {
+    let Some(path) = &options.html else {
+        return Ok(());
+    };
+    let is_new = !path.exists();
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|error| format!("{} (--html) cannot be written: {error}", path.display()))?;
+    if is_new {
+        // A run that ends without a report leaves no empty page.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
 }
 
 /// Writes the page, if requested.

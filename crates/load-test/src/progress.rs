@@ -45,6 +45,7 @@ impl Progress {
         let (shown, seen, label) = (bar.clone(), Arc::clone(&counts), label.to_owned());
         let task = tokio::spawn(async move {
             let mut before = 0;
+            let mut last = start;
             let every = if shown.is_some() {
                 ON_A_TERMINAL
             } else {
@@ -55,8 +56,10 @@ impl Progress {
             loop {
                 ticks.tick().await;
                 let good = seen.good.load(Ordering::Relaxed);
-                let rate = (good - before) as f64 / every.as_secs_f64();
-                before = good;
+                // The first time the window may have opened in between.
+                let now = Instant::now().max(start);
+                let rate = rate(good - before, now - last);
+                (before, last) = (good, now);
                 let line = line(&label, plan, start, &seen, rate);
                 match &shown {
                     Some(bar) => {
@@ -91,6 +94,14 @@ impl Progress {
     }
 }
 
+/// Requests per second.
+fn rate(requests: u64, time: Duration) -> f64 {
+    if time.is_zero() {
+        return 0.0;
+    }
+    requests as f64 / time.as_secs_f64()
+}
+
 fn line(label: &str, plan: Plan, start: Instant, counts: &Counts, rate: f64) -> String {
     let now = Instant::now();
     if now < start {
@@ -108,4 +119,15 @@ fn line(label: &str, plan: Plan, start: Instant, counts: &Counts, rate: f64) -> 
         End::Requests(requests) => format!("{} of {requests}", good + failed + wrong),
     };
     format!("{label}: {of}, {good} good ({rate:.0}/s), {failed} not, {wrong} wrong")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_by_the_time_that_was_measured() {
+        assert_eq!(rate(8, Duration::from_secs(4)), 2.0);
+        assert_eq!(rate(0, Duration::ZERO), 0.0);
+    }
 }

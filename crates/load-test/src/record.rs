@@ -363,6 +363,26 @@ impl Recording {
         place
     }
 
+    /// Records a request that was due at `from`, began so late, and was not sent before the
+    /// window closed.
+    pub fn left_over(&mut self, from: Instant, lag: Duration) {
+        let Place::Unfinished(age) = self.window.left_over(from) else {
+            return;
+        };
+        self.recorder.unfinished.record(age);
+        self.recorder.lag.record(lag);
+        if from < self.start {
+            self.recorder.carried += 1;
+        } else if let Some(bucket) = self.bucket(from) {
+            bucket.begun += 1;
+        }
+    }
+
+    /// Closes the window early.
+    pub fn close(&mut self, at: Instant) {
+        self.window.close(at);
+    }
+
     /// A window is bounded by its duration, or by a number of requests that are each
     /// bounded, so the index is small.
     fn bucket(&mut self, at: Instant) -> Option<&mut Bucket> {

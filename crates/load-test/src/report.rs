@@ -9,9 +9,11 @@ use crate::client::Ending;
 use crate::inputs::Distinct;
 use crate::mix::Endpoint;
 use crate::options::{Check, Options};
+use crate::origin::Origin;
 use crate::plot::label;
 use crate::record::{Group, Latencies, Recorder};
 use crate::run::{Loop, Outcome, Plan};
+use crate::service::Info;
 use crate::watch::Watched;
 use crate::window::End;
 
@@ -212,6 +214,12 @@ pub struct Report {
     pub url: String,
     /// The model that the service reports.
     pub model: String,
+    /// What else it reports of itself.
+    pub service: Info,
+    /// When, and by which command, it was measured.
+    pub origin: Origin,
+    /// Whether the user ended it early.
+    pub interrupted: bool,
     /// Weights of the endpoints.
     pub mix: String,
     /// Percent of hostile requests.
@@ -269,7 +277,7 @@ impl Report {
         options: &Options,
         plan: &Plan,
         url: &str,
-        model: &str,
+        info: &Info,
         distinct: Distinct,
         outcome: &Outcome,
     ) -> Self {
@@ -321,7 +329,10 @@ impl Report {
             mode,
             load: format!("{mode} loop, {load}, for {length}"),
             url: url.to_owned(),
-            model: model.to_owned(),
+            model: info.model.clone(),
+            service: info.clone(),
+            origin: options.origin.clone(),
+            interrupted: outcome.interrupted,
             mix: options.mix.to_string(),
             hostile_percent: options.hostile,
             texts_per_request: options.texts_per_request,
@@ -369,6 +380,10 @@ impl Report {
         let distinct = &self.distinct;
         let mut facts = vec![
             ("target", format!("{} ({})", self.url, self.model)),
+            ("service", self.service.fact()),
+            ("date", self.origin.date.clone()),
+            ("command", self.origin.command.clone()),
+            ("load test", self.origin.version.to_owned()),
             ("mode", self.load.clone()),
             (
                 "measured",
@@ -434,6 +449,12 @@ impl Report {
                 ),
             ),
         ];
+        if self.interrupted {
+            facts.push((
+                "INTERRUPTED",
+                "this is what was measured until then".to_owned(),
+            ));
+        }
         let refused = &self.refusals_ms;
         if refused.count > 0 {
             let mut text = format!(

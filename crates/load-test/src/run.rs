@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::check::Checker;
-use crate::client::{Client, Ending, Exchange};
+use crate::client::{Client, Ending, Exchange, Turn};
 use crate::inputs::{Inputs, Request};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::record::{Recorder, Recording, Sample};
 use crate::schedule::{Arrivals, Schedule};
@@ -30,6 +31,9 @@ use crate::window::{End, Place};
 
 /// How long a client of the closed loop pauses when it cannot connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long an interrupted run waits for the answers that are under way.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// The kind of loop, which decides when the next request is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +80,8 @@ pub struct Outcome {
     pub at_rest: Option<Look>,
     /// Samples of it from the end of the warm-up.
     pub looks: Vec<Look>,
+    /// Whether the user ended it early.
+    pub interrupted: bool,
 }
 
 impl Outcome {
@@ -87,6 +93,7 @@ impl Outcome {
         self.reconnects += other.reconnects;
         self.back_offs += other.back_offs;
         self.begun += other.begun;
+        self.interrupted |= other.interrupted;
         self.at_rest = self.at_rest.or(other.at_rest);
         self.looks.extend(other.looks.iter().map(|look| Look {
             at_s: look.at_s + offset,
@@ -105,7 +112,7 @@ struct Shared {
     begun: Instant,
     /// When the window closes, if it closes by time.
     stop: Option<Instant>,
-    /// Whether it was closed by its number of requests.
+    /// Whether it was closed by its number of requests, or early.
     full: watch::Sender<bool>,
     back_offs: AtomicU64,
     /// Requests started.
@@ -126,12 +133,15 @@ impl Shared {
 
     /// Waits until no more requests are to be started.
     async fn over(&self) {
+        let closed = async {
+            // It fails only when the sender is gone, and `self` owns the sender.
+            let _ = self.full.subscribe().wait_for(|full| *full).await;
+        };
         match self.stop {
-            Some(stop) => tokio::time::sleep_until(stop.into()).await,
-            None => {
-                // It fails only when the sender is gone, and `self` owns the sender.
-                let _ = self.full.subscribe().wait_for(|full| *full).await;
+            Some(stop) => {
+                let _ = tokio::time::timeout_at(stop.into(), closed).await;
             }
+            None => closed.await,
         }
     }
 
@@ -140,10 +150,11 @@ impl Shared {
         &self,
         number: u64,
         request: &Request,
+        turn: Option<Turn<'_>>,
         from: Instant,
         lag: Option<Duration>,
     ) -> Exchange {
-        let exchange = self.client.send(request).await;
+        let exchange = self.client.send(turn, request).await;
         let at = Instant::now();
         let wrong = match exchange.ending {
             Ending::Status(status) => {
@@ -185,6 +196,7 @@ pub async fn run(
     checker: Checker,
     plan: Plan,
     label: &str,
+    interrupt: &Interrupt,
 ) -> Outcome {
     let before = client.connections();
     let at_rest = plan.watch.and_then(|pid| Look::at(pid, 0.0).ok());
@@ -222,6 +234,18 @@ pub async fn run(
         // If the loop could not continue, do not wait for its window.
         shared.full.send_replace(true);
     };
+    let load = async {
+        let mut load = std::pin::pin!(load);
+        tokio::select! {
+            () = &mut load => {}
+            () = interrupt.wait() => {
+                shared.recording().close(Instant::now());
+                shared.full.send_replace(true);
+                // What has not been answered by then is left alone.
+                let _ = tokio::time::timeout(LAST_ANSWERS, load).await;
+            }
+        }
+    };
     let (looks, ()) = tokio::join!(over, load);
     shared.progress.end();
     let after = shared.client.connections();
@@ -233,6 +257,7 @@ pub async fn run(
         begun: shared.numbers.load(Ordering::Relaxed),
         at_rest,
         looks,
+        interrupted: interrupt.has_come(),
     }
 }
 
@@ -244,9 +269,11 @@ async fn closed(shared: &Arc<Shared>, clients: u32, plan: Plan) {
             while !shared.is_over() {
                 let number = plan.first + shared.numbers.fetch_add(1, Ordering::Relaxed);
                 let request = shared.inputs.request(number);
+                // There is a connection for every client.
+                let turn = shared.client.turn().await;
                 // Building the request is the client's work, not the service's.
                 let from = Instant::now();
-                let exchange = shared.one(number, &request, from, None).await;
+                let exchange = shared.one(number, &request, turn, from, None).await;
                 let pause = match exchange.ending {
                     Ending::Connect => Some(REFUSED_PAUSE),
                     Ending::Status(429 | 503) if plan.back_off => {
@@ -284,8 +311,10 @@ async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
         .spawn(move || {
             for at in schedule {
                 let from = for_clock.begun + at;
-                let wait = from.saturating_duration_since(Instant::now());
-                if for_clock.stop.is_some_and(|stop| from >= stop)
+                let now = Instant::now();
+                let wait = from.saturating_duration_since(now);
+                // A clock that cannot keep up ends with the window, too.
+                if for_clock.stop.is_some_and(|stop| from.max(now) >= stop)
                     || stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
                 {
                     return;
@@ -295,8 +324,20 @@ async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
                 let under_way = under_way.clone();
                 runtime.spawn(async move {
                     let lag = Instant::now().saturating_duration_since(from);
-                    let request = shared.inputs.request(number);
-                    shared.one(number, &request, from, Some(lag)).await;
+                    // Those that wait for a connection are many where the service cannot keep
+                    // up: they are built when they have one, and given up with the window.
+                    let turn = tokio::select! {
+                        biased;
+                        () = shared.over() => None,
+                        turn = shared.client.turn() => Some(turn),
+                    };
+                    match turn {
+                        Some(turn) => {
+                            let request = shared.inputs.request(number);
+                            shared.one(number, &request, turn, from, Some(lag)).await;
+                        }
+                        None => shared.recording().left_over(from, lag),
+                    }
                     drop(under_way);
                 });
             }

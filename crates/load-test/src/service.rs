@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check::Checker;
 use crate::client::{Client, Ending, Target};
 use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::report::Report;
 use crate::run::{self, Outcome, Plan};
@@ -16,19 +17,62 @@ pub struct Service {
     /// Its address.
     pub url: String,
     client: Arc<Client>,
-    model: String,
+    info: Info,
     checker: Checker,
+    interrupt: Interrupt,
 }
 
-#[derive(Deserialize)]
-struct Info {
-    model: String,
-    vision_dim: usize,
+/// What a service says of itself. Of another service than this project's only the first two
+/// are known.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Info {
+    /// The model's name.
+    pub model: String,
+    /// Floats in an embedding.
+    pub vision_dim: usize,
+    /// The service's version.
+    pub version: Option<String>,
+    /// What it computes on.
+    pub device: Option<String>,
+    /// With which engine.
+    pub engine: Option<String>,
+    /// In which precision.
+    pub precision: Option<String>,
+    /// Which vector space its vectors are in.
+    pub fingerprint: Option<String>,
+    /// What it was built from.
+    pub build: Option<Build>,
+}
+
+/// What a service was built from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Build {
+    /// The commit.
+    pub commit: Option<String>,
+}
+
+impl Info {
+    /// A sentence of it, for people.
+    pub fn fact(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("of unknown version");
+        let commit = self
+            .build
+            .as_ref()
+            .and_then(|build| build.commit.as_deref());
+        let commit = commit.map(|commit| format!(" ({commit})"));
+        let runs = [&self.engine, &self.device, &self.precision]
+            .into_iter()
+            .flatten()
+            .map(|part| format!(", {part}"));
+        let mut fact = format!("{version}{}", commit.unwrap_or_default());
+        fact.extend(runs);
+        fact
+    }
 }
 
 impl Service {
     /// Asks the service at a URL for its model and dimensions.
-    pub async fn find(url: &str, options: &Options) -> Result<Self, String> {
+    pub async fn find(url: &str, options: &Options, interrupt: &Interrupt) -> Result<Self, String> {
         let open = options.rate.is_some() || options.search_rate;
         let connections = if open {
             options.max_connections
@@ -65,18 +109,20 @@ impl Service {
         Ok(Self {
             url,
             client: Arc::new(client),
-            model: info.model,
             checker: Checker {
                 dimensions: info.vision_dim,
                 how: options.check,
             },
+            info,
+            interrupt: interrupt.clone(),
         })
     }
 
     /// Runs a plan against it.
     pub async fn run(&self, inputs: &Arc<Inputs>, plan: Plan, label: &str) -> Outcome {
         let client = Arc::clone(&self.client);
-        run::run(client, Arc::clone(inputs), self.checker, plan, label).await
+        let inputs = Arc::clone(inputs);
+        run::run(client, inputs, self.checker, plan, label, &self.interrupt).await
     }
 
     /// Reports the outcome of a plan.
@@ -88,6 +134,6 @@ impl Service {
         outcome: &Outcome,
     ) -> Report {
         let distinct = inputs.distinct();
-        Report::of(options, plan, &self.url, &self.model, distinct, outcome)
+        Report::of(options, plan, &self.url, &self.info, distinct, outcome)
     }
 }

@@ -86,6 +86,18 @@ impl Window {
         }
     }
 
+    /// Closes it early.
+    pub fn close(&mut self, at: Instant) {
+        let stop = self.stop.map_or(at, |stop| stop.min(at));
+        self.stop = Some(stop.max(self.start));
+    }
+
+    /// Places a request that was due at `from` and was not sent before the window closed.
+    pub fn left_over(&self, from: Instant) -> Place {
+        self.stop
+            .map_or(Place::Behind, |stop| Self::behind(from, stop))
+    }
+
     /// Whether enough requests have ended to close it.
     pub fn is_full(&self) -> bool {
         matches!(self.end, End::Requests(_)) && self.stop.is_some()
@@ -172,5 +184,27 @@ mod tests {
         assert!(!window.is_full());
         assert_eq!(window.place(start, start + 11 * MS), Place::Inside(MS));
         assert!(window.is_full());
+    }
+
+    #[test]
+    fn a_window_that_is_closed_early_is_as_long_as_it_was_open() {
+        let start = Instant::now();
+        for end in [End::After(100 * MS), End::Requests(9)] {
+            let mut window = Window::new(start, end);
+            assert_eq!(window.place(start, start + 9 * MS), Place::Inside(9 * MS));
+            window.close(start + 20 * MS);
+            assert_eq!(window.length(), 20 * MS);
+            let late = window.place(start + 5 * MS, start + 30 * MS);
+            assert_eq!(late, Place::Unfinished(15 * MS));
+            assert_eq!(window.left_over(start), Place::Unfinished(20 * MS));
+            assert_eq!(window.left_over(start + 21 * MS), Place::Behind);
+            // In the warm-up, and after its end.
+            let mut window = Window::new(start + 50 * MS, end);
+            window.close(start);
+            assert_eq!(window.length(), Duration::ZERO);
+        }
+        let mut window = Window::new(start, End::After(10 * MS));
+        window.close(start + 20 * MS);
+        assert_eq!(window.length(), 10 * MS);
     }
 }

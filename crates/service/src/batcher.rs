@@ -7,7 +7,8 @@
 //!
 //! * One thread owns an engine (`owner`); several engines, one for each GPU, take from
 //!   the same lanes. Whenever an engine has a free slot for a tower its owner takes all
-//!   that waits in that tower's lane, up to the engine's maximum: a batch is closed when
+//!   that waits in that tower's lane, up to the engine's maximum, in rows and, where images
+//!   differ in size, in pixels: a batch is closed when
 //!   it can start and never before, so there is no timer, a lone request waits for
 //!   nothing, and batches grow by themselves as load does.
 //! * Images and texts have a lane each and take turns while both have work, so

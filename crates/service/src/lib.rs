@@ -17,7 +17,7 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
-//! # use siglip2_image::{ImageError, RgbImage};
+//! # use siglip2_image::{ImageError, RgbImage, Target};
 //! use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
 //! use siglip2_service::{BuildInfo, Context, Model, ModelInfo, Service, ServiceSettings};
 //! # struct FirstIds;
@@ -68,7 +68,7 @@
 //!         precision: "fp32",
 //!         agreement: None,
 //!         dimensions: 2,
-//!         image_size: 64,
+//!         images: Target::Square { side: 64 },
 //!         max_batch: 8,
 //!         text_tokens: 64,
 //!         description: "Answers the first two ids of a text.".into(),
@@ -97,6 +97,7 @@ mod build_info;
 mod cache;
 mod demand;
 mod error;
+mod items;
 mod lines;
 mod memory;
 pub mod metrics;
@@ -111,6 +112,7 @@ mod vectors;
 
 pub use build_info::BuildInfo;
 pub use error::ServiceError;
+pub use items::{Item, ItemEmbeddings};
 pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
 pub use readiness::Readiness;
 pub use request::{Context, Request};
@@ -118,4 +120,4 @@ pub use service::{Fingerprints, Model, ModelInfo, Service, State};
 pub use settings::ServiceSettings;
 pub use siglip2_model::fingerprint::Fingerprint;
 pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
-pub use vectors::{Embeddings, Ranked, Similarity};
+pub use vectors::{Embeddings, Ranked, Score, Similarity};

@@ -133,7 +133,7 @@ impl Request {
     }
 
     /// Does the work, or gives it up at the deadline.
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
@@ -145,7 +145,7 @@ impl Request {
         }
     }
 
-    fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
+    pub(crate) fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
         let state = self.service.state();
         // A drain is no reason to refuse: the request was accepted before it began.
         let (State::Ready | State::Draining, Some(running)) = (state, self.service.running())
@@ -178,7 +178,7 @@ impl Request {
         }
     }
 
-    fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
+    pub(crate) fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
         let mut embeddings = Embeddings::new(self.service.info().dimensions, rows);
         if normalize {
             embeddings.normalize();

@@ -14,8 +14,9 @@ use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::settings::ServiceSettings;
+use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{Header, ImageError, Processor};
+use siglip2_image::{Header, ImageError, Processor, Target};
 use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
@@ -51,8 +52,8 @@ pub struct ModelInfo {
     pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,
-    /// Side of the square that images are resized to, in pixels.
-    pub image_size: u32,
+    /// What images are resized to.
+    pub images: Target,
     /// The largest batch of the engine.
     pub max_batch: usize,
     /// Token ids per text.
@@ -121,6 +122,9 @@ struct Inner {
     tokenizer: Arc<TextTokenizer>,
     logit_scale: f32,
     logit_bias: f32,
+    /// Exponential of `logit_scale`.
+    scale: f64,
+    bias: f64,
     settings: ServiceSettings,
     running: OnceLock<Running>,
     fingerprints: OnceLock<Fingerprints>,
@@ -151,6 +155,8 @@ impl Service {
             tokenizer: Arc::new(model.tokenizer),
             logit_scale: model.logit_scale,
             logit_bias: model.logit_bias,
+            scale: f64::from(model.logit_scale).exp(),
+            bias: f64::from(model.logit_bias),
             texts: RowCache::new(settings.text_cache_bytes),
             images: RowCache::new(settings.image_cache_bytes),
             settings,
@@ -339,6 +345,11 @@ impl Service {
         &self.0.memory
     }
 
+    /// How well a text fits an image, by their L2-normalized embeddings.
+    pub fn score(&self, text: &[f32], image: &[f32]) -> Score {
+        Score::of(text, image, self.0.scale, self.0.bias)
+    }
+
     /// From now on nothing new is taken; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -351,6 +362,16 @@ impl Service {
     /// When the bytes are no image that the service takes, or too large a one.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
         self.inspect(bytes).map(|_header| ())
+    }
+
+    /// As [`Service::inspect_image`], and the width and height in pixels.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn image_sides(&self, bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+        self.inspect(bytes)
+            .map(|header| (header.width, header.height))
     }
 
     /// The header of an image that can be decoded within the limits and the budget.
@@ -370,11 +391,11 @@ impl Service {
 
     /// Bytes that decoding a picture and preparing it take at most, which are there at the same
     /// time: its pixels, what its decoder takes beside them or what is between the two passes
-    /// of the resize, and the square made of it.
+    /// of the resize, and what is made of it.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
-        let side = u64::from(self.0.info.image_size);
-        let between = side * u64::from(header.height) * 3;
-        header.pixel_bytes() + header.scratch_bytes.max(between) + side * side * 3
+        let target = self.0.info.images;
+        let (between, resized) = target.resize_bytes(header.width, header.height);
+        header.pixel_bytes() + header.scratch_bytes.max(between) + resized
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {
@@ -387,8 +408,7 @@ impl Service {
 
     /// What is multiplied with a cosine, and what is added then, before the sigmoid.
     pub(crate) fn logits(&self) -> (f64, f64) {
-        let scale = f64::from(self.0.logit_scale).exp();
-        (scale, f64::from(self.0.logit_bias))
+        (self.0.scale, self.0.bias)
     }
 
     pub(crate) fn texts(&self) -> &Arc<RowCache<TextKey>> {

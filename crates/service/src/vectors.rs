@@ -47,6 +47,68 @@ impl Embeddings {
     }
 }
 
+impl Embeddings {
+    /// The mean of every `group` rows that follow each other, L2-normalized: how a class is
+    /// made of several templates (Radford et al. 2021, "Learning Transferable Visual Models
+    /// From Natural Language Supervision", section 3.1.4). Rows that fill no group are left out.
+    #[must_use]
+    pub fn means(&self, group: usize) -> Self {
+        let mean = |rows: &[Vec<f32>]| {
+            let mut sum = vec![0.0_f64; self.dimensions];
+            for row in rows {
+                for (sum, &value) in sum.iter_mut().zip(row) {
+                    *sum += f64::from(value);
+                }
+            }
+            let count = rows.len() as f64;
+            sum.into_iter().map(|sum| (sum / count) as f32).collect()
+        };
+        let groups = self.rows.chunks_exact(group.max(1));
+        let mut means = Self::new(self.dimensions, groups.map(mean).collect());
+        means.normalize();
+        means
+    }
+
+    /// Rows that a client gave, each of as many floats as the others, L2-normalized.
+    #[must_use]
+    pub fn given(dimensions: usize, rows: Vec<Vec<f32>>) -> Self {
+        let mut given = Self::new(dimensions, rows);
+        given.normalize();
+        given
+    }
+
+    /// Takes the rows from `at` on out of these.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let rows = self.rows.split_off(at.min(self.rows.len()));
+        Self::new(self.dimensions, rows)
+    }
+}
+
+/// How well one text fits one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The cosine of the angle between their embeddings.
+    pub cosine: f64,
+    /// `scale * cosine + bias`.
+    pub logit: f64,
+    /// The sigmoid of the logit.
+    pub probability: f64,
+}
+
+impl Score {
+    /// Of two L2-normalized rows.
+    pub(super) fn of(text: &[f32], image: &[f32], scale: f64, bias: f64) -> Self {
+        let cosine = dot(text, image);
+        let logit = scale * cosine + bias;
+        Self {
+            cosine,
+            logit,
+            probability: sigmoid(logit),
+        }
+    }
+}
+
 /// How well texts fit images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Similarity {
@@ -82,7 +144,7 @@ pub(super) fn similarity(
         .map(|text| {
             images
                 .rows()
-                .map(|image| sigmoid(scale * dot(text, image) + bias) as f32)
+                .map(|image| Score::of(text, image, scale, bias).probability as f32)
                 .collect()
         })
         .collect();
@@ -138,6 +200,20 @@ mod tests {
         for (got, want) in similarity.similarities[0].iter().zip(expected) {
             assert!((got - want).abs() < 1e-7, "{got} is not {want}");
         }
+    }
+
+    #[test]
+    fn a_class_is_the_direction_of_the_mean_of_its_templates() {
+        let rows = vec![
+            vec![1.0, 0.0],
+            vec![0.0, 1.0],
+            vec![0.0, 1.0],
+            vec![0.0, 1.0],
+        ];
+        let means = Embeddings::new(2, rows).means(2);
+        let half = std::f32::consts::FRAC_1_SQRT_2;
+        let rows: Vec<&[f32]> = means.rows().collect();
+        assert_eq!(rows, [&[half, half], &[0.0, 1.0]]);
     }
 
     #[test]

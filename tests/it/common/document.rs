@@ -74,13 +74,36 @@ fn is_for_the_page(method: &str, target: &str, request: &[u8]) -> bool {
     is_read && (is_root || paths.contains(&target) || target.starts_with("/assets/"))
 }
 
+/// What the document has at a path; a name in braces stands for one segment or several.
+fn at(path: &str) -> &'static Value {
+    let paths = &DOCUMENT["paths"];
+    if !paths[path].is_null() {
+        return &paths[path];
+    }
+    let templates = paths.as_object().into_iter().flatten();
+    let fits = |template: &str| {
+        let (before, rest) = template.split_once('{')?;
+        let (_, behind) = rest.split_once('}')?;
+        let value = path.strip_prefix(before)?.strip_suffix(behind)?;
+        value
+            .split('/')
+            .all(|segment| !segment.is_empty())
+            .then_some(())
+    };
+    // The one that says most counts.
+    let fitting = templates.filter(|(template, _)| fits(template).is_some());
+    fitting
+        .max_by_key(|(template, _)| template.len())
+        .map_or(&Value::Null, |(_, item)| item)
+}
+
 fn described(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
     let path = target.split(['?', '#']).next().unwrap_or(target);
     let path = match path.strip_suffix('/') {
         Some(without) if !without.is_empty() && !without.ends_with('/') => without,
         _ => path,
     };
-    let of_path = &DOCUMENT["paths"][path];
+    let of_path = at(path);
     let status = answer.status;
     let operation = match method {
         "HEAD" => &of_path["get"],
@@ -108,6 +131,12 @@ fn described(method: &str, target: &str, answer: &Answer) -> Result<(), String> 
         if !described && !OF_HTTP.contains(&name.as_str()) {
             return Err(format!("the header {name} is not described"));
         }
+    }
+    if response["content"].is_null() {
+        return match answer.body.is_empty() {
+            true => Ok(()),
+            false => Err("a body that is not described".into()),
+        };
     }
     let kind = answer.header("content-type").unwrap_or_default();
     let content = &response["content"][kind];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use siglip2_embeddings::engine::{
     Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows,
 };
-use siglip2_embeddings::image::{ImageError, RgbImage};
+use siglip2_embeddings::image::{ImageError, RgbImage, Target};
 use siglip2_embeddings::service::batcher::Worker;
 use siglip2_embeddings::service::{
     BuildInfo, Model, ModelInfo, Readiness, Service, ServiceSettings,
@@ -181,7 +181,7 @@ fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
             precision: "fp32",
             agreement: None,
             dimensions: DIMENSIONS,
-            image_size: 224,
+            images: Target::Square { side: 224 },
             max_batch: 8,
             text_tokens: 64,
             description: "A model for tests.".into(),

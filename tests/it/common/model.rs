@@ -15,7 +15,7 @@ pub fn service(model: &str, flags: &[&str]) -> Service {
         "fp32",
     ];
     let settings: Settings =
-        siglip2_flags::try_parse_from(arguments.iter().chain(flags)).expect("flags");
+        siglip2_flags::try_parse_flags(arguments.iter().chain(flags)).expect("flags");
     let prepared = prepare(&settings).expect("a checkpoint");
     let service = prepared.service().clone();
     prepared.load().expect("an engine");

@@ -22,6 +22,20 @@ pub fn noise(width: u32, height: u32, seed: u64) -> RgbImage {
     RgbImage::new(width, height, pixels).unwrap()
 }
 
+/// Noise, each of its pixels a square of `block` pixels: `drawn` in
+/// tools/make_naflex_vectors.py.
+pub fn drawn(width: u32, height: u32, seed: u64, block: u32) -> RgbImage {
+    let coarse = noise(width.div_ceil(block), height.div_ceil(block), seed);
+    let pixels = (0..height)
+        .flat_map(|y| (0..width).map(move |x| (x, y)))
+        .flat_map(|(x, y)| {
+            let at = (y / block * coarse.width() + x / block) as usize;
+            coarse.pixels().as_chunks::<3>().0[at]
+        })
+        .collect();
+    RgbImage::new(width, height, pixels).unwrap()
+}
+
 /// Only 0 and 255, in runs of 1 to 16 bytes: filters with negative lobes leave 0..=255
 /// by as much as they can.
 pub fn extremes(width: u32, height: u32, seed: u64) -> RgbImage {

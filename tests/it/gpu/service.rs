@@ -142,6 +142,22 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
         "{text}"
     );
 
+    // No engine can be built of it, so nobody is told to build one.
+    let naflex = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/golden/naflex16"
+    );
+    let (text, code) = refusal(on(
+        &Machine::new(),
+        root.path(),
+        &["--device", "cuda", "--model", naflex],
+    ));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("NaFlex") && text.contains("--device cpu") && !text.contains("build-engine"),
+        "{text}"
+    );
+
     let newer = Machine::new().tensorrt_version(TENSORRT.newer);
     let (text, code) = refusal(on(&newer, root.path(), cuda));
     assert_eq!(code, Some(2), "{text}");

@@ -326,15 +326,19 @@ fn grids_are_the_plain_ones<K: Kernel>(kernel: K, small: bool) {
     } else {
         &[(2, 7), (4, 4), (9, 3), (1, 1), (11, 13), (2, 7)]
     };
-    let values: Vec<Vec<f32>> = grids
+    let pixels: Vec<Vec<u8>> = grids
         .iter()
-        .map(|(h, w)| (0..h * w * depth).map(|_| random.normal()).collect())
+        .map(|(h, w)| {
+            (0..h * w * depth)
+                .map(|_| random.below(256) as u8)
+                .collect()
+        })
         .collect();
     let pictures: Vec<Patches<'_>> = grids
         .iter()
-        .zip(&values)
-        .map(|(&(height, width), values)| Patches {
-            values,
+        .zip(&pixels)
+        .map(|(&(height, width), pixels)| Patches {
+            pixels,
             height,
             width,
         })
@@ -377,7 +381,7 @@ fn bits_do_not_depend_on_how<K: Kernel>(kernel: K, small: bool) {
     let tower =
         VisionTower::load(kernel, &one, &shared(&source), vision.clone(), Keep::Packed).unwrap();
     let words = TextTower::load(kernel, &one, source.clone(), text, Keep::Packed).unwrap();
-    let run = |team: &Team, range: std::ops::Range<usize>, way| {
+    let run = |team: &Team, range: Range<usize>, way| {
         let mut images = vec![0.0; range.len() * vision.encoder.width];
         let input = Input::Pictures(&pictures[range.clone()]);
         tower
@@ -422,6 +426,7 @@ fn nothing_is_left_behind<K: Kernel>(kernel: K, small: bool) {
     let team = Team::new(2);
     let (mut vision, text) = shapes().remove(0);
     vision.positions = Positions::Resized { side: 3 };
+    vision.normalization[1][255] = f32::NAN;
     let source = Arc::new(Made::new(&vision, &text));
     let tower = VisionTower::load(
         kernel,
@@ -433,16 +438,16 @@ fn nothing_is_left_behind<K: Kernel>(kernel: K, small: bool) {
     .unwrap();
     let depth = 3 * vision.patch * vision.patch;
     let mut random = Random::new(11);
-    let sane: Vec<f32> = (0..6 * depth).map(|_| random.normal()).collect();
+    let sane: Vec<u8> = (0..6 * depth).map(|_| random.below(255) as u8).collect();
     let sane = Patches {
-        values: &sane,
+        pixels: &sane,
         height: 2,
         width: 3,
     };
     let (height, width) = if small { (3, 3) } else { (9, 8) };
-    let mad = vec![f32::NAN; height * width * depth];
+    let mad = vec![255; height * width * depth];
     let mad = Patches {
-        values: &mad,
+        pixels: &mad,
         height,
         width,
     };
@@ -624,7 +629,7 @@ fn what_is_wrong_is_said() {
         Err(Error::Input(_))
     ));
     let patches = Patches {
-        values: &[],
+        pixels: &[],
         height: 1,
         width: 1,
     };
@@ -651,4 +656,23 @@ fn waves_cover_all_items_in_order() {
         }
         assert_eq!(next, count);
     }
+}
+
+#[test]
+fn waves_of_unequal_items_are_no_larger_than_waves_or_one_item() {
+    let lengths = [1024, 3, 256, 256, 600, 900, 1, 1, 5000, 4, 4];
+    for threads in [1, 2, 4] {
+        let mut next = 0;
+        for wave in waves(&lengths, threads) {
+            assert_eq!(wave.start, next);
+            let rows: usize = lengths[wave.clone()].iter().sum();
+            assert!(
+                wave.len() == 1 || rows <= WAVE * threads,
+                "{wave:?}: {rows}"
+            );
+            next = wave.end;
+        }
+        assert_eq!(next, lengths.len());
+    }
+    assert_eq!(waves(&[1000, 1, 2], 1), [0..1, 1..3]);
 }

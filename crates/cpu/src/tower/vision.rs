@@ -21,15 +21,14 @@ use crate::shape::{Positions, VisionShape};
 use crate::source::{Source, fetch};
 use crate::team::Team;
 
-/// A picture of the side that the tower takes: RGB, one byte each, row by row.
+/// A picture: RGB, one byte each, row by row.
 pub type Picture<'a> = &'a [u8];
 
-/// A picture as patches in a grid (NaFlex).
+/// A picture of whole patches (NaFlex).
 #[derive(Clone, Copy, Debug)]
 pub struct Patches<'a> {
-    /// The normalized values of each patch, as transformers' processor gives them: row
-    /// by row, the three channels of a pixel beside each other.
-    pub values: &'a [f32],
+    /// RGB, one byte each, row by row, as of a [`Picture`].
+    pub pixels: Picture<'a>,
     /// Patches from top to bottom.
     pub height: usize,
     /// Patches from left to right.
@@ -161,12 +160,12 @@ impl<K: Kernel> VisionTower<K> {
                 let depth = 3 * self.shape.patch * self.shape.patch;
                 let length = |picture: &Patches<'_>| {
                     let patches = picture.height.checked_mul(picture.width).unwrap_or(0);
-                    if patches == 0 || Some(picture.values.len()) != patches.checked_mul(depth) {
+                    if patches == 0 || Some(picture.pixels.len()) != patches.checked_mul(depth) {
                         return Err(Error::Input(format!(
-                            "a picture of {} by {} patches has {} values, {depth} are a patch",
+                            "a picture of {} by {} patches has {} bytes, {depth} are a patch",
                             picture.height,
                             picture.width,
-                            picture.values.len()
+                            picture.pixels.len()
                         )));
                     }
                     Ok(patches)
@@ -212,7 +211,6 @@ impl<K: Kernel> VisionTower<K> {
             Input::Patches(pictures) => {
                 let pictures = &pictures[wave];
                 let tables = self.tables(team, pictures)?;
-                let depth = 3 * self.shape.patch * self.shape.patch;
                 let place = |row: usize| {
                     let item = items.partition_point(|item| item.end <= row);
                     (item, row - items[item].start)
@@ -224,7 +222,7 @@ impl<K: Kernel> VisionTower<K> {
                 };
                 let values = |row: usize, to: &mut [f32]| {
                     let (item, patch) = place(row);
-                    to.copy_from_slice(&pictures[item].values[patch * depth..][..depth]);
+                    self.values(&pictures[item], patch, to);
                 };
                 self.embed(team, space, rows, values, positions)?;
             }
@@ -252,6 +250,27 @@ impl<K: Kernel> VisionTower<K> {
                 for (to, pixel) in to.iter_mut().zip(from.as_chunks::<3>().0) {
                     *to = table[usize::from(pixel[channel])];
                 }
+            }
+        }
+    }
+
+    /// The values of a patch of a grid, as the weights of NaFlex have them: row, column,
+    /// channel.
+    #[inline(always)]
+    fn values(&self, picture: &Patches<'_>, patch: usize, to: &mut [f32]) {
+        let size = self.shape.patch;
+        let across = picture.width * size;
+        let (y, x) = (patch / picture.width * size, patch % picture.width * size);
+        let [red, green, blue] = &self.shape.normalization;
+        for (row, to) in to.chunks_exact_mut(3 * size).enumerate() {
+            let from = &picture.pixels[((y + row) * across + x) * 3..][..3 * size];
+            let pixels = from.as_chunks::<3>().0;
+            for (to, &[r, g, b]) in to.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+                *to = [
+                    red[usize::from(r)],
+                    green[usize::from(g)],
+                    blue[usize::from(b)],
+                ];
             }
         }
     }

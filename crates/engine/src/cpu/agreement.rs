@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use siglip2_cpu::{Keep, Positions, Source, Team};
+use siglip2_image::RgbImage;
 
 use super::precision::Kernel;
 use super::{Shapes, Towers};
@@ -38,15 +39,15 @@ pub(super) fn worst(
 fn embed(
     towers: &Towers,
     team: &Team,
-    pictures: &[Vec<u8>],
+    pictures: &[RgbImage],
     texts: &[Vec<i32>],
 ) -> Result<Vec<Vec<f32>>, EngineError> {
     let failed = |error: siglip2_cpu::Error| EngineError::Failed(error.to_string());
-    let Towers { vision, text } = towers;
-    let views: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
+    let Towers { vision, text, .. } = towers;
+    let views: Vec<&RgbImage> = pictures.iter().collect();
     let mut images = vec![0.0; views.len() * vision.dimensions()];
-    vision
-        .run(team, &views, &mut || (), &mut images)
+    towers
+        .images(team, &views, &mut || (), &mut images)
         .map_err(failed)?;
     let views: Vec<&[i32]> = texts.iter().map(Vec::as_slice).collect();
     let mut words = vec![0.0; views.len() * text.dimensions()];
@@ -57,20 +58,32 @@ fn embed(
     Ok(images.chain(words).map(<[f32]>::to_vec).collect())
 }
 
-/// A soft picture and a harsh one.
-fn pictures(shapes: &Shapes) -> Vec<Vec<u8>> {
-    let (Positions::Square { side } | Positions::Resized { side }) = shapes.vision.positions;
-    let picture = |value: fn(usize, usize, usize, usize) -> usize| {
-        let value = |at: usize| value(at / 3 % side, at / 3 / side, at % 3, side) % 256;
-        (0..3 * side * side).map(|at| value(at) as u8).collect()
+/// A soft picture and a harsh one; where pictures are grids of patches, one as its position
+/// vectors have it, and one of half the height and twice the width.
+fn pictures(shapes: &Shapes) -> Vec<RgbImage> {
+    let patch = shapes.vision.patch;
+    let (square, wide) = match shapes.vision.positions {
+        Positions::Square { side } => ((side, side), (side, side)),
+        Positions::Resized { side } => {
+            let (half, twice) = (side.div_ceil(2) * patch, 2 * side * patch);
+            ((side * patch, side * patch), (twice, half))
+        }
     };
-    vec![
-        picture(|x, y, channel, side| (x * (channel + 1) + y * (3 - channel)) * 64 / side),
-        picture(|x, y, channel, side| {
-            let stripes = if (x / 9 + y / 13) % 2 == 0 { 40 } else { 210 };
-            stripes + (x * 7919 + y * 104_729 + channel * 31) % (side % 40 + 5)
-        }),
-    ]
+    type Value = fn(usize, usize, usize, usize) -> usize;
+    let picture = |(width, height): (usize, usize), value: Value| {
+        let value = |at: usize| value(at / 3 % width, at / 3 / width, at % 3, width) % 256;
+        let pixels = (0..3 * width * height).map(|at| value(at) as u8).collect();
+        // A configuration has no side beyond 2^24.
+        RgbImage::new(width as u32, height as u32, pixels)
+    };
+    let soft = picture(square, |x, y, channel, side| {
+        (x * (channel + 1) + y * (3 - channel)) * 64 / side
+    });
+    let harsh = picture(wide, |x, y, channel, side| {
+        let stripes = if (x / 9 + y / 13) % 2 == 0 { 40 } else { 210 };
+        stripes + (x * 7919 + y * 104_729 + channel * 31) % (side % 40 + 5)
+    });
+    soft.into_iter().chain(harsh).collect()
 }
 
 /// A long text and a short one.

@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::messages::{Build, Health, Info, Limits, Readiness, Root};
+use crate::messages::{Build, Health, Info, Limits, ModelType, Readiness, Root};
 use crate::problem::{self, Problem};
 use siglip2_service::State;
 
@@ -80,12 +80,15 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let info = call.shared.service.info();
     let (logit_scale, logit_bias) = call.shared.service.logit_scale_and_bias();
     let fingerprints = call.shared.service.fingerprints();
+    let patches = info.images.patches();
     let body = answer::json(&Info {
         model: &info.name,
         device: info.device,
         text_dim: info.dimensions,
         vision_dim: info.dimensions,
-        image_size: info.image_size,
+        image_size: info.images.square(),
+        patch_size: patches.map(|(patch, _)| patch),
+        max_num_patches: patches.map(|(_, most)| most),
         cross_modal: true,
         description: &info.description,
         engine: info.engine,
@@ -99,6 +102,25 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         logit_bias,
         version: info.build.version,
         build: Build::of(&info.build),
+        model_id: &info.name,
+        model_sha: None,
+        model_dtype: match info.precision {
+            "fp32" => "float32",
+            "fp16" => "float16",
+            "bf16" => "bfloat16",
+            other => other,
+        },
+        served_model_name: &info.name,
+        model_type: ModelType::LAST_TOKEN,
+        max_concurrent_requests: call.shared.settings.max_concurrent_requests,
+        max_input_length: info.text_tokens,
+        max_batch_tokens: info.max_batch * info.text_tokens,
+        max_batch_requests: info.max_batch,
+        max_client_batch_size: call.shared.settings.max_texts_per_request,
+        auto_truncate: true,
+        tokenization_workers: call.shared.service.settings().tokenize_threads,
+        sha: info.build.commit,
+        docker_label: None,
         limits: Limits {
             http: &call.shared.settings,
             service: call.shared.service.settings(),

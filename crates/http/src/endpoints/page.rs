@@ -11,8 +11,8 @@ use crate::problem::Problem;
 
 /// `GET /` of a browser, `GET /docs`, `GET /assets/...`
 pub(crate) async fn page(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let headers = call.headers();
-    let asset = match Asked::at(call.path(), headers) {
+    let headers = call.headers;
+    let asset = match Asked::at(call.path_value.unwrap_or_default(), headers) {
         Some(Asked::File(asset)) => asset,
         Some(Asked::Elsewhere(path)) => return Ok(elsewhere(path)),
         Some(Asked::Nothing) | None => return Err(Problem::NotFound),

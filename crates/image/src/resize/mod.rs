@@ -6,7 +6,8 @@
 //! call, takes the height first; hence two calls.
 
 mod coefficients;
-mod far;
+mod middle;
+mod passes;
 
 use std::cell::RefCell;
 
@@ -18,6 +19,8 @@ use super::processor::Filter;
 use super::{ImageError, RgbImage};
 use coefficients::nearest_source;
 pub use coefficients::{Coefficients, Window};
+pub(super) use middle::middle;
+use passes::{Pass, is_far};
 
 /// What a thread keeps from one image to the next, so that it allocates only what it
 /// hands out: the resizer's tables and the image between the two passes.
@@ -35,13 +38,17 @@ thread_local! {
 /// 14,000 rows at 384 pixels.
 const KEEP_BYTES: usize = 16 << 20;
 
-/// Resizes to `size` x `size` pixels.
-pub(super) fn resize(image: &RgbImage, size: u32, filter: Filter) -> Result<RgbImage, ImageError> {
-    if (image.width(), image.height()) == (size, size) {
+/// Resizes to `size`, width and height in pixels.
+pub(super) fn resize(
+    image: &RgbImage,
+    size: (u32, u32),
+    filter: Filter,
+) -> Result<RgbImage, ImageError> {
+    if (image.width(), image.height()) == size {
         return Ok(image.clone());
     }
-    let square = RgbImage::new(size, size, resized(image, size, filter)?);
-    square.ok_or_else(|| unlikely("the square has another size"))
+    let resized = RgbImage::new(size.0, size.1, resized(image, size, filter)?);
+    resized.ok_or_else(|| unlikely("the picture has another size"))
 }
 
 /// No size that was checked before leads here.
@@ -51,18 +58,23 @@ fn unlikely(reason: impl std::fmt::Display) -> ImageError {
     }
 }
 
-fn resized(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, ImageError> {
-    let (is_far, own) = (|length| far::is_far(filter, length, size), filter);
+/// Bytes of an RGB picture.
+fn bytes((width, height): (u32, u32)) -> usize {
+    width as usize * height as usize * 3
+}
+
+fn resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<Vec<u8>, ImageError> {
+    let own = filter;
     let filter = match filter {
         Filter::Nearest => return Ok(nearest(image, size)),
-        _ if is_far(image.width()) || is_far(image.height()) => {
+        _ if is_far(filter, image.width(), size.0) || is_far(filter, image.height(), size.1) => {
             return Ok(far_resized(image, size, own));
         }
         Filter::Bilinear => FilterType::Bilinear,
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Lanczos => FilterType::Lanczos3,
     };
-    let mut out = vec![0; size as usize * size as usize * 3];
+    let mut out = vec![0; bytes(size)];
     SCRATCH
         .with_borrow_mut(|scratch| convolve(image, size, filter, scratch, &mut out))
         .map_err(unlikely)?;
@@ -71,30 +83,29 @@ fn resized(image: &RgbImage, size: u32, filter: Filter) -> Result<Vec<u8>, Image
 
 /// Both passes where one of them takes more source pixels to a target pixel than
 /// `fast_image_resize` can weigh.
-fn far_resized(image: &RgbImage, size: u32, filter: Filter) -> Vec<u8> {
+fn far_resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Vec<u8> {
     let (width, height) = (image.width(), image.height());
-    let bytes = |height: u32| vec![0; size as usize * height as usize * 3];
     let narrowed;
-    let rows = if width == size {
+    let rows = if width == size.0 {
         image.pixels()
     } else {
-        let mut rows = bytes(height);
-        far::along_rows(filter, image.pixels(), width, size, &mut rows);
+        let mut rows = vec![0; bytes((size.0, height))];
+        Pass::whole(filter, width, size.0).along_rows(image.pixels(), &mut rows);
         narrowed = rows;
         &narrowed
     };
-    if height == size {
+    if height == size.1 {
         return rows.to_vec();
     }
-    let mut out = bytes(size);
-    far::along_columns(filter, rows, (size, height), size, &mut out);
+    let mut out = vec![0; bytes(size)];
+    Pass::whole(filter, height, size.1).along_columns(rows, size.0, &mut out);
     out
 }
 
 /// Both passes, each only where it changes something.
 fn convolve(
     image: &RgbImage,
-    size: u32,
+    size: (u32, u32),
     filter: FilterType,
     scratch: &mut Scratch,
     out: &mut [u8],
@@ -104,20 +115,20 @@ fn convolve(
         .use_alpha(false);
     let Scratch { resizer, between } = scratch;
     let (width, height) = (image.width(), image.height());
-    let mut target = TypedImage::<U8x3>::from_buffer(size, size, out)?;
+    let mut target = TypedImage::<U8x3>::from_buffer(size.0, size.1, out)?;
     let source = TypedImageRef::<U8x3>::from_buffer(width, height, image.pixels())?;
-    if width == size || height == size {
+    if width == size.0 || height == size.1 {
         resizer.resize_typed(&source, &mut target, &options)?;
         return Ok(());
     }
-    let bytes = size as usize * height as usize * 3;
+    let bytes = bytes((size.0, height));
     // Never shrunk: what is beyond `bytes` is not looked at.
     if between.len() < bytes {
         between.resize(bytes, 0);
     }
-    let mut narrowed = TypedImage::<U8x3>::from_buffer(size, height, &mut between[..bytes])?;
+    let mut narrowed = TypedImage::<U8x3>::from_buffer(size.0, height, &mut between[..bytes])?;
     resizer.resize_typed(&source, &mut narrowed, &options)?;
-    let narrowed = TypedImageRef::<U8x3>::from_buffer(size, height, &between[..bytes])?;
+    let narrowed = TypedImageRef::<U8x3>::from_buffer(size.0, height, &between[..bytes])?;
     resizer.resize_typed(&narrowed, &mut target, &options)?;
     if bytes > KEEP_BYTES {
         *between = Vec::new();
@@ -126,15 +137,15 @@ fn convolve(
 }
 
 /// torchvision's `nearest-exact`.
-fn nearest(image: &RgbImage, size: u32) -> Vec<u8> {
-    let sources = |length| (0..size).map(move |at| nearest_source(at, length, size) as usize);
+fn nearest(image: &RgbImage, (width, height): (u32, u32)) -> Vec<u8> {
+    let sources = |length, size| (0..size).map(move |at| nearest_source(at, length, size) as usize);
     let row_bytes = image.width() as usize * 3;
-    let mut out = Vec::with_capacity(size as usize * size as usize * 3);
-    for y in sources(image.height()) {
+    let mut out = Vec::with_capacity(bytes((width, height)));
+    for y in sources(image.height(), height) {
         let row = image.pixels()[y * row_bytes..][..row_bytes]
             .as_chunks::<3>()
             .0;
-        out.extend(sources(image.width()).flat_map(|x| row[x]));
+        out.extend(sources(image.width(), width).flat_map(|x| row[x]));
     }
     out
 }

@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod coefficients;
+mod crop;
 mod decode;
 mod fixtures;
 mod large;
 mod limits;
 mod made;
+mod naflex;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
 mod resize;

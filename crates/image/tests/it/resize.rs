@@ -133,8 +133,8 @@ fn unusable_configurations_say_what_is_wrong() {
         (
             "SiglipImageProcessor",
             "Siglip2ImageProcessor",
-            "preprocessor_config.json is for Siglip2ImageProcessor; only the SigLIP processor is \
-             supported (SiglipImageProcessor, SiglipImageProcessorFast, SiglipFeatureExtractor)",
+            "preprocessor_config.json is for Siglip2ImageProcessor; SiglipImageProcessor, \
+             ViTImageProcessor and CLIPImageProcessor are supported",
         ),
     ] {
         assert_eq!(changed(from, to), expected);

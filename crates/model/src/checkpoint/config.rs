@@ -104,16 +104,15 @@ pub enum ConfigError {
     #[error("it is not a model configuration: {0}")]
     Json(String),
     /// Of another architecture.
-    #[error("model_type is {0:?}; only \"siglip\" can be run")]
+    #[error("model_type is {0:?}; only \"siglip\" and \"siglip2\" can be run")]
     Architecture(String),
     /// Of no architecture.
-    #[error("it has no model_type; \"siglip\" is expected")]
+    #[error("it has no model_type; \"siglip\" or \"siglip2\" is expected")]
     NoArchitecture,
-    /// Variable resolution, for which there is no tower yet.
+    /// Variable resolution, for which there are no TensorRT engines.
     #[error(
-        "model_type is \"siglip2\", a model of variable resolution (NaFlex); take a \
-         checkpoint of fixed resolution such as google/siglip2-base-patch16-224, whose \
-         model_type is \"siglip\""
+        "model_type is \"siglip2\", a model of variable resolution (NaFlex), for which there are \
+         no TensorRT engines: the service runs it on the CPU (--device cpu)"
     )]
     Naflex,
     /// A size that no model has.
@@ -198,12 +197,12 @@ impl Config {
         })
     }
 
-    /// Whether there is a tower for it.
+    /// Whether there can be TensorRT engines of it.
     ///
     /// # Errors
     ///
     /// When its resolution is variable.
-    pub fn check_runnable(&self, file: &str) -> Result<(), CheckpointError> {
+    pub fn check_fixed(&self, file: &str) -> Result<(), CheckpointError> {
         match self.vision.resolution {
             Resolution::Fixed => Ok(()),
             Resolution::Variable => Err(CheckpointError::Config {
@@ -499,13 +498,13 @@ mod tests {
 
     /// config.json of google/siglip2-base-patch16-naflex, as far as it says something.
     #[test]
-    fn a_model_of_variable_resolution_is_read_and_not_run() {
+    fn a_model_of_variable_resolution_is_read() {
         let json = br#"{"model_type": "siglip2", "vision_config": {"num_patches": 256}}"#;
         let config = Config::parse(json, "config.json").unwrap();
         assert_eq!(config.vision.resolution, Resolution::Variable);
         assert_eq!(config.vision.patches(), 256);
         assert_eq!(config.vision.image_size, 256);
-        let refused = config.check_runnable("config.json").unwrap_err();
+        let refused = config.check_fixed("config.json").unwrap_err();
         assert!(refused.to_string().contains("NaFlex"), "{refused}");
         let odd = r#"{"model_type": "siglip2", "vision_config": {"num_patches": 200}}"#;
         assert!(reason(odd).contains("not a square"));

@@ -34,7 +34,7 @@ pub use config::{
 };
 pub use error::CheckpointError;
 pub use hub_options::HubOptions;
-pub use naflex::{NaflexImages, vision_tensors};
+pub use naflex::{MAX_NUM_PATCHES, NaflexImages};
 #[cfg(unix)]
 pub use siglip2_mapping::explain_truncation;
 pub use source::{Source, SourceError};
@@ -65,7 +65,6 @@ impl Checkpoint {
         let files = ModelFiles::read(directory, |file| optional(directory, file))?;
         let name = directory.join(files::CONFIG).display().to_string();
         let config = files.config(&name)?;
-        config.check_runnable(&name)?;
         Ok(Self {
             config,
             files,

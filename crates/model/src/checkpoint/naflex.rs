@@ -1,17 +1,23 @@
-//! What a model of variable resolution (NaFlex) says of its pictures, and where its vision
-//! tower differs from that of a fixed one.
+//! What a model of variable resolution (NaFlex) says of its pictures.
 
 use serde::Deserialize;
 
-use super::{CheckpointError, Resolution, VisionConfig};
+use super::{CheckpointError, VisionConfig};
 use crate::files::{ModelFiles, PREPROCESSOR};
+
+/// The most patches that a setting may ask for. Attention costs their square.
+pub const MAX_NUM_PATCHES: usize = 1024;
+
+/// The most patches that an image processor may say.
+const MOST_IN_A_FILE: usize = 4096;
 
 /// How many patches a picture becomes (transformers' `Siglip2ImageProcessor`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NaflexImages {
     /// Side of a patch, in pixels.
     pub patch_size: usize,
-    /// Patches that a picture has at most; one with fewer is padded to them, and masked.
+    /// Patches that a picture has at most. transformers pads one with fewer to them, and masks
+    /// what it padded; an engine that takes pictures as they are need not.
     pub max_num_patches: usize,
 }
 
@@ -23,12 +29,17 @@ struct Raw {
 }
 
 impl NaflexImages {
-    /// Reads the image processor of a model, whose tower must have the same patches.
+    /// Reads the image processor of a model, whose tower must have the same patches. `most`,
+    /// where it is given, stands for its `max_num_patches`.
     ///
     /// # Errors
     ///
     /// When it is not JSON, or does not fit the tower.
-    pub fn of(files: &ModelFiles, vision: &VisionConfig) -> Result<Self, CheckpointError> {
+    pub fn of(
+        files: &ModelFiles,
+        vision: &VisionConfig,
+        most: Option<usize>,
+    ) -> Result<Self, CheckpointError> {
         let wrong = |reason: String| CheckpointError::Json {
             file: PREPROCESSOR.into(),
             reason,
@@ -37,7 +48,7 @@ impl NaflexImages {
             .map_err(|error| wrong(error.to_string()))?;
         let images = Self {
             patch_size: raw.patch_size.unwrap_or(16),
-            max_num_patches: raw.max_num_patches.unwrap_or(256),
+            max_num_patches: most.or(raw.max_num_patches).unwrap_or(256),
         };
         if images.patch_size != vision.patch_size {
             return Err(wrong(format!(
@@ -45,31 +56,14 @@ impl NaflexImages {
                 images.patch_size, vision.patch_size
             )));
         }
-        if !(1..=1 << 16).contains(&images.max_num_patches) {
+        if !(1..=MOST_IN_A_FILE).contains(&images.max_num_patches) {
             let patches = images.max_num_patches;
-            return Err(wrong(format!("max_num_patches is {patches}")));
+            return Err(wrong(format!(
+                "max_num_patches is {patches}; it can be 1 to {MOST_IN_A_FILE}"
+            )));
         }
         Ok(images)
     }
-}
-
-/// The tensors by which the vision towers differ, with their shapes: patches go through a
-/// convolution where the resolution is fixed, and through a product where they come cut
-/// already, row by row, each pixel's channels side by side. The table of positions has a row
-/// for each patch of a square, in both.
-pub fn vision_tensors(vision: &VisionConfig) -> [(&'static str, Vec<usize>); 2] {
-    let (width, patch) = (vision.encoder.hidden_size, vision.patch_size);
-    let kernel = match vision.resolution {
-        Resolution::Fixed => vec![width, 3, patch, patch],
-        Resolution::Variable => vec![width, 3 * patch * patch],
-    };
-    [
-        ("vision_model.embeddings.patch_embedding.weight", kernel),
-        (
-            "vision_model.embeddings.position_embedding.weight",
-            vec![vision.patches(), width],
-        ),
-    ]
 }
 
 #[cfg(test)]
@@ -80,13 +74,14 @@ mod tests {
     #[test]
     fn the_image_processor_says_how_many_patches() {
         let config = Config::parse(br#"{"model_type": "siglip2"}"#, "config.json").unwrap();
-        let read = |json: &'static str| {
+        let chosen = |json: &'static str, most| {
             let files = ModelFiles {
                 preprocessor: json.as_bytes().into(),
                 ..ModelFiles::default()
             };
-            NaflexImages::of(&files, &config.vision)
+            NaflexImages::of(&files, &config.vision, most)
         };
+        let read = |json| chosen(json, None);
         let images = |max_num_patches| NaflexImages {
             patch_size: 16,
             max_num_patches,
@@ -97,8 +92,7 @@ mod tests {
         for wrong in ["[]", r#"{"patch_size": 14}"#, r#"{"max_num_patches": 0}"#] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        let [(_, kernel), (_, positions)] = vision_tensors(&config.vision);
-        assert_eq!(kernel, [768, 768]);
-        assert_eq!(positions, [256, 768]);
+        let fewer = chosen(r#"{"max_num_patches": 1024}"#, Some(64)).unwrap();
+        assert_eq!(fewer, images(64));
     }
 }

@@ -4,9 +4,11 @@ use super::builder::Builder;
 use super::encoder::{Encoder, Wanted};
 use super::onnx::{Attribute, ElementType, Graph};
 use super::{EMBEDDING, PIXEL_VALUES, Precision};
-use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
+use crate::checkpoint::{CheckpointError, Resolution, VisionConfig, Weights};
 
-/// The graph of the vision tower (transformers' `SiglipVisionModel`).
+/// The graph of the vision tower (transformers' `SiglipVisionModel`). Of a model of variable
+/// resolution it takes pictures whose grid of patches is that of its position vectors, as
+/// patches of `3 * patch * patch` values: there is nothing to resize then, and nothing to mask.
 ///
 /// # Errors
 ///
@@ -29,26 +31,36 @@ pub fn vision(
         Precision::Fp16 => (ElementType::Float16, ElementType::Float16),
         Precision::Bf16 => (ElementType::Float, ElementType::Float16),
     };
-    let pixels = graph.input(PIXEL_VALUES, input, &[3, side, side]);
-
-    // Patches: a convolution whose stride is its width.
     let name = "vision_model.embeddings.patch_embedding";
-    let pixels = graph.cast("vision_model.embeddings.pixels", &pixels, fine);
-    let kernel = graph.weight(&format!("{name}.weight"), &[width, 3, patch, patch], fine)?;
-    let bias = graph.weight(&format!("{name}.bias"), &[width], fine)?;
-    let size = Attribute::Ints(vec![patch as i64; 2]);
-    let x = graph.op(
-        name,
-        "Conv",
-        &[&pixels, &kernel, &bias],
-        vec![("kernel_shape", size.clone()), ("strides", size)],
-    );
-    let x = graph.reshape(
-        "vision_model.embeddings.flat",
-        &x,
-        &[0, width as i64, patches as i64],
-    );
-    let x = graph.transpose("vision_model.embeddings.tokens", &x, &[0, 2, 1]);
+    let x = match config.resolution {
+        Resolution::Fixed => {
+            let pixels = graph.input(PIXEL_VALUES, input, &[3, side, side]);
+            // A convolution whose stride is its width.
+            let pixels = graph.cast("vision_model.embeddings.pixels", &pixels, fine);
+            let kernel =
+                graph.weight(&format!("{name}.weight"), &[width, 3, patch, patch], fine)?;
+            let bias = graph.weight(&format!("{name}.bias"), &[width], fine)?;
+            let size = Attribute::Ints(vec![patch as i64; 2]);
+            let x = graph.op(
+                name,
+                "Conv",
+                &[&pixels, &kernel, &bias],
+                vec![("kernel_shape", size.clone()), ("strides", size)],
+            );
+            let x = graph.reshape(
+                "vision_model.embeddings.flat",
+                &x,
+                &[0, width as i64, patches as i64],
+            );
+            graph.transpose("vision_model.embeddings.tokens", &x, &[0, 2, 1])
+        }
+        Resolution::Variable => {
+            let depth = 3 * patch * patch;
+            let values = graph.input(PIXEL_VALUES, input, &[patches, depth]);
+            let values = graph.cast("vision_model.embeddings.pixels", &values, half);
+            graph.linear(name, &values, depth, width)?
+        }
+    };
     let x = graph.widened("vision_model.embeddings", &x);
     let positions = graph.weight(
         "vision_model.embeddings.position_embedding.weight",

@@ -1,4 +1,4 @@
-//! The rows that wait, and which of them go next.
+//! The rows that wait, and which of them go next, by how many and by how much work they are.
 //!
 //! ```text
 //! put --> texts:  interactive, bulk --+
@@ -10,7 +10,79 @@ use std::time::Instant;
 
 use super::row::{BatchError, WaitingRow};
 use crate::metrics::Metrics;
-use siglip2_engine::Tower;
+use siglip2_engine::{Engine, Tower};
+
+/// How much goes into a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchLimits {
+    /// Rows.
+    pub(super) rows: usize,
+    /// Pixels of all images together, where they count; a batch has one row whatever it has.
+    pub(super) pixels: Option<u64>,
+}
+
+impl BatchLimits {
+    /// What an engine takes.
+    pub(super) fn of(engine: &dyn Engine) -> Self {
+        Self {
+            rows: engine.info().max_batch.max(1),
+            pixels: engine.max_batch_pixels(),
+        }
+    }
+
+    /// What interactive rows may take before bulk rows that wait have had their quarter: of
+    /// the places, and of the work, in which there must be room for the first of them, too.
+    fn beside(self, bulk: &WaitingRow) -> Self {
+        let quarter = |all: u64| all.div_ceil(4).max(bulk.item.pixels());
+        Self {
+            rows: (self.rows - self.rows.div_ceil(4)).max(1),
+            pixels: self.pixels.map(|all| all.saturating_sub(quarter(all))),
+        }
+    }
+}
+
+/// A batch that is being formed.
+#[derive(Default)]
+struct Forming {
+    rows: Vec<WaitingRow>,
+    /// Pixels of its images.
+    pixels: u64,
+}
+
+impl Forming {
+    fn has_room_for(&self, row: &WaitingRow, limits: BatchLimits) -> bool {
+        let pixels = self.pixels + row.item.pixels();
+        self.rows.is_empty() || limits.pixels.is_none_or(|most| pixels <= most)
+    }
+
+    /// Moves rows that are wanted until the batch is full; answers and counts those that
+    /// are not.
+    fn fill(
+        &mut self,
+        queue: &mut VecDeque<WaitingRow>,
+        limits: BatchLimits,
+        tower: Tower,
+        metrics: &Metrics,
+    ) {
+        let now = Instant::now();
+        while self.rows.len() < limits.rows {
+            let Some(row) = queue.pop_front() else { break };
+            // Requests leave when their deadline passes, so this comes first.
+            if row.demand.is_over(now) {
+                metrics.expired(tower);
+                row.pending.answer(Err(BatchError::Expired));
+            } else if row.is_dropped() {
+                metrics.dropped(tower);
+            } else if self.has_room_for(&row, limits) {
+                self.pixels += row.item.pixels();
+                self.rows.push(row);
+            } else {
+                queue.push_front(row);
+                break;
+            }
+        }
+    }
+}
 
 /// What waits for one tower.
 #[derive(Default)]
@@ -24,19 +96,21 @@ impl Lane {
         self.interactive.len() + self.bulk.len()
     }
 
-    /// Up to `max` rows that are still wanted: interactive ones first, but a quarter
-    /// of the places is bulk's while bulk waits. (Of a single place it has none.)
-    fn take(&mut self, max: usize, tower: Tower, metrics: &Metrics) -> Vec<WaitingRow> {
-        let first = if self.bulk.is_empty() {
-            max
-        } else {
-            (max - max.div_ceil(4)).max(1)
+    /// A batch of rows that are still wanted: interactive ones first, but a quarter of it is
+    /// bulk's while bulk waits. (Of a single place it has none.)
+    fn take(&mut self, limits: BatchLimits, tower: Tower, metrics: &Metrics) -> Vec<WaitingRow> {
+        let first = match self.bulk.front() {
+            None => limits,
+            Some(bulk) => limits.beside(bulk),
         };
-        let mut batch = Vec::with_capacity(max.min(self.len()));
-        fill(&mut batch, &mut self.interactive, first, tower, metrics);
-        fill(&mut batch, &mut self.bulk, max, tower, metrics);
-        fill(&mut batch, &mut self.interactive, max, tower, metrics);
-        batch
+        let mut batch = Forming {
+            rows: Vec::with_capacity(limits.rows.min(self.len())),
+            pixels: 0,
+        };
+        batch.fill(&mut self.interactive, first, tower, metrics);
+        batch.fill(&mut self.bulk, limits, tower, metrics);
+        batch.fill(&mut self.interactive, limits, tower, metrics);
+        batch.rows
     }
 
     /// Moves rows of a bulk that an interactive request has come to wait for.
@@ -48,30 +122,6 @@ impl Lane {
             } else {
                 at += 1;
             }
-        }
-    }
-}
-
-/// Moves rows that are wanted until the batch has `max`; answers and counts those that
-/// are not.
-fn fill(
-    batch: &mut Vec<WaitingRow>,
-    queue: &mut VecDeque<WaitingRow>,
-    max: usize,
-    tower: Tower,
-    metrics: &Metrics,
-) {
-    let now = Instant::now();
-    while batch.len() < max {
-        let Some(row) = queue.pop_front() else { break };
-        // Requests leave when their deadline passes, so this comes first.
-        if row.demand.is_over(now) {
-            metrics.expired(tower);
-            row.pending.answer(Err(BatchError::Expired));
-        } else if row.is_dropped() {
-            metrics.dropped(tower);
-        } else {
-            batch.push(row);
         }
     }
 }
@@ -110,12 +160,12 @@ impl Lanes {
         self.texts.promote();
     }
 
-    /// The next batch: all that waits in one lane and is still wanted, up to `max`. The
+    /// The next batch: all that waits in one lane and is still wanted, within the limits. The
     /// towers that have a free slot take turns.
     pub(super) fn take(
         &mut self,
         has_slot: impl Fn(Tower) -> bool,
-        max: usize,
+        limits: BatchLimits,
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         let turn = self.next.unwrap_or(Tower::Text);
@@ -123,7 +173,7 @@ impl Lanes {
             if !has_slot(tower) {
                 continue;
             }
-            let batch = self.of(tower).take(max, tower, metrics);
+            let batch = self.of(tower).take(limits, tower, metrics);
             metrics.queued(tower, self.of(tower).len());
             if !batch.is_empty() {
                 self.next = Some(other(tower));
@@ -133,19 +183,20 @@ impl Lanes {
         None
     }
 
-    /// Interactive rows that wait for one of these towers, the first that has any; up to `max`.
+    /// Interactive rows that wait for one of these towers, the first that has any; within the
+    /// limits.
     pub(super) fn take_interactive(
         &mut self,
         towers: &[Tower],
-        max: usize,
+        limits: BatchLimits,
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         towers.iter().find_map(|&tower| {
             let lane = self.of(tower);
-            let mut batch = Vec::new();
-            fill(&mut batch, &mut lane.interactive, max, tower, metrics);
+            let mut batch = Forming::default();
+            batch.fill(&mut lane.interactive, limits, tower, metrics);
             metrics.queued(tower, lane.len());
-            (!batch.is_empty()).then_some((tower, batch))
+            (!batch.rows.is_empty()).then_some((tower, batch.rows))
         })
     }
 

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lanes::BatchLimits;
 use super::load::Death;
 use super::queue::Queue;
 use super::row::{BatchError, Item, PendingRow, Row, WaitingRow};
@@ -112,10 +113,9 @@ fn run_batches(
     queue: &Arc<Queue>,
     batches: &mut u64,
 ) -> Option<Death> {
-    let info = engine.info();
-    let (max_batch, slots) = (info.max_batch.max(1), info.slots.max(1));
+    let (limits, slots) = (BatchLimits::of(engine), engine.info().slots.max(1));
     loop {
-        let (tower, waiting) = match next_batch(queue, number, max_batch, slots) {
+        let (tower, waiting) = match next_batch(queue, number, limits, slots) {
             Next::Batch(tower, waiting) => (tower, waiting),
             Next::Dead(death) => return Some(death),
             Next::Closed => {
@@ -123,7 +123,7 @@ fn run_batches(
                 return None;
             }
         };
-        let mut between = Between::of(tower, &waiting, max_batch);
+        let mut between = Between::of(tower, &waiting, limits);
         let Some((batch, done)) = enter(queue, number, batches, tower, waiting) else {
             continue;
         };
@@ -171,7 +171,7 @@ fn enter(
 /// whole batch of images.
 struct Between {
     towers: &'static [Tower],
-    max_batch: usize,
+    limits: BatchLimits,
     begun: Instant,
     /// How long other batches ran in the middle of this one.
     lent: Duration,
@@ -183,7 +183,7 @@ impl Between {
     /// Texts go between the pieces of images. Whatever is interactive goes between the pieces
     /// of a batch with rows of a bulk; but not between those of an interactive batch of its own
     /// tower, which came first.
-    fn of(tower: Tower, waiting: &[WaitingRow], max_batch: usize) -> Self {
+    fn of(tower: Tower, waiting: &[WaitingRow], limits: BatchLimits) -> Self {
         let has_bulk = waiting.iter().any(|row| !row.demand.is_interactive());
         let towers: &[Tower] = match (has_bulk, tower) {
             (true, _) => &[Tower::Text, Tower::Image],
@@ -192,7 +192,7 @@ impl Between {
         };
         Self {
             towers,
-            max_batch,
+            limits,
             begun: Instant::now(),
             lent: Duration::ZERO,
             lending: None,
@@ -216,7 +216,7 @@ impl Between {
         let (tower, waiting) =
             queue
                 .lock()
-                .take_between(number, self.towers, self.max_batch, &queue.metrics)?;
+                .take_between(number, self.towers, self.limits, &queue.metrics)?;
         self.lending = Some(Instant::now());
         enter(queue, number, batches, tower, waiting)
     }
@@ -240,7 +240,7 @@ enum Next {
     Closed,
 }
 
-fn next_batch(queue: &Queue, number: usize, max: usize, slots: usize) -> Next {
+fn next_batch(queue: &Queue, number: usize, limits: BatchLimits, slots: usize) -> Next {
     let mut state = queue.lock();
     loop {
         if let Some(death) = state.engines[number].death() {
@@ -249,7 +249,7 @@ fn next_batch(queue: &Queue, number: usize, max: usize, slots: usize) -> Next {
         if state.closed {
             return Next::Closed;
         }
-        if let Some((tower, batch)) = state.take(number, max, slots, &queue.metrics) {
+        if let Some((tower, batch)) = state.take(number, limits, slots, &queue.metrics) {
             return Next::Batch(tower, batch);
         }
         state = queue

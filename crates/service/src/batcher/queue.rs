@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::lanes::Lanes;
+use super::lanes::{BatchLimits, Lanes};
 use super::load::EngineLoad;
 use super::row::{BatchError, WaitingRow};
 use super::worker::EngineState;
@@ -114,13 +114,13 @@ impl QueueState {
     pub(super) fn take(
         &mut self,
         engine: usize,
-        max: usize,
+        limits: BatchLimits,
         slots: usize,
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         let load = &mut self.engines[engine];
         let has_slot = |tower| load.progress(tower).0 < slots;
-        let (tower, batch) = self.lanes.take(has_slot, max, metrics)?;
+        let (tower, batch) = self.lanes.take(has_slot, limits, metrics)?;
         load.take_slot(tower);
         metrics.engine_busy(engine, load.lap());
         Some((tower, batch))
@@ -132,14 +132,14 @@ impl QueueState {
         &mut self,
         engine: usize,
         towers: &[Tower],
-        max: usize,
+        limits: BatchLimits,
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         let load = &mut self.engines[engine];
         if self.closed || load.death().is_some() {
             return None;
         }
-        let (tower, batch) = self.lanes.take_interactive(towers, max, metrics)?;
+        let (tower, batch) = self.lanes.take_interactive(towers, limits, metrics)?;
         load.take_slot(tower);
         metrics.engine_busy(engine, load.lap());
         Some((tower, batch))

@@ -25,6 +25,14 @@ impl Item {
             Item::Text(_) => Tower::Text,
         }
     }
+
+    /// Pixels of an image; a text has none.
+    pub(super) fn pixels(&self) -> u64 {
+        match self {
+            Item::Image(pixels) => pixels.count(),
+            Item::Text(_) => 0,
+        }
+    }
 }
 
 /// Why no row came back.

@@ -55,9 +55,11 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
 
     let source = Source::of(&options.model)?;
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
+    checkpoint.config.check_fixed(&options.model)?;
     CpuEngine::check(&checkpoint)?;
     let side = u32::try_from(checkpoint.config.vision.image_size)?;
     let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
+    processor.check_square()?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
         (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
         _ => Towers::of(&checkpoint, options.precision)?,

@@ -165,7 +165,9 @@ impl EngineDirectory {
         let wrong = |reason: String| damaged(self.path.join(FILE), reason);
         let side = u32::try_from(self.manifest.image_size)
             .map_err(|_| wrong("the manifest's image size is too large".into()))?;
-        Processor::from_json(&self.read(FILE)?, side).map_err(|error| wrong(error.to_string()))
+        Processor::from_json(&self.read(FILE)?, side)
+            .and_then(|processor| processor.check_square().map(|()| processor))
+            .map_err(|error| wrong(error.to_string()))
     }
 
     /// The fixed inputs, and the vectors expected for them.

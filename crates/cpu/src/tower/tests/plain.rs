@@ -16,7 +16,7 @@ fn linear_rows(
     source: &dyn Source,
     weight: &str,
     bias: &str,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     x: &Matrix,
 ) -> Matrix {
     let (weight, bias) = (numbers(source, weight), numbers(source, bias));
@@ -179,11 +179,23 @@ pub fn grid(
     let Positions::Resized { side } = shape.positions else {
         panic!("a grid")
     };
-    let depth = 3 * shape.patch * shape.patch;
-    let rows: Matrix = picture
-        .values
-        .chunks(depth)
-        .map(|row| row.iter().map(|&v| f64::from(v)).collect())
+    let size = shape.patch;
+    let rows: Matrix = (0..picture.height * picture.width)
+        .map(|patch| {
+            let mut row = Vec::new();
+            for y in 0..size {
+                for x in 0..size {
+                    let y = patch / picture.width * size + y;
+                    let x = patch % picture.width * size + x;
+                    for channel in 0..3 {
+                        let at = (y * picture.width * size + x) * 3 + channel;
+                        let value = usize::from(picture.pixels[at]);
+                        row.push(f64::from(shape.normalization[channel][value]));
+                    }
+                }
+            }
+            row
+        })
         .collect();
     let name = "vision_model.embeddings";
     let positions = numbers(source, &format!("{name}.position_embedding.weight"));

@@ -14,9 +14,16 @@ const WHILE_AWAY = 3000;
 const SMOOTH = 5;
 const RECENT = 30;
 
-/** What is asked about the service and not of the model: it is left out of rates and latencies. */
-const ABOUT = new Set(['page', 'root', 'openapi', 'health', 'ready', 'metrics', 'info', 'unknown']);
-const work = (endpoint) => !ABOUT.has(endpoint);
+/** The endpoints that ask something of the model: those that are posted to. What is asked about the
+ * service, each second by this page itself, is left out of rates and latencies. */
+const posted = new Set();
+const work = (endpoint) => posted.has(endpoint);
+
+async function learn() {
+  const { data } = await send('openapi.json', { quiet: true });
+  for (const { post } of Object.values(data.paths)) if (post) posted.add(post.operationId);
+}
+
 const ofWork = { endpoint: work };
 const withStatus = (digit) => ({ ...ofWork, status: (status) => status[0] === digit });
 const seconds = (value) => millis(value * 1000);
@@ -51,6 +58,7 @@ class Status {
     clearTimeout(this.timer);
     let wait = EVERY;
     try {
+      if (!posted.size) await learn();
       const { data } = await send('metrics', { quiet: this.history.last !== undefined });
       this.history.add(performance.now() / 1000, parse(data));
       this.draw();

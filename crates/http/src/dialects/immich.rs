@@ -1,0 +1,102 @@
+//! `/predict` and `/ping`, as immich's server asks its machine learning: one image or one text,
+//! and its vector as a text of JSON.
+
+use hyper::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::answer::{self, Answer};
+use crate::call::{Call, Embed};
+use crate::forms::PredictForm;
+use crate::item_reader::Place;
+use crate::json::{self, wrong};
+use crate::messages::finite;
+use crate::problem::{Problem, printable};
+
+/// The vector of an image or a text.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ImmichPrediction)]
+pub(crate) struct ImmichAnswer {
+    /// An L2-normalized vector, as a text of JSON.
+    clip: String,
+    /// Of an image: its height in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    image_height: Option<u32>,
+    /// Of an image: its width in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    image_width: Option<u32>,
+}
+
+/// `POST /predict`
+pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let form: PredictForm = call.form().await?;
+    call.hold(form.entries.len())?;
+    let mut reader = call.reader(form.entries.len());
+    let mut sides = None;
+    match task(&form.entries)? {
+        Task::Visual => {
+            let file = form.image.ok_or_else(|| {
+                wrong("entries asks for clip.visual, and the form has no file in image.")
+            })?;
+            let place = Place::of("image");
+            let inspected = call.shared.service.image_sides(&file.bytes);
+            sides = Some(inspected.map_err(|error| Problem::image("image", &error))?);
+            reader.file(place, file.bytes)?;
+        }
+        Task::Textual => {
+            // FastAPI gives an empty field as none; the empty text is a text all the same.
+            let text = form.text.unwrap_or_default();
+            reader.text(Place::of("text"), text.into())?;
+        }
+    }
+    let how = Embed {
+        normalize: true,
+        truncate: true,
+    };
+    let bytes = 2 * answer::json_bytes(call.shared.service.info().dimensions);
+    let (embedded, memory) = call.embed(reader.finish(), how, bytes).await?;
+    let row = embedded.embeddings.rows().next().unwrap_or_default();
+    finite(row)?;
+    let clip = String::from_utf8(answer::json(&row))
+        .map_err(|error| Problem::Internal(error.to_string()))?;
+    let body = answer::json(&ImmichAnswer {
+        clip,
+        image_height: sides.map(|(_, height)| height),
+        image_width: sides.map(|(width, _)| width),
+    });
+    Ok(answer::held(body, memory))
+}
+
+enum Task {
+    Visual,
+    Textual,
+}
+
+/// Which task `entries` asks for.
+fn task(entries: &str) -> Result<Task, Problem> {
+    let raw: &RawValue = serde_json::from_str(entries)
+        .map_err(|error| wrong(format!("entries is not valid JSON: {error}.")))?;
+    let [clip] = json::fields("entries", raw, ["clip"])?;
+    let Some(clip) = clip else {
+        return Err(wrong(format!(
+            "entries must have clip; this service has no other task, such as facial-recognition, \
+             and entries is {}.",
+            printable(entries, 120)
+        )));
+    };
+    let [visual, textual] = json::fields("entries.clip", clip, ["visual", "textual"])?;
+    match (visual, textual) {
+        (Some(_), None) => Ok(Task::Visual),
+        (None, Some(_)) => Ok(Task::Textual),
+        _ => Err(wrong("entries.clip must have one of: visual, textual.")),
+    }
+}
+
+/// `GET /ping`
+pub(crate) async fn immich_ping(_: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    Ok(answer::typed("pong", answer::TEXT))
+}

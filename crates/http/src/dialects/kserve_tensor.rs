@@ -1,0 +1,160 @@
+//! A tensor of KServe's protocol that a client sends: strings of bytes, in the JSON or behind it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::item_reader::Place;
+use crate::json::{self, Kind, wrong};
+use crate::problem::{Problem, printable};
+
+/// So many dimensions a shape may have, and lists may stand in each other.
+const MAX_RANK: usize = 8;
+
+/// A tensor of strings.
+pub(super) struct Tensor<'a> {
+    /// Its name.
+    pub(super) name: Cow<'a, str>,
+    /// How many elements its shape says.
+    pub(super) count: usize,
+    place: Place,
+    data: Data<'a>,
+}
+
+enum Data<'a> {
+    Json(&'a RawValue),
+    /// Each element is its length, four bytes in little-endian order, and its bytes.
+    Binary(Bytes),
+}
+
+/// One element.
+pub(super) enum Element<'a> {
+    /// A string of JSON.
+    Json(&'a RawValue),
+    /// Bytes as they are.
+    Bytes(Bytes),
+}
+
+impl<'a> Tensor<'a> {
+    /// Reads a tensor, and takes what belongs to it from the bytes behind the JSON.
+    pub(super) fn read(
+        place: Place,
+        raw: &'a RawValue,
+        binary: &mut Bytes,
+    ) -> Result<Self, Problem> {
+        let names = ["name", "datatype", "shape", "parameters", "data"];
+        let [name, datatype, shape, parameters, data] = json::fields(place, raw, names)?;
+        let missing = |field: &str| wrong(format!("{place} has no {field}."));
+        let name = json::text(place, name.ok_or_else(|| missing("name"))?)?;
+        let datatype = datatype.ok_or_else(|| missing("datatype"))?;
+        let datatype = json::text(format!("{place}.datatype"), datatype)?;
+        if datatype != "BYTES" {
+            let shown = printable(&datatype, 40);
+            return Err(wrong(format!(
+                "{place} has the datatype {shown}; it must be BYTES."
+            )));
+        }
+        let mut count = 1_u64;
+        let field = format!("{place}.shape");
+        for raw in json::list(&field, shape.ok_or_else(|| missing("shape"))?, MAX_RANK)? {
+            let side = json::count(&field, Some(raw))?.unwrap_or(0);
+            count = count
+                .checked_mul(side)
+                .ok_or_else(|| Problem::TooLarge(format!("{field} has too many elements.")))?;
+        }
+        let size = match parameters {
+            Some(raw) => {
+                let field = format!("{place}.parameters");
+                let [size] = json::fields(&field, raw, ["binary_data_size"])?;
+                json::count(format!("{field}.binary_data_size"), size)?
+            }
+            None => None,
+        };
+        let data = match (size, data) {
+            (Some(size), None) => {
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                if size > binary.len() {
+                    return Err(wrong(format!(
+                        "{place} has a binary_data_size of {size}, and {} bytes are left behind \
+                         the JSON.",
+                        binary.len()
+                    )));
+                }
+                Data::Binary(binary.split_to(size))
+            }
+            (None, Some(data)) => Data::Json(data),
+            (Some(_), Some(_)) => {
+                return Err(wrong(format!(
+                    "{place} has both data and binary_data_size."
+                )));
+            }
+            (None, None) => return Err(missing("data")),
+        };
+        Ok(Self {
+            name,
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            place,
+            data,
+        })
+    }
+
+    /// Its elements, which must be as many as the shape says and no more than `most`.
+    pub(super) fn elements(&self, most: usize) -> Result<Vec<Element<'a>>, Problem> {
+        let Self { place, count, .. } = self;
+        if *count > most {
+            return Err(Problem::TooLarge(format!(
+                "{place} has {count} elements; a request may have {most}."
+            )));
+        }
+        let mut elements = Vec::new();
+        match &self.data {
+            Data::Json(raw) => self.flatten(raw, 0, most, &mut elements)?,
+            Data::Binary(bytes) => {
+                let mut rest = bytes.clone();
+                while !rest.is_empty() && elements.len() <= *count {
+                    let length = rest.split_first_chunk::<4>();
+                    let (length, after) = length.ok_or_else(|| self.broken())?;
+                    let length = u32::from_le_bytes(*length) as usize;
+                    if length > after.len() {
+                        return Err(self.broken());
+                    }
+                    let _ = rest.split_to(4);
+                    elements.push(Element::Bytes(rest.split_to(length)));
+                }
+            }
+        }
+        if elements.len() == *count {
+            return Ok(elements);
+        }
+        Err(wrong(format!(
+            "{place} has other than the {count} elements that its shape says."
+        )))
+    }
+
+    fn flatten(
+        &self,
+        raw: &'a RawValue,
+        depth: usize,
+        most: usize,
+        elements: &mut Vec<Element<'a>>,
+    ) -> Result<(), Problem> {
+        for raw in json::list(format!("{}.data", self.place), raw, most)? {
+            if elements.len() > self.count {
+                return Ok(());
+            }
+            match json::kind(raw) {
+                Kind::List if depth < MAX_RANK => self.flatten(raw, depth + 1, most, elements)?,
+                _ => elements.push(Element::Json(raw)),
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self) -> Problem {
+        wrong(format!(
+            "{}: its binary data is not elements that each begin with their length in four bytes.",
+            self.place
+        ))
+    }
+}

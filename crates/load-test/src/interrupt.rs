@@ -1,0 +1,42 @@
+//! Ctrl-C ends the measuring early, and what was measured is reported all the same.
+
+use tokio::sync::watch;
+
+/// The code of a program that was ended by Ctrl-C, by the shell's convention.
+pub const INTERRUPTED: u8 = 130;
+
+/// Whether the user asked for the end.
+#[derive(Clone, Debug)]
+pub struct Interrupt(watch::Receiver<bool>);
+
+impl Interrupt {
+    /// Listens from now on. A second Ctrl-C ends the program at once.
+    pub fn listen() -> Self {
+        let (asked, interrupt) = watch::channel(false);
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_err() {
+                return;
+            }
+            eprintln!("interrupted: reporting what was measured; Ctrl-C again ends at once");
+            asked.send_replace(true);
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(INTERRUPTED.into());
+            }
+        });
+        Self(interrupt)
+    }
+
+    /// Whether it has come.
+    pub fn has_come(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it comes.
+    pub async fn wait(&self) {
+        let come = self.0.clone().wait_for(|come| *come).await.is_ok();
+        if !come {
+            // Nobody listens any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Texts and images in one request, in any order: both towers work on them at the same time,
+//! and the rows come back in the order of the items.
+
+use bytes::Bytes;
+
+use crate::error::ServiceError;
+use crate::request::Request;
+use crate::tokens::TokenUsage;
+use crate::vectors::Embeddings;
+
+/// What is embedded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A text.
+    Text(String),
+    /// The file of an image.
+    Image(Bytes),
+}
+
+/// Embeddings of texts and images, in the order of the items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemEmbeddings {
+    /// One row per item.
+    pub embeddings: Embeddings,
+    /// What was read of each text, in the order of the texts.
+    pub usage: Vec<TokenUsage>,
+}
+
+impl Request {
+    /// One embedding per item, L2-normalized if asked for, else the pooled output of its
+    /// tower. All of them take their permits at once, as the rows of any request do.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; one bad item fails the whole request, and the index in the error
+    /// is its place among the items.
+    pub async fn embed_items(
+        &self,
+        items: Vec<Item>,
+        normalize: bool,
+    ) -> Result<ItemEmbeddings, ServiceError> {
+        let (mut texts, mut images) = (Kind::default(), Kind::default());
+        for (place, item) in items.into_iter().enumerate() {
+            match item {
+                Item::Text(text) => texts.push(place, text),
+                Item::Image(file) => images.push(place, file),
+            }
+        }
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(texts.places.len() + images.places.len())?;
+            // Texts first: they reach the engine while the images are still decoded.
+            let (found, usage) = self
+                .submit_texts(running, texts.items, &mut permits)
+                .await
+                .map_err(|error| placed(error, &texts.places))?;
+            let of_images = self
+                .image_rows(running, images.items, &mut permits)
+                .await
+                .map_err(|error| placed(error, &images.places))?;
+            let of_texts = self.text_rows(found).await?;
+            let mut rows = vec![Vec::new(); texts.places.len() + images.places.len()];
+            let of_texts = texts.places.into_iter().zip(of_texts);
+            for (place, row) in of_texts.chain(images.places.into_iter().zip(of_images)) {
+                rows[place] = row;
+            }
+            Ok(ItemEmbeddings {
+                embeddings: self.embeddings(rows, normalize),
+                usage,
+            })
+        })
+        .await
+    }
+}
+
+/// The items of one kind, and their places among all.
+struct Kind<T> {
+    places: Vec<usize>,
+    items: Vec<T>,
+}
+
+impl<T> Default for Kind<T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            items: Vec::new(),
+        }
+    }
+}
+
+impl<T> Kind<T> {
+    fn push(&mut self, place: usize, item: T) {
+        self.places.push(place);
+        self.items.push(item);
+    }
+}
+
+/// The error, with the place of its item among all items.
+fn placed(error: ServiceError, places: &[usize]) -> ServiceError {
+    let place = |index: usize| places.get(index).copied().unwrap_or(index);
+    match error {
+        ServiceError::Image { index, error } => ServiceError::Image {
+            index: place(index),
+            error,
+        },
+        ServiceError::Text { index, error } => ServiceError::Text {
+            index: place(index),
+            error,
+        },
+        other => other,
+    }
+}
