@@ -34,6 +34,7 @@ mod http_failures;
 mod http_forms;
 mod http_limits;
 mod http_openai;
+mod http_page;
 mod http_strict;
 mod http_watch;
 mod image_cache;

@@ -56,7 +56,8 @@ pub(super) struct Told {
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
-    headers: &'a HeaderMap,
+    /// The headers that came with it.
+    pub(super) headers: &'a HeaderMap,
     /// What stands in the path where it has a name in braces, as it was written.
     pub(super) path_value: Option<&'a str>,
     query: Option<&'a str>,

@@ -96,7 +96,7 @@ pub(super) struct SimilarityForm {
     #[schema(
         min_length = 2,
         content_media_type = "application/json",
-        example = "[\"a cat\", \"a dog\"]"
+        example = "[\"a red circle\", \"three blue stars\"]"
     )]
     pub(super) texts: String,
     /// Whether the answer tells the cosines and the logits as well, unrounded.

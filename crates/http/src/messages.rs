@@ -101,6 +101,11 @@ pub(super) struct Info<'a> {
     pub(super) max_batch: usize,
     /// Tokens of a text that are read; what is beyond them is cut off.
     pub(super) text_tokens: usize,
+    /// The model's `logit_scale`, a natural logarithm, with which a client that keeps vectors has
+    /// the same scores: `sigmoid(exp(logit_scale) * cosine + logit_bias)`.
+    pub(super) logit_scale: f32,
+    /// The model's `logit_bias`.
+    pub(super) logit_bias: f32,
     /// The version of the service.
     pub(super) version: &'static str,
     /// What the program was built from and for.
