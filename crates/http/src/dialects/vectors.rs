@@ -40,8 +40,8 @@ impl Form {
     /// The bytes that a value takes in an answer at most, quotes and commas of its row aside.
     pub(super) fn bytes(self) -> usize {
         match self {
-            // Sign, point, 9 digits, a zero before them, and the comma.
-            Form::Float => 13,
+            // Sign, 9 digits, point, e-38, and the comma.
+            Form::Float => 16,
             Form::Base64 => 6,
             Form::Int8 | Form::Uint8 => 5,
             Form::Binary | Form::Ubinary => 1,
