@@ -14,6 +14,7 @@ mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+mod bulk;
 #[cfg(unix)]
 mod container;
 mod demo;
