@@ -14,6 +14,7 @@ mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+mod bulk;
 #[cfg(unix)]
 mod container;
 mod demo;
@@ -23,6 +24,7 @@ mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod hostile;
+mod http_bytes;
 mod http_connections;
 mod http_dialects;
 mod http_document;
@@ -32,6 +34,7 @@ mod http_failures;
 mod http_forms;
 mod http_limits;
 mod http_openai;
+mod http_page;
 mod http_strict;
 mod http_watch;
 mod image_cache;
