@@ -397,3 +397,30 @@ async fn the_numbers_of_an_answer_are_the_engine_s_f32() {
         "{written}"
     );
 }
+
+#[tokio::test]
+async fn who_keeps_vectors_has_the_same_scores() {
+    let server = Server::start(HttpSettings::default()).await;
+    let info = ask(server.address, get("/info")).await.json();
+    let number = |name: &str| info[name].as_f64().unwrap();
+    let (scale, bias) = (number("logit_scale").exp(), number("logit_bias"));
+    let form = Form::new()
+        .file("files", "a.png", png(1, 2, 3))
+        .file("files", "b.png", png(200, 20, 7))
+        .text("texts", "[\"a\", \"some words\"]");
+    let answer = ask(server.address, form.post("/similarity")).await.json();
+    let vector = |name: &str, at: usize| -> Vec<f64> {
+        let values = answer[name][at].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap()).collect()
+    };
+    for (text, image) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let (a, b) = (
+            vector("text_embeddings", text),
+            vector("image_embeddings", image),
+        );
+        let cosine: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+        let expected = 1.0 / (1.0 + (-(scale * cosine + bias)).exp());
+        let score = answer["similarities"][text][image].as_f64().unwrap();
+        assert!((score - expected).abs() < 1e-5, "{score} {expected}");
+    }
+}

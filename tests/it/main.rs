@@ -24,6 +24,7 @@ mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod hostile;
+mod http_bytes;
 mod http_connections;
 mod http_dialects;
 mod http_document;
@@ -33,6 +34,7 @@ mod http_failures;
 mod http_forms;
 mod http_limits;
 mod http_openai;
+mod http_page;
 mod http_strict;
 mod http_watch;
 mod image_cache;

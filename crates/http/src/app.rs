@@ -42,7 +42,7 @@ impl App {
             connection: Some(connection.begin(head.version)),
             ..Held::default()
         };
-        let found = Found::at(head.uri.path(), &head.method);
+        let found = Found::of(&head);
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
         let mut record = Record::begin(

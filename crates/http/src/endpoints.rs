@@ -6,10 +6,12 @@
 mod about;
 mod compare;
 mod embed;
+mod page;
 
 pub(super) use about::{health, info, metrics, openapi, ready, root};
 pub(super) use compare::{rank, similarity};
 pub(super) use embed::{embed_image, embed_images, embed_text};
+pub(super) use page::page;
 
 use bytes::Bytes;
 

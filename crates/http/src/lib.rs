@@ -16,6 +16,7 @@
 //!   be. `record`: what is told of it when it is over: log, metrics, spans.
 //! * `routes`, `dialect_routes`: the table of paths, from which all that depends on a path
 //!   follows. `route`: what a row of it is.
+//! * `page`: which requests get the page of `siglip2-page`, and its headers.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
 //!   `dialects`: the same for the paths of other services, whose clients work here too.
 //! * `body`, `form`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
@@ -24,6 +25,7 @@
 //! * `json`, `item_reader`: texts and images in JSON, read without a tree of values.
 //! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
+//! * `encoding`: rows as bytes, where the client asks for them.
 //! * `openapi`, `content`: the description that clients are generated from, made of the table of
 //!   routes and the types.
 //!
@@ -55,6 +57,7 @@ mod date;
 mod descriptors;
 mod dialect_routes;
 mod dialects;
+mod encoding;
 mod endpoints;
 mod error_shape;
 mod fingerprint;
@@ -70,6 +73,7 @@ mod json;
 mod json_text;
 mod messages;
 mod openapi;
+mod page;
 mod parameters;
 mod part_heads;
 mod problem;

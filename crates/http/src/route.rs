@@ -42,6 +42,9 @@ pub(super) enum Class {
     Scrape,
     /// It tells of the service.
     About,
+    /// It is the page, or what the page loads: the same for everybody, so that it needs no
+    /// key; the requests that it makes do.
+    Page,
     /// It embeds: it counts as a request under way, and is refused while the service
     /// cannot embed.
     Work,
@@ -50,12 +53,12 @@ pub(super) enum Class {
 impl Class {
     /// Whether a request must carry the key, where there is one.
     pub(super) fn needs_key(self) -> bool {
-        self != Class::Probe
+        !matches!(self, Class::Probe | Class::Page)
     }
 
     /// Whether a request that went well is worth no more than a line at debug level.
     pub(super) fn is_quiet(self) -> bool {
-        matches!(self, Class::Probe | Class::Scrape)
+        matches!(self, Class::Probe | Class::Scrape | Class::Page)
     }
 
     /// Whether the request takes one of the permits for requests at the same time.
@@ -109,11 +112,15 @@ impl Route {
         }
     }
 
-    /// The statuses that it refuses requests with, by a method that it has.
+    /// The statuses that it refuses requests with, by a method that it has; the page's leads
+    /// elsewhere, or says that nothing has changed, as well.
     pub(super) fn refusals(&self) -> Vec<u16> {
         let mut statuses = vec![400, 408, 414, 415, 417, 431, 500];
         if self.class.needs_key() {
             statuses.push(401);
+        }
+        if self.class == Class::Page {
+            statuses.extend([304, 307, 404]);
         }
         if self.parameter().is_some() {
             statuses.push(404);

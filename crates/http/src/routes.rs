@@ -5,19 +5,21 @@
 //! ROUTES -> app: dispatch, 404, 405, OPTIONS, HEAD, who must show a key, who takes a permit
 //!        -> record: the name in logs, metrics and spans, and the log level
 //!        -> openapi: paths, operations, statuses
+//! PAGE   -> the same for what browsers are served, which is not in the document
 //! ```
 
 use hyper::Method;
+use hyper::http::request::Parts;
 
 use super::answer;
 use super::content::Content;
 use super::dialect_routes::DIALECTS;
+use super::encoding;
 use super::endpoints;
 use super::error_shape::ErrorShape;
 use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
-use super::messages::{
-    Document, EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
-};
+use super::messages::{Document, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer};
+use super::page::Asked;
 use super::problem::Problem;
 use super::route::{Class, Handler, Route};
 use super::text_request::TextRequest;
@@ -27,7 +29,7 @@ static ROUTES: [Route; 11] = [
     Route {
         path: "/",
         name: "root",
-        summary: "What this service is",
+        summary: "What this service is; browsers, which ask for HTML, get the page instead",
         class: Class::About,
         takes: &[],
         gives: &[Content::json::<Root>()],
@@ -90,7 +92,7 @@ static ROUTES: [Route; 11] = [
         summary: "One embedding for each text",
         class: Class::Work,
         takes: &[Content::json::<TextRequest>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_text(call)),
     },
@@ -99,8 +101,12 @@ static ROUTES: [Route; 11] = [
         name: "embed_image",
         summary: "The embedding of one image",
         class: Class::Work,
-        takes: &[Content::form::<ImageForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImageForm>(),
+            Content::bytes("image/*", &[]),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_image(call)),
     },
@@ -109,8 +115,11 @@ static ROUTES: [Route; 11] = [
         name: "embed_images",
         summary: "One embedding for each image",
         class: Class::Work,
-        takes: &[Content::form::<ImagesForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImagesForm>(),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_images(call)),
     },
@@ -136,13 +145,26 @@ static ROUTES: [Route; 11] = [
     },
 ];
 
+/// The page and what it loads, at the paths that [`Asked`] knows. People read it, and no client
+/// is generated from it: it is not in the document, as FastAPI's own `/docs` was not.
+static PAGE: Route = Route {
+    path: "/",
+    name: "page",
+    summary: "The page, the viewer of this document, and what they load",
+    class: Class::Page,
+    takes: &[],
+    gives: &[Content::text("text/html; charset=utf-8")],
+    errors: ErrorShape::Detail,
+    handler: |call| Box::pin(endpoints::page(call)),
+};
+
 /// What requests for a path that is not served are counted under.
 pub(super) const UNKNOWN: &str = "unknown";
 
 /// What is counted: each route, and the statuses that it may answer; 405 is the answer to
 /// another method, and 499 a client that did not wait for its answer.
 pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
-    let of_routes = routes().map(|route| {
+    let of_routes = routes().chain([&PAGE]).map(|route| {
         let statuses = [200, 204, 405, 499].into_iter().chain(route.refusals());
         (route.name, statuses.collect())
     });
@@ -152,7 +174,7 @@ pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
 /// The methods that some route has.
 pub(super) const ANY_METHOD: &str = "GET, HEAD, OPTIONS, POST";
 
-/// All routes.
+/// All routes of the document.
 pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().chain(&DIALECTS)
 }
@@ -167,6 +189,18 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// The route of a request.
+    pub(super) fn of(head: &'a Parts) -> Option<Self> {
+        let path = head.uri.path();
+        match Asked::of(head) {
+            Some(_) => Some(Self {
+                route: &PAGE,
+                value: Some(path),
+            }),
+            None => Self::at(path, &head.method),
+        }
+    }
+
     /// The route at a path. A slash at its end makes no difference: FastAPI sent clients
     /// that wrote one to the path without it.
     pub(super) fn at(path: &'a str, method: &Method) -> Option<Self> {
@@ -254,6 +288,7 @@ mod tests {
                 assert!(route.path != other.path || route.is_read() != other.is_read());
             }
             assert_ne!(route.name, UNKNOWN);
+            assert_ne!(route.name, PAGE.name);
         }
     }
 

@@ -120,7 +120,9 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     info: ModelInfo,
     tokenizer: Arc<TextTokenizer>,
-    /// Exponential of the checkpoint's `logit_scale`.
+    logit_scale: f32,
+    logit_bias: f32,
+    /// Exponential of `logit_scale`.
     scale: f64,
     bias: f64,
     settings: ServiceSettings,
@@ -151,6 +153,8 @@ impl Service {
             memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
+            logit_scale: model.logit_scale,
+            logit_bias: model.logit_bias,
             scale: f64::from(model.logit_scale).exp(),
             bias: f64::from(model.logit_bias),
             texts: RowCache::new(settings.text_cache_bytes),
@@ -161,6 +165,12 @@ impl Service {
             draining: AtomicBool::new(false),
             metrics,
         }))
+    }
+
+    /// The checkpoint's `logit_scale`, a natural logarithm, and its `logit_bias`, which make
+    /// scores of cosines.
+    pub fn logit_scale_and_bias(&self) -> (f32, f32) {
+        (self.0.logit_scale, self.0.logit_bias)
     }
 
     /// The service, working for one request.

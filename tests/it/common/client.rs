@@ -141,7 +141,7 @@ impl Client {
             );
         };
         let mut answer = take_head(&mut self.received, end).expect("a head");
-        if method != "HEAD" && answer.status != 100 && answer.status != 204 {
+        if method != "HEAD" && ![100, 204, 304].contains(&answer.status) {
             let length = answer
                 .header("content-length")
                 .and_then(|l| l.parse().ok())

@@ -117,11 +117,11 @@ pub(super) fn object(reader: &mut ItemReader, place: Place, raw: &RawValue) -> R
 }
 
 /// The parts of a content, which is a text or a list; of a text the text itself.
-pub(super) fn of_content<'a>(
+pub(super) fn of_content(
     place: Place,
-    raw: &'a RawValue,
+    raw: &RawValue,
     most: usize,
-) -> Result<Vec<&'a RawValue>, Problem> {
+) -> Result<Vec<&RawValue>, Problem> {
     match json::kind(raw) {
         Kind::Text => Ok(vec![raw]),
         _ => json::list(format!("{place}.content"), raw, most),

@@ -1,5 +1,6 @@
 //! What asks nothing of the engine, and the check of readiness.
 
+use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::answer::{self, Answer};
@@ -10,10 +11,13 @@ use siglip2_service::State;
 
 /// `GET /`
 pub(crate) async fn root(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    Ok(answer::respond(
-        StatusCode::OK,
-        answer::json(&Root::of(&call.shared.service.info().build)),
-    ))
+    let body = answer::json(&Root::of(&call.shared.service.info().build));
+    let mut response = answer::respond(StatusCode::OK, body);
+    // Those who ask for HTML get the page.
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
 }
 
 /// `GET /openapi.json`
@@ -74,6 +78,7 @@ pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Response<Answer>, Pro
 /// `GET /info`: the model, and the limits in force.
 pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let info = call.shared.service.info();
+    let (logit_scale, logit_bias) = call.shared.service.logit_scale_and_bias();
     let fingerprints = call.shared.service.fingerprints();
     let patches = info.images.patches();
     let body = answer::json(&Info {
@@ -93,6 +98,8 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         cosine_to_fp32: info.agreement,
         max_batch: info.max_batch,
         text_tokens: info.text_tokens,
+        logit_scale,
+        logit_bias,
         version: info.build.version,
         build: Build::of(&info.build),
         model_id: &info.name,

@@ -1,0 +1,75 @@
+"""Runs the checks of the page; see tools/check-page."""
+
+import argparse
+import pathlib
+import sys
+import time
+import traceback
+
+from playwright.sync_api import sync_playwright
+
+import accessibility
+import docs
+import looks
+import picture
+import requests_at_once
+import status
+import trying
+from service import Service
+
+CHECKS = {
+    "rank": trying.rank,
+    "similarity": trying.similarity,
+    "labels": trying.labels,
+    "broken": trying.broken_picture,
+    "timings": trying.timings,
+    "many": requests_at_once.two_hundred_pictures,
+    "busy": requests_at_once.busy_service,
+    "cancel": requests_at_once.cancel,
+    "key": requests_at_once.key,
+    "space": requests_at_once.other_space,
+    "phone": looks.phone,
+    "dark": looks.dark,
+    "keyboard": accessibility.keyboard,
+    "axe": accessibility.axe,
+    "status": status.live,
+    "hidden": status.pauses_when_hidden,
+    "docs": docs.every_example_runs,
+    "refused": docs.refusals_are_shown,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--chromium", required=True)
+    parser.add_argument("--shots", type=pathlib.Path, required=True)
+    parser.add_argument("--only", default=",".join(CHECKS))
+    parser.add_argument("--picture", type=pathlib.Path)
+    args = parser.parse_args()
+    args.shots.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with sync_playwright() as playwright, Service(args.binary) as service:
+        # Without the sandbox, which root and containers do not have; the page is our own.
+        options = ["--no-sandbox", "--force-color-profile=srgb"]
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=options)
+        if args.picture:
+            picture.draw(browser, service, args.picture)
+            return
+        for name in args.only.split(","):
+            began = time.monotonic()
+            try:
+                CHECKS[name](browser, service, args.shots)
+                print(f"ok    {name}, {time.monotonic() - began:.1f} s", flush=True)
+            except Exception:
+                traceback.print_exc()
+                print(f"WRONG {name}", flush=True)
+                failed.append(name)
+        browser.close()
+    print(f"pictures of the page: {args.shots}")
+    if failed:
+        sys.exit(f"wrong: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The viewer of the OpenAPI document."""
+
+from visit import refused, visit
+
+# Bodies that no example can be made of: their bytes follow a head of JSON, by its lengths.
+FRAMED = {("/v2/models/{model}/infer", "application/octet-stream")}
+
+
+def every_example_runs(browser, service, shots):
+    document = service.json("/openapi.json")
+    operations = [(path, method) for path, item in document["paths"].items() for method in item]
+    with visit(browser, service, "/docs") as page:
+        page.wait_for_selector(".operation")
+        sections = page.locator(".operation")
+        assert sections.count() == len(operations), (sections.count(), len(operations))
+        page.screenshot(path=shots / "docs.png")
+        for at in range(len(operations)):
+            section = sections.nth(at)
+            name = section.locator("h2").inner_text()
+            for kind in section.locator(".run select option").all_inner_texts() or [None]:
+                if (name, kind) in FRAMED:
+                    continue
+                if kind:
+                    section.locator(".run select").select_option(kind)
+                section.locator("button:has-text('Send')").click()
+                section.locator(".answer b").wait_for()
+                status = section.locator(".answer b").inner_text()
+                assert status.startswith("2"), f"{name} {kind or ''}: {section.locator('.answer').inner_text()}"
+        page.locator("#post-similarity").scroll_into_view_if_needed()
+        page.screenshot(path=shots / "docs-answer.png")
+        # Every property of every schema that an operation names is shown.
+        shown = page.inner_text("#post-embed-text")
+        for field in ("texts", "normalize", "embeddings", "dimensions", "422", "429"):
+            assert field in shown, field
+        page.fill("#filter", "similarity")
+        assert page.locator(".operation:visible").count() == 1
+
+
+def refusals_are_shown(browser, service, shots):
+    with visit(browser, service, "/docs", expected=[refused(422), refused(400)]) as page:
+        page.wait_for_selector("#post-embed-text")
+        section = page.locator("#post-embed-text")
+        section.locator("textarea").fill('{"texts": 7}')
+        section.locator("button:has-text('Send')").click()
+        section.locator(".answer b.bad").wait_for()
+        assert "422" in section.locator(".answer b").inner_text()
+        assert "detail" in section.locator(".answer pre").inner_text()
+        section = page.locator("#post-embed-image")
+        section.locator("input[type=file]").set_input_files(
+            {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"}
+        )
+        section.locator("button:has-text('Send')").click()
+        section.locator(".answer b.bad").wait_for()
+        assert "not an image" in section.locator(".answer pre").inner_text()
