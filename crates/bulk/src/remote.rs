@@ -37,6 +37,9 @@ const TRIES: u32 = 3;
 /// Bytes that an answer may have.
 const LARGEST_ANSWER: u64 = 16 << 20;
 
+/// How a service names a picture that is sent here.
+const PART: &str = "file (\"picture\"): ";
+
 /// Running services.
 #[derive(Clone)]
 pub struct Remote(Arc<Inner>);
@@ -172,7 +175,15 @@ impl Remote {
         }
         body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         let kind = format!("multipart/form-data; boundary={boundary}");
-        self.post("/embed/image", kind, body.into()).await
+        let answer = self.post("/embed/image", kind, body.into()).await;
+        answer.map_err(|failure| match failure {
+            // Behind the name of the part, what is wrong is said as in this process.
+            Failure::Row(why) => Failure::Row(match why.strip_prefix(PART) {
+                Some(rest) => rest.to_owned(),
+                None => why,
+            }),
+            failure => failure,
+        })
     }
 
     pub(crate) async fn text(&self, text: &str, normalize: bool) -> Outcome {

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use arrow_array::RecordBatch;
 use half::f16;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::RowFile;
 use crate::columns::json;
@@ -46,19 +46,22 @@ impl RowFile for Jsonl {
                 row.insert(field.name().clone(), value);
             }
         }
-        for (row, vector) in rows.iter_mut().zip(vectors) {
-            let numbers = vector.map(|vector| match self.number {
-                Number::Float32 => Value::from(vector),
-                Number::Float16 => vector
-                    .iter()
-                    .map(|&value| Value::from(f16::from_f32(value).to_f32()))
-                    .collect(),
-            });
-            row.insert(EMBEDDING.to_owned(), numbers.unwrap_or(Value::Null));
-        }
-        for row in rows {
-            serde_json::to_writer(&mut self.writer, &row)?;
-            self.writer.write_all(b"\n")?;
+        for (row, vector) in rows.into_iter().zip(vectors) {
+            // A name is always there, so that there is something before the comma.
+            let mut line = serde_json::to_vec(&row)?;
+            line.pop();
+            write!(line, ",\"{EMBEDDING}\":")?;
+            // Not by way of a `Value`, which has doubles, with twice the digits.
+            match (vector, self.number) {
+                (None, _) => line.extend_from_slice(b"null"),
+                (Some(vector), Number::Float32) => serde_json::to_writer(&mut line, vector)?,
+                (Some(vector), Number::Float16) => {
+                    let halves = vector.iter().map(|&value| f16::from_f32(value).to_f32());
+                    serde_json::to_writer(&mut line, &halves.collect::<Vec<_>>())?;
+                }
+            }
+            line.extend_from_slice(b"}\n");
+            self.writer.write_all(&line)?;
         }
         Ok(())
     }
