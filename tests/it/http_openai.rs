@@ -407,7 +407,8 @@ async fn memory_is_counted_and_given_back() {
 #[tokio::test]
 async fn escapes_are_undone_within_the_memory_of_bodies() {
     // Three eighths are for bodies.
-    let service = crate::common::model::service("demo", &["--max-request-memory", "8MiB"]);
+    let limits = ["--max-request-memory", "8MiB", "--payload-limit", "1MiB"];
+    let service = crate::common::model::service("demo", &limits);
     let server = Server::of(service).await;
     let body = |filling: &str| {
         let filling = filling.repeat((1 << 20) / filling.len());

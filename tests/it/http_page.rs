@@ -65,7 +65,9 @@ async fn the_page_is_for_browsers_and_json_for_everybody_else() {
         assert_eq!(json.json()["openapi"], "/openapi.json", "{headers:?}");
         assert_eq!(json.header("vary"), Some("Accept"));
     }
-    let posted = fetch(&server, "POST", "/", &[BROWSER]).await;
+    // Clients of text-embeddings-inference post there, whatever they accept.
+    assert_eq!(fetch(&server, "POST", "/", &[BROWSER]).await.status, 400);
+    let posted = fetch(&server, "POST", "/docs", &[BROWSER]).await;
     assert_eq!(
         (posted.status, posted.header("allow")),
         (405, Some("GET, HEAD, OPTIONS"))

@@ -5,6 +5,7 @@
 //! of the OpenAPI document, where FastAPI had one; `/redoc` leads there.
 
 use hyper::HeaderMap;
+use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use siglip2_page::Asset;
@@ -24,7 +25,11 @@ pub(super) enum Asked {
 impl Asked {
     /// What a request asks of the page, if anything.
     pub(super) fn of(head: &Parts) -> Option<Self> {
-        Self::at(head.uri.path(), &head.headers)
+        // Browsers only read the page; who posts to its path is a client of TEI.
+        match head.uri.path() == "/" && head.method == Method::POST {
+            true => None,
+            false => Self::at(head.uri.path(), &head.headers),
+        }
     }
 
     /// The same, of a path and headers.

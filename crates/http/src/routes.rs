@@ -224,10 +224,14 @@ impl<'a> Found<'a> {
 
     /// The methods of the path, as the header `Allow` lists them.
     pub(super) fn allow(&self) -> &'static str {
-        let has = |read: bool| {
-            routes().any(|route| route.path == self.route.path && route.is_read() == read)
+        let is_page = std::ptr::eq(self.route, &PAGE);
+        // The page has its path in common with what answers JSON there.
+        let path = match self.value {
+            Some(path) if is_page => path,
+            _ => self.route.path,
         };
-        match (has(true), has(false)) {
+        let has = |read: bool| routes().any(|route| route.path == path && route.is_read() == read);
+        match (is_page || has(true), has(false)) {
             (true, true) => ANY_METHOD,
             (true, false) => "GET, HEAD, OPTIONS",
             _ => "OPTIONS, POST",
