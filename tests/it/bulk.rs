@@ -307,8 +307,8 @@ fn running_services_make_the_same_bytes_though_one_dies_under_it() {
 
     // Nobody answers any more, and a run says so before it begins.
     drop(services);
-    let none = embed(input.path(), &out.path().join("none"), &["--url", &urls[0]]);
-    let output = { none }.output().expect("it runs");
+    let mut none = embed(input.path(), &out.path().join("none"), &["--url", &urls[0]]);
+    let output = none.output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
 }
 

@@ -240,8 +240,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (b_parts, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0_f32; LANES];
     for (a, b) in a_parts.iter().zip(b_parts) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
@@ -254,8 +254,8 @@ fn dot_bytes(a: &[u8], b: &[f32]) -> f32 {
     let (b_parts, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0_f32; LANES];
     for (a, b) in a_parts.iter().zip(b_parts) {
-        for lane in 0..LANES {
-            sums[lane] += f32::from_le_bytes(a[lane]) * b[lane];
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += f32::from_le_bytes(*a) * b;
         }
     }
     let rest = a_rest.iter().zip(b_rest);

@@ -247,8 +247,8 @@ impl Numbered {
     /// too long.
     fn next(&mut self, line: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
         line.clear();
-        let limited = self.reader.by_ref().take(LONGEST_LINE);
-        let read = { limited }.read_until(b'\n', line)?;
+        let mut limited = self.reader.by_ref().take(LONGEST_LINE);
+        let read = limited.read_until(b'\n', line)?;
         self.at += read as u64;
         self.number += 1;
         if read as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
