@@ -4,9 +4,9 @@
 //! does; and the page to those that say `text/html`, which browsers do. `/docs` is the viewer
 //! of the OpenAPI document, where FastAPI had one; `/redoc` leads there.
 
-use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use siglip2_page::Asset;
 
 /// What a request for the page gets.
@@ -24,7 +24,10 @@ pub(super) enum Asked {
 impl Asked {
     /// What a request asks of the page, if anything.
     pub(super) fn of(head: &Parts) -> Option<Self> {
-        Self::at(head.uri.path(), &head.headers)
+        let path = head.uri.path();
+        // What is posted there is a client's, whatever it accepts.
+        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        Self::at(path, &head.headers).filter(|_| is_read || path != "/")
     }
 
     /// The same, of a path and headers.
@@ -56,15 +59,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// The headers of all files. Browsers keep them, and ask each time whether they are still the
 /// same (304): so a new version of the service is never seen with files of the old one.
-pub(super) fn headers(asset: &Asset) -> [(HeaderName, HeaderValue); 7] {
+pub(super) fn headers(asset: &Asset) -> [(HeaderName, HeaderValue); 6] {
     [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
         (header::CACHE_CONTROL, "no-cache"),
         // The page is one of two answers at its path.
         (

@@ -222,8 +222,8 @@ impl<'a> Found<'a> {
             routes().any(|route| route.path == self.route.path && route.is_read() == read)
         };
         match (has(true), has(false)) {
-            (true, true) => ANY_METHOD,
-            (true, false) => "GET, HEAD, OPTIONS",
+            (true, true) if self.route.class != Class::Page => ANY_METHOD,
+            (true, _) => "GET, HEAD, OPTIONS",
             _ => "OPTIONS, POST",
         }
     }
