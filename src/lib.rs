@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use siglip2_bulk as bulk;
 pub use siglip2_engine as engine;
 pub use siglip2_http as http;
 pub use siglip2_image as image;
@@ -24,7 +25,10 @@ pub use siglip2_tensorrt as tensorrt;
 
 pub mod build_info;
 pub mod download;
+pub mod embed;
 pub mod log;
+pub mod search;
 pub mod settings;
 pub mod signals;
 pub mod startup;
+mod subcommand;

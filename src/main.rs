@@ -21,8 +21,10 @@ use siglip2_allocator::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::checkpoint::explain_truncation;
 use siglip2_embeddings::download::Download;
+use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::http::{self, ApiKeysFile};
 use siglip2_embeddings::log::{Log, last_line};
+use siglip2_embeddings::search::Search;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::signals::Signals;
 use siglip2_embeddings::startup::{Prepared, prepare};
@@ -73,6 +75,12 @@ fn main() -> ExitCode {
                 ExitCode::from(UNUSABLE)
             }
         };
+    }
+    if let Some(embed) = Embed::asked_for() {
+        return embed.run();
+    }
+    if let Some(search) = Search::asked_for() {
+        return search.run();
     }
     let settings = siglip2_flags::parse::<Settings>();
     let log = Log::start(&settings.log);

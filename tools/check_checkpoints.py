@@ -29,6 +29,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
+from make_golden_vectors import FIXTURES
 from make_golden_vectors import checkpoint as small_checkpoint
 from make_random_checkpoint import SHAPES, write
 
@@ -86,6 +87,11 @@ def short_texts(directory: Path) -> None:
     edit(directory, "tokenizer_config.json", model_max_length=24)
 
 
+def images(**values):
+    """Another image processor, of the file that it has in common with the first."""
+    return lambda directory: edit(directory, "preprocessor_config.json", **values)
+
+
 # What a checkpoint may be otherwise than google's are, and how to make it so.
 KINDS = {
     "as it is": lambda directory: None,
@@ -93,6 +99,16 @@ KINDS = {
     "texts of 24 tokens": short_texts,
     "FP64": doubles,
     "shards in a subfolder": subfolder,
+    "size as a list": images(size=[64, 64]),
+    "ViT's image processor, size as a number": images(
+        image_processor_type="ViTImageProcessor", size=64
+    ),
+    "CLIP's image processor": images(
+        image_processor_type="CLIPImageProcessor", size={"shortest_edge": 72}, crop_size=64
+    ),
+    "a crop larger than the picture": images(
+        size={"shortest_edge": 40, "longest_edge": 50}, do_center_crop=True, crop_size=64
+    ),
 } | {
     name: activation(name)
     for name in (
@@ -237,6 +253,11 @@ def main() -> None:
                 change(directory)
                 right &= row(name, directory, args.program, temporary)
                 shutil.rmtree(directory)
+            for shape in ("naflex16", "naflex14"):
+                fixture = FIXTURES / "golden" / shape
+                for most in (None, 64, 1000):
+                    name = f"{shape}, {most or 256} patches"
+                    right &= row(name, fixture, args.program, temporary, most)
     sys.exit(0 if right else 1)
 
 

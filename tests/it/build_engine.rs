@@ -94,6 +94,37 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
     );
 }
 
+/// Pictures of variable resolution, or of which the middle is cut out: on the CPU alone.
+#[test]
+fn models_that_run_on_the_cpu_alone_are_refused() {
+    if !libraries_are_there("refusing models that run on the CPU alone") {
+        return;
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let naflex = golden.join("naflex16");
+    let said = refused(&["--model", naflex.to_str().unwrap(), "--gpu", "sm_120"]);
+    assert!(
+        said.contains("NaFlex") && said.contains("--device cpu"),
+        "{said}"
+    );
+
+    let model = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(golden.join("patch16")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), model.path().join(entry.file_name())).unwrap();
+    }
+    fs::write(
+        model.path().join("preprocessor_config.json"),
+        r#"{"image_processor_type": "CLIPImageProcessor", "size": 72, "crop_size": 64}"#,
+    )
+    .unwrap();
+    let said = refused(&["--model", model.path().to_str().unwrap(), "--gpu", "sm_120"]);
+    assert!(
+        said.contains("to a square") && said.contains("--device cpu"),
+        "{said}"
+    );
+}
+
 #[test]
 fn gpus_that_tensorrt_for_rtx_does_not_know_are_refused_with_what_does() {
     for gpu in ["sm_90", "h100", "b200", "sm_120,h200"] {

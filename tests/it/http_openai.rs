@@ -405,6 +405,22 @@ async fn memory_is_counted_and_given_back() {
 }
 
 #[tokio::test]
+async fn escapes_are_undone_within_the_memory_of_bodies() {
+    // Three eighths are for bodies.
+    let limits = ["--max-request-memory", "8MiB", "--payload-limit", "1MiB"];
+    let service = crate::common::model::service("demo", &limits);
+    let server = Server::of(service).await;
+    let body = |filling: &str| {
+        let filling = filling.repeat((1 << 20) / filling.len());
+        post_json(PATH, &format!(r#"{{"input": "a", "x": "{filling}"}}"#))
+    };
+    assert_eq!(ask(server.address, body("x")).await.status, 200);
+    let (status, sentence) = refusal(&server, body("\\n")).await;
+    assert_eq!(status, 413);
+    assert!(sentence.contains("memory"), "{sentence}");
+}
+
+#[tokio::test]
 async fn there_is_one_model_and_it_has_its_name() {
     let server = server().await;
     let name = server.service.info().name.clone();

@@ -14,6 +14,7 @@ mod batch_work;
 mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
+mod bulk;
 #[cfg(unix)]
 mod container;
 mod demo;
@@ -23,6 +24,7 @@ mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod hostile;
+mod http_bytes;
 mod http_connections;
 mod http_dialects;
 mod http_document;

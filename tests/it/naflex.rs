@@ -135,6 +135,7 @@ async fn of_a_model_with_unequal_towers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn info_says_what_pictures_become_and_readiness_is_checked() {
     let directory = fixture("golden/naflex16");
+    let mut spaces = Vec::new();
     for (flags, most, side) in [
         (&[][..], 256, 256),
         (&["--max-num-patches", "1000"][..], 1000, 31 * 16),
@@ -145,7 +146,12 @@ async fn info_says_what_pictures_become_and_readiness_is_checked() {
         assert_eq!(told["max_num_patches"], most);
         assert_eq!(told["image_size"], side);
         assert_eq!(ask(server.address, get("/ready")).await.status, 200);
+        spaces.push(server.service.fingerprints().expect("fingerprints"));
     }
+    // Vectors of other patches are not to be compared with these.
+    assert_ne!(spaces[0].normalized, spaces[1].normalized);
+    let same = service(&directory, &["--max-num-patches", "256"]);
+    assert_eq!(same.fingerprints(), Some(spaces[0]));
     let server = Server::of(service("demo", &[])).await;
     let told = ask(server.address, get("/info")).await.json();
     assert!(told.get("patch_size").is_none() && told.get("max_num_patches").is_none());

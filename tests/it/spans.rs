@@ -42,12 +42,13 @@ fn collector() -> (SocketAddr, Receiver<(String, ExportTraceServiceRequest)>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            reader.get_mut().write_all(answer).unwrap();
             let batch = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+            // Before the answer: who has flushed finds it.
             if sent.send((path, batch)).is_err() {
                 return;
             }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer).unwrap();
         }
     });
     (address, received)

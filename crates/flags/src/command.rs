@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 
-use clap::{Args, Command, Parser};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
 /// The settings of this process; invalid ones end it with a sentence and code 2.
 pub fn parse<P: Parser>() -> P {
@@ -20,8 +20,22 @@ pub fn parse<P: Parser>() -> P {
 pub fn try_parse_from<P: Parser>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<P, clap::Error> {
-    let mut command = unset_empty(P::command());
+    try_parse_command(P::command(), arguments, |_, _| Ok(()))
+}
+
+/// As [`try_parse_from`], with a command that was changed, and a check of what was given.
+///
+/// # Errors
+///
+/// As [`try_parse_from`], and those of the check.
+pub fn try_parse_command<P: FromArgMatches>(
+    command: Command,
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    check: impl FnOnce(&mut Command, &ArgMatches) -> Result<(), clap::Error>,
+) -> Result<P, clap::Error> {
+    let mut command = unset_empty(command);
     let mut matches = command.try_get_matches_from_mut(arguments)?;
+    check(&mut command, &matches)?;
     P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

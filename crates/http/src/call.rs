@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::answer::json_bytes;
 use super::body::{Body, off_thread};
+use super::encoding::Encoding;
 use super::fingerprint;
 use super::form::{Form, FormKind};
 use super::forms::TypedForm;
@@ -23,6 +24,7 @@ use super::json_text;
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, part_name, printable};
 use super::shared::Shared;
+use super::validation::bool_word;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
@@ -58,6 +60,7 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     /// What stands in the path where it has a name in braces, as it was written.
     pub(super) path_value: Option<&'a str>,
+    query: Option<&'a str>,
     body: &'a mut Body,
     began: Instant,
     deadline: Instant,
@@ -86,6 +89,7 @@ impl<'a> Call<'a> {
             shared,
             headers,
             path_value: None,
+            query: head.uri.query(),
             body,
             began,
             deadline,
@@ -121,7 +125,9 @@ impl<'a> Call<'a> {
         let bytes = self.bytes().await?;
         let mut reader = self.reader(bytes.len());
         self.hold(json_text::decoded_bytes(&bytes))?;
+        let unescaping = self.unescaping(&bytes)?;
         off_thread(bytes.len(), move || {
+            let _unescaping = unescaping;
             let body = json_text::decode(&bytes)
                 .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
             if body.trim_ascii().is_empty() {
@@ -141,6 +147,18 @@ impl<'a> Call<'a> {
         Ok(bytes)
     }
 
+    /// The memory for undoing the escapes in JSON while it is read: the longest string may be all
+    /// of it, and is unescaped in a buffer that grows, and copied out of it. None where nothing
+    /// is escaped, as in base64.
+    pub(super) fn unescaping(&self, json: &[u8]) -> Result<Lease, Problem> {
+        let memory = self.shared.service.memory();
+        let is_escaped = memchr::memchr(b'\\', json).is_some();
+        let bytes = if is_escaped { 3 * json.len() as u64 } else { 0 };
+        Ok(memory
+            .take(MemoryUse::Bodies, bytes)
+            .map_err(|error| error.beside(json.len() as u64))?)
+    }
+
     /// A reader of items for a body of so many bytes.
     pub(super) fn reader(&self, body: usize) -> ItemReader {
         ItemReader::new(&self.shared.service, &self.shared.settings, body as u64)
@@ -155,6 +173,26 @@ impl<'a> Call<'a> {
     /// The name that stands in the path, percent-decoded.
     pub(super) fn path_name(&self) -> String {
         parameters::path_text(self.path_value.unwrap_or_default())
+    }
+
+    /// A boolean in the query of the path: where the body is a file, options have no other place.
+    pub(super) fn option(&mut self, name: &str, unsaid: bool) -> Result<bool, Problem> {
+        self.ignored.is_read(name);
+        let query = self.query.unwrap_or_default().as_bytes();
+        let said = form_urlencoded::parse(query).filter(|(key, _)| key == name);
+        let Some((_, word)) = said.last() else {
+            return Ok(unsaid);
+        };
+        bool_word(&word).ok_or_else(|| {
+            json::wrong(format!(
+                "The parameter {name} of the path must be true or false."
+            ))
+        })
+    }
+
+    /// What the client would have its rows as.
+    pub(super) fn encoding(&self) -> Encoding {
+        Encoding::wanted(self.headers)
     }
 
     /// A header that is text.

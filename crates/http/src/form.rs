@@ -53,6 +53,10 @@ pub(super) struct Fields {
     pub(super) long_text: Option<&'static str>,
 }
 
+/// The field of a form with many images that says that each is for itself: a bad one is then
+/// no reason to stop reading, so it must stand before them.
+pub(super) const PARTIAL: &str = "partial";
+
 /// What one part holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -241,7 +245,8 @@ impl Form {
             let value = match filename {
                 Some(filename) if field == fields.image => {
                     let bytes = contents(&mut part, &memory, |_| Ok(())).await?;
-                    if fields.many {
+                    // One that may be bad is looked at with the others, later.
+                    if fields.many && !reader.form.said(PARTIAL, false, &mut Issues::default()) {
                         inspect(reader.images - 1, &filename, &bytes)?;
                     }
                     Value::File { filename, bytes }
@@ -329,16 +334,21 @@ impl Form {
 
     /// A boolean that is true unless the form says something else.
     pub(super) fn unless_said(&self, field: &'static str, issues: &mut Issues) -> bool {
+        self.said(field, true, issues)
+    }
+
+    /// A boolean, or what it is where the form says nothing.
+    pub(super) fn said(&self, field: &'static str, unsaid: bool, issues: &mut Issues) -> bool {
         match self.last(field) {
             Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
                 issues.push(Issue::unclear_bool(field, Input::text(word)));
-                true
+                unsaid
             }),
             Some(file @ Value::File { .. }) => {
                 issues.push(Issue::not_a_bool(field, file.input()));
-                true
+                unsaid
             }
-            _ => true,
+            _ => unsaid,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use utoipa::ToSchema;
 
-use super::form::{Fields, File, Form};
+use super::form::{Fields, File, Form, PARTIAL};
 use super::problem::Problem;
 use super::validation::Issues;
 
@@ -54,6 +54,10 @@ impl TypedForm for ImageForm {
 #[derive(Debug, ToSchema)]
 #[schema(as = Body_embed_images)]
 pub(super) struct ImagesForm {
+    /// Whether a bad image costs its own row only, which is then empty, and told in `errors`. It
+    /// must stand before the images.
+    #[schema(required = false, default = false)]
+    pub(super) partial: bool,
     /// The images.
     #[schema(value_type = Vec<Upload>, min_items = 1)]
     pub(super) files: Vec<File>,
@@ -66,13 +70,14 @@ impl TypedForm for ImagesForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["normalize"],
+        texts: &[PARTIAL, "normalize"],
         long_text: None,
     };
 
     fn from_form(form: Form) -> Result<Self, Problem> {
         let mut issues = Issues::default();
         let read = Self {
+            partial: form.said(PARTIAL, false, &mut issues),
             files: form.images("files", &mut issues),
             normalize: form.unless_said("normalize", &mut issues),
         };
@@ -94,6 +99,9 @@ pub(super) struct SimilarityForm {
         example = "[\"a red circle\", \"three blue stars\"]"
     )]
     pub(super) texts: String,
+    /// Whether the answer tells the cosines and the logits as well, unrounded.
+    #[schema(required = false, default = false)]
+    pub(super) details: bool,
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
@@ -103,7 +111,7 @@ impl TypedForm for SimilarityForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["texts", "truncate"],
+        texts: &["texts", "details", "truncate"],
         long_text: None,
     };
 
@@ -112,6 +120,7 @@ impl TypedForm for SimilarityForm {
         let read = Self {
             files: form.images("files", &mut issues),
             texts: form.required_text("texts", &mut issues),
+            details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
         };
         Ok(issues.or(read)?)
@@ -128,6 +137,9 @@ pub(super) struct RankForm {
     /// What the images are to show.
     #[schema(min_length = 1)]
     pub(super) query: String,
+    /// Whether the answer tells the cosine, the logit and the probability as well, unrounded.
+    #[schema(required = false, default = false)]
+    pub(super) details: bool,
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
@@ -137,7 +149,7 @@ impl TypedForm for RankForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["query", "truncate"],
+        texts: &["query", "details", "truncate"],
         long_text: None,
     };
 
@@ -146,6 +158,7 @@ impl TypedForm for RankForm {
         let read = Self {
             files: form.images("files", &mut issues),
             query: form.required_text("query", &mut issues),
+            details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
         };
         Ok(issues.or(read)?)

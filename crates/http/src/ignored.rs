@@ -44,6 +44,11 @@ impl Ignored {
         }
     }
 
+    /// A parameter of the query that is read after all.
+    pub(super) fn is_read(&mut self, name: &str) {
+        self.parameters.retain(|known| known != name);
+    }
+
     /// What a form brought, in addition to what is known.
     pub(super) fn extend(&mut self, other: Self) {
         self.fields.extend(other.fields);

@@ -94,8 +94,8 @@ impl<'de, const N: usize> Visitor<'de> for FieldsVisitor<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = [None; N];
-        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            match self.names.iter().position(|name| *name == key) {
+        while let Some(known) = map.next_key_seed(Known(&self.names))? {
+            match known {
                 Some(at) => {
                     let value: &RawValue = map.next_value()?;
                     fields[at] = (kind(value) != Kind::Null).then_some(value);
@@ -106,6 +106,29 @@ impl<'de, const N: usize> Visitor<'de> for FieldsVisitor<N> {
             }
         }
         Ok(fields)
+    }
+}
+
+/// Which of some names a key is; it may be long, and is not copied.
+struct Known<'a>(&'a [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Known<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Known<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| *name == key))
     }
 }
 

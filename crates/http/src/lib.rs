@@ -25,6 +25,7 @@
 //! * `json`, `item_reader`: texts and images in JSON, read without a tree of values.
 //! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
+//! * `encoding`: rows as bytes, where the client asks for them.
 //! * `openapi`, `content`: the description that clients are generated from, made of the table of
 //!   routes and the types.
 //!
@@ -56,6 +57,7 @@ mod date;
 mod descriptors;
 mod dialect_routes;
 mod dialects;
+mod encoding;
 mod endpoints;
 mod error_shape;
 mod fingerprint;

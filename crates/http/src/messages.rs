@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, Embeddings, Ranked, ServiceSettings, Similarity};
+use siglip2_service::{BuildInfo, Embeddings, Ranked, Score, Service, ServiceSettings, Similarity};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -232,6 +232,30 @@ pub(super) struct EmbeddingsAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     tokens: Option<Vec<usize>>,
+    /// Of images, where a bad one was to cost its own row only: the bad ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors: Option<Vec<RowError>>,
+}
+
+/// An image that is bad, whose row is empty.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RowError {
+    /// Which of the request's images, from 0.
+    pub(super) index: usize,
+    /// The status that it would have been refused with.
+    pub(super) status: u16,
+    /// What is wrong with it.
+    pub(super) detail: String,
+}
+
+/// What an answer tells besides its rows.
+#[derive(Default)]
+pub(super) struct RowsTold {
+    /// Of texts: how much was read of them.
+    pub(super) texts: Option<TextsTold>,
+    /// Of images that are each for itself: the bad ones.
+    pub(super) errors: Option<Vec<RowError>>,
 }
 
 /// How much of the texts of a request the model read.
@@ -243,20 +267,17 @@ pub(super) struct TextsTold {
 }
 
 impl<'a> EmbeddingsAnswer<'a> {
-    /// These rows, which must be numbers.
-    pub(super) fn of(
-        embeddings: &'a Embeddings,
-        model: &'a str,
-        texts: Option<TextsTold>,
-    ) -> Result<Self, Problem> {
-        embeddings.rows().try_for_each(finite)?;
-        Ok(Self {
+    /// These rows, which are numbers.
+    pub(super) fn of(embeddings: &'a Embeddings, model: &'a str, told: RowsTold) -> Self {
+        let RowsTold { texts, errors } = told;
+        Self {
+            errors,
             embeddings,
             dimensions: embeddings.dimensions(),
             model,
             truncated: texts.as_ref().map(|texts| texts.truncated),
             tokens: texts.and_then(|texts| texts.tokens),
-        })
+        }
     }
 }
 
@@ -276,6 +297,14 @@ pub(super) struct SimilarityAnswer<'a> {
     #[serde(serialize_with = "rows")]
     #[schema(value_type = Vec<Vec<f32>>)]
     image_embeddings: &'a Embeddings,
+    /// The cosines of the same pairs, where `details` asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cosines: Option<Vec<Vec<f64>>>,
+    /// `exp(logit_scale) * cosine + logit_bias` of the same pairs, where `details` asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    logits: Option<Vec<Vec<f64>>>,
     /// What the numbers are.
     note: &'static str,
     /// Texts whose end was cut off, because they have more tokens than the model reads.
@@ -283,8 +312,13 @@ pub(super) struct SimilarityAnswer<'a> {
 }
 
 impl<'a> SimilarityAnswer<'a> {
-    /// This comparison, which must be of numbers.
-    pub(super) fn of(similarity: &'a Similarity, truncated: u64) -> Result<Self, Problem> {
+    /// This comparison, which must be of numbers; with what `scores` says of each pair, if it is
+    /// given.
+    pub(super) fn of(
+        similarity: &'a Similarity,
+        truncated: u64,
+        scores: Option<&Service>,
+    ) -> Result<Self, Problem> {
         let Similarity {
             similarities,
             texts,
@@ -294,7 +328,18 @@ impl<'a> SimilarityAnswer<'a> {
         all.chain(texts.rows())
             .chain(images.rows())
             .try_for_each(finite)?;
+        let details = |value: fn(Score) -> f64| {
+            scores.map(|service| {
+                let of_text = |text: &[f32]| {
+                    let pairs = images.rows().map(|image| service.score(text, image));
+                    pairs.map(value).collect()
+                };
+                texts.rows().map(of_text).collect()
+            })
+        };
         Ok(Self {
+            cosines: details(|score| score.cosine),
+            logits: details(|score| score.logit),
             similarities,
             text_embeddings: texts,
             image_embeddings: images,
@@ -326,6 +371,18 @@ pub(super) struct Ranking<'a> {
     score: f64,
     /// From 1.
     rank: usize,
+    /// The probability, unrounded, where `details` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    probability: Option<f64>,
+    /// The cosine between image and query, where `details` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cosine: Option<f64>,
+    /// `exp(logit_scale) * cosine + logit_bias`, where `details` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    logit: Option<f64>,
 }
 
 impl<'a> RankAnswer<'a> {
@@ -335,12 +392,16 @@ impl<'a> RankAnswer<'a> {
         ranked: &[Ranked],
         names: &'a [String],
         truncated: u64,
+        details: bool,
     ) -> Result<Self, Problem> {
         let ranking = |(at, ranked): (usize, &Ranked)| {
             Ok(Ranking {
                 filename: names.get(ranked.index).map_or("", String::as_str),
                 score: rounded(ranked.score)?,
                 rank: at + 1,
+                probability: details.then_some(ranked.pair.probability),
+                cosine: details.then_some(ranked.pair.cosine),
+                logit: details.then_some(ranked.pair.logit),
             })
         };
         Ok(Self {

@@ -4,9 +4,10 @@
 //! does; and the page to those that say `text/html`, which browsers do. `/docs` is the viewer
 //! of the OpenAPI document, where FastAPI had one; `/redoc` leads there.
 
+use hyper::HeaderMap;
+use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
 use siglip2_page::Asset;
 
 /// What a request for the page gets.
@@ -24,10 +25,11 @@ pub(super) enum Asked {
 impl Asked {
     /// What a request asks of the page, if anything.
     pub(super) fn of(head: &Parts) -> Option<Self> {
-        let path = head.uri.path();
-        // What is posted there is a client's, whatever it accepts.
-        let is_read = matches!(head.method, Method::GET | Method::HEAD);
-        Self::at(path, &head.headers).filter(|_| is_read || path != "/")
+        // Browsers only read the page; who posts to its path is a client of TEI.
+        match head.uri.path() == "/" && head.method == Method::POST {
+            true => None,
+            false => Self::at(head.uri.path(), &head.headers),
+        }
     }
 
     /// The same, of a path and headers.

@@ -231,7 +231,8 @@ impl Problem {
         printable(&sentence, MAX_LOGGED_SENTENCE)
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status that it is answered with.
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
             Problem::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -14,12 +14,11 @@ use hyper::http::request::Parts;
 use super::answer;
 use super::content::Content;
 use super::dialect_routes::DIALECTS;
+use super::encoding;
 use super::endpoints;
 use super::error_shape::ErrorShape;
 use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
-use super::messages::{
-    Document, EmbeddingsAnswer, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer,
-};
+use super::messages::{Document, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer};
 use super::page::Asked;
 use super::problem::Problem;
 use super::route::{Class, Handler, Route};
@@ -93,7 +92,7 @@ static ROUTES: [Route; 11] = [
         summary: "One embedding for each text",
         class: Class::Work,
         takes: &[Content::json::<TextRequest>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_text(call)),
     },
@@ -102,8 +101,12 @@ static ROUTES: [Route; 11] = [
         name: "embed_image",
         summary: "The embedding of one image",
         class: Class::Work,
-        takes: &[Content::form::<ImageForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImageForm>(),
+            Content::bytes("image/*", &[]),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_image(call)),
     },
@@ -112,8 +115,11 @@ static ROUTES: [Route; 11] = [
         name: "embed_images",
         summary: "One embedding for each image",
         class: Class::Work,
-        takes: &[Content::form::<ImagesForm>()],
-        gives: &[Content::json::<EmbeddingsAnswer>()],
+        takes: &[
+            Content::form::<ImagesForm>(),
+            Content::bytes(answer::BYTES, &[]),
+        ],
+        gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::embed_images(call)),
     },
@@ -218,12 +224,16 @@ impl<'a> Found<'a> {
 
     /// The methods of the path, as the header `Allow` lists them.
     pub(super) fn allow(&self) -> &'static str {
-        let has = |read: bool| {
-            routes().any(|route| route.path == self.route.path && route.is_read() == read)
+        let is_page = std::ptr::eq(self.route, &PAGE);
+        // The page has its path in common with what answers JSON there.
+        let path = match self.value {
+            Some(path) if is_page => path,
+            _ => self.route.path,
         };
-        match (has(true), has(false)) {
-            (true, true) if self.route.class != Class::Page => ANY_METHOD,
-            (true, _) => "GET, HEAD, OPTIONS",
+        let has = |read: bool| routes().any(|route| route.path == path && route.is_read() == read);
+        match (is_page || has(true), has(false)) {
+            (true, true) => ANY_METHOD,
+            (true, false) => "GET, HEAD, OPTIONS",
             _ => "OPTIONS, POST",
         }
     }

@@ -24,8 +24,8 @@ pub struct HttpSettings {
     #[arg(long, env = "PAYLOAD_LIMIT", default_value = "256MiB", value_parser = some_bytes::<u64>)]
     pub payload_limit: u64,
 
-    /// Bytes of text that one request may have: the body of /embed/text, and the text
-    /// fields of a form together, image_base64 aside.
+    /// Bytes of text that one request may have: the body of /embed/text, the text fields of a
+    /// form together, image_base64 aside, and the texts in JSON that may have images in it.
     // 16 MiB: the 1024 texts of one request at 16 KiB each. A model that reads 64 tokens
     // looks at a few hundred bytes of each.
     #[arg(long, env = "MAX_TEXT_BODY_BYTES", default_value = "16MiB", value_parser = some_bytes::<usize>)]

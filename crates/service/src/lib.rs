@@ -120,4 +120,4 @@ pub use service::{Fingerprints, Model, ModelInfo, Service, State};
 pub use settings::ServiceSettings;
 pub use siglip2_model::fingerprint::Fingerprint;
 pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
-pub use vectors::{Embeddings, Ranked, Score, Similarity};
+pub use vectors::{Embeddings, PartialEmbeddings, Ranked, Score, Similarity};

@@ -16,7 +16,7 @@ use crate::error::ServiceError;
 use crate::metrics::Timings;
 use crate::service::{Running, Service, State};
 use crate::tokens::{LongTexts, TextEmbeddings};
-use crate::vectors::{self, Embeddings, Ranked, Similarity};
+use crate::vectors::{self, Embeddings, PartialEmbeddings, Ranked, Similarity};
 
 /// When to try again after a refusal: about what a full queue takes to move on.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -89,6 +89,35 @@ impl Request {
         .await
     }
 
+    /// As [`Request::embed_images`], where a bad image costs its own row and no other.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; never [`ServiceError::Image`].
+    pub async fn embed_good_images(
+        &self,
+        images: Vec<Bytes>,
+        normalize: bool,
+    ) -> Result<PartialEmbeddings, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(images.len())?;
+            let rows = self.image_rows_each(running, images, &mut permits).await?;
+            let mut bad = Vec::new();
+            let rows = rows.into_iter().enumerate().map(|(index, row)| {
+                row.unwrap_or_else(|error| {
+                    bad.push((index, error));
+                    Vec::new()
+                })
+            });
+            let rows = rows.collect();
+            Ok(PartialEmbeddings {
+                embeddings: self.embeddings(rows, normalize),
+                bad,
+            })
+        })
+        .await
+    }
+
     /// How well every text fits every image.
     ///
     /// # Errors
@@ -127,8 +156,10 @@ impl Request {
         query: String,
     ) -> Result<Vec<Ranked>, ServiceError> {
         let similarity = self.similarity(images, vec![query]).await?;
+        let text = similarity.texts.rows().next().unwrap_or_default();
+        let images = similarity.images.rows();
         Ok(vectors::rank(
-            similarity.similarities.first().map_or(&[], Vec::as_slice),
+            images.map(|image| self.service.score(text, image)),
         ))
     }
 

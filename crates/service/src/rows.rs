@@ -81,6 +81,29 @@ impl Request {
         try_join_all(one_by_one).await
     }
 
+    /// Of each image its row, or what is wrong with the image.
+    pub(crate) async fn image_rows_each(
+        &self,
+        running: &Running,
+        images: Vec<Bytes>,
+        permits: &mut Permits,
+    ) -> Result<Vec<Result<Vec<f32>, ImageError>>, ServiceError> {
+        let wish = self.wish(permits);
+        let one_by_one = images
+            .into_iter()
+            .enumerate()
+            .map(|(index, file)| {
+                let row = self.image_row(running, wish, index, file, one(permits)?);
+                Ok(row.map(|row| match row {
+                    Ok(row) => Ok(Ok(row)),
+                    Err(ServiceError::Image { error, .. }) => Ok(Err(error)),
+                    Err(other) => Err(other),
+                }))
+            })
+            .collect::<Result<Vec<_>, ServiceError>>()?;
+        try_join_all(one_by_one).await
+    }
+
     async fn image_row(
         &self,
         running: &Running,

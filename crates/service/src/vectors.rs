@@ -1,5 +1,7 @@
 //! The arithmetic on embeddings: norms, cosines, probabilities, order.
 
+use siglip2_image::ImageError;
+
 /// Rows of floats, one per text or image of a request, in its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
@@ -85,6 +87,15 @@ impl Embeddings {
     }
 }
 
+/// Embeddings of images of which some are bad.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialEmbeddings {
+    /// One row per image, in their order; that of a bad one has no floats.
+    pub embeddings: Embeddings,
+    /// The bad ones: which, from 0, and what is wrong with each.
+    pub bad: Vec<(usize, ImageError)>,
+}
+
 /// How well one text fits one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
@@ -127,6 +138,8 @@ pub struct Ranked {
     pub index: usize,
     /// The probability, 0 to 1, that the query belongs to it.
     pub score: f32,
+    /// The same, and what it is made of, in full.
+    pub pair: Score,
 }
 
 /// `sigmoid(scale * cos(text, image) + bias)` for every pair: the loss of SigLIP
@@ -156,12 +169,13 @@ pub(super) fn similarity(
 }
 
 /// Best first; equal scores keep the order of the images.
-pub(super) fn rank(scores: &[f32]) -> Vec<Ranked> {
-    let mut ranking: Vec<Ranked> = scores
-        .iter()
-        .enumerate()
-        .map(|(index, &score)| Ranked { index, score })
-        .collect();
+pub(super) fn rank(pairs: impl Iterator<Item = Score>) -> Vec<Ranked> {
+    let ranked = pairs.enumerate().map(|(index, pair)| Ranked {
+        index,
+        score: pair.probability as f32,
+        pair,
+    });
+    let mut ranking: Vec<Ranked> = ranked.collect();
     ranking.sort_by(|a, b| b.score.total_cmp(&a.score));
     ranking
 }
@@ -218,10 +232,12 @@ mod tests {
 
     #[test]
     fn ties_keep_the_order_of_the_images() {
-        let order: Vec<usize> = rank(&[0.5, 0.9, 0.5, 0.1])
-            .iter()
-            .map(|r| r.index)
-            .collect();
+        let pairs = [0.5, 0.9, 0.5, 0.1].map(|probability| Score {
+            cosine: 0.0,
+            logit: 0.0,
+            probability,
+        });
+        let order: Vec<usize> = rank(pairs.into_iter()).iter().map(|r| r.index).collect();
         assert_eq!(order, [1, 0, 2, 3]);
     }
 }

@@ -71,7 +71,7 @@ fn is_for_the_page(method: &str, target: &str, request: &[u8]) -> bool {
     let paths = ["/docs", "/docs/", "/redoc", "/redoc/"];
     let is_root = target == "/" && head.contains("\r\naccept: text/html");
     let is_read = matches!(method, "GET" | "HEAD");
-    is_read && (is_root || paths.contains(&target) || target.starts_with("/assets/"))
+    (is_read && is_root) || paths.contains(&target) || target.starts_with("/assets/")
 }
 
 /// What the document has at a path; a name in braces stands for one segment or several.

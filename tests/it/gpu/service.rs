@@ -14,7 +14,12 @@ use crate::gpu::model::{self, Recipe};
 
 /// The service on a machine, with the engines under `root`.
 fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
-    let mut command = command(&["--model", "demo", "--engines"]);
+    of("demo", machine, root, flags)
+}
+
+/// The same with another model.
+fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) -> Command {
+    let mut command = command(&["--model", model, "--engines"]);
     command
         .arg(root)
         .args(flags)
@@ -147,11 +152,7 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/fixtures/golden/naflex16"
     );
-    let (text, code) = refusal(on(
-        &Machine::new(),
-        root.path(),
-        &["--device", "cuda", "--model", naflex],
-    ));
+    let (text, code) = refusal(of(naflex, &Machine::new(), root.path(), cuda));
     assert_eq!(code, Some(2), "{text}");
     assert!(
         text.contains("NaFlex") && text.contains("--device cpu") && !text.contains("build-engine"),

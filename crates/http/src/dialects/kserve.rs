@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
-use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
+use super::kserve_messages::{
+    BinarySize, Flat, KServeAnswer, KServeLive, KServeModel, KServeReady, KServeServer,
+    OutputTensor, TensorInfo,
+};
 use super::kserve_tensor::{Element, Tensor};
 use crate::answer::{self, Answer};
 use crate::body::off_thread;
@@ -26,160 +28,6 @@ pub(crate) const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// The longest `id` that is told back, in bytes.
 const MAX_ID: usize = 1024;
-
-/// What the server is.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeServer)]
-pub(crate) struct KServeServer {
-    /// The program's name.
-    name: &'static str,
-    /// Its version.
-    version: &'static str,
-    /// The extensions that it has.
-    extensions: [&'static str; 1],
-}
-
-/// Whether it lives.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeLive)]
-pub(crate) struct KServeLive {
-    /// Always true.
-    live: bool,
-}
-
-/// Whether it can embed.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeReady)]
-pub(crate) struct KServeReady {
-    /// Always true: else it is refused (503).
-    ready: bool,
-}
-
-/// What the model takes and gives.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeModel)]
-pub(crate) struct KServeModel<'a> {
-    /// The name that was asked for.
-    name: &'a str,
-    /// There is one.
-    versions: [&'static str; 1],
-    /// What runs it.
-    platform: &'static str,
-    /// What it takes; one of the two is enough.
-    inputs: [TensorInfo; 2],
-    /// What it gives.
-    outputs: [TensorInfo; 2],
-}
-
-/// A tensor.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeTensorInfo)]
-struct TensorInfo {
-    /// Its name.
-    name: &'static str,
-    /// `BYTES` or `FP32`.
-    datatype: &'static str,
-    /// Its shape; -1 is any number.
-    shape: Vec<i64>,
-}
-
-/// What is to be embedded.
-#[derive(ToSchema)]
-#[schema(as = KServeInferRequest)]
-#[allow(dead_code, reason = "it is only described")]
-pub(crate) struct KServeRequest {
-    /// Told back.
-    id: Option<String>,
-    /// `normalize`, `truncate` (both true unless something else is said), `binary_data_output`.
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<()>,
-    /// `texts`, `images` or both.
-    inputs: Vec<InputTensor>,
-    /// Which outputs; without it those that the inputs make.
-    outputs: Option<Vec<OutputWish>>,
-}
-
-/// A tensor that is sent.
-#[derive(ToSchema)]
-#[schema(as = KServeInput)]
-#[allow(dead_code, reason = "it is only described")]
-struct InputTensor {
-    /// `texts` or `images`.
-    name: String,
-    /// Its shape.
-    shape: Vec<u64>,
-    /// `BYTES`.
-    datatype: String,
-    /// `binary_data_size`, where its elements are behind the JSON.
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<()>,
-    /// Its elements: texts, or images as base64.
-    data: Option<Vec<String>>,
-}
-
-/// An output that is wanted.
-#[derive(ToSchema)]
-#[schema(as = KServeOutputWish)]
-#[allow(dead_code, reason = "it is only described")]
-struct OutputWish {
-    /// `text_embeddings` or `image_embeddings`.
-    name: String,
-    /// `binary_data`: whether its numbers are to be behind the JSON.
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<()>,
-}
-
-/// Vectors.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeInferResponse)]
-pub(crate) struct KServeAnswer<'a> {
-    /// The name that was asked for.
-    model_name: &'a str,
-    /// There is one.
-    model_version: &'static str,
-    /// That of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    id: Option<&'a str>,
-    /// The outputs that were asked for.
-    outputs: Vec<OutputTensor<'a>>,
-}
-
-/// A tensor that is answered.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeOutput)]
-struct OutputTensor<'a> {
-    /// `text_embeddings` or `image_embeddings`.
-    name: &'static str,
-    /// `FP32`.
-    datatype: &'static str,
-    /// Rows, and floats in a row.
-    shape: [usize; 2],
-    /// Where its numbers are behind the JSON: how many bytes they take.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    parameters: Option<BinarySize>,
-    /// Its numbers, row by row.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<Vec<f32>>)]
-    data: Option<Flat<'a>>,
-}
-
-/// How many bytes a tensor takes.
-#[derive(Serialize, ToSchema)]
-#[schema(as = KServeBinarySize)]
-struct BinarySize {
-    /// Bytes.
-    binary_data_size: usize,
-}
-
-struct Flat<'a>(&'a Embeddings);
-
-impl Serialize for Flat<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.rows().flatten())
-    }
-}
 
 /// `GET /v2`
 pub(crate) async fn kserve_server(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -281,7 +129,10 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     let length = json_length(call)?;
     let body = call.bytes().await?;
     let mut reader = call.reader(body.len());
+    let json = length.map_or(body.len(), |length| length.min(body.len()));
+    let unescaping = call.unescaping(&body[..json])?;
     let (told, items): (Told, Items) = off_thread(body.len(), move || {
+        let _unescaping = unescaping;
         let told = read(&body, length, &mut reader)?;
         Ok((told, reader.finish()))
     })

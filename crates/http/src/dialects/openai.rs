@@ -1,8 +1,7 @@
-//! `/v1/embeddings` and `/v1/models`, as OpenAI has them, and the shapes that others have given
-//! the same path: data URIs among the strings (NIM), `modality` (infinity), objects (Jina,
+//! `/v1/embeddings`, as OpenAI has it, and the shapes that others have given the same path: data URIs among the strings (NIM), `modality` (infinity), objects (Jina,
 //! SGLang), `messages` (vLLM).
 
-use hyper::{Response, StatusCode};
+use hyper::Response;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -16,11 +15,8 @@ use crate::call::{Call, Embed};
 use crate::item_reader::{ItemReader, Place};
 use crate::json::{self, Kind, wrong};
 use crate::messages::finite;
-use crate::problem::{Problem, printable};
+use crate::problem::Problem;
 use siglip2_service::Embeddings;
-
-/// The longest name of a model that is told back, in characters.
-const MAX_NAME: usize = 120;
 
 /// Texts and images, in `input` or in `messages`.
 #[derive(ToSchema)]
@@ -361,64 +357,4 @@ pub(super) fn may_cut(raw: Option<&RawValue>) -> Result<bool, Problem> {
         },
         _ => Ok(json::boolean("truncate", raw)?.unwrap_or(true)),
     }
-}
-
-/// The models: there is one.
-#[derive(Serialize, ToSchema)]
-#[schema(as = OpenAiModels)]
-pub(crate) struct ModelList<'a> {
-    /// Always `list`.
-    object: &'static str,
-    /// One.
-    data: [Model<'a>; 1],
-}
-
-/// A model.
-#[derive(Serialize, ToSchema)]
-#[schema(as = OpenAiModel)]
-pub(crate) struct Model<'a> {
-    /// Its name.
-    id: &'a str,
-    /// Always `model`.
-    object: &'static str,
-    /// Always 0: when it was made is not known.
-    created: u64,
-    /// What serves it.
-    owned_by: &'static str,
-}
-
-impl<'a> Model<'a> {
-    fn named(id: &'a str) -> Self {
-        Self {
-            id,
-            object: "model",
-            created: 0,
-            owned_by: crate::PROGRAM,
-        }
-    }
-}
-
-/// `GET /v1/models`
-pub(crate) async fn openai_models(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let list = ModelList {
-        object: "list",
-        data: [Model::named(&call.shared.service.info().name)],
-    };
-    Ok(answer::respond(StatusCode::OK, answer::json(&list)))
-}
-
-/// `GET /v1/models/{model}`
-pub(crate) async fn openai_model(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let name = call.path_name();
-    let own = &call.shared.service.info().name;
-    if name != *own {
-        let shown = printable(&name, MAX_NAME);
-        return Err(Problem::NoSuchModel(format!(
-            "There is no model \"{shown}\" here; there is \"{own}\"."
-        )));
-    }
-    Ok(answer::respond(
-        StatusCode::OK,
-        answer::json(&Model::named(own)),
-    ))
 }

@@ -40,8 +40,9 @@ impl Form {
     /// The bytes that a value takes in an answer at most, quotes and commas of its row aside.
     pub(super) fn bytes(self) -> usize {
         match self {
-            // Sign, point, 9 digits, a zero before them, and the comma.
-            Form::Float => 13,
+            // As in -0.000123456789: the sign, five characters, 9 digits, and the comma. Smaller
+            // ones have an exponent and are shorter.
+            Form::Float => 16,
             Form::Base64 => 6,
             Form::Int8 | Form::Uint8 => 5,
             Form::Binary | Form::Ubinary => 1,

@@ -23,6 +23,8 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     .await?;
     let (names, images) = split(form.files);
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
+    // A cosine and a logit in full take as much as four floats.
+    let pairs = if form.details { 5 * pairs } else { pairs };
     let memory = call.answer_memory(pairs + rows * call.shared.service.info().dimensions)?;
     let service = call.request_with_texts(true, form.truncate)?;
     let similarity = call
@@ -37,11 +39,10 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             + images.len() * images.dimensions(),
     );
     let truncated = call.cut_texts();
+    let scores = form.details.then(|| call.shared.service.clone());
     let body = off_thread(bytes, move || {
-        Ok(answer::sized(
-            &SimilarityAnswer::of(&similarity, truncated)?,
-            bytes,
-        ))
+        let answer = SimilarityAnswer::of(&similarity, truncated, scores.as_ref())?;
+        Ok(answer::sized(&answer, bytes))
     });
     Ok(answer::held(body.await?, memory))
 }
@@ -54,14 +55,15 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let (names, images) = split(form.files);
     // A character that JSON escapes takes up to six bytes.
     let told = query.len() + names.iter().map(String::len).sum::<usize>();
-    let mut memory = call.answer_bytes(6 * told + 80 * (names.len() + 1))?;
+    let mut memory = call.answer_bytes(6 * told + 200 * (names.len() + 1))?;
     let service = call.request_with_texts(true, form.truncate)?;
     let ranked = call
         .rows(service.rank(images, query.clone()), |index| {
             named(&names, index)
         })
         .await?;
-    let body = answer::json(&RankAnswer::of(&query, &ranked, &names, call.cut_texts())?);
+    let cut = call.cut_texts();
+    let body = answer::json(&RankAnswer::of(&query, &ranked, &names, cut, form.details)?);
     memory.shrink_to(body.len() as u64);
     Ok(answer::held(body, memory))
 }

@@ -1,6 +1,6 @@
 //! One embedding for each text or image.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::Response;
 
 use super::{named, split};
@@ -8,13 +8,17 @@ use crate::answer::{self, Answer, json_bytes};
 use crate::base64;
 use crate::body::off_thread;
 use crate::call::Call;
-use crate::form::File;
+use crate::form::{File, PARTIAL};
 use crate::forms::{ImageForm, ImagesForm};
 use crate::ignored::Ignored;
-use crate::messages::{EmbeddingsAnswer, TextsTold};
+use crate::json;
+use crate::messages::{EmbeddingsAnswer, RowError, RowsTold, TextsTold, finite};
 use crate::problem::{Problem, part_name};
 use crate::text_request::{self, TextLimits};
 use siglip2_service::{Embeddings, Lease};
+
+/// What is told of a bad image takes no more bytes: a sentence and a name, escaped.
+const MAX_ROW_ERROR: usize = 2048;
 
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -31,15 +35,23 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
         )
         .await?;
     let tokens = rows.usage.iter().map(|text| text.tokens);
-    let told = TextsTold {
+    let texts = TextsTold {
         truncated: call.cut_texts(),
         tokens: request.tokens.then(|| tokens.collect()),
     };
-    answer(call, rows.embeddings, Some(told), memory).await
+    let told = RowsTold {
+        texts: Some(texts),
+        errors: None,
+    };
+    answer(call, rows.embeddings, told, memory).await
 }
 
 /// `POST /embed/image`
 pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let kind = call.content_type().unwrap_or_default();
+    if kind.starts_with("image/") || kind == answer::BYTES {
+        return embed_file(call).await;
+    }
     let form: ImageForm = call.form().await?;
     let mut mistake = None;
     let (part, bytes) = match (form.file, form.image_base64) {
@@ -59,21 +71,105 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
         .rows(service.embed_images(vec![bytes], form.normalize), |_| part)
         .await
         .map_err(hinted)?;
-    answer(call, rows, None, memory).await
+    answer(call, rows, RowsTold::default(), memory).await
+}
+
+/// The body is the file of one image.
+async fn embed_file(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    let normalize = call.option("normalize", true)?;
+    let file = call.bytes().await?;
+    let part = || "The body".to_owned();
+    call.inspect(&part(), &file)?;
+    let memory = answer_memory(call, 1)?;
+    let service = call.request(normalize)?;
+    let rows = call
+        .rows(service.embed_images(vec![file], normalize), |_| part())
+        .await?;
+    answer(call, rows, RowsTold::default(), memory).await
 }
 
 /// `POST /embed/images`
 pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    if call.content_type().as_deref() == Some(answer::BYTES) {
+        let (partial, normalize) = (
+            call.option(PARTIAL, false)?,
+            call.option("normalize", true)?,
+        );
+        let body = call.bytes().await?;
+        let images = length_prefixed(body, call.shared.settings.max_images_per_request)?;
+        return each(call, Vec::new(), images, normalize, partial).await;
+    }
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
-    let memory = answer_memory(call, images.len())?;
-    let service = call.request(form.normalize)?;
+    each(call, names, images, form.normalize, form.partial).await
+}
+
+async fn each(
+    call: &mut Call<'_>,
+    names: Vec<String>,
+    images: Vec<Bytes>,
+    normalize: bool,
+    partial: bool,
+) -> Result<Response<Answer>, Problem> {
+    let mut memory = answer_memory(call, images.len())?;
+    if partial {
+        memory.absorb(call.answer_bytes(MAX_ROW_ERROR * images.len())?);
+    }
+    let service = call.request(normalize)?;
+    if !partial {
+        let rows = call
+            .rows(service.embed_images(images, normalize), |index| {
+                named(&names, index)
+            })
+            .await?;
+        return answer(call, rows, RowsTold::default(), memory).await;
+    }
     let rows = call
-        .rows(service.embed_images(images, form.normalize), |index| {
-            named(&names, index)
+        .rows(service.embed_good_images(images, normalize), |_| {
+            String::new()
         })
         .await?;
-    answer(call, rows, None, memory).await
+    let errors = rows.bad.iter().map(|(index, error)| {
+        let problem = Problem::image(&named(&names, *index), error);
+        RowError {
+            index: *index,
+            status: problem.status().as_u16(),
+            detail: problem.to_string(),
+        }
+    });
+    let told = RowsTold {
+        texts: None,
+        errors: Some(errors.collect()),
+    };
+    answer(call, rows.embeddings, told, memory).await
+}
+
+/// Files that each stand behind their length, which is four bytes in little-endian order.
+fn length_prefixed(mut body: Bytes, most: usize) -> Result<Vec<Bytes>, Problem> {
+    let mut files = Vec::new();
+    while !body.is_empty() {
+        if files.len() == most {
+            return Err(Problem::TooLarge(format!(
+                "The request has more than the {most} images that one may hold."
+            )));
+        }
+        let broken = |index: usize| {
+            json::wrong(format!(
+                "The body breaks off in image {index}: each must stand behind its length in four \
+                 bytes, little-endian."
+            ))
+        };
+        let (length, rest) = body
+            .split_first_chunk::<4>()
+            .ok_or_else(|| broken(files.len()))?;
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > rest.len() {
+            return Err(broken(files.len()));
+        }
+        body.advance(4);
+        files.push(body.split_to(length));
+    }
+    Ok(files)
 }
 
 /// The memory for an answer of so many embeddings.
@@ -109,16 +205,19 @@ async fn decoded(encoded: String) -> Result<Bytes, Problem> {
 async fn answer(
     call: &Call<'_>,
     rows: Embeddings,
-    texts: Option<TextsTold>,
+    told: RowsTold,
     memory: Lease,
 ) -> Result<Response<Answer>, Problem> {
     let bytes = json_bytes(rows.len() * rows.dimensions());
     let model = call.shared.service.info().name.clone();
-    let body = off_thread(bytes, move || {
-        Ok(answer::sized(
-            &EmbeddingsAnswer::of(&rows, &model, texts)?,
-            bytes,
-        ))
-    });
-    Ok(answer::held(body.await?, memory))
+    let encoding = call.encoding();
+    off_thread(bytes, move || {
+        rows.rows().try_for_each(finite)?;
+        if let Some(encoded) = encoding.bytes(&rows) {
+            return Ok(encoded.answer(memory));
+        }
+        let answer = EmbeddingsAnswer::of(&rows, &model, told);
+        Ok(answer::held(answer::sized(&answer, bytes), memory))
+    })
+    .await
 }

@@ -1,0 +1,124 @@
+//! Values of Arrow columns, whichever of the types that mean the same they have.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef, StructArray};
+use arrow_schema::DataType;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// A column of structs.
+pub(crate) struct Values<'a>(Option<&'a StructArray>);
+
+impl<'a> Values<'a> {
+    pub(crate) fn of(column: &'a ArrayRef) -> Self {
+        Self(column.as_struct_opt())
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&'a ArrayRef> {
+        self.0?.column_by_name(name)
+    }
+}
+
+/// Texts; whole numbers as they are written.
+pub(crate) fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
+    macro_rules! numbers {
+        ($kind:ty) => {
+            column
+                .as_primitive::<$kind>()
+                .iter()
+                .map(|value| value.map(|value| value.to_string()))
+                .collect()
+        };
+    }
+    macro_rules! strings {
+        ($strings:expr) => {
+            $strings
+                .iter()
+                .map(|value| value.map(str::to_owned))
+                .collect()
+        };
+    }
+    Ok(match column.data_type() {
+        DataType::Utf8 => strings!(column.as_string::<i32>()),
+        DataType::LargeUtf8 => strings!(column.as_string::<i64>()),
+        DataType::Utf8View => strings!(column.as_string_view()),
+        DataType::Int8 => numbers!(Int8Type),
+        DataType::Int16 => numbers!(Int16Type),
+        DataType::Int32 => numbers!(Int32Type),
+        DataType::Int64 => numbers!(Int64Type),
+        DataType::UInt8 => numbers!(UInt8Type),
+        DataType::UInt16 => numbers!(UInt16Type),
+        DataType::UInt32 => numbers!(UInt32Type),
+        DataType::UInt64 => numbers!(UInt64Type),
+        DataType::Dictionary(_, _) => {
+            let dictionary = column.as_any_dictionary();
+            let values = texts(dictionary.values())?;
+            if values.is_empty() {
+                return Ok(vec![None; column.len()]);
+            }
+            let keys = dictionary.normalized_keys();
+            let value = |(row, key): (usize, &usize)| {
+                if column.is_null(row) {
+                    return None;
+                }
+                values.get(*key).cloned().flatten()
+            };
+            keys.iter().enumerate().map(value).collect()
+        }
+        other => return Err(format!("values of the type {other} are no texts")),
+    })
+}
+
+/// Bytes.
+pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, String> {
+    macro_rules! copies {
+        ($values:expr) => {
+            $values
+                .iter()
+                .map(|value| value.map(Bytes::copy_from_slice))
+                .collect()
+        };
+    }
+    Ok(match column.data_type() {
+        DataType::Binary => copies!(column.as_binary::<i32>()),
+        DataType::LargeBinary => copies!(column.as_binary::<i64>()),
+        DataType::BinaryView => copies!(column.as_binary_view()),
+        other => return Err(format!("values of the type {other} are no files")),
+    })
+}
+
+/// The values of a column, or the type that JSON does not have.
+pub(crate) fn json(column: &ArrayRef) -> Result<Vec<Value>, DataType> {
+    macro_rules! floats {
+        ($kind:ty) => {
+            column
+                .as_primitive::<$kind>()
+                .iter()
+                .map(|value| value.map_or(Value::Null, |value| Value::from(f64::from(value))))
+                .collect()
+        };
+    }
+    let kind = column.data_type();
+    Ok(match kind {
+        DataType::Null => vec![Value::Null; column.len()],
+        DataType::Boolean => column.as_boolean().iter().map(Value::from).collect(),
+        DataType::Float16 => floats!(Float16Type),
+        DataType::Float32 => floats!(Float32Type),
+        DataType::Float64 => floats!(Float64Type),
+        _ => {
+            let values = texts(column).map_err(|_| kind.clone())?.into_iter();
+            // Whole numbers are numbers again.
+            let number = |text: String| match text.parse::<serde_json::Number>() {
+                Ok(number) if kind.is_integer() => Value::Number(number),
+                _ => Value::String(text),
+            };
+            values
+                .map(|value| value.map_or(Value::Null, number))
+                .collect()
+        }
+    })
+}

@@ -1,0 +1,320 @@
+//! From what a row has to its vector: in this process, as the service does it for a request,
+//! or on running services.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use siglip2_service::{Context, Service, ServiceError, State};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::dedup::{Seen, key};
+use crate::error::BulkError;
+use crate::remote::Remote;
+use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE};
+
+/// Files of pictures that are in memory at a time, in units of 1 KiB.
+const FILES_MEMORY: u32 = 512 << 10;
+
+/// What is taken for a file before its length is known; most are smaller.
+const SMALL_FILE: u32 = 1 << 10;
+
+/// Files that are read at a time: so many requests to a disk or a network are worth having
+/// under way.
+const READERS: usize = 16;
+
+/// How often a row is tried when the engine fails.
+const TRIES: u32 = 3;
+
+/// How long to wait before a row is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Where vectors are computed.
+pub enum Place {
+    /// In this process.
+    Here(Service),
+    /// By running services.
+    There(Remote),
+    /// By a function that is the same everywhere, of whatever is no picture of a bad one.
+    #[cfg(test)]
+    Nowhere,
+}
+
+/// See the module.
+pub struct Embedder {
+    place: Place,
+    normalize: bool,
+    seen: Option<Seen>,
+    memory: Arc<Semaphore>,
+    readers: Semaphore,
+}
+
+/// Why a row has no vector.
+pub(crate) enum Failure {
+    /// It is the row's fault.
+    Row(String),
+    /// It is not.
+    Run(BulkError),
+}
+
+pub(crate) type Outcome = Result<Vec<f32>, Failure>;
+
+impl Embedder {
+    /// An embedder that computes at a place.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for the vectors of files that were seen.
+    pub fn new(
+        place: Place,
+        normalize: bool,
+        dedup: bool,
+        dimensions: usize,
+    ) -> Result<Self, BulkError> {
+        let seen = dedup.then(|| Seen::new(dimensions)).transpose();
+        let seen = seen.map_err(|error| {
+            BulkError::Disk(format!("--dedup cannot make a temporary file: {error}"))
+        })?;
+        Ok(Self {
+            place,
+            normalize,
+            seen,
+            memory: Arc::new(Semaphore::new(FILES_MEMORY as usize)),
+            readers: Semaphore::new(READERS),
+        })
+    }
+
+    /// Chunks under way at a time: enough that the engine has its next batches ready while
+    /// the oldest chunk is completed, and within the queue.
+    pub(crate) fn window(&self) -> usize {
+        let (wanted, most) = match &self.place {
+            Place::Here(service) => {
+                let (info, most) = (service.info(), service.settings().max_queued_rows);
+                match info.device {
+                    // One engine, and as many more rows as are decoded meanwhile.
+                    "cpu" => (info.max_batch * 8, most),
+                    // Of several GPUs each has batches waiting; memory is bounded anyhow.
+                    _ => (most / 4 * 3, most),
+                }
+            }
+            Place::There(remote) => (remote.rows_under_way(), usize::MAX),
+            #[cfg(test)]
+            Place::Nowhere => (100, 1000),
+        };
+        let most = (most / CHUNK_ROWS).saturating_sub(1).max(1);
+        (wanted.div_ceil(CHUNK_ROWS) + 1).min(most)
+    }
+
+    /// Identical files and texts so far.
+    pub(crate) fn duplicates(&self) -> Option<u64> {
+        self.seen.as_ref().map(Seen::duplicates)
+    }
+
+    /// Memory for the files of a chunk. Waits until it is free.
+    pub(crate) async fn lease(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.memory);
+        // It is never closed.
+        memory
+            .acquire_many_owned(units.min(FILES_MEMORY))
+            .await
+            .ok()
+    }
+
+    /// The vectors of a chunk.
+    ///
+    /// # Errors
+    ///
+    /// When none can be computed any more.
+    pub(crate) async fn chunk(self: Arc<Self>, chunk: Chunk) -> Result<Embedded, BulkError> {
+        let Chunk {
+            columns,
+            contents,
+            lease,
+            ..
+        } = chunk;
+        let rows = contents.into_iter().map(|content| async {
+            match self.row(content).await {
+                Ok(vector) => Ok(Ok(vector)),
+                Err(Failure::Row(why)) => Ok(Err(why)),
+                Err(Failure::Run(error)) => Err(error),
+            }
+        });
+        let outcomes = try_join_all(rows).await?;
+        drop(lease);
+        Ok(Embedded { columns, outcomes })
+    }
+
+    async fn row(&self, content: Content) -> Outcome {
+        match content {
+            Content::Bad(why) => Err(Failure::Row(why)),
+            Content::Text(text) => self.text(text).await,
+            Content::Picture(bytes) => self.picture(bytes).await,
+            Content::File(path) => {
+                let (bytes, _lease) = self.read(path).await.map_err(Failure::Row)?;
+                self.picture(bytes).await
+            }
+        }
+    }
+
+    async fn picture(&self, bytes: Bytes) -> Outcome {
+        self.once(&bytes, || async {
+            match &self.place {
+                Place::Here(service) => {
+                    self.patiently(|| {
+                        let request = service.request(Context::default());
+                        let bytes = bytes.clone();
+                        async move {
+                            let found = request.embed_images(vec![bytes], self.normalize).await?;
+                            Ok(found.rows().next().map(<[f32]>::to_vec))
+                        }
+                    })
+                    .await
+                }
+                Place::There(remote) => remote.picture(bytes.clone(), self.normalize).await,
+                #[cfg(test)]
+                Place::Nowhere => nowhere(&bytes),
+            }
+        })
+        .await
+    }
+
+    async fn text(&self, text: String) -> Outcome {
+        self.once(text.as_bytes(), || async {
+            match &self.place {
+                Place::Here(service) => {
+                    self.patiently(|| {
+                        let request = service.request(Context::default());
+                        let text = text.clone();
+                        async move {
+                            let found = request.embed_texts(vec![text], self.normalize).await?;
+                            Ok(found.embeddings.rows().next().map(<[f32]>::to_vec))
+                        }
+                    })
+                    .await
+                }
+                Place::There(remote) => remote.text(&text, self.normalize).await,
+                #[cfg(test)]
+                Place::Nowhere => nowhere(text.as_bytes()),
+            }
+        })
+        .await
+    }
+
+    /// Computes what was not seen before, or everything without `--dedup`.
+    async fn once<F: Future<Output = Outcome>>(
+        &self,
+        bytes: &[u8],
+        compute: impl FnOnce() -> F,
+    ) -> Outcome {
+        let Some(seen) = &self.seen else {
+            return compute().await;
+        };
+        let failed = |error: io::Error| {
+            let error = format!("--dedup cannot use its temporary file: {error}");
+            Failure::Run(BulkError::Disk(error))
+        };
+        let key = key(bytes);
+        if let Some(vector) = seen.find(key).map_err(failed)? {
+            return Ok(vector);
+        }
+        let vector = compute().await?;
+        seen.keep(key, &vector).map_err(failed)?;
+        Ok(vector)
+    }
+
+    /// Tries again while the engine is being built anew, and when it has failed.
+    async fn patiently<F>(&self, mut compute: impl FnMut() -> F) -> Outcome
+    where
+        F: Future<Output = Result<Option<Vec<f32>>, ServiceError>>,
+    {
+        let mut tries = 0;
+        loop {
+            let error = match compute().await {
+                Ok(Some(vector)) => return Ok(vector),
+                Ok(None) => ServiceError::Internal("the service answered no row".to_owned()),
+                Err(error) => error,
+            };
+            match error {
+                ServiceError::Image { error, .. } => return Err(Failure::Row(error.to_string())),
+                ServiceError::Text { error, .. } => return Err(Failure::Row(error.to_string())),
+                ServiceError::Busy { .. }
+                | ServiceError::Unavailable(State::Restarting | State::Starting) => {}
+                ServiceError::Internal(what) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        let error = format!("the engine failed {TRIES} times on it: {what}");
+                        return Err(Failure::Row(error));
+                    }
+                }
+                ServiceError::Unavailable(_)
+                | ServiceError::Expired
+                | ServiceError::TooMuch { .. } => {
+                    return Err(Failure::Run(BulkError::Engine(error.to_string())));
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// A file, and the permits for its memory.
+    async fn read(&self, path: PathBuf) -> Result<(Bytes, Option<OwnedSemaphorePermit>), String> {
+        let mut most = u64::from(SMALL_FILE) * 1024;
+        loop {
+            let mut lease = self.lease(most).await;
+            let reading = self.readers.acquire().await;
+            let file = path.clone();
+            let read = tokio::task::spawn_blocking(move || read(&file, most))
+                .await
+                .map_err(|error| format!("the file was not read: {error}"))?;
+            drop(reading);
+            match read.map_err(|error| format!("the file cannot be read: {error}"))? {
+                Ok(bytes) => {
+                    let kept = bytes.len().div_ceil(1024);
+                    let rest = lease.as_mut().and_then(|lease| lease.split(kept));
+                    return Ok((bytes.into(), rest));
+                }
+                Err(length) if length > MAX_FILE => {
+                    return Err(format!(
+                        "the file has {length} bytes; at most {MAX_FILE} are read"
+                    ));
+                }
+                Err(length) if length > most => most = length,
+                Err(_) => return Err("the file grows while it is read".to_owned()),
+            }
+        }
+    }
+}
+
+/// A file of at most so many bytes, or how many it has.
+fn read(path: &Path, most: u64) -> io::Result<Result<Vec<u8>, u64>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if metadata.len() > most {
+        return Ok(Err(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(match bytes.len() as u64 > most {
+        true => Err(most),
+        false => Ok(bytes),
+    })
+}
+
+/// Four numbers that depend on all bytes.
+#[cfg(test)]
+fn nowhere(bytes: &[u8]) -> Outcome {
+    if bytes.starts_with(b"bad") {
+        return Err(Failure::Row("this is not an image".to_owned()));
+    }
+    let hash = blake3::hash(bytes);
+    let numbers = hash.as_bytes()[..4].iter();
+    Ok(numbers.map(|&byte| f32::from(byte) / 256.0).collect())
+}

@@ -1,0 +1,132 @@
+//! Embeds folders, tars and tables into files, goes on after a kill, and searches the result.
+//!
+//! ```text
+//! inputs --sources--> rows --embedder--> vectors --shard--> part-00000.parquet ...
+//!    |                                                              |
+//!    +--plan: what is to be done, and with what                     +--search: top rows
+//! ```
+//!
+//! * [`options`]: the settings; [`Partition`]: which shards are whose.
+//! * `sources`: pictures, tars, Parquet, CSV, lines, and how they are cut into shards.
+//! * [`Embedder`]: the service in this process, or running ones over HTTP.
+//! * `shard`, `output`, `disk`: files that are there whole or not at all.
+//! * [`search`]: the rows nearest to a query.
+//! * `run`: all of it at the same time, in bounded memory.
+//!
+//! A shard is what is done or not done. Its rows and their order depend on the inputs and the
+//! settings alone, so a run that was killed and goes on ends with the bytes that it would have
+//! ended with.
+
+#![forbid(unsafe_code)]
+
+mod columns;
+mod dedup;
+mod disk;
+mod embedder;
+mod error;
+mod identity;
+pub mod options;
+mod output;
+mod partition;
+mod plan;
+mod progress;
+mod remote;
+mod row;
+mod run;
+pub mod search;
+mod shard;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use disk::Disk;
+pub use embedder::{Embedder, Place};
+pub use error::BulkError;
+pub use identity::Identity;
+pub use options::EmbedOptions;
+use output::Output;
+pub use partition::Partition;
+pub use plan::Limits;
+use plan::Plan;
+pub use remote::Remote;
+pub use run::Summary;
+use shard::Form;
+use sources::Sources;
+
+/// What is to be done, before it is known with what: the inputs were found.
+pub struct Bulk {
+    options: EmbedOptions,
+    partition: Partition,
+    sources: Sources,
+}
+
+impl Bulk {
+    /// Finds the inputs.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when something is missing or cannot be understood.
+    pub fn find(options: EmbedOptions) -> Result<Self, BulkError> {
+        let partition = Partition::of(&options.partition).map_err(BulkError::Unusable)?;
+        let sources = Sources::open(&options.reading()).map_err(BulkError::Unusable)?;
+        if sources.passed_over > 0 {
+            let files = sources.passed_over;
+            tracing::info!(
+                files,
+                "passed over files in folders that are not to be embedded"
+            );
+        }
+        Ok(Self {
+            options,
+            partition,
+            sources,
+        })
+    }
+
+    /// Embeds what is not done yet, until `stop` ends.
+    ///
+    /// # Errors
+    ///
+    /// See [`BulkError`]: another plan was begun in the output, or it cannot be written, or
+    /// the engine is gone.
+    pub async fn run(
+        self,
+        place: Place,
+        identity: Identity,
+        limits: Limits,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Summary, BulkError> {
+        self.run_on(Disk::default(), place, identity, limits, stop)
+            .await
+    }
+
+    async fn run_on(
+        self,
+        disk: Disk,
+        place: Place,
+        identity: Identity,
+        limits: Limits,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Summary, BulkError> {
+        let Self {
+            options,
+            partition,
+            sources,
+        } = self;
+        let shards = sources.list.iter().map(|source| source.cuts().len()).sum();
+        let form = Form {
+            identity: identity.clone(),
+            normalized: !options.no_normalize,
+            number: options.number,
+            kind: options.kind(),
+        };
+        let dimensions = identity.dimensions;
+        let plan = Plan::new(&options, identity, limits, sources.digest(), shards);
+        let output = Output::open(&options.out, plan, partition, disk)?;
+        let embedder = Embedder::new(place, !options.no_normalize, options.dedup, dimensions)?;
+        run::run(output, sources, form, partition, Arc::new(embedder), stop).await
+    }
+}

@@ -1,0 +1,270 @@
+//! The folder of a result.
+//!
+//! ```text
+//! OUT/part-00000.parquet ...             or .jsonl
+//! OUT/img_emb/img_emb_0.npy ...          (text_emb for texts)
+//! OUT/metadata/metadata_0.parquet ...
+//! OUT/_errors.jsonl                      rows without a vector, once all shards are done
+//! OUT/_embed/plan.json                   what is being done
+//! OUT/_embed/done/00000.json             a shard whose files are in place
+//! OUT/_embed/errors/00000.jsonl          its rows without a vector
+//! OUT/_embed/lock-0-of-1                 held while a process does part 0 of 1
+//! ```
+//!
+//! A shard is done when its record in `done` is there, which comes last: its other files may
+//! be there before, and are written again by the next run.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufReader, copy};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+use crate::error::BulkError;
+use crate::options::{Format, Kind};
+use crate::partition::Partition;
+use crate::plan::Plan;
+
+/// What a finished shard has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DoneShard {
+    pub(crate) rows: u64,
+    /// Rows without a vector.
+    pub(crate) errors: u64,
+    pub(crate) files: Vec<String>,
+}
+
+/// The folder, of whose part this process has the lock.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) root: PathBuf,
+    pub(crate) disk: Disk,
+    pub(crate) plan: Plan,
+    partition: Partition,
+    _lock: File,
+}
+
+impl Output {
+    /// Opens the folder to do a part of a plan in it, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When another plan was begun there, another process does the same part, or it cannot be
+    /// written to.
+    pub(crate) fn open(
+        root: &Path,
+        plan: Plan,
+        partition: Partition,
+        disk: Disk,
+    ) -> Result<Self, BulkError> {
+        let state = root.join("_embed");
+        if !state.exists() && fs::read_dir(root).is_ok_and(|mut files| files.next().is_some()) {
+            return Err(BulkError::Unusable(format!(
+                "--out {} has files that embed has not written: name a new or empty folder",
+                root.display()
+            )));
+        }
+        for folder in folders(&plan) {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(cannot_write(&folder))?;
+        }
+        let lock = lock(&state, partition)?;
+        let path = state.join("plan.json");
+        let plan = agree(&path, plan, partition, &disk)?;
+        Ok(Self {
+            root: root.into(),
+            disk,
+            plan,
+            partition,
+            _lock: lock,
+        })
+    }
+
+    fn numbered(&self, shard: usize) -> String {
+        format!("{shard:05}")
+    }
+
+    /// The record that a shard is done.
+    fn record(&self, shard: usize) -> PathBuf {
+        let name = format!("_embed/done/{}.json", self.numbered(shard));
+        self.root.join(name)
+    }
+
+    /// The list of a shard's rows without a vector.
+    pub(crate) fn errors(&self, shard: usize) -> PathBuf {
+        let name = format!("_embed/errors/{}.jsonl", self.numbered(shard));
+        self.root.join(name)
+    }
+
+    /// The files of a shard, relative to the folder.
+    pub(crate) fn files(&self, shard: usize) -> Vec<String> {
+        let number = self.numbered(shard);
+        match self.plan.format {
+            Format::Parquet => vec![format!("part-{number}.parquet")],
+            Format::Jsonl => vec![format!("part-{number}.jsonl")],
+            Format::Npy => {
+                // As many digits as the last one has: sorted by name they are in order.
+                let width = self.plan.shards.saturating_sub(1).to_string().len();
+                let name = vectors_folder(self.plan.reading.kind);
+                vec![
+                    format!("{name}/{name}_{shard:0width$}.npy"),
+                    format!("metadata/metadata_{shard:0width$}.parquet"),
+                ]
+            }
+        }
+    }
+
+    /// What a shard has, if it is done.
+    pub(crate) fn done(&self, shard: usize) -> Option<DoneShard> {
+        let record = fs::read(self.record(shard)).ok()?;
+        serde_json::from_slice(&record).ok()
+    }
+
+    /// Notes that a shard is done.
+    pub(crate) fn note(&self, shard: usize, done: &DoneShard) -> io::Result<()> {
+        let record = serde_json::to_vec(done).map_err(io::Error::other)?;
+        self.disk.write(&self.record(shard), &record)
+    }
+
+    /// Puts the lists of errors together, if all shards of all parts are done.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be written.
+    pub(crate) fn end(&self) -> io::Result<Option<DoneShard>> {
+        let mut all = DoneShard {
+            rows: 0,
+            errors: 0,
+            files: Vec::new(),
+        };
+        for shard in 0..self.plan.shards {
+            let Some(done) = self.done(shard) else {
+                return Ok(None);
+            };
+            all.rows += done.rows;
+            all.errors += done.errors;
+        }
+        if all.errors > 0 {
+            // Readers of folders of Parquet files pass over what begins with an underscore.
+            let name = "_errors.jsonl";
+            let ending = format!("{}.tmp", self.partition.index);
+            let mut list = self.disk.create_as(&self.root.join(name), &ending)?;
+            for shard in 0..self.plan.shards {
+                match File::open(self.errors(shard)) {
+                    Ok(file) => copy(&mut BufReader::new(file), &mut list.file)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
+            }
+            self.disk.commit(list)?;
+            all.files.push(name.to_owned());
+        }
+        Ok(Some(all))
+    }
+}
+
+/// The folder of arrays of vectors.
+pub(crate) fn vectors_folder(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pictures => "img_emb",
+        Kind::Texts => "text_emb",
+    }
+}
+
+fn folders(plan: &Plan) -> Vec<&'static str> {
+    let mut folders = vec!["_embed/done", "_embed/errors"];
+    if plan.format == Format::Npy {
+        folders.extend([vectors_folder(plan.reading.kind), "metadata"]);
+    }
+    folders
+}
+
+/// The lock of a part. Who shares an output must cut it into the same number of parts.
+fn lock(state: &Path, partition: Partition) -> Result<File, BulkError> {
+    let name = |partition: Partition| format!("lock-{}-of-{}", partition.index, partition.count);
+    let own = name(partition);
+    let take = |path: &Path| -> Result<Option<File>, BulkError> {
+        let options = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .to_owned();
+        let file = options.open(path).map_err(cannot_write(path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "no locks here: see that nobody does the same part");
+                Ok(Some(file))
+            }
+        }
+    };
+    let Some(lock) = take(&state.join(&own))? else {
+        return Err(BulkError::Unusable(format!(
+            "another process is doing part {partition} of this output ({} is locked)",
+            state.join(&own).display()
+        )));
+    };
+    for entry in fs::read_dir(state).map_err(cannot_write(state))? {
+        let path = entry.map_err(cannot_write(state))?.path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let same_count = file.ends_with(&format!("-of-{}", partition.count));
+        if file.starts_with("lock-") && !same_count && take(&path)?.is_none() {
+            return Err(BulkError::Unusable(format!(
+                "another process is working on this output in another number of parts ({} is \
+                 locked)",
+                path.display()
+            )));
+        }
+    }
+    Ok(lock)
+}
+
+/// The plan that was begun, if it is this one; else this one is begun.
+fn agree(path: &Path, plan: Plan, partition: Partition, disk: &Disk) -> Result<Plan, BulkError> {
+    let failed = cannot_write(path);
+    let ending = format!("{}-of-{}.tmp", partition.index, partition.count);
+    if path.exists() {
+        disk.remove(&path.with_extension(format!("json.{ending}")))
+            .map_err(&failed)?;
+    } else {
+        let json = serde_json::to_vec_pretty(&plan).map_err(|error| failed(error.into()))?;
+        // Whoever is first has begun it: all others compare theirs with what is there then.
+        let mut file = disk.create_as(path, &ending).map_err(&failed)?;
+        io::Write::write_all(&mut file.file, &json).map_err(&failed)?;
+        disk.commit_new(file).map_err(&failed)?;
+    }
+    let begun = fs::read(path).map_err(cannot_write(path))?;
+    let begun: Plan = serde_json::from_slice(&begun).map_err(|error| {
+        BulkError::Unusable(format!(
+            "{} is not the plan of this version of embed ({error}): name another --out",
+            path.display()
+        ))
+    })?;
+    if let Err(difference) = plan.same_as(&begun) {
+        return Err(BulkError::Unusable(format!(
+            "the output {} was begun {difference}: go on with what it was begun with, or name \
+             another --out",
+            path.parent()
+                .and_then(Path::parent)
+                .unwrap_or(path)
+                .display()
+        )));
+    }
+    if plan.identity.version != begun.identity.version {
+        tracing::warn!(
+            begun_by = begun.identity.version,
+            now = plan.identity.version,
+            "the output was begun by another version of the program"
+        );
+    }
+    Ok(plan)
+}
+
+/// A failure with a file, as an error.
+pub(crate) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> BulkError {
+    let path: PathBuf = path.into();
+    move |error| BulkError::Disk(format!("cannot write {}: {error}", path.display()))
+}

@@ -1,0 +1,225 @@
+//! What a run is to do, as it is kept beside the result: who goes on with it must do the same.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+use crate::options::{EmbedOptions, Format, Number, Reading};
+
+/// The form of this file.
+const FORM: u32 = 1;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    form: u32,
+    /// What makes the vectors.
+    pub identity: Identity,
+    /// Whether vectors have length one.
+    pub normalized: bool,
+    /// What is written.
+    pub format: Format,
+    /// The type of the vectors' numbers.
+    pub number: Number,
+    /// How inputs are read.
+    pub reading: Reading,
+    /// What pictures are refused.
+    pub limits: Limits,
+    /// A hash over the names of all inputs.
+    pub inputs: String,
+    /// Shards in all.
+    pub shards: usize,
+}
+
+/// What pictures may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Pixels.
+    pub max_image_pixels: usize,
+    /// Scans of a JPEG.
+    pub max_jpeg_scans: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        options: &EmbedOptions,
+        identity: Identity,
+        limits: Limits,
+        inputs: String,
+        shards: usize,
+    ) -> Self {
+        Self {
+            form: FORM,
+            identity,
+            normalized: !options.no_normalize,
+            format: options.format,
+            number: options.number,
+            reading: options.reading(),
+            limits,
+            inputs,
+            shards,
+        }
+    }
+
+    /// Checks that this plan is the one that was begun.
+    ///
+    /// # Errors
+    ///
+    /// What differs, as the end of a sentence.
+    pub(crate) fn same_as(&self, begun: &Self) -> Result<(), String> {
+        let (new, old) = (&self.identity, &begun.identity);
+        if new.fingerprint != old.fingerprint || new.dimensions != old.dimensions {
+            return Err(format!(
+                "with the model {} in {} (fingerprint {}), and now it is {} in {} ({})",
+                old.model,
+                old.precision,
+                old.fingerprint,
+                new.model,
+                new.precision,
+                new.fingerprint
+            ));
+        }
+        let json = |value: &dyn erased::Json| value.json();
+        for (what, new, old) in [
+            ("form", json(&self.form), json(&begun.form)),
+            (
+                "normalization",
+                json(&self.normalized),
+                json(&begun.normalized),
+            ),
+            ("--format", json(&self.format), json(&begun.format)),
+            ("--number", json(&self.number), json(&begun.number)),
+            (
+                "--shard-size",
+                json(&self.reading.shard_size),
+                json(&begun.reading.shard_size),
+            ),
+            (
+                "--column",
+                json(&self.reading.column),
+                json(&begun.reading.column),
+            ),
+            (
+                "--id-column",
+                json(&self.reading.id_column),
+                json(&begun.reading.id_column),
+            ),
+            (
+                "--columns",
+                json(&self.reading.columns),
+                json(&begun.reading.columns),
+            ),
+            (
+                "--captions",
+                json(&self.reading.captions),
+                json(&begun.reading.captions),
+            ),
+            (
+                "kind of rows",
+                json(&self.reading.kind),
+                json(&begun.reading.kind),
+            ),
+            (
+                "--max-image-pixels",
+                json(&self.limits.max_image_pixels),
+                json(&begun.limits.max_image_pixels),
+            ),
+            (
+                "--max-jpeg-scans",
+                json(&self.limits.max_jpeg_scans),
+                json(&begun.limits.max_jpeg_scans),
+            ),
+        ] {
+            if new != old {
+                return Err(format!("with the {what} {old}, and now it is {new}"));
+            }
+        }
+        if self.inputs != begun.inputs || self.shards != begun.shards {
+            return Err(
+                "with other inputs: files were added, removed or renamed, or others are named"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+mod erased {
+    /// A value as it is shown.
+    pub trait Json {
+        fn json(&self) -> String;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: EmbedOptions,
+    }
+
+    pub(crate) fn options(arguments: &[&str]) -> EmbedOptions {
+        let arguments = std::iter::once(&"embed").chain(arguments);
+        siglip2_flags::try_parse_flags::<Command>(arguments)
+            .unwrap()
+            .options
+    }
+
+    pub(crate) fn identity() -> Identity {
+        Identity {
+            fingerprint: "0123456789abcdef".parse().unwrap(),
+            model: "demo".into(),
+            precision: "fp32".into(),
+            dimensions: 4,
+            version: "0".into(),
+        }
+    }
+
+    pub(crate) const LIMITS: Limits = Limits {
+        max_image_pixels: 1000,
+        max_jpeg_scans: 100,
+    };
+
+    #[test]
+    fn whatever_changes_the_result_is_named() {
+        let plan = |arguments: &[&str]| {
+            let arguments = [&["photos", "--out", "out"], arguments].concat();
+            Plan::new(&options(&arguments), identity(), LIMITS, "a".into(), 3)
+        };
+        let begun = plan(&[]);
+        assert_eq!(
+            plan(&["--strict", "--shard", "1/2"]).same_as(&begun),
+            Ok(())
+        );
+        for (arguments, said) in [
+            (
+                &["--shard-size", "7"][..],
+                "--shard-size 10000, and now it is 7",
+            ),
+            (&["--number", "float16"], "--number"),
+            (&["--format", "npy"], "--format"),
+            (&["--columns", "a,b"], "--columns"),
+            (&["--captions"], "--captions"),
+            (&["--no-normalize"], "normalization"),
+            (&["--column", "x"], "--column"),
+        ] {
+            let error = plan(arguments).same_as(&begun).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        let mut other = begun.clone();
+        other.inputs = "b".into();
+        assert!(other.same_as(&begun).unwrap_err().contains("inputs"));
+        let mut other = begun.clone();
+        other.identity.fingerprint = "0000000000000000".parse().unwrap();
+        assert!(other.same_as(&begun).unwrap_err().contains("fingerprint"));
+    }
+}

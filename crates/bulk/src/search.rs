@@ -1,0 +1,122 @@
+//! The rows of a result that are nearest to a query, exactly: every vector is looked at.
+//!
+//! ```text
+//! FILE or DIR --index--> pieces (row groups, stretches of arrays)
+//!                          |  all cores, each with its own best rows
+//! query --model--> vector -+--scan--> top --rows--> names and columns --> lines, JSON, HTML
+//! ```
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value};
+use siglip2_flags::{count, path, text};
+
+mod index;
+mod rows;
+mod scan;
+mod sheet;
+mod top;
+
+pub use index::{Index, Made};
+pub use sheet::sheet;
+
+/// What is looked for, and where.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Search")]
+pub struct SearchOptions {
+    /// What embed wrote: its folder, or one of its .parquet or .npy files.
+    #[arg(value_name = "FILE-OR-DIR", value_parser = path)]
+    pub index: PathBuf,
+
+    /// What to look for: a text, or with --image the path of a picture.
+    #[arg(value_parser = text)]
+    pub query: String,
+
+    /// The query is the path of a picture.
+    #[arg(long)]
+    pub image: bool,
+
+    /// How many rows to show.
+    #[arg(long, default_value_t = 10, value_parser = count)]
+    pub top: usize,
+
+    /// Write a JSON array to standard output, with all columns of the rows.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write a page with the pictures to this file.
+    #[arg(long, value_name = "FILE", value_parser = path)]
+    pub html: Option<PathBuf>,
+
+    /// Search vectors that do not say what made them, such as clip-retrieval's.
+    #[arg(long)]
+    pub unchecked: bool,
+}
+
+/// A row that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The cosine of its vector and the query's.
+    pub score: f32,
+    /// Its columns, without the vector.
+    pub columns: Map<String, Value>,
+}
+
+impl Hit {
+    /// Its name.
+    pub fn id(&self) -> &str {
+        let names = [crate::row::ID, "image_path"];
+        let name = names
+            .iter()
+            .find_map(|name| self.columns.get(*name)?.as_str());
+        name.unwrap_or("")
+    }
+}
+
+impl Index {
+    /// The `top` rows whose vectors have the highest cosine with `query`, best first; of
+    /// equals, the first ones.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when a file cannot be read or `query` has another length.
+    pub fn search(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Hit>, String> {
+        let best = self.nearest(query, top, threads)?;
+        let rows = rows::read(self, &best)?;
+        let hits = best.into_iter().zip(rows);
+        Ok(hits
+            .map(|(found, columns)| Hit {
+                score: found.score,
+                columns,
+            })
+            .collect())
+    }
+
+    /// As [`Index::search`], only the cosines and numbers of rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Index::search`].
+    pub fn nearest(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Found>, String> {
+        if query.len() != self.dimensions() {
+            return Err(format!(
+                "the query has {} numbers, and the vectors {}",
+                query.len(),
+                self.dimensions()
+            ));
+        }
+        let length = query
+            .iter()
+            .map(|&value| f64::from(value).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        let unit: Vec<f32> = query
+            .iter()
+            .map(|&value| (f64::from(value) / length.max(f64::MIN_POSITIVE)) as f32)
+            .collect();
+        scan::scan(self, &unit, top, threads)
+    }
+}
+
+pub use top::Found;

@@ -1,0 +1,367 @@
+//! Files of vectors, opened.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow_schema::DataType;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use siglip2_mapping::Mapping;
+use siglip2_model::fingerprint::Fingerprint;
+
+use crate::identity::{FINGERPRINT, MODEL, NORMALIZED};
+use crate::options::Number;
+use crate::output::DoneShard;
+use crate::row::EMBEDDING;
+
+/// What made the vectors of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Their space.
+    pub fingerprint: Fingerprint,
+    /// The model, as it was asked for.
+    pub model: String,
+    /// Whether they have length one.
+    pub normalized: bool,
+}
+
+/// Vectors that can be searched.
+pub struct Index {
+    pub(super) files: Vec<Vectors>,
+    dimensions: usize,
+    rows: u64,
+    made: Option<Made>,
+    incomplete: bool,
+}
+
+/// The vectors of one file.
+pub(super) struct Vectors {
+    pub(super) path: PathBuf,
+    /// The number of its first row in the index.
+    pub(super) first: u64,
+    pub(super) rows: u64,
+    pub(super) form: Form,
+}
+
+pub(super) enum Form {
+    /// Parquet, and the place of the column.
+    Parquet(ArrowReaderMetadata, usize),
+    /// An array, and the table of its rows.
+    Npy(Array, Option<ArrowReaderMetadata>, PathBuf),
+}
+
+/// An array in memory.
+pub(super) struct Array {
+    pub(super) mapping: Mapping,
+    pub(super) start: usize,
+    pub(super) number: Number,
+}
+
+impl Index {
+    /// Opens what embed wrote: a folder, or one of its files.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when there are no vectors or their files do not belong together.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let (files, incomplete) = if path.is_dir() {
+            listed(path)?
+        } else {
+            (vec![path.to_owned()], false)
+        };
+        let mut index = Self {
+            files: Vec::new(),
+            dimensions: 0,
+            rows: 0,
+            made: None,
+            incomplete,
+        };
+        for file in files {
+            index.add(file)?;
+        }
+        if index.files.is_empty() {
+            return Err(format!(
+                "{} has no .parquet or .npy files of vectors",
+                path.display()
+            ));
+        }
+        Ok(index)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), String> {
+        let opened = match path.extension().and_then(|it| it.to_str()) {
+            Some("npy") => npy(&path)?,
+            Some("parquet") => parquet(&path)?,
+            _ => {
+                return Err(format!(
+                    "{} is not searched: only .parquet and .npy files are",
+                    path.display()
+                ));
+            }
+        };
+        let Opened {
+            form,
+            rows,
+            dimensions,
+            made,
+        } = opened;
+        if !self.files.is_empty() && (dimensions, &made) != (self.dimensions, &self.made) {
+            return Err(format!(
+                "the vectors of {} were not made by what made those before it",
+                path.display()
+            ));
+        }
+        (self.dimensions, self.made) = (dimensions, made);
+        self.files.push(Vectors {
+            path,
+            first: self.rows,
+            rows,
+            form,
+        });
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// Numbers of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Rows, with those that have no vector.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What made the vectors, if the files say.
+    pub fn made(&self) -> Option<&Made> {
+        self.made.as_ref()
+    }
+
+    /// Whether the run that writes it is not done.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Bytes of the vectors.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |file: &Vectors| match &file.form {
+            Form::Npy(array, ..) => file.rows * (self.dimensions * size(array.number)) as u64,
+            Form::Parquet(..) => file.rows * self.dimensions as u64 * 4,
+        };
+        self.files.iter().map(bytes).sum()
+    }
+}
+
+/// Bytes of a number.
+pub(super) fn size(number: Number) -> usize {
+    match number {
+        Number::Float32 => 4,
+        Number::Float16 => 2,
+    }
+}
+
+/// The files of a folder, in order, and whether some are not written yet.
+fn listed(folder: &Path) -> Result<(Vec<PathBuf>, bool), String> {
+    let records = folder.join("_embed/done");
+    if records.is_dir() {
+        let mut files = Vec::new();
+        for record in sorted(&records, "json")? {
+            let read = fs::read(&record).map_err(|error| error.to_string());
+            let done: DoneShard = read
+                .and_then(|json| serde_json::from_slice(&json).map_err(|it| it.to_string()))
+                .map_err(|error| format!("cannot read {}: {error}", record.display()))?;
+            // The first is the one with the vectors.
+            files.extend(done.files.first().map(|file| folder.join(file)));
+        }
+        let plan = fs::read(folder.join("_embed/plan.json")).ok();
+        let shards = plan
+            .and_then(|plan| serde_json::from_slice::<serde_json::Value>(&plan).ok())
+            .and_then(|plan| plan.get("shards")?.as_u64());
+        let incomplete = shards.is_none_or(|shards| (files.len() as u64) < shards);
+        return Ok((files, incomplete));
+    }
+    for (place, extension) in [
+        (folder.to_owned(), "parquet"),
+        (folder.to_owned(), "npy"),
+        (folder.join("img_emb"), "npy"),
+        (folder.join("text_emb"), "npy"),
+    ] {
+        if place.is_dir() {
+            let files = sorted(&place, extension)?;
+            if !files.is_empty() {
+                return Ok((files, false));
+            }
+        }
+    }
+    Ok((Vec::new(), false))
+}
+
+fn sorted(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let failed = |error| format!("cannot read {}: {error}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|it| it == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+struct Opened {
+    form: Form,
+    rows: u64,
+    dimensions: usize,
+    made: Option<Made>,
+}
+
+fn load(path: &Path) -> Result<ArrowReaderMetadata, String> {
+    let failed = |error: String| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn parquet(path: &Path) -> Result<Opened, String> {
+    let metadata = load(path)?;
+    let fields = metadata.schema().fields();
+    let place = fields.iter().position(|field| field.name() == EMBEDDING);
+    let column = place.map(|place| (place, fields[place].data_type()));
+    let Some((place, DataType::FixedSizeList(item, dimensions))) = column else {
+        return Err(format!(
+            "{} has no column `{EMBEDDING}` of lists of a fixed size",
+            path.display()
+        ));
+    };
+    if !matches!(item.data_type(), DataType::Float32 | DataType::Float16) {
+        return Err(format!(
+            "the vectors of {} are of {}; float32 and float16 are searched",
+            path.display(),
+            item.data_type()
+        ));
+    }
+    let dimensions = usize::try_from(*dimensions).unwrap_or(0);
+    let rows = metadata.metadata().file_metadata().num_rows();
+    Ok(Opened {
+        rows: u64::try_from(rows).unwrap_or(0),
+        dimensions,
+        made: made(&metadata),
+        form: Form::Parquet(metadata, place),
+    })
+}
+
+fn made(metadata: &ArrowReaderMetadata) -> Option<Made> {
+    let entries = metadata.metadata().file_metadata().key_value_metadata()?;
+    let value = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.key == name);
+        entry?.value.as_deref()
+    };
+    Some(Made {
+        fingerprint: value(FINGERPRINT)?.parse().ok()?,
+        model: value(MODEL)?.to_owned(),
+        normalized: value(NORMALIZED)? == "true",
+    })
+}
+
+fn npy(path: &Path) -> Result<Opened, String> {
+    let mapping =
+        Mapping::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let header = header(mapping.bytes()).ok_or_else(|| {
+        format!(
+            "{} is no array of float32 or float16 in two dimensions",
+            path.display()
+        )
+    })?;
+    let (start, number, rows, dimensions) = header;
+    let wanted = rows.checked_mul((dimensions * size(number)) as u64);
+    if wanted.is_none_or(|wanted| wanted > (mapping.bytes().len() - start) as u64) {
+        return Err(format!("{} is cut short", path.display()));
+    }
+    let table = table(path);
+    let metadata = table.is_file().then(|| load(&table)).transpose()?;
+    let array = Array {
+        mapping,
+        start,
+        number,
+    };
+    Ok(Opened {
+        rows,
+        dimensions,
+        made: metadata.as_ref().and_then(made),
+        form: Form::Npy(array, metadata, table),
+    })
+}
+
+/// Where the table of an array is: metadata/metadata_N.parquet for img_emb/img_emb_N.npy.
+fn table(path: &Path) -> PathBuf {
+    let root = path
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""));
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let number = stem.rsplit('_').next().unwrap_or("0");
+    root.join(format!("metadata/metadata_{number}.parquet"))
+}
+
+/// Where an array begins, what its numbers are, rows and columns.
+fn header(bytes: &[u8]) -> Option<(usize, Number, u64, usize)> {
+    let rest = bytes.strip_prefix(b"\x93NUMPY")?;
+    let (start, length): (usize, usize) = match rest.first()? {
+        1 => (
+            10,
+            u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?).into(),
+        ),
+        2 | 3 => {
+            let length = u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?);
+            (12, usize::try_from(length).ok()?)
+        }
+        _ => return None,
+    };
+    let text = std::str::from_utf8(bytes.get(start..start.checked_add(length)?)?).ok()?;
+    let after = |name: &str| {
+        let at = text.find(name)? + name.len();
+        Some(text[at..].trim_start_matches([':', ' ', '\'']))
+    };
+    let number = match after("'descr'")? {
+        text if text.starts_with("<f4") => Number::Float32,
+        text if text.starts_with("<f2") => Number::Float16,
+        _ => return None,
+    };
+    if !after("'fortran_order'")?.starts_with("False") {
+        return None;
+    }
+    let shape = after("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
+    let (rows, columns) = shape.split_once(',')?;
+    let columns = columns.trim().trim_end_matches(',');
+    let dimensions: usize = columns.parse().ok().filter(|&columns| columns > 0)?;
+    Some((
+        start + length,
+        number,
+        rows.trim().parse().ok()?,
+        dimensions,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_those_of_numpy() {
+        // numpy.lib.format.write_array_header_1_0, and _2_0.
+        let one = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, \
+                    'shape': (3, 4), }            \n";
+        assert_eq!(header(one), Some((80, Number::Float32, 3, 4)));
+        let two = b"\x93NUMPY\x02\x00\x44\x00\x00\x00{'descr': '<f2', 'fortran_order': False, \
+                    'shape': (30, 768), }       \n";
+        assert_eq!(header(two), Some((80, Number::Float16, 30, 768)));
+        for wrong in [
+            &b"\x93NUMPY\x01\x00\xff\xff{"[..],
+            b"\x93NUMPY",
+            b"",
+            b"\x93NUMPY\x01\x00\x3a\x00{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }\n",
+        ] {
+            assert_eq!(header(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A page with the pictures that were found.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Hit;
+
+/// Bytes that a picture from a tar may have to be put into the page.
+const LARGEST_INSIDE: u64 = 16 << 20;
+
+/// A page of what was found. Pictures in files are linked to where they are; those in tars
+/// are put into the page.
+pub fn sheet(query: &str, hits: &[Hit]) -> String {
+    let mut page = String::new();
+    let title = escaped(query);
+    // Writing to a string does not fail.
+    let _ = write!(
+        page,
+        "<!doctype html>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>\n\
+         body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color-scheme: light dark }}\n\
+         main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: 1rem }}\n\
+         figure {{ margin: 0 }}\n\
+         img {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882 }}\n\
+         figcaption {{ overflow-wrap: anywhere }}\n\
+         b {{ font-variant-numeric: tabular-nums }}\n\
+         </style>\n<h1>{title}</h1>\n<main>\n"
+    );
+    for hit in hits {
+        let id = escaped(hit.id());
+        let texts = ["text", "caption"];
+        let text = texts
+            .iter()
+            .find_map(|name| hit.columns.get(*name)?.as_str());
+        let text = escaped(text.unwrap_or_default());
+        let image = source(hit.id()).map_or(String::new(), |source| {
+            format!("<a href=\"{source}\"><img loading=\"lazy\" alt=\"{id}\" src=\"{source}\"></a>")
+        });
+        let _ = writeln!(
+            page,
+            "<figure>{image}<figcaption><b>{:.4}</b> {id}<br>{text}</figcaption></figure>",
+            hit.score
+        );
+    }
+    page.push_str("</main>\n");
+    page
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Where a page finds a row's picture, if there is one.
+fn source(id: &str) -> Option<String> {
+    let path = Path::new(id);
+    if path.is_file() {
+        let path = path.canonicalize().ok()?;
+        let mut url = "file://".to_owned();
+        for &byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' | b'~' => url.push(byte.into()),
+                byte if byte.is_ascii_alphanumeric() => url.push(byte.into()),
+                byte => {
+                    let _ = write!(url, "%{byte:02X}");
+                }
+            }
+        }
+        return Some(url);
+    }
+    // A member of a tar is named TAR/MEMBER.
+    let tar = path.ancestors().skip(1).find(|part| part.is_file())?;
+    let member = path.strip_prefix(tar).ok()?;
+    let bytes = member_of(tar, member)?;
+    Some(format!("data:image;base64,{}", STANDARD.encode(bytes)))
+}
+
+fn member_of(path: &Path, name: &Path) -> Option<Vec<u8>> {
+    let mut archive = tar::Archive::new(File::open(path).ok()?);
+    let mut members = archive.entries_with_seek().ok()?.flatten();
+    let member = members.find(|member| {
+        member.path().is_ok_and(|path| path.as_ref() == name) && member.size() <= LARGEST_INSIDE
+    })?;
+    let mut bytes = Vec::new();
+    member.take(LARGEST_INSIDE).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Map, Value};
+
+    #[test]
+    fn names_cannot_break_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a \"<b>\" #1.png");
+        std::fs::write(&path, b"x").unwrap();
+        let id = Value::from(path.to_string_lossy().into_owned());
+        let hit = Hit {
+            score: 0.5,
+            columns: Map::from_iter([("id".to_owned(), id)]),
+        };
+        let page = sheet("<script>", &[hit]);
+        assert!(page.contains("a%20%22%3Cb%3E%22%20%231.png"), "{page}");
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
+        assert!(!page.contains("<b>\""));
+    }
+}

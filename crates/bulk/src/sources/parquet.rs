@@ -1,0 +1,305 @@
+//! Parquet tables: a column of pictures' bytes (also Hugging Face's structs of `bytes` and
+//! `path`), of paths, or of texts. All other columns go through as they are.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use blake3::Hasher;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+
+use super::{Cut, Source, cannot_read, digest_file};
+use crate::columns::{Values, bytes, texts};
+use crate::options::{Kind, Reading, passed_through};
+use crate::row::{CHUNK_ROWS, Chunk, Content, ID};
+
+/// Names by which the column is found, if there are several of its type.
+const PICTURES: [&str; 6] = ["image", "jpg", "png", "img", "picture", "bytes"];
+const PATHS: [&str; 7] = [
+    "path",
+    "image_path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+];
+const TEXTS: [&str; 3] = ["text", "caption", "txt"];
+
+/// One Parquet file.
+pub(super) struct Table {
+    path: PathBuf,
+    kind: Kind,
+    length: u64,
+    columns: SchemaRef,
+    cuts: Vec<Cut>,
+    content: usize,
+    id: Option<usize>,
+    /// The file's columns behind the name, in the order of the result.
+    through: Vec<usize>,
+}
+
+impl Table {
+    pub(super) fn open(path: &Path, reading: &Reading) -> Result<Self, String> {
+        let file = File::open(path).map_err(cannot_read(path))?;
+        let length = file.metadata().map_err(cannot_read(path))?.len();
+        // Read again for each shard: those of thousands of tables would fill the memory.
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let fields = metadata.schema().fields();
+        let content = content(fields, path, reading)?;
+        let id = match &reading.id_column {
+            Some(name) => Some(named(fields, name).ok_or_else(|| {
+                format!(
+                    "{} has no column called {name} (--id-column)",
+                    path.display()
+                )
+            })?),
+            None => named(fields, ID).filter(|&index| index != content),
+        };
+        let mut through = Vec::new();
+        let mut columns = vec![Field::new(ID, DataType::Utf8, false)];
+        for (index, field) in fields.iter().enumerate() {
+            let holds_pictures = index == content && !is_text(field.data_type());
+            if Some(index) == id || holds_pictures || !passed_through(field.name(), path, reading)?
+            {
+                continue;
+            }
+            through.push(index);
+            columns.push(field.as_ref().clone().with_nullable(true));
+        }
+        let rows: u64 = metadata
+            .metadata()
+            .row_groups()
+            .iter()
+            .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
+            .sum();
+        let size = reading.shard_size as u64;
+        let cuts = (0..rows.div_ceil(size)).map(|cut| Cut {
+            first: cut * size,
+            rows: Some(size.min(rows - cut * size)),
+            at: 0,
+            line: 0,
+            bytes: length / rows.div_ceil(size),
+        });
+        Ok(Self {
+            path: path.into(),
+            kind: reading.kind,
+            length,
+            columns: Arc::new(Schema::new(columns)),
+            cuts: cuts.collect(),
+            content,
+            id,
+            through,
+        })
+    }
+
+    fn batches(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), String> {
+        let file = File::open(&self.path).map_err(|error| error.to_string())?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map_err(|error| error.to_string())?;
+        let wanted = self.through.iter().chain([&self.content]).chain(&self.id);
+        let wanted: Vec<usize> = wanted.copied().collect();
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
+        let (groups, before) = groups(&metadata, cut);
+        let rows = usize::try_from(cut.rows.unwrap_or(0)).map_err(|error| error.to_string())?;
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(groups)
+            .with_offset(before)
+            .with_limit(rows)
+            .with_batch_size(CHUNK_ROWS)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let mut row = cut.first;
+        for batch in reader {
+            let batch = batch.map_err(|error| error.to_string())?;
+            let read = batch.num_rows() as u64;
+            if !emit(self.chunk(row, metadata.schema().fields(), &batch)?) {
+                return Ok(());
+            }
+            row += read;
+        }
+        if row < cut.first + cut.rows.unwrap_or(0) {
+            return Err("it has fewer rows than it says".to_owned());
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, first: u64, fields: &Fields, read: &RecordBatch) -> Result<Chunk, String> {
+        let column = |index: usize| -> Result<&ArrayRef, String> {
+            let name = fields.get(index).map_or("", |field| field.name());
+            read.column_by_name(name)
+                .ok_or_else(|| "its columns are others than before".to_owned())
+        };
+        let file = self.path.to_string_lossy();
+        let ids = match self.id {
+            Some(index) => Some(texts(column(index)?)?),
+            None => None,
+        };
+        let ids = (0..read.num_rows()).map(|row| {
+            let id = ids.as_ref().and_then(|ids| ids[row].clone());
+            Some(id.unwrap_or_else(|| format!("{file}#{}", first + row as u64)))
+        });
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(ids.collect::<StringArray>())];
+        for &index in &self.through {
+            arrays.push(Arc::clone(column(index)?));
+        }
+        let contents = self.contents(column(self.content)?)?;
+        let columns = RecordBatch::try_new(Arc::clone(&self.columns), arrays)
+            .map_err(|error| error.to_string())?;
+        Ok(Chunk::new(columns, contents))
+    }
+
+    fn contents(&self, column: &ArrayRef) -> Result<Vec<Content>, String> {
+        if let DataType::Struct(_) = column.data_type() {
+            return self.structs(column);
+        }
+        let missing = || Content::Bad("the row has nothing in this column".to_owned());
+        if is_text(column.data_type()) {
+            let values = texts(column)?.into_iter();
+            return Ok(values
+                .map(|value| match (value, self.kind) {
+                    (None, _) => missing(),
+                    (Some(text), Kind::Texts) => Content::Text(text),
+                    (Some(path), Kind::Pictures) => Content::File(path.into()),
+                })
+                .collect());
+        }
+        let values = bytes(column)?.into_iter();
+        Ok(values
+            .map(|value| value.map_or_else(missing, Content::Picture))
+            .collect())
+    }
+
+    /// Hugging Face's pictures: bytes, or a path where there are none.
+    fn structs(&self, column: &ArrayRef) -> Result<Vec<Content>, String> {
+        let of = Values::of(column);
+        let files = match of.field("bytes") {
+            Some(files) => bytes(files)?,
+            None => vec![None; column.len()],
+        };
+        let paths = match of.field("path") {
+            Some(paths) => texts(paths)?,
+            None => vec![None; column.len()],
+        };
+        let pairs = files.into_iter().zip(paths).enumerate();
+        Ok(pairs
+            .map(|(row, pair)| match pair {
+                _ if column.is_null(row) => Content::Bad("the row has no picture".to_owned()),
+                (Some(bytes), _) => Content::Picture(bytes),
+                (None, Some(path)) => Content::File(path.into()),
+                (None, None) => Content::Bad("the row has no picture".to_owned()),
+            })
+            .collect())
+    }
+}
+
+impl Source for Table {
+    fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
+    fn cuts(&self) -> &[Cut] {
+        &self.cuts
+    }
+
+    fn digest(&self, hasher: &mut Hasher) {
+        digest_file(hasher, "parquet", &self.path, self.length);
+        let rows: u64 = self.cuts.iter().filter_map(|cut| cut.rows).sum();
+        hasher.update(&rows.to_le_bytes());
+    }
+
+    fn read(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) {
+        if let Err(error) = self.batches(cut, emit) {
+            let error = format!("the table cannot be read on: {error}");
+            let id = format!("{}#{}", self.path.display(), cut.first);
+            emit(Chunk::bad(&self.columns, &id, error));
+        }
+    }
+}
+
+/// The row groups that a cut is in, and the rows before it in the first of them.
+fn groups(metadata: &ArrowReaderMetadata, cut: &Cut) -> (Vec<usize>, usize) {
+    let (mut groups, mut before, mut start) = (Vec::new(), 0, 0_u64);
+    let end = cut.first + cut.rows.unwrap_or(0);
+    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let next = start + u64::try_from(group.num_rows()).unwrap_or(0);
+        if next > cut.first && start < end {
+            if groups.is_empty() {
+                before = usize::try_from(cut.first - start).unwrap_or(usize::MAX);
+            }
+            groups.push(index);
+        }
+        start = next;
+    }
+    (groups, before)
+}
+
+fn named(fields: &Fields, name: &str) -> Option<usize> {
+    fields.iter().position(|field| field.name() == name)
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    match kind {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| field.name() == "bytes" && is_bytes(field.data_type())),
+        _ => false,
+    }
+}
+
+/// The column to embed.
+fn content(fields: &Fields, path: &Path, reading: &Reading) -> Result<usize, String> {
+    let fits = |index: &usize| {
+        let kind = fields[*index].data_type();
+        is_text(kind) || (reading.kind == Kind::Pictures && is_bytes(kind))
+    };
+    if let Some(name) = &reading.column {
+        let index = named(fields, name)
+            .ok_or_else(|| format!("{} has no column called {name}", path.display()))?;
+        return Some(index).filter(fits).ok_or_else(|| {
+            format!(
+                "the column {name} of {} is of the type {}, which cannot be embedded",
+                path.display(),
+                fields[index].data_type()
+            )
+        });
+    }
+    let among = |names: &[&str], fits: fn(&DataType) -> bool| {
+        let mut found = names.iter().filter_map(|name| named(fields, name));
+        found.find(|&index| fits(fields[index].data_type()))
+    };
+    let only = |fits: fn(&DataType) -> bool| {
+        let mut found = (0..fields.len()).filter(|&index| fits(fields[index].data_type()));
+        found.next().filter(|_| found.next().is_none())
+    };
+    let found = match reading.kind {
+        Kind::Pictures => among(&PICTURES, is_bytes)
+            .or_else(|| only(is_bytes))
+            .or_else(|| among(&PATHS, is_text)),
+        Kind::Texts => among(&TEXTS, is_text).or_else(|| only(is_text)),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+        format!(
+            "{} has the columns {}: say with --column which to embed",
+            path.display(),
+            names.join(", ")
+        )
+    })
+}

@@ -1,0 +1,355 @@
+//! Whole runs over files of every kind, ended at every step and gone on with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray,
+};
+use arrow_schema::{DataType, Field};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+use crate::disk::{Disk, Watch};
+use crate::plan::tests::{LIMITS, identity, options};
+use crate::search::Index;
+use crate::{Bulk, BulkError, Place, Summary};
+
+/// The files of a folder by their names, without locks.
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn files(folder: &Path) -> Files {
+    fn add(folder: &Path, root: &Path, files: &mut Files) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            if path.is_dir() {
+                add(&path, root, files);
+            } else if !name.starts_with("_embed/lock-") {
+                files.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = Files::new();
+    add(folder, folder, &mut found);
+    found
+}
+
+/// Inputs of every kind: pictures, a tar, tables.
+fn inputs() -> TempDir {
+    let inputs = tempfile::tempdir().unwrap();
+    let path = |name: &str| inputs.path().join(name);
+    fs::create_dir_all(path("pictures/below")).unwrap();
+    for number in 0..13 {
+        let folder = if number % 3 == 0 {
+            "pictures/below"
+        } else {
+            "pictures"
+        };
+        let what = if number % 5 == 4 { "bad" } else { "good" };
+        let file = path(&format!("{folder}/{number:02}.jpg"));
+        fs::write(&file, format!("{what} {}", number % 6)).unwrap();
+        fs::write(file.with_extension("txt"), format!("the {number}th\n")).unwrap();
+    }
+    for tar in 0..2 {
+        let mut builder = tar::Builder::new(fs::File::create(path(&format!("{tar}.tar"))).unwrap());
+        for number in 0..150 {
+            let bytes = format!(
+                "{} {tar} {number}",
+                if number == 70 { "bad" } else { "good" }
+            );
+            for (name, bytes) in [
+                ("jpg", bytes.as_bytes()),
+                ("txt", b"a text"),
+                ("json", b"{}"),
+            ] {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                let name = format!("{number:03}.{name}");
+                builder.append_data(&mut header, name, bytes).unwrap();
+            }
+        }
+        builder.finish().unwrap();
+    }
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter(
+        (0..90).map(|row| (row % 10 != 3).then(|| format!("good {row}"))),
+    ));
+    let paths: ArrayRef =
+        Arc::new(StringArray::from_iter((0..90).map(|row| {
+            (row % 20 == 3).then(|| path("pictures/01.jpg").display().to_string())
+        })));
+    let images = StructArray::from(vec![
+        (Arc::new(Field::new("bytes", DataType::Binary, true)), bytes),
+        (Arc::new(Field::new("path", DataType::Utf8, true)), paths),
+    ]);
+    let labels = Int64Array::from_iter_values(0..90);
+    let texts = StringArray::from_iter_values((0..90).map(|row| format!("text {row}")));
+    let table = RecordBatch::try_from_iter([
+        ("image", Arc::new(images) as ArrayRef),
+        ("label", Arc::new(labels)),
+        ("text", Arc::new(texts)),
+    ])
+    .unwrap();
+    let file = fs::File::create(path("table.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, table.schema(), None).unwrap();
+    // Row groups that shards do not coincide with.
+    for start in [0, 40, 80] {
+        writer
+            .write(&table.slice(start, 40.min(90 - start)))
+            .unwrap();
+        writer.flush().unwrap();
+    }
+    writer.close().unwrap();
+    fs::write(path("texts.csv"), "text,label\none,1\ntwo,2\nthree,3\n").unwrap();
+    inputs
+}
+
+struct Run<'a> {
+    inputs: &'a Path,
+    out: &'a Path,
+    arguments: &'a [&'a str],
+}
+
+impl<'a> Run<'a> {
+    fn of(inputs: &'a TempDir, out: &'a TempDir, arguments: &'a [&'a str]) -> Self {
+        Self {
+            inputs: inputs.path(),
+            out: out.path(),
+            arguments,
+        }
+    }
+
+    fn with(
+        &self,
+        watch: Option<Watch>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Summary, BulkError> {
+        let name = |name: &str| self.inputs.join(name).display().to_string();
+        let texts = self.arguments.contains(&"--texts");
+        let names = if texts {
+            vec![name("texts.csv"), name("{0..1}.tar"), name("table.parquet")]
+        } else {
+            vec![name("pictures"), name("[01].tar"), name("table.parquet")]
+        };
+        let mut arguments: Vec<&str> = names.iter().map(String::as_str).collect();
+        let out = self.out.display().to_string();
+        arguments.extend(["--out", &out, "--shard-size", "40"]);
+        arguments.extend(self.arguments);
+        let bulk = Bulk::find(options(&arguments))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let run = bulk.run_on(Disk { watch }, Place::Nowhere, identity(), LIMITS, stop);
+        runtime.block_on(run)
+    }
+
+    fn whole(&self) -> Result<Summary, BulkError> {
+        self.with(Some(Arc::new(|_, _| Ok(()))), std::future::pending())
+    }
+
+    /// Ends without ceremony before the step of this number. Whether it came to that.
+    fn ended_at(&self, step: usize) -> bool {
+        let steps = AtomicUsize::new(0);
+        let watch: Watch = Arc::new(move |_, _| {
+            if steps.fetch_add(1, Ordering::Relaxed) >= step {
+                return Err(io::Error::other("ended by the test"));
+            }
+            Ok(())
+        });
+        match self.with(Some(watch), std::future::pending()) {
+            Ok(_) => false,
+            Err(BulkError::Disk(error)) => {
+                assert!(error.contains("ended by the test"), "{error}");
+                true
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+const KINDS: [&[&str]; 5] = [
+    &["--captions"],
+    &["--format", "npy", "--number", "float16"],
+    &["--format", "jsonl", "--columns", "text,label"],
+    &["--texts", "--column", "text"],
+    &["--dedup", "--no-normalize"],
+];
+
+#[test]
+fn a_run_that_is_ended_at_any_step_ends_with_the_same_bytes() {
+    let inputs = inputs();
+    for arguments in KINDS {
+        let undisturbed = tempfile::tempdir().unwrap();
+        let summary = Run::of(&inputs, &undisturbed, arguments).whole().unwrap();
+        assert_eq!(summary.whole, Some((summary.rows, summary.bad)));
+        let expected = files(undisturbed.path());
+        assert!(expected.keys().all(|name| !name.ends_with(".tmp")));
+        // At every step, each in a new folder ...
+        let mut step = 0;
+        loop {
+            let out = tempfile::tempdir().unwrap();
+            if !Run::of(&inputs, &out, arguments).ended_at(step) {
+                break;
+            }
+            let went_on = Run::of(&inputs, &out, arguments).whole().unwrap();
+            assert_eq!(went_on.whole, summary.whole);
+            assert!(
+                files(out.path()) == expected,
+                "{arguments:?}, ended at step {step}"
+            );
+            step += 1;
+        }
+        assert!(step > 30, "{step}");
+        // ... and again and again in one.
+        let out = tempfile::tempdir().unwrap();
+        let mut random = fastrand::Rng::with_seed(11);
+        while Run::of(&inputs, &out, arguments).ended_at(random.usize(2..40)) {}
+        assert!(files(out.path()) == expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn parts_make_the_same_whole_and_a_signal_leaves_nothing_half_done() {
+    let inputs = inputs();
+    let whole = tempfile::tempdir().unwrap();
+    Run::of(&inputs, &whole, &[]).whole().unwrap();
+    let parts = tempfile::tempdir().unwrap();
+    for (part, complete) in [("2/3", false), ("0/3", false), ("1/3", true)] {
+        let arguments = ["--shard", part];
+        let summary = Run::of(&inputs, &parts, &arguments).whole().unwrap();
+        assert_eq!(summary.whole.is_some(), complete);
+    }
+    assert!(files(whole.path()) == files(parts.path()));
+
+    let stopped = tempfile::tempdir().unwrap();
+    let run = Run::of(&inputs, &stopped, &[]);
+    let summary = run.with(None, std::future::ready(())).unwrap();
+    assert!(summary.interrupted && summary.shards_left > 0);
+    let left = files(stopped.path());
+    assert!(left.keys().all(|name| !name.ends_with(".tmp")), "{left:?}");
+    assert!(!run.whole().unwrap().interrupted);
+    assert!(files(whole.path()) == files(stopped.path()));
+}
+
+#[test]
+fn the_result_has_all_rows_in_order_and_says_what_is_wrong() {
+    let inputs = inputs();
+    let out = tempfile::tempdir().unwrap();
+    let run = Run::of(&inputs, &out, &["--dedup", "--no-normalize"]);
+    let summary = run.whole().unwrap();
+    // 13 pictures, 2 tars of 150, a table of 90; 2 bad pictures, 1 in each tar, and of the
+    // table the rows without bytes or path.
+    assert_eq!(summary.rows, 13 + 300 + 90);
+    assert_eq!(summary.bad, 2 + 2 + 4);
+    // Pictures 6, 7, 8, 11 and 12 are as others before; so are rows 0, 1, 2, 4 and 5 of the
+    // table, and its five paths.
+    assert_eq!(summary.duplicates, Some(15));
+    let list = fs::read_to_string(summary.errors.unwrap()).unwrap();
+    assert_eq!(list.lines().count(), 8);
+    assert!(list.contains("04.jpg") && list.contains("the row has no picture"));
+
+    let read = |name: &str| -> Vec<RecordBatch> {
+        let file = fs::File::open(out.path().join(name)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        reader.build().unwrap().map(Result::unwrap).collect()
+    };
+    let batch = &read("part-00004.parquet")[0];
+    let names: Vec<String> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|it| it.name().clone())
+        .collect();
+    assert_eq!(names, ["id", "label", "text", "embedding", "error"]);
+    let ids = batch.column(0).as_string::<i32>();
+    assert!(ids.value(0).ends_with("table.parquet#40"));
+    let vectors = batch.column(3).as_fixed_size_list();
+    for row in 0..batch.num_rows() {
+        let error = batch.column(4).is_null(row);
+        assert_eq!(vectors.is_valid(row), error, "row {row}");
+    }
+    let hash = blake3::hash(b"good 40");
+    let expected: Vec<f32> = hash.as_bytes()[..4]
+        .iter()
+        .map(|&it| f32::from(it) / 256.0)
+        .collect();
+    let first = vectors.value(0);
+    assert_eq!(
+        first.as_primitive::<Float32Type>().values().as_ref(),
+        expected
+    );
+
+    // The same row is found by its vector.
+    let index = Index::open(out.path()).unwrap();
+    assert_eq!(index.rows(), summary.rows);
+    assert!(!index.is_incomplete());
+    let hits = index.search(&expected, 3, 2).unwrap();
+    assert!(hits[0].id().ends_with("table.parquet#40"), "{hits:?}");
+    assert_eq!(hits[0].columns["label"], 40);
+    assert!(index.search(&expected[..3], 3, 2).is_err());
+}
+
+#[test]
+fn what_does_not_fit_what_was_begun_is_refused() {
+    let inputs = inputs();
+    let out = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str]| match Run::of(&inputs, &out, arguments).whole() {
+        Err(BulkError::Unusable(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        Run::of(&inputs, &out, &[])
+            .with(None, std::future::ready(()))
+            .unwrap()
+            .interrupted
+    );
+    assert!(refused(&["--format", "npy"]).contains("--format"));
+    let lock = fs::File::open(out.path().join("_embed/lock-0-of-1")).unwrap();
+    lock.lock().unwrap();
+    assert!(refused(&[]).contains("another process"));
+    assert!(refused(&["--shard", "0/2"]).contains("another number of parts"));
+    drop(lock);
+    fs::write(inputs.path().join("pictures/new.jpg"), "new").unwrap();
+    assert!(refused(&[]).contains("inputs"));
+    fs::remove_file(inputs.path().join("pictures/new.jpg")).unwrap();
+    Run::of(&inputs, &out, &[]).whole().unwrap();
+    let foreign = tempfile::tempdir().unwrap();
+    fs::write(foreign.path().join("mine"), "").unwrap();
+    let run = Run::of(&inputs, &foreign, &[]);
+    assert!(matches!(run.whole(), Err(BulkError::Unusable(_))));
+}
+
+#[test]
+fn arrays_and_tables_find_the_same_rows() {
+    let inputs = inputs();
+    let mut found = Vec::new();
+    for format in ["parquet", "npy"] {
+        for number in ["float32", "float16"] {
+            let out = tempfile::tempdir().unwrap();
+            let arguments = ["--format", format, "--number", number, "--no-normalize"];
+            Run::of(&inputs, &out, &arguments).whole().unwrap();
+            let index = Index::open(out.path()).unwrap();
+            let hits = index.search(&[0.3, -0.2, 0.9, 0.1], 20, 3).unwrap();
+            found.push(
+                hits.iter()
+                    .map(|hit| (hit.id().to_owned(), hit.score))
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+    assert_eq!(found[0], found[2]);
+    // Multiples of 1/256 are the same in half precision.
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[2], found[3]);
+    assert!(found[0].is_sorted_by(|a, b| a.1 >= b.1));
+}

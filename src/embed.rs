@@ -1,0 +1,124 @@
+//! `siglip2-embeddings embed INPUT... --out DIR`: embeds folders, tars and tables.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use siglip2_bulk::{Bulk, BulkError, EmbedOptions, Limits, Place, Remote, Summary};
+
+use crate::log::{Log, last_line};
+use crate::settings::Settings;
+use crate::subcommand::{self, UNUSABLE};
+
+/// Embeds folders, tars and tables into files that vector stores read, and goes on where it
+/// was ended.
+#[derive(Debug, Parser)]
+#[command(
+    name = "siglip2-embeddings embed",
+    bin_name = "siglip2-embeddings embed",
+    version
+)]
+pub struct Embed {
+    /// What to do.
+    #[command(flatten)]
+    bulk: EmbedOptions,
+
+    /// The model and what computes it.
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The engine failed, was rebuilt, and failed again.
+const ENGINE_DEAD: u8 = 3;
+
+impl Embed {
+    /// What the command line asks for, if it is this. Flags that are wrong end the process
+    /// with a sentence.
+    pub fn asked_for() -> Option<Self> {
+        subcommand::asked_for("embed").map(|(embed, _)| embed)
+    }
+
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        let _log = Log::start(&self.settings.log);
+        let strict = self.bulk.strict;
+        match self.embed() {
+            Ok((summary, _)) if !summary.interrupted => {
+                say(&summary);
+                ExitCode::from(u8::from(strict && summary.bad > 0))
+            }
+            Ok((summary, signal)) => {
+                last_line(&format!(
+                    "ended early: {} of {} shards are done; run the same command again to go on",
+                    summary.shards + summary.shards_before,
+                    summary.shards + summary.shards_before + summary.shards_left,
+                ));
+                // As shells count signals.
+                ExitCode::from(128 + signal)
+            }
+            Err(error) => {
+                last_line(&error.to_string());
+                ExitCode::from(match error {
+                    BulkError::Unusable(_) => UNUSABLE,
+                    BulkError::Disk(_) => 1,
+                    BulkError::Engine(_) => ENGINE_DEAD,
+                })
+            }
+        }
+    }
+
+    /// What was done, and the number of the signal that ended it, if one did.
+    fn embed(self) -> Result<(Summary, u8), BulkError> {
+        let Self { bulk, settings } = self;
+        let unusable = BulkError::Unusable;
+        let normalized = !bulk.no_normalize;
+        let runtime = subcommand::runtime().map_err(unusable)?;
+        let limits = Limits {
+            max_image_pixels: settings.service.max_image_pixels,
+            max_jpeg_scans: settings.service.max_jpeg_scans,
+        };
+        // The inputs first: what is wrong with them is known in less time than a model loads.
+        let (urls, key) = (bulk.url.clone(), bulk.url_key.clone());
+        let job = Bulk::find(bulk)?;
+        let (place, identity, limits) = if urls.is_empty() {
+            let service = subcommand::load(&settings).map_err(unusable)?;
+            let identity = subcommand::identity(&service, normalized).map_err(unusable)?;
+            (Place::Here(service), identity, limits)
+        } else {
+            let version = env!("CARGO_PKG_VERSION");
+            let found = Remote::connect(&urls, key, normalized, version);
+            let (remote, identity, limits) = found.map_err(unusable)?;
+            (Place::There(remote), identity, limits)
+        };
+        let done = runtime.block_on(async {
+            let (stop, signal) = subcommand::until_a_signal().map_err(unusable)?;
+            let summary = job.run(place, identity, limits, stop).await?;
+            Ok((summary, signal.number()))
+        });
+        // Requests to services may be under way; nobody waits for them any more.
+        runtime.shutdown_background();
+        done
+    }
+}
+
+/// The last lines of a run that came to its end.
+fn say(summary: &Summary) {
+    let Summary { rows, bad, .. } = *summary;
+    let seconds = summary.took.as_secs_f64();
+    tracing::info!(
+        rows,
+        bad,
+        shards = summary.shards,
+        shards_before = summary.shards_before,
+        duplicates = summary.duplicates,
+        seconds = format_args!("{seconds:.1}"),
+        rows_per_second = format_args!("{:.1}", rows as f64 / seconds.max(1e-3)),
+        "done"
+    );
+    match (summary.whole, &summary.errors) {
+        (Some((rows, bad)), Some(list)) => {
+            tracing::warn!(rows, bad, list, "rows without a vector are in the list");
+        }
+        (Some((rows, _)), None) => tracing::info!(rows, "the output is complete"),
+        (None, _) => tracing::info!("other parts of the output are not done yet"),
+    }
+}

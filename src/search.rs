@@ -1,0 +1,154 @@
+//! `siglip2-embeddings search FILE-OR-DIR QUERY`: the rows of what `embed` wrote that are
+//! nearest to a text or a picture.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use siglip2_bulk::search::{Hit, Index, SearchOptions, sheet};
+
+use crate::log::{Log, last_line};
+use crate::service::{Context, Service};
+use crate::settings::Settings;
+use crate::subcommand::{self, Given, UNUSABLE};
+
+/// Shows the rows of what embed wrote that are nearest to a text or a picture.
+#[derive(Debug, Parser)]
+#[command(
+    name = "siglip2-embeddings search",
+    bin_name = "siglip2-embeddings search",
+    version
+)]
+pub struct Search {
+    /// What to look for, and where.
+    #[command(flatten)]
+    search: SearchOptions,
+
+    /// The model, by default the one that the vectors were made with, and what computes it.
+    #[command(flatten)]
+    settings: Settings,
+
+    #[arg(skip)]
+    given: Given,
+}
+
+impl Search {
+    /// What the command line asks for, if it is this. Flags that are wrong end the process
+    /// with a sentence.
+    pub fn asked_for() -> Option<Self> {
+        let (search, given) = subcommand::asked_for("search")?;
+        Some(Self { given, ..search })
+    }
+
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        let _log = Log::start(&self.settings.log);
+        match self.search() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                last_line(&error);
+                ExitCode::from(UNUSABLE)
+            }
+        }
+    }
+
+    fn search(self) -> Result<(), String> {
+        let Self {
+            search,
+            mut settings,
+            given,
+        } = self;
+        let index = Index::open(&search.index)?;
+        if let Some(made) = index.made()
+            && !given.model
+        {
+            settings.model.clone_from(&made.model);
+        }
+        if index.is_incomplete() {
+            tracing::warn!("the run that writes these files is not done: some rows are missing");
+        }
+        let service = subcommand::load(&settings)?;
+        check(&index, &service, search.unchecked)?;
+        let query = subcommand::runtime()?.block_on(query(&service, &search))?;
+        let began = Instant::now();
+        let hits = index.search(&query, search.top, siglip2_flags::cores())?;
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(
+            rows = index.rows(),
+            milliseconds = format_args!("{:.1}", seconds * 1e3),
+            "searched"
+        );
+        if let Some(path) = &search.html {
+            std::fs::write(path, sheet(&search.query, &hits))
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        print(&hits, search.json).map_err(|error| format!("cannot write the answer: {error}"))
+    }
+}
+
+/// Refuses vectors of another space than the model's.
+fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String> {
+    let model = service.info();
+    let Some(made) = index.made() else {
+        if unchecked {
+            return Ok(());
+        }
+        return Err(
+            "the files do not say which model made their vectors: --unchecked searches them all \
+             the same"
+                .to_owned(),
+        );
+    };
+    let own = subcommand::identity(service, made.normalized)?;
+    if made.fingerprint == own.fingerprint {
+        return Ok(());
+    }
+    Err(format!(
+        "the vectors were made by {} (fingerprint {}), and the model is {} ({}): they cannot be \
+         compared; give the --model and --precision that made them",
+        made.model, made.fingerprint, model.name, own.fingerprint
+    ))
+}
+
+async fn query(service: &Service, search: &SearchOptions) -> Result<Vec<f32>, String> {
+    let request = service.request(Context::default());
+    let embedded = if search.image {
+        let bytes = std::fs::read(&search.query)
+            .map_err(|error| format!("cannot read {}: {error}", search.query))?;
+        request.embed_images(vec![bytes.into()], true).await
+    } else {
+        let found = request.embed_texts(vec![search.query.clone()], true).await;
+        found.map(|found| found.embeddings)
+    };
+    let embedded = embedded.map_err(|error| format!("the query cannot be embedded: {error}"))?;
+    let mut rows = embedded.rows();
+    rows.next()
+        .map(<[f32]>::to_vec)
+        .ok_or_else(|| "the query has no vector".to_owned())
+}
+
+fn print(hits: &[Hit], as_json: bool) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    if as_json {
+        let hits = hits.iter().enumerate().map(|(rank, hit)| {
+            let mut columns = hit.columns.clone();
+            columns.insert("rank".to_owned(), json!(rank + 1));
+            columns.insert("score".to_owned(), json!(hit.score));
+            Value::Object(columns)
+        });
+        return writeln!(out, "{:#}", Value::Array(hits.collect()));
+    }
+    for hit in hits {
+        let text = hit.columns.get("text").or(hit.columns.get("caption"));
+        let text = text.and_then(Value::as_str).unwrap_or_default();
+        // One line for a row, whatever its text.
+        let text: String = text
+            .chars()
+            .map(|it| if it.is_control() { ' ' } else { it })
+            .collect();
+        writeln!(out, "{:.4}  {}  {text}", hit.score, hit.id())?;
+    }
+    Ok(())
+}

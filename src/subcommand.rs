@@ -1,0 +1,162 @@
+//! What the subcommands have in common: how they are told apart, how they get a service
+//! without HTTP, and what ends them.
+
+use std::env::args_os;
+use std::ffi::OsString;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser};
+use siglip2_bulk::Identity;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::startup::prepare;
+
+/// The settings, the model or the inputs are wrong.
+pub const UNUSABLE: u8 = 2;
+
+/// Settings of the service that mean nothing without HTTP, besides those under this heading.
+const OF_THE_SERVICE: [&str; 5] = [
+    "host",
+    "port",
+    "otlp_endpoint",
+    "otel_exporter_otlp_endpoint",
+    "otlp_service_name",
+];
+const HTTP_HEADING: &str = "HTTP";
+
+/// What was said beside the settings themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Given {
+    /// Whether a model was named.
+    pub(crate) model: bool,
+}
+
+/// The subcommand of this name, if the command line asks for it. Flags that are wrong end the
+/// process with a sentence.
+pub(crate) fn asked_for<P: Parser>(name: &str) -> Option<(P, Given)> {
+    let mut arguments = args_os().skip(1).peekable();
+    if arguments.peek()? != name {
+        return None;
+    }
+    Some(parse(arguments).unwrap_or_else(|error| error.exit()))
+}
+
+/// Parses settings with those of HTTP left out: they are not shown, their variables are not
+/// read, and who gives one is told.
+fn parse<P: CommandFactory + FromArgMatches>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(P, Given), clap::Error> {
+    let command = P::command().mut_args(|argument| match means_nothing(&argument) {
+        true => argument.hide(true).env(None),
+        false => argument,
+    });
+    let hidden: Vec<(String, String)> = command
+        .get_arguments()
+        .filter(|argument| means_nothing(argument))
+        .filter_map(|argument| Some((argument.get_id().to_string(), argument.get_long()?.into())))
+        .collect();
+    let mut said = Given::default();
+    let settings = siglip2_flags::try_parse_command(command, arguments, |command, matches| {
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        said.model = matches.value_source("model") != Some(ValueSource::DefaultValue);
+        match hidden.iter().find(|(id, _)| given(id)) {
+            None => Ok(()),
+            Some((_, flag)) => Err(command.error(
+                ErrorKind::UnknownArgument,
+                format!("--{flag} is a setting of the service, and means nothing here"),
+            )),
+        }
+    })?;
+    Ok((settings, said))
+}
+
+fn means_nothing(argument: &Arg) -> bool {
+    argument.get_help_heading() == Some(HTTP_HEADING)
+        || OF_THE_SERVICE.contains(&argument.get_id().as_str())
+}
+
+/// A runtime.
+pub(crate) fn runtime() -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}"))
+}
+
+/// The service that the settings describe, with its engine loaded.
+pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
+    let prepared = prepare(settings).map_err(|error| error.to_string())?;
+    let service = prepared.service().clone();
+    tracing::info!(
+        model = %service.info().name,
+        compute = prepared.compute(),
+        "loading the model"
+    );
+    prepared.load()?;
+    Ok(service)
+}
+
+/// What makes the service's vectors.
+pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, String> {
+    let info = service.info();
+    let fingerprints = service.fingerprints().ok_or(
+        "the engine does not know the fingerprint of its model, by which vectors are told \
+         apart: build it anew with build-engine",
+    )?;
+    Ok(Identity {
+        fingerprint: fingerprints.of(normalized),
+        model: info.name.clone(),
+        precision: info.precision.to_owned(),
+        dimensions: info.dimensions,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The number of the signal that ended a run; 0 if none did.
+#[derive(Clone, Default)]
+pub(crate) struct Ended(Arc<AtomicU8>);
+
+impl Ended {
+    pub(crate) fn number(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What ends with the first signal that ends the process; a second one ends it at once. To be
+/// called in a runtime.
+pub(crate) fn until_a_signal() -> Result<(impl Future<Output = ()>, Ended), String> {
+    let failed = |error| format!("cannot handle signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let ended = Ended::default();
+    let (first, told) = oneshot::channel::<()>();
+    let number = ended.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+            }
+        };
+        let number_of = |kind: SignalKind| u8::try_from(kind.as_raw_value()).unwrap_or(0);
+        number.0.store(number_of(next().await), Ordering::Relaxed);
+        // Gone where the run has ended by itself.
+        let _ = first.send(());
+        let code = 128 + i32::from(number_of(next().await));
+        std::process::exit(code);
+    });
+    let until = async move {
+        if told.await.is_err() {
+            std::future::pending().await
+        }
+    };
+    Ok((until, ended))
+}

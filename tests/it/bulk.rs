@@ -1,0 +1,345 @@
+//! `embed` and `search` as programs: killed at drawn moments and gone on with, ended by
+//! signals, refused; and their vectors against those of the service.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::Program;
+use crate::common::client::{Form, ask};
+use crate::common::model::service;
+use crate::common::picture::png;
+use crate::common::program::command;
+use crate::common::server::Server;
+
+/// The files of a folder by their names, without locks.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(folder).expect("below it").to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.to_string_lossy().contains("lock-") {
+                files.insert(name, fs::read(path).expect("a file"));
+            }
+        }
+    }
+    files
+}
+
+/// A folder of pictures, every tenth of which is none.
+fn pictures(count: usize) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for number in 0..count {
+        let bytes = match number % 10 {
+            7 => b"no picture".to_vec(),
+            _ => png(number as u8, (number * 7) as u8, (number * 31) as u8),
+        };
+        fs::write(folder.path().join(format!("{number:03}.png")), bytes).expect("written");
+    }
+    folder
+}
+
+fn embed(input: &Path, out: &Path, flags: &[&str]) -> Command {
+    let mut command = command(&["embed"]);
+    command
+        .arg(input)
+        .arg("--out")
+        .arg(out)
+        .args(["--model", "demo", "--shard-size", "12"])
+        .args(flags)
+        .env_remove("JOB_COMPLETION_INDEX");
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until the program has said that it does so many steps on the disk. Whether it came
+/// to that.
+fn wait_for_steps(child: &mut Child, steps: usize) -> bool {
+    let log = BufReader::new(child.stderr.take().expect("its log"));
+    let mut left = steps;
+    for line in log.lines() {
+        if line.expect("a line").contains("step=") {
+            left -= 1;
+            if left == 0 {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[test]
+fn a_run_that_is_killed_fifty_times_ends_with_the_bytes_of_an_undisturbed_one() {
+    let input = pictures(100);
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    let output = embed(input.path(), undisturbed.path(), &[])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", said(&output));
+    let expected = files(undisturbed.path());
+    let mut random = fastrand::Rng::with_seed(50);
+    let (mut killed, mut ended) = (0, 0);
+    let mut out = tempfile::tempdir().expect("a folder");
+    while killed < 50 {
+        // What the log says was done a moment ago, so the moment itself differs.
+        let mut run = embed(
+            input.path(),
+            out.path(),
+            &["--log-level", "siglip2_bulk=trace"],
+        )
+        .spawn()
+        .expect("it runs");
+        if wait_for_steps(&mut run, random.usize(1..40)) {
+            run.kill().expect("it is killed");
+            killed += 1;
+        }
+        let status = run.wait().expect("it ends");
+        if status.success() {
+            ended += 1;
+            assert!(files(out.path()) == expected);
+            out = tempfile::tempdir().expect("a folder");
+        }
+    }
+    let output = embed(input.path(), out.path(), &[])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(files(out.path()) == expected);
+    assert!(ended > 0, "no run came to its end between the kills");
+}
+
+#[test]
+fn a_signal_ends_a_run_between_shards_and_says_how_to_go_on() {
+    let input = pictures(300);
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    assert!(
+        embed(input.path(), undisturbed.path(), &[])
+            .status()
+            .expect("it runs")
+            .success()
+    );
+    let mut interrupted = false;
+    // A run may come to its end before the signal reaches it.
+    for _ in 0..20 {
+        let out = tempfile::tempdir().expect("a folder");
+        let flags = ["--log-level", "siglip2_bulk=trace"];
+        let mut run = embed(input.path(), out.path(), &flags)
+            .spawn()
+            .expect("it runs");
+        let log = BufReader::new(run.stderr.take().expect("its log"));
+        let mut signal = Some(Command::new("kill"));
+        let mut last = String::new();
+        for line in log.lines() {
+            last = line.expect("a line");
+            if last.contains("step=")
+                && let Some(mut kill) = signal.take()
+            {
+                let sent = kill.args(["-INT", &run.id().to_string()]).status();
+                assert!(sent.expect("kill runs").success());
+            }
+        }
+        let status = run.wait().expect("it ends");
+        if status.code() == Some(130) {
+            interrupted = true;
+            assert!(last.contains("run the same command again"), "{last}");
+            let left = files(out.path());
+            assert!(
+                left.keys()
+                    .all(|name| name.extension().is_none_or(|it| it != "tmp"))
+            );
+        }
+        assert!(
+            embed(input.path(), out.path(), &[])
+                .status()
+                .expect("it runs")
+                .success()
+        );
+        assert!(files(out.path()) == files(undisturbed.path()));
+        if interrupted {
+            return;
+        }
+    }
+    panic!("no run was interrupted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vectors_are_those_of_the_service() {
+    let input = pictures(20);
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = ["--format", "jsonl", "--strict", "--precision", "fp32"];
+    let output = embed(input.path(), out.path(), &flags)
+        .output()
+        .expect("it runs");
+    // Two of them are no pictures.
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let errors = fs::read_to_string(out.path().join("_errors.jsonl")).expect("a list");
+    assert_eq!(errors.lines().count(), 2);
+    let server = Server::of(service("demo", &[])).await;
+    let mut rows = 0;
+    for part in ["part-00000.jsonl", "part-00001.jsonl"] {
+        for line in fs::read_to_string(out.path().join(part))
+            .expect("a part")
+            .lines()
+        {
+            let row: Value = serde_json::from_str(line).expect("JSON");
+            let id = row["id"].as_str().expect("a name");
+            assert!(id.ends_with(&format!("{rows:03}.png")), "{id}");
+            rows += 1;
+            let form = Form::new().file("file", "a.png", fs::read(id).expect("a picture"));
+            let answer = ask(server.address, form.post("/embed/image")).await;
+            if row["embedding"].is_null() {
+                assert_ne!(answer.status, 200);
+                let detail = answer.json()["detail"]
+                    .as_str()
+                    .expect("a sentence")
+                    .to_owned();
+                let error = row["error"].as_str().expect("a sentence");
+                assert!(detail.contains(error), "{detail} is not {error}");
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let single = |value: &Value| -> Vec<f32> {
+                serde_json::from_value(value.clone()).expect("numbers")
+            };
+            let answer = single(&answer.json()["embeddings"][0]);
+            assert_eq!(single(&row["embedding"]), answer, "{id}");
+        }
+    }
+    assert_eq!(rows, 20);
+}
+
+#[test]
+fn a_search_finds_the_picture_and_refuses_the_vectors_of_another_model() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/samples");
+    let out = tempfile::tempdir().expect("a folder");
+    assert!(
+        embed(&samples, out.path(), &[])
+            .status()
+            .expect("it runs")
+            .success()
+    );
+    let search = |query: &str, flags: &[&str]| {
+        let mut command = command(&["search"]);
+        command
+            .arg(out.path())
+            .arg(query)
+            .args(["--json", "--top", "3"])
+            .args(flags)
+            .stdout(std::process::Stdio::piped());
+        command.output().expect("it runs")
+    };
+    let page = out.path().join("page.html");
+    // The model is the one that the files name.
+    let found = search("three blue stars", &["--html", &page.display().to_string()]);
+    assert!(found.status.success(), "{}", said(&found));
+    let hits: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    assert_eq!(hits.as_array().expect("an array").len(), 3);
+    let best = hits[0]["id"].as_str().expect("a name");
+    assert!(best.ends_with("three-blue-stars.png"), "{hits}");
+    let page = fs::read_to_string(page).expect("a page");
+    assert!(page.contains("src=\"file:///") && page.contains("three-blue-stars.png"));
+    let picture = samples.join("red-circle.png").display().to_string();
+    let found = search(&picture, &["--image"]);
+    let hits: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    assert!(
+        hits[0]["score"].as_f64().expect("a score") > 0.999,
+        "{hits}"
+    );
+    // The same weights with another preparation of texts are another space.
+    let other = search("three blue stars", &["--lower-case", "0"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(
+        said(&other).contains("cannot be compared"),
+        "{}",
+        said(&other)
+    );
+}
+
+#[test]
+fn running_services_make_the_same_bytes_though_one_dies_under_it() {
+    let input = pictures(200);
+    let local = tempfile::tempdir().expect("a folder");
+    assert!(
+        embed(input.path(), local.path(), &[])
+            .status()
+            .expect("it runs")
+            .success()
+    );
+    let mut services = vec![Program::demo(&[]), Program::demo(&[])];
+    let urls: Vec<_> = services
+        .iter()
+        .map(|it| format!("http://{}", it.address))
+        .collect();
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = [
+        "--url",
+        &urls.join(","),
+        "--log-level",
+        "siglip2_bulk=trace",
+    ];
+    let mut run = embed(input.path(), out.path(), &flags)
+        .spawn()
+        .expect("it runs");
+    let log = BufReader::new(run.stderr.take().expect("its log"));
+    let mut said = String::new();
+    for line in log.lines() {
+        let line = line.expect("a line");
+        if line.contains("step=") && services.len() == 2 {
+            drop(services.pop());
+        }
+        said.push_str(&line);
+    }
+    assert!(run.wait().expect("it ends").success(), "{said}");
+    assert_eq!(services.len(), 1);
+    assert!(files(out.path()) == files(local.path()));
+
+    // Nobody answers any more, and a run says so before it begins.
+    drop(services);
+    let none = embed(input.path(), &out.path().join("none"), &["--url", &urls[0]]);
+    let output = { none }.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn settings_of_the_service_are_refused_and_its_own_flags_are_not_touched() {
+    let run = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        command
+            .env("API_PORT", "not read")
+            .stdout(std::process::Stdio::piped());
+        command.output().expect("it runs")
+    };
+    let output = run(&["embed", "x", "--out", "y", "--port", "80"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--port is a setting of the service"));
+    let help = String::from_utf8(run(&["embed", "--help"]).stdout).expect("text");
+    assert!(
+        help.contains("--shard-size") && !help.contains("API_PORT"),
+        "{help}"
+    );
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("text");
+    assert!(!help.contains("--shard-size"));
+    let missing = run(&["embed", "/nowhere/at/all", "--out", "y", "--model", "demo"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(said(&missing).contains("/nowhere/at/all"));
+    let half = {
+        let mut command = command(&["embed", "src", "--out", "y", "--model", "demo"]);
+        command
+            .env("JOB_COMPLETION_INDEX", "3")
+            .output()
+            .expect("it runs")
+    };
+    assert!(said(&half).contains("JOB_COMPLETIONS"), "{}", said(&half));
+}
