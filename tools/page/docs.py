@@ -2,8 +2,13 @@
 
 from visit import refused, visit
 
-# Bodies that no example can be made of: their bytes follow a head of JSON, by its lengths.
-FRAMED = {("/v2/models/{model}/infer", "application/octet-stream")}
+# Bodies that no example can be made of: bytes behind their lengths, or behind a head of JSON that
+# has them, and archives.
+FRAMED = {
+    ("/v2/models/{model}/infer", "application/octet-stream"),
+    ("/embed/images", "application/octet-stream"),
+    ("/embed/images", "application/x-tar"),
+}
 
 
 def every_example_runs(browser, service, shots):

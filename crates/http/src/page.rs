@@ -61,15 +61,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// The headers of all files. Browsers keep them, and ask each time whether they are still the
 /// same (304): so a new version of the service is never seen with files of the old one.
-pub(super) fn headers(asset: &Asset) -> [(HeaderName, HeaderValue); 7] {
+pub(super) fn headers(asset: &Asset) -> [(HeaderName, HeaderValue); 6] {
     [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
         (header::CACHE_CONTROL, "no-cache"),
         // The page is one of two answers at its path.
         (

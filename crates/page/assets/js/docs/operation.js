@@ -15,8 +15,8 @@ export const anchor = (method, path) => `${method}${path.replace(/[^A-Za-z0-9]+/
 /** All of an operation. */
 export function operation(document, path, method, of) {
   const id = anchor(method, path);
-  return h('section', { class: 'card operation', id, 'aria-labelledby': `${id}-title` },
-    h('header', {}, badge(method), h('h2', { id: `${id}-title` }, path), of.summary && h('p', {}, of.summary)),
+  return h('section', { class: 'card operation', id, 'aria-label': `${method.toUpperCase()} ${path}` },
+    h('header', {}, badge(method), h('h2', {}, path), of.summary && h('p', {}, of.summary)),
     h('div', { class: 'halves' },
       h('div', { class: 'told' }, of.description && of.description !== of.summary && h('p', {}, of.description), body(document, of), parameters(document, of), statuses(document, of)),
       h('div', { class: 'run' }, tryIt(document, path, method, of))));

@@ -44,7 +44,7 @@ export function tryIt(document, path, method, of) {
     kinds.length > 1 && h('label', { class: 'field' }, h('span', {}, 'Content type'),
       h('select', { onchange: ({ target: { value } }) => choose(value) }, kinds.map(([kind]) => h('option', {}, kind)))),
     place,
-    h('div', { class: 'copy' }, h('pre', {}, curl), copier(() => curl.textContent)),
+    h('div', { class: 'copy' }, h('pre', { tabindex: '0' }, curl), copier(() => curl.textContent)),
     h('div', { class: 'row' }, button));
   choose(kinds[0]?.[0]);
   return [h('h3', {}, 'Try it'), form, answer];
@@ -106,9 +106,9 @@ function content(kind, buffer) {
   if (!buffer.byteLength) return h('p', { class: 'small muted' }, 'No body.');
   const text = () => new TextDecoder().decode(buffer);
   if (/json/.test(kind)) {
-    try { return h('pre', {}, cut(brief(JSON.parse(text())))); } catch { /* Not JSON: as it came. */ }
+    try { return h('pre', { tabindex: '0' }, cut(brief(JSON.parse(text())))); } catch { /* Not JSON: as it came. */ }
   }
-  if (/^text\/|json|xml|openmetrics/.test(kind)) return h('pre', {}, cut(text()));
+  if (/^text\/|json|xml|openmetrics/.test(kind)) return h('pre', { tabindex: '0' }, cut(text()));
   const url = URL.createObjectURL(new Blob([buffer], { type: kind }));
   return h('p', { class: 'small' }, `${bytes(buffer.byteLength)} of ${kind || 'bytes'}. `, h('a', { href: url, download: 'answer' }, 'Save'));
 }
