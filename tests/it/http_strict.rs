@@ -126,7 +126,8 @@ async fn who_sends_no_more_is_answered_and_who_has_gone_is_not_worked_for() {
     let before = server.orders.rows.load(Ordering::SeqCst);
     let mut first = Client::connect(server.address).await;
     first.send(post_json("/embed/text", TEXT)).await;
-    until(&server, "siglip2_requests_in_flight 1\n").await;
+    // It is in the engine, so that what comes now is not in its batch.
+    until(&server, "siglip2_batch_rows_count{tower=\"text\"} 2\n").await;
     let mut half = Client::connect(server.address).await;
     half.send(post_json("/embed/text", r#"{"texts": ["b"]}"#))
         .await;
