@@ -143,12 +143,15 @@ fn print(hits: &[Hit], as_json: bool) -> std::io::Result<()> {
     for hit in hits {
         let text = hit.columns.get("text").or(hit.columns.get("caption"));
         let text = text.and_then(Value::as_str).unwrap_or_default();
-        // One line for a row, whatever its text.
-        let text: String = text
-            .chars()
-            .map(|it| if it.is_control() { ' ' } else { it })
-            .collect();
-        writeln!(out, "{:.4}  {}  {text}", hit.score, hit.id())?;
+        let (id, text) = (in_a_line(hit.id()), in_a_line(text));
+        writeln!(out, "{:.4}  {id}  {text}", hit.score)?;
     }
     Ok(())
+}
+/// Text without what would end its line or move a terminal's cursor.
+fn in_a_line(text: &str) -> String {
+    let plain = text.chars();
+    plain
+        .map(|it| if it.is_control() { ' ' } else { it })
+        .collect()
 }

@@ -292,11 +292,12 @@ impl Embedder {
 
 /// A file of at most so many bytes, or how many it has.
 fn read(path: &Path, most: u64) -> io::Result<Result<Vec<u8>, u64>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    // Before it is opened: opening a pipe waits for one who writes.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
     if metadata.len() > most {
         return Ok(Err(metadata.len()));
     }
@@ -317,4 +318,18 @@ fn nowhere(bytes: &[u8]) -> Outcome {
     let hash = blake3::hash(bytes);
     let numbers = hash.as_bytes()[..4].iter();
     Ok(numbers.map(|&byte| f32::from(byte) / 256.0).collect())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_no_file_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("a.jpg");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        assert!(read(&pipe, 10).unwrap_err().to_string().contains("no file"));
+    }
 }

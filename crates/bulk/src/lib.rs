@@ -117,7 +117,7 @@ impl Bulk {
             sources,
         } = self;
         let shards = sources.list.iter().map(|source| source.cuts().len()).sum();
-        let form = Form {
+        let mut form = Form {
             identity: identity.clone(),
             normalized: !options.no_normalize,
             number: options.number,
@@ -126,6 +126,10 @@ impl Bulk {
         let dimensions = identity.dimensions;
         let plan = Plan::new(&options, identity, limits, sources.digest(), shards);
         let output = Output::open(&options.out, plan, partition, disk)?;
+        // One model may have several names; all files have the one that was begun with.
+        let begun = &output.plan.identity;
+        form.identity.model.clone_from(&begun.model);
+        form.identity.precision.clone_from(&begun.precision);
         let embedder = Embedder::new(place, !options.no_normalize, options.dedup, dimensions)?;
         run::run(output, sources, form, partition, Arc::new(embedder), stop).await
     }

@@ -59,7 +59,7 @@ impl Output {
         disk: Disk,
     ) -> Result<Self, BulkError> {
         let state = root.join("_embed");
-        if !state.exists() && fs::read_dir(root).is_ok_and(|mut files| files.next().is_some()) {
+        if is_foreign(root) {
             return Err(BulkError::Unusable(format!(
                 "--out {} has files that embed has not written: name a new or empty folder",
                 root.display()
@@ -159,6 +159,9 @@ impl Output {
             }
             self.disk.commit(list)?;
             all.files.push(name.to_owned());
+        } else {
+            // A run before may have found some.
+            self.disk.remove(&self.root.join("_errors.jsonl"))?;
         }
         Ok(Some(all))
     }
@@ -180,18 +183,40 @@ fn folders(plan: &Plan) -> Vec<&'static str> {
     folders
 }
 
+/// Whether a folder has files, and none of a run. One look: others may be making it.
+fn is_foreign(root: &Path) -> bool {
+    let Ok(files) = fs::read_dir(root) else {
+        return false;
+    };
+    let mut some = false;
+    for file in files.flatten() {
+        if file.file_name() == "_embed" {
+            return false;
+        }
+        some = true;
+    }
+    some
+}
+
 /// The lock of a part. Who shares an output must cut it into the same number of parts.
 fn lock(state: &Path, partition: Partition) -> Result<File, BulkError> {
     let name = |partition: Partition| format!("lock-{}-of-{}", partition.index, partition.count);
     let own = name(partition);
-    let take = |path: &Path| -> Result<Option<File>, BulkError> {
+    let take = |path: &Path, own: bool| -> Result<Option<File>, BulkError> {
         let options = File::options()
             .create(true)
+            .read(true)
             .write(true)
             .truncate(false)
             .to_owned();
         let file = options.open(path).map_err(cannot_write(path))?;
-        match file.try_lock() {
+        // Who only looks must not be in the way of others who look.
+        let locked = if own {
+            file.try_lock()
+        } else {
+            file.try_lock_shared()
+        };
+        match locked {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
@@ -201,7 +226,7 @@ fn lock(state: &Path, partition: Partition) -> Result<File, BulkError> {
             }
         }
     };
-    let Some(lock) = take(&state.join(&own))? else {
+    let Some(lock) = take(&state.join(&own), true)? else {
         return Err(BulkError::Unusable(format!(
             "another process is doing part {partition} of this output ({} is locked)",
             state.join(&own).display()
@@ -211,7 +236,7 @@ fn lock(state: &Path, partition: Partition) -> Result<File, BulkError> {
         let path = entry.map_err(cannot_write(state))?.path();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let same_count = file.ends_with(&format!("-of-{}", partition.count));
-        if file.starts_with("lock-") && !same_count && take(&path)?.is_none() {
+        if file.starts_with("lock-") && !same_count && take(&path, false)?.is_none() {
             return Err(BulkError::Unusable(format!(
                 "another process is working on this output in another number of parts ({} is \
                  locked)",
@@ -260,7 +285,7 @@ fn agree(path: &Path, plan: Plan, partition: Partition, disk: &Disk) -> Result<P
             "the output was begun by another version of the program"
         );
     }
-    Ok(plan)
+    Ok(begun)
 }
 
 /// A failure with a file, as an error.

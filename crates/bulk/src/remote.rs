@@ -131,6 +131,13 @@ impl Remote {
                         identity.model, urls[0], first.model, first.fingerprint
                     ));
                 }
+                Some((_, first)) if *first != limits => {
+                    return Err(format!(
+                        "{url} refuses other pictures than {}: their --max-image-pixels and \
+                         --max-jpeg-scans must be the same",
+                        urls[0]
+                    ));
+                }
                 Some(_) => {}
                 None => known = Some((identity, limits)),
             }
@@ -194,9 +201,10 @@ impl Remote {
 
     async fn post(&self, path: &'static str, kind: String, body: Bytes) -> Outcome {
         let mut tries = 0;
+        let began = Instant::now();
         loop {
             let Some(index) = self.0.free() else {
-                if self.0.silent() > GIVE_UP {
+                if self.0.silent().min(began.elapsed()) > GIVE_UP {
                     let error = format!("no service has answered for {} s", GIVE_UP.as_secs());
                     return Err(Failure::Run(BulkError::Engine(error)));
                 }
@@ -276,7 +284,7 @@ impl Inner {
         match status {
             200 => Answer::Json(json),
             400 | 413 | 415 | 422 => Answer::Refused(detail),
-            429 | 502 | 503 | 504 => {
+            408 | 429 | 502 | 503 | 504 => {
                 let wait = seconds.map_or(ALONE, Duration::from_secs);
                 Answer::Later(wait.min(LONGEST_ALONE), format!("{url}: {detail}"))
             }

@@ -104,7 +104,10 @@ impl Index {
             dimensions,
             made,
         } = opened;
-        if !self.files.is_empty() && (dimensions, &made) != (self.dimensions, &self.made) {
+        let space = |made: &Option<Made>| made.as_ref().map(|it| (it.fingerprint, it.normalized));
+        if !self.files.is_empty()
+            && (dimensions, space(&made)) != (self.dimensions, space(&self.made))
+        {
             return Err(format!(
                 "the vectors of {} were not made by what made those before it",
                 path.display()
@@ -294,6 +297,7 @@ fn npy(path: &Path) -> Result<Opened, String> {
 
 /// Where the table of an array is: metadata/metadata_N.parquet for img_emb/img_emb_N.npy.
 fn table(path: &Path) -> PathBuf {
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = path
         .parent()
         .and_then(Path::parent)

@@ -65,6 +65,11 @@ fn table(
         row..row + 1
     });
     let all = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+    if rows.last().is_some_and(|&row| row >= all as u64) {
+        return Err(failed(
+            "it has fewer rows than there are vectors".to_owned(),
+        ));
+    }
     let selection = RowSelection::from_consecutive_ranges(ranges, all);
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
         .with_projection(mask)

@@ -94,7 +94,10 @@ fn member_of(path: &Path, name: &Path) -> Option<Vec<u8>> {
     let mut archive = tar::Archive::new(File::open(path).ok()?);
     let mut members = archive.entries_with_seek().ok()?.flatten();
     let member = members.find(|member| {
-        member.path().is_ok_and(|path| path.as_ref() == name) && member.size() <= LARGEST_INSIDE
+        member
+            .path()
+            .is_ok_and(|path| path.strip_prefix(".").unwrap_or(path.as_ref()) == name)
+            && member.size() <= LARGEST_INSIDE
     })?;
     let mut bytes = Vec::new();
     member.take(LARGEST_INSIDE).read_to_end(&mut bytes).ok()?;

@@ -45,6 +45,10 @@ impl Top {
     }
 
     pub(super) fn offer(&mut self, found: Found) {
+        // What is no number is near to nothing.
+        if found.score.is_nan() {
+            return;
+        }
         if self.heap.len() < self.most {
             self.heap.push(Reverse(found));
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -93,5 +97,16 @@ mod tests {
             all.truncate(most);
             assert_eq!(one.sorted(), all);
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_found() {
+        let mut top = Top::new(2);
+        for (row, score) in [f32::NAN, 0.5, -f32::NAN, 0.7].into_iter().enumerate() {
+            let row = row as u64;
+            top.offer(Found { score, row });
+        }
+        let found: Vec<u64> = top.sorted().iter().map(|found| found.row).collect();
+        assert_eq!(found, [3, 1]);
     }
 }

@@ -38,11 +38,14 @@ impl Npy {
         columns: &SchemaRef,
     ) -> io::Result<Self> {
         // The names that clip-retrieval's index gives its columns.
+        let has = |name: &str| columns.fields().iter().any(|it| it.name() == name);
         let renamed = columns.fields().iter().map(|field| {
             let field = Field::clone(field);
             match field.name().as_str() {
-                ID if form.kind == Kind::Pictures => field.with_name("image_path"),
-                TEXT => field.with_name("caption"),
+                ID if form.kind == Kind::Pictures && !has("image_path") => {
+                    field.with_name("image_path")
+                }
+                TEXT if !has("caption") => field.with_name("caption"),
                 _ => field,
             }
         });

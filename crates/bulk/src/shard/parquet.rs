@@ -23,6 +23,10 @@ use crate::row::{EMBEDDING, ERROR};
 /// at a time.
 const GROUP_ROWS: usize = 8192;
 
+/// Bytes of a row group at most, where columns that pass through are large: a group is in memory
+/// until it is written.
+const GROUP_BYTES: usize = 256 << 20;
+
 /// A Parquet file of columns.
 pub(super) struct Table {
     file: Temporary,
@@ -50,6 +54,7 @@ impl Table {
             .set_created_by(format!("siglip2-embeddings {}", form.identity.version))
             .set_compression(Compression::ZSTD(zstd))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_max_row_group_bytes(Some(GROUP_BYTES))
             .set_key_value_metadata(Some(metadata.to_vec()))
             // Floats of vectors are all different.
             .set_column_dictionary_enabled(vectors.clone(), false)

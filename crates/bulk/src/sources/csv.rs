@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use blake3::Hasher;
-use csv::{Position, Reader, ReaderBuilder, StringRecord};
+use csv::{ByteRecord, Position, Reader, ReaderBuilder, StringRecord};
 
 use super::{Cut, Source, cannot_read, digest_file};
 use crate::options::{Reading, passed_through};
@@ -77,18 +77,23 @@ impl Csv {
         }
         let mut cuts: Vec<Cut> = Vec::new();
         let mut hasher = Hasher::new();
-        let mut record = StringRecord::new();
+        for name in &names {
+            hasher.update(name.as_bytes());
+            hasher.update(&[0]);
+        }
+        let mut record = ByteRecord::new();
         let mut rows = 0_u64;
         loop {
             left.set(LONGEST_RECORD);
             let position = reader.position().clone();
-            if !reader.read_record(&mut record).map_err(failed)? {
+            if !reader.read_byte_record(&mut record).map_err(failed)? {
                 break;
             }
             for field in &record {
-                hasher.update(field.as_bytes());
+                hasher.update(field);
                 hasher.update(&[0]);
             }
+            hasher.update(b"\n");
             if rows.is_multiple_of(reading.shard_size as u64) {
                 cuts.push(Cut {
                     first: rows,
@@ -133,9 +138,9 @@ impl Csv {
             let mut fault = None;
             while row < end && records.len() < CHUNK_ROWS {
                 left.set(LONGEST_RECORD);
-                let mut record = StringRecord::new();
-                match reader.read_record(&mut record) {
-                    Ok(true) => records.push(record),
+                let mut record = ByteRecord::new();
+                match reader.read_byte_record(&mut record) {
+                    Ok(true) => records.push(decoded(record)),
                     Ok(false) => fault = Some("it has become shorter".to_owned()),
                     Err(error) => fault = Some(error.to_string()),
                 }
@@ -155,9 +160,9 @@ impl Csv {
         Ok(())
     }
 
-    fn chunk(&self, first: u64, records: &[StringRecord]) -> Chunk {
+    fn chunk(&self, first: u64, records: &[(StringRecord, bool)]) -> Chunk {
         let file = self.path.to_string_lossy();
-        let ids = records.iter().enumerate().map(|(index, record)| {
+        let ids = records.iter().enumerate().map(|(index, (record, _))| {
             Some(match self.id.and_then(|column| record.get(column)) {
                 Some(id) => id.to_owned(),
                 None => format!("{file}#{}", first + index as u64),
@@ -165,13 +170,16 @@ impl Csv {
         });
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(ids.collect::<StringArray>())];
         for &column in &self.through {
-            let values = records.iter().map(|record| record.get(column));
+            let values = records.iter().map(|(record, _)| record.get(column));
             arrays.push(Arc::new(values.collect::<StringArray>()));
         }
-        let texts = records.iter().map(|record| match record.get(self.text) {
-            Some(text) => Content::Text(text.to_owned()),
-            None => Content::Bad("the record has too few fields".to_owned()),
-        });
+        let texts = records
+            .iter()
+            .map(|(record, is_utf8)| match record.get(self.text) {
+                _ if !is_utf8 => Content::Bad("the record is not UTF-8".to_owned()),
+                Some(text) => Content::Text(text.to_owned()),
+                None => Content::Bad("the record has too few fields".to_owned()),
+            });
         Chunk::new(batch(&self.columns, arrays), texts.collect())
     }
 }
@@ -198,6 +206,17 @@ impl Source for Csv {
                 &self.path.to_string_lossy(),
                 error,
             ));
+        }
+    }
+}
+
+/// A record as text, and whether it is UTF-8; what is not is replaced.
+fn decoded(record: ByteRecord) -> (StringRecord, bool) {
+    match StringRecord::from_byte_record(record) {
+        Ok(record) => (record, true),
+        Err(error) => {
+            let record = error.into_byte_record();
+            (StringRecord::from_byte_record_lossy(record), false)
         }
     }
 }
@@ -284,5 +303,33 @@ mod tests {
         std::fs::write(file.path(), "a,b\n1,2\n").unwrap();
         let error = Csv::open(file.path(), b',', &Reading::default()).map(drop);
         assert!(error.unwrap_err().contains("--column"));
+    }
+
+    #[test]
+    fn another_header_is_another_table_and_a_record_that_is_no_text_costs_itself() {
+        let digest = |bytes: &[u8]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let reading = Reading {
+                column: Some("text".to_owned()),
+                ..Reading::default()
+            };
+            let table = Csv::open(file.path(), b',', &reading).unwrap();
+            let mut texts = Vec::new();
+            table.read(&table.cuts()[0], &mut |chunk| {
+                texts.extend(chunk.contents);
+                true
+            });
+            (table.digest, texts)
+        };
+        assert_ne!(digest(b"text,name\na,b\n").0, digest(b"name,text\na,b\n").0);
+        assert_ne!(
+            digest(b"text,name\na,b\nc\n").0,
+            digest(b"text,name\na\nb,c\n").0
+        );
+        let (_, texts) = digest(b"text\nplain\ncaf\xe9\nlast\n");
+        assert_eq!(texts.len(), 3);
+        assert_eq!(texts[2], Content::Text("last".to_owned()));
+        assert!(matches!(&texts[1], Content::Bad(why) if why.contains("UTF-8")));
     }
 }

@@ -44,6 +44,11 @@ pub(super) fn each_path(
         }
         let path = line.strip_suffix(b"\n").unwrap_or(&line);
         let path = path.strip_suffix(b"\r").unwrap_or(path);
+        if path.contains(&0) {
+            return Err(format!(
+                "{list} has a NUL byte: it must have a path in each line (find without -print0)"
+            ));
+        }
         if !path.is_empty() {
             take(Path::new(OsStr::from_bytes(path)))?;
         }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringArray};
@@ -29,7 +29,8 @@ pub(super) enum Form {
 pub(super) struct Lines {
     name: String,
     form: Form,
-    file: Arc<File>,
+    /// Open, or where it is: a folder may have more files than a process may open.
+    file: Result<Arc<File>, PathBuf>,
     digest: blake3::Hash,
     columns: SchemaRef,
     cuts: Vec<Cut>,
@@ -41,12 +42,10 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn open(path: &Path, form: Form, reading: &Reading) -> Result<Self, String> {
         let file = File::open(path).map_err(cannot_read(path))?;
-        Self::of(
-            path.to_string_lossy().into_owned(),
-            file.into(),
-            form,
-            reading,
-        )
+        let name = path.to_string_lossy().into_owned();
+        let mut lines = Self::of(name, file.into(), form, reading)?;
+        lines.file = Err(path.into());
+        Ok(lines)
     }
 
     /// Takes all of standard input first: where it is cut is known only then.
@@ -114,7 +113,7 @@ impl Lines {
         Ok(Self {
             name,
             form,
-            file,
+            file: Ok(file),
             digest: hasher.finalize(),
             columns,
             cuts,
@@ -182,7 +181,19 @@ impl Source for Lines {
     }
 
     fn read(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) {
-        let mut reader = Numbered::new(&self.file, cut.at, cut.line);
+        let file = match &self.file {
+            Ok(file) => Ok(Arc::clone(file)),
+            Err(path) => File::open(path).map(Arc::new),
+        };
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                let error = format!("the file cannot be read: {error}");
+                emit(Chunk::bad(&self.columns, &self.name, error));
+                return;
+            }
+        };
+        let mut reader = Numbered::new(&file, cut.at, cut.line);
         let mut left = cut.rows.unwrap_or(0);
         let mut line = Vec::new();
         while left > 0 {

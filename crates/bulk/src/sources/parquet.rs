@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 use super::{Cut, Source, cannot_read, digest_file};
 use crate::columns::{Values, bytes, texts};
 use crate::options::{Kind, Reading, passed_through};
-use crate::row::{CHUNK_ROWS, Chunk, Content, ID};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID};
 
 /// Names by which the column is found, if there are several of its type.
 const PICTURES: [&str; 6] = ["image", "jpg", "png", "img", "picture", "bytes"];
@@ -54,13 +54,19 @@ impl Table {
         let fields = metadata.schema().fields();
         let content = content(fields, path, reading)?;
         let id = match &reading.id_column {
-            Some(name) => Some(named(fields, name).ok_or_else(|| {
-                format!(
-                    "{} has no column called {name} (--id-column)",
-                    path.display()
-                )
-            })?),
-            None => named(fields, ID).filter(|&index| index != content),
+            Some(name) => Some(
+                named(fields, name)
+                    .filter(|&index| is_name(fields[index].data_type()))
+                    .ok_or_else(|| {
+                        format!(
+                            "{} has no column called {name} of texts or whole numbers \
+                             (--id-column)",
+                            path.display()
+                        )
+                    })?,
+            ),
+            None => named(fields, ID)
+                .filter(|&index| index != content && is_name(fields[index].data_type())),
         };
         let mut through = Vec::new();
         let mut columns = vec![Field::new(ID, DataType::Utf8, false)];
@@ -107,13 +113,23 @@ impl Table {
         let wanted: Vec<usize> = wanted.copied().collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
         let (groups, before) = groups(&metadata, cut);
+        // As many rows at a time as a chunk's bytes hold.
+        let widest = groups.iter().filter_map(|&group| {
+            let group = metadata.metadata().row_groups().get(group)?;
+            let bytes = u64::try_from(group.total_byte_size()).ok()?;
+            bytes.checked_div(u64::try_from(group.num_rows()).ok()?)
+        });
+        let at_once = CHUNK_BYTES / widest.max().unwrap_or(0).max(1);
+        let at_once = usize::try_from(at_once)
+            .unwrap_or(CHUNK_ROWS)
+            .clamp(1, CHUNK_ROWS);
         let rows = usize::try_from(cut.rows.unwrap_or(0)).map_err(|error| error.to_string())?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_projection(mask)
             .with_row_groups(groups)
             .with_offset(before)
             .with_limit(rows)
-            .with_batch_size(CHUNK_ROWS)
+            .with_batch_size(at_once)
             .build()
             .map_err(|error| error.to_string())?;
         let mut row = cut.first;
@@ -197,6 +213,14 @@ impl Table {
                 (None, None) => Content::Bad("the row has no picture".to_owned()),
             })
             .collect())
+    }
+}
+
+/// Whether `columns::texts` takes it.
+fn is_name(kind: &DataType) -> bool {
+    match kind {
+        DataType::Dictionary(_, values) => is_name(values),
+        kind => is_text(kind) || kind.is_integer(),
     }
 }
 

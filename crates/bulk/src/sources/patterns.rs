@@ -34,9 +34,21 @@ pub(super) fn each_path(
         };
         let paths = glob_with(&word, options).map_err(|error| format!("{word}: {error}"))?;
         let mut found = false;
+        let mut walked: Option<PathBuf> = None;
         for path in paths {
             found = true;
-            take(path.map_err(|error| format!("cannot read {error}"))?)?;
+            let path = path.map_err(|error| format!("cannot read {error}"))?;
+            // A folder is walked whole; what a pattern finds below it is there already.
+            if walked
+                .as_ref()
+                .is_some_and(|folder| path.starts_with(folder))
+            {
+                continue;
+            }
+            if path.is_dir() {
+                walked = Some(path.clone());
+            }
+            take(path)?;
         }
         if !found {
             return Err(format!("nothing matches {word}"));
@@ -171,5 +183,26 @@ mod tests {
         assert!(expand("{a}", &mut Vec::new()).is_err());
         let error = each_path("/nowhere/*.jpg", &mut |_| Ok(())).unwrap_err();
         assert!(error.contains("nothing matches"), "{error}");
+    }
+
+    #[test]
+    fn what_is_in_a_folder_that_matches_is_taken_once() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        std::fs::write(root.path().join("a/b/1.jpg"), b"x").unwrap();
+        std::fs::write(root.path().join("2.jpg"), b"x").unwrap();
+        for pattern in ["**", "**/*"] {
+            let mut found = Vec::new();
+            let pattern = format!("{}/{pattern}", root.path().display());
+            each_path(&pattern, &mut |path| {
+                found.push(path);
+                Ok(())
+            })
+            .unwrap();
+            for (at, path) in found.iter().enumerate() {
+                let again = found[..at].iter().any(|folder| path.starts_with(folder));
+                assert!(!again, "{pattern}: {found:?}");
+            }
+        }
     }
 }

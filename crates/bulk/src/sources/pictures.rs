@@ -145,7 +145,10 @@ impl Source for Pictures {
 /// The text beside a picture: `a.txt` for `a.jpg`.
 fn caption(picture: &Path) -> Option<String> {
     let mut text = Vec::new();
-    let file = File::open(picture.with_extension("txt")).ok()?;
+    let path = picture.with_extension("txt");
+    // Opening a pipe waits for one who writes.
+    std::fs::metadata(&path).ok().filter(|it| it.is_file())?;
+    let file = File::open(path).ok()?;
     file.take(LONGEST_CAPTION).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).trim().to_owned())
 }

@@ -183,6 +183,10 @@ impl Samples<'_> {
                     // Not reserved: what a header says is not what is there.
                     let mut bytes = Vec::new();
                     member.read_to_end(&mut bytes)?;
+                    if bytes.len() as u64 != size {
+                        sample.fault = Some("the tar ends within the file".to_owned());
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
                     self.bytes += bytes.len() as u64;
                     Content::Picture(Bytes::from(bytes))
                 });
@@ -261,6 +265,10 @@ fn note(
     }
     let mut bytes = Vec::new();
     member.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != size {
+        *fault = Some("the tar ends within the sample's text or JSON".to_owned());
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -348,5 +356,21 @@ mod tests {
         );
         let last = chunks.last().unwrap().1.last().unwrap();
         assert!(matches!(last, Content::Bad(why) if why.contains("cannot be read on")));
+    }
+
+    #[test]
+    fn a_member_that_is_cut_short_is_not_taken_for_whole() {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        member(&mut builder, "1.txt", &[b'a'; 600]);
+        member(&mut builder, "2.txt", &[b'b'; 2000]);
+        let whole = builder.into_inner().unwrap();
+        let file = tempfile::NamedTempFile::with_suffix(".tar").unwrap();
+        // In the middle of the second member.
+        std::fs::write(file.path(), &whole[..512 + 1024 + 512 + 900]).unwrap();
+        let chunks = read(file.path(), Kind::Texts);
+        let contents: Vec<Content> = chunks.into_iter().flat_map(|(_, it)| it).collect();
+        assert_eq!(contents[0], Content::Text("a".repeat(600)));
+        let rest = &contents[1..];
+        assert!(!rest.is_empty() && rest.iter().all(|it| matches!(it, Content::Bad(_))));
     }
 }
