@@ -105,6 +105,20 @@ fn presses() -> Vec<(&'static str, Vec<u8>)> {
                 &serde_json::json!({ "texts": texts }).to_string(),
             ),
         ),
+        (
+            "a number that is none",
+            post_json(
+                "/v1/embeddings",
+                &format!(
+                    r#"{{"input":"a","dimensions":"{}"}}"#,
+                    "\u{7f}".repeat(BODY - 4096)
+                ),
+            ),
+        ),
+        (
+            "nesting",
+            post_json("/v1/embeddings", &"[".repeat(BODY - 4096)),
+        ),
     ]
 }
 
@@ -133,6 +147,8 @@ fn requests_hold_no_more_than_the_bound_whatever_is_sent() {
         ("urlencoded", Some(400)),
         ("picture", Some(200)),
         ("answer", Some(200)),
+        ("a number that is none", Some(400)),
+        ("nesting", Some(400)),
     ];
     assert_eq!(alone, expected);
     let rest = resident(&program, "VmRSS:");

@@ -36,6 +36,8 @@ pub(super) struct Body {
     failed: bool,
     memory: MemoryBudget,
     lease: Lease,
+    /// Bytes whose lease went with the whole body.
+    given: u64,
     started: Instant,
     idle_timeout: Duration,
     whole_timeout: Duration,
@@ -58,6 +60,7 @@ impl Body {
             failed: false,
             memory: memory.clone(),
             lease: memory.empty(MemoryUse::Bodies),
+            given: 0,
             started: Instant::now(),
             idle_timeout: settings.body_idle_timeout,
             whole_timeout: settings.body_timeout,
@@ -161,7 +164,12 @@ impl Body {
         while let Some(piece) = self.piece().await? {
             pieces.push(piece);
         }
-        joined(pieces, &self.memory)
+        let whole = joined(pieces, &self.memory)?;
+        // What is cut out of it may outlive the request.
+        let empty = self.memory.empty(MemoryUse::Bodies);
+        let lease = std::mem::replace(&mut self.lease, empty);
+        self.given += lease.bytes();
+        Ok(lease.keep_with(whole))
     }
 
     /// Where memory for the body comes from.
@@ -171,7 +179,8 @@ impl Body {
 
     /// Takes so many bytes more, for what is decoded out of the body.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
-        Ok(self.lease.grow(bytes as u64)?)
+        let grown = self.lease.grow(bytes as u64);
+        Ok(grown.map_err(|error| error.beside(self.given))?)
     }
 
     /// Holds what was taken for the body elsewhere.

@@ -28,7 +28,8 @@ use super::validation::bool_word;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
-    Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryUse, Request, ServiceError,
+    Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryBudget, MemoryUse, Request,
+    ServiceError,
 };
 
 /// The header in which a client says how long it will wait, in milliseconds from the
@@ -125,9 +126,9 @@ impl<'a> Call<'a> {
         let bytes = self.bytes().await?;
         let mut reader = self.reader(bytes.len());
         self.hold(json_text::decoded_bytes(&bytes))?;
-        let unescaping = self.unescaping(&bytes)?;
+        let memory = self.shared.service.memory().clone();
         off_thread(bytes.len(), move || {
-            let _unescaping = unescaping;
+            let _reading = reading(&memory, &bytes)?;
             let body = json_text::decode(&bytes)
                 .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
             if body.trim_ascii().is_empty() {
@@ -145,18 +146,6 @@ impl<'a> Call<'a> {
         let bytes = self.body.whole().await?;
         self.received();
         Ok(bytes)
-    }
-
-    /// The memory for undoing the escapes in JSON while it is read: the longest string may be all
-    /// of it, and is unescaped in a buffer that grows, and copied out of it. None where nothing
-    /// is escaped, as in base64.
-    pub(super) fn unescaping(&self, json: &[u8]) -> Result<Lease, Problem> {
-        let memory = self.shared.service.memory();
-        let is_escaped = memchr::memchr(b'\\', json).is_some();
-        let bytes = if is_escaped { 3 * json.len() as u64 } else { 0 };
-        Ok(memory
-            .take(MemoryUse::Bodies, bytes)
-            .map_err(|error| error.beside(json.len() as u64))?)
     }
 
     /// A reader of items for a body of so many bytes.
@@ -320,6 +309,18 @@ impl<'a> Call<'a> {
             .metrics()
             .stage(receive.stage, receive.took);
     }
+}
+
+/// The memory for reading JSON: for undoing its escapes, where it has any, because the longest
+/// string may be all of it, and is unescaped in a buffer that grows, and copied out of it; and
+/// for what nesting takes.
+pub(super) fn reading(memory: &MemoryBudget, json: &[u8]) -> Result<Lease, Problem> {
+    let is_escaped = memchr::memchr(b'\\', json).is_some();
+    let escapes = if is_escaped { 3 * json.len() } else { 0 };
+    let bytes = (escapes + json::nesting_bytes(json)) as u64;
+    Ok(memory
+        .take(MemoryUse::Bodies, bytes)
+        .map_err(|error| error.beside(json.len() as u64))?)
 }
 
 /// How long the client says that it will wait.

@@ -58,6 +58,12 @@ pub(super) fn wrong(sentence: impl Into<String>) -> Problem {
     Problem::BadRequest(sentence.into().into())
 }
 
+/// The bytes that walking over JSON takes at most: one for each list or object that is open,
+/// in a buffer that grows.
+pub(super) fn nesting_bytes(json: &[u8]) -> usize {
+    3 * memchr::memchr2_iter(b'[', b'{', json).count()
+}
+
 /// A body as one piece of JSON.
 pub(super) fn whole(body: &str) -> Result<&RawValue, Problem> {
     serde_json::from_str(body).map_err(invalid)
@@ -236,7 +242,12 @@ pub(super) fn count(
     raw: Option<&RawValue>,
 ) -> Result<Option<u64>, Problem> {
     raw.map(|raw| {
-        serde_json::from_str(raw.get()).map_err(|_| {
+        // Not by serde: its error would hold all of a string that stands here.
+        let number = match kind(raw) {
+            Kind::Number => raw.get().parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| {
             wrong(format!(
                 "{what} must be a whole number that is not negative."
             ))

@@ -150,7 +150,7 @@ impl Drop for Record {
         self.metrics.answered(endpoint, status, took);
         let millis = took.as_micros() as f64 / 1e3;
         let stages = self.timings.header(took);
-        if quiet && status == 200 {
+        if quiet && status < 400 {
             tracing::debug!(%method, path, status, millis, read, written, id, "request");
         } else if let Some((kind, detail)) = &self.refusal {
             tracing::info!(%method, path, status, kind, detail, millis, read, written, stages, id, "request");

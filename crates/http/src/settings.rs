@@ -120,7 +120,7 @@ pub struct HttpSettings {
     pub drain_timeout: Duration,
 
     /// Requests must carry this key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`;
-    /// /health, /ready and the page with its files need none.
+    /// paths that only say whether it lives or is ready, and the page with its files, need none.
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = ApiKey::parse)]
     #[serde(skip)]
     pub api_key: Option<ApiKey>,

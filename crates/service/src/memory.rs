@@ -232,7 +232,7 @@ impl Lease {
 
     /// Makes the lease last as long as these bytes and every slice of them, wherever they
     /// go: a decoder may still read a file whose request has ended.
-    pub fn keep_with(self, bytes: Vec<u8>) -> Bytes {
+    pub fn keep_with(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Kept {
             bytes,
             _lease: self,
@@ -250,14 +250,14 @@ impl Drop for Lease {
     }
 }
 
-struct Kept {
-    bytes: Vec<u8>,
+struct Kept<T> {
+    bytes: T,
     _lease: Lease,
 }
 
-impl AsRef<[u8]> for Kept {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Kept<T> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     let is_form = call
         .content_type()
         .is_some_and(|kind| kind.starts_with("multipart/"));
-    let (told, items) = match is_form {
+    let (mut told, items) = match is_form {
         true => of_form(call).await?,
         false => {
             call.items(move |raw, reader| of_json(raw, reader, dimensions))
@@ -108,16 +108,16 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     let (embedded, mut memory) = call.embed(items, how, bytes).await?;
     let service = call.shared.service.clone();
     let truncated = call.cut_texts();
+    let given = told.given.take();
     let body = off_thread(bytes, move || {
         let mut texts = embedded.embeddings;
         let of_pictures = texts.split_off(sentences);
-        let pictures = match told.given.as_ref() {
-            Some(rows) => &Embeddings::given(dimensions, rows.clone()),
-            None => &of_pictures,
+        let pictures = match given {
+            Some(rows) => Embeddings::given(dimensions, rows),
+            None => of_pictures,
         };
-        Ok(answer::json(
-            &told.scored(&service, &texts, pictures, truncated),
-        ))
+        let scored = told.scored(&service, &texts, &pictures, truncated);
+        Ok(answer::sized(&scored, bytes))
     })
     .await?;
     memory.shrink_to(body.len() as u64);

@@ -93,7 +93,8 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
     let form: ClassifyForm = call.form().await?;
     let texts = [Some(&form.labels), form.hypothesis_templates.as_ref()];
     let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
-    call.hold(bytes)?;
+    // The texts again, and what lists in lists would take.
+    call.hold(4 * bytes)?;
     let mut reader = call.reader(bytes);
     off_thread(bytes, move || {
         let mut list = |field: &'static str, text: &str| {
@@ -296,7 +297,8 @@ fn vectors(
     let rows = rows.into_iter().enumerate();
     rows.map(|(index, raw)| {
         let place = Place::at("embeddings", index);
-        let values = json::list(place, raw, dimensions)?;
+        let values = json::list(place, raw, dimensions)
+            .map_err(|_| wrong(format!("{place} must be a list of {dimensions} numbers.")))?;
         let number = |raw: &&RawValue| {
             let value = match json::kind(raw) {
                 Kind::Number => serde_json::from_str::<f32>(raw.get()).ok(),

@@ -190,7 +190,7 @@ pub(crate) async fn cohere_embed(call: &mut Call<'_>) -> Result<Response<Answer>
                 },
             },
         };
-        Ok(answer::sized(&answer, bytes))
+        Ok(answer::sized(&answer, bytes + told_back))
     });
     Ok(answer::held(body.await?, memory))
 }

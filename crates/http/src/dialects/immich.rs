@@ -34,7 +34,7 @@ pub(crate) struct ImmichAnswer {
 /// `POST /predict`
 pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let form: PredictForm = call.form().await?;
-    call.hold(form.entries.len())?;
+    call.hold(4 * form.entries.len())?;
     let mut reader = call.reader(form.entries.len());
     let mut sides = None;
     match task(&form.entries)? {

@@ -13,7 +13,7 @@ use super::kserve_messages::{
 use super::kserve_tensor::{Element, Tensor};
 use crate::answer::{self, Answer};
 use crate::body::off_thread;
-use crate::call::{Call, Embed};
+use crate::call::{Call, Embed, reading};
 use crate::item_reader::{ItemReader, Items, Place};
 use crate::json::{self, wrong};
 use crate::messages::finite;
@@ -130,9 +130,9 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     let body = call.bytes().await?;
     let mut reader = call.reader(body.len());
     let json = length.map_or(body.len(), |length| length.min(body.len()));
-    let unescaping = call.unescaping(&body[..json])?;
+    let memory = call.shared.service.memory().clone();
     let (told, items): (Told, Items) = off_thread(body.len(), move || {
-        let _unescaping = unescaping;
+        let _reading = reading(&memory, &body[..json])?;
         let told = read(&body, length, &mut reader)?;
         Ok((told, reader.finish()))
     })

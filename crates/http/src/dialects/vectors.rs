@@ -40,9 +40,9 @@ impl Form {
     /// The bytes that a value takes in an answer at most, quotes and commas of its row aside.
     pub(super) fn bytes(self) -> usize {
         match self {
-            // As in -0.000123456789: the sign, five characters, 9 digits, and the comma. Smaller
-            // ones have an exponent and are shorter.
-            Form::Float => 16,
+            // As in -0.00000123456789: the sign, seven characters, 9 digits, and the comma.
+            // Smaller ones have an exponent and are shorter.
+            Form::Float => 18,
             Form::Base64 => 6,
             Form::Int8 | Form::Uint8 => 5,
             Form::Binary | Form::Ubinary => 1,

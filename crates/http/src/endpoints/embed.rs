@@ -23,7 +23,7 @@ const MAX_ROW_ERROR: usize = 2048;
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let bytes = call.json_body().await?;
-    call.hold(bytes.len())?;
+    call.hold(bytes.len() + json::nesting_bytes(&bytes))?;
     let limits = TextLimits::of(&call.shared.settings);
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
     let memory = answer_memory(call, request.texts.len())?;

@@ -192,6 +192,15 @@ impl Lanes {
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         towers.iter().find_map(|&tower| {
+            // In the middle of a batch nothing rests, and what comes meanwhile waits for all
+            // of it: images, which take long, only a few at a time.
+            let limits = match tower {
+                Tower::Image => BatchLimits {
+                    rows: limits.rows.div_ceil(4),
+                    ..limits
+                },
+                Tower::Text => limits,
+            };
             let lane = self.of(tower);
             let mut batch = Forming::default();
             batch.fill(&mut lane.interactive, limits, tower, metrics);

@@ -181,8 +181,8 @@ struct Between {
 
 impl Between {
     /// Texts go between the pieces of images. Whatever is interactive goes between the pieces
-    /// of a batch with rows of a bulk; but not between those of an interactive batch of its own
-    /// tower, which came first.
+    /// of a batch with rows of a bulk, also past interactive rows that are in it; but not
+    /// between those of an interactive batch of its own tower, which came first.
     fn of(tower: Tower, waiting: &[WaitingRow], limits: BatchLimits) -> Self {
         let has_bulk = waiting.iter().any(|row| !row.demand.is_interactive());
         let towers: &[Tower] = match (has_bulk, tower) {

@@ -14,7 +14,7 @@ export function editor(document, kind, media) {
   return plain(document, kind, media);
 }
 
-const quoted = (text) => `'${String(text).replaceAll("'", `'\\''`)}'`;
+export const quoted = (text) => `'${String(text).replaceAll("'", `'\\''`)}'`;
 
 function exampleOfMedia(document, media) {
   const listed = Object.values(media.examples ?? {})[0]?.value;
@@ -48,7 +48,7 @@ function binary(kind) {
   return {
     element: files.element,
     value: async () => ({ body: (await files.chosen())[0], headers: { 'content-type': type } }),
-    curl: () => ` \\\n  -H ${quoted(`Content-Type: ${type}`)} --data-binary @${files.names()[0]}`,
+    curl: () => ` \\\n  -H ${quoted(`Content-Type: ${type}`)} --data-binary ${quoted(`@${files.names()[0]}`)}`,
     changed: files.changed,
   };
 }

@@ -4,7 +4,7 @@ import { exchange } from '../api.js';
 import { h, perFrame } from '../dom.js';
 import { bytes, millis } from '../format.js';
 import { key } from '../key.js';
-import { editor } from './body.js';
+import { editor, quoted } from './body.js';
 import { exampleOf } from './example.js';
 
 /** The form of an operation. */
@@ -70,8 +70,8 @@ const headersOf = (inputs) => Object.fromEntries(inputs.filter(({ in: where, inp
 function curlOf(method, target, inputs, body) {
   const verb = method === 'get' || (method === 'post' && body) ? '' : ` -X ${method.toUpperCase()}`;
   const sentKey = key() ? ' \\\n  -H "Authorization: Bearer $API_KEY"' : '';
-  const headers = Object.entries(headersOf(inputs)).map(([name, value]) => ` \\\n  -H '${name}: ${value}'`).join('');
-  return `curl${verb} ${address(target)}${sentKey}${headers}${body?.curl() ?? ''}`;
+  const headers = Object.entries(headersOf(inputs)).map(([name, value]) => ` \\\n  -H ${quoted(`${name}: ${value}`)}`).join('');
+  return `curl${verb} ${quoted(address(target))}${sentKey}${headers}${body?.curl() ?? ''}`;
 }
 
 async function sent(method, target, inputs, body) {
