@@ -6,19 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Form, Server, ask, get, png, post_json, request};
+use crate::common::{Answer, Form, Server, ask, encoded, get, png, post_json, request, uri};
 use siglip2_embeddings::http::HttpSettings;
 
 async fn server() -> Server {
     Server::start(HttpSettings::default()).await
-}
-
-fn encoded(at: u8) -> String {
-    STANDARD.encode(png(at, 20, 30))
-}
-
-fn uri(at: u8) -> String {
-    format!("data:image/png;base64,{}", encoded(at))
 }
 
 async fn texts(server: &Server, texts: &[&str]) -> Vec<Value> {

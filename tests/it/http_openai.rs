@@ -5,21 +5,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::common::{Form, Server, ask, get, png, post_json, quick, request};
+use crate::common::{Form, Server, ask, encoded, get, png, post_json, quick, request, uri};
 use siglip2_embeddings::http::HttpSettings;
 
 const PATH: &str = "/v1/embeddings";
 
 async fn server() -> Server {
     Server::start(HttpSettings::default()).await
-}
-
-fn encoded(at: u8) -> String {
-    STANDARD.encode(png(at, 20, 30))
-}
-
-fn uri(at: u8) -> String {
-    format!("data:image/png;base64,{}", encoded(at))
 }
 
 /// The vectors of texts and images by the service's own paths.

@@ -146,11 +146,11 @@ pub(super) fn sized(value: &impl Serialize, bytes: usize) -> Vec<u8> {
     }
 }
 
-/// The bytes that a float takes in JSON, for sizing the buffer: sign, point, 9 digits and a
-/// zero before them, and the comma.
-const FLOAT_BYTES: usize = 13;
+/// The bytes that a float takes in JSON at most, as in `-0.00000123456789,`: the sign, seven
+/// characters, 9 digits, and the comma. Smaller ones have an exponent and are shorter.
+pub(super) const FLOAT_BYTES: usize = 18;
 
-/// The bytes that JSON with so many floats takes, about.
+/// The bytes that JSON with so many floats takes at most, besides their names.
 pub(super) fn json_bytes(floats: usize) -> usize {
     floats * FLOAT_BYTES + 256
 }

@@ -14,7 +14,7 @@ use super::problem::{Problem, printable};
 pub(super) const FINGERPRINT: &str = "x-embedding-fingerprint";
 
 /// The header that names the space of a client's vectors.
-pub(super) const EXPECT: &str = "x-expect-fingerprint";
+pub(super) const EXPECT_FINGERPRINT: &str = "x-expect-fingerprint";
 
 /// The space of vectors that are normalized or not, unless the client expects another.
 pub(super) fn agreed(
@@ -23,7 +23,7 @@ pub(super) fn agreed(
     normalized: bool,
 ) -> Result<Option<Fingerprint>, Problem> {
     let found = known.map(|known| known.of(normalized));
-    let Some(expected) = headers.get(EXPECT) else {
+    let Some(expected) = headers.get(EXPECT_FINGERPRINT) else {
         return Ok(found);
     };
     let shown = String::from_utf8_lossy(expected.as_bytes());

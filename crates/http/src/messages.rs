@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, Embeddings, Ranked, Score, Service, ServiceSettings, Similarity};
+use siglip2_service::{BuildInfo, Embeddings, Ranked, Service, ServiceSettings, Similarity};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -328,18 +328,17 @@ impl<'a> SimilarityAnswer<'a> {
         all.chain(texts.rows())
             .chain(images.rows())
             .try_for_each(finite)?;
-        let details = |value: fn(Score) -> f64| {
-            scores.map(|service| {
-                let of_text = |text: &[f32]| {
-                    let pairs = images.rows().map(|image| service.score(text, image));
-                    pairs.map(value).collect()
-                };
-                texts.rows().map(of_text).collect()
-            })
-        };
+        let details = scores.map(|service| {
+            let of_text = |text: &[f32]| {
+                let pairs = images.rows().map(|image| service.score(text, image));
+                pairs.map(|score| (score.cosine, score.logit)).unzip()
+            };
+            texts.rows().map(of_text).unzip()
+        });
+        let (cosines, logits) = details.unzip();
         Ok(Self {
-            cosines: details(|score| score.cosine),
-            logits: details(|score| score.logit),
+            cosines,
+            logits,
             similarities,
             text_embeddings: texts,
             image_embeddings: images,

@@ -16,7 +16,7 @@ use utoipa::openapi::{
 use super::call::TIMEOUT;
 use super::content::{Schemas, reference};
 use super::error_shape::ErrorShape;
-use super::fingerprint::{EXPECT, FINGERPRINT};
+use super::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
 use super::ignored;
 use super::request_id;
 use super::route::{Class, Route};
@@ -90,7 +90,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
     }
     if route.class == Class::Work {
         operation = operation.parameter(header(
-            EXPECT,
+            EXPECT_FINGERPRINT,
             "The fingerprint of the vectors that the client has: where the service's have another, nothing is embedded",
             ObjectBuilder::new()
                 .schema_type(Type::String)

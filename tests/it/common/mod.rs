@@ -14,6 +14,6 @@ pub mod server;
 pub mod stand_in;
 
 pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
-pub use picture::{png, png_that_claims};
+pub use picture::{encoded, png, png_that_claims, uri};
 pub use program::Program;
 pub use server::{Server, quick};

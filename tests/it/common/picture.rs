@@ -1,5 +1,18 @@
 //! Pictures, written without an encoder.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// `png(at, 20, 30)` in base64.
+pub fn encoded(at: u8) -> String {
+    STANDARD.encode(png(at, 20, 30))
+}
+
+/// The same as a data URI.
+pub fn uri(at: u8) -> String {
+    format!("data:image/png;base64,{}", encoded(at))
+}
+
 /// A small PNG of one color.
 pub fn png(red: u8, green: u8, blue: u8) -> Vec<u8> {
     const SIDE: u8 = 8;

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::answer::FLOAT_BYTES;
+
 /// The forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -40,9 +42,7 @@ impl Form {
     /// The bytes that a value takes in an answer at most, quotes and commas of its row aside.
     pub(super) fn bytes(self) -> usize {
         match self {
-            // As in -0.00000123456789: the sign, seven characters, 9 digits, and the comma.
-            // Smaller ones have an exponent and are shorter.
-            Form::Float => 18,
+            Form::Float => FLOAT_BYTES,
             Form::Base64 => 6,
             Form::Int8 | Form::Uint8 => 5,
             Form::Binary | Form::Ubinary => 1,
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_form_takes_no_more_than_it_says() {
-        let row: Vec<f32> = (0..64).map(|at| -1.234_567_9e-5 * at as f32).collect();
+        let row: Vec<f32> = (0..64).map(|at| -1.234_567_9e-6 * at as f32).collect();
         for (_, form) in FORMS {
             let length = written(&row, form).len();
             assert!(length <= form.bytes() * row.len() + 8, "{form}: {length}");

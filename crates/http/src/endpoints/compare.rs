@@ -25,19 +25,15 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
     // A cosine and a logit in full take as much as four floats.
     let pairs = if form.details { 5 * pairs } else { pairs };
-    let memory = call.answer_memory(pairs + rows * call.shared.service.info().dimensions)?;
+    let floats = pairs + rows * call.shared.service.info().dimensions;
+    let memory = call.answer_memory(floats)?;
     let service = call.request_with_texts(true, form.truncate)?;
     let similarity = call
         .rows(service.similarity(images, texts), |index| {
             named(&names, index)
         })
         .await?;
-    let (texts, images) = (&similarity.texts, &similarity.images);
-    let bytes = json_bytes(
-        texts.len() * images.len()
-            + texts.len() * texts.dimensions()
-            + images.len() * images.dimensions(),
-    );
+    let bytes = json_bytes(floats);
     let truncated = call.cut_texts();
     let scores = form.details.then(|| call.shared.service.clone());
     let body = off_thread(bytes, move || {
@@ -55,7 +51,8 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let (names, images) = split(form.files);
     // A character that JSON escapes takes up to six bytes.
     let told = query.len() + names.iter().map(String::len).sum::<usize>();
-    let mut memory = call.answer_bytes(6 * told + 200 * (names.len() + 1))?;
+    let bytes = 6 * told + 200 * (names.len() + 1);
+    let mut memory = call.answer_bytes(bytes)?;
     let service = call.request_with_texts(true, form.truncate)?;
     let ranked = call
         .rows(service.rank(images, query.clone()), |index| {
@@ -63,7 +60,8 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         })
         .await?;
     let cut = call.cut_texts();
-    let body = answer::json(&RankAnswer::of(&query, &ranked, &names, cut, form.details)?);
+    let answer = RankAnswer::of(&query, &ranked, &names, cut, form.details)?;
+    let body = answer::sized(&answer, bytes);
     memory.shrink_to(body.len() as u64);
     Ok(answer::held(body, memory))
 }
