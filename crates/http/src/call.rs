@@ -15,14 +15,15 @@ use super::answer::json_bytes;
 use super::body::{Body, off_thread};
 use super::encoding::Encoding;
 use super::fingerprint;
-use super::form::{Form, FormKind};
+use super::form::Form;
+use super::form_reader::FormKind;
 use super::forms::TypedForm;
 use super::ignored::Ignored;
 use super::item_reader::{ItemReader, Items};
 use super::json;
 use super::json_text;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, part_name, printable};
+use super::problem::{Named, Problem, part_name, printable};
 use super::shared::Shared;
 use super::validation::bool_word;
 
@@ -206,7 +207,12 @@ impl<'a> Call<'a> {
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
         let request = self.request_with_texts(how.normalize, how.truncate)?;
         let work = request.embed_items(items, how.normalize);
-        let embedded = self.rows(work, |index| Items::name(&places, index)).await?;
+        // An index is that of the item among all, whatever it is.
+        let name = |item: Named| {
+            let (Named::Image(index) | Named::Text(index)) = item;
+            Items::name(&places, index)
+        };
+        let embedded = self.rows(work, name).await?;
         drop(memory);
         Ok((embedded, answer))
     }
@@ -287,17 +293,17 @@ impl<'a> Call<'a> {
         self.timings.cut_texts()
     }
 
-    /// Waits for the service; `part` names the image of an index.
+    /// Waits for the service; `name` says what the client calls an item.
     pub(super) async fn rows<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
-        part: impl FnOnce(usize) -> String,
+        name: impl FnOnce(Named) -> String,
     ) -> Result<T, Problem> {
         let result = work.await;
         if !matches!(result, Err(ServiceError::Expired)) {
             self.timings.computed();
         }
-        result.map_err(|error| Problem::service(error, part))
+        result.map_err(|error| Problem::service(error, name))
     }
 
     /// The body is here.
