@@ -23,9 +23,7 @@ def main():
     parser.add_argument("--requests", type=int, default=2)
     options = parser.parse_args()
     # All rows are of one model, or the job fails.
-    client = Siglip2(options.url, key=options.key)
-    fingerprint = client.fingerprint()
-    vector = DataType.fixed_size_list(DataType.float32(), client.embed([]).shape[1])
+    fingerprint = Siglip2(options.url, key=options.key).fingerprint()
 
     @daft.cls(max_concurrency=options.requests)
     class Embed:
@@ -34,7 +32,7 @@ def main():
         def __init__(self, urls, key):
             self.client = Siglip2(urls, fingerprint, key)
 
-        @daft.method.batch(return_dtype=vector, batch_size=32)
+        @daft.method.batch(return_dtype=DataType.list(DataType.float32()), batch_size=32)
         def __call__(self, files: Series):
             return self.client.column(files.to_pylist())
 

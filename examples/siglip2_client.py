@@ -63,8 +63,10 @@ class Siglip2:
         """The rows as a column of Arrow, null where a file is no picture."""
         rows = self.embed(pictures)
         bad = np.isnan(rows).any(axis=1)
-        values = pa.array(np.where(bad[:, None], 0, rows).ravel())
-        return pa.FixedSizeListArray.from_arrays(values, rows.shape[1], mask=pa.array(bad))
+        # Lists of any size: PyArrow before 26 cannot read null in lists of a fixed size.
+        ends = np.concatenate([[0], np.cumsum(~bad) * rows.shape[1]])
+        offsets = pa.array(ends, pa.int32(), mask=np.append(bad, False))
+        return pa.ListArray.from_arrays(offsets, pa.array(rows[~bad].ravel()))
 
     def _ask(self, path, body, headers):
         end = time.monotonic() + self.patience

@@ -28,8 +28,7 @@ def main():
     def embed(batches):
         client = Siglip2(urls, fingerprint, key)
         for batch in batches:
-            vectors = client.column(batch["content"].to_pylist())
-            columns = [batch["path"], vectors.cast(pa.list_(pa.float32()))]
+            columns = [batch["path"], client.column(batch["content"].to_pylist())]
             yield pa.RecordBatch.from_arrays(columns, ["path", "embedding"])
 
     spark = SparkSession.builder.appName("siglip2-embeddings").getOrCreate()
