@@ -34,7 +34,8 @@ def main():
     spark = SparkSession.builder.appName("siglip2-embeddings").getOrCreate()
     # Pictures in an Arrow batch: all of them are in memory.
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "32")
-    pictures = spark.read.format("binaryFile").load(options.input).select("path", "content")
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    pictures = files.load(options.input).select("path", "content")
     rows = pictures.mapInArrow(embed, "path string, embedding array<float>")
     rows.write.parquet(options.output)
     print(f"done; the vectors' fingerprint is {fingerprint}")

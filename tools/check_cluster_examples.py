@@ -1,4 +1,4 @@
-"""Runs the examples for Ray Data, Spark and Daft against two services, of which one is killed and
+"""Runs the commands of docs/bulk.md for Ray Data, Spark and Daft against two services, of which one is killed and
 restarted; see check-cluster-examples.
 
 Usage: python check_cluster_examples.py BINARY WORK_FOLDER COUNT [NAME...]
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -67,20 +68,33 @@ def images(service):
     return int(float(re.search(r'^siglip2_batch_rows_sum\{tower="image"\} (\S+)', text, re.M)[1]))
 
 
-COMMANDS = {
-    "ray": ["python", "examples/ray_data.py", "--actors", "2", "--input", PHOTOS],
-    # `local[2]` is a driver with two workers.
-    "spark": [
-        "spark-submit", "--master", "local[2]", "--driver-memory", "1g",
-        "--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2",
-        "--py-files", "examples/siglip2_client.py", "examples/spark_map.py",
-        "--input", f"{PHOTOS}/*",
-    ],
-    "daft": ["python", "examples/daft_class.py", "--requests", "2", "--input", f"{PHOTOS}/**"],
-}
+# What the commands of the document leave to the cluster: `local[2]` is a driver with two workers.
+# Without the last setting a task of Spark gets 32 small files and not more.
+SPARK = [
+    "--master", "local[2]", "--driver-memory", "1g", "--conf", "spark.ui.enabled=false",
+    "--conf", "spark.sql.files.openCostInBytes=65536",
+]
 
 
-def check(name, right):
+def documented():
+    """The commands of docs/bulk.md, by the name of their output."""
+    text = (ROOT / "docs/bulk.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"^(?:python|spark-submit) .*examples/.*$", text, re.M)
+    return {re.search(r"--output /tmp/(\w+)", line)[1]: shlex.split(line) for line in lines}
+
+
+def command_of(words, out, urls):
+    """A command of the document, with the places and services of this check."""
+    url = words.index("--url")
+    words = words[:url] + [word for url in urls for word in ("--url", url)] + words[url + 2 :]
+    words[words.index("--output") + 1] = str(out)
+    place = words.index("--input") + 1
+    assert words[place].split("/")[0] == "photos", words
+    words[place] = words[place].replace("photos", str(PHOTOS), 1)
+    return words[:1] + SPARK + words[1:] if words[0] == "spark-submit" else words
+
+
+def check(name, words, right):
     began = time.monotonic()
     ports = [free_port(), free_port()]
     start = lambda number, life: Service(
@@ -89,9 +103,7 @@ def check(name, right):
     first, second = start(0, 0), start(1, 0)
     with second:
         out = WORK / name
-        command = [*map(str, COMMANDS[name]), "--output", str(out)]
-        for service in (first, second):
-            command += ["--url", service.url]
+        command = command_of(words, out, [first.url, second.url])
         env = environment(
             {
                 "RAY_USAGE_STATS_ENABLED": "0",
@@ -102,11 +114,10 @@ def check(name, right):
                 "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
             }
         )
-        # Spark reads the folders of the pictures, and the file that is beside them.
         with Process(command, env, cwd=ROOT, log=WORK / f"{name}.log") as job:
             try:
                 wait_for(
-                    "a tenth of the pictures",
+                    "a twentieth of the pictures",
                     lambda: job.must_live() and images(first) > COUNT // 20,
                     300,
                 )
@@ -140,8 +151,10 @@ def main():
     draw()
     right = expected()
     assert len(right) == COUNT + 1 and right[BAD] is None
-    for name in sys.argv[4:] or COMMANDS:
-        check(name, right)
+    commands = documented()
+    assert commands.keys() == {"ray", "spark", "daft"}, commands
+    for name in sys.argv[4:] or commands:
+        check(name, commands[name], right)
 
 
 main()

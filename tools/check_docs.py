@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tools/deploy"))
 
 from running import environment, free_port, png  # noqa: E402
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "engines/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md", "engines/README.md"]
 DOCUMENTS += sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("docs/*.md"))
 
 # Why a command cannot be run on a machine without more than this project installs.
@@ -39,7 +39,11 @@ REASONS = {
 # Blocks that are run by another check, by their document and language or first word.
 ELSEWHERE = {
     "README.md": {"cargo test": ".ci/run", "python": "tools/check-clients"},
-    "docs/bulk.md": {"sh": "tools/check-bulk-examples", "python": "tools/check-bulk-examples"},
+    "docs/bulk.md": {
+        "python examples": "tools/check-cluster-examples",
+        "sh": "tools/check-bulk-examples",
+        "python": "tools/check-bulk-examples",
+    },
     "docs/dialects.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
     "docs/vectors.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
 }

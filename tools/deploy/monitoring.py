@@ -123,6 +123,16 @@ def check_query(url, place, query, must_have):
         assert numbers and any(number != "NaN" for number in numbers), f"{place}: {result}"
 
 
+def check_table(metrics):
+    """docs/operations.md has every metric, and no other."""
+    exposed = {
+        name + ("_total" if kind == "counter" else "")
+        for name, kind in re.findall(r"^# TYPE (\w+) (\w+)", metrics, re.M)
+    }
+    documented = set(re.findall(r"`(siglip2_\w+)`", (ROOT / "docs/operations.md").read_text()))
+    assert exposed == documented, f"docs/operations.md: {exposed ^ documented}"
+
+
 def load(url):
     """Some of everything that the dashboard shows."""
     for number in range(40):
@@ -165,6 +175,7 @@ def check_queries():
             for place, query, must_have in queries():
                 check_query(url, place, query, must_have)
                 count += 1
+            check_table(get(service.url, "/metrics"))
             rules = ask(url, "rules")["groups"][0]["rules"]
             assert all(rule["health"] == "ok" for rule in rules), rules
     print(f"  prometheus: {count} queries find what they name")
