@@ -73,7 +73,10 @@ def is_command(language, code):
     """Whether a block is for a shell."""
     if language not in ("", "sh", "bash"):
         return False
-    first = code.split(maxsplit=1)[0]
+    words = re.sub(r"^#.*\n", "", code, flags=re.M).split(maxsplit=1)
+    if not words:
+        return False
+    first = words[0]
     if re.search(r"[|<>─]|--+>", first) or code.lstrip().startswith("#!"):
         return False
     known = first in PROGRAMS or shutil.which(first) or first in ("cd", "export", "for")
