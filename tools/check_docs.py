@@ -237,7 +237,7 @@ def check_links(name, text):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if not re.match(r"\w+:", link) and not (where / link).exists():
             missing.append(link)
-    for path in re.findall(r"`((?:tools|deploy|examples|docs|crates|tests|docker)/[\w./-]+)", text):
+    for path in re.findall(r"`((?:tools|deploy|examples|docs|crates|tests|docker)/[\w./*-]+)", text):
         if not list(ROOT.glob(path.rstrip("./"))):
             missing.append(path)
     return missing

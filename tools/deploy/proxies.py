@@ -9,10 +9,12 @@ and what its neighbours had in their caches is still there.
 
 import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
 import re
 import sys
+import threading
 
 from running import Process, Service, free_port, get, png, post, status, wait_for
 
@@ -26,6 +28,11 @@ def hits(url):
     return int(re.search(r'^siglip2_image_cache_total\{result="hit"\} (\d+)', get(url, "/metrics"), re.M)[1])
 
 
+def images(url):
+    """Pictures that a service was asked for."""
+    return sum(map(int, re.findall(r"^siglip2_image_cache_total\{.*\} (\d+)", get(url, "/metrics"), re.M)))
+
+
 def embed(url, hashed=True):
     """Every picture once, through the proxy."""
     for picture in PICTURES:
@@ -36,15 +43,52 @@ def embed(url, hashed=True):
         assert code == 200, f"{code}: {body}"
 
 
-def check(name, command):
+def roll(url, services, start, padding):
+    """Each service is ended and another one started in its place, under load: nothing is lost."""
+    answers, going = [], threading.Event()
+    going.set()
+
+    def client(number):
+        at = number
+        while going.is_set():
+            picture = PICTURES[at % len(PICTURES)]
+            headers = {"Content-Type": "image/png"}
+            headers["X-Content-Hash"] = hashlib.sha256(picture).hexdigest()
+            code, _, body = post(url, "/embed/image", picture + padding, headers)
+            answers.append(code if code == 200 else (code, body[:300]))
+            at += 7
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for thread in clients:
+        thread.start()
+    try:
+        for at, service in enumerate(services):
+            before = len(answers)
+            wait_for("answers", lambda: len(answers) > before + 20)
+            code = service.stop()
+            assert code == 0, f"exit code {code}"
+            services[at] = start(at, service.port)
+            # As an operator waits before the next one: the proxy has to see this one.
+            wait_for("its share", lambda: images(services[at].url) > 0)
+    finally:
+        going.clear()
+        for thread in clients:
+            thread.join()
+    lost = [answer for answer in answers if answer != 200]
+    assert not lost, f"{len(lost)} of {len(answers)}: {lost[:3]}"
+    return len(answers)
+
+
+def check(name, command, padding, share):
     text = (ROOT / "deploy/proxy" / command[-1]).read_text()
     with contextlib.ExitStack() as stack:
-        services = [
-            stack.enter_context(
-                Service(BINARY, WORK / f"{name}-{number}.log", IMAGE_CACHE_BYTES="8MiB")
-            )
-            for number in range(3)
-        ]
+        lives = itertools.count()
+
+        def start(number, port=None):
+            log = WORK / f"{name}-{number}-{next(lives)}.log"
+            return stack.enter_context(Service(BINARY, log, port, IMAGE_CACHE_BYTES="8MiB"))
+
+        services = [start(number) for number in range(3)]
         for port, service in zip(("8091", "8092", "8093"), services):
             text, count = re.subn(rf"127\.0\.0\.1:{port}", f"127.0.0.1:{service.port}", text)
             assert count, port
@@ -74,7 +118,7 @@ def check(name, command):
         assert sum(hits(service.url) for service in services) == 0
         embed(url)
         each = [hits(service.url) for service in services]
-        assert sum(each) == len(PICTURES) and all(each), each
+        assert share * len(PICTURES) <= sum(each) <= len(PICTURES) and all(each), each
         # Without the header they are spread without regard to it, and still answered.
         embed(url, hashed=False)
 
@@ -82,9 +126,18 @@ def check(name, command):
         services[2].kill()
         embed(url)
         kept = [hits(service.url) - known for service, known in zip(services[:2], before)]
-        assert kept[0] >= each[0] and kept[1] >= each[1], (kept, each)
-        print(f"  {name}: {each} of {len(PICTURES)} from the caches; one killed, none lost")
+        assert all(now >= share * then for now, then in zip(kept, each)), (kept, each)
+        services[2] = start(2, services[2].port)
+        count = roll(url, services, start, padding)
+        print(
+            f"  {name}: {each} of {len(PICTURES)} from the caches; one killed, none lost; all three "
+            f"replaced in turn, {count} requests and none lost"
+        )
 
 
-check("haproxy", ["haproxy", "-db", "-f", "haproxy.cfg"])
-check("nginx", ["nginx", "-e", "stderr", "-c", "nginx.conf"])
+# HAProxy passes a request on while it still counts the one before, so a few pictures are computed twice; a
+# proxy that does not look at the content would have a third of them in the right cache.
+# What follows the end of a picture is not read. HAProxy sends again what fits into its buffer; nginx
+# anything.
+check("haproxy", ["haproxy", "-db", "-f", "haproxy.cfg"], b"\0" * 60_000, 0.7)
+check("nginx", ["nginx", "-e", "stderr", "-c", "nginx.conf"], b"\0" * 600_000, 1)
