@@ -243,6 +243,33 @@ def check_links(name, text):
     return missing
 
 
+def flags(service, load_test):
+    """Every flag of the programs, and of what else the documents tell of."""
+    helps = [[service, *words] for words in ([], ["embed"], ["search"], ["download"])] + [[load_test]]
+    known = {"--bench", "--features", "--nocapture", "--no-fail-fast", "--release", "--test"}  # cargo's
+    known.add("--cpu-kernel")  # for measurements, and not in the help
+    for program in helps:
+        made = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True)
+        known |= set(re.findall(r"--[a-z][a-z0-9-]+", made.stdout))
+    scripts = [ROOT / "start.sh", *ROOT.glob("tools/*"), *ROOT.glob("benches/*")]
+    for script in scripts:
+        if script.is_file():
+            known |= set(re.findall(r"--[a-z][a-z0-9-]+", script.read_text()))
+    # Programs of GPU builds name their flags by their fields.
+    for source in ROOT.glob("crates/tensorrt/src/*/*.rs"):
+        fields = re.findall(r"^\s+(?:pub )?(\w+): ", source.read_text(), re.M)
+        known |= {"--" + field.replace("_", "-") for field in fields}
+    return known
+
+
+def check_flags(text, known):
+    """Flags that a document tells of, and that no program has."""
+    told = set()
+    for code in re.findall(r"`([^`\n]+)`", text):
+        told |= set(re.findall(r"(?:^|(?<= ))--[a-z][a-z0-9-]+", code))
+    return sorted(told - known)
+
+
 def check_outputs(name, text):
     """What a document shows as the output of a script is what the script prints."""
     pattern = r"<!-- output of: (.*?) -->\n(.*?)<!-- end of output -->"
@@ -261,12 +288,14 @@ def check_outputs(name, text):
 def main():
     service, load_test, work = (pathlib.Path(path).resolve() for path in sys.argv[1:4])
     ci = (ROOT / ".ci/run").read_text()
+    known = flags(service, load_test)
     commands = Commands(service, load_test, work)
     failures, counts = [], {"run": 0, "marked": 0, "elsewhere": 0}
     try:
         for name in sys.argv[4:] or DOCUMENTS:
             text = (ROOT / name).read_text()
             failures += [f"{name}: there is no {path}" for path in check_links(name, text)]
+            failures += [f"{name}: no program has {flag}" for flag in check_flags(text, known)]
             failures += check_outputs(name, text)
             for line, above, language, code in blocks(text):
                 mark = re.fullmatch(r"<!-- not run: (.*) -->", above)
