@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use siglip2_allocator::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::checkpoint::explain_truncation;
+use siglip2_embeddings::conformance::Conformance;
 use siglip2_embeddings::download::Download;
 use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::http::{self, ApiKeysFile};
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
     }
     if let Some(search) = Search::asked_for() {
         return search.run();
+    }
+    if let Some(conformance) = Conformance::asked_for() {
+        return conformance.run();
     }
     let settings = siglip2_flags::parse::<Settings>();
     let log = Log::start(&settings.log);

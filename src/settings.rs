@@ -209,8 +209,8 @@ impl LogSettings {
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// On a GPU FP16. On the CPU BF16 where the processor is made for it and the model's
-    /// vectors stay what they are, which is tried at the start; else FP32.
+    /// FP16 on a GPU. On the CPU BF16, if the processor is fast at it and a check at the start
+    /// finds the model's vectors unchanged, else FP32.
     Auto,
     /// FP32.
     Fp32,
@@ -306,8 +306,8 @@ fn port(value: &str) -> Result<u16, String> {
         .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
 }
 
-/// A level, or levels by module such as `info,siglip2_http=debug`. The filter itself would
-/// take a misspelt level for the name of a module, and log nothing.
+/// A level, or levels by module such as `info,siglip2_http=debug`. The filter's own parser
+/// would take a misspelt level for a module's name, and nothing would be logged.
 fn log_level(value: &str) -> Result<String, String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let known = |part: &str| {

@@ -35,7 +35,7 @@ pub struct Prepared {
     spans: Option<Spans>,
 }
 
-/// Engines, and the digest of the weights that they run, where it is known.
+/// Engines, and the digest of their weights if known.
 type Loaded = (Vec<Worker>, Option<WeightsDigest>);
 
 /// The device that will compute.
@@ -51,7 +51,7 @@ impl Device {
         Ok(match gpu::Gpus::choose(settings, limits)? {
             Some(gpus) => Device::Gpu(gpus),
             None => {
-                // Where a GPU was looked for, what is missing has been said.
+                // If a GPU was looked for, a warning has already said what is missing.
                 if settings.force_cpu || settings.device == crate::settings::Device::Cpu {
                     without_effect::warn_of_gpu_settings(settings);
                 }

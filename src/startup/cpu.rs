@@ -1,4 +1,4 @@
-//! The start on the CPU: a checkpoint, run by our own kernels on its weights.
+//! Starting on the CPU: a checkpoint, run by this project's own kernels.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -22,8 +22,7 @@ const MIN_BATCH: usize = 4;
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
     options: CpuOptions,
-    /// In half precision: what an engine computes in is known when its canaries were
-    /// compared.
+    /// Loaded already if it may compute in half precision: only its canaries decide that.
     engine: Option<CpuEngine>,
 }
 
@@ -80,14 +79,15 @@ impl Cpu {
 
     /// Loads the weights, and hashes them. A rebuild uses the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
-        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which have been read.
+        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which are not needed
+        // again.
         self.checkpoint.files.tokenizer = Cow::default();
         let Self {
             checkpoint,
             options,
             engine,
         } = self;
-        // Before the engine: it reads what is in the page cache then, and gives the pages back.
+        // Before the engine is loaded, which then reads from the page cache.
         let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
         checkpoint.weights.release();
         let load = move || {

@@ -15,6 +15,7 @@ mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
 mod bulk;
+mod conformance;
 #[cfg(unix)]
 mod container;
 mod demo;
