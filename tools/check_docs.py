@@ -131,7 +131,7 @@ class Commands:
         scripts = {
             "siglip2-embeddings": f"""
 case ${{1:-}} in
-  embed|search|download|--help|--version) exec {self.service} "$@" ;;
+  --help|--version|[a-z]*) exec {self.service} "$@" ;;
 esac
 [ ! -e {self.work}/pid ] || {{ kill "$(cat {self.work}/pid)" 2>/dev/null || true; sleep 0.5; }}
 # By the flag, since a document may give another port.
@@ -205,6 +205,9 @@ esac
                 "SERVICE": f"http://127.0.0.1:{self.port}",
             }
         )
+        # The reader has a service from before.
+        if "localhost:8091" in code and not (self.work / "pid").exists():
+            code = "siglip2-embeddings --model demo\n" + code
         try:
             made = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", self.moved(code)],
@@ -265,7 +268,10 @@ def flags(service, load_test):
 def check_flags(text, known):
     """Flags that a document tells of, and that no program has."""
     told = set()
+    ours = ("--", "siglip2-embeddings ", "load-test ", "build-engine ", "gpu-check ", "tools/", "cargo ")
     for code in re.findall(r"`([^`\n]+)`", text):
+        if not code.startswith(ours):
+            continue
         told |= set(re.findall(r"(?:^|(?<= ))--[a-z][a-z0-9-]+", code))
     return sorted(told - known)
 

@@ -187,7 +187,8 @@ def run_deployment(overlay, dockerfile):
     data.mkdir()
     if os.geteuid() == 0:
         os.chown(data, 10001, 10001)
-    mounts = {container["volumeMounts"][0]["mountPath"]: data}
+    [place] = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "data"]
+    mounts = {place: data}
     port = free_port()
     env = {name: moved(value, mounts) for name, value in env.items()}
     env |= {"API_PORT": str(port), "MODEL_NAME": "demo", "API_HOST": "127.0.0.1"}
