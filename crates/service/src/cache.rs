@@ -27,7 +27,7 @@ use lru::LruCache;
 use crate::batcher::BatchError;
 use crate::demand::{Demand, Joined, Wish};
 use crate::metrics::{Lookup, StageTiming};
-use siglip2_image::ImageError;
+use siglip2_image::{ImageError, Orientation};
 
 /// Entries of rows that nobody waits for any more are swept out when there are more than
 /// this, and twice as many as were left the last time.
@@ -51,10 +51,10 @@ impl Key for TextKey {
     }
 }
 
-/// The BLAKE3 hash of an image's file. Nobody can make two files of one hash, or a client
-/// could give another's picture a vector of its choice.
+/// The BLAKE3 hash of an image's file, and how the image is turned. Nobody can make two files
+/// of one hash, or a client could give another's picture a vector of its choice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ImageKey([u8; 32]);
+pub(crate) struct ImageKey([u8; 32], Orientation);
 
 impl ImageKey {
     /// Bytes that are hashed before others get their turn: some tens of microseconds.
@@ -62,7 +62,7 @@ impl ImageKey {
 
     /// Hashes a file, in portions. A thread of the decoders would have to be waited for,
     /// once more than the decoding itself does.
-    pub(crate) async fn of(file: &[u8]) -> Self {
+    pub(crate) async fn of(file: &[u8], orientation: Orientation) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut portions = file.chunks(Self::PORTION).peekable();
         while let Some(portion) = portions.next() {
@@ -71,7 +71,7 @@ impl ImageKey {
                 tokio::task::yield_now().await;
             }
         }
-        Self(*hasher.finalize().as_bytes())
+        Self(*hasher.finalize().as_bytes(), orientation)
     }
 }
 
