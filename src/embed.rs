@@ -85,7 +85,8 @@ impl Embed {
             (Place::Here(service), identity, limits)
         } else {
             let version = env!("CARGO_PKG_VERSION");
-            let found = Remote::connect(&urls, key, normalized, version);
+            let turned = settings.service.apply_orientation;
+            let found = Remote::connect(&urls, key, normalized, turned, version);
             let (remote, identity, limits) = found.map_err(unusable)?;
             (Place::There(remote), identity, limits)
         };

@@ -43,6 +43,7 @@ mod load_test;
 mod long_texts;
 mod memory;
 mod naflex;
+mod orientation;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]

@@ -74,7 +74,8 @@ enum Answer {
 }
 
 impl Remote {
-    /// Asks services what they are. They must all make the same vectors.
+    /// Asks services what they are. They must all make the same vectors, and turn pictures if
+    /// that is asked for.
     ///
     /// # Errors
     ///
@@ -83,6 +84,7 @@ impl Remote {
         urls: &[String],
         key: Option<String>,
         normalized: bool,
+        apply_orientation: bool,
         version: &str,
     ) -> Result<(Self, Identity, Limits), String> {
         let agent: Agent = Agent::config_builder()
@@ -124,6 +126,15 @@ impl Remote {
                 dimensions: usize::try_from(dimensions).unwrap_or(0),
                 version: version.to_owned(),
             };
+            let turns = info
+                .get("limits")
+                .and_then(|limits| limits.get("apply_orientation")?.as_bool());
+            if apply_orientation && turns != Some(true) {
+                return Err(format!(
+                    "{url} does not turn pictures as their orientation tag says: start it with \
+                     --apply-orientation, or leave that out here"
+                ));
+            }
             match &known {
                 Some((first, _)) if first.fingerprint != fingerprint => {
                     return Err(format!(
