@@ -75,6 +75,7 @@ impl Embed {
         let limits = Limits {
             max_image_pixels: settings.service.max_image_pixels,
             max_jpeg_scans: settings.service.max_jpeg_scans,
+            max_request_memory: settings.service.max_request_memory,
         };
         // The inputs first: what is wrong with them is known in less time than a model loads.
         let (urls, key) = (bulk.url.clone(), bulk.url_key.clone());
