@@ -26,6 +26,7 @@ pub use siglip2_tensorrt as tensorrt;
 pub mod build_info;
 pub mod download;
 pub mod embed;
+pub mod index;
 pub mod log;
 pub mod search;
 pub mod settings;

@@ -17,6 +17,8 @@ use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
+use crate::index::IndexSettings;
+
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
 #[command(version, long_version = crate::build_info::long_version(), about)]
@@ -106,6 +108,10 @@ pub struct Settings {
     /// The model hub.
     #[command(flatten)]
     pub hub: HubOptions,
+
+    /// What is searched.
+    #[command(flatten)]
+    pub index: IndexSettings,
 
     /// Limits of the service.
     #[command(flatten)]

@@ -277,6 +277,7 @@ impl Embedder {
                 }
                 ServiceError::Unavailable(_)
                 | ServiceError::Expired
+                | ServiceError::Index(_)
                 | ServiceError::TooMuch { .. } => {
                     return Err(Failure::Run(BulkError::Engine(error.to_string())));
                 }

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
+use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
@@ -129,6 +130,7 @@ struct Inner {
     running: OnceLock<Running>,
     fingerprints: OnceLock<Fingerprints>,
     draining: AtomicBool,
+    searching: Searching,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
@@ -163,6 +165,7 @@ impl Service {
             running: OnceLock::new(),
             fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
+            searching: Searching::default(),
             metrics,
         }))
     }
@@ -350,6 +353,11 @@ impl Service {
         Score::of(text, image, self.0.scale, self.0.bias)
     }
 
+    /// How well a text fits an image whose embeddings have this cosine.
+    pub fn score_of(&self, cosine: f64) -> Score {
+        Score::of_cosine(cosine, self.0.scale, self.0.bias)
+    }
+
     /// From now on nothing new is taken; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -396,6 +404,10 @@ impl Service {
         let target = self.0.info.images;
         let (between, resized) = target.resize_bytes(header.width, header.height);
         header.pixel_bytes() + header.scratch_bytes.max(between) + resized
+    }
+
+    pub(crate) fn searching(&self) -> &Searching {
+        &self.0.searching
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {

@@ -19,6 +19,9 @@ pub enum Stage {
     Queue,
     /// The batch.
     Compute,
+    /// From the query's vector to the rows of the index that are nearest to it, with the wait
+    /// for searches before it.
+    Search,
     /// From the rows until the last of the answer's bytes is on its way to the socket; in
     /// `Server-Timing`, which goes before them, until the answer's head.
     Write,
@@ -26,12 +29,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of the way.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Stage::Receive,
         Stage::Decode,
         Stage::Prepare,
         Stage::Queue,
         Stage::Compute,
+        Stage::Search,
         Stage::Write,
     ];
 
@@ -43,6 +47,7 @@ impl Stage {
             Stage::Prepare => "prepare",
             Stage::Queue => "queue",
             Stage::Compute => "compute",
+            Stage::Search => "search",
             Stage::Write => "write",
         }
     }
