@@ -8,8 +8,8 @@
 //! Pictures are drawn as PNGs in a folder. In each round these take turns, each with the machine
 //! to itself:
 //!
-//! - `engine`: the engine alone computes as many pictures, prepared before, in its largest
-//!   batches.
+//! - `engine`: the engine alone computes as many pictures, prepared before, in the batches of
+//!   `embed`.
 //! - `decode`: as many threads as the decode pool has read, decode and prepare the same files,
 //!   and nothing else.
 //! - `embed` embeds the folder into a new output: it reads, decodes, resizes, computes, writes
@@ -73,11 +73,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(&path, picture(number, arguments.side)?)?;
         files.push(path);
     }
-    let mut bare = Bare::load(&arguments.model)?;
     let settings = ["siglip2-embeddings", "--model", &arguments.model];
-    let settings: Settings = siglip2_flags::try_parse_from(settings)?;
+    let mut settings: Settings = siglip2_flags::try_parse_from(settings)?;
+    settings.is_bulk = true;
     let prepared = prepare(&settings)?;
     let service = prepared.service().clone();
+    let mut bare = Bare::load(&arguments.model, service.info().max_batch)?;
     prepared.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -187,7 +188,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn load(model: &str) -> Result<Self, Box<dyn Error>> {
+    fn load(model: &str, max_batch: usize) -> Result<Self, Box<dyn Error>> {
         let checkpoint = match model {
             "demo" => Checkpoint::demo()?,
             directory => Checkpoint::open(&PathBuf::from(directory))?,
@@ -197,7 +198,7 @@ impl Bare {
         let threads = std::thread::available_parallelism()?.get();
         let options = CpuOptions {
             threads,
-            max_batch: threads.max(4),
+            max_batch,
             kernel: Kernel::of(CpuPrecision::Auto)?,
         };
         let pixels = (0..3 * side * side).map(|index| (index * 7 % 251) as u8);

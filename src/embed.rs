@@ -68,7 +68,8 @@ impl Embed {
 
     /// What was done, and the number of the signal that ended it, if one did.
     fn embed(self) -> Result<(Summary, u8), BulkError> {
-        let Self { bulk, settings } = self;
+        let Self { bulk, mut settings } = self;
+        settings.is_bulk = true;
         let unusable = BulkError::Unusable;
         let normalized = !bulk.no_normalize;
         let runtime = subcommand::runtime().map_err(unusable)?;

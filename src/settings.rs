@@ -82,6 +82,10 @@ pub struct Settings {
     #[arg(long, env = "MAX_NUM_PATCHES", value_parser = patches)]
     pub max_num_patches: Option<usize>,
 
+    /// Whether nobody waits for single rows, so that batches may be larger.
+    #[arg(skip)]
+    pub is_bulk: bool,
+
     /// Lower-case texts before they are tokenized; by default as the checkpoint's
     /// tokenizer class does.
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
