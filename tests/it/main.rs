@@ -48,6 +48,7 @@ mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
+mod search;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;

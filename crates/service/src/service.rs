@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
+use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
@@ -130,6 +131,7 @@ struct Inner {
     /// Of images as they are stored, and turned.
     fingerprints: OnceLock<[Fingerprints; 2]>,
     draining: AtomicBool,
+    searching: Searching,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
@@ -164,6 +166,7 @@ impl Service {
             running: OnceLock::new(),
             fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
+            searching: Searching::default(),
             metrics,
         }))
     }
@@ -360,6 +363,11 @@ impl Service {
         Score::of(text, image, self.0.scale, self.0.bias)
     }
 
+    /// How well a text matches an image, from the cosine of their embeddings.
+    pub fn score_of(&self, cosine: f64) -> Score {
+        Score::of_cosine(cosine, self.0.scale, self.0.bias)
+    }
+
     /// From now on nothing new is accepted; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -414,6 +422,10 @@ impl Service {
         let target = self.0.info.images;
         let (between, resized) = target.resize_bytes(header.width, header.height);
         header.pixel_bytes() + header.scratch_bytes.max(between) + resized
+    }
+
+    pub(crate) fn searching(&self) -> &Searching {
+        &self.0.searching
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {
