@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, ServiceSettings};
+use siglip2_service::{BuildInfo, IndexInfo, ServiceSettings};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -103,6 +103,10 @@ pub(super) struct Info<'a> {
     pub(super) logit_bias: f32,
     /// The version of the service.
     pub(super) version: &'static str,
+    /// What can be searched at `/search`, if anything can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) index: Option<IndexTold<'a>>,
     /// What the program was built from and for.
     pub(super) build: Build<'a>,
     // What follows is what clients of text-embeddings-inference look for.
@@ -137,6 +141,38 @@ pub(super) struct Info<'a> {
     /// The limits in force, each under the name of its flag; durations in seconds.
     #[schema(value_type = HashMap<String, serde_json::Value>)]
     pub(super) limits: Limits<'a>,
+}
+
+/// What can be searched.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Index)]
+pub(super) struct IndexTold<'a> {
+    /// Rows, with those that have no vector.
+    rows: u64,
+    /// Floats in a vector.
+    dimensions: usize,
+    /// Where the vectors were read from.
+    files: &'a [String],
+    /// Which vector space they are in; null where the files do not say.
+    fingerprint: Option<String>,
+    /// The model that made them; null where the files do not say.
+    model: Option<&'a str>,
+    /// The columns that rows have besides their names.
+    columns: &'a [String],
+}
+
+impl<'a> IndexTold<'a> {
+    /// What is known of an index.
+    pub(super) fn of(index: &'a IndexInfo) -> Self {
+        Self {
+            rows: index.rows,
+            dimensions: index.dimensions,
+            files: &index.files,
+            fingerprint: index.fingerprint.map(|it| it.to_string()),
+            model: index.model.as_deref(),
+            columns: &index.columns,
+        }
+    }
 }
 
 /// What kind of model it is.

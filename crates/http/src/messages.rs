@@ -5,10 +5,11 @@
 
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use siglip2_service::{Embeddings, Ranked, Service, Similarity};
+use siglip2_service::{Embeddings, Hit, Ranked, Service, Similarity};
 
 /// Rows of floats, one for each image or text, in the order of the request.
 #[derive(Serialize, ToSchema)]
@@ -210,6 +211,60 @@ impl<'a> RankAnswer<'a> {
                 .enumerate()
                 .map(ranking)
                 .collect::<Result<_, Problem>>()?,
+        })
+    }
+}
+
+/// The rows of the index that are nearest to a query, best first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SearchResults)]
+pub(super) struct SearchAnswer<'a> {
+    /// At most as many as were asked for.
+    results: Vec<SearchResult<'a>>,
+    /// Rows of the index.
+    rows: u64,
+    /// 1 where the end of the query was cut off, because it has more tokens than the model
+    /// reads.
+    truncated: u64,
+}
+
+/// A row that was found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SearchResult<'a> {
+    /// The row's name.
+    id: &'a str,
+    /// The row's number in the index, from 0.
+    row: u64,
+    /// The sigmoid probability that a text and an image with this cosine belong together. It
+    /// says no more than the cosine where both are texts, or both images.
+    score: f64,
+    /// The cosine of the row's vector and the query's.
+    cosine: f32,
+    /// The row's columns, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = HashMap<String, serde_json::Value>)]
+    columns: Option<&'a RawValue>,
+}
+
+impl<'a> SearchAnswer<'a> {
+    /// These rows.
+    pub(super) fn of(hits: &'a [Hit], service: &Service, truncated: u64) -> Result<Self, Problem> {
+        let result = |hit: &'a Hit| {
+            let columns = hit.columns.as_deref().map(serde_json::from_str).transpose();
+            Ok(SearchResult {
+                id: &hit.id,
+                row: hit.row,
+                score: service.score_of(f64::from(hit.cosine)).probability,
+                cosine: hit.cosine,
+                columns: columns.map_err(|error| {
+                    Problem::Internal(format!("the columns of a row are no JSON: {error}"))
+                })?,
+            })
+        };
+        Ok(Self {
+            results: hits.iter().map(result).collect::<Result<_, Problem>>()?,
+            rows: service.index().map_or(0, |index| index.rows),
+            truncated,
         })
     }
 }

@@ -16,16 +16,16 @@ use super::answer;
 use super::content::{Content, Parameter, ParameterKind};
 use super::dialect_routes::DIALECTS;
 use super::encoding;
-use super::endpoints;
+use super::endpoints::{self, SearchRequest};
 use super::error_shape::ErrorShape;
 use super::form;
-use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
+use super::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
 use super::image_request::{ImageRequest, ImagesRequest, RankRequest, SimilarityRequest};
-use super::messages::{RankAnswer, SimilarityAnswer};
+use super::messages::{RankAnswer, SearchAnswer, SimilarityAnswer};
 use super::packed;
 use super::page::Asked;
 use super::problem::Problem;
-use super::route::{Class, Handler, Route};
+use super::route::{Class, Handler, Route, SEARCH};
 use super::text_request::TextRequest;
 
 /// Of a body that is bytes.
@@ -43,7 +43,7 @@ const PARTIAL: Parameter = Parameter {
 };
 
 /// The service's own routes.
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 12] = [
     Route {
         path: "/",
         name: "root",
@@ -166,6 +166,19 @@ static ROUTES: [Route; 11] = [
         gives: &[Content::json::<RankAnswer>()],
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::rank(call)),
+    },
+    Route {
+        path: SEARCH,
+        name: "search",
+        summary: "The rows of the index that are nearest to a text or an image, best first",
+        class: Class::Work,
+        takes: &[
+            Content::json::<SearchRequest>(),
+            Content::form::<SearchForm>(),
+        ],
+        gives: &[Content::json::<SearchAnswer>()],
+        errors: ErrorShape::Detail,
+        handler: |call| Box::pin(endpoints::search(call)),
     },
 ];
 

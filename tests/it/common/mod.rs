@@ -6,6 +6,7 @@ pub mod client;
 pub mod dialects;
 pub mod document;
 pub mod engine;
+pub mod index;
 pub mod model;
 pub mod noise;
 pub mod picture;
