@@ -248,7 +248,10 @@ def check_links(name, text):
 
 def flags(service, load_test):
     """Every flag of the programs, and of what else the documents tell of."""
-    helps = [[service, *words] for words in ([], ["embed"], ["search"], ["download"])] + [[load_test]]
+    sources = "".join(source.read_text() for source in ROOT.glob("src/*.rs"))
+    subcommands = re.findall(r'asked_for\("(\w+)"\)', sources)
+    assert "embed" in subcommands, "src/ names its subcommands otherwise than this script thinks"
+    helps = [[service], *([service, name] for name in subcommands), [load_test]]
     known = {"--bench", "--features", "--nocapture", "--no-fail-fast", "--release", "--test"}  # cargo's
     known.add("--cpu-kernel")  # for measurements, and not in the help
     for program in helps:
