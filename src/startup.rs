@@ -92,6 +92,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     without_effect::warn_of_patches(settings, &processor);
     let model = files.model(settings, &engine, &processor, describe(is_demo))?;
     let service = Service::new(model, settings.service.clone());
+    settings.index.give_to(&service)?;
     let spans = settings
         .otlp()
         .map(|endpoint| {
@@ -151,6 +152,9 @@ impl Prepared {
         if let Some(weights) = weights {
             self.service.identify(&weights, &processor);
         }
+        self.service
+            .check_index()
+            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
         let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
         let readiness =

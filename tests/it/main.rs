@@ -43,10 +43,12 @@ mod load_test;
 mod long_texts;
 mod memory;
 mod naflex;
+mod orientation;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
+mod search;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;
