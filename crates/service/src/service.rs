@@ -46,7 +46,7 @@ pub struct ModelInfo {
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
-    /// What the products are computed in: `fp32`, `fp16`, `bf16`.
+    /// What the products are computed in: `fp32`, `fp16`, `bf16`, `int8`.
     pub precision: &'static str,
     /// The worst cosine to FP32 that the engine's canaries had at the start, if it is known.
     pub agreement: Option<f64>,
