@@ -15,6 +15,7 @@ mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
 mod bulk;
+mod conformance;
 #[cfg(unix)]
 mod container;
 mod demo;
@@ -42,10 +43,12 @@ mod load_test;
 mod long_texts;
 mod memory;
 mod naflex;
+mod orientation;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
+mod search;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;

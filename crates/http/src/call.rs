@@ -36,6 +36,10 @@ use siglip2_service::{
 /// arrival of the request's head.
 pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 
+/// The field of a form with images, and the parameter in the query of any path that embeds, that
+/// says whether images are turned as their orientation tag says.
+pub(super) const APPLY_ORIENTATION: &str = "apply_orientation";
+
 /// How items are embedded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Embed {
@@ -66,6 +70,8 @@ pub(super) struct Call<'a> {
     began: Instant,
     deadline: Instant,
     timings: Arc<Timings>,
+    /// Whether its form says that images are turned as their orientation tag says.
+    apply_orientation: Option<bool>,
     /// What the request brought that is not read.
     pub(super) ignored: &'a mut Ignored,
     /// The space that its vectors are in, once it is known.
@@ -95,6 +101,7 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
+            apply_orientation: None,
             ignored: &mut told.ignored,
             space: &mut told.space,
         })
@@ -166,17 +173,23 @@ impl<'a> Call<'a> {
 
     /// A boolean in the query of the path: where the body is a file, options have no other place.
     pub(super) fn option(&mut self, name: &str, unsaid: bool) -> Result<bool, Problem> {
+        Ok(self.said(name)?.unwrap_or(unsaid))
+    }
+
+    /// The same, where it matters whether it was said.
+    fn said(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         self.ignored.is_read(name);
         let query = self.query.unwrap_or_default().as_bytes();
         let said = form_urlencoded::parse(query).filter(|(key, _)| key == name);
         let Some((_, word)) = said.last() else {
-            return Ok(unsaid);
+            return Ok(None);
         };
-        bool_word(&word).ok_or_else(|| {
+        let word = bool_word(&word).ok_or_else(|| {
             json::wrong(format!(
                 "The parameter {name} of the path must be true or false."
             ))
-        })
+        })?;
+        Ok(Some(word))
     }
 
     /// What the client would have its rows as.
@@ -227,7 +240,9 @@ impl<'a> Call<'a> {
         let mut form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
         self.ignored.extend(std::mem::take(&mut form.ignored));
         self.received();
-        F::from_form(form)
+        let form = F::from_form(form)?;
+        self.apply_orientation = form.apply_orientation();
+        Ok(form)
     }
 
     /// Takes so many bytes, for what is decoded out of the body.
@@ -269,10 +284,16 @@ impl<'a> Call<'a> {
         normalized: bool,
         truncate: bool,
     ) -> Result<Request, Problem> {
-        let known = self.shared.service.fingerprints();
+        let shared = self.shared;
+        let service = &shared.service;
+        let in_query = self.said(APPLY_ORIENTATION)?;
+        let apply_orientation = self.apply_orientation.or(in_query);
+        let by_default = service.settings().apply_orientation;
+        let known = service.fingerprints_of(apply_orientation.unwrap_or(by_default));
         *self.space = fingerprint::agreed(self.headers, known, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
-        Ok(self.shared.service.request(Context {
+        Ok(service.request(Context {
+            apply_orientation,
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
             long_texts: match truncate {

@@ -339,16 +339,24 @@ impl Form {
 
     /// A boolean, or what it is where the form says nothing.
     pub(super) fn said(&self, field: &'static str, unsaid: bool, issues: &mut Issues) -> bool {
+        self.maybe_said(field, issues).unwrap_or(unsaid)
+    }
+
+    /// A boolean, if the form says something.
+    pub(super) fn maybe_said(&self, field: &'static str, issues: &mut Issues) -> Option<bool> {
         match self.last(field) {
-            Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
-                issues.push(Issue::unclear_bool(field, Input::text(word)));
-                unsaid
-            }),
+            Some(Value::Text(word)) if !word.is_empty() => {
+                let said = bool_word(word);
+                if said.is_none() {
+                    issues.push(Issue::unclear_bool(field, Input::text(word)));
+                }
+                said
+            }
             Some(file @ Value::File { .. }) => {
                 issues.push(Issue::not_a_bool(field, file.input()));
-                unsaid
+                None
             }
-            _ => unsaid,
+            _ => None,
         }
     }
 

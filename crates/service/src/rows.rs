@@ -1,4 +1,4 @@
-//! The rows of one request: each is found, shared, or made.
+//! The rows of one request: each is found in the cache, shared, or computed.
 //!
 //! ```text
 //! text  --tokenize--> ids --+                        +--> lane of the batcher ------+
@@ -6,9 +6,9 @@
 //! image --inspect--> hash --+                        +--> decoder, prepare, lane ---+
 //! ```
 //!
-//! What is made may be made for several requests: nothing in it belongs to one of them.
-//! How long it is wanted, and how urgently, is in its [`Demand`]; each request notes for
-//! itself what it took, and names its own image.
+//! A computation may serve several requests, so nothing in it belongs to one of them. How long
+//! it is wanted, and how urgently, is in its [`Demand`]. Each request records for itself how
+//! long it took, and names its own image in an error.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use siglip2_image::{Header, ImageError, ImageLimits, Stop};
 use siglip2_model::text::Tokenized;
 
 impl Request {
-    /// Every text is looked up, shared or put into the lane before any is waited for.
+    /// Every text is looked up, shared or put into its lane before any is waited for.
     pub(crate) async fn submit_texts(
         &self,
         running: &Running,
@@ -44,7 +44,7 @@ impl Request {
         let found = tokenized
             .into_iter()
             .map(|Tokenized { ids, .. }| {
-                // Given back at once where there is nothing to compute.
+                // Returned at once where there is nothing to compute.
                 let permit = one(permits)?;
                 let key = TextKey::from(ids.as_slice());
                 let make = |demand: &Arc<Demand>| {
@@ -60,7 +60,7 @@ impl Request {
     pub(crate) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
-            // A text is no image: none of its errors has an index.
+            // The row belongs to a text, so no error has the index of an image.
             rows.push(self.row(found, 0).await?);
         }
         Ok(rows)
@@ -81,7 +81,7 @@ impl Request {
         try_join_all(one_by_one).await
     }
 
-    /// Of each image its row, or what is wrong with the image.
+    /// For each image its row, or what is wrong with the image.
     pub(crate) async fn image_rows_each(
         &self,
         running: &Running,
@@ -114,9 +114,9 @@ impl Request {
     ) -> Result<Vec<f32>, ServiceError> {
         let header = self
             .service
-            .inspect(&file)
+            .inspect(&file, &self.limits())
             .map_err(|error| ServiceError::Image { index, error })?;
-        let key = ImageKey::of(&file).await;
+        let key = ImageKey::of(&file, header.orientation).await;
         let make = |demand: &Arc<Demand>| self.make_image(running, demand, header, file, permit);
         let found = self.find(
             running,
@@ -142,7 +142,7 @@ impl Request {
         let demand = Arc::clone(demand);
         let decoding = Decoding {
             header,
-            limits: self.service.settings().image_limits(),
+            limits: self.limits(),
             prepare: Arc::clone(&running.prepare),
             metrics: Arc::clone(self.service.metrics()),
             demand: Arc::clone(&demand),
@@ -182,7 +182,7 @@ impl Request {
         found
     }
 
-    /// Waits for a row, and notes what it took.
+    /// Waits for a row, and records how long it took.
     async fn row(&self, found: Found, index: usize) -> Result<Vec<f32>, ServiceError> {
         match found {
             Found::Here(values) => Ok(values.to_vec()),
@@ -222,7 +222,7 @@ impl Request {
     }
 }
 
-/// From an image's file to its place in the lane: the work of a decoder.
+/// From an image's file to its place in the lane: the work of a decoder thread.
 struct Decoding {
     header: Header,
     limits: ImageLimits,
@@ -248,7 +248,8 @@ impl Decoding {
         let unwanted = || !is_wanted();
         let stop = Stop::when(&unwanted);
         let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
-        // Before anything else: a decoder that was stopped has not found fault with the image.
+        // Check this first: a decoder that was interrupted has found nothing wrong with the
+        // image.
         self.still_wanted(is_wanted)?;
         let image = image.map_err(|error| match error {
             ImageError::Stopped => RowError::Batch(BatchError::Expired),
@@ -282,7 +283,7 @@ impl Decoding {
     }
 }
 
-/// Waits for the batch; `stages` were gone through before.
+/// Waits for the batch; `stages` are those completed before.
 async fn made(
     ticket: Result<Ticket, BatchError>,
     mut stages: Vec<StageTiming>,

@@ -40,6 +40,8 @@ pub(super) struct Layout<'a> {
     pub(super) alpha: Option<Coded<'a>>,
     /// Whether the colours were multiplied by the alpha.
     pub(super) premultiplied: bool,
+    /// How its boxes say to turn it, as the value of an orientation tag.
+    pub(super) orientation: u64,
     cicp: Option<Cicp>,
 }
 
@@ -175,6 +177,10 @@ impl<'a> Layout<'a> {
                 .as_ref()
                 .is_some_and(|alpha| colour.is_multiplied_by(alpha)),
             alpha: alpha.map(|alpha| whole(alpha.sample)),
+            orientation: orientation(
+                colour.properties.find(b"irot")?,
+                colour.properties.find(b"imir")?,
+            ),
             cicp,
         })
     }
@@ -204,6 +210,10 @@ impl<'a> Layout<'a> {
             colour,
             alpha,
             premultiplied,
+            orientation: orientation(
+                items.property(primary, b"irot"),
+                items.property(primary, b"imir"),
+            ),
             cicp,
         })
     }
@@ -235,6 +245,23 @@ fn nclx(mut colr: Fields<'_>) -> Result<Option<Cicp>, ImageError> {
         matrix: colr.u16()?,
         full_range: colr.u8()? & 0x80 != 0,
     }))
+}
+
+/// The orientation tag that Pillow makes of `irot` (quarter turns against the clock) and `imir`
+/// (and then swapped, top and bottom or left and right).
+fn orientation(irot: Option<Fields<'_>>, imir: Option<Fields<'_>>) -> u64 {
+    let byte = |fields: Option<Fields<'_>>| fields.and_then(|mut fields| fields.u8().ok());
+    let angle = byte(irot).map_or(0, |angle| angle & 3);
+    match (angle, byte(imir).map(|axis| axis & 1)) {
+        (1, None) => 8,
+        (2, None) => 3,
+        (3, None) => 6,
+        (1, Some(1)) | (3, Some(0)) => 7,
+        (1, Some(_)) | (3, Some(_)) => 5,
+        (0, Some(0)) | (2, Some(1)) => 4,
+        (_, Some(_)) => 2,
+        _ => 1,
+    }
 }
 
 /// Width and height from an `ispe` property.

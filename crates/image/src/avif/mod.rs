@@ -22,7 +22,7 @@ mod tracks;
 
 use super::decode::Job;
 use super::work::{self, Stop};
-use super::{ImageError, ImageFormat};
+use super::{ImageError, ImageFormat, Orientation};
 use av1::Av1;
 use colour::Alpha;
 pub(crate) use layout::is_avif;
@@ -41,6 +41,14 @@ fn truncated() -> ImageError {
 /// Width and height.
 pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     Layout::read(bytes).map(|layout| (layout.width, layout.height))
+}
+
+/// How it is to be turned, if it is asked for: Pillow makes an orientation tag of its boxes,
+/// which goes before that of its EXIF data.
+pub(super) fn orientation(bytes: &[u8]) -> Orientation {
+    Layout::read(bytes).map_or(Orientation::STORED, |layout| {
+        Orientation::from_tag(layout.orientation)
+    })
 }
 
 /// Bytes that decoding takes beside the pixels.
