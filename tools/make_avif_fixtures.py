@@ -7,6 +7,7 @@ Needs Pillow 13.0.0, numpy and avifenc (Debian's libavif-bin 0.11.1). The encode
 bytes with other versions; the truth is always that of the Pillow that is installed.
 """
 
+import hashlib
 import json
 import pathlib
 import random
@@ -14,8 +15,8 @@ import shutil
 import struct
 
 import numpy as np
-import PIL.Image
-from PIL import features
+import PIL
+from PIL import Image, ImageOps, features
 
 import draw_avif
 import draw_pictures
@@ -55,7 +56,11 @@ def planes():
     for size in ((1, 1), (1, 7), (7, 1), (2, 2), (3, 2), (65, 129)):
         add("8_420_%dx%d" % size, coded(draw, 8, "420", "1/13/6", size))
     add("8_420_grain", coded(draw, 8, "420", "1/13/6", (70, 50), "-a", "film-grain-test=3"))
-    add("turned", coded(draw, 8, "420", "1/13/6", (40, 20), "--irot", "1", "--imir", "1"))
+    for angle in range(4):
+        for mirror in ([], ["--imir", "0"], ["--imir", "1"]):
+            options = ["--irot", str(angle), *mirror]
+            name = "turned_" + "_".join(options[1::2])
+            add(name, coded(draw, 8, "420", "1/13/6", (13, 9), *options))
     add("cropped", coded(draw, 8, "420", "1/13/6", (40, 20), "--crop", "2,2,20,10"))
 
 
@@ -117,7 +122,7 @@ def large():
     """Two that say much and are little, for what decoding takes in memory."""
     y, x = np.mgrid[0:4096, 0:4096]
     pixels = np.stack([x // 16, y // 16, (x + y) // 32], -1).astype(np.uint8)
-    image = PIL.Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     plain = draw_pictures.saved(image, "AVIF", quality=1, speed=10)
     options = ("--min", "63", "--max", "63", "-d", "10", "-y", "444", "-a", "film-grain-test=2")
     deep = draw_avif.avifenc([("png", draw_pictures.saved(image, "PNG"))], *options)
@@ -137,6 +142,11 @@ def main():
         (OUT / name).write_bytes(data)
         said = draw_pictures.pillow(data)
         said = {key: value for key, value in said.items() if key != "error"}
+        if name.startswith("turned"):
+            with Image.open(OUT / name) as image:
+                turned = ImageOps.exif_transpose(image).convert("RGB")
+            said["turned"] = hashlib.sha256(turned.tobytes()).hexdigest()
+            said["turned_width"] = turned.width
         lines.append(f"{json.dumps(name)}: {json.dumps(said)}")
     versions = {"pillow": PIL.__version__, "avif": features.version("avif")}
     text = '{\n"made_with": ' + json.dumps(versions) + ',\n"files": {\n'

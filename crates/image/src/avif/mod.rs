@@ -7,8 +7,8 @@
 //!       --colour--> RGB, in libavif's and libyuv's arithmetic
 //! ```
 //!
-//! As in Pillow, a picture is neither rotated nor mirrored (`irot`, `imir`) nor cropped
-//! (`clap`), and its alpha is not looked at, unless its colours were multiplied by it: they
+//! As in Pillow, a picture is not cropped (`clap`), and not turned (`irot`, `imir`) unless it is
+//! asked for. Its alpha is not looked at, unless its colours were multiplied by it: they
 //! are divided by it then, as Pillow's `convert("RGB")` of its RGBA picture has them.
 
 mod atoms;
