@@ -183,7 +183,7 @@ impl Alpha {
                 255 => 256,
                 alpha => 0x1_0000 / alpha,
             };
-            *pixel = pixel.map(|colour| match u32::from(colour) * 257 * factor >> 16 {
+            *pixel = pixel.map(|colour| match (u32::from(colour) * 257 * factor) >> 16 {
                 // Words are packed to bytes as if they had a sign.
                 0x8000.. => 0,
                 value => value.min(255) as u8,

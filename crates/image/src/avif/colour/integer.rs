@@ -101,7 +101,7 @@ impl Integer {
 
     #[inline]
     fn luma(&self, y: u32) -> i32 {
-        (self.widen(y) * self.constants.luma >> 16) as i32 + self.constants.offset
+        ((self.widen(y) * self.constants.luma) >> 16) as i32 + self.constants.offset
     }
 
     /// A pixel of luma alone.
