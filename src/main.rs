@@ -25,6 +25,7 @@ use siglip2_embeddings::checkpoint::explain_truncation;
 use siglip2_embeddings::conformance::Conformance;
 use siglip2_embeddings::download::Download;
 use siglip2_embeddings::embed::Embed;
+use siglip2_embeddings::generate::Generate;
 use siglip2_embeddings::http::{self, ApiKeysFile};
 use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::search::Search;
@@ -87,6 +88,15 @@ fn main() -> ExitCode {
     }
     if let Some(conformance) = Conformance::asked_for() {
         return conformance.run();
+    }
+    if let Some(generate) = Generate::asked_for() {
+        return match generate.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                last_line(&error);
+                ExitCode::FAILURE
+            }
+        };
     }
     // `serve` may be said, as the other commands are.
     let mut arguments: Vec<OsString> = args_os().collect();

@@ -56,10 +56,6 @@ pub struct Settings {
     )]
     pub force_cpu: bool,
 
-    /// The GPU engine.
-    #[command(flatten)]
-    pub gpu: GpuSettings,
-
     /// The precision of products.
     #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Auto)]
     pub precision: Precision,
@@ -90,6 +86,10 @@ pub struct Settings {
     /// tokenizer class does.
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
     pub lower_case: Option<bool>,
+
+    /// The GPU engine.
+    #[command(flatten)]
+    pub gpu: GpuSettings,
 
     /// Logging and tracing.
     #[command(flatten)]

@@ -93,6 +93,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     let model = files.model(settings, &engine, &processor, describe(is_demo))?;
     let service = Service::new(model, settings.service.clone());
     settings.index.give_to(&service)?;
+    if is_demo {
+        service.warn_of_photos();
+    }
     let spans = settings
         .otlp()
         .map(|endpoint| {

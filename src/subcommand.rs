@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use siglip2_bulk::Identity;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,10 +56,7 @@ pub(crate) fn asked_for<P: Parser>(name: &str) -> Option<(P, Given)> {
 fn parse<P: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(P, Given), clap::Error> {
-    let command = P::command().mut_args(|argument| match means_nothing(&argument) {
-        true => argument.hide(true).env(None),
-        false => argument,
-    });
+    let command = without_http(P::command());
     let hidden: Vec<(String, String)> = command
         .get_arguments()
         .filter(|argument| means_nothing(argument))
@@ -78,6 +75,14 @@ fn parse<P: CommandFactory + FromArgMatches>(
         }
     })?;
     Ok((settings, said))
+}
+
+/// A command whose settings of HTTP are not shown, and their variables not read.
+pub(crate) fn without_http(command: Command) -> Command {
+    command.mut_args(|argument| match means_nothing(&argument) {
+        true => argument.hide(true).env(None),
+        false => argument,
+    })
 }
 
 fn means_nothing(argument: &Arg) -> bool {

@@ -45,6 +45,11 @@ ELSEWHERE = {
     },
     "docs/search-guide.md": {"python": "tools/check-bulk-examples"},
     "docs/dialects.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
+    "docs/packages.md": {
+        "tar": "tools/package",
+        "dpkg": "tools/package",
+        "pip": "tools/check-python-package",
+    },
     "docs/vectors.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
 }
 

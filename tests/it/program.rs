@@ -109,6 +109,49 @@ fn settings_of_a_gpu_that_is_not_used_are_named() {
     reading.join().unwrap();
 }
 
+/// Sends a picture's file on a new connection, and reads the answer.
+fn embed(running: &Program, file: &[u8]) -> String {
+    let mut stream = TcpStream::connect(running.address).expect("it accepts");
+    let length = file.len();
+    write!(
+        stream,
+        "POST /embed/image HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .and_then(|()| stream.write_all(file))
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn the_first_photo_that_the_demo_model_gets_is_told_in_the_log() {
+    let (said, log) = std::sync::mpsc::channel();
+    let mut running = Program::start(command(&["--model", "demo"]), move |lines| {
+        for line in lines.map_while(Result::ok) {
+            let _ = said.send(line);
+        }
+    });
+    let (drawing, photo) = ("demo/set0/00.png", "images/jpeg_420.jpg");
+    for file in [drawing, photo, photo] {
+        let answer = embed(&running, &std::fs::read(fixture(file)).unwrap());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{file}: {answer}");
+    }
+    running.signal("-TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let log: Vec<String> = log.iter().collect();
+    let place = |what: &str| log.iter().position(|line| line.contains(what)).unwrap();
+    let warnings = log
+        .iter()
+        .filter(|line| line.contains("looks like a photo"));
+    assert_eq!(warnings.count(), 1, "{log:?}");
+    assert!(
+        place("looks like a photo") > place("/embed/image"),
+        "{log:?}"
+    );
+}
+
 #[test]
 fn signals_that_mean_nothing_are_ignored_and_sigquit_drains() {
     let mut running = Program::demo(&[]);

@@ -17,7 +17,7 @@ use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{Header, ImageError, ImageLimits, Processor, Target};
+use siglip2_image::{Header, ImageError, ImageFormat, ImageLimits, Processor, Target};
 use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
@@ -132,6 +132,8 @@ struct Inner {
     fingerprints: OnceLock<[Fingerprints; 2]>,
     draining: AtomicBool,
     searching: Searching,
+    /// Whether the next photo is to be told in the log.
+    warns_of_photos: AtomicBool,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
@@ -167,6 +169,7 @@ impl Service {
             fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
             searching: Searching::default(),
+            warns_of_photos: AtomicBool::new(false),
             metrics,
         }))
     }
@@ -181,6 +184,11 @@ impl Service {
     #[must_use]
     pub fn request(&self, context: Context) -> Request {
         Request::new(self.clone(), context)
+    }
+
+    /// Says once in the log, when the first photo comes, that the model knows only drawings.
+    pub fn warn_of_photos(&self) {
+        self.0.warns_of_photos.store(true, Ordering::Relaxed);
     }
 
     /// The service's counters.
@@ -412,6 +420,16 @@ impl Service {
                     "decoding it takes {wanted} bytes of memory; at most {most} are allowed"
                 ),
             });
+        }
+        // Cameras write JPEG, and few who draw do.
+        if header.format == ImageFormat::Jpeg
+            && self.0.warns_of_photos.swap(false, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "an image looks like a photo, and the demo model knows only drawn shapes: its \
+                 vectors and scores mean nothing for photos; for those start with another model, \
+                 such as --model google/siglip2-base-patch16-224"
+            );
         }
         Ok(header)
     }
