@@ -5,7 +5,9 @@ use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation}
 use super::{bmp, exif, gif, jpeg, names, png, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
-/// supported, and what has more pixels than `limits` allow.
+/// supported, and what has more pixels or takes more memory than `limits` allow. What the pixels
+/// of a JPEG take is checked by [`decode()`](super::decode()) and
+/// [`decode_rows`](super::decode_rows).
 pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
@@ -31,7 +33,14 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ));
     }
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > limits.max_pixels || width > MAX_SIDE || height > MAX_SIDE {
+    if pixels <= limits.max_pixels && width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLong {
+            width,
+            height,
+            max_side: MAX_SIDE,
+        });
+    }
+    if pixels > limits.max_pixels {
         return Err(ImageError::TooLarge {
             width,
             height,
@@ -51,27 +60,19 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         false => Orientation::STORED,
     };
     let (width, height) = orientation.size((width, height));
-    let mut header = Header {
+    let header = Header {
         format,
         width,
         height,
         orientation,
         scratch_bytes,
     };
-    if orientation.swaps() {
-        // It cannot be turned where it lies.
-        header.scratch_bytes = header.scratch_bytes.saturating_add(header.pixel_bytes());
-    }
-    let bytes = header.pixel_bytes().saturating_add(scratch_bytes);
-    if bytes > limits.max_picture_bytes {
-        return Err(ImageError::TooComplex {
-            format,
-            reason: format!(
-                "decoding it needs {bytes} bytes; at most {} are allowed",
-                limits.max_picture_bytes
-            ),
-        });
-    }
+    // Whether the pixels of a JPEG are in memory together is for the caller to choose.
+    let bytes = match format {
+        ImageFormat::Jpeg => header.scratch_bytes,
+        _ => header.whole_bytes(),
+    };
+    header.check(bytes, limits)?;
     Ok(header)
 }
 

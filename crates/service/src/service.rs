@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
+use crate::rows;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
@@ -395,6 +396,14 @@ impl Service {
     /// The header of an image that can be decoded within the limits and the budget.
     pub(crate) fn inspect(&self, bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError> {
         let header = siglip2_image::inspect(bytes, limits)?;
+        let max_side = self.running().map(|running| running.prepare.max_side());
+        if let Some(max_side) = max_side.filter(|&most| header.width.max(header.height) > most) {
+            return Err(ImageError::TooLong {
+                width: header.width,
+                height: header.height,
+                max_side,
+            });
+        }
         let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
         if wanted > most {
             return Err(ImageError::TooComplex {
@@ -409,11 +418,22 @@ impl Service {
 
     /// Bytes that decoding a picture and preparing it take at most, which are there at the same
     /// time: its pixels, what its decoder takes beside them or what is between the two passes
-    /// of the resize, and what is made of it.
+    /// of the resize, and what is made of it. Of a picture that is resized row by row the pixels
+    /// are not there.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
+        let by_rows = self
+            .running()
+            .and_then(|running| rows::by_rows(&*running.prepare, header));
+        if let Some(processor) = by_rows {
+            return header.rows_bytes(processor.target());
+        }
         let target = self.0.info.images;
         let (between, resized) = target.resize_bytes(header.width, header.height);
-        header.pixel_bytes() + header.scratch_bytes.max(between) + resized
+        let pixels = header.pixel_bytes();
+        header
+            .whole_bytes()
+            .max(pixels.saturating_add(between))
+            .saturating_add(resized)
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {

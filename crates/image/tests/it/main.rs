@@ -18,4 +18,5 @@ mod naflex;
 mod noise;
 mod orientation;
 mod resize;
+mod rows;
 mod stop;
