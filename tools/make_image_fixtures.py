@@ -801,6 +801,7 @@ def tiffs():
             add(name, saved(source, format="TIFF", compression=compression))
     for compression in ("group3", "group4", "tiff_ccitt"):
         add(f"tiff_bilevel_{compression}.tif", saved(modes["bilevel"], format="TIFF", compression=compression))
+    faxes()
     add("tiff_rgb_zstd.tif", saved(image, format="TIFF", compression="zstd"))
     add("tiff_rgb_old_deflate.tif", saved(image, format="TIFF", compression="tiff_deflate"))
     add("tiff_rgb_lzma.tif", saved(image, format="TIFF", compression="lzma"))
@@ -942,6 +943,39 @@ VARIANTS = (
     "bmp_24.bmp bmp_8.bmp bmp_rle8_literals.bmp bmp_16_565.bmp "
     "tiff_rgb_raw.tif tiff_rgb_lzw.tif tiff_rgb_adobe_deflate.tif tiff_palette_raw.tif tiff_rgb_packbits.tif"
 ).split()
+
+
+def faxes():
+    """Rows of runs of every length that has a code, in every fax compression."""
+    draw = random.Random(11)
+    width, rows = 2731, []
+    lengths = [*range(64), *range(64, 2624, 64), 2600, 2731] * 4
+    draw.shuffle(lengths)
+    while lengths or len(rows) < 40:
+        row, black = [], len(rows) // 2 % 2 == 1
+        while len(row) < width:
+            length = lengths.pop() if lengths and draw.random() < 0.5 else draw.choice([1, 2, 3, 7, 20, 64, 130, 900])
+            row += [black] * length
+            black = not black
+        rows.append(row[:width])
+        # The row below is like it, here and there shifted by some pixels.
+        below = list(rows[-1])
+        for at in range(5, width - 5, draw.randrange(20, 90)):
+            span = draw.randrange(1, 5)
+            below[at : at + span] = [below[at - 1]] * span
+        rows.append(below)
+    image = Image.fromarray(np.array(rows, dtype=bool))
+    for name, compression, tags in (
+        ("group3", "group3", {}),
+        ("group3_2d", "group3", {292: 1}),
+        ("group3_2d_aligned", "group3", {292: 5}),
+        ("group4", "group4", {}),
+        ("ccitt", "tiff_ccitt", {}),
+        ("group4_strips", "group4", {278: 7}),
+        ("group3_2d_strips", "group3", {278: 7, 292: 1}),
+        ("group4_white_is_one", "group4", {262: 1}),
+    ):
+        add(f"tiff_runs_{name}.tif", saved(image, format="TIFF", compression=compression, tiffinfo=tags))
 
 
 def main():
