@@ -7,7 +7,7 @@ use super::{
     Header, ImageError, ImageFormat, ImageLimits, Narrowed, Orientation, PixelMemory, Processor,
     RgbImage,
 };
-use super::{bmp, gif, inspect, jpeg, png, tiff, webp};
+use super::{bmp, gif, ico, inspect, jpeg, png, pnm, qoi, tga, tiff, webp};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
 /// anybody still waits for it.
@@ -196,5 +196,9 @@ fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
         ImageFormat::WebP => webp::decode(job, out),
         ImageFormat::Bmp => bmp::decode(job, out),
         ImageFormat::Tiff => tiff::decode(job, out),
+        ImageFormat::Ico => ico::decode(job, out),
+        ImageFormat::Tga => tga::decode(job, out),
+        ImageFormat::Pnm => pnm::decode(job, out),
+        ImageFormat::Qoi => qoi::decode(job, out),
     }
 }

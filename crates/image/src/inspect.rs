@@ -2,7 +2,7 @@
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
-use super::{bmp, exif, gif, jpeg, names, png, tiff, webp};
+use super::{bmp, exif, gif, ico, jpeg, names, png, pnm, qoi, tga, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
 /// supported, and what has more pixels or takes more memory than `limits` allow. What the pixels
@@ -25,6 +25,10 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::WebP => webp::size(bytes)?,
         ImageFormat::Bmp => bmp::size(bytes)?,
         ImageFormat::Tiff => tiff::size(bytes)?,
+        ImageFormat::Ico => ico::size(bytes)?,
+        ImageFormat::Tga => tga::size(bytes)?,
+        ImageFormat::Pnm => pnm::size(bytes)?,
+        ImageFormat::Qoi => qoi::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(
@@ -54,6 +58,10 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::WebP => webp::scratch(bytes, (width, height))?,
         ImageFormat::Bmp => bmp::scratch(bytes)?,
         ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
+        ImageFormat::Ico => ico::scratch(bytes)?,
+        ImageFormat::Tga => tga::scratch(width),
+        ImageFormat::Pnm => pnm::scratch(),
+        ImageFormat::Qoi => qoi::scratch(),
     };
     let orientation = match limits.apply_orientation {
         true => exif::orientation(format, bytes),
@@ -76,7 +84,8 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
     Ok(header)
 }
 
-/// The formats that are decoded, by the same magic bytes as Pillow's plugins.
+/// The formats that are decoded, by the same magic bytes as Pillow's plugins; TGA, which has none,
+/// by what its header may say.
 fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
     const TIFF: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
     if bytes.starts_with(b"\xff\xd8\xff") {
@@ -91,6 +100,14 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Bmp)
     } else if TIFF.iter().any(|magic| bytes.starts_with(magic)) {
         Some(ImageFormat::Tiff)
+    } else if bytes.starts_with(b"\0\0\x01\0") {
+        Some(ImageFormat::Ico)
+    } else if bytes.starts_with(b"qoif") {
+        Some(ImageFormat::Qoi)
+    } else if pnm::is_one(bytes) {
+        Some(ImageFormat::Pnm)
+    } else if tga::is_one(bytes) {
+        Some(ImageFormat::Tga)
     } else {
         None
     }

@@ -16,7 +16,7 @@
 //! * `inspect`: recognizes the format and reads the size from the header.
 //! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
-//!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
+//!   `webp`, `bmp`, `tiff`, `ico`, `tga`, `pnm` or `qoi`, each of which knows one format and Pillow's habits
 //!   with it. `convert` has the colour arithmetic they share, `work` bounds what they may cost
 //!   and lets them end early, and `reader` feeds files to the decoders of other crates.
 //! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
@@ -52,16 +52,20 @@ mod convert;
 mod decode;
 mod exif;
 mod gif;
+mod ico;
 mod inspect;
 mod jpeg;
 mod names;
 mod orientation;
 mod pixels;
 mod png;
+mod pnm;
 mod processor;
+mod qoi;
 mod reader;
 mod resize;
 mod target;
+mod tga;
 mod tiff;
 mod webp;
 mod work;
@@ -134,6 +138,14 @@ pub enum ImageFormat {
     Bmp,
     /// TIFF and BigTIFF, first page.
     Tiff,
+    /// Windows icons: the largest picture.
+    Ico,
+    /// Truevision TGA.
+    Tga,
+    /// Bitmaps, greymaps and pixmaps of Netpbm, and PFM in grey.
+    Pnm,
+    /// The "Quite OK Image" format.
+    Qoi,
 }
 
 impl ImageFormat {
@@ -146,6 +158,10 @@ impl ImageFormat {
             Self::WebP => "WebP",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::Ico => "ICO",
+            Self::Tga => "TGA",
+            Self::Pnm => "PNM",
+            Self::Qoi => "QOI",
         }
     }
 }
@@ -239,10 +255,15 @@ pub enum ImageError {
     #[error("the image is empty (0 bytes)")]
     Empty,
     /// Not the beginning of any image format that is known here.
-    #[error("this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    #[error(
+        "this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP, TIFF, ICO, TGA, PNM \
+         or QOI"
+    )]
     NotAnImage,
     /// Recognized, but not decoded here.
-    #[error("{format} is not supported; send JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    #[error(
+        "{format} is not supported; send JPEG, PNG, GIF, WebP, BMP, TIFF, ICO, TGA, PNM or QOI"
+    )]
     Unsupported {
         /// What it is, for instance `HEIC` or `lossless JPEG`.
         format: &'static str,
