@@ -1,4 +1,4 @@
-//! `siglip2-embeddings download NAME`: only fetches a model.
+//! `siglip2-embeddings download NAME`: downloads a model and does nothing else.
 
 use std::env::args_os;
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ pub struct Download {
 }
 
 impl Download {
-    /// The download that the command line asks for, if it does. Flags that are wrong end the
-    /// process with a sentence.
+    /// The download, if the command line asks for one. Invalid flags end the process with a
+    /// sentence.
     pub fn asked_for() -> Option<Self> {
         let mut arguments = args_os().skip(1).peekable();
         if arguments.peek()? != "download" {
@@ -36,11 +36,11 @@ impl Download {
         Some(siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit()))
     }
 
-    /// Downloads what is missing; the directory that has all of it.
+    /// Downloads what is missing, and returns the directory with all files.
     ///
     /// # Errors
     ///
-    /// A sentence, when the model cannot be had.
+    /// A sentence, if the model cannot be obtained.
     pub fn run(&self) -> Result<PathBuf, String> {
         locate(&self.name, &self.hub.revision, &self.hub.settings())
             .map_err(|error| error.to_string())

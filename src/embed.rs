@@ -9,8 +9,8 @@ use crate::log::{Log, last_line};
 use crate::settings::Settings;
 use crate::subcommand::{self, UNUSABLE};
 
-/// Embeds folders, tars and tables into files that vector stores read, and goes on where it
-/// was ended.
+/// Embeds folders, tars and tables into files that vector stores read, and resumes where it
+/// was stopped.
 #[derive(Debug, Parser)]
 #[command(
     name = "siglip2-embeddings embed",
@@ -31,13 +31,13 @@ pub struct Embed {
 const ENGINE_DEAD: u8 = 3;
 
 impl Embed {
-    /// What the command line asks for, if it is this. Flags that are wrong end the process
-    /// with a sentence.
+    /// The run, if the command line asks for one. Invalid flags end the process with a
+    /// sentence.
     pub fn asked_for() -> Option<Self> {
         subcommand::asked_for("embed").map(|(embed, _)| embed)
     }
 
-    /// Does it.
+    /// Runs it.
     pub fn run(self) -> ExitCode {
         let _log = Log::start(&self.settings.log);
         let strict = self.bulk.strict;
@@ -52,7 +52,7 @@ impl Embed {
                     summary.shards + summary.shards_before,
                     summary.shards + summary.shards_before + summary.shards_left,
                 ));
-                // As shells count signals.
+                // The shell's convention for signals.
                 ExitCode::from(128 + signal)
             }
             Err(error) => {
@@ -66,17 +66,19 @@ impl Embed {
         }
     }
 
-    /// What was done, and the number of the signal that ended it, if one did.
+    /// The outcome, and the number of the signal that ended the run, if one did.
     fn embed(self) -> Result<(Summary, u8), BulkError> {
-        let Self { bulk, settings } = self;
+        let Self { bulk, mut settings } = self;
+        settings.is_bulk = true;
         let unusable = BulkError::Unusable;
         let normalized = !bulk.no_normalize;
         let runtime = subcommand::runtime().map_err(unusable)?;
         let limits = Limits {
             max_image_pixels: settings.service.max_image_pixels,
             max_jpeg_scans: settings.service.max_jpeg_scans,
+            max_request_memory: settings.service.max_request_memory,
         };
-        // The inputs first: what is wrong with them is known in less time than a model loads.
+        // The inputs first: errors in them are found in less time than a model takes to load.
         let (urls, key) = (bulk.url.clone(), bulk.url_key.clone());
         let job = Bulk::find(bulk)?;
         let (place, identity, limits) = if urls.is_empty() {
@@ -95,13 +97,13 @@ impl Embed {
             let summary = job.run(place, identity, limits, stop).await?;
             Ok((summary, signal.number()))
         });
-        // Requests to services may be under way; nobody waits for them any more.
+        // Requests to services may be in progress; nobody waits for them any more.
         runtime.shutdown_background();
         done
     }
 }
 
-/// The last lines of a run that came to its end.
+/// The last lines of a run that was not interrupted.
 fn say(summary: &Summary) {
     let Summary { rows, bad, .. } = *summary;
     let seconds = summary.took.as_secs_f64();

@@ -24,8 +24,10 @@ pub use siglip2_service as service;
 pub use siglip2_tensorrt as tensorrt;
 
 pub mod build_info;
+pub mod conformance;
 pub mod download;
 pub mod embed;
+pub mod index;
 pub mod log;
 pub mod search;
 pub mod settings;

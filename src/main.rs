@@ -9,7 +9,9 @@
 //!
 //! User errors are found before the socket is opened.
 
+use std::env::args_os;
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use futures_util::FutureExt;
 use siglip2_allocator::MiMalloc;
 use siglip2_embeddings::build_info::build_info;
 use siglip2_embeddings::checkpoint::explain_truncation;
+use siglip2_embeddings::conformance::Conformance;
 use siglip2_embeddings::download::Download;
 use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::http::{self, ApiKeysFile};
@@ -82,7 +85,16 @@ fn main() -> ExitCode {
     if let Some(search) = Search::asked_for() {
         return search.run();
     }
-    let settings = siglip2_flags::parse::<Settings>();
+    if let Some(conformance) = Conformance::asked_for() {
+        return conformance.run();
+    }
+    // `serve` may be said, as the other commands are.
+    let mut arguments: Vec<OsString> = args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "serve") {
+        arguments.remove(1);
+    }
+    let settings: Settings =
+        siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     let log = Log::start(&settings.log);
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");

@@ -1,5 +1,5 @@
-//! `siglip2-embeddings search FILE-OR-DIR QUERY`: the rows of what `embed` wrote that are
-//! nearest to a text or a picture.
+//! `siglip2-embeddings search FILE-OR-DIR QUERY`: the rows written by `embed` that are nearest
+//! to a text or a picture.
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::service::{Context, Service};
 use crate::settings::Settings;
 use crate::subcommand::{self, Given, UNUSABLE};
 
-/// Shows the rows of what embed wrote that are nearest to a text or a picture.
+/// Shows the rows written by embed that are nearest to a text or a picture.
 #[derive(Debug, Parser)]
 #[command(
     name = "siglip2-embeddings search",
@@ -26,7 +26,7 @@ pub struct Search {
     #[command(flatten)]
     search: SearchOptions,
 
-    /// The model, by default the one that the vectors were made with, and what computes it.
+    /// The model and its device; by default the model that made the vectors.
     #[command(flatten)]
     settings: Settings,
 
@@ -35,14 +35,14 @@ pub struct Search {
 }
 
 impl Search {
-    /// What the command line asks for, if it is this. Flags that are wrong end the process
-    /// with a sentence.
+    /// The search, if the command line asks for one. Invalid flags end the process with a
+    /// sentence.
     pub fn asked_for() -> Option<Self> {
         let (search, given) = subcommand::asked_for("search")?;
         Some(Self { given, ..search })
     }
 
-    /// Does it.
+    /// Runs it.
     pub fn run(self) -> ExitCode {
         let _log = Log::start(&self.settings.log);
         match self.search() {
@@ -60,7 +60,7 @@ impl Search {
             mut settings,
             given,
         } = self;
-        let index = Index::open(&search.index)?;
+        let index = Index::open(&[&search.index])?;
         if let Some(made) = index.made()
             && !given.model
         {
@@ -88,7 +88,7 @@ impl Search {
     }
 }
 
-/// Refuses vectors of another space than the model's.
+/// Refuses vectors from another vector space than the model's.
 fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String> {
     let model = service.info();
     let Some(made) = index.made() else {
@@ -148,7 +148,7 @@ fn print(hits: &[Hit], as_json: bool) -> std::io::Result<()> {
     }
     Ok(())
 }
-/// Text without what would end its line or move a terminal's cursor.
+/// Replaces characters that would end the line or move a terminal's cursor.
 fn in_a_line(text: &str) -> String {
     let plain = text.chars();
     plain

@@ -17,6 +17,8 @@ use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
+use crate::index::IndexSettings;
+
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
 #[command(version, long_version = crate::build_info::long_version(), about)]
@@ -80,6 +82,10 @@ pub struct Settings {
     #[arg(long, env = "MAX_NUM_PATCHES", value_parser = patches)]
     pub max_num_patches: Option<usize>,
 
+    /// Whether nobody waits for single rows, so that batches may be larger.
+    #[arg(skip)]
+    pub is_bulk: bool,
+
     /// Lower-case texts before they are tokenized; by default as the checkpoint's
     /// tokenizer class does.
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
@@ -106,6 +112,10 @@ pub struct Settings {
     /// The model hub.
     #[command(flatten)]
     pub hub: HubOptions,
+
+    /// What is searched.
+    #[command(flatten)]
+    pub index: IndexSettings,
 
     /// Limits of the service.
     #[command(flatten)]
@@ -209,8 +219,8 @@ impl LogSettings {
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// On a GPU FP16. On the CPU BF16 where the processor is made for it and the model's
-    /// vectors stay what they are, which is tried at the start; else FP32.
+    /// FP16 on a GPU. On the CPU BF16, if the processor is fast at it and a check at the start
+    /// finds the model's vectors unchanged, else FP32.
     Auto,
     /// FP32.
     Fp32,
@@ -306,8 +316,8 @@ fn port(value: &str) -> Result<u16, String> {
         .map_err(|_| "API_PORT must be a port, 0 to 65535".to_owned())
 }
 
-/// A level, or levels by module such as `info,siglip2_http=debug`. The filter itself would
-/// take a misspelt level for the name of a module, and log nothing.
+/// A level, or levels by module such as `info,siglip2_http=debug`. The filter's own parser
+/// would take a misspelt level for a module's name, and nothing would be logged.
 fn log_level(value: &str) -> Result<String, String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let known = |part: &str| {

@@ -35,7 +35,7 @@ pub struct Prepared {
     spans: Option<Spans>,
 }
 
-/// Engines, and the digest of the weights that they run, where it is known.
+/// Engines, and the digest of their weights if known.
 type Loaded = (Vec<Worker>, Option<WeightsDigest>);
 
 /// The device that will compute.
@@ -51,7 +51,7 @@ impl Device {
         Ok(match gpu::Gpus::choose(settings, limits)? {
             Some(gpus) => Device::Gpu(gpus),
             None => {
-                // Where a GPU was looked for, what is missing has been said.
+                // If a GPU was looked for, a warning has already said what is missing.
                 if settings.force_cpu || settings.device == crate::settings::Device::Cpu {
                     without_effect::warn_of_gpu_settings(settings);
                 }
@@ -92,6 +92,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     without_effect::warn_of_patches(settings, &processor);
     let model = files.model(settings, &engine, &processor, describe(is_demo))?;
     let service = Service::new(model, settings.service.clone());
+    settings.index.give_to(&service)?;
     let spans = settings
         .otlp()
         .map(|endpoint| {
@@ -151,6 +152,9 @@ impl Prepared {
         if let Some(weights) = weights {
             self.service.identify(&weights, &processor);
         }
+        self.service
+            .check_index()
+            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
         let ids = self.service.readiness_ids()?;
         let first = workers.first_mut().ok_or("there is no engine")?;
         let readiness =

@@ -1,5 +1,5 @@
-//! What the subcommands have in common: how they are told apart, how they get a service
-//! without HTTP, and what ends them.
+//! What the subcommands have in common: recognizing them, making a service without HTTP, and
+//! ending on a signal.
 
 use std::env::args_os;
 use std::ffi::OsString;
@@ -22,25 +22,27 @@ use crate::startup::prepare;
 /// The settings, the model or the inputs are wrong.
 pub const UNUSABLE: u8 = 2;
 
-/// Settings of the service that mean nothing without HTTP, besides those under this heading.
-const OF_THE_SERVICE: [&str; 5] = [
+/// Settings of the service that have no effect without HTTP, besides those under this heading.
+const OF_THE_SERVICE: [&str; 7] = [
     "host",
     "port",
+    "served_index",
+    "index_unchecked",
     "otlp_endpoint",
     "otel_exporter_otlp_endpoint",
     "otlp_service_name",
 ];
 const HTTP_HEADING: &str = "HTTP";
 
-/// What was said beside the settings themselves.
+/// What the command line says besides the settings themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Given {
     /// Whether a model was named.
     pub(crate) model: bool,
 }
 
-/// The subcommand of this name, if the command line asks for it. Flags that are wrong end the
-/// process with a sentence.
+/// The settings of the subcommand with this name, if the command line asks for it. Invalid
+/// flags end the process with a sentence.
 pub(crate) fn asked_for<P: Parser>(name: &str) -> Option<(P, Given)> {
     let mut arguments = args_os().skip(1).peekable();
     if arguments.peek()? != name {
@@ -49,8 +51,8 @@ pub(crate) fn asked_for<P: Parser>(name: &str) -> Option<(P, Given)> {
     Some(parse(arguments).unwrap_or_else(|error| error.exit()))
 }
 
-/// Parses settings with those of HTTP left out: they are not shown, their variables are not
-/// read, and who gives one is told.
+/// Parses settings without those of HTTP: they are not shown, their variables are not read,
+/// and giving one is an error.
 fn parse<P: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(P, Given), clap::Error> {
@@ -104,7 +106,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
     Ok(service)
 }
 
-/// What makes the service's vectors.
+/// What identifies the service's vectors.
 pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, String> {
     let info = service.info();
     let fingerprints = service.fingerprints().ok_or(
@@ -130,7 +132,7 @@ impl Ended {
     }
 }
 
-/// What ends with the first signal that ends the process; a second one ends it at once. To be
+/// Completes at the first signal that ends the process; a second one ends it at once. Must be
 /// called in a runtime.
 pub(crate) fn until_a_signal() -> Result<(impl Future<Output = ()>, Ended), String> {
     let failed = |error| format!("cannot handle signals: {error}");
@@ -148,7 +150,7 @@ pub(crate) fn until_a_signal() -> Result<(impl Future<Output = ()>, Ended), Stri
         };
         let number_of = |kind: SignalKind| u8::try_from(kind.as_raw_value()).unwrap_or(0);
         number.0.store(number_of(next().await), Ordering::Relaxed);
-        // Gone where the run has ended by itself.
+        // Gone if the run has ended by itself.
         let _ = first.send(());
         let code = 128 + i32::from(number_of(next().await));
         std::process::exit(code);

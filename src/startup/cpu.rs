@@ -1,4 +1,4 @@
-//! The start on the CPU: a checkpoint, run by our own kernels on its weights.
+//! Starting on the CPU: a checkpoint, run by this project's own kernels.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -18,12 +18,18 @@ use siglip2_model::fingerprint::WeightsDigest;
 /// meanwhile waits for all of them.
 const MIN_BATCH: usize = 4;
 
+/// The same where nobody waits for single rows: between two batches the threads of the engine wait
+/// for its owner, which matters to small models.
+const MIN_BULK_BATCH: usize = 32;
+
+/// Rows of a thread, where nobody waits for single rows.
+const BULK_ROWS: usize = 4;
+
 /// A checkpoint that can be loaded.
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
     options: CpuOptions,
-    /// In half precision: what an engine computes in is known when its canaries were
-    /// compared.
+    /// Loaded already if it may compute in half precision: only its canaries decide that.
     engine: Option<CpuEngine>,
 }
 
@@ -37,7 +43,10 @@ impl Cpu {
         let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
-            max_batch: settings.max_batch.unwrap_or(cores.max(MIN_BATCH)),
+            max_batch: settings.max_batch.unwrap_or(match settings.is_bulk {
+                true => (cores * BULK_ROWS).max(MIN_BULK_BATCH),
+                false => cores.max(MIN_BATCH),
+            }),
             kernel,
         };
         let engine = if kernel.is_fp32() {
@@ -80,14 +89,15 @@ impl Cpu {
 
     /// Loads the weights, and hashes them. A rebuild uses the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
-        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which have been read.
+        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which are not needed
+        // again.
         self.checkpoint.files.tokenizer = Cow::default();
         let Self {
             checkpoint,
             options,
             engine,
         } = self;
-        // Before the engine: it reads what is in the page cache then, and gives the pages back.
+        // Before the engine is loaded, which then reads from the page cache.
         let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
         checkpoint.weights.release();
         let load = move || {

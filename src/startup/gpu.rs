@@ -1,4 +1,4 @@
-//! The start on a GPU: libraries, GPUs and the engine directories for them.
+//! Starting on a GPU: libraries, GPUs and the engine directories for them.
 //!
 //! ```text
 //! --device auto: libraries? GPU? engine? --all found--> GPU
@@ -224,8 +224,8 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
     Ok(found)
 }
 
-/// Whether the model, where its checkpoint is on this machine, is of a kind that engines can be
-/// built of: nobody is to look for an engine that there cannot be.
+/// Whether engines can be built for the model, if its checkpoint is on this machine. Otherwise
+/// a message would tell users to look for an engine that cannot exist.
 fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let hub = HubSettings {
         offline: true,

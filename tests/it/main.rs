@@ -15,6 +15,7 @@ mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
 mod bulk;
+mod conformance;
 #[cfg(unix)]
 mod container;
 mod demo;
@@ -47,6 +48,7 @@ mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
+mod search;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;

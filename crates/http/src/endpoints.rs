@@ -7,11 +7,13 @@ mod about;
 mod compare;
 mod embed;
 mod page;
+mod search;
 
 pub(super) use about::{health, info, metrics, openapi, ready, root};
 pub(super) use compare::{rank, similarity};
 pub(super) use embed::{embed_image, embed_images, embed_text};
 pub(super) use page::page;
+pub(super) use search::{SearchRequest, search};
 
 use bytes::Bytes;
 

@@ -273,6 +273,52 @@ impl TypedForm for ClassifyForm {
     }
 }
 
+/// A text or an image, and how many rows of the index are wanted.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_search)]
+pub(super) struct SearchForm {
+    /// The image to search by.
+    #[schema(value_type = Option<Upload>, nullable = false)]
+    pub(super) file: Option<File>,
+    /// The image as base64, or as a data URI with it.
+    #[schema(nullable = false)]
+    pub(super) image_base64: Option<String>,
+    /// The text to search by.
+    #[schema(nullable = false)]
+    pub(super) query: Option<String>,
+    /// How many rows, 1 to 1000.
+    #[schema(nullable = false, default = "10")]
+    pub(super) top: Option<String>,
+    /// The columns of the rows that are told: a JSON array of names, or `*` for all.
+    #[schema(nullable = false)]
+    pub(super) columns: Option<String>,
+    /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
+}
+
+impl TypedForm for SearchForm {
+    const FIELDS: Fields = Fields {
+        image: "file",
+        many: false,
+        texts: &["image_base64", "query", "top", "columns", "truncate"],
+        long_text: Some("image_base64"),
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            file: form.image("file", &mut issues),
+            image_base64: form.text("image_base64", &mut issues),
+            query: form.text("query", &mut issues),
+            top: form.text("top", &mut issues),
+            columns: form.text("columns", &mut issues),
+            truncate: form.unless_said("truncate", &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+}
+
 /// What immich asks for: an image or a text, and which task of which model.
 #[derive(Debug, ToSchema)]
 #[schema(as = Body_immich_predict)]
@@ -354,6 +400,7 @@ mod tests {
         holds::<SimilarityForm>(&["files", "texts"]);
         holds::<RankForm>(&["files", "query"]);
         holds::<ClassifyForm>(&["files", "labels"]);
+        holds::<SearchForm>(&[]);
         holds::<PredictForm>(&["entries"]);
     }
 }

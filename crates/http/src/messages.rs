@@ -5,11 +5,14 @@
 
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, Embeddings, Ranked, Service, ServiceSettings, Similarity};
+use siglip2_service::{
+    BuildInfo, Embeddings, Hit, IndexInfo, Ranked, Service, ServiceSettings, Similarity,
+};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -108,6 +111,10 @@ pub(super) struct Info<'a> {
     pub(super) logit_bias: f32,
     /// The version of the service.
     pub(super) version: &'static str,
+    /// What can be searched at `/search`, if anything can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) index: Option<IndexTold<'a>>,
     /// What the program was built from and for.
     pub(super) build: Build<'a>,
     // What follows is what clients of text-embeddings-inference look for.
@@ -142,6 +149,38 @@ pub(super) struct Info<'a> {
     /// The limits in force, each under the name of its flag; durations in seconds.
     #[schema(value_type = HashMap<String, serde_json::Value>)]
     pub(super) limits: Limits<'a>,
+}
+
+/// What can be searched.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Index)]
+pub(super) struct IndexTold<'a> {
+    /// Rows, with those that have no vector.
+    rows: u64,
+    /// Floats in a vector.
+    dimensions: usize,
+    /// Where the vectors were read from.
+    files: &'a [String],
+    /// Which vector space they are in; null where the files do not say.
+    fingerprint: Option<String>,
+    /// The model that made them; null where the files do not say.
+    model: Option<&'a str>,
+    /// The columns that rows have besides their names.
+    columns: &'a [String],
+}
+
+impl<'a> IndexTold<'a> {
+    /// What is known of an index.
+    pub(super) fn of(index: &'a IndexInfo) -> Self {
+        Self {
+            rows: index.rows,
+            dimensions: index.dimensions,
+            files: &index.files,
+            fingerprint: index.fingerprint.map(|it| it.to_string()),
+            model: index.model.as_deref(),
+            columns: &index.columns,
+        }
+    }
 }
 
 /// What kind of model it is.
@@ -411,6 +450,60 @@ impl<'a> RankAnswer<'a> {
                 .enumerate()
                 .map(ranking)
                 .collect::<Result<_, Problem>>()?,
+        })
+    }
+}
+
+/// The rows of the index that are nearest to a query, best first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SearchResults)]
+pub(super) struct SearchAnswer<'a> {
+    /// At most as many as were asked for.
+    results: Vec<SearchResult<'a>>,
+    /// Rows of the index.
+    rows: u64,
+    /// 1 where the end of the query was cut off, because it has more tokens than the model
+    /// reads.
+    truncated: u64,
+}
+
+/// A row that was found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SearchResult<'a> {
+    /// The row's name.
+    id: &'a str,
+    /// The row's number in the index, from 0.
+    row: u64,
+    /// The sigmoid probability that a text and an image with this cosine belong together. It
+    /// says no more than the cosine where both are texts, or both images.
+    score: f64,
+    /// The cosine of the row's vector and the query's.
+    cosine: f32,
+    /// The row's columns, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = HashMap<String, serde_json::Value>)]
+    columns: Option<&'a RawValue>,
+}
+
+impl<'a> SearchAnswer<'a> {
+    /// These rows.
+    pub(super) fn of(hits: &'a [Hit], service: &Service, truncated: u64) -> Result<Self, Problem> {
+        let result = |hit: &'a Hit| {
+            let columns = hit.columns.as_deref().map(serde_json::from_str).transpose();
+            Ok(SearchResult {
+                id: &hit.id,
+                row: hit.row,
+                score: service.score_of(f64::from(hit.cosine)).probability,
+                cosine: hit.cosine,
+                columns: columns.map_err(|error| {
+                    Problem::Internal(format!("the columns of a row are no JSON: {error}"))
+                })?,
+            })
+        };
+        Ok(Self {
+            results: hits.iter().map(result).collect::<Result<_, Problem>>()?,
+            rows: service.index().map_or(0, |index| index.rows),
+            truncated,
         })
     }
 }

@@ -223,7 +223,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request, or an image in it, is broken; the detail says where",
         401 => "The API key is missing or wrong",
-        404 => "There is no model of that name",
+        404 => "There is no model of that name, or no index to search",
         408 => "The request did not arrive in time",
         412 => "X-Expect-Fingerprint names another vector space than this service's",
         413 => "Too many bytes, images, texts or pixels",

@@ -15,7 +15,7 @@ use super::error_shape::{ErrorShape, Refusal};
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
 
-use siglip2_service::{Fingerprint, OutOfMemory, ServiceError, State};
+use siglip2_service::{Fingerprint, IndexError, OutOfMemory, ServiceError, State};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
@@ -49,6 +49,11 @@ pub(super) enum Problem {
     /// 404: the path is served, and nothing has this name.
     #[error("{0}")]
     NoSuchModel(String),
+    /// 404: there is nothing to search.
+    #[error(
+        "This service has no index to search: start it with --index and what embed has written."
+    )]
+    NoIndex,
     /// 405, with what the path does take.
     #[error("Method Not Allowed")]
     MethodNotAllowed(&'static str),
@@ -179,6 +184,10 @@ impl Problem {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,
             },
+            ServiceError::Index(IndexError::NoColumn(what)) => Problem::BadRequest(what.into()),
+            ServiceError::Index(IndexError::TooLarge(what)) => Problem::TooLarge(what),
+            ServiceError::Index(IndexError::Unreadable(what)) => Problem::Internal(what),
+            ServiceError::Index(IndexError::Stopped) => Problem::Deadline,
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
             ServiceError::Expired => Problem::Deadline,
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
@@ -207,7 +216,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => "bad_request",
             Problem::Unauthorized => "unauthorized",
-            Problem::NotFound | Problem::NoSuchModel(_) => "not_found",
+            Problem::NotFound | Problem::NoSuchModel(_) | Problem::NoIndex => "not_found",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::Timeout(_) => "timeout",
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => "other_space",
@@ -236,7 +245,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
             Problem::Unauthorized => StatusCode::UNAUTHORIZED,
-            Problem::NotFound | Problem::NoSuchModel(_) => StatusCode::NOT_FOUND,
+            Problem::NotFound | Problem::NoSuchModel(_) | Problem::NoIndex => StatusCode::NOT_FOUND,
             Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => {

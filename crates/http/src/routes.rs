@@ -15,17 +15,19 @@ use super::answer;
 use super::content::Content;
 use super::dialect_routes::DIALECTS;
 use super::encoding;
-use super::endpoints;
+use super::endpoints::{self, SearchRequest};
 use super::error_shape::ErrorShape;
-use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
-use super::messages::{Document, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer};
+use super::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
+use super::messages::{
+    Document, Health, Info, RankAnswer, Readiness, Root, SearchAnswer, SimilarityAnswer,
+};
 use super::page::Asked;
 use super::problem::Problem;
-use super::route::{Class, Handler, Route};
+use super::route::{Class, Handler, Route, SEARCH};
 use super::text_request::TextRequest;
 
 /// The service's own routes.
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 12] = [
     Route {
         path: "/",
         name: "root",
@@ -142,6 +144,19 @@ static ROUTES: [Route; 11] = [
         gives: &[Content::json::<RankAnswer>()],
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::rank(call)),
+    },
+    Route {
+        path: SEARCH,
+        name: "search",
+        summary: "The rows of the index that are nearest to a text or an image, best first",
+        class: Class::Work,
+        takes: &[
+            Content::json::<SearchRequest>(),
+            Content::form::<SearchForm>(),
+        ],
+        gives: &[Content::json::<SearchAnswer>()],
+        errors: ErrorShape::Detail,
+        handler: |call| Box::pin(endpoints::search(call)),
     },
 ];
 

@@ -394,7 +394,7 @@ mod tests {
         Inputs::new(&Options::try_parse_from(all).expect("options")).expect("inputs")
     }
 
-    /// How many different images the first 300 requests hold, in requests of one.
+    /// How many different images the first 300 single-image requests contain.
     fn different(arguments: &[&str]) -> (usize, Distinct) {
         let inputs = inputs(&[&["--images-per-request", "1"], arguments].concat());
         let bodies: HashSet<_> = (0..300)

@@ -1,16 +1,16 @@
-//! Ctrl-C ends the measuring early, and what was measured is reported all the same.
+//! Ctrl-C ends the measurement early, and what was measured so far is still reported.
 
 use tokio::sync::watch;
 
-/// The code of a program that was ended by Ctrl-C, by the shell's convention.
+/// The exit code of a program ended by Ctrl-C, by the shell's convention.
 pub const INTERRUPTED: u8 = 130;
 
-/// Whether the user asked for the end.
+/// Whether the user asked to stop.
 #[derive(Clone, Debug)]
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Listens from now on. A second Ctrl-C ends the program at once.
+    /// Starts to listen. A second Ctrl-C ends the program at once.
     pub fn listen() -> Self {
         let (asked, interrupt) = watch::channel(false);
         tokio::spawn(async move {
@@ -26,12 +26,12 @@ impl Interrupt {
         Self(interrupt)
     }
 
-    /// Whether it has come.
+    /// Whether the user has asked to stop.
     pub fn has_come(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it comes.
+    /// Waits until the user asks to stop.
     pub async fn wait(&self) {
         let come = self.0.clone().wait_for(|come| *come).await.is_ok();
         if !come {

@@ -58,7 +58,7 @@ pub async fn find(
         first += outcome.begun;
         let report = service.report(options, inputs, &plan, &outcome);
         if outcome.interrupted {
-            // A rate that was cut short is neither held nor not.
+            // A rate whose run was interrupted counts neither as held nor as not held.
             last = Some(report);
             break;
         }

@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What came of it.
+/// The outcome of the program.
 enum Verdict {
     /// Every answer was right, and some were good.
     Right,

@@ -1,10 +1,11 @@
-//! When, and by which command, something was measured: without it a report cannot be repeated.
+//! When, and by which command, something was measured, so that the measurement can be
+//! repeated.
 
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Origin {
     /// When the program was started, in UTC.
@@ -16,7 +17,7 @@ pub struct Origin {
 }
 
 impl Default for Origin {
-    /// That of this process.
+    /// The origin of this process.
     fn default() -> Self {
         Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -26,7 +27,7 @@ impl Default for Origin {
     }
 }
 
-/// A command line as a shell takes it. Reports are passed on, so the key is left out.
+/// A command line as a shell accepts it. Reports are shared, so the key is left out.
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut is_key = false;
@@ -34,7 +35,7 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
         let shown = match argument.split_once('=') {
             _ if is_key => "***".to_owned(),
             Some(("--api-key", _)) => "--api-key=***".to_owned(),
-            // The folder that the program is in tells nobody anything.
+            // The directory of the program is of no interest.
             _ if at == 0 => argument
                 .rsplit(['/', '\\'])
                 .next()

@@ -22,7 +22,7 @@ pub fn say(
         .map_err(|error| format!("cannot print the report: {error}"))
 }
 
-/// Whether the page can be written, before anything is measured for it.
+/// Checks that the page can be written, before anything is measured for it.
 pub fn check_page(options: &Options) -> Result<(), String> {
     let Some(path) = &options.html else {
         return Ok(());
@@ -34,7 +34,7 @@ pub fn check_page(options: &Options) -> Result<(), String> {
         .open(path)
         .map_err(|error| format!("{} (--html) cannot be written: {error}", path.display()))?;
     if is_new {
-        // A run that ends without a report leaves no empty page.
+        // A run that ends without a report should not leave an empty page.
         let _ = std::fs::remove_file(path);
     }
     Ok(())

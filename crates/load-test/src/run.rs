@@ -32,7 +32,7 @@ use crate::window::{End, Place};
 /// How long a client of the closed loop pauses when it cannot connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long an interrupted run waits for the answers that are under way.
+/// How long an interrupted run waits for outstanding answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// The kind of loop, which decides when the next request is sent.
@@ -241,7 +241,7 @@ pub async fn run(
             () = interrupt.wait() => {
                 shared.recording().close(Instant::now());
                 shared.full.send_replace(true);
-                // What has not been answered by then is left alone.
+                // What has not been answered by then is abandoned.
                 let _ = tokio::time::timeout(LAST_ANSWERS, load).await;
             }
         }
@@ -324,8 +324,8 @@ async fn open(shared: &Arc<Shared>, rate: f64, plan: Plan) {
                 let under_way = under_way.clone();
                 runtime.spawn(async move {
                     let lag = Instant::now().saturating_duration_since(from);
-                    // Those that wait for a connection are many where the service cannot keep
-                    // up: they are built when they have one, and given up with the window.
+                    // Where the service cannot keep up, many wait for a connection: they are
+                    // built when they have one, and given up when the window closes.
                     let turn = tokio::select! {
                         biased;
                         () = shared.over() => None,

@@ -22,8 +22,8 @@ pub struct Service {
     interrupt: Interrupt,
 }
 
-/// What a service says of itself. Of another service than this project's only the first two
-/// are known.
+/// A service's description of itself. Services other than this project's have only the first
+/// two.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Info {
     /// The model's name.
@@ -34,11 +34,11 @@ pub struct Info {
     pub version: Option<String>,
     /// What it computes on.
     pub device: Option<String>,
-    /// With which engine.
+    /// Its engine.
     pub engine: Option<String>,
-    /// In which precision.
+    /// Its precision.
     pub precision: Option<String>,
-    /// Which vector space its vectors are in.
+    /// The vector space of its vectors.
     pub fingerprint: Option<String>,
     /// What it was built from.
     pub build: Option<Build>,
@@ -52,7 +52,7 @@ pub struct Build {
 }
 
 impl Info {
-    /// A sentence of it, for people.
+    /// A summary in one phrase, for people.
     pub fn fact(&self) -> String {
         let version = self.version.as_deref().unwrap_or("of unknown version");
         let commit = self

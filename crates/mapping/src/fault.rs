@@ -1,31 +1,32 @@
-//! What a process says whose mapped file was cut short beneath it.
+//! Explains the end of a process whose mapped file was truncated.
 //!
 //! Reading a page that is no longer in its file raises SIGBUS, which ends a process without a
-//! word. Neither locking the pages nor having read them before helps: a truncation takes
-//! them away from every process. So the signal says which file it was, and ends the process
-//! with the code by which a supervisor knows that it must be started anew.
+//! message. Neither locking the pages nor having read them before helps: a truncation takes
+//! them away from every process. So the signal handler says which file it was, and ends the
+//! process with the exit code by which a supervisor knows that it must be restarted.
 
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
-/// What the signal needs to know of a mapping, kept for the life of the process.
+/// What the signal handler needs to know about a mapping, kept for the life of the process.
 struct Entry {
     start: usize,
     end: usize,
-    /// The sentence, ready to be written: a signal handler may not allocate.
+    /// The sentence, ready to write: a signal handler may not allocate.
     sentence: Box<[u8]>,
 }
 
-/// More files than a model has. Those beyond are mapped all the same, and not spoken of.
+/// More files than any model has. Further files are mapped all the same, without a sentence.
 const MOST: usize = 1024;
 static ENTRIES: [AtomicPtr<Entry>; MOST] = [const { AtomicPtr::new(ptr::null_mut()) }; MOST];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
-/// What was installed before, leaked: the runtime's own handler, which knows stack overflows.
+/// The handler installed before, leaked: it is the runtime's own, which reports stack
+/// overflows.
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 
-/// Notes a mapping, for the signal's sentence.
+/// Records a mapping, for the handler's sentence.
 pub(crate) fn note(bytes: &[u8], path: &std::path::Path) {
     let index = COUNT.fetch_add(1, Ordering::Relaxed);
     let Some(slot) = ENTRIES.get(index) else {
@@ -45,13 +46,13 @@ pub(crate) fn note(bytes: &[u8], path: &std::path::Path) {
     slot.store(Box::into_raw(Box::new(entry)), Ordering::Release);
 }
 
-/// From now on a read of a mapped page that is no longer in its file ends the process with
-/// `exit_code`, after a sentence on standard error that names the file. Other causes of
-/// SIGBUS do what they did before.
+/// From now on, reading a mapped page that is no longer in its file ends the process with
+/// `exit_code`, after a sentence on standard error that names the file. Other causes of SIGBUS
+/// have the same effect as before.
 ///
 /// # Errors
 ///
-/// When the system does not take the handler.
+/// If the system does not accept the handler.
 pub fn explain_truncation(exit_code: u8) -> io::Result<()> {
     EXIT_CODE.store(i32::from(exit_code), Ordering::Relaxed);
     if !BEFORE.load(Ordering::Acquire).is_null() {
@@ -72,9 +73,9 @@ pub fn explain_truncation(exit_code: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs on a thread that faulted, in whatever it was doing: it reads atomics and memory that
-/// is never freed, and calls `write`, `_exit` and `sigaction`, all of which POSIX lets a
-/// handler call.
+/// Runs on the thread that faulted, whatever it was doing: it reads atomics and memory that is
+/// never freed, and calls `write`, `_exit` and `sigaction`, all of which POSIX allows in a
+/// handler.
 extern "C" fn on_bus_error(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
@@ -111,8 +112,8 @@ extern "C" fn on_bus_error(
             handler(signal, info, context);
         }
         _ => {
-            // The instruction faults again when this returns, and then does what it does
-            // without a handler.
+            // The instruction faults again when this returns, and then has the effect that it
+            // has without a handler.
             // SAFETY: zeros are valid, and mean the default action.
             unsafe {
                 let default: libc::sigaction = std::mem::zeroed();

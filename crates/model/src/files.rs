@@ -1,4 +1,4 @@
-//! The small files of a model: the one place that knows their names.
+//! The small files of a model; the only place that knows their names.
 //!
 //! ```text
 //! checkpoint directory, engine directory, binary --read--> ModelFiles
@@ -7,9 +7,9 @@
 //!     --processor--> what describes the image processor
 //! ```
 //!
-//! transformers has written the image processor in two ways: in a file of its own,
-//! `preprocessor_config.json`, and since version 5 inside `processor_config.json`. It reads
-//! the second where both are there and differ, and so does this.
+//! transformers has stored the image processor in two ways: in a file of its own,
+//! `preprocessor_config.json`, and since version 5 inside `processor_config.json`. If both
+//! exist and differ, it reads the second, and so does this module.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -30,56 +30,56 @@ pub const PROCESSOR: &str = "processor_config.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The vocabulary of SigLIP 1 as sentencepiece has it.
 pub const SENTENCEPIECE: &str = "spiece.model";
-/// The tokenizer's class, its special tokens and its length.
+/// The tokenizer's class, its special tokens and its maximum length.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// Special tokens as older versions of transformers wrote them.
+/// Special tokens, as written by older versions of transformers.
 pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
-/// The weights of a checkpoint in one piece.
+/// The weights of a checkpoint in a single file.
 pub const WEIGHTS: &str = "model.safetensors";
-/// The list of files of weights in several.
+/// The index of weights in several files.
 pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
-/// The weights in PyTorch's own format, which is a program in disguise and is not read.
+/// The weights in PyTorch's own format. It is a pickle, which can run code, so it is not read.
 pub const PYTORCH_WEIGHTS: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// Bytes of a small file that are read at most. The largest there is, the tokenizer.json
-/// of SigLIP 2, has 34 MB.
+/// Largest size of a small file, in bytes. The largest known, the tokenizer.json of SigLIP 2,
+/// has 34 MB.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// The small files of a model, as bytes. Each is what transformers would read.
+/// The small files of a model, as bytes: those that transformers would read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelFiles {
     /// `config.json`.
     pub config: Cow<'static, [u8]>,
-    /// `tokenizer.json`, or what stands in for it where there is `spiece.model` alone.
+    /// `tokenizer.json`, or a replacement for it if there is only `spiece.model`.
     pub tokenizer: Cow<'static, [u8]>,
-    /// `tokenizer_config.json`, where there is one.
+    /// `tokenizer_config.json`, if it exists.
     pub tokenizer_config: Option<Cow<'static, [u8]>>,
-    /// `special_tokens_map.json`, where there is one.
+    /// `special_tokens_map.json`, if it exists.
     pub special_tokens_map: Option<Cow<'static, [u8]>>,
     /// The image processor, as `preprocessor_config.json` has it.
     pub preprocessor: Cow<'static, [u8]>,
 }
 
-/// `processor_config.json`, as far as it matters.
+/// The part of `processor_config.json` that matters.
 #[derive(Deserialize)]
 struct ProcessorConfig<'a> {
     #[serde(borrow)]
     image_processor: Option<&'a RawValue>,
 }
 
-/// `tokenizer_config.json`, as far as it says how long a text is.
+/// The part of `tokenizer_config.json` that says how long a text is.
 #[derive(Deserialize)]
 struct Length {
     model_max_length: Option<f64>,
 }
 
 impl ModelFiles {
-    /// Reads the files by their names; `read` has nothing for a file that is not there.
+    /// Reads the files by their names; `read` returns nothing for a file that does not exist.
     /// `place` names the directory in errors.
     ///
     /// # Errors
     ///
-    /// Those of `read`, and when a file that every model has is missing or damaged.
+    /// Those of `read`, and if a required file is missing or damaged.
     pub fn read<E: From<CheckpointError>>(
         place: &Path,
         mut read: impl FnMut(&'static str) -> Result<Option<Vec<u8>>, E>,
@@ -113,7 +113,7 @@ impl ModelFiles {
         })
     }
 
-    /// Each file that is there under the name by which it is read again.
+    /// Each existing file, under the name by which it will be read again.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let some = |name, bytes| Some((name, bytes));
         [
@@ -131,12 +131,12 @@ impl ModelFiles {
         .flatten()
     }
 
-    /// What `config.json` says, with as many ids per text as the tokenizer pads to. `file`
-    /// names it in errors.
+    /// Parses `config.json`, with as many ids per text as the tokenizer pads to. `file` is its
+    /// name for errors.
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`].
+    /// The same as for [`Config::parse`].
     pub fn config(&self, file: &str) -> Result<Config, CheckpointError> {
         let mut config = Config::parse(&self.config, file)?;
         if let Some(length) = self.text_length(config.vision.resolution) {
@@ -145,9 +145,9 @@ impl ModelFiles {
         Ok(config)
     }
 
-    /// What transformers pads a text to, where the files say it. The processor of NaFlex
-    /// models pads to 64 whatever they say; all others leave it to the tokenizer, whose
-    /// `model_max_length` is a number beyond all texts where nothing else is known.
+    /// The length to which transformers pads a text, if the files say so. The processor of
+    /// NaFlex models pads to 64 whatever the files say. All others leave it to the tokenizer,
+    /// whose `model_max_length` is a huge number if nothing else is known.
     fn text_length(&self, resolution: Resolution) -> Option<usize> {
         if resolution == Resolution::Variable {
             return Some(64);
@@ -159,7 +159,7 @@ impl ModelFiles {
             .map(|length| length as usize)
     }
 
-    /// The files that a tokenizer is made of.
+    /// The files that make up a tokenizer.
     pub fn tokenizer_files(&self) -> TokenizerFiles<'_> {
         TokenizerFiles {
             tokenizer: &self.tokenizer,
@@ -173,7 +173,7 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// As [`TextTokenizer::new`].
+    /// The same as for [`TextTokenizer::new`].
     pub fn text_tokenizer(
         &self,
         config: &Config,
@@ -190,7 +190,7 @@ impl ModelFiles {
     }
 }
 
-/// The image processor in a `processor_config.json`, where there is one.
+/// The image processor in a `processor_config.json`, if there is one.
 pub(crate) fn nested(bytes: &[u8], place: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     let config: ProcessorConfig<'_> =
         serde_json::from_slice(bytes).map_err(|error| CheckpointError::Json {
@@ -202,8 +202,8 @@ pub(crate) fn nested(bytes: &[u8], place: &Path) -> Result<Option<Vec<u8>>, Chec
         .map(|nested| nested.get().as_bytes().to_owned()))
 }
 
-/// Whether `name`, which came from a file or a server, names a file within its directory:
-/// a relative path of plain names, on every system.
+/// Whether `name`, which came from a file or a server, names a file within its directory: a
+/// relative path of plain names, on every system.
 pub fn is_inside(name: &str) -> bool {
     let plain = |part: &str| {
         !matches!(part, "" | "." | "..")

@@ -1,8 +1,8 @@
-//! Which vector space a model's vectors are in.
+//! Identifies the vector space of a model's vectors.
 //!
-//! Vectors can be compared only with those that the same weights made of texts and pictures
-//! prepared in the same way. A fingerprint is a short name for all of that, to be kept beside
-//! vectors that outlive the process.
+//! Vectors can only be compared with vectors that the same weights made from texts and
+//! pictures prepared in the same way. A fingerprint is a short identifier for all of that, to
+//! be stored with vectors that outlive the process.
 //!
 //! ```text
 //! tensors (name, type, shape, bytes) --BLAKE3--> WeightsDigest --+
@@ -10,10 +10,9 @@
 //! image processor, precision, normalization ---------------------+
 //! ```
 //!
-//! All weights are read for it, once: who computed on a model that differs in one row of
-//! its vocabulary has other vectors. That takes as long as the memory, or the disk, gives
-//! them, and is to be done while the engine is loading, which reads them as well;
-//! docs/checkpoints.md has figures.
+//! It covers all weights, because a model that differs in a single row of its vocabulary makes
+//! other vectors. Reading them once takes as long as memory or disk needs, and should happen
+//! while the engine loads, which reads them as well. docs/checkpoints.md has figures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,10 +25,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Weights;
 use crate::text::TextTokenizer;
 
-/// Changes when what is hashed does.
+/// Change this whenever the hashed data change.
 const CONTEXT: &str = "siglip2-embeddings 2026-11 fingerprint of a vector space";
 
-/// A name of 16 hexadecimal digits for a vector space.
+/// An identifier of 16 hexadecimal digits for a vector space.
 ///
 /// ```
 /// use siglip2_model::fingerprint::Fingerprint;
@@ -42,23 +41,23 @@ const CONTEXT: &str = "siglip2-embeddings 2026-11 fingerprint of a vector space"
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(u64);
 
-/// What is not 16 hexadecimal digits.
+/// Not 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a fingerprint, which has 16 hexadecimal digits")]
 pub struct NotAFingerprint(String);
 
-/// What a vector space is made of.
+/// Everything that determines a vector space.
 #[derive(Clone, Copy, Debug)]
 pub struct Space<'a> {
     /// The weights.
     pub weights: &'a WeightsDigest,
-    /// What prepares texts.
+    /// How texts are prepared.
     pub tokenizer: &'a TextTokenizer,
-    /// What prepares pictures, in a form that is the same for the same preparation.
+    /// How pictures are prepared, written so that equal preparation gives equal bytes.
     pub image_processor: &'a [u8],
-    /// What the engine computes in, by its name: `fp32`, `fp16` or `bf16`.
+    /// The engine's precision by name: `fp32`, `fp16` or `bf16`.
     pub precision: &'a str,
-    /// Whether vectors have length one.
+    /// Whether vectors are L2-normalized.
     pub normalized: bool,
 }
 
@@ -87,7 +86,7 @@ impl Fingerprint {
 pub struct WeightsDigest([u8; 32]);
 
 impl WeightsDigest {
-    /// Reads and hashes every tensor of a checkpoint as it was opened, on so many threads.
+    /// Reads and hashes every tensor of a checkpoint, on this many threads.
     pub fn of(weights: &Weights, threads: usize) -> Self {
         let tensors = weights.by_name();
         let next = AtomicUsize::new(0);
@@ -105,8 +104,8 @@ impl WeightsDigest {
             let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut all = work();
             for helper in helpers {
-                // Hashing does not panic; a thread that did would leave its tensors out, and
-                // so another digest than any that is right.
+                // Hashing does not panic. If a thread did, its tensors would be left out and
+                // the digest would match no other.
                 all.extend(helper.join().unwrap_or_default());
             }
             all
@@ -140,12 +139,12 @@ impl TryFrom<String> for WeightsDigest {
     }
 }
 
-/// What is not 64 hexadecimal digits.
+/// Not 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest, which has 64 hexadecimal digits")]
 pub struct NotADigest(String);
 
-/// A part behind its length, so that no two lists of parts look the same.
+/// Writes a part preceded by its length, so that no two lists of parts give the same bytes.
 fn sized(hasher: &mut Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes());
     hasher.update(part);

@@ -9,7 +9,7 @@
 //!
 //! * [`files`]: the small files of a model, by name.
 //! * [`checkpoint`]: transformers' own files, found, checked and mapped.
-//! * [`fingerprint`]: a short name for the vector space that all of it makes.
+//! * [`fingerprint`]: a short identifier for the resulting vector space.
 //! * [`graph`]: the only place that knows the architecture of the towers.
 //! * [`text`]: text to token ids, as transformers' tokenizer classes do.
 //!
@@ -36,5 +36,5 @@ mod tower;
 
 pub use tower::Tower;
 
-/// What asks hubs for files and writes graphs.
+/// For requests to hubs and writing graphs.
 const PROGRAM: &str = "siglip2-embeddings";

@@ -8,11 +8,11 @@
 //!       --encode---> ids, cut to the length with the end token kept, padded
 //! ```
 //!
-//! transformers does not simply load tokenizer.json. For the classes of SigLIP 2 it
-//! takes vocabulary, merges and post-processor from it and builds the rest anew, with
-//! the tokens of tokenizer_config.json; which class it is depends on config.json too.
-//! A checkpoint of `model_type` "siglip2" is lower-cased whatever its files say, one of
-//! "siglip" with the class GemmaTokenizer is not.
+//! transformers does not simply load tokenizer.json. For the classes of SigLIP 2 it takes
+//! vocabulary, merges and post-processor from it and rebuilds the rest, with the tokens of
+//! tokenizer_config.json; which class it uses depends on config.json too. A checkpoint of
+//! `model_type` "siglip2" is lower-cased whatever its files say, one of "siglip" with the
+//! class GemmaTokenizer is not.
 
 mod assemble;
 mod charsmap;
@@ -36,7 +36,7 @@ pub struct TokenizerFiles<'a> {
     pub tokenizer_config: Option<&'a [u8]>,
     /// special_tokens_map.json.
     pub special_tokens_map: Option<&'a [u8]>,
-    /// config.json: its `model_type` decides which tokenizer class transformers takes.
+    /// config.json: its `model_type` decides which tokenizer class transformers uses.
     pub config: Option<&'a [u8]>,
 }
 
@@ -47,20 +47,20 @@ pub struct TextOptions {
     pub max_tokens: usize,
     /// Rows of the text tower's embedding table; every id is below it.
     pub vocab_size: usize,
-    /// Lower-case texts or not; `None`: as the checkpoint's tokenizer class does.
+    /// Whether to lower-case texts; `None` follows the checkpoint's tokenizer class.
     pub lower_case: Option<bool>,
 }
 
 /// Why a tokenizer cannot be used, or a text cannot be tokenized.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// There are no files to make one of.
+    /// There are no tokenizer files.
     #[error(
         "the model has neither tokenizer.json nor spiece.model; copy the one that belongs to \
          it into its directory"
     )]
     NoTokenizerJson,
-    /// SigLIP 2's vocabulary, and nothing that says how it is used.
+    /// SigLIP 2's vocabulary, without the file that says how to use it.
     #[error(
         "tokenizer.json has a byte-pair vocabulary, as SigLIP 2 has, and nothing names the \
          class that uses it, so it is not known whether texts are lower-cased; copy the \
@@ -78,10 +78,10 @@ pub enum TokenizerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Nothing to pad with.
+    /// There is no padding token.
     #[error("the tokenizer has no pad token ({0:?}); set pad_token in tokenizer_config.json")]
     NoPadToken(Option<String>),
-    /// More special tokens than ids.
+    /// More special tokens than ids per text.
     #[error("the tokenizer adds {special} tokens to each text, but a text has only {max_tokens}")]
     TooShort {
         /// Tokens that are put around a text.
@@ -89,7 +89,7 @@ pub enum TokenizerError {
         /// Ids per text.
         max_tokens: usize,
     },
-    /// The tokenizer is not that of the model.
+    /// The tokenizer does not belong to the model.
     #[error(
         "token {token:?} has the id {id}, but the text model knows only {vocab_size} tokens: \
          the tokenizer belongs to another checkpoint"
@@ -102,10 +102,10 @@ pub enum TokenizerError {
         /// How many ids the model has.
         vocab_size: usize,
     },
-    /// The tokenizer gave up on a text.
+    /// The tokenizer failed on a text.
     #[error("the text cannot be tokenized: {0}")]
     Failed(String),
-    /// So long without a place to cut it that it would take too much.
+    /// A text too long to tokenize that cannot be cut anywhere.
     #[error(
         "the text has {bytes} bytes and no place where it can be cut without changing its \
          tokens; at most {max_bytes} bytes of such text are allowed"
@@ -118,14 +118,14 @@ pub enum TokenizerError {
     },
 }
 
-/// Texts to token ids. Can be used by many threads at once.
+/// Turns texts into token ids. Can be used by many threads at once.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     cutter: Option<Cutter>,
     options: TextOptions,
-    /// What SigLIP 1 does to texts first.
+    /// How SigLIP 1 prepares texts.
     siglip1: Option<Siglip1>,
-    /// A hash over what decides the ids of a text.
+    /// A hash over everything that determines the ids of a text.
     digest: [u8; 32],
 }
 
@@ -144,14 +144,15 @@ pub struct Tokenized {
     pub ids: Vec<i32>,
     /// How many of them are not padding.
     pub tokens: usize,
-    /// Whether the text has more tokens than that, and its end was cut off (or its beginning,
-    /// where the checkpoint's tokenizer cuts that).
+    /// Whether the text has more tokens, so that its end was cut off (or its beginning, if the
+    /// checkpoint's tokenizer truncates there).
     pub is_cut: bool,
 }
 
-/// The longest text that is tokenized in one piece, in bytes. A text is cut to what
-/// its first ids depend on where that can be told; this is for those where it cannot,
-/// such as a megabyte of one letter. That takes about a second and 240 MB per megabyte.
+/// The longest text that is tokenized in one piece, in bytes. A text is cut to the part that
+/// determines its first ids, where that part can be found. This limit is for texts where it
+/// cannot, such as a megabyte of a single letter, which take about a second and 240 MB per
+/// megabyte.
 pub const MAX_UNCUT_BYTES: usize = 256 << 10;
 
 impl TextTokenizer {
@@ -179,13 +180,13 @@ impl TextTokenizer {
             tokenizer,
             options,
         };
-        // The ids of padding and of what is put around every text.
+        // The ids of padding and of the tokens that are put around every text.
         tokenizer.encode("")?;
         Ok(tokenizer)
     }
 
-    /// A hash over what decides the ids of a text: tokenizer.json, the class and the tokens
-    /// that go with it, how long texts are, and whether they are lower-cased.
+    /// A hash over everything that determines the ids of a text: tokenizer.json, the class and
+    /// its tokens, the length of texts, and lower-casing.
     pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -200,7 +201,7 @@ impl TextTokenizer {
         self.tokenize(text).map(|tokenized| tokenized.ids)
     }
 
-    /// The ids of a text, and what became of it on the way.
+    /// The ids of a text, and whether it was cut.
     pub fn tokenize(&self, text: &str) -> Result<Tokenized, TokenizerError> {
         let max_tokens = self.options.max_tokens;
         if let Some(cutter) = &self.cutter {
@@ -213,14 +214,14 @@ impl TextTokenizer {
                 };
                 let tokenized = self.encode_part(part)?;
                 if tokenized.tokens == max_tokens {
-                    // What follows the part has one token at least.
+                    // What follows this part has at least one token.
                     let is_cut = true;
                     return Ok(Tokenized {
                         is_cut,
                         ..tokenized
                     });
                 }
-                // Grows even where the only places to cut are far at the beginning.
+                // Grows even if the only places to cut are far at the beginning.
                 wish = wish.max(part.len()) * 4;
             }
         }
@@ -233,7 +234,8 @@ impl TextTokenizer {
         self.encode_part(text)
     }
 
-    /// As [`TextTokenizer::encode`] without cutting, for the target that compares the two.
+    /// Like [`TextTokenizer::encode`], but without cutting; for the fuzz target that compares
+    /// the two.
     #[cfg(fuzzing)]
     pub fn encode_uncut(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
         self.encode_part(text).map(|tokenized| tokenized.ids)
@@ -285,7 +287,7 @@ impl TextTokenizer {
 fn digest(json: &[u8], plan: &class::Plan, options: TextOptions) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(blake3::hash(json).as_bytes());
-    // The vocabulary's size bounds the ids and decides none.
+    // The vocabulary's size limits the ids but determines none.
     let form = format!("{plan:?} {} {:?}", options.max_tokens, options.lower_case);
     hasher.update(form.as_bytes());
     *hasher.finalize().as_bytes()

@@ -1,4 +1,4 @@
-//! Which half of a model is meant.
+//! The two towers of a model.
 
 use std::fmt;
 

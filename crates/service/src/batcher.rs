@@ -1,34 +1,35 @@
-//! Which work goes to the engine together, and when. Knows nothing of HTTP or CUDA.
+//! Decides which rows go to the engine together, and when. Knows nothing of HTTP or CUDA.
 //!
 //! ```text
 //! Batcher::reserve(n) --> Permits           (or Full: nothing was started)
 //! Permit::submit(item)  --> lane of its tower --> [batch] --> owner --> Engine --> Ticket
 //! ```
 //!
-//! * One thread owns an engine (`owner`); several engines, one for each GPU, take from
-//!   the same lanes. Whenever an engine has a free slot for a tower its owner takes all
-//!   that waits in that tower's lane, up to the engine's maximum, in rows and, where images
-//!   differ in size, in pixels: a batch is closed when
-//!   it can start and never before, so there is no timer, a lone request waits for
-//!   nothing, and batches grow by themselves as load does.
-//! * Images and texts have a lane each and take turns while both have work, so
-//!   that a text waits for one batch of images at most.
-//! * An engine that computes on its owner's thread rests between the pieces of a batch, and
-//!   small requests run there: a lone text waits for a piece of a batch, not for all of it.
-//! * Within a lane, rows of small requests ([`INTERACTIVE_ROWS`]) go before those of
-//!   bulk requests, which keep a quarter of every batch while they wait, so that
-//!   neither is held up for ever. A row of a bulk that a small request comes to wait for
-//!   moves over to the rows of small requests.
-//! * One pool of permits bounds what is waiting: a row holds a permit from before
-//!   its decoding until its answer. A request that gets none is refused before any work is
-//!   done for it. Bulk requests leave an eighth of the pool to small ones.
-//! * A row whose [`Ticket`] was dropped, because every client that waited for it has gone,
-//!   or for which the last deadline has passed, is left out when its batch is formed.
-//! * An engine that fails, or panics, answers the rows of its batch with the error.
-//!   After [`FAILURES_IN_A_ROW`] failed batches of a tower what waits is answered, and the
-//!   engine is built anew, once; if that fails, or fails again, the batcher is
-//!   failed, and answers so at once. A lost device is not tried again, and neither is
-//!   one that hangs (`stall`).
+//! * Each engine is owned by one thread (`owner`). With several GPUs there is an engine for
+//!   each, and all take from the same lanes. Whenever an engine has a free slot for a tower,
+//!   its owner takes everything that waits in that tower's lane, up to the engine's maximum
+//!   number of rows and, where images differ in size, of pixels. A batch is formed when it can
+//!   start and never before. So there is no timer, a lone request does not wait for company,
+//!   and batches grow with the load.
+//! * Images and texts have a lane each and take turns while both have work, so that a text
+//!   waits for at most one batch of images.
+//! * An engine that computes on its owner's thread pauses between the pieces of a batch, and
+//!   small requests run there: a lone text waits for one piece of a batch and not for all of
+//!   it.
+//! * Within a lane, rows of small requests ([`INTERACTIVE_ROWS`]) go before those of bulk
+//!   requests. Bulk rows keep a quarter of every batch while they wait, so neither kind
+//!   starves. When a small request joins the wait for a bulk row, that row moves to the
+//!   interactive ones.
+//! * One pool of permits bounds the rows in progress: a row holds a permit from before it is
+//!   decoded until it is answered. A request that gets none is refused before any work is done
+//!   for it. Bulk requests leave an eighth of the pool to small ones.
+//! * A row is left out of its batch if its last deadline has passed, or if its [`Ticket`] was
+//!   dropped because every client that waited for it has gone.
+//! * When an engine fails or panics, the rows of its batch are answered with the error. After
+//!   [`FAILURES_IN_A_ROW`] failed batches of one tower, all waiting rows are answered and the
+//!   engine is rebuilt, once. If that fails, or the new engine fails too, the batcher has
+//!   failed and refuses further rows at once. A lost device is not tried again, nor is one
+//!   that hangs (`stall`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +60,7 @@ pub use worker::{EngineState, Rebuild, Worker};
 use pools::Pools;
 use queue::Queue;
 
-/// How often a batcher that ends looks whether the owner of an engine has ended.
+/// How often a batcher that shuts down checks whether an engine's owner has ended.
 const OWNER_ENDS: Duration = Duration::from_millis(2);
 
 /// The queue before the engines, and the threads that own them.
@@ -67,17 +68,17 @@ pub struct Batcher {
     queue: Arc<Queue>,
     pools: Pools,
     owners: Vec<JoinHandle<()>>,
-    /// Looks for stalls until its sender is dropped.
+    /// Checks for stalls until its sender is dropped.
     lookout: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Batcher {
-    /// Moves each engine to a thread of its own. At most `capacity` rows are under way
-    /// at any time.
+    /// Moves each engine to a thread of its own. At most `capacity` rows are in progress at any
+    /// time.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(
         workers: Vec<Worker>,
         capacity: usize,
@@ -100,7 +101,7 @@ impl Batcher {
         batcher.lookout = Some((end, lookout));
         for (number, worker) in workers.into_iter().enumerate() {
             let queue = Arc::clone(&batcher.queue);
-            // Those that run already end with the batcher if one cannot be started.
+            // If one cannot be started, those that already run end with the batcher.
             batcher.owners.push(
                 std::thread::Builder::new()
                     .name(format!("engine-{number}"))
@@ -110,7 +111,7 @@ impl Batcher {
         Ok(batcher)
     }
 
-    /// How the engine is, now and whenever it changes.
+    /// The state of the engine, now and whenever it changes.
     pub fn state(&self) -> watch::Receiver<EngineState> {
         self.queue.engine_state.subscribe()
     }
@@ -120,7 +121,7 @@ impl Batcher {
         &self.queue.metrics
     }
 
-    /// Whether the engine is held for dead.
+    /// Whether the engine has been given up.
     pub fn has_failed(&self) -> bool {
         matches!(*self.queue.engine_state.borrow(), EngineState::Failed(_))
     }
@@ -129,38 +130,38 @@ impl Batcher {
     ///
     /// # Errors
     ///
-    /// [`Full`] when so many are not free: the caller has started nothing.
+    /// [`Full`] if fewer are free. Nothing has been started then.
     pub fn reserve(&self, rows: usize) -> Result<Permits, Full> {
         let held = self.pools.take(rows)?;
         Ok(Permits::new(held, Arc::clone(&self.queue)))
     }
 
-    /// How often an engine has failed so that it was given up or built anew.
+    /// How often an engine failed and was given up or rebuilt.
     pub(crate) fn failures(&self) -> u64 {
         self.queue.failures.load(Ordering::Acquire)
     }
 
-    /// Moves rows of a bulk that an interactive request has come to wait for to the
-    /// interactive ones.
+    /// Moves bulk rows that an interactive request now waits for to the interactive ones.
     pub(crate) fn promote(&self) {
         self.queue.lock().lanes.promote();
     }
 }
 
 impl Drop for Batcher {
-    /// Lets the engines finish the batches they hold; what still waits is answered with
+    /// Lets the engines finish the batches they have. Rows that still wait are answered with
     /// [`BatchError::Stopped`].
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.bell.notify_all();
         for (number, owner) in self.owners.drain(..).enumerate() {
-            // It may be in a call to a device that never answers, or get into one while this
-            // waits: then it is left where it is.
+            // It may be in a call to a device that never answers, or enter one while this
+            // waits. Then the thread is left behind.
             while !owner.is_finished() && !self.queue.lock().engines[number].is_hopeless() {
                 std::thread::sleep(OWNER_ENDS);
             }
             if owner.is_finished() {
-                // The thread catches the engine's panics, and reports its own to nobody.
+                // The thread catches the engine's panics; a panic of its own is reported to
+                // nobody.
                 let _ = owner.join();
             }
         }

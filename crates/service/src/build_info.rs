@@ -1,17 +1,17 @@
-//! What the running program is.
+//! Facts about the running binary.
 
 use serde::Serialize;
 
-/// What the running program is, for `/info` and the log.
+/// Facts about the running binary, for `/info` and the log.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct BuildInfo {
     /// Its version.
     pub version: &'static str,
-    /// The commit that it was built from, where that is known.
+    /// The commit that it was built from, if known.
     pub commit: Option<&'static str>,
-    /// What it was built for, as Rust names it.
+    /// The target it was built for, as Rust names it.
     pub target: &'static str,
-    /// The Cargo features that are in it.
+    /// The Cargo features it was built with.
     pub features: Vec<&'static str>,
     /// Whether the JPEG decoder has its vector code.
     pub jpeg_vector_code: bool,

@@ -6,15 +6,15 @@
 //!       +-- neither ---------> (decode, for an image) batcher --> row --> cache (miss)
 //! ```
 //!
-//! Image searches ask the same few texts over and over, many clients ask them at the same
-//! moment, and a picture that is sent again is often sent again at once. A text is known
-//! by its token ids, an image by the hash of its file. Rows are kept least recently used
-//! last, and bounded by the bytes that they take.
+//! Image searches ask the same few texts again and again, many clients ask them at the same
+//! moment, and a picture that is sent twice is often sent twice in quick succession. A text is
+//! identified by its token ids, an image by the hash of its file. The least recently used rows
+//! are dropped first; the bound is on the bytes that rows take.
 //!
 //! A row that is being computed is shared by every request that wants it, whatever their
-//! deadlines. Each waits for as long as its own deadline allows and leaves alone; the
-//! computation goes on for those who remain, and is dropped when the last has left (see
-//! [`Demand`]). If it fails, it fails for all of them.
+//! deadlines. Each request waits as long as its own deadline allows and leaves without
+//! affecting the others. The computation goes on for those that remain, and is dropped when
+//! the last has left (see [`Demand`]). If it fails, it fails for all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -29,11 +29,11 @@ use crate::demand::{Demand, Joined, Wish};
 use crate::metrics::{Lookup, StageTiming};
 use siglip2_image::{ImageError, Orientation};
 
-/// Entries of rows that nobody waits for any more are swept out when there are more than
-/// this, and twice as many as were left the last time.
+/// Entries of rows that nobody waits for any more are swept out when there are more than this
+/// many, and twice as many as remained the last time.
 const SWEEP: usize = 256;
 
-/// What a row is known by.
+/// What identifies a row.
 pub(crate) trait Key: Clone + Eq + Hash + Send + Sync + 'static {
     /// What an entry of the cache takes besides its floats.
     fn bytes(&self) -> usize;
@@ -43,25 +43,26 @@ pub(crate) trait Key: Clone + Eq + Hash + Send + Sync + 'static {
 pub(crate) type TextKey = Arc<[i32]>;
 
 impl Key for TextKey {
-    /// The ids, and 168: the counts of two `Arc`s (32), what malloc puts before three
-    /// allocations and rounds them up by (48), the node of the list (48), its place in a
+    /// The ids, and 168 bytes: the counts of two `Arc`s (32), what malloc adds before three
+    /// allocations and by rounding them up (48), the node of the list (48), its place in a
     /// table that is half empty after it has grown (40).
     fn bytes(&self) -> usize {
         4 * self.len() + 168
     }
 }
 
-/// The BLAKE3 hash of an image's file, and how the image is turned. Nobody can make two files
-/// of one hash, or a client could give another's picture a vector of its choice.
+/// The BLAKE3 hash of an image's file, and how the image is turned. The hash must be
+/// collision-resistant, or a client could give somebody else's picture a vector of its own
+/// choice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ImageKey([u8; 32], Orientation);
 
 impl ImageKey {
-    /// Bytes that are hashed before others get their turn: some tens of microseconds.
+    /// Bytes that are hashed before other tasks get their turn: some tens of microseconds.
     const PORTION: usize = 64 << 10;
 
-    /// Hashes a file, in portions. A thread of the decoders would have to be waited for,
-    /// once more than the decoding itself does.
+    /// Hashes a file in portions. Passing it to a decoder thread would cost a wait in line, in
+    /// addition to that for the decoding itself.
     pub(crate) async fn of(file: &[u8], orientation: Orientation) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut portions = file.chunks(Self::PORTION).peekable();
@@ -76,36 +77,36 @@ impl ImageKey {
 }
 
 impl Key for ImageKey {
-    /// As a text's without ids, with one allocation less and a larger node.
+    /// Like a text without ids, with one allocation less and a larger node.
     fn bytes(&self) -> usize {
         152
     }
 }
 
-/// Why there is no row. All who wait for it are told, so it names nobody's image.
+/// Why there is no row. All requests that wait for it are told, so it names nobody's image.
 #[derive(Clone, Debug)]
 pub(crate) enum RowError {
-    /// The image is no good.
+    /// The image cannot be used.
     Image(ImageError),
     /// The batcher has no row for it.
     Batch(BatchError),
-    /// The engine answered what is no vector.
+    /// The engine's answer was not a vector.
     NotFinite,
-    /// Our fault.
+    /// An error of the service.
     Failed(String),
 }
 
-/// A row, and what its stages took.
+/// A row, and how long its stages took.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub(crate) values: Arc<[f32]>,
     pub(crate) stages: Vec<StageTiming>,
 }
 
-/// The making of a row.
+/// The computation of a row.
 pub(crate) type Making = BoxFuture<'static, Result<Made, RowError>>;
 
-/// A row that is being made, for one of those who wait for it. The making goes on while
+/// A row in progress, for one of the requests that wait for it. The computation goes on while
 /// any of them polls, and is dropped with the last.
 pub(crate) type SharedRow = Shared<Making>;
 
@@ -115,16 +116,15 @@ pub(crate) enum Found {
     Coming(SharedRow),
 }
 
-/// What a look into the cache brought.
+/// The result of a lookup.
 pub(crate) struct FoundRow {
     pub(crate) found: Found,
     pub(crate) lookup: Lookup,
-    /// A row of a bulk is now awaited by an interactive request, and has to change lines.
+    /// An interactive request now waits for a bulk row, which has to change lines.
     pub(crate) promoted: bool,
 }
 
-/// The cache; a bound of 0 bytes keeps nothing, and rows that are being made are shared
-/// still.
+/// The cache. With a bound of 0 bytes it keeps nothing, but rows in progress are still shared.
 pub(crate) struct RowCache<K> {
     max_bytes: usize,
     state: Mutex<CacheState<K>>,
@@ -134,14 +134,14 @@ struct CacheState<K> {
     rows: LruCache<K, Arc<[f32]>>,
     bytes: usize,
     making: HashMap<K, InMaking>,
-    /// Number of the next row that is made.
+    /// Number of the next row that is computed.
     next: u64,
     sweep_at: usize,
     /// Rows of an earlier epoch are not kept.
     epoch: u64,
 }
 
-/// A row that is being made, and for whom.
+/// A row in progress, and for whom.
 struct InMaking {
     number: u64,
     row: WeakShared<Making>,
@@ -149,7 +149,7 @@ struct InMaking {
 }
 
 impl<K: Key> RowCache<K> {
-    /// A cache of at most so many bytes.
+    /// A cache that takes at most this many bytes.
     pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             max_bytes,
@@ -164,12 +164,12 @@ impl<K: Key> RowCache<K> {
         })
     }
 
-    /// Looks for a row; where there is none, it is made, and known to others from here on.
-    /// In one step, so that of two who come at the same time one waits for the other's.
+    /// Looks a row up. If there is none, it is created and visible to others from now on, in
+    /// one step: of two requests that arrive together, one waits for the other's row.
     ///
-    /// `epoch` counts the times at which rows became doubtful, because the engine failed or
-    /// gave wrong vectors. What was computed before the last of them is forgotten, and is
-    /// not kept if it comes later.
+    /// `epoch` counts how often the rows became doubtful, because the engine failed or gave
+    /// wrong vectors. What was computed in an earlier epoch is forgotten, and is not kept if it
+    /// arrives later.
     pub(crate) fn find(
         self: &Arc<Self>,
         epoch: u64,
@@ -182,7 +182,7 @@ impl<K: Key> RowCache<K> {
             state.epoch = epoch;
             state.bytes = 0;
             state.rows.clear();
-            // Those who wait for them go on waiting; nobody joins them.
+            // Requests that wait for them go on waiting; nobody else joins them.
             state.making.clear();
         }
         if let Some(row) = state.rows.get(&key) {
@@ -192,7 +192,8 @@ impl<K: Key> RowCache<K> {
                 promoted: false,
             };
         }
-        // The handle first: while it is held the row cannot be dropped by the last who leaves.
+        // Upgrade the handle first: while it is held, the last request to leave cannot drop the
+        // row.
         let coming = state
             .making
             .get(&key)
@@ -238,7 +239,7 @@ impl<K: Key> RowCache<K> {
 
     fn made(&self, key: K, number: u64, epoch: u64, made: Option<&Made>) {
         let mut state = self.state();
-        // Another may be in the making since: this one was given up, or is doubtful.
+        // Another may be in progress by now: this one was given up, or is doubtful.
         if state
             .making
             .get(&key)

@@ -1,8 +1,8 @@
-//! How long a row is wanted, and how urgently: by all who wait for it together.
+//! How long a row is wanted, and how urgently, by all requests that wait for it together.
 //!
-//! Several requests may wait for one row. It may be computed for as long as the most patient
-//! of them waits, and takes the faster line as soon as one of them is interactive. A request
-//! that arrives later changes both, wherever the row is by then.
+//! Several requests may wait for one row. It may be computed as long as the most patient of
+//! them waits, and takes the faster line as soon as one of them is interactive. A request that
+//! arrives later changes both, wherever the row is by then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,29 +11,29 @@ use std::time::Instant;
 /// What one request wants of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
-    /// After this instant the row is of no use to the request.
+    /// After this instant the row is useless to the request.
     pub(crate) deadline: Option<Instant>,
     /// Whether the row goes before those of bulk requests.
     pub(crate) interactive: bool,
 }
 
-/// Until when a row is worth beginning.
+/// Until when it makes sense to start the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
     Whenever,
     Deadline(Instant),
-    /// The last deadline has passed and the row was given up; nobody can join any more.
+    /// The last deadline has passed and the row was given up. Nobody can join any more.
     Over,
 }
 
-/// What became of a wish to share a row.
+/// The result of asking to share a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Joined {
-    /// The row was given up: it has to be made anew.
+    /// The row was given up and has to be computed again.
     TooLate,
     /// The row will serve this request too.
     Shared,
-    /// So it will, and it now belongs in the interactive line.
+    /// The same, and it now belongs in the interactive line.
     Promoted,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// The demand of the request that a row is first made for.
+    /// The demand of the request for which a row is first computed.
     pub(crate) fn new(wish: Wish) -> Arc<Self> {
         Arc::new(Self {
             until: Mutex::new(wish.deadline.map_or(Until::Whenever, Until::Deadline)),
@@ -53,7 +53,7 @@ impl Demand {
         })
     }
 
-    /// Adds the wish of another request.
+    /// Adds the demand of another request.
     pub(crate) fn join(&self, wish: Wish) -> Joined {
         {
             let mut until = self.until();
@@ -70,8 +70,8 @@ impl Demand {
         }
     }
 
-    /// Whether every deadline has passed. If so it stays so: in the same step the row is
-    /// closed to requests that would still have time.
+    /// Whether every deadline has passed. If so it stays so: in the same step the row is closed
+    /// to requests that would still have time.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         let mut until = self.until();
         if matches!(*until, Until::Deadline(deadline) if deadline <= now) {
@@ -85,7 +85,7 @@ impl Demand {
         self.interactive.load(Ordering::Acquire)
     }
 
-    /// The lock is held for one assignment, which cannot be left half done.
+    /// The lock is held for a single assignment, which cannot be left half done.
     fn until(&self) -> std::sync::MutexGuard<'_, Until> {
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }

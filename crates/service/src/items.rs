@@ -1,5 +1,5 @@
-//! Texts and images in one request, in any order: both towers work on them at the same time,
-//! and the rows come back in the order of the items.
+//! Texts and images in one request, in any order. Both towers work on them at the same time,
+//! and the rows are returned in the order of the items.
 
 use bytes::Bytes;
 
@@ -8,12 +8,12 @@ use crate::request::Request;
 use crate::tokens::TokenUsage;
 use crate::vectors::Embeddings;
 
-/// What is embedded.
+/// An item to embed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A text.
     Text(String),
-    /// The file of an image.
+    /// An image file.
     Image(Bytes),
 }
 
@@ -27,12 +27,13 @@ pub struct ItemEmbeddings {
 }
 
 impl Request {
-    /// One embedding per item, L2-normalized if asked for, else the pooled output of its
-    /// tower. All of them take their permits at once, as the rows of any request do.
+    /// One embedding per item, L2-normalized if asked for, else the pooled output of its tower.
+    /// All items take their permits together, like the rows of any request.
     ///
     /// # Errors
     ///
-    /// See [`ServiceError`]; one bad item fails the whole request, and the index in the error
+    /// See [`ServiceError`]. One bad item fails the whole request, and the index in the error
+    /// is its index among the items.
     /// is its place among the items.
     pub async fn embed_items(
         &self,
@@ -48,7 +49,7 @@ impl Request {
         }
         self.in_time(async {
             let (running, mut permits) = self.reserve(texts.places.len() + images.places.len())?;
-            // Texts first: they reach the engine while the images are still decoded.
+            // Texts first: they reach the engine while the images are still being decoded.
             let (found, usage) = self
                 .submit_texts(running, texts.items, &mut permits)
                 .await
@@ -72,7 +73,7 @@ impl Request {
     }
 }
 
-/// The items of one kind, and their places among all.
+/// The items of one kind, and the index of each among all items.
 struct Kind<T> {
     places: Vec<usize>,
     items: Vec<T>,
@@ -94,7 +95,7 @@ impl<T> Kind<T> {
     }
 }
 
-/// The error, with the place of its item among all items.
+/// The error, with its index among all items.
 fn placed(error: ServiceError, places: &[usize]) -> ServiceError {
     let place = |index: usize| places.get(index).copied().unwrap_or(index);
     match error {

@@ -8,11 +8,11 @@
 //!            (on a thread for each core)
 //! ```
 //!
-//! A [`Service`] is made once, given an engine, asked how it is, and told to end. What it
-//! does for a client goes through a [`Request`], which carries that client's deadline and
-//! collects what the stages took.
+//! A [`Service`] is created once and given an engine; it reports its state and can be shut
+//! down. All work for a client goes through a [`Request`], which has that client's deadline
+//! and collects how long the stages took.
 //!
-//! The tokenizer of the demo model, before an engine that has no model:
+//! The tokenizer of the demo model, and an engine without a model:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -105,6 +105,7 @@ mod pool;
 mod readiness;
 mod request;
 mod rows;
+mod search;
 mod service;
 mod settings;
 mod tokens;
@@ -116,6 +117,7 @@ pub use items::{Item, ItemEmbeddings};
 pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
 pub use readiness::Readiness;
 pub use request::{Context, Request};
+pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 pub use service::{Fingerprints, Model, ModelInfo, Service, State};
 pub use settings::ServiceSettings;
 pub use siglip2_model::fingerprint::Fingerprint;

@@ -1,11 +1,11 @@
-//! Two lines before one kind of workers: interactive work soon, bulk work in the end.
+//! Two lines for one kind of worker: interactive jobs soon, bulk jobs eventually.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::demand::Demand;
 
-/// Interactive jobs that go before one of a bulk while both wait.
+/// Interactive jobs that go before one bulk job while both wait.
 const IN_A_ROW: u32 = 3;
 
 /// Whether a job can be taken.
@@ -13,20 +13,20 @@ const IN_A_ROW: u32 = 3;
 pub(crate) enum Fit {
     /// It can.
     Now,
-    /// Not yet, and nobody slips past it.
+    /// Not yet, and no other job may overtake it.
     Hold,
-    /// Not yet, and the other line may go first.
+    /// Not yet, but the other line may go first.
     Pass,
 }
 
 /// See the module.
 pub(crate) struct Lines<J> {
-    /// Those who wait, in the order in which they came.
+    /// The jobs that wait, in the order in which they arrived.
     interactive: BTreeMap<u64, Waiting<J>>,
     bulk: BTreeMap<u64, Waiting<J>>,
-    /// Number of the last that came.
+    /// Number of the job that arrived last.
     last: u64,
-    /// Interactive jobs that were taken since the last one of a bulk.
+    /// Interactive jobs taken since the last bulk job.
     in_a_row: u32,
 }
 
@@ -47,7 +47,7 @@ impl<J> Default for Lines<J> {
 }
 
 impl<J> Lines<J> {
-    /// Puts a job at the end of its line, and says by which number it is known.
+    /// Adds a job to the end of its line, and returns the number that identifies it.
     pub(crate) fn put(&mut self, job: J, demand: Arc<Demand>) -> u64 {
         self.last += 1;
         let line = match demand.is_interactive() {
@@ -58,7 +58,7 @@ impl<J> Lines<J> {
         self.last
     }
 
-    /// Takes a job out, unless it was taken before.
+    /// Removes a job, unless it has been taken already.
     pub(crate) fn remove(&mut self, number: u64) -> Option<(J, Arc<Demand>)> {
         let waiting = self
             .interactive
@@ -67,8 +67,8 @@ impl<J> Lines<J> {
         waiting.map(|waiting| (waiting.job, waiting.demand))
     }
 
-    /// Moves jobs of a bulk that an interactive request has come to wait for to the
-    /// interactive line, where they stand by when they came.
+    /// Moves bulk jobs that an interactive request now waits for to the interactive line, where
+    /// they stand in order of arrival.
     pub(crate) fn promote(&mut self) {
         let promoted = self
             .bulk
@@ -76,8 +76,8 @@ impl<J> Lines<J> {
         self.interactive.extend(promoted);
     }
 
-    /// Takes the next job, and says whether it is one of a bulk. `fit` is asked of the job
-    /// whose turn it is, and whether that is one of a bulk.
+    /// Takes the next job, and says whether it is a bulk job. `fit` is asked about the job
+    /// whose turn it is, and told whether it is a bulk job.
     pub(crate) fn take(&mut self, fit: impl Fn(&J, bool) -> Fit) -> Option<(J, bool)> {
         let bulk_turn = self.interactive.is_empty() || self.in_a_row >= IN_A_ROW;
         if bulk_turn && let Some((&number, waiting)) = self.bulk.first_key_value() {
@@ -98,7 +98,7 @@ impl<J> Lines<J> {
         self.interactive.remove(&number).map(|it| (it.job, false))
     }
 
-    /// How many wait in each line.
+    /// How many jobs wait in each line.
     #[cfg(test)]
     pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.interactive.len(), self.bulk.len())

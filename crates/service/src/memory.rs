@@ -7,11 +7,11 @@
 //! ```
 //!
 //! The parts are fixed, because a request holds one while it waits for the next: if bodies
-//! could take what pictures need, a process full of bodies could decode none of them. What
-//! does not fit is refused (bodies, answers) or waits in line (pictures); nothing is taken
-//! first and counted later.
+//! could take what pictures need, a process full of bodies could decode none of them. Whatever
+//! does not fit is refused (bodies, answers) or waits in line (pictures). Memory is never
+//! allocated first and counted later.
 //!
-//! Memory is held by a [`Lease`], and given back when that is dropped.
+//! Memory is held by a [`Lease`], and returned when the lease is dropped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use bytes::Bytes;
 
 use crate::metrics::Metrics;
 
-/// What memory is held for.
+/// What memory is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryUse {
-    /// Bodies, and what is decoded out of them: fields of forms, base64, JSON.
+    /// Bodies, and what is decoded from them: form fields, base64, JSON.
     Bodies,
-    /// Pictures, from their decoding until the engine is done with their pixels.
+    /// Pictures, from decoding until the engine no longer needs their pixels.
     Pictures,
-    /// Answers that are written or wait for their client.
+    /// Answers being written, or waiting for their client to read.
     Answers,
 }
 
 impl MemoryUse {
-    /// All of them.
+    /// All uses.
     pub const ALL: [Self; 3] = [Self::Bodies, Self::Pictures, Self::Answers];
 
-    /// The word for it, as in `/metrics`.
+    /// Its name, as in `/metrics`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bodies => "bodies",
@@ -45,7 +45,7 @@ impl MemoryUse {
         }
     }
 
-    /// Its part of a total of so many bytes.
+    /// Its part of this total, in bytes.
     pub fn part_of(self, total: u64) -> u64 {
         let (pictures, answers) = (total / 2, total / 8);
         match self {
@@ -62,25 +62,25 @@ impl fmt::Display for MemoryUse {
     }
 }
 
-/// The budget has no more for this use at the moment.
+/// The budget has no more for this use at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{wanted} bytes do not fit beside what is held of the {limit} bytes for {for_use}")]
 pub struct OutOfMemory {
     /// What the memory was wanted for.
     pub for_use: MemoryUse,
-    /// Bytes that would be held if it had been granted.
+    /// Bytes that would be held if the request had been granted.
     pub wanted: u64,
-    /// Bytes that the use may hold, all requests together.
+    /// Bytes that this use may hold, over all requests.
     pub limit: u64,
 }
 
 impl OutOfMemory {
-    /// Whether trying again is of no use: it would not fit if nothing else were held.
+    /// Whether trying again is pointless: it would not fit even if nothing else were held.
     pub fn is_final(&self) -> bool {
         self.wanted > self.limit
     }
 
-    /// The same, for one who holds so many bytes by another lease.
+    /// The same for a caller that already holds this many bytes by another lease.
     #[must_use]
     pub fn beside(self, bytes: u64) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl OutOfMemory {
     }
 }
 
-/// See the module. Cheap to clone, every clone is the same one.
+/// See the module documentation. Cheap to clone; all clones are the same budget.
 #[derive(Clone)]
 pub struct MemoryBudget(Arc<Shared>);
 
@@ -102,7 +102,7 @@ struct Shared {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     ///
     /// ```
     /// use siglip2_service::metrics::Metrics;
@@ -135,17 +135,17 @@ impl MemoryBudget {
         self.0.total
     }
 
-    /// Bytes that a use may hold.
+    /// Bytes that this use may hold.
     pub fn limit(&self, for_use: MemoryUse) -> u64 {
         for_use.part_of(self.0.total)
     }
 
-    /// Bytes that a use holds.
+    /// Bytes that this use holds.
     pub fn held(&self, for_use: MemoryUse) -> u64 {
         self.0.held[for_use as usize].load(Ordering::Relaxed)
     }
 
-    /// A lease of nothing yet, for what grows piece by piece.
+    /// A lease of nothing yet, for memory that grows piece by piece.
     pub fn empty(&self, for_use: MemoryUse) -> Lease {
         Lease {
             budget: self.clone(),
@@ -154,11 +154,11 @@ impl MemoryBudget {
         }
     }
 
-    /// A lease of so many bytes, all of them or none.
+    /// A lease of this many bytes, all of them or none.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] when so many are not free.
+    /// [`OutOfMemory`] if fewer are free.
     pub fn take(&self, for_use: MemoryUse, bytes: u64) -> Result<Lease, OutOfMemory> {
         let mut lease = self.empty(for_use);
         lease.grow(bytes)?;
@@ -172,7 +172,7 @@ impl fmt::Debug for MemoryBudget {
     }
 }
 
-/// Bytes of the budget, given back when this is dropped.
+/// Bytes of the budget, returned when this is dropped.
 #[derive(Debug)]
 pub struct Lease {
     budget: MemoryBudget,
@@ -181,17 +181,17 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Bytes that are held.
+    /// Bytes that it holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes so many bytes more, all of them or none: call it before they are allocated.
+    /// Takes this many more bytes, all of them or none. Call it before allocating them.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] when so many are not free. Refuse the request then, rather than let
-    /// it wait: those that hold the rest may themselves want more.
+    /// [`OutOfMemory`] if fewer are free. Refuse the request then instead of waiting: those
+    /// that hold the rest may themselves want more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
         let limit = self.budget.limit(self.for_use);
         let metrics = &self.budget.0.metrics.memory;
@@ -213,7 +213,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Gives back what is beyond so many bytes.
+    /// Returns everything beyond this many bytes.
     pub fn shrink_to(&mut self, bytes: u64) {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
@@ -230,8 +230,8 @@ impl Lease {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Makes the lease last as long as these bytes and every slice of them, wherever they
-    /// go: a decoder may still read a file whose request has ended.
+    /// Keeps the lease as long as these bytes and every slice of them exist: a decoder may
+    /// still read a file whose request has ended.
     pub fn keep_with(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Kept {
             bytes,

@@ -5,8 +5,8 @@
 //!                                 +-> Timings (one request) --> Server-Timing, log line
 //! ```
 //!
-//! Every series exists from the start with its value 0, so that a rate or an alarm on
-//! one needs no special case for "has not happened yet".
+//! Every series exists from the start with the value 0, so that a rate or an alert on it needs
+//! no special case for an event that has not happened yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -63,7 +63,7 @@ fn tower_labels(tower: Tower) -> TowerLabels {
     }
 }
 
-/// From 0.1 ms, which is less than any batch takes, to 2 minutes, each twice the last.
+/// From 0.1 ms, which is less than any batch takes, to 2 minutes, doubling each time.
 fn seconds() -> Histogram {
     Histogram::new((0..21).map(|power| 1e-4 * f64::from(1_u32 << power)))
 }
@@ -77,14 +77,14 @@ struct ResultLabels {
     result: &'static str,
 }
 
-/// What became of a span of a request.
+/// What happened to a span of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanFate {
-    /// It was made.
+    /// It was recorded.
     Recorded,
-    /// The collector took it.
+    /// The collector accepted it.
     Exported,
-    /// The collector did not take it.
+    /// The collector did not accept it.
     Failed,
 }
 
@@ -122,12 +122,16 @@ pub struct Metrics {
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
     cut_texts: Counter,
+    index_rows: Gauge,
+    searches: Counter,
+    searched_rows: Counter,
+    search_seconds: Histogram,
     pub(crate) memory: MemoryMetrics,
     dropped_log_lines: Counter,
 }
 
 impl Metrics {
-    /// Counters at 0.
+    /// All counters at 0.
     pub fn new() -> Arc<Self> {
         let requests = Family::<RequestLabels, Counter>::default();
         let request_seconds: Seconds<EndpointLabels> = Family::new_with_constructor(seconds);
@@ -166,6 +170,10 @@ impl Metrics {
             text_lookups,
             image_lookups,
             cut_texts: Counter::default(),
+            index_rows: Gauge::default(),
+            searches: Counter::default(),
+            searched_rows: Counter::default(),
+            search_seconds: seconds(),
             memory,
             registry,
             requests,
@@ -186,8 +194,8 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Lets the series of an endpoint exist before its first request: one for each status
-    /// that it may answer.
+    /// Creates the series of an endpoint before its first request: one for each status that it
+    /// may answer.
     pub fn declare_endpoint(&self, endpoint: &'static str, statuses: &[u16]) {
         for &status in statuses {
             drop(
@@ -215,7 +223,7 @@ impl Metrics {
         );
         registry.register(
             "stage_seconds",
-            "What each stage took: receive and write per request, the others per row",
+            "What each stage took: receive, search and write per request, the others per row",
             self.stage_seconds.clone(),
         );
         registry.register(
@@ -274,6 +282,26 @@ impl Metrics {
             self.cut_texts.clone(),
         );
         registry.register(
+            "index_rows",
+            "Rows of the index that is searched",
+            self.index_rows.clone(),
+        );
+        registry.register(
+            "searches",
+            "Searches of the index that came to their end",
+            self.searches.clone(),
+        );
+        registry.register(
+            "searched_rows",
+            "Rows that these searches looked at",
+            self.searched_rows.clone(),
+        );
+        registry.register(
+            "search_seconds",
+            "What the searches took, without the wait for those before them",
+            self.search_seconds.clone(),
+        );
+        registry.register(
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
@@ -290,7 +318,7 @@ impl Metrics {
         );
     }
 
-    /// One text's or image's row was found to be this.
+    /// Counts the result of looking up a text's or an image's row.
     pub fn looked_up(&self, tower: Tower, what: Lookup) {
         let result = what.as_str();
         let lookups = match tower {
@@ -300,12 +328,26 @@ impl Metrics {
         lookups.get_or_create(&ResultLabels { result }).inc();
     }
 
-    /// The end of so many texts was cut off.
+    /// Counts texts whose end was cut off.
     pub fn cut(&self, texts: usize) {
         self.cut_texts.inc_by(texts as u64);
     }
 
-    /// This became of so many spans.
+    /// Records how many rows the index has.
+    pub(crate) fn index_rows(&self, rows: u64) {
+        self.index_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a search, with the rows it scanned unless it was interrupted.
+    pub(crate) fn searched(&self, rows: Option<u64>, took: Duration) {
+        if let Some(rows) = rows {
+            self.searches.inc();
+            self.searched_rows.inc_by(rows);
+            self.search_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts what happened to spans.
     pub fn spans(&self, fate: SpanFate, count: usize) {
         let result = fate.as_str();
         self.spans
@@ -313,15 +355,15 @@ impl Metrics {
             .inc_by(count as u64);
     }
 
-    /// All series as Prometheus text.
+    /// All series in Prometheus' text format.
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(32 << 10);
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 
-    /// A request has its answer.
+    /// Counts an answered request.
     pub fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
         self.requests
             .get_or_create(&RequestLabels { endpoint, status })
@@ -331,7 +373,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A stage has ended, for a request or one row of it.
+    /// Records how long a stage took, for a request or for one of its rows.
     pub fn stage(&self, stage: Stage, took: Duration) {
         let stage = stage.as_str();
         self.stage_seconds
@@ -339,49 +381,49 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A batch of so many rows has begun.
+    /// Counts a batch of this many rows that has started.
     pub fn batch(&self, tower: Tower, rows: usize) {
         self.batch_rows
             .get_or_create(&tower_labels(tower))
             .observe(rows as f64);
     }
 
-    /// So many rows wait.
+    /// Records how many rows wait.
     pub fn queued(&self, tower: Tower, rows: usize) {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.queued.get_or_create(&tower_labels(tower)).set(rows);
     }
 
-    /// A row's last deadline passed while it waited.
+    /// Counts a row whose last deadline passed while it waited.
     pub fn expired(&self, tower: Tower) {
         self.expired.get_or_create(&tower_labels(tower)).inc();
     }
 
-    /// A row's last client went while it waited.
+    /// Counts a row whose last client left while it waited.
     pub fn dropped(&self, tower: Tower) {
         self.dropped.get_or_create(&tower_labels(tower)).inc();
     }
 
-    /// A batch failed.
+    /// Counts a failed batch.
     pub fn failed_batch(&self, tower: Tower) {
         self.failed_batches
             .get_or_create(&tower_labels(tower))
             .inc();
     }
 
-    /// Whether the engine embeds.
+    /// Records whether the engine embeds.
     pub fn engine_up(&self, up: bool) {
         self.engine_up.set(i64::from(up));
     }
 
-    /// So many engines will be told of by [`Metrics::engine_busy`].
+    /// Announces how many engines will be reported to [`Metrics::engine_busy`].
     pub fn declare_engines(&self, engines: usize) {
         for engine in 0..engines {
             self.engine_busy(engine, Duration::ZERO);
         }
     }
 
-    /// An engine had work for so long, since this was last called for it.
+    /// Adds how long an engine has had work since the last call for it.
     pub fn engine_busy(&self, engine: usize, took: Duration) {
         let engine = engine as u64;
         self.engine_busy
@@ -389,19 +431,19 @@ impl Metrics {
             .inc_by(took.as_secs_f64());
     }
 
-    /// An engine was built anew.
+    /// Counts an engine that was rebuilt.
     pub fn rebuilt(&self) {
         self.rebuilds.inc();
     }
 
-    /// So many lines of the log were dropped since the start.
+    /// Records how many log lines have been dropped since the start.
     pub fn dropped_log_lines(&self, lines: u64) {
         self.dropped_log_lines
             .inner()
             .fetch_max(lines, Ordering::Relaxed);
     }
 
-    /// How many requests are accepted and not answered.
+    /// How many requests have been accepted and not answered yet.
     pub fn in_flight(&self, requests: usize) {
         self.in_flight
             .set(i64::try_from(requests).unwrap_or(i64::MAX));
@@ -425,6 +467,8 @@ mod tests {
             "siglip2_text_cache_total{result=\"hit\"} 0",
             "siglip2_image_cache_total{result=\"shared\"} 0",
             "siglip2_engine_up 0",
+            "siglip2_searches_total 0",
+            "siglip2_stage_seconds_count{stage=\"search\"} 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }

@@ -1,5 +1,5 @@
-//! Threads that decode or tokenize: so many at a time, within a budget of bytes, and
-//! interactive work soon.
+//! Threads that decode or tokenize: a fixed number of them, within a budget of bytes, and
+//! interactive work first.
 //!
 //! ```text
 //! interactive --+                                     +--> decode-0
@@ -9,14 +9,14 @@
 //! WorkLease: taken here ----------------- kept with the pixels until their batch is done
 //! ```
 //!
-//! A thread that is free takes the next job that fits the budget. Three interactive ones go
-//! before one of a bulk while both wait, and a bulk leaves an eighth of the budget to them: an
-//! interactive image waits for those that are being decoded, not for the bulk, and a large
-//! picture of a bulk has its turn in the end. A job of a bulk that an interactive request
-//! comes to wait for changes lines. A job that waits holds no lease. The lease of a picture
-//! shrinks to what the engine needs once it is prepared, and ends with those pixels: so the
-//! images that wait for a batch are bounded in bytes, and decoding goes no further ahead of
-//! the engine than that.
+//! A free thread takes the next job that fits the budget. Three interactive jobs go before one
+//! bulk job while both wait, and bulk jobs leave an eighth of the budget to interactive ones.
+//! So an interactive image waits for the images that are being decoded and not for the bulk,
+//! and a large bulk picture still gets its turn. A bulk job that an interactive request now
+//! waits for changes lines. A job that waits holds no lease. The lease of a picture shrinks to
+//! what the engine needs once it is prepared, and ends with those pixels. So the images that
+//! wait for a batch are bounded in bytes, and decoding never runs further ahead of the engine
+//! than that.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,18 +34,19 @@ use siglip2_model::Tower;
 
 type Work = Box<dyn FnOnce(WorkLease) + Send>;
 
-/// See the module. Dropping it ends the threads, once they have done what they have begun.
+/// See the module documentation. Dropping the pool ends its threads, once they have finished
+/// their current jobs.
 pub(crate) struct WorkPool {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<PoolState>,
-    /// Rung when there may be something to take.
+    /// Notified when there may be a job to take.
     bell: Condvar,
-    /// Where the bytes of jobs are taken from; only the threads of one pool take any.
+    /// The budget for the bytes of jobs. Only the threads of one pool take from it.
     memory: MemoryBudget,
-    /// What the jobs of bulk requests may take.
+    /// What bulk jobs may take of it.
     max_bulk_bytes: u64,
     /// What the work is for.
     tower: Tower,
@@ -55,9 +56,9 @@ struct Shared {
 #[derive(Default)]
 struct PoolState {
     lines: Lines<Job>,
-    /// Bytes that jobs of bulk requests have taken.
+    /// Bytes taken by bulk jobs.
     bulk_taken: u64,
-    /// Since when each thread has had its job.
+    /// Since when each thread has had its current job.
     busy: Vec<Option<Instant>>,
     closed: bool,
 }
@@ -68,7 +69,7 @@ struct Job {
 }
 
 impl Shared {
-    /// The counts hold whatever panics between two of them: nothing there can.
+    /// The counts stay valid if anything between two statements panics: nothing there can.
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,9 +78,9 @@ impl Shared {
         self.memory.limit(MemoryUse::Pictures)
     }
 
-    /// The next job, with its lease. The one whose turn it is waits until it fits, and
-    /// nobody slips past; but a bulk that has taken all that is a bulk's lets others pass.
-    /// A job of a bulk that is larger than a bulk's part has that part to itself.
+    /// The next job, with its lease. The job whose turn it is waits until it fits, and no other
+    /// overtakes it. But when bulk jobs have used up their part, interactive jobs may go first.
+    /// A bulk job larger than the bulk part may have that part to itself.
     fn pick(self: &Arc<Self>, state: &mut PoolState) -> Option<(Work, WorkLease)> {
         let PoolState {
             lines, bulk_taken, ..
@@ -96,7 +97,7 @@ impl Shared {
                 (false, false) => Fit::Hold,
             }
         })?;
-        // It fits: whoever else holds some of it can only have given it back since.
+        // It fits: since the check, others can only have returned some of it.
         let lease = match self.memory.take(MemoryUse::Pictures, bytes) {
             Ok(lease) => lease,
             Err(_) => self.memory.empty(MemoryUse::Pictures),
@@ -110,7 +111,7 @@ impl Shared {
         Some((work, lease))
     }
 
-    /// Waits for a job; none when there will be no more.
+    /// Waits for a job. `None` when the pool has ended.
     fn next(self: &Arc<Self>, thread: usize) -> Option<(Work, WorkLease)> {
         let mut state = self.state();
         state.busy[thread] = None;
@@ -120,7 +121,7 @@ impl Shared {
             }
             if let Some(job) = self.pick(&mut state) {
                 state.busy[thread] = Some(Instant::now());
-                // There may be enough for another.
+                // There may be enough for another job.
                 self.bell.notify_one();
                 return Some(job);
             }
@@ -132,7 +133,7 @@ impl Shared {
     }
 }
 
-/// The part of the budget that a job takes, given back when this is dropped.
+/// The part of the budget that a job holds, returned when this is dropped.
 pub(crate) struct WorkLease {
     lease: Lease,
     bulk: bool,
@@ -140,11 +141,12 @@ pub(crate) struct WorkLease {
 }
 
 impl WorkLease {
-    /// Gives back what is beyond so many bytes.
+    /// Returns everything beyond this many bytes.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let back = self.lease.bytes().saturating_sub(bytes);
         if back > 0 {
-            // Behind the lock, or a thread that has just looked would sleep through the bell.
+            // With the lock held: otherwise a thread that has just looked could miss the
+            // notification.
             let mut state = self.shared.state();
             self.lease.shrink_to(bytes);
             state.bulk_taken -= if self.bulk { back } else { 0 };
@@ -160,7 +162,7 @@ impl Drop for WorkLease {
     }
 }
 
-/// A place in a line; dropping it while its job waits takes the job out.
+/// A place in a line. Dropping it while its job waits removes the job.
 struct Place<'a> {
     shared: &'a Shared,
     number: u64,
@@ -168,7 +170,7 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        // What the job holds is dropped behind the lock.
+        // Drops what the job holds after the lock is released.
         let left = self.shared.state().lines.remove(self.number);
         if let Some((_job, demand)) = left {
             if demand.is_over(Instant::now()) {
@@ -182,11 +184,11 @@ impl Drop for Place<'_> {
 }
 
 impl WorkPool {
-    /// So many threads, for work that ends in rows of this tower.
+    /// Starts this many threads for work that ends in rows of this tower.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(crate) fn start(
         name: &str,
         tower: Tower,
@@ -215,7 +217,8 @@ impl WorkPool {
                 .name(format!("{name}-{number}"))
                 .spawn(move || {
                     while let Some((work, lease)) = shared.next(number) {
-                        // The panic has been printed, and the request sees that nothing comes.
+                        // The panic has been printed, and the request sees that no result
+                        // arrives.
                         let _ = catch_unwind(AssertUnwindSafe(|| work(lease)));
                     }
                 })?;
@@ -223,13 +226,13 @@ impl WorkPool {
         Ok(pool)
     }
 
-    /// Runs work that takes so many bytes of memory, with the lease for them. It may ask its
-    /// second argument whether anybody still waits for it, and end early if not. Dropping the
-    /// future while the work waits takes it back.
+    /// Runs work that takes this many bytes of memory, and gives it the lease for them. The
+    /// work may ask its second argument whether anybody still waits for it, and return early if
+    /// not. Dropping the future while the work still waits withdraws it.
     ///
     /// # Errors
     ///
-    /// A sentence, when the work panicked.
+    /// A sentence, if the work panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         demand: Arc<Demand>,
@@ -241,11 +244,11 @@ impl WorkPool {
         let work = Box::new(move |lease: WorkLease| {
             let is_wanted = || !answer.is_closed() && !wanted.is_over(Instant::now());
             let made = work(lease, &is_wanted);
-            // An error means only that the client has gone in the meantime.
+            // It can only fail because the client has gone meanwhile.
             let _ = answer.send(made);
         });
         let job = Job {
-            // One that is larger than the budget has it to itself; pictures so large are
+            // A job larger than the budget gets all of it; pictures that large have been
             // refused before.
             bytes: bytes.min(self.shared.max_bytes()),
             work,
@@ -256,15 +259,14 @@ impl WorkPool {
             .map_err(|_| "the work on an input panicked; the log above says where".to_owned())
     }
 
-    /// Moves jobs of a bulk that an interactive request has come to wait for to the
-    /// interactive line.
+    /// Moves bulk jobs that an interactive request now waits for to the interactive line.
     pub(crate) fn promote(&self) {
         self.shared.state().lines.promote();
         self.shared.bell.notify_one();
     }
 
-    /// Whether every thread has had its job for longer than this: then nothing that is sent
-    /// now is begun in time.
+    /// Whether every thread has had its job for longer than this: then nothing that is sent now
+    /// can be started in time.
     pub(crate) fn is_stuck(&self, limit: Duration) -> bool {
         let now = Instant::now();
         let has_long = |since: &Option<Instant>| {
@@ -305,7 +307,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// So many threads, and so many bytes for pictures.
+    /// A pool with this many threads, and this many bytes for pictures.
     fn pool(threads: usize, bytes: u64) -> WorkPool {
         let metrics = Metrics::new();
         let memory = MemoryBudget::new(2 * bytes, Arc::clone(&metrics));
@@ -324,14 +326,16 @@ mod tests {
         })
     }
 
-    /// Takes its place in the line, in the order of the calls; whether it waits there.
+    /// Takes its place in line, in the order of the calls, and says whether it has to wait
+    /// there.
     fn stand(future: Pin<&mut impl Future>) -> bool {
         future
             .poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
     }
 
-    /// Holds a thread, and so much room, until it is let go; returns when it does.
+    /// Holds a thread and this much of the budget until it is released; returns when it has
+    /// them.
     async fn hold(
         pool: &WorkPool,
         bytes: u64,
@@ -389,21 +393,21 @@ mod tests {
         for one in all {
             one.await.unwrap();
         }
-        // The first turn of three has begun with the one that held the thread.
+        // The first of three turns began with the job that held the thread.
         assert_eq!(*order.lock().unwrap(), "iibiiibii");
     }
 
     #[tokio::test]
     async fn room_is_kept_until_the_pixels_go_and_a_bulk_leaves_some_of_it() {
         let pool = pool(2, 16 * MIB);
-        // It is done, and its pixels wait for a batch.
+        // It is finished, and its pixels wait for a batch.
         let mut pixels = pool
             .run(wanted(false), 14 * MIB, |lease, _| lease)
             .await
             .unwrap();
         let mut bulk = pin!(pool.run(wanted(false), 2 * MIB, |_, _| ()));
         assert!(stand(bulk.as_mut()));
-        // The eighth that is left.
+        // The eighth that is reserved.
         pool.run(wanted(true), 2 * MIB, |_, _| ()).await.unwrap();
         let mut large = pin!(pool.run(wanted(true), 3 * MIB, |_, _| ()));
         assert!(stand(large.as_mut()));
@@ -471,7 +475,7 @@ mod tests {
         };
         demands[1].1.join(hurried);
         pool.promote();
-        // One that was promoted can be taken out of its line as any other.
+        // A promoted job can be removed from its line like any other.
         demands[3].1.join(hurried);
         pool.promote();
         drop(all.pop());

@@ -1,5 +1,5 @@
-//! Readiness by a real embedding: a fixed image and a fixed text through the engine, and
-//! their vectors compared with those that they gave when the engine was loaded.
+//! Checks readiness by embedding: a fixed image and a fixed text go through the engine, and
+//! their vectors are compared with those that they gave when the engine was loaded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,21 @@ use siglip2_engine::cosine;
 use siglip2_engine::{Batch, Engine, EngineError, Pixels, Prepare, Rows, embed};
 use siglip2_image::RgbImage;
 
-/// How long a good verdict stands, however often it is asked for: probes come every few
-/// seconds, and an embedding on the CPU takes a good part of one.
+/// How long a good result is reused, however often readiness is asked for: probes arrive every
+/// few seconds, and an embedding on the CPU takes a good part of one.
 const GOOD_STANDS: Duration = Duration::from_secs(30);
 
-/// How long a bad verdict stands. Less, so that a service that is well again says so soon.
+/// How long a bad result is reused. Less, so that a service that has recovered says so soon.
 const BAD_STANDS: Duration = Duration::from_secs(5);
 
 /// The longest that a check waits for its rows.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The cosine to the first vectors that must be reached; rows differ in their last
-/// digits with the batch that they are in.
+/// The cosine to the first vectors that must be reached. Rows differ in their last digits
+/// depending on their batch.
 const MIN_COSINE: f64 = 0.999;
 
-/// A fixed image and text, their vectors, and what the last look at them showed.
+/// A fixed image and text, their vectors, and the result of the last check.
 #[derive(Debug)]
 pub struct Readiness {
     image: (RgbImage, Vec<f32>),
@@ -35,14 +35,14 @@ pub struct Readiness {
     failures: AtomicU64,
 }
 
-/// What is known of the engine.
+/// What is known about the engine.
 #[derive(Debug, Default)]
 struct Known {
     verdict: Option<(Instant, Result<(), String>)>,
-    /// Rows of requests that were no vectors. A check that began before the last of them says
-    /// nothing about it.
+    /// How many rows of requests were not vectors. A check that began before the last of them
+    /// says nothing about it.
     doubts: u64,
-    /// Such a row has come out since the last check passed.
+    /// Whether there was such a row since the last successful check.
     in_doubt: bool,
 }
 
@@ -51,7 +51,7 @@ impl Readiness {
     ///
     /// # Errors
     ///
-    /// When the engine fails on them, or its answer holds a value that is not finite.
+    /// If the engine fails on them, or its answer has a value that is not finite.
     pub fn of(engine: &mut dyn Engine, ids: Vec<i32>) -> Result<Self, EngineError> {
         let failed = |what: &str| EngineError::Failed(format!("on the readiness check: {what}"));
         let side = 64_u32;
@@ -79,8 +79,8 @@ impl Readiness {
         })
     }
 
-    /// A row of a request was no vector. From now on the service is not ready until a check
-    /// has passed; the next one is made at once, whatever verdict stands.
+    /// A row of a request was not a vector. From now on the service is not ready until a check
+    /// succeeds; the next one starts at once, whatever the last result.
     pub(crate) fn doubt(&self) {
         let mut known = self.known();
         known.doubts += 1;
@@ -93,7 +93,7 @@ impl Readiness {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Whether both vectors are still what they were.
+    /// Whether both vectors are the same as at the start.
     ///
     /// # Errors
     ///
@@ -116,8 +116,7 @@ impl Readiness {
             }
             (known.doubts, known.in_doubt)
         };
-        // A queue that has no room for two rows is full of work that is being done; it says
-        // nothing about vectors.
+        // A queue with no room for two rows is busy; that says nothing about the vectors.
         let Ok(permits) = batcher.reserve(2) else {
             return match in_doubt {
                 false => Ok(()),
@@ -172,7 +171,7 @@ impl Readiness {
     }
 }
 
-/// The image as the engine wants it. It is small, and takes no time.
+/// The image as the engine needs it. It is small, so this takes almost no time.
 fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, String> {
     prepare
         .prepare(image.clone())

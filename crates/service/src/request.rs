@@ -1,8 +1,8 @@
-//! The service, working for one request: the only thing that embeds.
+//! One request to the service: the only thing that embeds.
 //!
-//! A request takes the permits for all its rows before anything of it is decoded, so it is
-//! refused early or carried through. Its deadline is its own: when it passes, the request
-//! leaves, and rows that others wait for too are computed all the same.
+//! A request takes the permits for all its rows before any of it is decoded, so it is either
+//! refused early or carried through. Its deadline is its own: when it passes the request
+//! leaves, and rows that other requests wait for are computed all the same.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,27 +19,28 @@ use crate::tokens::{LongTexts, TextEmbeddings};
 use crate::vectors::{self, Embeddings, PartialEmbeddings, Ranked, Similarity};
 use siglip2_image::ImageLimits;
 
-/// When to try again after a refusal: about what a full queue takes to move on.
+/// When to try again after a refusal: about the time in which a full queue moves on.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is known of a request besides its images and texts.
+/// What is known about a request besides its images and texts.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The request is answered [`ServiceError::Expired`] then, and what has not begun for it
-    /// alone is not begun.
+    /// The request is answered with [`ServiceError::Expired`] then, and rows that only it wants
+    /// are not started.
     pub deadline: Option<Instant>,
-    /// What is done with texts of more tokens than the model reads.
+    /// What to do with texts that have more tokens than the model reads.
     pub long_texts: LongTexts,
-    /// Whether images are turned as their orientation tag says; by default as the setting has it.
+    /// Whether images are turned as their orientation tag says; by default as the setting has
+    /// it.
     pub apply_orientation: Option<bool>,
-    /// Where it is noted what the stages took.
+    /// Where to record how long the stages took.
     pub timings: Arc<Timings>,
 }
 
-/// See the module; made by [`Service::request`].
+/// See the module documentation; created by [`Service::request`].
 ///
-/// Dropping the future of one of its methods takes back whatever has not begun and nobody
-/// else waits for.
+/// Dropping the future of one of its methods withdraws everything that has not started and
+/// that nobody else waits for.
 pub struct Request {
     pub(crate) service: Service,
     pub(crate) context: Context,
@@ -50,8 +51,8 @@ impl Request {
         Self { service, context }
     }
 
-    /// One embedding per text, L2-normalized if asked for, else the text tower's
-    /// pooled output; and how much of each text the model read.
+    /// One embedding per text, L2-normalized if asked for, else the pooled output of the text
+    /// tower; and how much of each text the model read.
     ///
     /// # Errors
     ///
@@ -73,12 +74,12 @@ impl Request {
         .await
     }
 
-    /// One embedding per image, L2-normalized if asked for, else the vision tower's
-    /// pooled output.
+    /// One embedding per image, L2-normalized if asked for, else the pooled output of the
+    /// vision tower.
     ///
     /// # Errors
     ///
-    /// See [`ServiceError`]; one bad image fails the whole request, and is named.
+    /// See [`ServiceError`]. One bad image fails the whole request, and the error names it.
     pub async fn embed_images(
         &self,
         images: Vec<Bytes>,
@@ -92,7 +93,7 @@ impl Request {
         .await
     }
 
-    /// As [`Request::embed_images`], where a bad image costs its own row and no other.
+    /// Like [`Request::embed_images`], but a bad image only costs its own row.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl Request {
         .await
     }
 
-    /// How well every text fits every image.
+    /// How well each text matches each image.
     ///
     /// # Errors
     ///
@@ -133,7 +134,7 @@ impl Request {
     ) -> Result<Similarity, ServiceError> {
         self.in_time(async {
             let (running, mut permits) = self.reserve(images.len() + texts.len())?;
-            // Texts first: they reach the engine while the images are still decoded.
+            // Texts first: they reach the engine while the images are still being decoded.
             let (texts, _) = self.submit_texts(running, texts, &mut permits).await?;
             let images = self.image_rows(running, images, &mut permits).await?;
             let texts = self.text_rows(texts).await?;
@@ -148,7 +149,7 @@ impl Request {
         .await
     }
 
-    /// The images by how well they fit the query, best first.
+    /// The images by how well they match the query, best first.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl Request {
 
     pub(crate) fn reserve(&self, rows: usize) -> Result<(&Running, Permits), ServiceError> {
         let state = self.service.state();
-        // A drain is no reason to refuse: the request was accepted before it began.
+        // Not refused because of a drain: the request was accepted before it began.
         let (State::Ready | State::Draining, Some(running)) = (state, self.service.running())
         else {
             return Err(ServiceError::Unavailable(state));
@@ -204,7 +205,7 @@ impl Request {
         Ok((running, permits))
     }
 
-    /// What the request wants of its rows.
+    /// What the request demands of its rows.
     pub(crate) fn wish(&self, permits: &Permits) -> Wish {
         Wish {
             deadline: self.context.deadline,

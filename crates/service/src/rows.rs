@@ -1,4 +1,4 @@
-//! The rows of one request: each is found, shared, or made.
+//! The rows of one request: each is found in the cache, shared, or computed.
 //!
 //! ```text
 //! text  --tokenize--> ids --+                        +--> lane of the batcher ------+
@@ -6,9 +6,9 @@
 //! image --inspect--> hash --+                        +--> decoder, prepare, lane ---+
 //! ```
 //!
-//! What is made may be made for several requests: nothing in it belongs to one of them.
-//! How long it is wanted, and how urgently, is in its [`Demand`]; each request notes for
-//! itself what it took, and names its own image.
+//! A computation may serve several requests, so nothing in it belongs to one of them. How long
+//! it is wanted, and how urgently, is in its [`Demand`]. Each request records for itself how
+//! long it took, and names its own image in an error.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use siglip2_image::{Header, ImageError, ImageLimits, Narrowed, Processor, RgbIma
 use siglip2_model::text::Tokenized;
 
 impl Request {
-    /// Every text is looked up, shared or put into the lane before any is waited for.
+    /// Every text is looked up, shared or put into its lane before any is waited for.
     pub(crate) async fn submit_texts(
         &self,
         running: &Running,
@@ -44,7 +44,7 @@ impl Request {
         let found = tokenized
             .into_iter()
             .map(|Tokenized { ids, .. }| {
-                // Given back at once where there is nothing to compute.
+                // Returned at once where there is nothing to compute.
                 let permit = one(permits)?;
                 let key = TextKey::from(ids.as_slice());
                 let make = |demand: &Arc<Demand>| {
@@ -60,7 +60,7 @@ impl Request {
     pub(crate) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
-            // A text is no image: none of its errors has an index.
+            // The row belongs to a text, so no error has the index of an image.
             rows.push(self.row(found, 0).await?);
         }
         Ok(rows)
@@ -81,7 +81,7 @@ impl Request {
         try_join_all(one_by_one).await
     }
 
-    /// Of each image its row, or what is wrong with the image.
+    /// For each image its row, or what is wrong with the image.
     pub(crate) async fn image_rows_each(
         &self,
         running: &Running,
@@ -182,7 +182,7 @@ impl Request {
         found
     }
 
-    /// Waits for a row, and notes what it took.
+    /// Waits for a row, and records how long it took.
     async fn row(&self, found: Found, index: usize) -> Result<Vec<f32>, ServiceError> {
         match found {
             Found::Here(values) => Ok(values.to_vec()),
@@ -222,7 +222,7 @@ impl Request {
     }
 }
 
-/// From an image's file to its place in the lane: the work of a decoder.
+/// From an image's file to its place in the lane: the work of a decoder thread.
 struct Decoding {
     header: Header,
     limits: ImageLimits,
@@ -258,7 +258,8 @@ impl Decoding {
                 None => siglip2_image::decode_into(file, &self.limits, memory, &stop)
                     .map(Decoded::Whole),
             };
-        // Before anything else: a decoder that was stopped has not found fault with the image.
+        // Check this first: a decoder that was interrupted has found nothing wrong with the
+        // image.
         self.still_wanted(is_wanted)?;
         let decoded = decoded.map_err(|error| match error {
             ImageError::Stopped => RowError::Batch(BatchError::Expired),
@@ -311,7 +312,7 @@ pub(crate) fn by_rows<'a>(prepare: &'a dyn Prepare, header: &Header) -> Option<&
         .filter(|processor| header.comes_by_rows(processor.target()))
 }
 
-/// Waits for the batch; `stages` were gone through before.
+/// Waits for the batch; `stages` are those completed before.
 async fn made(
     ticket: Result<Ticket, BatchError>,
     mut stages: Vec<StageTiming>,

@@ -1,5 +1,5 @@
-//! The service itself: its model, its engine, and whether it can embed. What it does for
-//! a request is in [`Request`].
+//! The service: its model, its engine, and whether it can embed. What it does for a client is
+//! in [`Request`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +14,7 @@ use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::rows;
+use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
@@ -22,15 +23,15 @@ use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
 
-/// The longest that a decoder or tokenizer is expected to have one job. The work of a file is
-/// bounded to less than half of it, on a core of its own.
+/// The longest that a decoder or tokenizer thread is expected to take for one job. The work of
+/// a file is bounded to less than half of it, on a core of its own.
 const LONGEST_JOB: Duration = Duration::from_secs(20);
 
-/// What the service must know of a checkpoint, besides the engine that runs it.
+/// What the service needs from a checkpoint, besides the engine that runs it.
 pub struct Model {
-    /// What clients are told.
+    /// What clients are told about it.
     pub info: ModelInfo,
-    /// Text to token ids.
+    /// Turns texts into token ids.
     pub tokenizer: TextTokenizer,
     /// The checkpoint's `logit_scale`, a natural logarithm.
     pub logit_scale: f32,
@@ -38,18 +39,18 @@ pub struct Model {
     pub logit_bias: f32,
 }
 
-/// What clients are told of the model.
+/// What clients are told about the model.
 #[derive(Clone, Debug)]
 pub struct ModelInfo {
-    /// The model's name, as it was asked for.
+    /// The model's name, as given by the user.
     pub name: String,
     /// `cpu` or `cuda`.
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
-    /// What the products are computed in: `fp32`, `fp16`, `bf16`.
+    /// The precision of products: `fp32`, `fp16`, `bf16`.
     pub precision: &'static str,
-    /// The worst cosine to FP32 that the engine's canaries had at the start, if it is known.
+    /// The worst cosine to FP32 that the engine's canaries had at the start, if known.
     pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,
@@ -59,23 +60,23 @@ pub struct ModelInfo {
     pub max_batch: usize,
     /// Token ids per text.
     pub text_tokens: usize,
-    /// One sentence on what the model is for.
+    /// One sentence that describes the model.
     pub description: String,
     /// The program that runs it.
     pub build: BuildInfo,
 }
 
-/// The names of the two spaces that the vectors of a model are in.
+/// Identifiers of the two vector spaces of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprints {
-    /// Of vectors of length one.
+    /// Of L2-normalized vectors.
     pub normalized: Fingerprint,
-    /// Of vectors as the towers' pooling gives them.
+    /// Of vectors as the towers' pooling returns them.
     pub pooled: Fingerprint,
 }
 
 impl Fingerprints {
-    /// The name of the space of vectors that are normalized, or are not.
+    /// The identifier of the space of vectors that are normalized, or are not.
     pub fn of(self, normalized: bool) -> Fingerprint {
         if normalized {
             self.normalized
@@ -92,16 +93,16 @@ pub enum State {
     Starting,
     /// It embeds.
     Ready,
-    /// It finishes what it accepted and takes nothing new.
+    /// It finishes what it accepted and accepts nothing new.
     Draining,
-    /// The engine failed, and is being built anew.
+    /// The engine failed and is being rebuilt.
     Restarting,
-    /// The engine is dead.
+    /// The engine has failed for good.
     Failed,
 }
 
 impl State {
-    /// The word for `/health`.
+    /// Its name, for `/health`.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -113,8 +114,8 @@ impl State {
     }
 }
 
-/// The service: cheap to clone, every clone is the same one. It embeds nothing itself;
-/// that is for a [`Request`].
+/// The service. Cheap to clone; all clones are the same service. It embeds nothing itself:
+/// that is what a [`Request`] is for.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
@@ -131,13 +132,14 @@ struct Inner {
     /// Of images as they are stored, and turned.
     fingerprints: OnceLock<[Fingerprints; 2]>,
     draining: AtomicBool,
+    searching: Searching,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
     images: Arc<RowCache<ImageKey>>,
 }
 
-/// What there is once the engine is.
+/// What exists once there is an engine.
 pub(crate) struct Running {
     pub(crate) prepare: Arc<dyn Prepare>,
     pub(crate) decoders: Arc<WorkPool>,
@@ -147,8 +149,8 @@ pub(crate) struct Running {
 }
 
 impl Service {
-    /// A service that knows its model and has no engine yet: it answers what it is,
-    /// and refuses to embed.
+    /// A service that knows its model and has no engine yet: it can describe itself, and
+    /// refuses to embed.
     pub fn new(model: Model, settings: ServiceSettings) -> Self {
         let metrics = Metrics::new();
         Self(Arc::new(Inner {
@@ -165,33 +167,34 @@ impl Service {
             running: OnceLock::new(),
             fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
+            searching: Searching::default(),
             metrics,
         }))
     }
 
-    /// The checkpoint's `logit_scale`, a natural logarithm, and its `logit_bias`, which make
-    /// scores of cosines.
+    /// The checkpoint's `logit_scale`, a natural logarithm, and its `logit_bias`, which turn
+    /// cosines into scores.
     pub fn logit_scale_and_bias(&self) -> (f32, f32) {
         (self.0.logit_scale, self.0.logit_bias)
     }
 
-    /// The service, working for one request.
+    /// A request to the service.
     #[must_use]
     pub fn request(&self, context: Context) -> Request {
         Request::new(self.clone(), context)
     }
 
-    /// What is counted.
+    /// The service's counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
 
-    /// Gives the service its engine, on a thread of its own, and the threads that decode.
-    /// From here on it embeds.
+    /// Gives the service its engine, on a thread of its own, and starts the threads that
+    /// decode. From now on it embeds.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread, or the service has an engine already.
+    /// When the system cannot start a thread, or the service has an engine already.
     pub fn attach(&self, engine: Box<dyn Engine>) -> std::io::Result<()> {
         let worker = Worker {
             engine,
@@ -200,12 +203,12 @@ impl Service {
         self.attach_with(vec![worker], None)
     }
 
-    /// As [`Service::attach`], with several engines of the same kind, what replaces them
-    /// if they fail, and the vectors by which readiness is checked.
+    /// Like [`Service::attach`], with several engines of the same kind, what rebuilds them if
+    /// they fail, and the vectors by which readiness is checked.
     ///
     /// # Errors
     ///
-    /// As for [`Service::attach`], and when there is no engine.
+    /// The same as for [`Service::attach`], and when there is no engine.
     pub fn attach_with(
         &self,
         workers: Vec<Worker>,
@@ -235,13 +238,13 @@ impl Service {
             .map_err(|_| std::io::Error::other("the service has an engine already"))
     }
 
-    /// What clients are told of the model.
+    /// What clients are told about the model.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
     }
 
-    /// Names the vector space, once, before the engine is attached: what the weights are and
-    /// how pictures are prepared. A service that was not told has no fingerprints.
+    /// Sets the vector space, once, before the engine is attached: the digest of the weights
+    /// and how pictures are prepared. Without it a service has no fingerprints.
     pub fn identify(&self, weights: &WeightsDigest, processor: &Processor) {
         let stored = processor.identity();
         let turned = [&stored[..], b" turned"].concat();
@@ -258,12 +261,12 @@ impl Service {
             normalized: of(&image_processor, true),
             pooled: of(&image_processor, false),
         });
-        // Told again, it would be told the same.
+        // A second call would bring the same values.
         let _ = self.0.fingerprints.set(both);
     }
 
-    /// The names of the spaces that its vectors are in, once they are known: while the model
-    /// is loaded its weights are read for them.
+    /// Identifiers of the spaces of its vectors, once known: the weights are read for them
+    /// while the model is loaded.
     pub fn fingerprints(&self) -> Option<Fingerprints> {
         self.fingerprints_of(self.0.settings.apply_orientation)
     }
@@ -274,7 +277,7 @@ impl Service {
         Some(if apply_orientation { turned } else { stored })
     }
 
-    /// The bounds in force.
+    /// The limits in force.
     pub fn settings(&self) -> &ServiceSettings {
         &self.0.settings
     }
@@ -292,7 +295,8 @@ impl Service {
         }
     }
 
-    /// Waits until the engine is dead, and says why; for ever, if there is none yet.
+    /// Waits until the engine has failed for good, and returns why; waits for ever if there is
+    /// none yet.
     pub async fn engine_failure(&self) -> String {
         let Some(running) = self.running() else {
             return std::future::pending().await;
@@ -312,7 +316,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// A sentence, when the tokenizer fails on it.
+    /// A sentence, if the tokenizer fails on it.
     pub fn readiness_ids(&self) -> Result<Vec<i32>, String> {
         self.0
             .tokenizer
@@ -320,8 +324,8 @@ impl Service {
             .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
     }
 
-    /// Whether there is a thread for what is sent now, and a fixed image and a fixed text
-    /// still give the vectors that they gave when the engine was loaded. See [`Readiness`].
+    /// Whether a thread is free for what is sent now, and a fixed image and a fixed text still
+    /// give the vectors that they gave when the engine was loaded. See [`Readiness`].
     ///
     /// # Errors
     ///
@@ -350,17 +354,22 @@ impl Service {
         }
     }
 
-    /// What requests hold in memory, and may.
+    /// The memory that requests hold, and its limits.
     pub fn memory(&self) -> &MemoryBudget {
         &self.0.memory
     }
 
-    /// How well a text fits an image, by their L2-normalized embeddings.
+    /// How well a text matches an image, from their L2-normalized embeddings.
     pub fn score(&self, text: &[f32], image: &[f32]) -> Score {
         Score::of(text, image, self.0.scale, self.0.bias)
     }
 
-    /// From now on nothing new is taken; what was accepted is finished.
+    /// How well a text matches an image, from the cosine of their embeddings.
+    pub fn score_of(&self, cosine: f64) -> Score {
+        Score::of_cosine(cosine, self.0.scale, self.0.bias)
+    }
+
+    /// From now on nothing new is accepted; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -369,12 +378,12 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// When the bytes are no image that the service takes, or too large a one.
+    /// If the bytes are not an image in a supported format, or the image is too large.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
         self.inspect(bytes, &self.stored_limits()).map(|_header| ())
     }
 
-    /// As [`Service::inspect_image`], and the width and height in pixels.
+    /// Like [`Service::inspect_image`], and returns the width and height in pixels.
     ///
     /// # Errors
     ///
@@ -416,10 +425,9 @@ impl Service {
         Ok(header)
     }
 
-    /// Bytes that decoding a picture and preparing it take at most, which are there at the same
-    /// time: its pixels, what its decoder takes beside them or what is between the two passes
-    /// of the resize, and what is made of it. Of a picture that is resized row by row the pixels
-    /// are not there.
+    /// The most bytes that decoding and preparing a picture hold at the same time: its pixels,
+    /// what its decoder or the two passes of the resize need besides, and the result. The
+    /// pixels of a picture that is resized row by row are not among them.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
         let by_rows = self
             .running()
@@ -436,6 +444,10 @@ impl Service {
             .saturating_add(resized)
     }
 
+    pub(crate) fn searching(&self) -> &Searching {
+        &self.0.searching
+    }
+
     pub(crate) fn running(&self) -> Option<&Running> {
         self.0.running.get()
     }
@@ -444,7 +456,7 @@ impl Service {
         &self.0.tokenizer
     }
 
-    /// What is multiplied with a cosine, and what is added then, before the sigmoid.
+    /// The factor of the cosine, and what is added to it before the sigmoid.
     pub(crate) fn logits(&self) -> (f64, f64) {
         (self.0.scale, self.0.bias)
     }
@@ -459,19 +471,19 @@ impl Service {
 }
 
 impl Running {
-    /// Counts the times at which computed rows became doubtful: see [`RowCache::find`].
+    /// Counts how often computed rows became doubtful: see [`RowCache::find`].
     pub(crate) fn epoch(&self) -> u64 {
         self.batcher.failures() + self.readiness.as_ref().map_or(0, Readiness::failures)
     }
 
-    /// A row of a request was no vector: readiness is gone until a check has passed.
+    /// A row of a request was not a vector: the service is not ready until a check succeeds.
     pub(crate) fn doubt(&self) {
         if let Some(readiness) = &self.readiness {
             readiness.doubt();
         }
     }
 
-    /// Moves work of a bulk that an interactive request has come to wait for.
+    /// Moves bulk work that an interactive request now waits for.
     pub(crate) fn promote(&self) {
         // Texts are tokenized before they are looked up, so none of them waits there.
         self.decoders.promote();

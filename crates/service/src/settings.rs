@@ -1,4 +1,4 @@
-//! What the service may hold at one time.
+//! Limits on what the service may hold at one time.
 
 use clap::Args;
 use serde::Serialize;
@@ -7,20 +7,20 @@ use siglip2_image::ImageLimits;
 
 use crate::memory::MemoryUse;
 
-/// Bounds of the service.
+/// Limits of the service.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Queue, decoding, caches")]
 pub struct ServiceSettings {
-    /// Images and texts that may be under way at once, over all requests; a request
-    /// that finds no room is answered 429.
+    /// Images and texts in progress at once, over all requests; a request that does not fit is
+    /// answered 429.
     #[arg(long, env = "MAX_QUEUED_ROWS", default_value = "4096", value_parser = count)]
     pub max_queued_rows: usize,
 
-    /// Pixels that an image may have; refused from its header, before it is decoded.
+    /// Pixels that an image may have; larger ones are refused from their header.
     #[arg(long, env = "MAX_IMAGE_PIXELS", default_value_t = ImageLimits::default().max_pixels as usize, value_parser = count)]
     pub max_image_pixels: usize,
 
-    /// Scans that a JPEG may have: each walks over the whole picture.
+    /// Scans that a JPEG may have: decoding each goes over the whole picture.
     #[arg(long, env = "MAX_JPEG_SCANS", default_value_t = ImageLimits::default().max_jpeg_scans as usize, value_parser = count)]
     pub max_jpeg_scans: usize,
 
@@ -33,32 +33,32 @@ pub struct ServiceSettings {
     #[arg(long, env = "DECODE_THREADS", default_value_t = cores(), value_parser = count)]
     pub decode_threads: usize,
 
-    /// Texts that are tokenized at the same time, beside those so short that they take no
-    /// time; by default half as many as there are cores, so that images go on beside them.
+    /// Texts that are tokenized at the same time, not counting very short ones; by default half
+    /// as many as there are cores, so that images are decoded beside them.
     #[arg(long, env = "TOKENIZE_THREADS", default_value_t = cores().div_ceil(2), value_parser = count)]
     pub tokenize_threads: usize,
 
-    /// Bytes that all requests together may hold: half for pictures, from their decoding
-    /// until the engine has them, an eighth for answers, and the rest for bodies.
+    /// Bytes that all requests together may hold: half for pictures, from decoding until the
+    /// engine has them, an eighth for answers, and the rest for bodies.
     #[arg(long, env = "MAX_REQUEST_MEMORY", default_value = "2GiB", value_parser = some_bytes::<u64>)]
     pub max_request_memory: u64,
 
-    /// Bytes that remembered text embeddings may take; 0 remembers none.
+    /// Bytes for cached text embeddings; 0 turns the cache off.
     #[arg(long, env = "TEXT_CACHE_BYTES", default_value = "64MiB", value_parser = bytes::<usize>)]
     pub text_cache_bytes: usize,
 
-    /// Bytes that remembered image embeddings may take; 0 remembers none.
+    /// Bytes for cached image embeddings; 0 turns the cache off.
     #[arg(long, env = "IMAGE_CACHE_BYTES", default_value = "0", value_parser = bytes::<usize>)]
     pub image_cache_bytes: usize,
 }
 
 impl ServiceSettings {
-    /// What an image may be.
+    /// The limits on a single image.
     pub fn image_limits(&self) -> ImageLimits {
         ImageLimits {
             max_pixels: self.max_image_pixels as u64,
             max_jpeg_scans: u32::try_from(self.max_jpeg_scans).unwrap_or(u32::MAX),
-            // One picture alone stays within what all may take together.
+            // A single picture fits into what all may take together.
             max_picture_bytes: ImageLimits::default()
                 .max_picture_bytes
                 .min(self.picture_memory()),
@@ -66,8 +66,7 @@ impl ServiceSettings {
         }
     }
 
-    /// Bytes that pictures may take, all together, from their decoding until the engine
-    /// has them.
+    /// Bytes that pictures may take, all together, from decoding until the engine has them.
     pub fn picture_memory(&self) -> u64 {
         MemoryUse::Pictures.part_of(self.max_request_memory)
     }

@@ -1,4 +1,4 @@
-//! Texts to token ids, on threads of their own, and what became of the texts on the way.
+//! Turns texts into token ids, on threads of their own, and records how much of each was read.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::request::Request;
 use crate::vectors::Embeddings;
 use siglip2_model::text::{TextTokenizer, Tokenized, TokenizerError};
 
-/// Texts of at most so many bytes together are tokenized where the request runs: they take
+/// Texts of at most this many bytes together are tokenized where the request runs: they take
 /// well under a millisecond.
 const INLINE_BYTES: usize = 4096;
 
-/// Bytes of texts that are tokenized before others get their turn: about ten milliseconds.
-/// Only a text that cannot be cut takes longer, alone.
+/// Bytes of texts that are tokenized before other jobs get their turn: about ten milliseconds.
+/// Only a text that cannot be divided takes longer, by itself.
 const PORTION: usize = 64 << 10;
 
-/// What is done with texts of more tokens than the model reads.
+/// What to do with texts that have more tokens than the model reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LongTexts {
-    /// Their end is cut off.
+    /// Cut off their end.
     #[default]
     Cut,
-    /// They are refused.
+    /// Refuse them.
     Refuse,
 }
 
@@ -38,13 +38,13 @@ pub enum TextError {
         /// Tokens that the model reads.
         max_tokens: usize,
     },
-    /// The tokenizer does not take it.
+    /// The tokenizer cannot process it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
 }
 
 impl TextError {
-    /// Whether a shorter text would have been taken.
+    /// Whether a shorter text would have been accepted.
     pub fn is_too_long(&self) -> bool {
         matches!(
             self,
@@ -53,12 +53,12 @@ impl TextError {
     }
 }
 
-/// What the model read of a text.
+/// How much of a text the model read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenUsage {
     /// Its tokens, without padding.
     pub tokens: usize,
-    /// Whether the text has more, and its end was cut off.
+    /// Whether the text has more tokens, so that its end was cut off.
     pub is_cut: bool,
 }
 
@@ -71,7 +71,7 @@ impl From<&Tokenized> for TokenUsage {
     }
 }
 
-/// Embeddings of texts, and what was read of each.
+/// Embeddings of texts, and how much was read of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextEmbeddings {
     /// One row per text.
@@ -137,7 +137,7 @@ fn portions(texts: Vec<String>) -> Vec<(usize, Vec<String>)> {
     portions
 }
 
-/// Tokenizes texts of which the first has this index, while they are wanted.
+/// Tokenizes texts, the first of which has this index, while they are wanted.
 fn tokenize(
     tokenizer: &TextTokenizer,
     first: usize,

@@ -25,7 +25,7 @@ impl Embeddings {
         self.rows.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -35,8 +35,8 @@ impl Embeddings {
         self.rows.iter().map(Vec::as_slice)
     }
 
-    /// Divides every row by its Euclidean norm, as transformers' SigLIP does before
-    /// it compares. A row of zeros, which has no direction, stays as it is.
+    /// Divides every row by its Euclidean norm, as transformers' SigLIP does before it
+    /// compares. A row of zeros has no direction and stays as it is.
     pub(super) fn normalize(&mut self) {
         for row in &mut self.rows {
             let norm = dot(row, row).sqrt();
@@ -50,9 +50,10 @@ impl Embeddings {
 }
 
 impl Embeddings {
-    /// The mean of every `group` rows that follow each other, L2-normalized: how a class is
-    /// made of several templates (Radford et al. 2021, "Learning Transferable Visual Models
-    /// From Natural Language Supervision", section 3.1.4). Rows that fill no group are left out.
+    /// The mean of every `group` consecutive rows, L2-normalized: how a class is made from
+    /// several templates (Radford et al. 2021, "Learning Transferable Visual Models From
+    /// Natural Language Supervision", section 3.1.4). Rows at the end that do not fill a group
+    /// are left out.
     #[must_use]
     pub fn means(&self, group: usize) -> Self {
         let mean = |rows: &[Vec<f32>]| {
@@ -71,7 +72,7 @@ impl Embeddings {
         means
     }
 
-    /// Rows that a client gave, each of as many floats as the others, L2-normalized.
+    /// Rows that a client sent, each as long as the others, L2-normalized.
     #[must_use]
     pub fn given(dimensions: usize, rows: Vec<Vec<f32>>) -> Self {
         let mut given = Self::new(dimensions, rows);
@@ -79,7 +80,7 @@ impl Embeddings {
         given
     }
 
-    /// Takes the rows from `at` on out of these.
+    /// Removes the rows from index `at` on, and returns them.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let rows = self.rows.split_off(at.min(self.rows.len()));
@@ -87,16 +88,16 @@ impl Embeddings {
     }
 }
 
-/// Embeddings of images of which some are bad.
+/// Embeddings of images, some of which may be bad.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialEmbeddings {
-    /// One row per image, in their order; that of a bad one has no floats.
+    /// One row per image, in order; that of a bad image has no floats.
     pub embeddings: Embeddings,
-    /// The bad ones: which, from 0, and what is wrong with each.
+    /// The bad images: their index from 0, and what is wrong with each.
     pub bad: Vec<(usize, ImageError)>,
 }
 
-/// How well one text fits one image.
+/// How well a text matches an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
     /// The cosine of the angle between their embeddings.
@@ -110,7 +111,11 @@ pub struct Score {
 impl Score {
     /// Of two L2-normalized rows.
     pub(super) fn of(text: &[f32], image: &[f32], scale: f64, bias: f64) -> Self {
-        let cosine = dot(text, image);
+        Self::of_cosine(dot(text, image), scale, bias)
+    }
+
+    /// Of two rows with this cosine.
+    pub(super) fn of_cosine(cosine: f64, scale: f64, bias: f64) -> Self {
         let logit = scale * cosine + bias;
         Self {
             cosine,
@@ -120,7 +125,7 @@ impl Score {
     }
 }
 
-/// How well texts fit images.
+/// How well texts match images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Similarity {
     /// `similarities[t][i]`: the probability, 0 to 1, that text `t` belongs to image `i`.
@@ -134,11 +139,11 @@ pub struct Similarity {
 /// An image's place in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranked {
-    /// Which of the request's images, from 0.
+    /// Index of the image in the request, from 0.
     pub index: usize,
     /// The probability, 0 to 1, that the query belongs to it.
     pub score: f32,
-    /// The same, and what it is made of, in full.
+    /// The same score with its parts, unrounded.
     pub pair: Score,
 }
 
@@ -180,7 +185,7 @@ pub(super) fn rank(pairs: impl Iterator<Item = Score>) -> Vec<Ranked> {
     ranking
 }
 
-/// In f64, so that neither the length of a row nor the order of its sum shows.
+/// Summed in f64, so that neither a row's length nor the order of the sum shows.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter()
         .zip(b)

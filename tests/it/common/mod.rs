@@ -5,6 +5,7 @@
 pub mod client;
 pub mod document;
 pub mod engine;
+pub mod index;
 pub mod model;
 pub mod noise;
 pub mod picture;

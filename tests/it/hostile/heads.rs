@@ -31,12 +31,13 @@ pub fn cases() -> Vec<Case> {
 /// Every method at every path: what a path does not have is 405 and says what it has.
 fn methods() -> Vec<Case> {
     const READ: [&str; 5] = ["/health", "/ready", "/metrics", "/info", "/openapi.json"];
-    const WORK: [&str; 5] = [
+    const WORK: [&str; 6] = [
         "/embed/text",
         "/embed/image",
         "/embed/images",
         "/similarity",
         "/rank",
+        "/search",
     ];
     let mut cases = Vec::new();
     let sent = |method: &str, path: &str| {

@@ -1,5 +1,4 @@
-//! What `config.json` says of a SigLIP model, with transformers' defaults for what
-//! it leaves out.
+//! Reads `config.json` of a SigLIP model, with transformers' defaults for what it leaves out.
 
 use serde::Deserialize;
 
@@ -14,7 +13,7 @@ pub struct Config {
     pub vision: VisionConfig,
 }
 
-/// The shape of the transformer encoder that either tower has.
+/// The shape of the transformer encoder that both towers have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderConfig {
     /// Width of the residual stream.
@@ -25,7 +24,7 @@ pub struct EncoderConfig {
     pub layers: usize,
     /// Attention heads; they divide `hidden_size`.
     pub heads: usize,
-    /// What stands between the two feed-forward products.
+    /// The activation between the two feed-forward products.
     pub activation: Activation,
     /// Added to the variance in every layer norm.
     pub layer_norm_eps: f32,
@@ -36,9 +35,9 @@ pub struct EncoderConfig {
 pub struct TextConfig {
     /// Its layers.
     pub encoder: EncoderConfig,
-    /// Token ids are below this.
+    /// All token ids are below this.
     pub vocab_size: usize,
-    /// Token ids per text: SigLIP always fills all of them.
+    /// Token ids per text. SigLIP always uses all of them.
     pub positions: usize,
     /// Rows of the position table in the checkpoint, of which the first `positions` are
     /// used.
@@ -52,23 +51,23 @@ pub struct TextConfig {
 pub struct VisionConfig {
     /// Its layers. The width of their residual stream is also that of the embedding.
     pub encoder: EncoderConfig,
-    /// Whether all images become the same square.
+    /// Whether all images are resized to the same square.
     pub resolution: Resolution,
-    /// Side of the input square, in pixels; with [`Resolution::Variable`] that of the
-    /// square which has as many patches as the position table has rows.
+    /// Side of the input square, in pixels. With [`Resolution::Variable`], that of the square
+    /// with as many patches as the position table has rows.
     pub image_size: usize,
-    /// Side of a patch, in pixels. What the patches leave over of the square at its
-    /// right and bottom is not seen.
+    /// Side of a patch, in pixels. If it does not divide the side of the square, the remainder
+    /// at the right and bottom is ignored.
     pub patch_size: usize,
 }
 
-/// What a vision tower takes.
+/// What kind of pictures a vision tower takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// Squares of one size (`model_type` "siglip").
     Fixed,
-    /// Any grid of patches, by which its table of positions is resized (NaFlex,
-    /// `model_type` "siglip2").
+    /// Any grid of patches; the table of positions is resized to it (NaFlex, `model_type`
+    /// "siglip2").
     Variable,
 }
 
@@ -80,8 +79,8 @@ impl VisionConfig {
     }
 }
 
-/// What stands between the two products of a feed-forward layer. transformers has some
-/// of them under several names.
+/// The activation between the two products of a feed-forward layer. transformers has several
+/// names for some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// GELU by its tanh approximation: `gelu_pytorch_tanh`, `gelu_python_tanh`,
@@ -103,10 +102,10 @@ pub enum ConfigError {
     /// Not JSON, or a value of the wrong type.
     #[error("it is not a model configuration: {0}")]
     Json(String),
-    /// Of another architecture.
+    /// Another architecture.
     #[error("model_type is {0:?}; only \"siglip\" and \"siglip2\" can be run")]
     Architecture(String),
-    /// Of no architecture.
+    /// No architecture.
     #[error("it has no model_type; \"siglip\" or \"siglip2\" is expected")]
     NoArchitecture,
     /// Variable resolution, for which there are no TensorRT engines.
@@ -118,12 +117,12 @@ pub enum ConfigError {
     /// A size that no model has.
     #[error("{name} is {value}")]
     Size {
-        /// Which.
+        /// Which size.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: usize,
     },
-    /// Heads of unequal width.
+    /// The width is no multiple of the number of heads.
     #[error("{tower}.hidden_size is {width}, which {heads} attention heads do not divide")]
     Heads {
         /// Which tower's configuration.
@@ -133,7 +132,7 @@ pub enum ConfigError {
         /// Attention heads.
         heads: usize,
     },
-    /// No patch fits.
+    /// The patch is larger than the picture.
     #[error("vision_config.patch_size is {patch}, more than image_size, {image}")]
     Patch {
         /// Side of a patch.
@@ -141,10 +140,10 @@ pub enum ConfigError {
         /// Side of the square.
         image: usize,
     },
-    /// A table of positions that is not a square.
+    /// The table of positions is not square.
     #[error("vision_config.num_patches is {0}, which is not a square number")]
     Positions(usize),
-    /// Embeddings that cannot be compared.
+    /// The two embeddings differ in length, so they cannot be compared.
     #[error("texts become {text} floats and images {image}: they share no vector space")]
     Spaces {
         /// Floats of a text's embedding.
@@ -152,26 +151,26 @@ pub enum ConfigError {
         /// Floats of an image's embedding.
         image: usize,
     },
-    /// Rectangles.
+    /// Not square.
     #[error("vision_config.{name} is {height} by {width}; only squares can be run")]
     Rectangle {
-        /// Of what.
+        /// What is not square.
         name: &'static str,
         /// Its height.
         height: usize,
         /// Its width.
         width: usize,
     },
-    /// Images that are not RGB.
+    /// The images do not have three channels.
     #[error("vision_config.num_channels is {0}, not 3; images are RGB")]
     Channels(usize),
-    /// A tower without pooling.
+    /// The vision tower has no pooling head.
     #[error(
         "vision_config.vision_use_head is false; without its pooling head the tower gives no \
          embedding"
     )]
     NoHead,
-    /// An activation that graphs do not have.
+    /// An activation that the graphs do not support.
     #[error(
         "{tower}.hidden_act is {name:?}; gelu_pytorch_tanh, gelu, quick_gelu, relu and silu \
          can be run"
@@ -179,7 +178,7 @@ pub enum ConfigError {
     Activation {
         /// Which tower's configuration.
         tower: &'static str,
-        /// What it says.
+        /// The activation it names.
         name: String,
     },
 }
@@ -189,7 +188,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When it is not JSON, describes another architecture, or contradicts itself.
+    /// If it is not JSON, describes another architecture, or contradicts itself.
     pub fn parse(json: &[u8], file: &str) -> Result<Self, CheckpointError> {
         read(json).map_err(|reason| CheckpointError::Config {
             file: file.to_owned(),
@@ -197,11 +196,11 @@ impl Config {
         })
     }
 
-    /// Whether there can be TensorRT engines of it.
+    /// Checks that TensorRT engines can be built for it.
     ///
     /// # Errors
     ///
-    /// When its resolution is variable.
+    /// If its resolution is variable.
     pub fn check_fixed(&self, file: &str) -> Result<(), CheckpointError> {
         match self.vision.resolution {
             Resolution::Fixed => Ok(()),
@@ -240,8 +239,8 @@ impl Config {
             ("vision_config.image_size", vision.image_size),
             ("vision_config.patch_size", vision.patch_size),
         ] {
-            // The upper bound is far above any model and keeps every product of two
-            // or three of these within 64 bits.
+            // The upper limit is far above any model and keeps every product of two or three of
+            // these within 64 bits.
             if value == 0 || value > 1 << 24 {
                 return Err(ConfigError::Size { name, value });
             }
@@ -459,7 +458,7 @@ mod tests {
 
     #[test]
     fn patches_that_do_not_fill_the_square_leave_a_margin() {
-        // siglip2-so400m-patch14-224 has 16 of them in a row; 378 = 27 * 14.
+        // siglip2-so400m-patch14-224 has 16 patches in a row; 378 = 27 * 14.
         let config = Config::parse(
             br#"{"model_type": "siglip", "vision_config": {"image_size": 384, "patch_size": 14}}"#,
             "config.json",
@@ -496,7 +495,7 @@ mod tests {
         }
     }
 
-    /// config.json of google/siglip2-base-patch16-naflex, as far as it says something.
+    /// The parts of config.json that google/siglip2-base-patch16-naflex sets.
     #[test]
     fn a_model_of_variable_resolution_is_read() {
         let json = br#"{"model_type": "siglip2", "vision_config": {"num_patches": 256}}"#;

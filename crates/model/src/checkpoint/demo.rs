@@ -1,12 +1,12 @@
-//! The small model in `models/demo/`, built into the binary so that it runs from
-//! anywhere with nothing beside it.
+//! The small model in `models/demo/`, compiled into the binary so that it runs without any
+//! other file.
 
 use std::borrow::Cow;
 
 use super::{Checkpoint, CheckpointError, Weights};
 use crate::files::ModelFiles;
 
-/// Bytes that start where a float may.
+/// Bytes aligned as floats must be.
 #[repr(C, align(64))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use super::ConfigError;
 use crate::text::TokenizerError;
 
-/// Why a checkpoint cannot be used: one sentence that says what, where, and what to do.
+/// Why a checkpoint cannot be used: one sentence that says what is wrong, where, and what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// A file that every checkpoint has is not there.
+    /// A file that every checkpoint has is missing.
     #[error(
         "{} has no {file}; a checkpoint directory needs config.json, model.safetensors, \
          tokenizer.json, tokenizer_config.json, and preprocessor_config.json or a \
@@ -21,7 +22,7 @@ pub enum CheckpointError {
         /// Its name.
         file: String,
     },
-    /// The weights are in PyTorch's own format alone.
+    /// The weights are only there in PyTorch's own format.
     #[error(
         "the weights in {} are in {file} alone, which is a program in disguise and is not \
          read; convert them with Python: from transformers import AutoModel; \
@@ -39,10 +40,10 @@ pub enum CheckpointError {
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// `config.json` says something that cannot be, or that this service does not run.
+    /// `config.json` contradicts itself, or describes something that this service does not run.
     #[error("{file}: {reason}")]
     Config {
         /// Which file.
@@ -50,7 +51,7 @@ pub enum CheckpointError {
         /// What is wrong, and what is expected.
         reason: ConfigError,
     },
-    /// A file is not the JSON that it should be.
+    /// A file that should be JSON is not.
     #[error("{} is not what it should be: {reason}", file.display())]
     Json {
         /// Which file.
@@ -58,18 +59,18 @@ pub enum CheckpointError {
         /// What is wrong, and where in it.
         reason: String,
     },
-    /// An index of weights names a file elsewhere.
+    /// An index of weights names a file outside its directory.
     #[error("{} names {name:?}, which is not a file in its directory", file.display())]
     Outside {
         /// The index.
         file: PathBuf,
-        /// What it names.
+        /// The name in it.
         name: String,
     },
     /// The tokenizer's files cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A safetensors file is cut short or damaged.
+    /// A safetensors file is truncated or damaged.
     #[error("{file} is damaged or was not copied whole ({reason}); fetch it again")]
     Weights {
         /// Which file.
@@ -77,13 +78,13 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// A tensor that the configuration calls for is not in the files.
+    /// A tensor that the configuration requires is missing.
     #[error("the checkpoint has no tensor {name:?}, which its config.json calls for")]
     MissingTensor {
         /// Its name.
         name: String,
     },
-    /// A tensor is not of the shape that the configuration calls for.
+    /// A tensor does not have the shape that the configuration requires.
     #[error("the tensor {name:?} has shape {found:?}, and config.json calls for {expected:?}")]
     Misshapen {
         /// Its name.
@@ -93,7 +94,7 @@ pub enum CheckpointError {
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
-    /// A tensor holds something other than floats.
+    /// A tensor does not contain floats.
     #[error("the tensor {name:?} is stored as {dtype}; only F64, F32, F16 and BF16 can be used")]
     Unsupported {
         /// Its name.

@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets in `fuzz/`, in builds with `--cfg fuzzing` only.
+//! Entry points for the fuzz targets in `fuzz/`, only in builds with `--cfg fuzzing`.
 
 use super::{CheckpointError, Tensor, half, weights};
 
@@ -6,7 +6,7 @@ use super::{CheckpointError, Tensor, half, weights};
 ///
 /// # Errors
 ///
-/// When it is damaged.
+/// If it is damaged.
 pub fn tensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, CheckpointError> {
     weights::index("model.safetensors", bytes, 0)
         .map(|contents| contents.floats.into_iter().collect())

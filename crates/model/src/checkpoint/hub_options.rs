@@ -1,4 +1,4 @@
-//! How a model on the hub is had; of every program that takes one.
+//! Settings for models on the hub, for every program that takes a model.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use siglip2_flags::{path, switch, text};
 
 use super::hub::{HubSettings, Places};
 
-/// How a model on the hub is had; of every program that takes one.
+/// Settings for models on the hub, for every program that takes a model.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Hub")]
 pub struct HubOptions {
@@ -24,11 +24,11 @@ pub struct HubOptions {
     #[arg(long, env = "HF_HUB_CACHE", value_parser = path)]
     pub hf_hub_cache: Option<PathBuf>,
 
-    /// The name that huggingface_hub had for the hub cache before.
+    /// The former name of `HF_HUB_CACHE`.
     #[arg(long, env = "HUGGINGFACE_HUB_CACHE", hide = true, value_parser = path)]
     pub huggingface_hub_cache: Option<PathBuf>,
 
-    /// What the Python service calls the hub cache; goes before the others.
+    /// The Python service's name for the hub cache; takes precedence.
     #[arg(long, env = "MODEL_CACHE", hide = true, value_parser = path)]
     pub model_cache: Option<PathBuf>,
 
@@ -40,12 +40,12 @@ pub struct HubOptions {
     #[arg(long, env = "HF_ENDPOINT", hide_env_values = true, value_parser = text)]
     pub hf_endpoint: Option<String>,
 
-    /// Token for models on the hub that ask for one; by default the one that
-    /// `hf auth login` stored.
+    /// Token for models on the hub that require one; by default the one stored by `hf auth
+    /// login`.
     #[arg(long, env = "HF_TOKEN", hide_env_values = true, value_parser = text)]
     pub hf_token: Option<String>,
 
-    /// The name that the token had before.
+    /// The former name of `HF_TOKEN`.
     #[arg(
         long,
         env = "HUGGING_FACE_HUB_TOKEN",
@@ -58,7 +58,7 @@ pub struct HubOptions {
     #[arg(long, env = "HF_TOKEN_PATH", hide = true, value_parser = path)]
     pub hf_token_path: Option<PathBuf>,
 
-    /// Take models from the hub cache only.
+    /// Only use models that are in the hub cache.
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
     pub hf_hub_offline: bool,
 }

@@ -6,9 +6,9 @@
 //!                                         +-> tokenizer and processor files, as bytes
 //! ```
 //!
-//! The files are transformers' own, as the Hugging Face hub has them, and are the
-//! only source of truth. Weights are mapped, not read: what is never touched, such
-//! as most rows of a vocabulary of 256,000, never costs memory.
+//! The files are transformers' own, as on the Hugging Face hub, and the only source of truth.
+//! Weights are mapped and not read: what is never used, such as most rows of a vocabulary of
+//! 256,000, never takes memory.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,17 +40,17 @@ pub use siglip2_mapping::explain_truncation;
 pub use source::{Source, SourceError};
 pub use weights::{DType, Tensor, Weights};
 
-/// A checkpoint, opened: configuration read, weights mapped and indexed. A clone
-/// shares the mapped files.
+/// An opened checkpoint: configuration read, weights mapped and indexed. A clone shares the
+/// mapped files.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// What config.json says, with texts as long as the tokenizer pads them.
+    /// The contents of config.json, with texts as long as the tokenizer pads them.
     pub config: Config,
     /// config.json itself, and the files of tokenizer and image processor.
     pub files: ModelFiles,
     /// The tensors.
     pub weights: Weights,
-    /// Whether this is the small model that ships with the code.
+    /// Whether this is the built-in demo model.
     pub is_demo: bool,
 }
 
@@ -59,8 +59,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When a file is missing, unreadable, damaged, or describes a model that this
-    /// service does not run.
+    /// If a file is missing, unreadable or damaged, or describes a model that this service does
+    /// not run.
     pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let files = ModelFiles::read(directory, |file| optional(directory, file))?;
         let name = directory.join(files::CONFIG).display().to_string();
@@ -73,21 +73,20 @@ impl Checkpoint {
         })
     }
 
-    /// The small model that ships with the code, and inside every binary.
+    /// The demo model, which is part of every binary.
     ///
     /// # Errors
     ///
-    /// None that a user can cause; the files are checked like any other checkpoint's.
+    /// None that a user can cause; its files are checked like those of any other checkpoint.
     pub fn demo() -> Result<Self, CheckpointError> {
         demo::checkpoint()
     }
 
-    /// The checkpoint's `logit_scale`: the natural logarithm of what cosines are
-    /// multiplied by.
+    /// The checkpoint's `logit_scale`: the natural logarithm of the factor of cosines.
     ///
     /// # Errors
     ///
-    /// When the tensor is missing or no single float.
+    /// If the tensor is missing or is not a single float.
     pub fn logit_scale(&self) -> Result<f32, CheckpointError> {
         self.weights.scalar("logit_scale")
     }
@@ -96,13 +95,13 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When the tensor is missing or no single float.
+    /// If the tensor is missing or is not a single float.
     pub fn logit_bias(&self) -> Result<f32, CheckpointError> {
         self.weights.scalar("logit_bias")
     }
 }
 
-/// A small file of a directory; nothing where there is none.
+/// Reads a small file of a directory; `None` if it does not exist.
 fn optional(directory: &Path, file: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
     let path = directory.join(file);
     let read = File::open(&path).and_then(|file| {

@@ -1,14 +1,14 @@
-//! What a model of variable resolution (NaFlex) says of its pictures.
+//! How a model of variable resolution (NaFlex) prepares its pictures.
 
 use serde::Deserialize;
 
 use super::{CheckpointError, VisionConfig};
 use crate::files::{ModelFiles, PREPROCESSOR};
 
-/// The most patches that a setting may ask for. Attention costs their square.
+/// The most patches that the setting may ask for. Attention costs their square.
 pub const MAX_NUM_PATCHES: usize = 1024;
 
-/// The most patches that an image processor may say.
+/// The most patches that an image processor may specify.
 const MOST_IN_A_FILE: usize = 4096;
 
 /// How many patches a picture becomes (transformers' `Siglip2ImageProcessor`).
@@ -16,8 +16,8 @@ const MOST_IN_A_FILE: usize = 4096;
 pub struct NaflexImages {
     /// Side of a patch, in pixels.
     pub patch_size: usize,
-    /// Patches that a picture has at most. transformers pads one with fewer to them, and masks
-    /// what it padded; an engine that takes pictures as they are need not.
+    /// The most patches of a picture. transformers pads smaller pictures to it and masks the
+    /// padding; an engine that takes pictures of any size need not.
     pub max_num_patches: usize,
 }
 
@@ -29,12 +29,12 @@ struct Raw {
 }
 
 impl NaflexImages {
-    /// Reads the image processor of a model, whose tower must have the same patches. `most`,
-    /// where it is given, stands for its `max_num_patches`.
+    /// Reads a model's image processor, which must have the same patches as the tower. `most`,
+    /// if given, replaces its `max_num_patches`.
     ///
     /// # Errors
     ///
-    /// When it is not JSON, or does not fit the tower.
+    /// If it is not JSON, or does not match the tower.
     pub fn of(
         files: &ModelFiles,
         vision: &VisionConfig,

@@ -1,4 +1,4 @@
-//! Where a model comes from, as it is written on a command line.
+//! Where a model comes from, as written on a command line.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::{Checkpoint, CheckpointError};
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The one that is built in.
+    /// The built-in demo model.
     Demo,
     /// A directory.
     Directory(PathBuf),
@@ -19,30 +19,30 @@ pub enum Source {
 /// Why a source has no checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A path that is not there.
+    /// A path that does not exist.
     #[error("--model (MODEL_NAME) is {0:?}, and there is no such directory")]
     NoDirectory(String),
-    /// Neither a path nor a name that the hub could know.
+    /// Neither a path nor a valid name on the hub.
     #[error(
         "--model (MODEL_NAME) is {0:?}, which is neither a directory, nor a name on the hub \
          such as google/siglip2-base-patch16-224, nor demo"
     )]
     NoName(String),
-    /// The hub does not give it.
+    /// It could not be obtained from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// Its files are no checkpoint that can be used.
+    /// Its files are not a usable checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }
 
 impl Source {
-    /// What `--model` names. What exists as a directory, or is written as a path, is one.
+    /// Interprets `--model`. It is a path if it exists as a directory or is written like a
+    /// path.
     ///
     /// # Errors
     ///
-    /// When the model is written as a path and is not there, or is no name that the hub
-    /// could know.
+    /// If it is written like a path and does not exist, or is not a valid name on the hub.
     pub fn of(model: &str) -> Result<Self, SourceError> {
         if model == "demo" {
             return Ok(Source::Demo);
@@ -60,11 +60,11 @@ impl Source {
         Ok(Source::Hub(model.to_owned()))
     }
 
-    /// Opens the checkpoint; one on the hub is fetched first, where it is not in the cache.
+    /// Opens the checkpoint. One on the hub is downloaded first if it is not in the cache.
     ///
     /// # Errors
     ///
-    /// When it cannot be had, or is none that can be used.
+    /// If it cannot be obtained or used.
     pub fn open(&self, revision: &str, hub: &HubSettings) -> Result<Checkpoint, SourceError> {
         Ok(match self {
             Source::Demo => Checkpoint::demo()?,

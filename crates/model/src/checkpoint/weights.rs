@@ -12,8 +12,8 @@ use siglip2_mapping::Mapping;
 use super::{CheckpointError, half};
 use crate::files::{PYTORCH_WEIGHTS, WEIGHTS, WEIGHTS_INDEX, is_inside};
 
-/// How a tensor's numbers are stored, little-endian. FP64, which no engine computes in,
-/// is made FP32 when a checkpoint is opened.
+/// How a tensor's numbers are stored, little-endian. FP64, in which no engine computes, is
+/// converted to FP32 when a checkpoint is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
     /// IEEE 754 binary32.
@@ -33,7 +33,7 @@ impl fmt::Display for DType {
 /// Where a tensor lies: `length` bytes from `offset` in the file `shard`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// Which of [`Weights::shards`].
+    /// Index into [`Weights::shards`].
     pub shard: usize,
     /// How its numbers are stored.
     pub dtype: DType,
@@ -49,12 +49,12 @@ pub struct Tensor {
 #[derive(Clone)]
 pub struct Weights {
     shards: Vec<&'static [u8]>,
-    /// Where shards lie on the disk; those that are not here are in memory only.
+    /// The paths of the shards; a shard without one is only in memory.
     files: HashMap<usize, PathBuf>,
     /// Those of the shards that are mapped files.
     mappings: Vec<Mapping>,
     tensors: HashMap<String, Tensor>,
-    /// Tensors that the files hold and that are no floats, by name.
+    /// Tensors in the files that are not floats, by name.
     others: HashMap<String, Dtype>,
 }
 
@@ -72,14 +72,15 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
-/// The files that an index of weights names, each once; `file` names it in errors.
+/// The files that an index of weights names, without duplicates; `file` is the index's name
+/// for errors.
 pub(crate) fn shards(index: &[u8], file: &Path) -> Result<BTreeSet<String>, CheckpointError> {
     let index: Index = serde_json::from_slice(index).map_err(|error| CheckpointError::Json {
         file: file.to_owned(),
         reason: error.to_string(),
     })?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-    // An index is a file like any other and may say "../../etc/passwd".
+    // An index is an untrusted file and may say "../../etc/passwd".
     match shards.iter().find(|name| !is_inside(name)) {
         Some(name) => Err(CheckpointError::Outside {
             file: file.to_owned(),
@@ -94,7 +95,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// When there are none, or one of them is damaged or cut short.
+    /// If there are none, or one is damaged or truncated.
     pub(super) fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let mut weights = Self::empty();
         if directory.join(WEIGHTS).exists() {
@@ -126,7 +127,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// When it is damaged.
+    /// If it is damaged.
     pub(super) fn of(name: &str, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
         let mut weights = Self::empty();
         weights.add(name, bytes)?;
@@ -172,8 +173,8 @@ impl Weights {
         Ok(())
     }
 
-    /// Puts a tensor of FP32 numbers into memory that is kept, like a mapping, for the
-    /// life of the process.
+    /// Puts an FP32 tensor into memory that is kept for the life of the process, like a
+    /// mapping.
     fn keep(&mut self, name: String, numbers: Vec<f32>, shape: Vec<usize>) {
         let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
         let tensor = Tensor {
@@ -192,13 +193,13 @@ impl Weights {
         &self.shards
     }
 
-    /// The file that holds the shard `shard`, where there is one.
+    /// The path of the shard `shard`, if it is a file.
     pub fn file(&self, shard: usize) -> Option<&Path> {
         self.files.get(&shard).map(PathBuf::as_path)
     }
 
-    /// Gives back the memory of the mapped pages that were read so far; they are read
-    /// again, from the page cache, when they are wanted again.
+    /// Releases the memory of the mapped pages read so far. They are read again, from the page
+    /// cache, when they are needed.
     pub fn release(&self) {
         for mapping in &self.mappings {
             mapping.release();
@@ -209,7 +210,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// When it is missing, of another shape, or holds no floats.
+    /// If it is missing, has another shape, or does not contain floats.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor, CheckpointError> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(match self.others.get(name) {
@@ -243,10 +244,10 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// As [`Weights::get`].
+    /// The same as for [`Weights::get`].
     pub(super) fn scalar(&self, name: &str) -> Result<f32, CheckpointError> {
         let tensor = self.get(name, &[1]).or_else(|_| self.get(name, &[]));
-        // Complain about the shape that checkpoints have in fact.
+        // Name the usual shape in the error.
         let tensor = match tensor {
             Ok(tensor) => tensor,
             Err(_) => self.get(name, &[1])?,
@@ -279,9 +280,9 @@ impl Weights {
         half::to_f32(tensor.dtype, bytes)
     }
 
-    /// The same weights with every tensor in FP32, and aligned as FP32 must be. Those
-    /// that are so already stay where they are; the others are converted into memory
-    /// that is kept, like a mapping, for the life of the process.
+    /// The same weights with every tensor in FP32 and aligned as FP32 must be. Tensors that
+    /// already are stay where they are; the others are converted into memory that is kept for
+    /// the life of the process, like a mapping.
     pub fn into_f32(mut self) -> Self {
         let align = align_of::<f32>();
         let convert = |weights: &Self, tensor: &Tensor| {
@@ -309,13 +310,13 @@ impl Weights {
 #[derive(Default)]
 pub(super) struct Contents {
     pub floats: HashMap<String, Tensor>,
-    /// FP64; their `dtype` says what they are to be.
+    /// FP64 tensors; their `dtype` is what they will be converted to.
     pub doubles: HashMap<String, Tensor>,
-    /// Those that hold other numbers.
+    /// Tensors of other numbers.
     pub others: HashMap<String, Dtype>,
 }
 
-/// Reads the header of the safetensors file `name`, which will be the shard `shard`.
+/// Reads the header of the safetensors file `name`, which becomes the shard `shard`.
 pub(super) fn index(name: &str, bytes: &[u8], shard: usize) -> Result<Contents, CheckpointError> {
     // This checks that the header is whole and that the tensors cover the rest of the
     // file exactly, each with as many bytes as its shape and type say.

@@ -1,5 +1,5 @@
-//! Puts a graph together, one operator after the other, and keeps the element type of
-//! every value, so that a cast stands where types differ and nowhere else.
+//! Builds a graph one operator at a time and tracks the element type of every value, so that
+//! casts are added exactly where types differ.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -39,8 +39,7 @@ impl<'a> Builder<'a> {
         name.to_owned()
     }
 
-    /// Ends the graph: `value` becomes its output, called `name`, of shape
-    /// `[batch, width]`.
+    /// Ends the graph: `value` becomes its output, named `name`, of shape `[batch, width]`.
     pub fn finish(mut self, value: &Value, name: &str, width: usize) -> Graph {
         if let Some(output) = self
             .graph
@@ -57,7 +56,7 @@ impl<'a> Builder<'a> {
         self.graph
     }
 
-    /// What the inputs of products are.
+    /// The element type of the inputs of products.
     pub fn half(&self) -> ElementType {
         match self.precision {
             Precision::Fp32 => ElementType::Float,
@@ -77,8 +76,8 @@ impl<'a> Builder<'a> {
         self.rows(name, shape, all, name, elements)
     }
 
-    /// A table of vectors to be looked up. One that is stored in 16 bits stays as it
-    /// is, whatever the precision: what is looked up is widened without loss.
+    /// A table for lookups. One that is stored in 16 bits keeps its type, whatever the
+    /// precision: the looked-up rows are widened without loss.
     pub fn table(&mut self, name: &str, shape: &[usize]) -> Result<Value, CheckpointError> {
         let stored = element_type(self.weights.get(name, shape)?.dtype);
         let elements = match (self.precision, stored) {
@@ -145,7 +144,7 @@ impl<'a> Builder<'a> {
         name.to_owned()
     }
 
-    /// `x` as `elements`: `x` itself where it is that already.
+    /// `x` as `elements`; `x` itself if it has that type already.
     pub fn cast(&mut self, name: &str, x: &Value, elements: ElementType) -> Value {
         if self.types.get(x) == Some(&elements) {
             return x.clone();
@@ -156,19 +155,19 @@ impl<'a> Builder<'a> {
         output
     }
 
-    /// `x` as FP32, in which sums are made.
+    /// `x` as FP32, in which sums are computed.
     pub fn widened(&mut self, name: &str, x: &Value) -> Value {
         self.cast(&format!("{name}.widened"), x, ElementType::Float)
     }
 
-    /// `x` as a product takes it.
+    /// `x` in the type of a product's input.
     pub fn narrowed(&mut self, name: &str, x: &Value) -> Value {
         let half = self.half();
         self.cast(&format!("{name}.narrowed"), x, half)
     }
 
-    /// One operator with one output, which is named after it and has the type of the
-    /// first input.
+    /// Adds an operator with one output, which is named after it and has the type of the first
+    /// input.
     pub fn op(
         &mut self,
         name: &str,
@@ -207,7 +206,7 @@ impl<'a> Builder<'a> {
         Ok(self.product(name, x, &weight, &bias))
     }
 
-    /// As [`Builder::linear`], with weights that are at hand.
+    /// Like [`Builder::linear`], with given weights.
     pub fn product(&mut self, name: &str, x: &Value, weight: &Value, bias: &Value) -> Value {
         let weight = self.transpose(&format!("{name}.transpose"), weight, &[1, 0]);
         let product = self.op(&format!("{name}.matmul"), "MatMul", &[x, &weight], vec![]);
@@ -229,8 +228,8 @@ impl<'a> Builder<'a> {
         self.op(name, "Reshape", &[x, &shape], vec![])
     }
 
-    /// Layer norm over the last dimension: FP32 in, half precision out. Sums of squares
-    /// are what leaves the range of FP16 first of all.
+    /// Layer norm over the last dimension: FP32 in, half precision out. Its sums of squares are
+    /// the first thing to leave the range of FP16.
     pub fn layer_norm(
         &mut self,
         name: &str,

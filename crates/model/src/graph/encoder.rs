@@ -8,32 +8,32 @@
 //!        +----------------------- + <------------------------------------------+
 //! ```
 //!
-//! In half precision this is where the numbers are halves: what goes into a product,
-//! and what stands between the two products of attention. All else is FP32, above all
-//! the residual stream, a few channels of which grow to many thousands. Each choice and
-//! its figures are in docs/precision.md.
+//! In half precision, the half-precision values are the inputs of products and what is between
+//! the two products of attention. Everything else is FP32, above all the residual stream, a
+//! few channels of which reach many thousands. docs/precision.md gives the reasons and
+//! figures.
 
 use super::builder::{Builder, Value};
 use super::onnx::Attribute;
 use crate::checkpoint::{Activation, CheckpointError, EncoderConfig};
 
-/// Which tokens of its last layer a tower goes on with.
+/// Which tokens a tower needs from its last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     All,
-    /// The token at this position alone. Nothing after the keys and values of the
-    /// last layer looks at the others, so what is computed for them there would be
-    /// thrown away: in a tower of 12 layers that is 7% of the work.
+    /// Only the token at this position. Nothing after the keys and values of the last layer
+    /// depends on the other tokens, so computing them would be wasted: 7% of the work in a
+    /// tower of 12 layers.
     One(usize),
 }
 
-/// Writes an encoder of this shape into a graph.
+/// Writes an encoder into a graph.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoder<'a>(pub &'a EncoderConfig);
 
 impl Encoder<'_> {
-    /// Runs `x`, `[batch, tokens, width]`, through all layers. With
-    /// [`Wanted::One`] the result has a single token.
+    /// Applies all layers to `x`, `[batch, tokens, width]`. With [`Wanted::One`] the result has
+    /// a single token.
     pub fn build(
         &self,
         graph: &mut Builder,
@@ -95,9 +95,9 @@ impl Encoder<'_> {
     /// `[batch or 1, queries, width]`, `key` and `value` `[batch, tokens, width]`, FP32;
     /// the result is `[batch, queries, width]` in half precision.
     ///
-    /// The queries are scaled before the product, not the scores after it: the
-    /// scores are the larger numbers, and the first to leave the range of FP16.
-    /// TensorRT's fused attention asks for this form.
+    /// The queries are scaled before the product, not the scores after it: the scores are
+    /// larger, and would be the first to leave the range of FP16. TensorRT's fused attention
+    /// requires this form.
     pub fn attention(
         &self,
         graph: &mut Builder,
@@ -156,7 +156,7 @@ impl Encoder<'_> {
 }
 
 impl Encoder<'_> {
-    /// What stands between the two products, in FP32.
+    /// The activation between the two products, in FP32.
     fn activation(&self, graph: &mut Builder, name: &str, x: &Value) -> Value {
         let gelu = |graph: &mut Builder, approximate| {
             let approximate = Attribute::String(approximate);
@@ -169,8 +169,8 @@ impl Encoder<'_> {
             Activation::Relu => graph.op(&format!("{name}.relu"), "Relu", &[x], vec![]),
             Activation::Silu => gate(graph, name, x, x),
             Activation::QuickGelu => {
-                // 1.702 is what makes a sigmoid likest to the error function
-                // (transformers' `QuickGELUActivation`).
+                // With 1.702 the sigmoid is closest to the error function (transformers'
+                // `QuickGELUActivation`).
                 let slope = graph.float("quick_gelu.slope", 1.702);
                 let steep = graph.op(&format!("{name}.steep"), "Mul", &[x, &slope], vec![]);
                 gate(graph, name, x, &steep)

@@ -1,4 +1,4 @@
-//! Other people's ONNX exports of a tower, made one that engines run.
+//! ONNX exports of a tower made by other tools, adapted so that engines can run them.
 //!
 //! ```text
 //! .onnx (Optimum's, onnx-community's) --read--> Export: inputs, outputs, types of weights
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Exports of transformers' SigLIP towers differ in the names of their outputs and in what
-//! they give besides the embedding. Nothing is computed otherwise than the export says:
-//! its own types decide the precision.
+//! they return besides the embedding. The computation is left as exported; the export's own
+//! types decide the precision.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,36 +18,36 @@ mod wire;
 
 use wire::{Field, Value, fields};
 
-/// Outputs that hold the embedding, the best first: the pooled output, as it is, goes
-/// before what some exports have normalized.
+/// Names of outputs with the embedding, best first: the pooled output comes before what some
+/// exports have normalized.
 const OUTPUTS: [&str; 4] = ["pooler_output", "image_embeds", "text_embeds", EMBEDDING];
 
-/// A `.onnx` file, read as far as it must be.
+/// A `.onnx` file, parsed as far as needed.
 #[derive(Clone, Debug)]
 pub struct Export<'a> {
     model: &'a [u8],
     graph: &'a [u8],
-    /// What it is fed, less what it holds itself.
+    /// Its inputs, without those that are weights.
     inputs: Vec<String>,
     outputs: Vec<String>,
-    /// Every name that a value of the graph has.
+    /// The names of all values in the graph.
     values: HashSet<String>,
-    /// Numbers in the weights, by `TensorProto.DataType`.
+    /// How many numbers the weights have of each `TensorProto.DataType`.
     numbers: BTreeMap<u64, u64>,
-    /// Files beside it that hold weights.
+    /// Names of separate files with weights.
     external: Vec<String>,
 }
 
 /// Why an export cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// Not ONNX.
+    /// Not an ONNX file.
     #[error("it is not an ONNX file, or was not copied whole")]
     Damaged,
-    /// Weights elsewhere.
+    /// Weights outside its directory.
     #[error("it names {0:?} for its weights, which is not a file beside it")]
     Outside(String),
-    /// A text tower of another kind of model.
+    /// The text tower of another kind of model.
     #[error(
         "it wants an attention_mask, and SigLIP has none: texts are padded to all of their \
          tokens; export the text tower of a SigLIP checkpoint"
@@ -59,17 +59,17 @@ pub enum ExportError {
          as vision_model.onnx and text_model.onnx"
     )]
     Together {
-        /// What it is fed.
+        /// Its inputs.
         inputs: String,
-        /// What it should be fed.
+        /// The expected inputs.
         expected: &'static str,
     },
-    /// The other tower, or none.
+    /// The other tower, or neither.
     #[error("it is fed {inputs}, and not {expected}")]
     OtherInput {
-        /// What it is fed.
+        /// Its inputs.
         inputs: String,
-        /// What it should be fed.
+        /// The expected inputs.
         expected: &'static str,
     },
     /// The pooling is missing.
@@ -79,16 +79,16 @@ pub enum ExportError {
         OUTPUTS.join(", ")
     )]
     NotPooled,
-    /// No embedding among the outputs.
+    /// None of the outputs is an embedding.
     #[error("it gives {outputs}; export it with one of the outputs {}", OUTPUTS.join(", "))]
     OtherOutput {
-        /// What it gives.
+        /// Its outputs.
         outputs: String,
     },
-    /// A graph without weights.
+    /// The graph has no weights.
     #[error("it holds no weights")]
     Empty,
-    /// Weights in integers.
+    /// The weights are integers.
     #[error(
         "its weights are quantized, which loses more than searches bear; take an export in FP16 \
          or FP32, such as model_fp16.onnx or model.onnx"
@@ -101,9 +101,9 @@ pub enum ExportError {
 pub struct ExportedTower {
     /// The bytes of its `.onnx` file.
     pub onnx: Vec<u8>,
-    /// The files that it wants beside it, in the order in which it names them.
+    /// The separate files it needs, in the order in which it names them.
     pub external: Vec<String>,
-    /// What most of its weights are in.
+    /// The type of most of its weights.
     pub precision: Precision,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// When it is none, or names weights outside its directory.
+    /// If it is not an ONNX file, or names weights outside its directory.
     pub fn read(model: &'a [u8]) -> Result<Self, ExportError> {
         let broken = || ExportError::Damaged;
         let mut graph = None;
@@ -160,7 +160,7 @@ impl<'a> Export<'a> {
         Ok(export)
     }
 
-    /// Notes a `TensorProto`; its name.
+    /// Records a `TensorProto`, and returns its name.
     fn tensor(&mut self, bytes: &[u8]) -> Option<Option<String>> {
         let (mut name, mut kind, mut count) = (None, 0, 1_u64);
         for field in fields(bytes) {
@@ -210,20 +210,20 @@ impl<'a> Export<'a> {
         Some(name)
     }
 
-    /// The vision tower, if that is what it is.
+    /// The vision tower, if this is one.
     ///
     /// # Errors
     ///
-    /// When it is fed or gives something else, or is quantized.
+    /// If its inputs or outputs are those of something else, or it is quantized.
     pub fn vision(&self) -> Result<ExportedTower, ExportError> {
         self.tower(PIXEL_VALUES)
     }
 
-    /// The text tower, if that is what it is.
+    /// The text tower, if this is one.
     ///
     /// # Errors
     ///
-    /// As [`Export::vision`].
+    /// The same as for [`Export::vision`].
     pub fn text(&self) -> Result<ExportedTower, ExportError> {
         self.tower(INPUT_IDS)
     }
@@ -256,7 +256,7 @@ impl<'a> Export<'a> {
         })
     }
 
-    /// What most numbers of the weights are.
+    /// The type of most numbers in the weights.
     fn precision(&self) -> Result<Precision, ExportError> {
         // TensorProto.DataType: FLOAT 1, FLOAT16 10, BFLOAT16 16; integers of shapes and
         // indices are few.
@@ -270,7 +270,7 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// The model with one output, which is `output` cast to FP32.
+    /// The model with a single output, which is `output` cast to FP32.
     fn with_output(&self, output: &str) -> Vec<u8> {
         let mut name = EMBEDDING.to_owned();
         while self.values.contains(&name) {
@@ -322,7 +322,7 @@ fn strings(message: &[u8], wanted: u32) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether a file's name leads out of its directory.
+/// Whether a file name leads out of its directory.
 fn is_outside(name: &str) -> bool {
     use std::path::{Component, Path};
     let normal = |component| matches!(component, Component::Normal(_) | Component::CurDir);
@@ -427,7 +427,7 @@ mod tests {
     fn what_is_no_onnx_or_looks_outside_is_refused() {
         let onnx = graph(&["input_ids"], &["embedding"], ElementType::Float).encode();
         for cut in 0..onnx.len() {
-            // Some cuts leave a smaller model, none may panic.
+            // Some of the truncated files are smaller models; none may panic.
             let _ = Export::read(&onnx[..cut]).map(|export| export.text());
         }
         assert!(Export::read(b"hello").is_err());

@@ -42,8 +42,8 @@ pub const INPUT_IDS: &str = "input_ids";
 /// The name of either tower's output.
 pub const EMBEDDING: &str = "embedding";
 
-/// What a graph calls the file of shard `shard`. ONNX Runtime takes any name; rten
-/// only those whose extension starts with `data` or `onnx_data`.
+/// The name in a graph of the file of shard `shard`. ONNX Runtime accepts any name, rten only
+/// those whose extension starts with `data` or `onnx_data`.
 pub fn external_name(shard: usize) -> String {
     format!("weights-{shard}.data")
 }

@@ -9,7 +9,7 @@ pub struct Graph {
     pub(super) initializers: Vec<Initializer>,
     pub(super) inputs: Vec<ValueInfo>,
     pub(super) outputs: Vec<ValueInfo>,
-    /// Domains besides ONNX's own, with their versions.
+    /// Operator domains other than ONNX's own, with their versions.
     pub(super) domains: Vec<(&'static str, i64)>,
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Dim {
 
 /// Opset 20 is the first with `Gelu`.
 const OPSET: i64 = 20;
-/// The IR version that came with it.
+/// The IR version introduced with it.
 const IR_VERSION: i64 = 10;
 /// `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i64 = 1;
@@ -231,8 +231,8 @@ impl ValueInfo {
     }
 }
 
-/// A protobuf message under construction: fields one after the other, each behind a
-/// tag of number and wire type.
+/// A protobuf message under construction: a sequence of fields, each preceded by a tag with
+/// its number and wire type.
 #[derive(Default)]
 pub(super) struct Message(pub Vec<u8>);
 
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn numbers_are_encoded_as_protobuf_says() {
-        // The examples of protobuf's own encoding guide.
+        // The examples in protobuf's own encoding guide.
         let mut message = Message::default();
         message.int(1, 150);
         message.string(2, "testing");

@@ -1,17 +1,17 @@
-//! What a graph computes in.
+//! The precision of a graph's products.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// The number format of a graph's products. Every value in a graph has one element
-/// type and every operator's inputs agree, as TensorRT's strongly typed networks have
-/// it: what a graph says is what a runtime computes, or it does not take it.
+/// The number format of a graph's products. Every value in a graph has one element type, and
+/// the inputs of every operator agree, as TensorRT's strongly typed networks require: a
+/// runtime computes exactly what the graph says or rejects it.
 ///
-/// In both half precisions the residual stream, the layer norms and the output stay
-/// FP32; why, and what it is worth, is in docs/precision.md. Weights of another type
-/// stay as they are in their file and go through a cast, which runtimes fold.
+/// In both half precisions the residual stream, the layer norms and the output stay FP32;
+/// docs/precision.md says why and what that costs. Weights of another type stay as they are in
+/// their file and pass through a cast, which runtimes fold.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -6,12 +6,12 @@ use super::onnx::{Attribute, ElementType, Graph};
 use super::{EMBEDDING, INPUT_IDS, Precision};
 use crate::checkpoint::{CheckpointError, TextConfig, Weights};
 
-/// The graph of the text tower (transformers' `SiglipTextModel`). It has no attention
-/// mask: SigLIP was trained to see the padding.
+/// The graph of the text tower (transformers' `SiglipTextModel`). It has no attention mask:
+/// SigLIP was trained to attend to the padding.
 ///
 /// # Errors
 ///
-/// When a tensor is missing or has another shape than `config` calls for.
+/// If a tensor is missing or does not have the shape that `config` requires.
 pub fn text(
     config: &TextConfig,
     weights: &Weights,
@@ -23,7 +23,7 @@ pub fn text(
     let mut graph = Builder::new("siglip.text", weights, precision);
     let index = match precision {
         Precision::Fp32 => ElementType::Int64,
-        // What the service has, and TensorRT's own index type.
+        // The type that the service has, and TensorRT's own index type.
         Precision::Fp16 | Precision::Bf16 => ElementType::Int32,
     };
     let ids = graph.input(INPUT_IDS, index, &[tokens]);
@@ -49,7 +49,7 @@ pub fn text(
     )?;
     let x = graph.op("text_model.embeddings", "Add", &[&x, &positions], vec![]);
 
-    // The last token stands for the text, be it padding or not.
+    // The last token represents the text, whether it is padding or not.
     let x = encoder.build(&mut graph, "text_model.encoder", x, Wanted::One(tokens - 1))?;
     let x = encoder.layer_norm(&mut graph, "text_model.final_layer_norm", &x)?;
     let x = graph.reshape("text_model.pooled", &x, &[-1, width as i64]);

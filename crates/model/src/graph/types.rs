@@ -1,6 +1,6 @@
-//! A type checker over the graphs, for tests: what TensorRT's strongly typed networks
-//! and ONNX ask of element types, inferred anew from inputs, weights and casts. It
-//! shares nothing with the types that the builder keeps.
+//! A type checker for the graphs, for tests: infers element types from inputs, weights and
+//! casts, by the rules of ONNX and TensorRT's strongly typed networks. It shares no code with
+//! the builder.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use crate::checkpoint::Checkpoint;
 
 type Types = HashMap<String, ElementType>;
 
-/// The element type of every value of a graph; panics where an operator's inputs do
-/// not agree as the ONNX specification (opset 20) has it.
+/// The element type of every value of a graph. Panics if an operator's inputs do not agree by
+/// the ONNX specification (opset 20).
 fn infer(graph: &Graph) -> Types {
     let mut types = Types::new();
     for initializer in &graph.initializers {
@@ -177,7 +177,7 @@ fn products_are_half_and_all_between_them_is_fp32() {
     }
 }
 
-/// The inputs are what the programs that fill them agree on.
+/// The input types must be those that the programs fill in.
 #[test]
 fn inputs_have_the_types_that_the_precision_says() {
     for (precision, pixels, ids) in [
@@ -199,8 +199,8 @@ fn inputs_have_the_types_that_the_precision_says() {
     }
 }
 
-/// The queries are scaled before the first product, and between the two products of
-/// an attention stands the softmax alone: the form that TensorRT fuses.
+/// The queries are scaled before the first product, and only the softmax is between the two
+/// products of an attention: the form that TensorRT fuses.
 #[test]
 fn attention_has_the_form_that_is_fused() {
     for graph in towers(Precision::Fp16) {
@@ -227,8 +227,7 @@ fn attention_has_the_form_that_is_fused() {
     }
 }
 
-/// No weight is copied into a graph, and none that is BF16 already is cast for a BF16
-/// product.
+/// No weight is copied into a graph, and none that is BF16 already is cast for a BF16 product.
 #[test]
 fn weights_stay_in_their_file_and_are_cast_only_where_types_differ() {
     for precision in [Precision::Fp16, Precision::Bf16] {
@@ -248,7 +247,7 @@ fn weights_stay_in_their_file_and_are_cast_only_where_types_differ() {
     let [demo, bf16] = [0, 2].map(|tower| {
         let graph = &towers(Precision::Bf16)[tower];
         let types = infer(graph);
-        // Weights whose product they enter through a transposition.
+        // Weights used in a product through a transposition.
         let direct = nodes(graph, "Transpose")
             .filter(|node| node.name.ends_with(".transpose"))
             .filter(|node| !node.inputs[0].ends_with(".cast.out"));

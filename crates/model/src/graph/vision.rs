@@ -6,13 +6,13 @@ use super::onnx::{Attribute, ElementType, Graph};
 use super::{EMBEDDING, PIXEL_VALUES, Precision};
 use crate::checkpoint::{CheckpointError, Resolution, VisionConfig, Weights};
 
-/// The graph of the vision tower (transformers' `SiglipVisionModel`). Of a model of variable
-/// resolution it takes pictures whose grid of patches is that of its position vectors, as
-/// patches of `3 * patch * patch` values: there is nothing to resize then, and nothing to mask.
+/// The graph of the vision tower (transformers' `SiglipVisionModel`). For a model of variable
+/// resolution it takes pictures with the grid of its position vectors, as patches of `3 *
+/// patch * patch` values, so that nothing has to be resized or masked.
 ///
 /// # Errors
 ///
-/// When a tensor is missing or has another shape than `config` calls for.
+/// If a tensor is missing or does not have the shape that `config` requires.
 pub fn vision(
     config: &VisionConfig,
     weights: &Weights,
@@ -25,7 +25,7 @@ pub fn vision(
     let patches = config.patches();
     let mut graph = Builder::new("siglip.vision", weights, precision);
     let half = graph.half();
-    // ONNX has no convolution of BF16 before opset 22; FP16 does as well for patches.
+    // ONNX has no BF16 convolution before opset 22; for patches, FP16 is as good.
     let (input, fine) = match precision {
         Precision::Fp32 => (ElementType::Float, ElementType::Float),
         Precision::Fp16 => (ElementType::Float16, ElementType::Float16),
@@ -72,8 +72,8 @@ pub fn vision(
     let x = encoder.build(&mut graph, "vision_model.encoder", x, Wanted::All)?;
     let x = encoder.layer_norm(&mut graph, "vision_model.post_layernorm", &x)?;
 
-    // Pooling: one learned query, the probe, attends to all patches. Torch keeps the
-    // three projections of this attention in one tensor, query first.
+    // Pooling: one learned query, the probe, attends to all patches. Torch stores the three
+    // projections of this attention in one tensor, query first.
     let name = "vision_model.head.attention";
     let mut projections = Vec::new();
     for (index, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {

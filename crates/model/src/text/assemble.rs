@@ -1,4 +1,4 @@
-//! The tokenizer as transformers' class builds it from the files.
+//! Builds the tokenizer as transformers' class does from the files.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,8 +29,7 @@ fn part<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, TokenizerErro
     serde_json::from_value(value).map_err(unusable)
 }
 
-/// Builds the tokenizer, without padding and truncation, and what SigLIP 1 does to a text
-/// before it.
+/// Builds the tokenizer, without padding and truncation, and SigLIP 1's preparation of texts.
 pub(super) fn assemble(
     files: &TokenizerFiles<'_>,
     plan: &Plan,
@@ -40,7 +39,7 @@ pub(super) fn assemble(
     let mut tokenizer = match plan.class {
         Class::Siglip2 | Class::Gemma => gemma(&read)?,
         // A SigLIP 1 tokenizer is a unigram. Anything else under this class is a SigLIP 2
-        // vocabulary whose class got lost, and would give other ids without a word.
+        // vocabulary with the wrong class, which would silently give other ids.
         Class::Siglip1 if !matches!(read.get_model(), ModelWrapper::Unigram(_)) => {
             return Err(TokenizerError::UnknownClass);
         }
@@ -61,9 +60,9 @@ pub(super) fn assemble(
     Ok((tokenizer, None))
 }
 
-/// Takes out of a tokenizer.json what stands there for what `SiglipTokenizer` does in Python:
-/// its normalizer, but for the table of characters, and the "▁" before what follows a
-/// special token, which conversions put there and the class does not.
+/// Removes from a tokenizer.json what stands for steps that `SiglipTokenizer` does in Python:
+/// its normalizer, except for the table of characters, and the "▁" before text after a special
+/// token, which conversions add and the class does not.
 fn siglip1(tokenizer: &mut Tokenizer, lower_case: bool) -> Result<Siglip1, TokenizerError> {
     let own = serde_json::to_value(tokenizer.get_normalizer()).map_err(unusable)?;
     let mut steps = Vec::new();
@@ -91,8 +90,8 @@ fn siglip1(tokenizer: &mut Tokenizer, lower_case: bool) -> Result<Siglip1, Token
     Ok(Siglip1::new(tokenizer, table, lower_case))
 }
 
-/// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with bytes for what is
-/// unknown works on the whole text.
+/// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with byte fallback works on the
+/// whole text.
 fn gemma(read: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
     let ModelWrapper::BPE(model) = read.get_model() else {
         return Err(unusable("a SigLIP 2 tokenizer has a BPE model"));
@@ -118,8 +117,8 @@ fn gemma(read: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
     Ok(tokenizer)
 }
 
-/// `TokenizersBackend.__init__`: first the tokens that are not there in exactly this
-/// form, then the special ones of which there is none of that content.
+/// `TokenizersBackend.__init__`: adds the tokens that do not exist in exactly this form, then
+/// the special tokens whose content does not exist at all.
 fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan) -> Result<(), TokenizerError> {
     let existing: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
     let mut add: Vec<_> = Vec::new();
@@ -148,7 +147,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan) -> Result<(), TokenizerErr
     Ok(())
 }
 
-/// The normalizer with lower-casing put before it (`Some(true)`) or taken out of it
+/// The normalizer with lower-casing added at the front (`Some(true)`) or removed
 /// (`Some(false)`).
 fn normalizer(
     tokenizer: &Tokenizer,
@@ -169,7 +168,7 @@ fn normalizer(
     part(json!({"type": "Sequence", "normalizers": steps})).map(Some)
 }
 
-/// The steps of a normalizer, sequences within sequences included.
+/// The steps of a normalizer, including nested sequences.
 fn flatten(value: Value, steps: &mut Vec<Value>) {
     match value {
         Value::Null => {}
@@ -184,7 +183,7 @@ fn flatten(value: Value, steps: &mut Vec<Value>) {
     }
 }
 
-/// Makes every encoding `max_tokens` long.
+/// Truncates and pads every encoding to `max_tokens`.
 pub(super) fn fix_length(
     tokenizer: &mut Tokenizer,
     plan: &Plan,

@@ -1,7 +1,7 @@
-//! sentencepiece's table of characters: which bytes become which others.
+//! sentencepiece's table of characters: which bytes are replaced by which others.
 //!
-//! The crate `tokenizers` has one, too, and looks whole graphemes up in it, by their shortest
-//! entry; sentencepiece takes the longest entry at each place.
+//! The crate `tokenizers` has such a table too, but looks up whole graphemes by their shortest
+//! entry. sentencepiece takes the longest entry at each place.
 //!
 //! The format is that of a compiled model: the length of a trie in bytes, the trie (a
 //! double array of darts-clone, one `u32` per unit), and the replacements, each ended by
@@ -15,7 +15,7 @@ pub(super) struct CharsMap {
 }
 
 impl CharsMap {
-    /// Reads a table; `None` where it is not one.
+    /// Parses a table; `None` if it is not one.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -54,7 +54,8 @@ impl CharsMap {
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// The longest entry at the start of `bytes`: how long it is, and where its replacement.
+    /// The length of the longest entry at the start of `bytes`, and the offset of its
+    /// replacement.
     fn longest(&self, bytes: &[u8]) -> Option<(usize, usize)> {
         let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
         let mut found = None;

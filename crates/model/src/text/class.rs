@@ -1,4 +1,4 @@
-//! Which tokenizer class transformers takes for a checkpoint, and with which tokens:
+//! Which tokenizer class transformers uses for a checkpoint, and with which tokens:
 //! `AutoTokenizer.from_pretrained` and `_from_pretrained` of transformers 5.23.
 
 use serde::de::DeserializeOwned;
@@ -7,22 +7,22 @@ use tokenizers::AddedToken;
 
 use super::{TokenizerError, TokenizerFiles};
 
-/// The classes, as far as they differ in what they build.
+/// The classes, as far as they build different tokenizers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// `Siglip2Tokenizer`: a Gemma tokenizer with lower-casing before it.
     Siglip2,
-    /// `GemmaTokenizer`: vocabulary, merges and post-processor of tokenizer.json, the
-    /// rest built anew.
+    /// `GemmaTokenizer`: vocabulary, merges and post-processor of tokenizer.json, the rest
+    /// rebuilt.
     Gemma,
     /// `SiglipTokenizer` of SigLIP 1: lower case, no punctuation, single spaces; then a
-    /// sentencepiece unigram, for which tokenizer.json stands in here.
+    /// sentencepiece unigram, which is read from tokenizer.json here.
     Siglip1,
-    /// Everything else: tokenizer.json as it is.
+    /// Any other class: tokenizer.json as it is.
     AsIs,
 }
 
-/// The special tokens that a class has a name for, in transformers' order.
+/// The special tokens that a class has names for, in transformers' order.
 const NAMED: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -33,21 +33,19 @@ const NAMED: [&str; 7] = [
     "mask_token",
 ];
 
-/// What the files say, read as transformers reads them.
+/// The contents of the files, interpreted as transformers does.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) class: Class,
-    /// Tokens to add beside those of tokenizer.json, in this order; those that exist
-    /// keep their id.
+    /// Tokens to add to those of tokenizer.json, in this order; existing ones keep their id.
     pub(super) tokens: Vec<AddedToken>,
-    /// The named and extra special tokens, to be added where no token of that content
-    /// was added before.
+    /// The named and extra special tokens, to be added unless a token with that content exists.
     pub(super) special: Vec<AddedToken>,
-    /// The token to pad with.
+    /// The padding token.
     pub(super) pad_token: Option<String>,
-    /// Padding comes before the text.
+    /// Whether padding goes before the text.
     pub(super) pad_left: bool,
-    /// Long texts lose their beginning.
+    /// Whether long texts are truncated at their beginning.
     pub(super) truncate_left: bool,
     /// SigLIP 1's `do_lower_case`.
     pub(super) do_lower_case: bool,
@@ -98,7 +96,7 @@ impl Plan {
         let json: TokenizerJson = object("tokenizer.json", files.tokenizer)?;
         let class = class(&settings, &config);
 
-        // Tokens by id: from tokenizer_config.json, or from the older files.
+        // Tokens by id, from tokenizer_config.json or from the older files.
         let mut by_id: Vec<(u64, AddedToken)> = Vec::new();
         if let Some(Value::Object(decoder)) = settings.get("added_tokens_decoder") {
             for (id, value) in decoder {
@@ -123,7 +121,7 @@ impl Plan {
                 Some(value) => token(value, true)?,
                 None => default()?,
             };
-            // The properties of the token of that content win.
+            // If a token with that content exists, its properties win.
             let known = tokens.iter().find(|known| known.content == value.content);
             let mut value = known.cloned().unwrap_or(value);
             value.special = true;
@@ -160,7 +158,7 @@ impl Plan {
             pad_token,
             pad_left: match pad_side {
                 Some(side) => side == "left",
-                // The two classes have another default than all others.
+                // These two classes have another default than all others.
                 None => matches!(class, Class::Siglip2 | Class::Gemma),
             },
             truncate_left: side("truncation_side", &json.truncation).as_deref() == Some("left"),
@@ -185,9 +183,9 @@ impl Class {
     }
 }
 
-/// The class: `model_type` "siglip2" always means `Siglip2Tokenizer` (transformers lists
-/// it among the models with an incorrect class on the hub); otherwise the class that
-/// tokenizer_config.json or config.json names, and the model's own where none does.
+/// The class: `model_type` "siglip2" always means `Siglip2Tokenizer` (transformers lists it
+/// among the models with an incorrect class on the hub); otherwise the class that
+/// tokenizer_config.json or config.json names, and the model's default if neither does.
 fn class(settings: &Map<String, Value>, config: &Map<String, Value>) -> Class {
     let text = |map: &Map<String, Value>, key: &str| {
         map.get(key).and_then(Value::as_str).map(str::to_owned)

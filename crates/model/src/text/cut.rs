@@ -1,15 +1,15 @@
 //! Where a long text can be cut without changing its first ids.
 //!
-//! A BPE works on the whole text of a SigLIP 2 tokenizer as on one word, so ten
-//! megabytes cost seconds and gigabytes for 64 ids. But two characters that stand side
-//! by side in no token of the vocabulary are never merged, directly or through others:
-//! every merge makes a token, and the token that spans the two would hold them side by
-//! side. The ids on the left of such a place depend on nothing on its right. The same
-//! holds for added tokens, which are looked for before the BPE.
+//! The BPE of a SigLIP 2 tokenizer treats the whole text as one word, so ten megabytes cost
+//! seconds and gigabytes for 64 ids. But two characters that are not adjacent in any token of
+//! the vocabulary are never merged, directly or through others: every merge makes a token, and
+//! the token that spans the two would have them side by side. So the ids on the left of such a
+//! place do not depend on anything to its right. The same holds for added tokens, which are
+//! found before the BPE runs.
 //!
-//! This is sound as long as all else is local, which is checked in [`Cutter::new`]:
-//! normalization character by character (lower case, spaces to "▁"), no added token that
-//! looks at its surroundings, long texts cut at their end.
+//! This is sound as long as everything else is local, which [`Cutter::new`] checks:
+//! normalization works character by character (lower case, spaces to "▁"), no added token
+//! looks at its surroundings, and long texts are truncated at their end.
 
 use std::collections::HashSet;
 
@@ -20,12 +20,12 @@ use super::class::{Class, Plan};
 
 /// Knows which characters never merge.
 pub(super) struct Cutter {
-    /// Characters that stand side by side in some token.
+    /// Pairs of characters that are adjacent in some token.
     pairs: HashSet<(char, char)>,
 }
 
 impl Cutter {
-    /// `None` where the tokenizer is not of the kind for which cutting is proved.
+    /// `None` if the tokenizer is not of the kind for which cutting is proved correct.
     pub(super) fn new(tokenizer: &Tokenizer, plan: &Plan) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else {
             return None;
@@ -42,11 +42,12 @@ impl Cutter {
         }
         let mut pairs = HashSet::new();
         for token in tokenizer.get_vocab(true).keys() {
-            // Bytes that merge: then what stands side by side is not characters.
+            // With byte fallback, bytes are merged, and adjacent bytes are not adjacent
+            // characters.
             if token.len() > "<0x00>".len() && token.contains("<0x") {
                 return None;
             }
-            // Whatever the form in which a token is looked for.
+            // In whatever form a token is looked up.
             let lower = || token.chars().flat_map(char::to_lowercase);
             add_pairs(token.chars(), &mut pairs);
             add_pairs(lower(), &mut pairs);
@@ -55,8 +56,8 @@ impl Cutter {
         Some(Self { pairs })
     }
 
-    /// The longest beginning of `text` of at most `wish` bytes that can be tokenized on
-    /// its own, or else the shortest one above; `None` if there is none.
+    /// The longest prefix of `text` of at most `wish` bytes that can be tokenized on its own,
+    /// or else the shortest one above; `None` if there is none.
     pub(super) fn cut<'a>(&self, text: &'a str, wish: usize) -> Option<&'a str> {
         let wish = text.floor_char_boundary(wish);
         let below = text[..wish].char_indices().rev().map(|(at, _)| at);
@@ -67,13 +68,13 @@ impl Cutter {
             .map(|at| &text[..at])
     }
 
-    /// Whether the characters on both sides of a place never get into one token.
+    /// Whether the characters on both sides of a place never end up in one token.
     fn parts(&self, text: &str, at: usize) -> bool {
         let (left, right) = text.split_at(at);
         let (Some(left), Some(right)) = (left.chars().next_back(), right.chars().next()) else {
             return false;
         };
-        // As it is, for added tokens, and in every form that the model may see.
+        // As written, for added tokens, and in every form that the model may see.
         let space = normalized_space;
         let lefts = [Some(left), left.to_lowercase().next_back()];
         let mut rights = right.to_lowercase();
@@ -86,12 +87,12 @@ impl Cutter {
     }
 }
 
-/// What the tokenizers that are cut make of a space.
+/// How the supported tokenizers write a space.
 fn normalized_space(character: char) -> char {
     if character == ' ' { '▁' } else { character }
 }
 
-/// Adds all pairs of neighbours.
+/// Adds all pairs of adjacent characters.
 fn add_pairs(characters: impl Iterator<Item = char>, pairs: &mut HashSet<(char, char)>) {
     let mut left = None;
     for right in characters {

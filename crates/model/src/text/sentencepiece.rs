@@ -1,8 +1,8 @@
-//! The tokenizer.json that stands in for a `spiece.model`, which SigLIP 1 comes with.
+//! Converts a `spiece.model`, the tokenizer file of SigLIP 1, to a tokenizer.json.
 //!
 //! The file is a protobuf message (sentencepiece's `sentencepiece_model.proto`): pieces with
 //! their scores, and a table by which characters are normalized. What `SiglipTokenizer` does
-//! to a text before sentencepiece sees it is done for any tokenizer of that class.
+//! before sentencepiece is the same for any tokenizer of that class and not part of this.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +61,7 @@ struct Normalizer {
     escape_whitespaces: Option<bool>,
 }
 
-/// The bytes of a tokenizer.json that gives the ids of sentencepiece.
+/// The bytes of a tokenizer.json that gives the same ids as sentencepiece.
 pub(crate) fn from_sentencepiece(bytes: &[u8]) -> Result<Vec<u8>, TokenizerError> {
     let wrong = |reason: &str| TokenizerError::Sentencepiece(reason.to_owned());
     let model = Model::decode(bytes)
@@ -131,7 +131,7 @@ pub(crate) fn from_sentencepiece(bytes: &[u8]) -> Result<Vec<u8>, TokenizerError
     Ok(tokenizer.to_string().into_bytes())
 }
 
-/// What sentencepiece does to characters.
+/// Sentencepiece's normalization of characters.
 fn normalizer(spec: Normalizer) -> Result<Value, TokenizerError> {
     if !spec.escape_whitespaces.unwrap_or(true) || !spec.remove_extra_whitespaces.unwrap_or(true) {
         return Err(TokenizerError::Sentencepiece(

@@ -12,9 +12,9 @@ use tokenizers::{AddedToken, Encoding, Token, Tokenizer};
 use super::TokenizerError;
 use super::charsmap::CharsMap;
 
-/// A tokenizer of SigLIP 1, less what it does to the ids of a whole text.
+/// A SigLIP 1 tokenizer, except for the steps that work on the ids of a whole text.
 pub(super) struct Siglip1 {
-    /// Takes special tokens for text like any other, and neither cuts nor pads.
+    /// Treats special tokens as ordinary text, and neither truncates nor pads.
     pieces: Tokenizer,
     /// Special tokens, the longest first.
     special: Vec<(u32, AddedToken)>,
@@ -39,7 +39,7 @@ impl Siglip1 {
         }
     }
 
-    /// The pieces and special tokens of a text, as many as there are.
+    /// All pieces and special tokens of a text.
     pub fn encode(&self, text: &str) -> Result<Encoding, TokenizerError> {
         let failed = |error: tokenizers::Error| TokenizerError::Failed(error.to_string());
         let text = format!("▁{}", text.replace('▁', " "));
@@ -61,24 +61,24 @@ impl Siglip1 {
         }
     }
 
-    /// Where the next special token is, and which.
+    /// The position of the next special token, and which it is.
     fn next_special(&self, text: &str) -> Option<(usize, u32, &str)> {
         let found = self.special.iter().filter_map(|(id, token)| {
             let content = token.content.as_str();
             Some((text.find(content)?, *id, content))
         });
-        // The first of those that begin at the same place is the longest.
+        // Of those that begin at the same position, the first is the longest.
         found.min_by_key(|&(at, ..)| at)
     }
 
-    /// A part of a text, as pieces are looked for in it.
+    /// A part of a text, prepared for looking up pieces in it.
     fn prepare(&self, text: &str) -> String {
         let lower = if self.lower_case {
             text.to_lowercase()
         } else {
             text.to_owned()
         };
-        // `canonicalize_text`; Python's white space has the four separators, too.
+        // `canonicalize_text`; Python's white space includes the four separators.
         let space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
         let mut canonical = String::with_capacity(lower.len());
         for word in lower.split(space) {
@@ -101,7 +101,7 @@ impl Siglip1 {
                 out.push(c);
             }
         }
-        // It takes "▁" at the end for a space, and drops it.
+        // It treats "▁" at the end as a space, and drops it.
         out.truncate(out.trim_end_matches([' ', '▁']).len());
         out
     }

@@ -1,4 +1,4 @@
-//! The rows that wait, and which of them go next, by how many and by how much work they are.
+//! The waiting rows, and which of them go next. Rows are counted, and so is their work.
 //!
 //! ```text
 //! put --> texts:  interactive, bulk --+
@@ -17,7 +17,8 @@ use siglip2_engine::{Engine, Tower};
 pub(super) struct BatchLimits {
     /// Rows.
     pub(super) rows: usize,
-    /// Pixels of all images together, where they count; a batch has one row whatever it has.
+    /// Pixels of all images together, where they are limited. A batch always takes one row,
+    /// however large.
     pub(super) pixels: Option<u64>,
 }
 
@@ -30,8 +31,8 @@ impl BatchLimits {
         }
     }
 
-    /// What interactive rows may take before bulk rows that wait have had their quarter: of
-    /// the places, and of the work, in which there must be room for the first of them, too.
+    /// What interactive rows may take before waiting bulk rows have had their quarter: of the
+    /// places and of the work, which must leave room for at least the first bulk row.
     fn beside(self, bulk: &WaitingRow) -> Self {
         let quarter = |all: u64| all.div_ceil(4).max(bulk.item.pixels());
         Self {
@@ -41,7 +42,7 @@ impl BatchLimits {
     }
 }
 
-/// A batch that is being formed.
+/// A batch while it is being formed.
 #[derive(Default)]
 struct Forming {
     rows: Vec<WaitingRow>,
@@ -55,8 +56,7 @@ impl Forming {
         self.rows.is_empty() || limits.pixels.is_none_or(|most| pixels <= most)
     }
 
-    /// Moves rows that are wanted until the batch is full; answers and counts those that
-    /// are not.
+    /// Moves rows that are still wanted until the batch is full. Answers and counts the others.
     fn fill(
         &mut self,
         queue: &mut VecDeque<WaitingRow>,
@@ -67,7 +67,7 @@ impl Forming {
         let now = Instant::now();
         while self.rows.len() < limits.rows {
             let Some(row) = queue.pop_front() else { break };
-            // Requests leave when their deadline passes, so this comes first.
+            // Requests leave when their deadline passes, so check the deadline first.
             if row.demand.is_over(now) {
                 metrics.expired(tower);
                 row.pending.answer(Err(BatchError::Expired));
@@ -84,7 +84,7 @@ impl Forming {
     }
 }
 
-/// What waits for one tower.
+/// The rows that wait for one tower.
 #[derive(Default)]
 struct Lane {
     interactive: VecDeque<WaitingRow>,
@@ -96,8 +96,8 @@ impl Lane {
         self.interactive.len() + self.bulk.len()
     }
 
-    /// A batch of rows that are still wanted: interactive ones first, but a quarter of it is
-    /// bulk's while bulk waits. (Of a single place it has none.)
+    /// A batch of rows that are still wanted: interactive ones first, but a quarter is kept for
+    /// bulk rows while any wait. (A batch of a single row has no quarter to keep.)
     fn take(&mut self, limits: BatchLimits, tower: Tower, metrics: &Metrics) -> Vec<WaitingRow> {
         let first = match self.bulk.front() {
             None => limits,
@@ -113,7 +113,7 @@ impl Lane {
         batch.rows
     }
 
-    /// Moves rows of a bulk that an interactive request has come to wait for.
+    /// Moves bulk rows that an interactive request now waits for.
     fn promote(&mut self) {
         let mut at = 0;
         while at < self.bulk.len() {
@@ -126,7 +126,7 @@ impl Lane {
     }
 }
 
-/// Everything that waits.
+/// Everything that waits, for both towers.
 #[derive(Default)]
 pub(super) struct Lanes {
     images: Lane,
@@ -143,7 +143,7 @@ impl Lanes {
         }
     }
 
-    /// Lets a row wait, and says how many do so for this tower.
+    /// Adds a row, and returns how many now wait for its tower.
     pub(super) fn put(&mut self, tower: Tower, row: WaitingRow) -> usize {
         let lane = self.of(tower);
         if row.demand.is_interactive() {
@@ -154,13 +154,13 @@ impl Lanes {
         lane.len()
     }
 
-    /// Moves rows of a bulk that an interactive request has come to wait for.
+    /// Moves bulk rows that an interactive request now waits for.
     pub(super) fn promote(&mut self) {
         self.images.promote();
         self.texts.promote();
     }
 
-    /// The next batch: all that waits in one lane and is still wanted, within the limits. The
+    /// The next batch: everything in one lane that is still wanted, within the limits. The
     /// towers that have a free slot take turns.
     pub(super) fn take(
         &mut self,
@@ -183,7 +183,7 @@ impl Lanes {
         None
     }
 
-    /// Interactive rows that wait for one of these towers, the first that has any; within the
+    /// Interactive rows that wait for the first of these towers that has any, within the
     /// limits.
     pub(super) fn take_interactive(
         &mut self,
@@ -192,8 +192,9 @@ impl Lanes {
         metrics: &Metrics,
     ) -> Option<(Tower, Vec<WaitingRow>)> {
         towers.iter().find_map(|&tower| {
-            // In the middle of a batch nothing rests, and what comes meanwhile waits for all
-            // of it: images, which take long, only a few at a time.
+            // A batch that runs in the middle of another cannot be interrupted itself, and
+            // whatever arrives meanwhile waits for all of it. So images, which take long, go a
+            // few at a time.
             let limits = match tower {
                 Tower::Image => BatchLimits {
                     rows: limits.rows.div_ceil(4),

@@ -1,4 +1,4 @@
-//! What one engine is doing: the batches that are in it, and whether it still works.
+//! What one engine is doing: the batches in it, and whether it still works.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::row::PendingRow;
 use siglip2_engine::Tower;
 
-/// Why an engine is given up.
+/// Why an engine was given up.
 #[derive(Clone, Debug)]
 pub(super) struct Death {
     pub(super) reason: String,
-    /// Whether no other engine in this process could have the device.
+    /// Whether no engine in this process can use the device any more.
     pub(super) is_final: bool,
 }
 
@@ -21,7 +21,7 @@ struct TowerLoad {
     inside: usize,
     /// Batches that failed since one succeeded.
     failures: usize,
-    /// Batches that have come out.
+    /// Batches that it has finished.
     finished: u64,
 }
 
@@ -30,22 +30,22 @@ struct TowerLoad {
 pub(super) struct EngineLoad {
     images: TowerLoad,
     texts: TowerLoad,
-    /// The rows of the batches that are in it, by the batch's number.
+    /// The rows of the batches in it, by the batch's number.
     batches: BTreeMap<u64, Vec<PendingRow>>,
-    /// Since when it has had work, or was last asked by [`EngineLoad::lap`].
+    /// Since when it has had work, or when [`EngineLoad::lap`] was last called.
     busy_since: Option<Instant>,
-    /// It takes nothing more.
+    /// Why it takes no more batches, once it does not.
     death: Option<Death>,
 }
 
 impl EngineLoad {
-    /// Takes a slot of the tower for a batch that is about to be handed over.
+    /// Takes one of the tower's slots for a batch that is about to be submitted.
     pub(super) fn take_slot(&mut self, tower: Tower) {
         self.of(tower).inside += 1;
     }
 
-    /// The rows of a batch go with it into the engine. They come back if it was given up for
-    /// good since the batch was taken: it would never answer them.
+    /// Records the rows of a batch that enters the engine. Returns them if the engine was given
+    /// up for good after the batch was taken, because it would never answer them.
     pub(super) fn enter(
         &mut self,
         number: u64,
@@ -58,7 +58,8 @@ impl EngineLoad {
         Ok(())
     }
 
-    /// A batch has come out: its rows, unless they have been answered meanwhile.
+    /// Removes a batch that has finished, and returns its rows unless they have been answered
+    /// meanwhile.
     pub(super) fn leave(&mut self, tower: Tower, number: u64) -> Option<Vec<PendingRow>> {
         let rows = self.batches.remove(&number)?;
         let load = self.of(tower);
@@ -67,7 +68,7 @@ impl EngineLoad {
         Some(rows)
     }
 
-    /// The rows of all batches that are in it.
+    /// The rows of all batches in it.
     pub(super) fn take_all(&mut self) -> Vec<PendingRow> {
         std::mem::take(&mut self.batches)
             .into_values()
@@ -75,13 +76,13 @@ impl EngineLoad {
             .collect()
     }
 
-    /// Batches of a tower that failed since one succeeded. Each tower counts for itself: one
-    /// may be dead while the other works.
+    /// How many batches of a tower have failed since one succeeded. Each tower is counted
+    /// separately, because one may be broken while the other works.
     pub(super) fn failures(&mut self, tower: Tower) -> &mut usize {
         &mut self.of(tower).failures
     }
 
-    /// It takes nothing more, for this reason; the first one stands, unless what comes later is
+    /// Gives the engine up for this reason. The first reason is kept, unless the later one is
     /// worse.
     pub(super) fn die(&mut self, death: Death) {
         if self.death.is_none() || (death.is_final && !self.is_hopeless()) {
@@ -89,18 +90,17 @@ impl EngineLoad {
         }
     }
 
-    /// Why it takes nothing more.
+    /// Why it takes no more batches.
     pub(super) fn death(&self) -> Option<&Death> {
         self.death.as_ref()
     }
 
-    /// Whether no other engine in this process could take its place.
+    /// Whether no other engine in this process can replace it.
     pub(super) fn is_hopeless(&self) -> bool {
         self.death.as_ref().is_some_and(|death| death.is_final)
     }
 
-    /// How long it has had work since this was last asked, which it is whenever a batch goes
-    /// in or comes out.
+    /// How long it has had work since the last call. Called whenever a batch enters or leaves.
     pub(super) fn lap(&mut self) -> Duration {
         let now = Instant::now();
         let worked = self.busy_since.map(|since| now - since);
@@ -109,7 +109,7 @@ impl EngineLoad {
         worked.unwrap_or_default()
     }
 
-    /// Batches of a tower that are in it, and how many have come out.
+    /// How many batches of a tower are in it, and how many it has finished.
     pub(super) fn progress(&self, tower: Tower) -> (usize, u64) {
         let load = match tower {
             Tower::Image => &self.images,

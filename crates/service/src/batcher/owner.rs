@@ -1,5 +1,5 @@
-//! The thread that owns an engine: takes batches while there are free slots, hands them
-//! over, and answers their rows when they come out.
+//! The thread that owns an engine. It takes batches while slots are free, submits them, and
+//! answers their rows when they are finished.
 //!
 //! ```text
 //! queue --next_batch (waits for work and a slot)--> Engine::submit_and_rest
@@ -20,35 +20,35 @@ use super::worker::{EngineState, Worker};
 use crate::metrics::Stage;
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Rows, Tower};
 
-/// After so many failed batches of a tower in a row the engine is held for dead. One failure
-/// may be a moment's want of memory; three without a success between them are not.
+/// An engine is given up after this many failed batches of one tower in a row. A single
+/// failure may be a brief shortage of memory; three without a success between them are not.
 pub const FAILURES_IN_A_ROW: usize = 3;
 
-/// The life of the thread: run batches until the engine fails; then build it anew, once.
+/// Runs batches until the engine fails, and then rebuilds it, once.
 pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>) {
     let Worker {
         engine,
         mut rebuild,
     } = worker;
     let mut next = Some(engine);
-    // Counts over all engines that this thread has, so that no batch of one is taken for
+    // Counts across all engines of this thread, so that a batch of one is never mistaken for
     // another's.
     let mut batches = 0;
     while let Some(mut engine) = next.take() {
         let ended = run_batches(engine.as_mut(), number, queue, &mut batches);
         if let Some(death) = ended.as_ref().filter(|death| death.is_final) {
             queue.give_up(death.reason.clone());
-            // Dropping an engine waits for its device, which may never answer again, and
-            // calls into it. The process ends, and takes it along.
+            // Dropping an engine waits for its device, which may never answer, and calls into
+            // it. The process is about to end anyway.
             std::mem::forget(engine);
             return;
         }
-        // Whatever it holds comes out, or fails, before it is gone.
+        // Its batches finish or fail before the engine is dropped.
         drop_quietly(engine);
         let Some(death) = ended else {
             return;
         };
-        // Its last batches may have shown that the device itself is lost.
+        // Its last batches may have shown that the device is lost.
         let now = queue.lock().engines[number].death().cloned();
         if let Some(worse) = now.filter(|now| now.is_final) {
             return queue.give_up(worse.reason);
@@ -57,7 +57,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>) {
             return queue.give_up(death.reason);
         };
         queue.failed();
-        // A failure for good stays: another engine may have failed so meanwhile.
+        // A final failure is not overwritten: another engine may have reported one meanwhile.
         queue.engine_state.send_if_modified(|state| {
             let running = *state == EngineState::Running;
             if running {
@@ -105,8 +105,8 @@ fn drop_quietly(engine: Box<dyn Engine>) {
     }
 }
 
-/// Waits for work, takes a batch, hands it over. Ends when the batcher is closed, or with
-/// what the engine died of.
+/// Waits for work, forms a batch, and submits it. Returns when the batcher is closed, or with
+/// the reason why the engine was given up.
 fn run_batches(
     engine: &mut dyn Engine,
     number: usize,
@@ -138,8 +138,8 @@ fn run_batches(
     }
 }
 
-/// Makes a batch of rows that were taken, and notes that it is in the engine from now on. An
-/// engine that was given up for good gets none, and the rows are answered.
+/// Makes a batch from these rows and records that it is in the engine. If the engine was given
+/// up for good, the rows are answered and there is no batch.
 fn enter(
     queue: &Arc<Queue>,
     number: usize,
@@ -167,22 +167,22 @@ fn enter(
     Some((batch, done))
 }
 
-/// What may run at the resting places of a batch, so that a lone text does not wait for a
-/// whole batch of images.
+/// Chooses what runs at the pauses of a batch, so that a lone text need not wait for a whole
+/// batch of images.
 struct Between {
     towers: &'static [Tower],
     limits: BatchLimits,
     begun: Instant,
-    /// How long other batches ran in the middle of this one.
+    /// How long other batches have run in the middle of this one.
     lent: Duration,
-    /// Since when one does.
+    /// When the one that runs now began.
     lending: Option<Instant>,
 }
 
 impl Between {
-    /// Texts go between the pieces of images. Whatever is interactive goes between the pieces
-    /// of a batch with rows of a bulk, also past interactive rows that are in it; but not
-    /// between those of an interactive batch of its own tower, which came first.
+    /// Texts run between the pieces of image batches. Between the pieces of a batch that
+    /// contains bulk rows, every interactive row may run, even past interactive rows in that
+    /// batch. An interactive batch is not interrupted by its own tower: its rows came first.
     fn of(tower: Tower, waiting: &[WaitingRow], limits: BatchLimits) -> Self {
         let has_bulk = waiting.iter().any(|row| !row.demand.is_interactive());
         let towers: &[Tower] = match (has_bulk, tower) {
@@ -199,8 +199,8 @@ impl Between {
         }
     }
 
-    /// What runs now, if anything does. It is asked again when that has run: the batch itself
-    /// keeps a quarter of the time, as bulks keep a quarter of every batch.
+    /// What runs now, if anything. Asked again when that has finished: the interrupted batch
+    /// keeps a quarter of the time, as bulk rows keep a quarter of every batch.
     fn next(
         &mut self,
         queue: &Arc<Queue>,
@@ -222,12 +222,12 @@ impl Between {
     }
 }
 
-/// Whether a batch had at least a quarter of the time since it began for itself.
+/// Whether a batch has had at least a quarter of the time since it began to itself.
 fn keeps_a_quarter(since: Duration, lent: Duration) -> bool {
     since.saturating_sub(lent) * 3 >= lent
 }
 
-/// A batch that is in an engine; its rows are in the engine's load.
+/// A batch in an engine; its rows are recorded in the engine's load.
 struct EngineBatch {
     number: u64,
     tower: Tower,
@@ -259,13 +259,13 @@ fn next_batch(queue: &Queue, number: usize, limits: BatchLimits, slots: usize) -
     }
 }
 
-/// What the engine gets, and what stays to be answered.
+/// Splits rows into what the engine gets and what is left to answer.
 fn split(tower: Tower, waiting: Vec<WaitingRow>) -> (Batch, Vec<PendingRow>) {
     let (mut images, mut texts) = (Vec::new(), Vec::new());
     let rows = waiting
         .into_iter()
         .map(|row| {
-            // All are of one tower: the lane was.
+            // All are of one tower, because the lane was.
             match row.item {
                 Item::Image(pixels) => images.push(pixels),
                 Item::Text(ids) => texts.push(ids),
@@ -280,7 +280,7 @@ fn split(tower: Tower, waiting: Vec<WaitingRow>) -> (Batch, Vec<PendingRow>) {
     (batch, rows)
 }
 
-/// A batch has come out: its slot is free, and its rows are answered.
+/// Answers the rows of a finished batch and frees its slot.
 fn settle(
     queue: &Queue,
     engine: usize,

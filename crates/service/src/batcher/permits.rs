@@ -1,4 +1,4 @@
-//! The right to have rows under way, and to put them into their lane.
+//! The right to have rows in progress, and to put them into their lane.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,8 +8,8 @@ use super::queue::Queue;
 use super::row::{BatchError, Item, Ticket, WaitingRow};
 use crate::demand::{Demand, Wish};
 
-/// The right to have so many rows under way. Dropping it gives back what was not
-/// taken from it.
+/// The right to have this many rows in progress. Dropping it returns what was not taken from
+/// it.
 pub struct Permits {
     held: Held,
     queue: Arc<Queue>,
@@ -25,7 +25,7 @@ impl Permits {
         }
     }
 
-    /// Rows that have not begun by then are answered [`BatchError::Expired`].
+    /// Rows that have not started by then are answered with [`BatchError::Expired`].
     #[must_use]
     pub fn until(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
@@ -37,7 +37,7 @@ impl Permits {
         !self.held.is_bulk()
     }
 
-    /// Takes out the right to one row, while there is one left.
+    /// Takes the right to one row, while any is left.
     pub fn one(&mut self) -> Option<Permit> {
         Some(Permit {
             held: self.held.split_one()?,
@@ -47,7 +47,7 @@ impl Permits {
     }
 }
 
-/// The right to one row, from before its decoding until its answer.
+/// The right to one row, from before it is decoded until it is answered.
 pub struct Permit {
     held: Held,
     queue: Arc<Queue>,
@@ -59,7 +59,7 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// [`BatchError::Stopped`] when the engine is gone.
+    /// [`BatchError::Stopped`] if the engine is gone.
     pub fn submit(self, item: Item) -> Result<Ticket, BatchError> {
         let wish = Wish {
             deadline: self.deadline,
@@ -68,7 +68,7 @@ impl Permit {
         self.submit_for(item, Demand::new(wish))
     }
 
-    /// As [`Permit::submit`], for whoever waits for the row.
+    /// Like [`Permit::submit`], for the given demand.
     pub(crate) fn submit_for(self, item: Item, demand: Arc<Demand>) -> Result<Ticket, BatchError> {
         let (row, ticket) = WaitingRow::new(item, demand, self.held);
         self.queue.put(row)?;

@@ -1,24 +1,24 @@
-//! The permits that bound how many rows are under way.
+//! The permits that bound how many rows are in progress.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A request of at most this many rows is interactive: a person waits for it. A query has
-/// one row, a query with a few pictures a few.
+/// A request of at most this many rows is interactive, that is, somebody is probably waiting
+/// for it: a query has one row, a query with a few pictures has a few.
 pub const INTERACTIVE_ROWS: usize = 4;
 
-/// The most rows that one request may have where `capacity` rows may be under way: bulk
+/// The most rows that one request may have if `capacity` rows may be in progress: bulk
 /// requests leave an eighth to interactive ones.
 pub fn largest_request(capacity: usize) -> usize {
     capacity - capacity / 8
 }
 
-/// All permits are taken: nothing was started.
+/// All permits are taken, and nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// All permits, and the part of them that bulk requests may have.
+/// All permits, and how many of them bulk requests may have.
 pub(super) struct Pools {
     all: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
@@ -51,19 +51,19 @@ impl Pools {
     }
 }
 
-/// Permits that are held; they go back when this is dropped.
+/// Permits that are held. Dropping them returns them.
 pub(super) struct Held {
     all: OwnedSemaphorePermit,
     bulk: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    /// Whether these are permits of a bulk request.
+    /// Whether they belong to a bulk request.
     pub(super) fn is_bulk(&self) -> bool {
         self.bulk.is_some()
     }
 
-    /// Takes out the permit for one row, while there is one left.
+    /// Takes the permit for one row, while any is left.
     pub(super) fn split_one(&mut self) -> Option<Self> {
         Some(Self {
             all: self.all.split(1)?,

@@ -1,5 +1,5 @@
-//! What the threads of a batcher share: the lanes, the engines that take from them, and
-//! the bell that wakes whoever waits for a change.
+//! What the threads of a batcher share: the lanes, the engines that take from them, and the
+//! condition variable that wakes threads when something changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use siglip2_engine::Tower;
 /// See the module.
 pub(super) struct Queue {
     state: Mutex<QueueState>,
-    /// Rung when a lane got work, a slot came free, or the batcher is closed.
+    /// Notified when a lane gets a row, a slot becomes free, or the batcher is closed.
     pub(super) bell: Condvar,
     pub(super) engine_state: watch::Sender<EngineState>,
     pub(super) metrics: Arc<Metrics>,
-    /// How often an engine has failed so that it was given up or built anew.
+    /// How often an engine failed and was given up or rebuilt.
     pub(super) failures: AtomicU64,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct QueueState {
     pub(super) lanes: Lanes,
     /// One for each engine, by its number.
     pub(super) engines: Vec<EngineLoad>,
-    /// Engines that take what is put in here.
+    /// How many engines take rows from here.
     pub(super) running: usize,
     pub(super) closed: bool,
 }
@@ -50,8 +50,8 @@ impl Queue {
         }
     }
 
-    /// The state holds no invariant that a panic between two statements could break,
-    /// so a poisoned lock is taken as it is.
+    /// No invariant spans two statements that could panic, so a poisoned lock can be used as it
+    /// is.
     pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +71,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Answers all that waits, if after this change nobody will take it.
+    /// Answers all waiting rows if nobody will take them after this change.
     pub(super) fn abandon_if(&self, change: impl FnOnce(&mut QueueState) -> bool) {
         let abandoned = {
             let mut state = self.lock();
@@ -85,13 +85,13 @@ impl Queue {
         }
     }
 
-    /// An engine has failed: what it computed is doubtful from now on.
+    /// An engine has failed. From now on its earlier results are in doubt.
     pub(super) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::AcqRel);
         self.metrics.engine_up(false);
     }
 
-    /// No engine of this batcher goes on: its process is to be started anew.
+    /// No engine of this batcher continues: the process must be restarted.
     pub(super) fn give_up(&self, reason: String) {
         tracing::error!(%reason, "the engine is given up");
         self.failed();
@@ -105,12 +105,12 @@ impl Queue {
 }
 
 impl QueueState {
-    /// Whether somebody will take what is put in here.
+    /// Whether anybody will take what is put in here.
     fn is_open(&self) -> bool {
         self.running > 0 && !self.closed
     }
 
-    /// The next batch of an engine that has so many slots for each tower. Its slot is taken.
+    /// The next batch for an engine that has this many slots for each tower. Takes the slot.
     pub(super) fn take(
         &mut self,
         engine: usize,
@@ -126,8 +126,8 @@ impl QueueState {
         Some((tower, batch))
     }
 
-    /// A batch of interactive rows for an engine that rests in the middle of another, whose
-    /// slot it shares. There is none for an engine that is to end.
+    /// A batch of interactive rows for an engine that is pausing in the middle of another
+    /// batch, whose slot it shares. None for an engine that is about to end.
     pub(super) fn take_between(
         &mut self,
         engine: usize,

@@ -1,4 +1,4 @@
-//! One row: what it is made from, its place in the queue, and what comes back.
+//! One row: its input, its place in the queue, and its result.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use super::pools::Held;
 use crate::demand::Demand;
 use siglip2_engine::{EngineError, Pixels, Tower};
 
-/// What one row is made from.
+/// The input of a row.
 #[derive(Debug)]
 pub enum Item {
-    /// An image that the engine's `Prepare` made ready.
+    /// An image, as the engine's `Prepare` returned it.
     Image(Pixels),
-    /// Token ids, as many as the text tower has positions.
+    /// Token ids, one for each position of the text tower.
     Text(Vec<i32>),
 }
 
@@ -26,7 +26,7 @@ impl Item {
         }
     }
 
-    /// Pixels of an image; a text has none.
+    /// Pixels of an image; texts have none.
     pub(super) fn pixels(&self) -> u64 {
         match self {
             Item::Image(pixels) => pixels.count(),
@@ -35,21 +35,21 @@ impl Item {
     }
 }
 
-/// Why no row came back.
+/// Why a row has no result.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BatchError {
-    /// The batch that the row was in failed.
+    /// Its batch failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The engine is gone: it failed too often, or the batcher is closed.
     #[error("the engine has stopped")]
     Stopped,
-    /// The row's deadline passed while it waited; it was not computed.
+    /// Its deadline passed while it waited, so it was not computed.
     #[error("the deadline passed before the row was computed")]
     Expired,
 }
 
-/// An embedding, and what it took.
+/// An embedding, and how long it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The tower's pooled output, not normalized.
@@ -60,7 +60,7 @@ pub struct Row {
     pub computed: Duration,
 }
 
-/// A row to come. Dropping it takes the row back, unless its batch has begun.
+/// A row in progress. Dropping the ticket withdraws the row, unless its batch has begun.
 #[derive(Debug)]
 pub struct Ticket(oneshot::Receiver<Result<Row, BatchError>>);
 
@@ -69,35 +69,35 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// When the batch failed, the engine has stopped, or the deadline passed before the
-    /// batch was formed.
+    /// If the batch failed, the engine has stopped, or the deadline passed before the batch was
+    /// formed.
     pub async fn row(self) -> Result<Vec<f32>, BatchError> {
         self.timed().await.map(|row| row.values)
     }
 
-    /// Waits for the row, and says what it took.
+    /// Waits for the row, and returns its timings too.
     ///
     /// # Errors
     ///
-    /// As for [`Ticket::row`].
+    /// The same as for [`Ticket::row`].
     pub async fn timed(self) -> Result<Row, BatchError> {
         self.0.await.unwrap_or(Err(BatchError::Stopped))
     }
 }
 
-/// A row that waits for its batch, with its item.
+/// A row that waits for its batch, with its input.
 pub(super) struct WaitingRow {
     pub(super) item: Item,
     pub(super) demand: Arc<Demand>,
     pub(super) pending: PendingRow,
 }
 
-/// A row that has yet to be answered.
+/// A row that has not been answered yet.
 pub(super) struct PendingRow {
     answer: oneshot::Sender<Result<Row, BatchError>>,
     /// When it was put into its lane.
     pub(super) since: Instant,
-    /// Goes back when the row is answered or dropped.
+    /// Returned when the row is answered or dropped.
     _permit: Held,
 }
 
@@ -125,7 +125,7 @@ impl WaitingRow {
 
 impl PendingRow {
     pub(super) fn answer(self, answer: Result<Row, BatchError>) {
-        // An error means only that the client has gone in the meantime.
+        // It can only fail because the client has gone meanwhile.
         let _ = self.answer.send(answer);
     }
 }

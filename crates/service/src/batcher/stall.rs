@@ -1,13 +1,13 @@
-//! Notices an engine that hangs: one that has taken batches, and gives neither rows nor an
-//! error. Its owner would wait for a free slot for ever.
+//! Detects an engine that hangs: one that has taken batches and returns neither rows nor an
+//! error. Without this its owner would wait for a free slot for ever.
 //!
 //! ```text
 //! every look: batches in it, and none came out since the last look? --> silent for one look more
 //!             silent for as long as its patience lasts?             --> given up, as when lost
 //! ```
 //!
-//! Time is counted in looks and not by the clock, so that a process that was stopped and goes
-//! on does not take its own sleep for the engine's.
+//! Time is counted in looks and not by the clock, so that a process that was suspended and
+//! resumed does not mistake its own pause for a hang.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ struct Silence {
 }
 
 impl Silence {
-    /// One look later: how long nothing has come out although something is in.
+    /// Called once per look. Returns how long the engine has had batches and finished none.
     fn look(&mut self, inside: usize, finished: u64, look: Duration) -> Duration {
         match inside > 0 && finished == self.finished {
             true => self.lasts += look,
@@ -74,7 +74,7 @@ pub(super) fn look_out(queue: &Queue, patience: &[Option<Duration>], ended: &Rec
     }
 }
 
-/// The engines that hang and were not known to, each with a tower and its patience.
+/// The engines newly found to hang, each with the tower and the time it was allowed.
 fn hanging(
     queue: &Queue,
     patience: &[Option<Duration>],
@@ -108,21 +108,21 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut silence = Silence::default();
         let looks = [
-            // In it, come out so far, silent for so long.
+            // Batches in it, batches finished, and the expected silence.
             (0, 0, 0),
             (1, 0, 1),
             (2, 0, 2),
-            // One came out, and another is still in.
+            // One was finished, and another is still in it.
             (1, 1, 0),
             (1, 1, 1),
-            // It came out and the next went in, all between two looks.
+            // It finished one and took the next, both between two looks.
             (1, 2, 0),
             (2, 9, 0),
             (1, 9, 1),
             (0, 10, 0),
             (0, 10, 0),
             (1, 10, 1),
-            // The engine was built anew.
+            // The engine was rebuilt.
             (1, 0, 0),
         ];
         for (inside, finished, lasts) in looks {

@@ -1,25 +1,25 @@
-//! An engine as the batcher is given it, and how it fares.
+//! An engine as the batcher gets it, and its state.
 
 use siglip2_engine::Engine;
 
-/// How the engine is. Readiness and the end of the process depend on it.
+/// The state of the engine. Readiness depends on it, and so does the end of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineState {
     /// It embeds.
     Running,
-    /// It failed, and another is being built.
+    /// It failed, and is being rebuilt.
     Rebuilding,
-    /// It is dead, for this reason.
+    /// It has failed for good, for this reason.
     Failed(String),
 }
 
-/// Builds the engine anew after a failure; an error is one sentence.
+/// Rebuilds an engine after a failure. The error is one sentence.
 pub type Rebuild = Box<dyn FnOnce() -> Result<Box<dyn Engine>, String> + Send>;
 
-/// An engine, and what replaces it if it fails.
+/// An engine, and how to replace it if it fails.
 pub struct Worker {
     /// The engine.
     pub engine: Box<dyn Engine>,
-    /// What builds another in its place; without it the first failure is final.
+    /// Rebuilds it. Without this, the first failure is final.
     pub rebuild: Option<Rebuild>,
 }

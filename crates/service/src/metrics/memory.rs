@@ -1,4 +1,4 @@
-//! What requests hold in memory: see [`MemoryBudget`](crate::MemoryBudget).
+//! The memory that requests hold: see [`MemoryBudget`](crate::MemoryBudget).
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -17,7 +17,7 @@ fn labels(of: MemoryUse) -> UseLabels {
     UseLabels { r#use: of.as_str() }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryMetrics {
     held: Family<UseLabels, Gauge>,

@@ -1,4 +1,4 @@
-//! What one request took, for its `Server-Timing` and `X-Cache` headers and its line in
+//! How long one request took, for its `Server-Timing` and `X-Cache` headers and its line in
 //! the log.
 
 use std::fmt::Write as _;
@@ -6,36 +6,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A part of the way of a request.
+/// A stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// From the request's head to the last byte of its body that was read.
+    /// From the request's head to the last byte of its body.
     Receive,
     /// From an image's bytes to its pixels.
     Decode,
-    /// From its pixels to what the engine takes.
+    /// From its pixels to the engine's input.
     Prepare,
     /// From there, or from a text's token ids, to the start of the batch.
     Queue,
     /// The batch.
     Compute,
-    /// From the rows until the last of the answer's bytes is on its way to the socket; in
-    /// `Server-Timing`, which goes before them, until the answer's head.
+    /// From the query's vector to the nearest rows of the index, including the wait for earlier
+    /// searches.
+    Search,
+    /// From the rows until the last byte of the answer is handed to the socket. In
+    /// `Server-Timing`, which is sent before, until the answer's head.
     Write,
 }
 
 impl Stage {
-    /// All of them, in the order of the way.
-    pub const ALL: [Self; 6] = [
+    /// All stages, in order.
+    pub const ALL: [Self; 7] = [
         Stage::Receive,
         Stage::Decode,
         Stage::Prepare,
         Stage::Queue,
         Stage::Compute,
+        Stage::Search,
         Stage::Write,
     ];
 
-    /// The word for it.
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Stage::Receive => "receive",
@@ -43,19 +47,20 @@ impl Stage {
             Stage::Prepare => "prepare",
             Stage::Queue => "queue",
             Stage::Compute => "compute",
+            Stage::Search => "search",
             Stage::Write => "write",
         }
     }
 }
 
-/// A stage of one request or row: when it began, and what it took.
+/// A stage of one request or row: its start and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageTiming {
-    /// Which.
+    /// Which stage.
     pub stage: Stage,
-    /// Its beginning.
+    /// When it began.
     pub began: Instant,
-    /// Its length.
+    /// How long it took.
     pub took: Duration,
 }
 
@@ -70,14 +75,14 @@ impl StageTiming {
     }
 }
 
-/// What a row was found to be.
+/// The result of looking up a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// In the cache.
+    /// It was in the cache.
     Hit,
-    /// Being computed for another request, or for the same text or image of this one.
+    /// It was being computed for another request, or for the same text or image in this one.
     Shared,
-    /// To be computed.
+    /// It had to be computed.
     Miss,
 }
 
@@ -93,8 +98,8 @@ impl Lookup {
     }
 }
 
-/// The longest that each stage took for any row of one request, and what its rows were
-/// found to be.
+/// The longest time that each stage took for any row of one request, and how many of its rows
+/// were in the cache.
 #[derive(Debug, Default)]
 pub struct Timings {
     /// By [`Stage`].
@@ -106,7 +111,7 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Notes a stage of one row.
+    /// Records a stage of one row.
     pub fn note(&self, timing: StageTiming) {
         let longest = &mut self.longest()[timing.stage as usize];
         if longest.is_none_or(|longest| longest.took < timing.took) {
@@ -114,46 +119,45 @@ impl Timings {
         }
     }
 
-    /// All rows are here: from now on the answer is written.
+    /// All rows have arrived: from now on the answer is written.
     pub fn computed(&self) {
         self.computed.get_or_init(Instant::now);
     }
 
-    /// Notes how far the writing is, if it has begun.
+    /// Updates the time of writing, if writing has begun.
     pub fn written(&self) -> Option<StageTiming> {
         let write = StageTiming::since(Stage::Write, *self.computed.get()?);
         self.note(write);
         Some(write)
     }
 
-    /// Notes what one row was found to be.
+    /// Records the result of looking up one row.
     pub fn looked_up(&self, what: Lookup) {
         self.lookups[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that the end of so many texts was cut off.
+    /// Records texts whose end was cut off.
     pub fn cut(&self, texts: usize) {
         self.cut_texts.fetch_add(texts as u64, Ordering::Relaxed);
     }
 
-    /// Texts whose end was cut off, because they have more tokens than the model reads.
+    /// How many texts had more tokens than the model reads, so that their end was cut off.
     pub fn cut_texts(&self) -> u64 {
         self.cut_texts.load(Ordering::Relaxed)
     }
 
-    /// The stages that were gone through, in the order of the way, each for its slowest
-    /// row.
+    /// The stages of this request, in order, each as long as its slowest row took.
     pub fn stages(&self) -> Vec<StageTiming> {
         self.longest().iter().flatten().copied().collect()
     }
 
-    /// A write of one element cannot be left half done.
+    /// Writing one element cannot be left half done.
     fn longest(&self) -> MutexGuard<'_, [Option<StageTiming>; Stage::ALL.len()]> {
         self.longest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value of an `X-Cache` header, if anything was taken from the cache or from
-    /// another request: `hit=2, shared=0, miss=1`.
+    /// The value of the `X-Cache` header, if anything came from the cache or from another
+    /// request: `hit=2, shared=0, miss=1`.
     pub fn cache_header(&self) -> Option<String> {
         let count = |what: Lookup| self.lookups[what as usize].load(Ordering::Relaxed);
         (count(Lookup::Hit) + count(Lookup::Shared) > 0).then(|| {
@@ -163,13 +167,12 @@ impl Timings {
         })
     }
 
-    /// The value of a `Server-Timing` header: stages that were gone through, in
-    /// milliseconds.
+    /// The value of the `Server-Timing` header: the stages of this request, in milliseconds.
     pub fn header(&self, total: Duration) -> String {
         let mut written = String::with_capacity(128);
         for StageTiming { stage, took, .. } in self.stages() {
             let millis = took.as_secs_f64() * 1e3;
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
         }
         let _ = write!(written, "total;dur={:.3}", total.as_secs_f64() * 1e3);

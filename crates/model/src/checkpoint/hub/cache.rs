@@ -1,4 +1,4 @@
-//! The hub cache, as Python's huggingface_hub lays it out.
+//! The hub cache, with the layout of Python's huggingface_hub.
 //!
 //! ```text
 //! models--OWNER--NAME/
@@ -23,15 +23,15 @@ use crate::files::{
     TOKENIZER_CONFIG, WEIGHTS, WEIGHTS_INDEX, nested,
 };
 
-/// Files that a model may have or not, and that change what it computes.
+/// Optional files of a model that change what it computes.
 pub(super) const OPTIONAL: [&str; 3] = [PROCESSOR, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 
 /// How often a lock is tried.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
-/// How often it is said that a lock is waited for.
+/// How often a message says that a lock is being waited for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// The part of the cache that one model has.
+/// One model's part of the cache.
 pub(super) struct Cache {
     folder: PathBuf,
     locks: PathBuf,
@@ -42,14 +42,14 @@ pub(super) struct Cache {
 pub(super) enum Cached {
     /// All files.
     Complete(PathBuf),
-    /// A checkpoint, of which it is not known whether it has these files as well.
+    /// A checkpoint, but it is unknown whether the model has these files too.
     Usable {
         directory: PathBuf,
         unknown: Vec<&'static str>,
     },
-    /// All files but this one, at least.
+    /// Some files; at least this one is missing.
     Lacking(String),
-    /// Nothing of that revision.
+    /// Nothing of this revision.
     Nothing,
 }
 
@@ -62,7 +62,7 @@ impl Cache {
         }
     }
 
-    /// Looks for a revision, without a network.
+    /// Looks a revision up without using the network.
     pub fn find(&self, revision: &str) -> Cached {
         let commit = if names::is_commit(revision) {
             revision.to_owned()
@@ -91,12 +91,12 @@ impl Cache {
         }
     }
 
-    /// Where the files of a commit are.
+    /// The directory with the files of a commit.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// Where a blob is, or will be.
+    /// The path of a blob, whether it exists or not.
     pub fn blob(&self, name: &str) -> PathBuf {
         self.folder.join("blobs").join(name)
     }
@@ -105,19 +105,19 @@ impl Cache {
         self.folder.join(".no_exist").join(commit).join(file)
     }
 
-    /// Whether the model is known not to have a file.
+    /// Whether the model is known not to have this file.
     pub fn is_absent(&self, commit: &str, file: &str) -> bool {
         self.absent(commit, file).exists()
     }
 
-    /// Notes that the model does not have a file.
+    /// Records that the model does not have this file.
     pub fn note_absent(&self, commit: &str, file: &str) -> Result<(), HubFailure> {
         let path = self.absent(commit, file);
         make_parent(&path)?;
         File::create(&path).map(|_| ()).map_err(failed(&path))
     }
 
-    /// Notes which commit a branch or tag stands for.
+    /// Records the commit of a branch or tag.
     pub fn note_revision(&self, revision: &str, commit: &str) -> Result<(), HubFailure> {
         let path = self.folder.join("refs").join(revision);
         let known = fs::read_to_string(&path);
@@ -135,26 +135,26 @@ impl Cache {
     pub fn link(&self, commit: &str, file: &str, blob: &str) -> Result<(), HubFailure> {
         let path = self.snapshot(commit).join(file);
         make_parent(&path)?;
-        // One that dangles is replaced.
+        // A dangling link is replaced.
         if path.exists() {
             return Ok(());
         }
         let _ = fs::remove_file(&path);
         let up = "../".repeat(file.split('/').count() + 1);
         let linked = link(&format!("{up}blobs/{blob}"), &path)
-            // Where there are no links, a second name, or a copy.
+            // Where the file system has no links: a hard link, or a copy.
             .or_else(|_| fs::hard_link(self.blob(blob), &path))
             .or_else(|_| fs::copy(self.blob(blob), &path).map(|_| ()));
         match linked {
-            // Another process was quicker.
+            // Another process did it first.
             Err(_) if path.exists() => Ok(()),
             linked => linked.map_err(failed(&path)),
         }
     }
 
-    /// Keeps other processes, of this program and of huggingface_hub, from downloading the
-    /// same blob, until what is returned is dropped. Where the file system has no locks it
-    /// locks nothing, as in huggingface_hub.
+    /// Keeps other processes, of this program and of huggingface_hub, from downloading the same
+    /// blob until the returned guard is dropped. Does nothing on a file system without locks,
+    /// like huggingface_hub.
     pub fn lock(&self, blob: &str) -> Result<File, HubFailure> {
         let path = self.locks.join(format!("{blob}.lock"));
         make_parent(&path)?;
@@ -187,7 +187,7 @@ impl Cache {
     }
 }
 
-/// The first file that a directory lacks to be a checkpoint.
+/// The first file that a directory lacks to be a complete checkpoint.
 fn lacking(directory: &Path) -> Option<String> {
     let has = |file: &str| directory.join(file).exists();
     let any = |files: &[&str]| files.iter().any(|file| has(file));
@@ -232,7 +232,7 @@ fn link(_: &str, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Makes the directory that a path is in.
+/// Creates the parent directory of a path.
 pub(super) fn make_parent(path: &Path) -> Result<(), HubFailure> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent).map_err(failed(parent))

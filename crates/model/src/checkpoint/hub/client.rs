@@ -1,4 +1,4 @@
-//! Requests to the hub, and to where it sends one on.
+//! Requests to the hub, and to the servers it redirects to.
 
 use std::io::Read;
 use std::thread;
@@ -12,45 +12,46 @@ use super::HubSettings;
 use super::error::HubFailure;
 use super::names::is_commit;
 
-/// How often a request is made until one is answered.
+/// How often a request is tried.
 pub(super) const TRIES: u32 = 5;
-/// Redirects that are followed.
+/// How many redirects are followed.
 const REDIRECTS: usize = 10;
-/// The longest wait that a server may ask for.
+/// The longest `Retry-After` that is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// How long a server may take to take a connection, and to go on in an answer.
+/// Timeout for connecting, and for each read of an answer.
 const CONNECT: Duration = Duration::from_secs(10);
 const PER_READ: Duration = Duration::from_secs(30);
 
-/// Asks the hub for files.
+/// Requests files from the hub.
 pub(super) struct Client<'a> {
     agent: Agent,
     settings: &'a HubSettings,
 }
 
-/// An answer with a body that is to be read, and what the way to it said of the file.
+/// An answer whose body is still to be read, and what its headers and those of redirects said
+/// about the file.
 pub(super) struct Answer {
     pub body: Box<dyn Read>,
     /// `X-Repo-Commit`.
     pub commit: Option<String>,
     /// `X-Linked-Etag`, else `ETag`.
     pub etag: Option<String>,
-    /// Bytes of the whole file, where that is known.
+    /// Length of the whole file in bytes, if known.
     pub size: Option<u64>,
-    /// The first byte of the body is this one of the file.
+    /// Offset in the file at which the body starts.
     pub start: u64,
-    /// The body was compressed on its way, so it cannot be resumed.
+    /// The body was compressed for transfer, so it cannot be resumed.
     pub compressed: bool,
 }
 
-/// What came of a request that was answered.
+/// The outcome of a request that was answered.
 pub(super) enum Asked {
     Found(Answer),
-    /// There is no such file; the commit, where the answer says it.
+    /// There is no such file; with the commit, if the answer names it.
     Absent(Option<String>),
 }
 
-/// Why one try failed: for good, or so that another may do better after a while.
+/// Why a single try failed: for good, or so that it may be repeated after a delay.
 enum Failed {
     ForGood(HubFailure),
     ForNow(HubFailure, Option<Duration>),
@@ -77,8 +78,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks for a file from byte `start` on, at most `tries` times. A server that does not
-    /// know ranges answers with the whole file.
+    /// Requests a file from byte `start` on, with at most `tries` tries. A server that does not
+    /// support ranges answers with the whole file.
     pub fn get(
         &self,
         url: &str,
@@ -101,7 +102,7 @@ impl<'a> Client<'a> {
         Err(HubFailure::Offline)
     }
 
-    /// How long to wait after the failure number `attempt`.
+    /// The delay after failure number `attempt`.
     pub fn backoff(&self, attempt: u32) -> Duration {
         self.settings.patience * 2_u32.saturating_pow(attempt.saturating_sub(1).min(5))
     }
@@ -135,7 +136,7 @@ impl<'a> Client<'a> {
                 status if status.is_redirection() && head.headers.contains_key("location") => {
                     let location = text(&head.headers, "location").unwrap_or_default();
                     let next = join(&url, &location).filter(|next| {
-                        // What was asked for in secret is not read in public.
+                        // What was requested over https is not followed to plain http.
                         !(url.starts_with("https:") && next.starts_with("http:"))
                     });
                     url = next.ok_or_else(|| {
@@ -145,10 +146,10 @@ impl<'a> Client<'a> {
                         })
                     })?;
                 }
-                // Who was sent elsewhere by the hub for a file does not learn there that the
-                // hub lacks it.
+                // A 404 from a server that the hub redirected to does not mean that the hub
+                // lacks the file.
                 StatusCode::NOT_FOUND | StatusCode::GONE if here == home => {
-                    // A hub says what is missing; who says nothing means the file.
+                    // The hub says what is missing. If it does not, it is the file.
                     let code = text(&head.headers, "x-error-code");
                     return match code.as_deref() {
                         Some("RepoNotFound" | "RevisionNotFound") => {
@@ -215,12 +216,13 @@ impl<'a> Client<'a> {
         }))
     }
 
-    /// One request. The token goes to the hub alone, and not where it sends one on.
+    /// Sends one request. The token goes to the hub only, never to a server that it redirects
+    /// to.
     fn send(&self, url: &str, start: u64, to_hub: bool) -> Result<Response<ureq::Body>, Failed> {
         let mut request = self
             .agent
             .get(url)
-            // Sizes and ranges are those of the file, not of its compressed form.
+            // Lengths and ranges must be those of the file, not of its compressed form.
             .header("accept-encoding", "identity");
         if start > 0 {
             request = request.header("range", format!("bytes={start}-"));
@@ -247,8 +249,8 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// The commit that a revision stands for, from a hub's own interface, for servers that do
-    /// not say it with a file.
+    /// The commit of a revision from the hub's API, for servers that do not send it with a
+    /// file.
     pub fn commit(&self, name: &str, revision: &str) -> Option<String> {
         #[derive(serde::Deserialize)]
         struct Info {
@@ -267,8 +269,8 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What the answers on the way said of a file. The first to say something is the hub, whose
-/// word goes before that of a server that it sends one on to.
+/// What the answers on the way said about a file. The first to say something wins: that is the
+/// hub, whose word counts more than that of a server it redirects to.
 #[derive(Default)]
 struct Told {
     commit: Option<String>,
@@ -318,7 +320,7 @@ impl Told {
     }
 }
 
-/// First byte and whole length of `bytes FIRST-LAST/LENGTH`.
+/// The first byte and the total length in `bytes FIRST-LAST/LENGTH`.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, length) = value.strip_prefix("bytes")?.trim().split_once('/')?;
     let (first, _) = range.split_once('-')?;
@@ -329,7 +331,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }
 
-/// Scheme, host and port of an http or https address, and nothing of others.
+/// Scheme, host and port of an http or https address; `None` for other addresses.
 fn origin(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri

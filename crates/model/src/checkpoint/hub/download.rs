@@ -1,4 +1,4 @@
-//! The files of a model, from the hub into its cache.
+//! Downloads the files of a model into the hub cache.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,9 +20,9 @@ use crate::files::{
     WEIGHTS_INDEX,
 };
 
-/// Bytes that a file of weights has at most.
+/// Largest size of a file of weights, in bytes.
 const MAX_WEIGHTS_BYTES: u64 = 256 << 30;
-/// Bytes that are read at once.
+/// Bytes per read.
 const BLOCK: usize = 256 << 10;
 
 /// A model that is being downloaded.
@@ -34,7 +34,7 @@ pub(super) struct Download<'a> {
     revision: &'a str,
 }
 
-/// A download that may have to be begun again.
+/// A failed try that may be repeated.
 enum Outcome {
     Whole,
     Damaged { found: String, expected: String },
@@ -56,10 +56,12 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Fetches all files that are missing; the weights last, so that a model that cannot be
+    /// Downloads all missing files, the weights last, so that a model that cannot be run is
+    /// detected before they are downloaded.
     /// run is found out before they are.
     pub fn all(&self) -> Result<PathBuf, HubFailure> {
-        // The first file says which commit the revision is, and all others are of that.
+        // The first file tells the commit of the revision; all others are taken from that
+        // commit.
         let commit = self.first()?;
         let directory = self.cache.snapshot(&commit);
         for file in OPTIONAL {
@@ -93,7 +95,7 @@ impl<'a> Download<'a> {
         Err(HubFailure::Lacks { file })
     }
 
-    /// Asks once, and without patience, for files that a model in the cache may have.
+    /// Requests, with a single try, optional files of a model that is in the cache.
     pub fn complete(&self, directory: &Path, files: &[&str]) -> Result<(), HubFailure> {
         let commit = directory.file_name().and_then(|name| name.to_str());
         for file in files {
@@ -112,7 +114,7 @@ impl<'a> Download<'a> {
         )
     }
 
-    /// Fetches config.json; the commit.
+    /// Downloads config.json, and returns the commit.
     fn first(&self) -> Result<String, HubFailure> {
         let url = self.url(self.revision, CONFIG);
         let answer = match self.client.get(&url, self.revision, 0, TRIES)? {
@@ -154,7 +156,7 @@ impl<'a> Download<'a> {
         Err(HubFailure::Lacks { file })
     }
 
-    /// Whether the model has a file, which is in the cache then.
+    /// Whether the model has a file, which is then in the cache.
     fn optional(&self, commit: &str, file: &str) -> Result<bool, HubFailure> {
         self.file(commit, file, TRIES)
     }
@@ -173,7 +175,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Writes what was answered into the cache, and gives it its name.
+    /// Writes an answer into the cache under its name.
     fn store(&self, commit: &str, file: &str, url: &str, answer: Answer) -> Result<(), HubFailure> {
         let etag = answer.etag.as_deref().and_then(names::blob);
         let Some(blob) = etag.map(str::to_owned) else {
@@ -190,8 +192,8 @@ impl<'a> Download<'a> {
         self.cache.link(commit, file, &blob)
     }
 
-    /// As [`Download::store`], for an answer whose ETag is missing or cannot be the name of a
-    /// file: the content is its own name.
+    /// Like [`Download::store`], for an answer without an ETag that could be a file name: the
+    /// file is named by its content.
     fn store_unnamed(
         &self,
         commit: &str,
@@ -203,7 +205,7 @@ impl<'a> Download<'a> {
         let partial = self.cache.blob(&format!("{name}.incomplete"));
         make_parent(&partial)?;
         let _lock = self.cache.lock(&name)?;
-        // Nothing says that what an earlier download left is a part of this file.
+        // Nothing shows that what an earlier download left belongs to this file.
         let _ = fs::remove_file(&partial);
         self.fetch(file, url, answer, &partial, None)?;
         let mut sha256 = Sha256::new();
@@ -215,7 +217,8 @@ impl<'a> Download<'a> {
         self.cache.link(commit, file, &blob)
     }
 
-    /// Downloads a file whole into `partial`, going on with what is there already.
+    /// Downloads a complete file into `partial`, and continues what an earlier download left
+    /// there.
     fn fetch(
         &self,
         file: &str,
@@ -247,7 +250,7 @@ impl<'a> Download<'a> {
                     part.begin_again()?;
                 }
                 Outcome::Damaged { found, expected } => {
-                    // Not to be taken for the beginning of the right file.
+                    // It must not be mistaken for the beginning of the right file.
                     let _ = fs::remove_file(partial);
                     return Err(HubFailure::Hash {
                         file: file.to_owned(),
@@ -262,8 +265,8 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// Fills a part until it is whole, over as many answers as it takes. `answer` is one from
-    /// the first byte on.
+    /// Completes a partial file, over as many answers as it takes. `answer` starts at the first
+    /// byte.
     #[expect(clippy::too_many_arguments, reason = "what one download is made of")]
     fn body(
         &self,
@@ -291,7 +294,7 @@ impl<'a> Download<'a> {
                         let file = file.to_owned();
                         return Err(HubFailure::Lacks { file });
                     }
-                    // What is here is not a part of what is there.
+                    // What is here does not belong to that file.
                     Err(HubFailure::Status { status: 416, .. }) if part.length > 0 => {
                         part.begin_again()?;
                         continue;
@@ -300,7 +303,7 @@ impl<'a> Download<'a> {
                 },
             };
             if here.start != part.length || here.compressed {
-                // The server gave the whole file.
+                // The server sent the whole file.
                 part.begin_again()?;
                 if here.start != 0 {
                     continue_or_fail(&mut tries, file, part.length, "it gave another range")?;
@@ -348,7 +351,7 @@ impl<'a> Download<'a> {
     }
 }
 
-/// Counts a try that failed; an error when there were enough.
+/// Counts a failed try; returns an error after the last one.
 fn continue_or_fail(
     tries: &mut u32,
     file: &str,
@@ -367,7 +370,7 @@ fn continue_or_fail(
     })
 }
 
-/// What is there of a file, and its hash so far.
+/// How much of a file is there, and its hash so far.
 struct Part {
     path: PathBuf,
     file: File,
@@ -376,7 +379,7 @@ struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier download left, if any.
+    /// Opens what an earlier download left, if anything.
     fn open(path: &Path) -> Result<Self, HubFailure> {
         let file = OpenOptions::new()
             .read(true)
@@ -405,8 +408,8 @@ impl Part {
             .map_err(failed(&self.path))
     }
 
-    /// Appends a body, until it ends or is longer than `most`. The inner result is that of
-    /// reading, the outer one that of writing.
+    /// Appends a body until it ends or exceeds `most`. The inner result is that of reading, the
+    /// outer one that of writing.
     fn take(
         &mut self,
         mut body: impl Read,
@@ -431,8 +434,8 @@ impl Part {
         Ok(Ok(()))
     }
 
-    /// Compares the hash with the name of the blob, where that is one: SHA-256 of large files,
-    /// SHA-1 of git's object of small ones, or of the bytes alone on some mirrors.
+    /// Compares the hash with the blob's name, if the name is a hash: SHA-256 for large files,
+    /// git's SHA-1 of the object for small ones, or SHA-1 of the bytes alone on some mirrors.
     fn check(&mut self, blob: Option<&str>) -> Result<Outcome, HubFailure> {
         let hash = |length: usize| {
             blob.filter(|blob| blob.len() == length && blob.bytes().all(|b| b.is_ascii_hexdigit()))

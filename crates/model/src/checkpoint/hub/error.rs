@@ -1,21 +1,21 @@
-//! Why a model could not be had.
+//! Why a model could not be obtained.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a model could not be had.
+/// Why a model could not be obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// Nowhere to look.
+    /// There is no cache directory to look in.
     #[error(
         "there is no home directory in which a hub cache could be; say where it is: \
          --hf-home (HF_HOME) or --hf-hub-cache (HF_HUB_CACHE)"
     )]
     NoHome,
-    /// Not a name that the hub could know.
+    /// Not a valid name on the hub.
     #[error("{0:?} cannot be the name of a model on the hub")]
     Name(String),
-    /// Not a revision.
+    /// Not a valid revision.
     #[error("--revision (MODEL_REVISION) is {0:?}, which is neither a branch, a tag nor a commit")]
     Revision(String),
     /// Neither the cache nor the hub has it.
@@ -25,14 +25,14 @@ pub enum HubError {
         cache.display()
     )]
     Unavailable {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// Where it was looked for.
+        /// The directory of the cache.
         cache: PathBuf,
         /// Why it could not be downloaded.
         reason: Box<HubFailure>,
     },
-    /// The cache has a part of it.
+    /// The cache has only part of it.
     #[error(
         "of the model {name} the hub cache {} has no {file}, and HF_HUB_OFFLINE forbids to \
          download it; start once without it, or give the path of a checkpoint directory, or \
@@ -40,24 +40,24 @@ pub enum HubError {
         cache.display()
     )]
     Incomplete {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// Where it was looked for.
+        /// The directory of the cache.
         cache: PathBuf,
         /// What is missing.
         file: String,
     },
-    /// The hub has it, and it is no model that this service runs.
+    /// The hub has it, but this service cannot run it.
     #[error("the model {name} at {endpoint} has no {file}, so it cannot be run")]
     NotACheckpoint {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// Where the hub is.
         endpoint: String,
-        /// What it lacks.
+        /// What is missing in it.
         file: String,
     },
-    /// The hub has its weights in PyTorch's own format alone.
+    /// The hub has its weights only in PyTorch's own format.
     #[error(
         "the model {name} at {endpoint} has its weights in pytorch_model.bin alone, which is a \
          program in disguise and is not read; convert them with Python: from transformers \
@@ -65,26 +65,26 @@ pub enum HubError {
          AutoProcessor.from_pretrained(NAME).save_pretrained(DIRECTORY); then --model DIRECTORY"
     )]
     PytorchOnly {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// Where the hub is.
         endpoint: String,
     },
 }
 
-/// Why a download failed, in the words of somebody who can do something about it.
+/// Why a download failed, in words that help to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum HubFailure {
-    /// It was not to be tried.
+    /// Downloads are turned off.
     #[error("HF_HUB_OFFLINE forbids to download it")]
     Offline,
-    /// The address of the hub cannot be one.
+    /// The hub's address is not a valid URL.
     #[error("HF_ENDPOINT is {0:?}, which is not an http or https address")]
     Endpoint(String),
-    /// The token has characters that no header may have.
+    /// The token contains characters that are not allowed in a header.
     #[error("the token that is to be sent (HF_TOKEN) has characters that no token has")]
     Token,
-    /// 401 or 403.
+    /// Status 401 or 403.
     #[error("{endpoint} wants a token that may read it (HF_TOKEN), status {status}")]
     Unauthorized {
         /// Where the hub is.
@@ -92,7 +92,7 @@ pub enum HubFailure {
         /// The status.
         status: u16,
     },
-    /// Only for those who asked.
+    /// The model is gated: access has to be requested.
     #[error(
         "{endpoint} gives it only to accounts that have been granted access: ask for it on \
          the model's page, and give a token of that account (HF_TOKEN)"
@@ -101,12 +101,12 @@ pub enum HubFailure {
         /// Where the hub is.
         endpoint: String,
     },
-    /// 404.
+    /// Status 404.
     #[error("{endpoint} does not know it, or not in revision {revision:?}")]
     Unknown {
         /// Where the hub is.
         endpoint: String,
-        /// What was asked for.
+        /// The requested URL.
         revision: String,
     },
     /// The model lacks a file that every checkpoint has.
@@ -115,44 +115,44 @@ pub enum HubFailure {
         /// The file.
         file: String,
     },
-    /// The model has weights that are not read.
+    /// The weights are in a format that is not read.
     #[error("its weights are in pytorch_model.bin alone")]
     PytorchOnly,
-    /// Another status.
+    /// Any other status.
     #[error("{host} answered {tries} times with status {status}")]
     Status {
-        /// Who answered.
+        /// The server that answered.
         host: String,
         /// The status.
         status: u16,
-        /// How often it was asked.
+        /// The number of tries.
         tries: u32,
     },
-    /// 429, and not to be waited for.
+    /// Status 429, with a delay that is too long to wait for.
     #[error("{host} wants to be asked again in {seconds} s; a token (HF_TOKEN) raises its limit")]
     Limited {
-        /// Who answered.
+        /// The server that answered.
         host: String,
-        /// What it said.
+        /// Its `Retry-After`.
         seconds: u64,
     },
     /// No answer.
     #[error("{host} cannot be reached ({reason})")]
     Unreachable {
-        /// Who was asked.
+        /// The server that was asked.
         host: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// A redirect that is not followed.
     #[error("{host} redirects to {location:?}, which is not followed")]
     Redirect {
-        /// Who answered.
+        /// The server that answered.
         host: String,
-        /// Where to.
+        /// Its target.
         location: String,
     },
-    /// An answer that no hub gives.
+    /// An answer that a hub would not give.
     #[error(
         "{endpoint} does not answer as a hub does: it does not say which commit {file} is of \
          (X-Repo-Commit)"
@@ -160,29 +160,29 @@ pub enum HubFailure {
     NoCommit {
         /// Where the hub is.
         endpoint: String,
-        /// What was asked for.
+        /// The requested URL.
         file: String,
     },
-    /// It ended early, again and again.
+    /// The download broke off too often.
     #[error("the download of {file} broke off {tries} times at {done} bytes ({reason})")]
     Broken {
         /// The file.
         file: String,
         /// How often.
         tries: u32,
-        /// How far it came.
+        /// How many bytes had arrived.
         done: u64,
-        /// What happened the last time.
+        /// The last error.
         reason: String,
     },
-    /// More or fewer bytes than announced.
+    /// The length differs from the announced one.
     #[error("{file} came with {found} bytes, and {expected} were announced")]
     Size {
         /// The file.
         file: String,
-        /// What came.
+        /// Bytes received.
         found: u64,
-        /// What was announced.
+        /// Bytes announced.
         expected: u64,
     },
     /// Too large for what it is.

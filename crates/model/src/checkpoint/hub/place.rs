@@ -1,5 +1,5 @@
-//! Where the hub is, where its cache is, and the token: from settings and environment, as
-//! huggingface_hub's `constants.py` and `get_token` have it.
+//! Where the hub and its cache are, and the token, from settings and the environment, by the
+//! rules of huggingface_hub's `constants.py` and `get_token`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ const PUBLIC_HUB: &str = "https://huggingface.co";
 /// Where the hub and its cache are.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
-    /// The cache; `None` where no home directory is known in which it could be.
+    /// The cache; `None` if there is no home directory to put it in.
     pub cache: Option<PathBuf>,
-    /// Where the hub is; `None` is the public one.
+    /// The hub's address; `None` for the public hub.
     pub endpoint: Option<String>,
-    /// The token, for models that ask for one.
+    /// The token, for models that require one.
     pub token: Option<String>,
-    /// Look in the cache only.
+    /// Only look in the cache.
     pub offline: bool,
-    /// How long a failed request waits until it is made again; each time twice as long.
+    /// The delay before a failed request is repeated; it doubles each time.
     pub patience: Duration,
 }
 
@@ -43,18 +43,18 @@ impl HubSettings {
     }
 }
 
-/// What decides where things are, each value as it stands in a flag or a variable.
+/// The settings that decide where things are, each as given by a flag or a variable.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     /// `MODEL_CACHE`, what the Python service calls its cache.
     pub model_cache: Option<PathBuf>,
-    /// `HF_HUB_CACHE`, and the name that it once had.
+    /// `HF_HUB_CACHE`, and its former name.
     pub hub_cache: [Option<PathBuf>; 2],
     /// `HF_HOME`.
     pub hf_home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`.
     pub xdg_cache_home: Option<PathBuf>,
-    /// `HF_TOKEN`, and the name that it once had.
+    /// `HF_TOKEN`, and its former name.
     pub token: [Option<String>; 2],
     /// `HF_TOKEN_PATH`.
     pub token_path: Option<PathBuf>,
@@ -96,8 +96,8 @@ impl Places {
         })
     }
 
-    /// A path with `~`, `$NAME` and `${NAME}` replaced, as Python's `expanduser` and
-    /// `expandvars` do. `None` where `~` stands for nothing.
+    /// A path with `~`, `$NAME` and `${NAME}` replaced, like Python's `expanduser` and
+    /// `expandvars`. `None` if there is no home directory for `~`.
     fn expanded(&self, path: &Path) -> Option<PathBuf> {
         let Some(text) = path.to_str() else {
             return Some(path.to_owned());
@@ -113,20 +113,20 @@ impl Places {
     }
 }
 
-/// A value, unless it is empty, which counts as not set.
+/// The value, unless it is empty, which counts as unset.
 fn set(value: &Option<PathBuf>) -> Option<&Path> {
     value
         .as_deref()
         .filter(|path| !path.as_os_str().to_string_lossy().trim().is_empty())
 }
 
-/// A token without the white space around it, which files and shells leave there.
+/// A token without surrounding white space, which files and shells leave there.
 fn clean(token: &str) -> Option<String> {
     let token = token.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-/// `$NAME` and `${NAME}` replaced by what they stand for; what stands for nothing stays.
+/// Replaces `$NAME` and `${NAME}`; unknown names are left as they are.
 fn with_variables(text: &str, value: impl Fn(&str) -> Option<OsString>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -162,7 +162,7 @@ mod tests {
         Some(text.into())
     }
 
-    /// The order of huggingface_hub 2.4, before which goes the cache of the Python service.
+    /// The order of huggingface_hub 2.4, preceded by the cache of the Python service.
     #[test]
     fn the_first_place_that_is_set_is_taken() {
         let mut places = Places {

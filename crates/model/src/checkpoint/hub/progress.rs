@@ -1,14 +1,14 @@
-//! How far a download is: a bar on a terminal, log lines elsewhere.
+//! Progress of a download: a bar on a terminal, log lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a download says how far it is where there is no terminal.
+/// How often progress is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// How far the download of one file is.
+/// Progress of one file's download.
 pub(super) enum Progress {
     Bar(ProgressBar),
     Log {
@@ -20,7 +20,7 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// Says that a file is being downloaded, once.
+    /// Announces, once, that a file is being downloaded.
     pub fn of(file: &str, size: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             tracing::info!(file, bytes = size, "downloading");
@@ -45,8 +45,8 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// That so many bytes are there. A download that is resumed starts with some, and one
-    /// that begins anew has none again.
+    /// Sets how many bytes are there. A resumed download starts with some, and one that starts
+    /// over is back at none.
     pub fn at(&mut self, bytes: u64) {
         match self {
             Self::Bar(bar) => bar.set_position(bytes),
@@ -65,7 +65,7 @@ impl Progress {
         }
     }
 
-    /// That it is there.
+    /// Announces that the file is complete.
     pub fn finish(self) {
         match self {
             Self::Bar(bar) => bar.finish(),

@@ -9,7 +9,7 @@ pub(super) struct Field<'a> {
     pub value: Value<'a>,
 }
 
-/// What a field holds, as far as the wire tells.
+/// The value of a field, as far as the wire format tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Varint(u64),
@@ -18,8 +18,8 @@ pub(super) enum Value<'a> {
     Fixed32(u32),
 }
 
-/// The fields of a message, one after the other. `None` where the bytes are no message;
-/// nothing comes after it.
+/// The fields of a message in order. `None` if the bytes are not a message; nothing follows
+/// it.
 pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = Option<Field<'_>>> {
     let mut rest = message;
     std::iter::from_fn(move || {
@@ -84,7 +84,7 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 }
 
 impl Field<'_> {
-    /// Writes it as it was read.
+    /// Writes it exactly as it was read.
     pub fn write(&self, message: &mut Message) {
         match self.value {
             Value::Varint(value) => message.int(self.number, value as i64),
