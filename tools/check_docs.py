@@ -41,9 +41,9 @@ ELSEWHERE = {
     "README.md": {"cargo test": ".ci/run", "python": "tools/check-clients"},
     "docs/bulk.md": {
         "python examples": "tools/check-cluster-examples",
-        "sh": "tools/check-bulk-examples",
         "python": "tools/check-bulk-examples",
     },
+    "docs/search-guide.md": {"python": "tools/check-bulk-examples"},
     "docs/dialects.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
     "docs/vectors.md": {"python": "tools/check-clients", "curl": "tools/check-clients"},
 }
@@ -90,15 +90,19 @@ class Commands:
         self.service, self.load_test, self.work = service, load_test, work
         self.folder = work / "folder"
         self.port = free_port()
-        self.make_folder()
+        self.make_data()
         self.make_programs()
 
     def make_folder(self):
-        """The samples are where the reader is, and the project beside them."""
+        """Anew for each document: the samples are where the reader is, and the project beside them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(ROOT / "models/demo/samples", self.folder)
         shutil.copytree(ROOT / "models/demo/samples", self.folder / "photos")
         for name in ("models", "tools", "deploy", "examples", "docs", "benches", "Cargo.toml"):
             (self.folder / name).symlink_to(ROOT / name)
+
+    def make_data(self):
+        """What lies at /data and /models, and in the cache of the hub."""
         data = self.work / "data"
         (data / "photos").mkdir(parents=True)
         shutil.copytree(ROOT / "models/demo/samples", data / "photos", dirs_exist_ok=True)
@@ -131,11 +135,13 @@ class Commands:
         scripts = {
             "siglip2-embeddings": f"""
 case ${{1:-}} in
+  serve) shift; set -- --host 127.0.0.1 "$@"; words=(serve) ;;
   --help|--version|[a-z]*) exec {self.service} "$@" ;;
+  *) set -- --host 127.0.0.1 "$@"; words=() ;;
 esac
 [ ! -e {self.work}/pid ] || {{ kill "$(cat {self.work}/pid)" 2>/dev/null || true; sleep 0.5; }}
 # By the flag, since a document may give another port.
-{self.service} --host 127.0.0.1 "$@" --port {self.port} >{self.work}/service.log 2>&1 &
+{self.service} "${{words[@]}}" "$@" --port {self.port} >{self.work}/service.log 2>&1 &
 echo $! >{self.work}/pid
 for _ in $(seq 600); do
   curl -sf -o /dev/null http://127.0.0.1:{self.port}/ready && exit 0
@@ -248,7 +254,10 @@ def check_links(name, text):
 
 def flags(service, load_test):
     """Every flag of the programs, and of what else the documents tell of."""
-    helps = [[service, *words] for words in ([], ["embed"], ["search"], ["download"])] + [[load_test]]
+    sources = "".join(source.read_text() for source in ROOT.glob("src/*.rs"))
+    subcommands = re.findall(r'asked_for\("(\w+)"\)', sources)
+    assert "embed" in subcommands, "src/ names its subcommands otherwise than this script thinks"
+    helps = [[service], *([service, name] for name in subcommands), [load_test]]
     known = {"--bench", "--features", "--nocapture", "--no-fail-fast", "--release", "--test"}  # cargo's
     known.add("--cpu-kernel")  # for measurements, and not in the help
     for program in helps:
@@ -300,6 +309,7 @@ def main():
     try:
         for name in sys.argv[4:] or DOCUMENTS:
             text = (ROOT / name).read_text()
+            commands.make_folder()
             failures += [f"{name}: there is no {path}" for path in check_links(name, text)]
             failures += [f"{name}: no program has {flag}" for flag in check_flags(text, known)]
             failures += check_outputs(name, text)
@@ -312,6 +322,8 @@ def main():
                     counts["marked"] += 1
                 elif script := elsewhere(name, language, code, ci):
                     counts["elsewhere"] += 1
+                elif language == "python":
+                    failures.append(f"{name}:{line}: no check runs this")
                 elif is_command(language, code):
                     counts["run"] += 1
                     said = commands.run(code)

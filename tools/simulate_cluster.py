@@ -6,7 +6,7 @@
 Arrivals are Poisson and seeded: the same numbers every time. Each node computes batches of what
 waits, one after another, in the time that was measured (docs/performance.md): 9.3 images a second on
 two cores in BF16, and a row takes as long in a batch as alone (345 ms alone and 342 among eight, in
-FP32 on one thread). With permits a node that has as
+FP32 on one thread; four images in BF16 450 ms). With permits a node that has as
 many rows under way as permits refuses a request (429); it is sent to one other node, and counts as
 refused if that one refuses it, too. Latencies are those of answered requests.
 

@@ -8,11 +8,14 @@ label that a query groups by must be one of theirs, and every query must be eval
 error, those of the dashboard with a result.
 """
 
+import itertools
 import json
 import pathlib
 import re
 import subprocess
 import sys
+import threading
+import time
 import urllib.parse
 
 import compose_spec
@@ -123,11 +126,14 @@ def check_query(url, place, query, must_have):
         for grouped in re.findall(r"\bby \(([^)]*)\)", query):
             missing = set(re.split(r",\s*", grouped)) - labels
             assert not missing, f"{place}: {selector} has no label {missing}"
-    result = ask(url, "query", query=query)["result"]
-    if must_have:
-        # The heatmap's quantiles aside, a number that is none says that nothing was divided.
-        numbers = [row["value"][1] for row in result]
-        assert numbers and any(number != "NaN" for number in numbers), f"{place}: {result}"
+
+    def has_result():
+        result = ask(url, "query", query=query)["result"]
+        # A number that is none says that nothing was divided by nothing.
+        return not must_have or any(row["value"][1] != "NaN" for row in result)
+
+    # Rates need two scrapes, and something in between.
+    wait_for(f"{place}: a result of {query}", has_result)
 
 
 def check_table(metrics):
@@ -140,13 +146,16 @@ def check_table(metrics):
     assert exposed == documented, f"docs/operations.md: {exposed ^ documented}"
 
 
-def load(url):
-    """Some of everything that the dashboard shows."""
-    for number in range(40):
-        embed_text(url, f"a text {number % 10}")
-        body, kind = png(number % 10), {"Content-Type": "image/png"}
+def load(url, going):
+    """Some of everything that the dashboard shows, as long as it goes on."""
+    for number in itertools.count():
+        if not going.is_set():
+            return
+        embed_text(url, f"a text {number % 10} {number // 100}")
+        body, kind = png(number % 10 + number // 100), {"Content-Type": "image/png"}
         assert post(url, "/embed/image", body, kind)[0] == 200
-    assert post(url, "/embed/image", b"no picture", {"Content-Type": "image/png"})[0] == 400
+        assert post(url, "/embed/image", b"no picture", kind)[0] == 400
+        time.sleep(0.05)
 
 
 def check_queries():
@@ -173,15 +182,18 @@ def check_queries():
                 return float(result[0]["value"][1]) if result else 0
 
             wait_for("the first scrape", lambda: value("siglip2_engine_up") == 1)
-            load(service.url)
-            # The counters before and after the load, and twice after it: rates need both.
-            wait_for("the load is scraped", lambda: value("siglip2_batch_rows_sum{tower='image'}") > 1)
-            seen = value("count_over_time(siglip2_engine_up[1h])")
-            wait_for("two more scrapes", lambda: value("count_over_time(siglip2_engine_up[1h])") > seen + 1)
+            going = threading.Event()
+            going.set()
+            client = threading.Thread(target=load, args=(service.url, going))
+            client.start()
             count = 0
-            for place, query, must_have in queries():
-                check_query(url, place, query, must_have)
-                count += 1
+            try:
+                for place, query, must_have in queries():
+                    check_query(url, place, query, must_have)
+                    count += 1
+            finally:
+                going.clear()
+                client.join()
             check_table(get(service.url, "/metrics"))
             rules = ask(url, "rules")["groups"][0]["rules"]
             assert all(rule["health"] == "ok" for rule in rules), rules

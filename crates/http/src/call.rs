@@ -15,14 +15,15 @@ use super::answer::json_bytes;
 use super::body::{Body, off_thread};
 use super::encoding::Encoding;
 use super::fingerprint;
-use super::form::{Form, FormKind};
+use super::form::{APPLY_ORIENTATION, Form};
+use super::form_reader::FormKind;
 use super::forms::TypedForm;
 use super::ignored::Ignored;
 use super::item_reader::{ItemReader, Items};
 use super::json;
 use super::json_text;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, part_name, printable};
+use super::problem::{Named, Problem, part_name, printable};
 use super::shared::Shared;
 use super::validation::bool_word;
 
@@ -35,10 +36,6 @@ use siglip2_service::{
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
 pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
-
-/// The field of a form with images, and the parameter in the query of any path that embeds, that
-/// says whether images are turned as their orientation tag says.
-pub(super) const APPLY_ORIENTATION: &str = "apply_orientation";
 
 /// How items are embedded.
 #[derive(Clone, Copy, Debug)]
@@ -219,7 +216,8 @@ impl<'a> Call<'a> {
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
         let request = self.request_with_texts(how.normalize, how.truncate)?;
         let work = request.embed_items(items, how.normalize);
-        let embedded = self.rows(work, |index| Items::name(&places, index)).await?;
+        let name = |item: Named| Items::name(&places, item.index());
+        let embedded = self.rows(work, name).await?;
         drop(memory);
         Ok((embedded, answer))
     }
@@ -308,17 +306,17 @@ impl<'a> Call<'a> {
         self.timings.cut_texts()
     }
 
-    /// Waits for the service; `part` names the image of an index.
+    /// Waits for the service; `name` says what the client calls an item.
     pub(super) async fn rows<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
-        part: impl FnOnce(usize) -> String,
+        name: impl FnOnce(Named) -> String,
     ) -> Result<T, Problem> {
         let result = work.await;
         if !matches!(result, Err(ServiceError::Expired)) {
             self.timings.computed();
         }
-        result.map_err(|error| Problem::service(error, part))
+        result.map_err(|error| Problem::service(error, name))
     }
 
     /// The body is here.

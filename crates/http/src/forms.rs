@@ -3,8 +3,7 @@
 
 use utoipa::ToSchema;
 
-use super::call::APPLY_ORIENTATION;
-use super::form::{Fields, File, Form, PARTIAL};
+use super::form::{APPLY_ORIENTATION, Fields, File, Form, PARTIAL};
 use super::problem::Problem;
 use super::validation::Issues;
 

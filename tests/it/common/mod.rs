@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod client;
+pub mod dialects;
 pub mod document;
 pub mod engine;
 pub mod index;

@@ -3,9 +3,9 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use crate::about_messages::{Build, Health, IndexTold, Info, Limits, ModelType, Readiness, Root};
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::messages::{Build, Health, IndexTold, Info, Limits, ModelType, Readiness, Root};
 use crate::problem::{self, Problem};
 use siglip2_service::State;
 

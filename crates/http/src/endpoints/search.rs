@@ -99,8 +99,8 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
         max_bytes,
     };
     let hits = call
-        .rows(service.search(query, wanted), |index| {
-            Items::name(&places, index)
+        .rows(service.search(query, wanted), |item| {
+            Items::name(&places, item.index())
         })
         .await?;
     drop(query_memory);
@@ -112,7 +112,7 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
     })
     .await?;
     memory.shrink_to(body.len() as u64);
-    Ok(answer::held(body, memory))
+    Ok(answer::held_text(body, memory))
 }
 
 /// The only item of a list.
