@@ -801,6 +801,7 @@ def tiffs():
             add(name, saved(source, format="TIFF", compression=compression))
     for compression in ("group3", "group4", "tiff_ccitt"):
         add(f"tiff_bilevel_{compression}.tif", saved(modes["bilevel"], format="TIFF", compression=compression))
+    faxes()
     add("tiff_rgb_zstd.tif", saved(image, format="TIFF", compression="zstd"))
     add("tiff_rgb_old_deflate.tif", saved(image, format="TIFF", compression="tiff_deflate"))
     add("tiff_rgb_lzma.tif", saved(image, format="TIFF", compression="lzma"))
@@ -910,12 +911,107 @@ def others():
     image = Image.fromarray(picture(16, 16))
     add("unsupported.avif", saved(image, format="AVIF"))
     add("unsupported.jp2", saved(image, format="JPEG2000"))
-    add("unsupported.ico", saved(image, format="ICO"))
     add("unsupported.pdf", b"%PDF-1.4\n" + b"0" * 40)
     add("unsupported.svg", b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>')
     add("unsupported.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     add("unsupported.jxl", b"\xff\x0a" + bytes(40))
     add("unsupported.psd", b"8BPS\0\1" + bytes(40))
+
+
+def pnms():
+    image, small = Image.fromarray(picture(61, 43)), picture(9, 5)
+    for mode in ("1", "L", "RGB", "F"):
+        add(f"pnm_{mode}.pnm", saved(image.convert(mode), format="PPM"))
+    add("pnm_16.pgm", saved(Image.fromarray(grey(61, 43).astype(np.int32) * 3), format="PPM"))
+    header = lambda kind, most: f"P{kind}\n# a comment\n9 5\n{most}\n".encode()
+    for most in (1, 7, 254, 256, 1000, 65535):
+        wide = (small.astype(np.uint32) * most // 255).astype(">u2" if most > 255 else np.uint8)
+        words = " ".join(map(str, wide.reshape(-1))).encode()
+        add(f"pnm_plain_rgb_{most}.ppm", header(3, most) + words)
+        add(f"pnm_raw_rgb_{most}.ppm", header(6, most) + wide.tobytes())
+        one = np.ascontiguousarray(wide[..., 1])
+        add(f"pnm_plain_grey_{most}.pgm", header(2, most) + " ".join(map(str, one.reshape(-1))).encode() + b"\n")
+        add(f"pnm_raw_grey_{most}.pgm", header(5, most) + one.tobytes())
+    add("pnm_plain_bits.pbm", b"P1 9 # x\n5\n" + b"011 0\n#01\n1" * 12)
+    add("pnm_brighter.pgm", header(5, 7) + bytes(range(45)))
+    add("pnm_float_be.pfm", b"Pf\n9 5\n1.0\n" + (small[..., 0].astype(">f4") * 1.3 - 20).tobytes())
+    add("damaged_pnm_short.ppm", header(6, 255) + bytes(100))
+    add("damaged_pnm_plain_short.ppm", header(3, 255) + b"1 2 3 4")
+    add("damaged_pnm_plain_bright.ppm", header(3, 7) + b"8 " * 200)
+    add("damaged_pnm_plain_word.pgm", header(2, 7) + b"1 x " * 200)
+    add("damaged_pnm_digit.pbm", b"P1 9 5 " + b"01x" * 20)
+    add("damaged_pnm_most.pgm", header(5, 0) + bytes(45))
+    add("damaged_pnm_long_word.pgm", b"P5 12345678901 5 255 " + bytes(45))
+    add("damaged_pnm_only_magic.pgm", b"P5 ")
+
+
+def tgas():
+    image = Image.fromarray(picture(61, 43))
+    modes = {"rgb": image, "grey": image.convert("L"), "la": image.convert("LA"), "bits": image.convert("1")}
+    modes |= {"rgba": image.convert("RGBA"), "palette": image.quantize(200)}
+    for mode, source in modes.items():
+        for name, compression in (("raw", None), ("rle", "tga_rle")):
+            if mode == "bits" and compression:
+                continue
+            for orientation in (1, -1):
+                data = saved(source, format="TGA", compression=compression, orientation=orientation)
+                add(f"tga_{mode}_{name}_{orientation % 3}.tga", data)
+                if mode in ("rgb", "palette") and orientation == 1:
+                    flipped = bytearray(data)
+                    flipped[17] |= 0x10
+                    add(f"tga_{mode}_{name}_flipped.tga", bytes(flipped))
+
+    def tga(width, height, kind, depth, body, flags=0x20, colours=(0, 0, 0, 0)):
+        head = struct.pack("<BBBHHB", 0, *colours[:1], kind, *colours[1:])
+        return head + struct.pack("<HHHHBB", 0, 0, width, height, depth, flags) + body
+
+    noise = np.random.default_rng(3).integers(0, 256, 400, dtype=np.uint8).tobytes()
+    add("tga_16.tga", tga(9, 7, 2, 16, noise[:126]))
+    add("tga_map_16.tga", tga(9, 7, 1, 8, noise[:200] + bytes(i % 100 for i in range(63)), 0, (1, 0, 100, 16)))
+    add("tga_map_32.tga", tga(9, 7, 1, 8, noise[:200] + bytes(i % 60 for i in range(63)), 0, (1, 5, 50, 32)))
+    add("tga_literals_cross_rows.tga", tga(2, 2, 11, 8, b"\3\1\2\3\4"))
+    add("tga_trailing_garbage.tga", saved(image, format="TGA") + b"junk" * 10)
+    add("damaged_tga_runs_cross_rows.tga", tga(2, 2, 11, 8, b"\x83\7" + bytes(20)))
+    add("damaged_tga_short.tga", tga(9, 7, 2, 24, noise[:100]))
+    add("damaged_tga_rle_short.tga", tga(9, 7, 10, 24, noise[:9]))
+    add("damaged_tga_no_footer.tga", tga(1, 1, 2, 32, noise[:4]))
+    add("damaged_tga_depth.tga", tga(9, 7, 3, 24, noise))
+    add("damaged_tga_map_15.tga", tga(9, 7, 1, 8, noise, 0, (1, 0, 20, 15)))
+
+
+def qois():
+    image = Image.fromarray(picture(61, 43))
+    for mode in ("RGB", "RGBA"):
+        add(f"qoi_{mode}.qoi", saved(image.convert(mode), format="QOI"))
+    flat = np.repeat(np.repeat(picture(9, 5, noise=0), 7, 0), 30, 1)
+    data = saved(Image.fromarray(flat), format="QOI")
+    add("qoi_runs.qoi", data)
+    add("qoi_first_run.qoi", b"qoif" + struct.pack(">IIBB", 3, 2, 3, 0) + b"\xc1\x35\xc0\xfe\1\2\3\x00\x35" + bytes(8))
+    add("damaged_qoi_short.qoi", data[:200])
+    add("damaged_qoi_only_magic.qoi", data[:11])
+
+
+def icos():
+    image = Image.fromarray(picture(61, 43))
+    square = Image.fromarray(picture(48, 48))
+    add("ico_png.ico", saved(image, format="ICO"))
+    add("ico_sizes.ico", saved(square, format="ICO", sizes=[(16, 16), (48, 48), (32, 32)]))
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        data = saved(square.convert(mode), format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
+        add(f"ico_{mode}.ico", data)
+    odd = Image.fromarray(picture(33, 20))
+    data = saved(odd, format="ICO", sizes=[(33, 20)], bitmap_format="bmp")
+    add("ico_odd.ico", data)
+    add("damaged_ico_short_mask.ico", data[:-2])
+    add("damaged_ico_empty.ico", b"\0\0\1\0\0\0")
+    add("damaged_ico_outside.ico", data[:18] + b"\xff\xff\xff\x7f" + data[22:])
+    many = saved(square, format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
+    # Two of the same size: the one of fewer colours counts.
+    four = saved(square.convert("P"), format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
+    first, second = bytearray(many[6:22]), bytearray(four[6:22])
+    struct.pack_into("<I", first, 12, 38)
+    struct.pack_into("<I", second, 12, 38 + len(many) - 22)
+    add("ico_same_size.ico", b"\0\0\1\0\2\0" + bytes(first) + bytes(second) + many[22:] + four[22:])
 
 
 # --- Pillow's results -------------------------------------------------------------
@@ -944,9 +1040,42 @@ VARIANTS = (
 ).split()
 
 
+def faxes():
+    """Rows of runs of every length that has a code, in every fax compression."""
+    draw = random.Random(11)
+    width, rows = 2731, []
+    lengths = [*range(64), *range(64, 2624, 64), 2600, 2731] * 4
+    draw.shuffle(lengths)
+    while lengths or len(rows) < 40:
+        row, black = [], len(rows) // 2 % 2 == 1
+        while len(row) < width:
+            length = lengths.pop() if lengths and draw.random() < 0.5 else draw.choice([1, 2, 3, 7, 20, 64, 130, 900])
+            row += [black] * length
+            black = not black
+        rows.append(row[:width])
+        # The row below is like it, here and there shifted by some pixels.
+        below = list(rows[-1])
+        for at in range(5, width - 5, draw.randrange(20, 90)):
+            span = draw.randrange(1, 5)
+            below[at : at + span] = [below[at - 1]] * span
+        rows.append(below)
+    image = Image.fromarray(np.array(rows, dtype=bool))
+    for name, compression, tags in (
+        ("group3", "group3", {}),
+        ("group3_2d", "group3", {292: 1}),
+        ("group3_2d_aligned", "group3", {292: 5}),
+        ("group4", "group4", {}),
+        ("ccitt", "tiff_ccitt", {}),
+        ("group4_strips", "group4", {278: 7}),
+        ("group3_2d_strips", "group3", {278: 7, 292: 1}),
+        ("group4_white_is_one", "group4", {262: 1}),
+    ):
+        add(f"tiff_runs_{name}.tif", saved(image, format="TIFF", compression=compression, tiffinfo=tags))
+
+
 def main():
     assert PIL.__version__ == "13.0.0", PIL.__version__
-    for make in (jpegs, pngs, gifs, webps, bmps, tiffs, others):
+    for make in (jpegs, pngs, gifs, webps, bmps, tiffs, pnms, tgas, qois, icos, others):
         make()
     if OUT.exists():
         shutil.rmtree(OUT)

@@ -17,9 +17,10 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 /// What the service takes by default.
 const LIMITS: ImageLimits = ImageLimits {
-    max_pixels: 89_478_485,
+    max_pixels: 178_956_970,
     max_jpeg_scans: 100,
     max_picture_bytes: 256 << 20,
+    apply_orientation: true,
 };
 
 /// Buffers of the allocator and of libraries that do not depend on the image.
@@ -69,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
         ImageFormat::WebP => WEBP_PARTITION,
         _ => 0,
     };
-    let said = pixels + header.scratch_bytes as usize + partition;
+    let said = header.whole_bytes() as usize + partition;
     assert!(
         took <= said + said / 10 + FIXED,
         "{took} bytes of {said} for {header:?}"

@@ -6,8 +6,10 @@ mod host;
 use crate::common::noise::{extremes, noise, processor};
 use host::{Host, elements};
 use serde_json::json;
-use siglip2_embeddings::image::{MAX_SIDE, Processor, RgbImage};
-use siglip2_embeddings::tensorrt::kernel::{Cost, Element, Plan, PlanError, Planner, SOURCE_ALIGN};
+use siglip2_embeddings::image::{Processor, RgbImage};
+use siglip2_embeddings::tensorrt::kernel::{
+    Cost, Element, MAX_SIDE, Plan, PlanError, Planner, SOURCE_ALIGN,
+};
 
 /// The binary16 numbers from 0 up, and their bits.
 fn halves() -> Vec<(f32, u16)> {

@@ -244,6 +244,10 @@ struct CpuPrepare {
 }
 
 impl Prepare for CpuPrepare {
+    fn processor(&self) -> Option<&Processor> {
+        Some(&self.processor)
+    }
+
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
         let target = self.processor.target();
         if target.keeps(image.width(), image.height()) {

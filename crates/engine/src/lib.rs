@@ -68,7 +68,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use siglip2_image::{ImageError, PixelMemory, RgbImage};
+use siglip2_image::{ImageError, MAX_SIDE, PixelMemory, Processor, RgbImage};
 
 mod cosine;
 pub mod cpu;
@@ -249,6 +249,17 @@ pub trait Prepare: Send + Sync {
     fn memory(&self, bytes: usize) -> Result<Option<Box<dyn PixelMemory>>, EngineError> {
         let _ = bytes;
         Ok(None)
+    }
+
+    /// What makes pictures ready, if that is all that is done to them: then one that is decoded
+    /// row by row need not be in memory as a whole.
+    fn processor(&self) -> Option<&Processor> {
+        None
+    }
+
+    /// The longest side, in pixels, of a picture that can be made ready.
+    fn max_side(&self) -> u32 {
+        MAX_SIDE
     }
 
     /// Makes of an image what the engine takes.

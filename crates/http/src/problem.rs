@@ -175,7 +175,7 @@ impl Problem {
         let detail = format!("{part}: {error}");
         match error {
             ImageError::Unsupported { .. } => Problem::Unsupported(detail),
-            ImageError::TooLarge { .. } => Problem::TooLarge(detail),
+            ImageError::TooLarge { .. } | ImageError::TooLong { .. } => Problem::TooLarge(detail),
             _ => Problem::BadRequest(detail.into()),
         }
     }

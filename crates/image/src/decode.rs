@@ -3,8 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::work::Stop;
-use super::{Header, ImageError, ImageFormat, ImageLimits, Orientation, PixelMemory, RgbImage};
-use super::{avif, bmp, gif, inspect, jpeg, png, tiff, webp};
+use super::{
+    Header, ImageError, ImageFormat, ImageLimits, Narrowed, Orientation, PixelMemory, Processor,
+    RgbImage,
+};
+use super::{avif, bmp, gif, ico, inspect, jpeg, png, pnm, qoi, tga, tiff, webp};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
 /// anybody still waits for it.
@@ -19,6 +22,36 @@ impl Job<'_> {
     /// Width and height of the RGB pixels.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.header.width as usize, self.header.height as usize)
+    }
+}
+
+/// Where the rows of a picture go, from top to bottom.
+pub(super) trait Rows {
+    /// The next row, all bytes of which are to be written.
+    fn next_row(&mut self) -> Result<&mut [u8], ImageError>;
+}
+
+/// The rows of a picture that is in memory as a whole.
+struct Whole<'a> {
+    rows: std::slice::ChunksExactMut<'a, u8>,
+    format: ImageFormat,
+}
+
+impl Rows for Whole<'_> {
+    fn next_row(&mut self) -> Result<&mut [u8], ImageError> {
+        self.rows.next().ok_or_else(|| does_not_fit(self.format))
+    }
+}
+
+/// The rows of a picture that is resized as it comes.
+struct Strips<'a> {
+    narrowed: &'a mut Narrowed,
+    stop: &'a Stop<'a>,
+}
+
+impl Rows for Strips<'_> {
+    fn next_row(&mut self) -> Result<&mut [u8], ImageError> {
+        self.narrowed.next_row(self.stop)
     }
 }
 
@@ -41,24 +74,16 @@ pub fn decode_into(
 ) -> Result<RgbImage, ImageError> {
     let header = inspect(bytes, limits)?;
     let format = header.format;
-    let orientation = header.orientation;
-    // Decoders know the picture as it is stored.
-    let (stored_width, stored_height) = orientation.size((header.width, header.height));
-    let stored = Header {
-        width: stored_width,
-        height: stored_height,
-        orientation: Orientation::STORED,
-        ..header
-    };
+    header.check(header.whole_bytes(), limits)?;
+    let stored = header.stored();
     let job = Job {
         bytes,
         header: &stored,
         limits,
         stop,
     };
-    // No decoder is known to panic. If one does after all, on bytes from who knows
-    // where, that must cost this image and nothing else; the panic is printed as usual.
-    catch_unwind(AssertUnwindSafe(|| {
+    let orientation = header.orientation;
+    let decoded = guarded(&job, || {
         let (width, height) = (header.width, header.height);
         let length = usize::try_from(header.pixel_bytes()).map_err(|_| does_not_fit(format))?;
         Ok(match memory {
@@ -76,14 +101,67 @@ pub fn decode_into(
                 RgbImage::lent(width, height, memory)
             }
         })
-    }))
-    .unwrap_or_else(|_| Err(ImageError::damaged(format, "the decoder gave up on it")))
-    // A decoder of others has words of its own for a file that it could not read on.
-    .map_err(|error| match stop.was_stopped() {
-        true => ImageError::Stopped,
-        false => error,
-    })?
-    .ok_or_else(|| does_not_fit(format))
+    })?;
+    decoded.ok_or_else(|| does_not_fit(format))
+}
+
+/// Decodes a picture whose rows come from top to bottom ([`Header::comes_by_rows`]), and takes
+/// them through the first pass of the resize as they come: the picture itself is never in
+/// memory. [`Narrowed::finish`] then gives byte for byte what [`Processor::resize`] makes of the
+/// whole picture.
+///
+/// # Errors
+///
+/// Those of [`decode()`]; a picture of another kind cannot be decoded in this way.
+pub fn decode_rows(
+    bytes: &[u8],
+    limits: &ImageLimits,
+    processor: &Processor,
+    stop: &Stop<'_>,
+) -> Result<Narrowed, ImageError> {
+    let header = inspect(bytes, limits)?;
+    header.check(header.rows_bytes(processor.target()), limits)?;
+    let stored = header.stored();
+    let job = Job {
+        bytes,
+        header: &stored,
+        limits,
+        stop,
+    };
+    guarded(&job, || {
+        let size = (stored.width, stored.height);
+        let mut narrowed = Narrowed::new(processor, size, header.orientation)?;
+        let mut rows = Strips {
+            narrowed: &mut narrowed,
+            stop,
+        };
+        match stored.format {
+            ImageFormat::Jpeg => jpeg::decode(&job, &mut rows)?,
+            format => {
+                return Err(ImageError::damaged(
+                    format,
+                    "its rows do not come one after the other",
+                ));
+            }
+        }
+        Ok(narrowed)
+    })
+}
+
+/// Turns a panic of a decoder into an error. None is known to panic, but if one does on some
+/// hostile file, only that image may fail. The panic is still printed.
+fn guarded<T>(
+    job: &Job<'_>,
+    decode: impl FnOnce() -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    let gave_up = || ImageError::damaged(job.header.format, "the decoder failed on it");
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(gave_up()))
+        // Other crates' decoders report a stopped read as damage.
+        .map_err(|error| match job.stop.was_stopped() {
+            true => ImageError::Stopped,
+            false => error,
+        })
 }
 
 fn does_not_fit(format: ImageFormat) -> ImageError {
@@ -108,12 +186,20 @@ fn decode_turned(
 /// Every decoder writes every pixel: `out` may be memory that was used before.
 fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
     match job.header.format {
-        ImageFormat::Jpeg => jpeg::decode(job, out),
+        ImageFormat::Jpeg => {
+            let rows = out.chunks_exact_mut(job.size().0 * 3);
+            let format = job.header.format;
+            jpeg::decode(job, &mut Whole { rows, format })
+        }
         ImageFormat::Png => png::decode(job, out),
         ImageFormat::Gif => gif::decode(job, out),
         ImageFormat::WebP => webp::decode(job, out),
         ImageFormat::Bmp => bmp::decode(job, out),
         ImageFormat::Tiff => tiff::decode(job, out),
         ImageFormat::Avif => avif::decode(job, out),
+        ImageFormat::Ico => ico::decode(job, out),
+        ImageFormat::Tga => tga::decode(job, out),
+        ImageFormat::Pnm => pnm::decode(job, out),
+        ImageFormat::Qoi => qoi::decode(job, out),
     }
 }

@@ -41,7 +41,13 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
         ImageFormat::Jpeg => jpeg::metadata(bytes),
         ImageFormat::Png => png::metadata(bytes),
         ImageFormat::WebP => webp::metadata(bytes),
-        ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::Tiff => Metadata::default(),
+        ImageFormat::Gif
+        | ImageFormat::Bmp
+        | ImageFormat::Tiff
+        | ImageFormat::Ico
+        | ImageFormat::Tga
+        | ImageFormat::Pnm
+        | ImageFormat::Qoi => Metadata::default(),
     };
     metadata.orientation()
 }

@@ -2,10 +2,12 @@
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
-use super::{avif, bmp, exif, gif, jpeg, names, png, tiff, webp};
+use super::{avif, bmp, exif, gif, ico, jpeg, names, png, pnm, qoi, tga, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
-/// supported, and what has more pixels than `limits` allow.
+/// supported, and what has more pixels or takes more memory than `limits` allow. What the pixels
+/// of a JPEG take is checked by [`decode()`](super::decode()) and
+/// [`decode_rows`](super::decode_rows).
 pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
@@ -24,6 +26,10 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Bmp => bmp::size(bytes)?,
         ImageFormat::Tiff => tiff::size(bytes)?,
         ImageFormat::Avif => avif::size(bytes)?,
+        ImageFormat::Ico => ico::size(bytes)?,
+        ImageFormat::Tga => tga::size(bytes)?,
+        ImageFormat::Pnm => pnm::size(bytes)?,
+        ImageFormat::Qoi => qoi::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(
@@ -32,7 +38,14 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ));
     }
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > limits.max_pixels || width > MAX_SIDE || height > MAX_SIDE {
+    if pixels <= limits.max_pixels && width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLong {
+            width,
+            height,
+            max_side: MAX_SIDE,
+        });
+    }
+    if pixels > limits.max_pixels {
         return Err(ImageError::TooLarge {
             width,
             height,
@@ -47,37 +60,34 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Bmp => bmp::scratch(bytes)?,
         ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
         ImageFormat::Avif => avif::scratch(bytes)?,
+        ImageFormat::Ico => ico::scratch(bytes)?,
+        ImageFormat::Tga => tga::scratch(width),
+        ImageFormat::Pnm => pnm::scratch(),
+        ImageFormat::Qoi => qoi::scratch(),
     };
     let orientation = match limits.apply_orientation {
         true => exif::orientation(format, bytes),
         false => Orientation::STORED,
     };
     let (width, height) = orientation.size((width, height));
-    let mut header = Header {
+    let header = Header {
         format,
         width,
         height,
         orientation,
         scratch_bytes,
     };
-    if orientation.swaps() {
-        // It cannot be turned where it lies.
-        header.scratch_bytes = header.scratch_bytes.saturating_add(header.pixel_bytes());
-    }
-    let bytes = header.pixel_bytes().saturating_add(scratch_bytes);
-    if bytes > limits.max_picture_bytes {
-        return Err(ImageError::TooComplex {
-            format,
-            reason: format!(
-                "decoding it needs {bytes} bytes; at most {} are allowed",
-                limits.max_picture_bytes
-            ),
-        });
-    }
+    // Whether the pixels of a JPEG are in memory together is for the caller to choose.
+    let bytes = match format {
+        ImageFormat::Jpeg => header.scratch_bytes,
+        _ => header.whole_bytes(),
+    };
+    header.check(bytes, limits)?;
     Ok(header)
 }
 
-/// The formats that are decoded, by the same magic bytes as Pillow's plugins.
+/// The formats that are decoded, by the same magic bytes as Pillow's plugins; TGA, which has none,
+/// by what its header may say.
 fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
     const TIFF: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
     if bytes.starts_with(b"\xff\xd8\xff") {
@@ -94,6 +104,14 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Tiff)
     } else if avif::is_avif(bytes) {
         Some(ImageFormat::Avif)
+    } else if bytes.starts_with(b"\0\0\x01\0") {
+        Some(ImageFormat::Ico)
+    } else if bytes.starts_with(b"qoif") {
+        Some(ImageFormat::Qoi)
+    } else if pnm::is_one(bytes) {
+        Some(ImageFormat::Pnm)
+    } else if tga::is_one(bytes) {
+        Some(ImageFormat::Tga)
     } else {
         None
     }

@@ -1,4 +1,4 @@
-//! Images: from the bytes of a file to the pixels that a vision tower eats.
+//! Images: from the bytes of a file to the pixels that a vision tower takes as input.
 //!
 //! ```text
 //! bytes --inspect--> Header        (format and size; refuses before anything is decoded)
@@ -16,12 +16,13 @@
 //! * `inspect`: recognizes the format and reads the size from the header.
 //! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
-//!   `webp`, `bmp`, `tiff` or `avif`, each of which knows one format and Pillow's habits
-//!   with it. `convert` holds the colour arithmetic that they share, `work` what they may
-//!   cost and how they are ended, `reader` hands files to decoders of others.
+//!   `webp`, `bmp`, `tiff`, `avif`, `ico`, `tga`, `pnm` or `qoi`, each of which knows one
+//!   format and Pillow's habits with it. `convert` has the colour arithmetic they share, `work`
+//!   bounds what they may cost and lets them end early, and `reader` feeds files to the decoders
+//!   of other crates.
 //! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
 //! * `pixels`: pixels in memory, and whose memory that is.
-//! * `processor`: what preprocessor_config.json says; `target` reckons sizes, `resize` makes
+//! * `processor`: what preprocessor_config.json says; `target` computes sizes, `resize` makes
 //!   them, and `coefficients` has its numbers for those that do it on a device.
 //!
 //! ```
@@ -53,37 +54,41 @@ mod convert;
 mod decode;
 mod exif;
 mod gif;
+mod ico;
 mod inspect;
 mod jpeg;
 mod names;
 mod orientation;
 mod pixels;
 mod png;
+mod pnm;
 mod processor;
+mod qoi;
 mod reader;
 mod resize;
 mod target;
+mod tga;
 mod tiff;
 mod webp;
 mod work;
 
-pub use decode::{decode, decode_into};
+pub use decode::{decode, decode_into, decode_rows};
 pub use inspect::inspect;
 pub use orientation::Orientation;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
-pub use resize::{Coefficients, Window};
+pub use resize::{Coefficients, Narrowed, Window};
 pub use target::{Resize, Target};
 pub use work::{MAX_WORK, Stop};
 
 use std::fmt;
 
-/// The longest side of an image, in pixels, whatever [`ImageLimits`] say.
+/// The longest side that an image may have, in pixels, regardless of [`ImageLimits`].
 ///
-/// JPEG and GIF cannot be longer. The resize works on the width first and holds
-/// `height x size x 3` bytes in between; without this bound a 1 x 80,000,000 PNG of
-/// a few kilobytes would ask for 54 GB there.
-pub const MAX_SIDE: u32 = 65_535;
+/// The weights of the resize are computed for whole sides, some 60 bytes a pixel. What the
+/// picture takes between the two passes of the resize, `height x size x 3` bytes, is not bounded
+/// by this alone: see [`Target::resize_bytes`].
+pub const MAX_SIDE: u32 = 1 << 20;
 
 /// What an image may cost before it is refused, and whether it is turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,15 +110,14 @@ pub struct ImageLimits {
 }
 
 impl Default for ImageLimits {
-    /// * `max_pixels`: 89,478,485, Pillow's own `MAX_IMAGE_PIXELS`, from which on it
-    ///   warns of a decompression bomb: everything that the Python service took in
-    ///   silence is taken. That is 268 MB of RGB for one image; a service that
-    ///   decodes on many cores will want less.
+    /// * `max_pixels`: 178,956,970, twice Pillow's `MAX_IMAGE_PIXELS`: Pillow warns of a
+    ///   decompression bomb above the half of it, and refuses what has more.
     /// * `max_jpeg_scans`: 100, many times what encoders write.
-    /// * `max_picture_bytes`: 1 GiB, enough for every format at `max_pixels`.
+    /// * `max_picture_bytes`: 1 GiB, enough for most formats at `max_pixels`. Lossless WebP
+    ///   takes more from 138 megapixels on.
     fn default() -> Self {
         Self {
-            max_pixels: 89_478_485,
+            max_pixels: 178_956_970,
             max_jpeg_scans: 100,
             max_picture_bytes: 1 << 30,
             apply_orientation: false,
@@ -138,6 +142,14 @@ pub enum ImageFormat {
     Tiff,
     /// AVIF, a still picture or the first one of an animation.
     Avif,
+    /// Windows icons: the largest picture.
+    Ico,
+    /// Truevision TGA.
+    Tga,
+    /// Bitmaps, greymaps and pixmaps of Netpbm, and PFM in grey.
+    Pnm,
+    /// The "Quite OK Image" format.
+    Qoi,
 }
 
 impl ImageFormat {
@@ -151,6 +163,10 @@ impl ImageFormat {
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
             Self::Avif => "AVIF",
+            Self::Ico => "ICO",
+            Self::Tga => "TGA",
+            Self::Pnm => "PNM",
+            Self::Qoi => "QOI",
         }
     }
 }
@@ -174,8 +190,8 @@ pub struct Header {
     /// [`STORED`](Orientation::STORED) without [`ImageLimits::apply_orientation`], and for TIFF,
     /// which is turned while it is decoded.
     pub orientation: Orientation,
-    /// Bytes that decoding takes beside the file and the RGB pixels, at most: reckoned
-    /// from the header, before anything is decoded.
+    /// Bytes that decoding takes beside the file and the RGB pixels, at most: computed
+    /// from the header, before anything is decoded. Turning is not included.
     pub scratch_bytes: u64,
 }
 
@@ -183,6 +199,56 @@ impl Header {
     /// Bytes of the RGB pixels.
     pub fn pixel_bytes(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * 3
+    }
+
+    /// Bytes that [`decode()`] takes: the pixels, what the decoder needs beside them, and the
+    /// picture as it is stored where that cannot be turned where it lies.
+    pub fn whole_bytes(&self) -> u64 {
+        let copies = if self.orientation.swaps() { 2 } else { 1 };
+        (copies * self.pixel_bytes()).saturating_add(self.scratch_bytes)
+    }
+
+    /// Bytes that [`decode_rows`] and [`Narrowed::finish`] take together.
+    pub fn rows_bytes(&self, target: Target) -> u64 {
+        let stored = self.stored();
+        let size = (stored.width, stored.height);
+        let resize = resize::strips_bytes(target, size, self.orientation);
+        resize.saturating_add(self.scratch_bytes)
+    }
+
+    /// Whether the picture is one for [`decode_rows`]: its rows come from top to bottom, and are
+    /// too many for a single strip.
+    pub fn comes_by_rows(&self, target: Target) -> bool {
+        let (width, height) = (self.width, self.height);
+        self.format == ImageFormat::Jpeg
+            && self.pixel_bytes() > resize::STRIP_BYTES as u64
+            // Enlarged, the sums of all columns would be there at once.
+            && (!self.orientation.swaps() || target.resized(width, height).0 <= width)
+    }
+
+    /// The picture as decoders know it.
+    fn stored(&self) -> Self {
+        let (width, height) = self.orientation.size((self.width, self.height));
+        Self {
+            width,
+            height,
+            orientation: Orientation::STORED,
+            ..*self
+        }
+    }
+
+    /// Refuses what takes more bytes than are allowed.
+    fn check(&self, bytes: u64, limits: &ImageLimits) -> Result<(), ImageError> {
+        if bytes <= limits.max_picture_bytes {
+            return Ok(());
+        }
+        Err(ImageError::TooComplex {
+            format: self.format,
+            reason: format!(
+                "decoding it needs {bytes} bytes; at most {} are allowed",
+                limits.max_picture_bytes
+            ),
+        })
     }
 }
 
@@ -194,7 +260,7 @@ pub enum ImageError {
     #[error("the image is empty (0 bytes)")]
     Empty,
     /// Not the beginning of any image format that is known here.
-    #[error("this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF")]
+    #[error("this is not an image: the bytes are not {SUPPORTED}")]
     NotAnImage,
     /// Recognized, but not decoded here.
     #[error("{}", unsupported(format))]
@@ -202,8 +268,11 @@ pub enum ImageError {
         /// What it is, for instance `HEIC` or `lossless JPEG`.
         format: &'static str,
     },
-    /// More pixels, or a longer side, than allowed.
-    #[error("{}", too_large(*.width, *.height, *.max_pixels))]
+    /// More pixels than allowed.
+    #[error(
+        "the image is {width} x {height} = {} pixels; at most {max_pixels} are allowed",
+        u64::from(*.width) * u64::from(*.height)
+    )]
     TooLarge {
         /// Width in pixels, from the header.
         width: u32,
@@ -211,6 +280,16 @@ pub enum ImageError {
         height: u32,
         /// The limit that was in force.
         max_pixels: u64,
+    },
+    /// A longer side than allowed.
+    #[error("the image is {width} x {height} pixels; no side may be longer than {max_side}")]
+    TooLong {
+        /// Width in pixels, from the header.
+        width: u32,
+        /// Height in pixels, from the header.
+        height: u32,
+        /// The longest side, in pixels, that was allowed.
+        max_side: u32,
     },
     /// Small, but built to take long or to need much memory.
     #[error("the {format} image takes too much work to decode: {reason}")]
@@ -249,6 +328,9 @@ impl ImageError {
     }
 }
 
+/// The formats that are decoded, for messages.
+const SUPPORTED: &str = "JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO, TGA, PNM or QOI";
+
 /// The sentence of [`ImageError::Unsupported`].
 fn unsupported(format: &str) -> String {
     match format {
@@ -256,18 +338,6 @@ fn unsupported(format: &str) -> String {
         "HEIC" => "HEIC is not supported; convert it to JPEG first, for instance with \
                    `heif-convert photo.heic photo.jpg`, or set the phone to take JPEG"
             .to_owned(),
-        _ => format!("{format} is not supported; send JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF"),
-    }
-}
-
-/// The sentence of [`ImageError::TooLarge`].
-fn too_large(width: u32, height: u32, max_pixels: u64) -> String {
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > max_pixels {
-        format!(
-            "the image is {width} x {height} = {pixels} pixels; at most {max_pixels} are allowed"
-        )
-    } else {
-        format!("the image is {width} x {height} pixels; no side may be longer than {MAX_SIDE}")
+        _ => format!("{format} is not supported; send {SUPPORTED}"),
     }
 }

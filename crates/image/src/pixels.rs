@@ -1,6 +1,5 @@
-//! Pixels in memory, and whose memory that is: a decoder writes where its caller wants
-//! the pixels to lie, so that an engine which copies them to a device from pinned memory
-//! gets them there without one more copy on the way.
+//! Pixels in memory, and who owns that memory. A decoder writes to where its caller wants the
+//! pixels, so that an engine that uploads from pinned memory needs no copy on the way.
 
 use std::any::Any;
 use std::fmt;

@@ -1,5 +1,5 @@
 //! What preprocessor_config.json says, checked at start: how an image becomes what the
-//! vision tower eats.
+//! vision tower takes.
 //!
 //! ```text
 //! RgbImage --resize--> a square, or a grid of patches (NaFlex): RGB u8
@@ -100,7 +100,7 @@ pub enum ProcessorError {
     Numbers(&'static str),
 }
 
-/// From pixels to what the vision tower eats, as the checkpoint's processor does it.
+/// From pixels to what the vision tower takes, as the checkpoint's processor does it.
 #[derive(Clone)]
 pub struct Processor {
     target: Target,

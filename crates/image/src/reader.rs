@@ -1,16 +1,16 @@
-//! A file handed to a decoder in pieces, so that it can be ended between two of them, and
-//! so that asking for more than there is can be told from other damage.
+//! Feeds a file to a decoder in pieces, so that the decoder can be stopped between two of them,
+//! and so that a file that is cut short can be told from one that is damaged otherwise.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::work::Stop;
 
-/// What is told of the reading, and to it, while a decoder has the reader.
+/// Shared with a reader while a decoder owns it.
 pub(super) struct Watch {
-    /// Whether more was asked for than there is.
+    /// Whether the decoder asked for more bytes than there are.
     pub(super) ran_out: Cell<bool>,
-    /// So many pieces more, then no more are given.
+    /// After this many more pieces, reading fails.
     pub(super) pieces_left: Cell<usize>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Pieces<'a> {
     work: u64,
     stop: &'a Stop<'a>,
     watch: &'a Watch,
-    /// Whether reading behind the end is an error, or the end.
+    /// Whether reading past the end is an error rather than the end of the file.
     complete: bool,
 }
 

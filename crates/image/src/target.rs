@@ -129,13 +129,19 @@ impl Target {
         (side(width), side(height))
     }
 
+    /// Width and height, in pixels, that the whole picture is resized to: the same as
+    /// [`Target::size`] but where the middle is cut out of it.
+    pub(crate) fn resized(self, width: u32, height: u32) -> (u32, u32) {
+        match self {
+            Self::Middle { resize, .. } => resize.size(width, height),
+            Self::Square { .. } | Self::Patches { .. } => self.size(width, height),
+        }
+    }
+
     /// Whether a picture of this size is already what it becomes.
     pub fn keeps(self, width: u32, height: u32) -> bool {
-        let before = match self {
-            Self::Middle { resize, .. } => resize.size(width, height),
-            Self::Square { .. } | Self::Patches { .. } => (width, height),
-        };
-        before == (width, height) && self.size(width, height) == before
+        let size = (width, height);
+        self.resized(width, height) == size && self.size(width, height) == size
     }
 
     /// Side of a patch in pixels, and the most patches, where there are any.

@@ -1,29 +1,28 @@
-//! What a decode costs in time, and how it is ended before its time.
+//! How long a decode may take, and how it is ended early.
 //!
-//! Work is reckoned in nanoseconds of one core, from what the file says and from costs that
-//! were measured (release build, one core of a server of 2023). The reckoning is coarse, and
-//! always the same for the same file: that is what the limits and the tests need.
+//! Work is estimated in nanoseconds of one core, from what the file says and from measured costs
+//! (release build, one core of a server from 2023). The estimate is coarse, but it is always the
+//! same for the same file, which the limits and the tests depend on.
 //!
-//! * Before a picture is decoded, its decoder reckons what it will cost at most and refuses
-//!   what is beyond [`MAX_WORK`] ([`check`]).
-//! * While it is decoded, the decoder notes what it has done ([`Stop::work`]), and once in
-//!   [`STEP`] the caller is asked whether anybody still waits for it.
+//! * Before a picture is decoded, its decoder estimates an upper bound and refuses what exceeds
+//!   [`MAX_WORK`] ([`check`]).
+//! * During decoding, the decoder reports the work it has done ([`Stop::work`]), and once every
+//!   [`STEP`] the caller is asked whether anybody is still waiting.
 
 use std::cell::Cell;
 
 use super::{ImageError, ImageFormat};
 
-/// The most work that a picture may be, in nanoseconds: what takes longer is built to take
-/// long. The largest pictures that cameras and encoders write are below a third of it.
+/// The most work that a picture may take, in nanoseconds. A file that takes longer was made to do
+/// so: the largest pictures that cameras and encoders write take less than a third of it.
 pub const MAX_WORK: u64 = 8_000_000_000;
 
-/// So much work is done between two questions whether to go on, in nanoseconds.
+/// How much work is done between two calls that ask whether to go on, in nanoseconds.
 pub(super) const STEP: u64 = 5_000_000;
 
-/// Whether a decode is still wanted: asked every few milliseconds of work.
+/// Tells a decoder whether its result is still wanted. It is asked every few milliseconds of work.
 ///
-/// Once it has said that it is not, the decode ends with [`ImageError::Stopped`] and asks
-/// no more.
+/// Once the answer is no, the decode ends with [`ImageError::Stopped`] and does not ask again.
 pub struct Stop<'a> {
     ask: &'a dyn Fn() -> bool,
     since: Cell<u64>,
@@ -60,13 +59,15 @@ impl<'a> Stop<'a> {
         Ok(())
     }
 
-    /// Whether the decode was ended: what a decoder of others then says of it is no news.
+    /// Whether the decode was ended. If so, the error that another crate's decoder returned for it
+    /// says nothing about the file.
     pub(super) fn was_stopped(&self) -> bool {
         self.stopped.get()
     }
 }
 
-/// Refuses a picture whose work is beyond [`MAX_WORK`]; `what` is work and says of what.
+/// Refuses a picture that would take more than [`MAX_WORK`]. `what` names the part of it that
+/// takes so long.
 pub(super) fn check(format: ImageFormat, nanoseconds: u64, what: &str) -> Result<(), ImageError> {
     if nanoseconds > MAX_WORK {
         return Err(ImageError::TooComplex {

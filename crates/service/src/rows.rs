@@ -26,8 +26,8 @@ use crate::pool::WorkLease;
 use crate::request::Request;
 use crate::service::{Running, State};
 use crate::tokens::TokenUsage;
-use siglip2_engine::{EngineError, Prepare, Tower};
-use siglip2_image::{Header, ImageError, ImageLimits, Stop};
+use siglip2_engine::{EngineError, Pixels, Prepare, Tower};
+use siglip2_image::{Header, ImageError, ImageLimits, Narrowed, Processor, RgbImage, Stop};
 use siglip2_model::text::Tokenized;
 
 impl Request {
@@ -240,25 +240,40 @@ impl Decoding {
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
         self.still_wanted(is_wanted)?;
-        let memory = usize::try_from(self.header.pixel_bytes())
-            .map_err(|error| EngineError::Failed(error.to_string()))
-            .and_then(|bytes| self.prepare.memory(bytes))
-            .map_err(|error| RowError::Failed(error.to_string()))?;
+        let processor = by_rows(&*self.prepare, &self.header);
+        let memory = match processor {
+            Some(_) => None,
+            None => usize::try_from(self.header.pixel_bytes())
+                .map_err(|error| EngineError::Failed(error.to_string()))
+                .and_then(|bytes| self.prepare.memory(bytes))
+                .map_err(|error| RowError::Failed(error.to_string()))?,
+        };
         let begun = Instant::now();
         let unwanted = || !is_wanted();
         let stop = Stop::when(&unwanted);
-        let image = siglip2_image::decode_into(file, &self.limits, memory, &stop);
+        let decoded =
+            match processor {
+                Some(processor) => siglip2_image::decode_rows(file, &self.limits, processor, &stop)
+                    .map(Decoded::Rows),
+                None => siglip2_image::decode_into(file, &self.limits, memory, &stop)
+                    .map(Decoded::Whole),
+            };
         // Check this first: a decoder that was interrupted has found nothing wrong with the
         // image.
         self.still_wanted(is_wanted)?;
-        let image = image.map_err(|error| match error {
+        let decoded = decoded.map_err(|error| match error {
             ImageError::Stopped => RowError::Batch(BatchError::Expired),
             error => RowError::Image(error),
         })?;
         let decode = StageTiming::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
         let begun = Instant::now();
-        let mut pixels = self.prepare.prepare(image).map_err(RowError::Image)?;
+        let mut pixels = match decoded {
+            Decoded::Whole(image) => self.prepare.prepare(image),
+            // The resize is all that its preparation is.
+            Decoded::Rows(narrowed) => narrowed.finish().map(Pixels),
+        }
+        .map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);
         self.metrics.stage(prepare.stage, prepare.took);
         lease.shrink_to(pixels.0.pixels().len() as u64);
@@ -281,6 +296,20 @@ impl Decoding {
         }
         Err(RowError::Batch(BatchError::Expired))
     }
+}
+
+/// What a decoder leaves to be prepared.
+enum Decoded {
+    Whole(RgbImage),
+    /// Half way through its resize.
+    Rows(Narrowed),
+}
+
+/// The processor of a picture that is resized row by row as it is decoded.
+pub(crate) fn by_rows<'a>(prepare: &'a dyn Prepare, header: &Header) -> Option<&'a Processor> {
+    prepare
+        .processor()
+        .filter(|processor| header.comes_by_rows(processor.target()))
 }
 
 /// Waits for the batch; `stages` are those completed before.

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
+use crate::rows;
 use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
@@ -412,6 +413,14 @@ impl Service {
     /// The header of an image that can be decoded within the limits and the budget.
     pub(crate) fn inspect(&self, bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError> {
         let header = siglip2_image::inspect(bytes, limits)?;
+        let max_side = self.running().map(|running| running.prepare.max_side());
+        if let Some(max_side) = max_side.filter(|&most| header.width.max(header.height) > most) {
+            return Err(ImageError::TooLong {
+                width: header.width,
+                height: header.height,
+                max_side,
+            });
+        }
         let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
         if wanted > most {
             return Err(ImageError::TooComplex {
@@ -435,11 +444,22 @@ impl Service {
     }
 
     /// The most bytes that decoding and preparing a picture hold at the same time: its pixels,
-    /// what its decoder or the two passes of the resize need besides, and the result.
+    /// what its decoder or the two passes of the resize need besides, and the result. The
+    /// pixels of a picture that is resized row by row are not among them.
     pub(crate) fn decode_bytes(&self, header: &Header) -> u64 {
+        let by_rows = self
+            .running()
+            .and_then(|running| rows::by_rows(&*running.prepare, header));
+        if let Some(processor) = by_rows {
+            return header.rows_bytes(processor.target());
+        }
         let target = self.0.info.images;
         let (between, resized) = target.resize_bytes(header.width, header.height);
-        header.pixel_bytes() + header.scratch_bytes.max(between) + resized
+        let pixels = header.pixel_bytes();
+        header
+            .whole_bytes()
+            .max(pixels.saturating_add(between))
+            .saturating_add(resized)
     }
 
     pub(crate) fn searching(&self) -> &Searching {

@@ -31,7 +31,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 pub use element::Element;
-pub use planner::{Cost, Entry, Plan, PlanError, Planner, SOURCE_ALIGN, THREADS};
+pub use planner::{Cost, Entry, MAX_SIDE, Plan, PlanError, Planner, SOURCE_ALIGN, THREADS};
 
 /// The CUDA C++ source, for [`compile`](crate::build::nvrtc::Compiler::compile).
 pub const SOURCE: &str = include_str!("kernel/resize.cu");

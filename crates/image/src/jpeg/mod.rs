@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mozjpeg::{ColorSpace, ColorSpaceExt, Decompress};
 
-use super::decode::Job;
+use super::decode::{Job, Rows};
 use super::exif::Metadata;
 use super::reader::{Pieces, Watch};
 use super::work::{STEP, Stop};
@@ -77,13 +77,13 @@ pub(super) fn work(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError
 }
 
 /// Decodes to RGB.
-pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
+pub(super) fn decode(job: &Job<'_>, rows: &mut dyn Rows) -> Result<(), ImageError> {
     let frame = frame::read(job.bytes)?;
     scans::work(job.bytes, &frame, job.limits)?;
     let watch = Watch::new();
     let all_rows = Cell::new(false);
     let read = guarded(job.bytes, frame.buffered, job.stop, &watch, |reader| {
-        read_pixels(reader, job, rgb, &all_rows)
+        read_pixels(reader, job, rows, &all_rows)
     });
     match read {
         // What is behind the pixels may be junk that ends nowhere, but not a wrong marker.
@@ -158,19 +158,19 @@ fn note_row(stop: &Stop<'_>, width: usize) -> io::Result<()> {
 fn read_pixels(
     reader: Pieces<'_>,
     job: &Job<'_>,
-    rgb: &mut [u8],
+    rows: &mut dyn Rows,
     all_rows: &Cell<bool>,
 ) -> io::Result<()> {
     let decompress = Decompress::new_reader(reader)?;
     let (width, height) = job.size();
-    if decompress.size() != (width, height) || rgb.len() != width * height * 3 {
+    if decompress.size() != (width, height) {
         return Err(io::Error::other("its frame headers contradict each other"));
     }
-    let rows = rgb.chunks_exact_mut(width * 3);
     if decompress.components().len() != 4 {
         let mut started = decompress.rgb()?;
-        for row in rows {
+        for _ in 0..height {
             note_row(job.stop, width)?;
+            let row = rows.next_row().map_err(io::Error::other)?;
             started.read_scanlines_into(row)?;
         }
         all_rows.set(true);
@@ -178,8 +178,9 @@ fn read_pixels(
     }
     let mut started = decompress.to_colorspace(ColorSpace::JCS_CMYK)?;
     let mut cmyk = vec![0u8; width * 4];
-    for rgb in rows {
+    for _ in 0..height {
         note_row(job.stop, width)?;
+        let rgb = rows.next_row().map_err(io::Error::other)?;
         let cmyk = started.read_scanlines_into(&mut cmyk)?;
         // Inverted with or without an Adobe marker: Pillow assumes Adobe's polarity.
         convert::inverted_cmyk_to_rgb(cmyk, rgb);

@@ -9,8 +9,8 @@ use super::unlikely;
 use crate::processor::Filter;
 use crate::{ImageError, RgbImage};
 
-/// The longest side that a picture may have before its middle is cut out of it: weights are
-/// reckoned for all of it.
+/// The longest side that a picture may be resized to before its middle is cut out: weights are
+/// computed for the whole side.
 const LONGEST: u32 = 1 << 20;
 
 /// Where the pixels of a side go: which of the resized ones are wanted, and how many black ones
@@ -36,13 +36,12 @@ impl Cut {
     }
 }
 
-/// Resizes to `size` (width and height in pixels), and makes of that a square of `side` pixels.
-pub(crate) fn middle(
-    image: &RgbImage,
-    size: (u32, u32),
-    side: u32,
-    filter: Filter,
-) -> Result<RgbImage, ImageError> {
+/// The columns of a picture resized to `size` that a square of `side` pixels in its middle has.
+///
+/// # Errors
+///
+/// When a side of what it is resized to has no pixels or too many.
+pub(super) fn columns(size: (u32, u32), side: u32) -> Result<Range<u32>, ImageError> {
     if size.0 == 0 || size.1 == 0 {
         return Err(ImageError::NotResized {
             reason: format!("it would become {} x {} pixels", size.0, size.1),
@@ -57,16 +56,35 @@ pub(crate) fn middle(
             ),
         });
     }
-    let (across, down) = (Cut::new(size.0, side), Cut::new(size.1, side));
-    let (columns, rows) = (across.wanted.len(), down.wanted.len());
+    Ok(Cut::new(size.0, side).wanted)
+}
+
+/// Resizes to `size` (width and height in pixels), and makes of that a square of `side` pixels.
+pub(crate) fn middle(
+    image: &RgbImage,
+    size: (u32, u32),
+    side: u32,
+    filter: Filter,
+) -> Result<RgbImage, ImageError> {
+    let wanted = columns(size, side)?;
+    let columns = wanted.len();
     let mut narrow = vec![0; columns * image.height() as usize * 3];
-    Pass::new(filter, image.width(), size.0, across.wanted).along_rows(image.pixels(), &mut narrow);
-    let mut cut = vec![0; columns * rows * 3];
-    Pass::new(filter, image.height(), size.1, down.wanted).along_columns(
-        &narrow,
-        columns as u32,
-        &mut cut,
-    );
+    Pass::new(filter, image.width(), size.0, wanted).along_rows(image.pixels(), &mut narrow);
+    cut(&narrow, columns, image.height(), size, side, filter)
+}
+
+/// The second pass, and the square: of `height` rows that the wanted `columns` have.
+pub(super) fn cut(
+    narrow: &[u8],
+    columns: usize,
+    height: u32,
+    size: (u32, u32),
+    side: u32,
+    filter: Filter,
+) -> Result<RgbImage, ImageError> {
+    let (across, down) = (Cut::new(size.0, side), Cut::new(size.1, side));
+    let mut cut = vec![0; columns * down.wanted.len() * 3];
+    Pass::new(filter, height, size.1, down.wanted).along_columns(narrow, columns as u32, &mut cut);
     let row_bytes = side as usize * 3;
     let mut out = vec![0; side as usize * row_bytes];
     let (top, left) = (down.before as usize, across.before as usize * 3);

@@ -8,6 +8,8 @@
 mod coefficients;
 mod middle;
 mod passes;
+mod strips;
+mod turned;
 
 use std::cell::RefCell;
 
@@ -21,6 +23,8 @@ use coefficients::nearest_source;
 pub use coefficients::{Coefficients, Window};
 pub(super) use middle::middle;
 use passes::{Pass, is_far};
+pub use strips::Narrowed;
+pub(super) use strips::{STRIP_BYTES, bytes as strips_bytes};
 
 /// What a thread keeps from one image to the next, so that it allocates only what it
 /// hands out: the resizer's tables and the image between the two passes.
@@ -64,21 +68,78 @@ fn bytes((width, height): (u32, u32)) -> usize {
 }
 
 fn resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Result<Vec<u8>, ImageError> {
-    let own = filter;
+    let far = is_far(filter, image.width(), size.0) || is_far(filter, image.height(), size.1);
+    let Some(options) = options(filter) else {
+        return Ok(nearest(image, size));
+    };
+    if far {
+        return Ok(far_resized(image, size, filter));
+    }
+    let mut out = vec![0; bytes(size)];
+    SCRATCH
+        .with_borrow_mut(|scratch| convolve(image, size, &options, scratch, &mut out))
+        .map_err(unlikely)?;
+    Ok(out)
+}
+
+/// What fast_image_resize is told to do; nothing for a filter that it has not.
+fn options(filter: Filter) -> Option<ResizeOptions> {
     let filter = match filter {
-        Filter::Nearest => return Ok(nearest(image, size)),
-        _ if is_far(filter, image.width(), size.0) || is_far(filter, image.height(), size.1) => {
-            return Ok(far_resized(image, size, own));
-        }
+        Filter::Nearest => return None,
         Filter::Bilinear => FilterType::Bilinear,
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Lanczos => FilterType::Lanczos3,
     };
-    let mut out = vec![0; bytes(size)];
+    let convolution = ResizeAlg::Convolution(filter);
+    Some(
+        ResizeOptions::new()
+            .resize_alg(convolution)
+            .use_alpha(false),
+    )
+}
+
+/// The first pass alone: rows of this width and number to rows of `size` pixels.
+fn across(
+    rows: &[u8],
+    (width, height): (u32, u32),
+    filter: Filter,
+    size: u32,
+    out: &mut [u8],
+) -> Result<(), ImageError> {
+    one_pass(rows, (width, height), filter, (size, height), out)
+}
+
+/// The second pass alone: columns of this number and height to columns of `size` pixels.
+fn down(
+    rows: &[u8],
+    (width, height): (u32, u32),
+    filter: Filter,
+    size: u32,
+    out: &mut [u8],
+) -> Result<(), ImageError> {
+    one_pass(rows, (width, height), filter, (width, size), out)
+}
+
+fn one_pass(
+    rows: &[u8],
+    from: (u32, u32),
+    filter: Filter,
+    to: (u32, u32),
+    out: &mut [u8],
+) -> Result<(), ImageError> {
+    if from == to {
+        out.copy_from_slice(rows);
+        return Ok(());
+    }
+    let options = options(filter).ok_or_else(|| unlikely("the filter has no windows"))?;
+    let source = TypedImageRef::<U8x3>::from_buffer(from.0, from.1, rows).map_err(unlikely)?;
+    let mut target = TypedImage::<U8x3>::from_buffer(to.0, to.1, out).map_err(unlikely)?;
     SCRATCH
-        .with_borrow_mut(|scratch| convolve(image, size, filter, scratch, &mut out))
-        .map_err(unlikely)?;
-    Ok(out)
+        .with_borrow_mut(|scratch| {
+            let resizer = &mut scratch.resizer;
+            resizer.resize_typed(&source, &mut target, &options)
+        })
+        .map_err(unlikely)
 }
 
 /// Both passes where one of them takes more source pixels to a target pixel than
@@ -106,19 +167,16 @@ fn far_resized(image: &RgbImage, size: (u32, u32), filter: Filter) -> Vec<u8> {
 fn convolve(
     image: &RgbImage,
     size: (u32, u32),
-    filter: FilterType,
+    options: &ResizeOptions,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .use_alpha(false);
     let Scratch { resizer, between } = scratch;
     let (width, height) = (image.width(), image.height());
     let mut target = TypedImage::<U8x3>::from_buffer(size.0, size.1, out)?;
     let source = TypedImageRef::<U8x3>::from_buffer(width, height, image.pixels())?;
     if width == size.0 || height == size.1 {
-        resizer.resize_typed(&source, &mut target, &options)?;
+        resizer.resize_typed(&source, &mut target, options)?;
         return Ok(());
     }
     let bytes = bytes((size.0, height));
@@ -127,9 +185,9 @@ fn convolve(
         between.resize(bytes, 0);
     }
     let mut narrowed = TypedImage::<U8x3>::from_buffer(size.0, height, &mut between[..bytes])?;
-    resizer.resize_typed(&source, &mut narrowed, &options)?;
+    resizer.resize_typed(&source, &mut narrowed, options)?;
     let narrowed = TypedImageRef::<U8x3>::from_buffer(size.0, height, &between[..bytes])?;
-    resizer.resize_typed(&narrowed, &mut target, &options)?;
+    resizer.resize_typed(&narrowed, &mut target, options)?;
     if bytes > KEEP_BYTES {
         *between = Vec::new();
     }

@@ -91,6 +91,6 @@ impl Pass {
     }
 }
 
-fn byte(sum: i32, precision: u32) -> u8 {
+pub(super) fn byte(sum: i32, precision: u32) -> u8 {
     (sum >> precision).clamp(0, 255) as u8
 }

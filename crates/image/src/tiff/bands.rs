@@ -4,8 +4,9 @@
 //! memory, or the samples where those are fewer; strips and tiles that are JPEGs are there as
 //! a whole.
 
+use super::fax::Fax;
 use super::layout::{Compression, Layout};
-use super::packed::{PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker};
+use super::packed::{FAX_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker};
 use super::{damaged, truncated};
 use crate::decode::Job;
 use crate::work::{self, MAX_WORK, Stop};
@@ -51,6 +52,7 @@ pub(super) fn scratch(layout: &Layout<'_>) -> u64 {
     let each = match layout.compression {
         Compression::Jpeg => chunk,
         Compression::None => 2 * 4096,
+        Compression::Fax(_) => 4096 + Fax::bytes(layout.chunk.0),
         _ => chunk.min(STATE as u64) + 4096,
     };
     // While one is unpacked: all coefficients, in whole units of at most 4 x 4 blocks.
@@ -107,6 +109,7 @@ fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), Ima
                 }
                 last.1
             }
+            Compression::Fax(_) => SETUP + packed.len() as u64 * FAX_BYTE,
             _ => SETUP + packed.len() as u64 * PACKED_BYTE,
         };
         nanoseconds += chunk * SAMPLE_BYTE;
@@ -191,7 +194,9 @@ fn source<'a>(
     }
     let mut unpacker = Unpacker::new(packed, layout, job.stop);
     let chunk = layout.row_bytes(layout.chunk.0) * rows;
-    if layout.compression != Compression::None && chunk <= STATE {
+    // Rows of a fax are read one by one.
+    let by_rows = matches!(layout.compression, Compression::None | Compression::Fax(_));
+    if !by_rows && chunk <= STATE {
         let mut samples = vec![0; chunk];
         unpacker.read(&mut samples)?;
         return Ok(Unpacker::Whole(samples, 0));

@@ -84,6 +84,16 @@ fn from_eight(row: &[u8], layout: &Layout<'_>, rgb: &mut [u8]) {
                 })
             }),
         ),
+        Colour::Ycc { by_libtiff } => {
+            let to_rgb = match by_libtiff {
+                true => convert::ycc_as_libtiff,
+                false => convert::ycc_as_pillow,
+            };
+            convert::fill(
+                rgb,
+                row.as_chunks::<3>().0.iter().map(|&pixel| to_rgb(pixel)),
+            );
+        }
         Colour::Cmyk => convert::cmyk_to_rgb(row, layout.samples, rgb),
         // Handled by the caller.
         Colour::Clipped { .. } | Colour::Float => {}

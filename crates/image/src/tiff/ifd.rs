@@ -17,6 +17,7 @@ pub(super) mod tag {
     pub const ROWS_PER_STRIP: u16 = 278;
     pub const STRIP_BYTE_COUNTS: u16 = 279;
     pub const PLANAR_CONFIGURATION: u16 = 284;
+    pub const T4_OPTIONS: u16 = 292;
     pub const PREDICTOR: u16 = 317;
     pub const COLOR_MAP: u16 = 320;
     pub const TILE_WIDTH: u16 = 322;
@@ -26,6 +27,9 @@ pub(super) mod tag {
     pub const EXTRA_SAMPLES: u16 = 338;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const JPEG_TABLES: u16 = 347;
+    pub const LUMA_WEIGHTS: u16 = 529;
+    pub const SUBSAMPLING: u16 = 530;
+    pub const REFERENCE_LEVELS: u16 = 532;
     pub const XMP: u16 = 700;
 }
 
@@ -55,6 +59,9 @@ impl Order {
         }
     }
 }
+
+/// The type of unsigned fractions.
+const FRACTION: u64 = 5;
 
 /// One row of the directory.
 struct Entry<'a> {
@@ -100,6 +107,8 @@ pub(super) struct Directory<'a> {
     /// Whether it is one of BigTIFF, and where it starts.
     place: (bool, u64),
     entries: Vec<Entry<'a>>,
+    /// Tags of fractions, and their numerators and denominators.
+    fractions: Vec<(u16, &'a [u8])>,
 }
 
 impl<'a> Directory<'a> {
@@ -126,7 +135,7 @@ impl<'a> Directory<'a> {
                 "its first directory has {count} entries"
             )));
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut fractions) = (Vec::new(), Vec::new());
         for nth in 0..count as usize {
             let at = start + counter + nth * entry_size;
             let head = number(at, 2)
@@ -137,7 +146,7 @@ impl<'a> Directory<'a> {
                 1 | 7 => 1,
                 3 => 2,
                 4 | 13 => 4,
-                16 | 18 => 8,
+                FRACTION | 16 | 18 => 8,
                 _ => continue,
             };
             let Some(length) = usize::try_from(count)
@@ -155,7 +164,9 @@ impl<'a> Directory<'a> {
             let values = place
                 .and_then(|place| usize::try_from(place).ok())
                 .and_then(|place| bytes.get(place..place.checked_add(length)?));
-            if let Some(values) = values {
+            if let Some(values) = values.filter(|_| kind == FRACTION) {
+                fractions.push((tag as u16, values));
+            } else if let Some(values) = values {
                 entries.push(Entry {
                     tag: tag as u16,
                     size,
@@ -168,6 +179,7 @@ impl<'a> Directory<'a> {
             file: bytes,
             place: (big, start as u64),
             entries,
+            fractions,
         })
     }
 
@@ -200,9 +212,24 @@ impl<'a> Directory<'a> {
         })
     }
 
+    /// The fractions of a tag.
+    pub(super) fn fractions(&self, tag: u16) -> Option<Vec<f64>> {
+        let (_, values) = self.fractions.iter().find(|(own, _)| *own == tag)?;
+        let number = |bytes: &[u8; 4]| self.order.number(bytes) as f64;
+        let pairs = values.as_chunks::<4>().0.as_chunks::<2>().0;
+        // No tag that matters has more.
+        let pairs = pairs.iter().take(6);
+        Some(
+            pairs
+                .map(|[over, under]| number(over) / number(under))
+                .collect(),
+        )
+    }
+
     /// Bytes that it takes in memory, with a list that doubles as it grows.
     pub(super) fn bytes_held(&self) -> u64 {
-        2 * (self.entries.capacity() * size_of::<Entry<'_>>()) as u64
+        let fractions = self.fractions.capacity() * size_of::<(u16, &[u8])>();
+        2 * (self.entries.capacity() * size_of::<Entry<'_>>() + fractions) as u64
     }
 
     /// The bytes of a tag's values, as they are in the file.

@@ -1,6 +1,7 @@
 //! What the samples of a TIFF are and where they lie.
 
 use super::damaged;
+use super::fax::Coding;
 use super::ifd::{Directory, Numbers, Order, tag};
 use crate::ImageError;
 
@@ -12,6 +13,7 @@ pub(super) enum Compression {
     Deflate,
     PackBits,
     Jpeg,
+    Fax(Coding),
 }
 
 /// What samples mean: Pillow's modes, as far as RGB needs to tell them apart.
@@ -29,6 +31,11 @@ pub(super) enum Colour {
     Premultiplied,
     /// Cyan, magenta, yellow, black.
     Cmyk,
+    /// Luma and two differences, at full size.
+    Ycc {
+        /// Whether libtiff converts them, as it does for Pillow where they are compressed.
+        by_libtiff: bool,
+    },
     /// Indices into 256 colours.
     Palette(Box<[[u8; 3]; 256]>),
 }
@@ -75,7 +82,11 @@ impl<'a> Layout<'a> {
         let number = |tag, default| directory.number(tag).unwrap_or(default);
         let compression = match number(tag::COMPRESSION, 1) {
             1 => Compression::None,
-            2..=4 => return unsupported("TIFF with fax compression"),
+            2 => Compression::Fax(Coding::Modified),
+            3 => Compression::Fax(Coding::Group3 {
+                two_dimensional: number(tag::T4_OPTIONS, 0) & 1 == 1,
+            }),
+            4 => Compression::Fax(Coding::Group4),
             5 => Compression::Lzw,
             6 => return unsupported("TIFF with old-style JPEG compression"),
             7 => Compression::Jpeg,
@@ -94,6 +105,9 @@ impl<'a> Layout<'a> {
             return Err(damaged("its samples are too many or of different sizes"));
         }
         let photometric = number(tag::PHOTOMETRIC, 0);
+        if matches!(compression, Compression::Fax(_)) && (samples, bits) != (1, 1) {
+            return Err(damaged("it is a fax of more than black and white"));
+        }
         // No more than `colour` can tell apart.
         let extra = directory.numbers(tag::EXTRA_SAMPLES);
         let extra: Vec<u64> = extra.map_or(vec![], |extra| extra.iter().take(4).collect());
@@ -209,10 +223,24 @@ fn colour(
         (5, 8 | 16, UNSIGNED) if samples == 4 && extra.is_empty() => Colour::Cmyk,
         (5, 8, UNSIGNED) if matches!((samples, extra), (5, [0]) | (6, [0, 0])) => Colour::Cmyk,
         (6, 8, UNSIGNED) if jpeg && samples == 3 => Colour::Rgb,
+        (6, 8, UNSIGNED) if samples == 3 && is_plain_ycc(directory) => Colour::Ycc {
+            by_libtiff: compression != Compression::None,
+        },
         (6, 8, UNSIGNED) if samples == 1 => Colour::Grey { inverted: false },
         _ => return Ok(None),
     };
     Ok(Some(colour))
+}
+
+/// Whether YCbCr samples are all of one size and side by side, and are to be converted with the
+/// usual weights and levels.
+fn is_plain_ycc(directory: &Directory<'_>) -> bool {
+    let subsampling = directory.numbers(tag::SUBSAMPLING);
+    let levels = directory.fractions(tag::REFERENCE_LEVELS);
+    subsampling.is_some_and(|all| all.iter().eq([1, 1]))
+        && directory.number(tag::PLANAR_CONFIGURATION) != Some(2)
+        && directory.fractions(tag::LUMA_WEIGHTS).is_none()
+        && levels.is_none_or(|levels| levels == [0.0, 255.0, 128.0, 255.0, 128.0, 255.0])
 }
 
 /// The colour map: all reds, all greens, all blues, in 16 bits of which Pillow takes

@@ -11,12 +11,14 @@
 //! premultiplied alpha, reversed bits, planes) is not that of the `tiff` crate, and
 //! the decompressors that are the hard part are in the tree anyway.
 //!
-//! Decoded: uncompressed, LZW, Deflate, PackBits and (new-style) JPEG. Recognized and
-//! refused: fax, Zstandard, LZMA, WebP and old-style JPEG compression, Lab colour, and
-//! YCbCr without JPEG.
+//! Decoded: uncompressed, LZW, Deflate, PackBits, fax and (new-style) JPEG. Recognized and
+//! refused: Zstandard, LZMA, WebP and old-style JPEG compression, Lab colour, and
+//! YCbCr of several sizes without JPEG.
 
 mod bands;
 mod colour;
+mod fax;
+mod fax_codes;
 mod ifd;
 mod layout;
 mod packed;

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use weezl::{BitOrder, LzwStatus, decode::Decoder as Lzw};
 
+use super::fax::Fax;
 use super::layout::{Compression, Layout};
 use super::{damaged, truncated};
 use crate::ImageError;
@@ -11,6 +12,8 @@ use crate::work::Stop;
 
 /// Nanoseconds for each packed byte, whatever its compression.
 pub(super) const PACKED_BYTE: u64 = 16;
+/// Nanoseconds for each byte of a fax, which may be eight codes.
+pub(super) const FAX_BYTE: u64 = 64;
 /// Nanoseconds for each byte of samples.
 pub(super) const SAMPLE_BYTE: u64 = 3;
 /// Bytes of a decompressor's state, at most.
@@ -78,6 +81,7 @@ pub(super) enum Unpacker<'a> {
     Lzw(Packed<'a>, Box<Lzw>),
     Deflate(Box<flate2::bufread::ZlibDecoder<Packed<'a>>>),
     PackBits(Packed<'a>, Run),
+    Fax(Box<Fax<'a>>),
     /// Unpacked as a whole, and where the next row begins.
     Whole(Vec<u8>, usize),
 }
@@ -102,6 +106,9 @@ impl<'a> Unpacker<'a> {
                 Self::Deflate(Box::new(flate2::bufread::ZlibDecoder::new(packed)))
             }
             Compression::PackBits => Self::PackBits(packed, Run::Literal(0)),
+            Compression::Fax(coding) => {
+                Self::Fax(Box::new(Fax::new(packed, coding, layout.chunk.0)))
+            }
             Compression::None | Compression::Jpeg => Self::Raw(packed),
         }
     }
@@ -116,6 +123,7 @@ impl<'a> Unpacker<'a> {
             }),
             Self::Lzw(packed, decoder) => lzw(packed, decoder, row),
             Self::PackBits(packed, run) => pack_bits(packed, run, row),
+            Self::Fax(fax) => fax.read(row),
             Self::Whole(samples, at) => {
                 let from = samples.get(*at..*at + row.len()).ok_or_else(truncated)?;
                 row.copy_from_slice(from);

@@ -12,23 +12,15 @@ use siglip2_image::{ImageError, ImageLimits, PixelMemory, Stop, decode, decode_i
 use crate::fixtures::{fixture, fixtures, truth};
 
 /// Files that Pillow decodes and we refuse, each with the reason.
-const REFUSED: [(&str, &str); 14] = [
+const REFUSED: [(&str, &str); 6] = [
     (
         "damaged_jpeg_scan_bomb.jpg",
         "1,000 scans: a second of work in 13 KB",
     ),
-    ("tiff_bilevel_group3.tif", "fax compression"),
-    ("tiff_bilevel_group4.tif", "fax compression"),
-    ("tiff_bilevel_tiff_ccitt.tif", "fax compression"),
     ("tiff_lab_raw.tif", "Lab colour"),
     ("tiff_lab_lzw.tif", "Lab colour"),
     ("tiff_rgb_lzma.tif", "compression"),
     ("tiff_rgb_zstd.tif", "compression"),
-    ("tiff_ycbcr_raw.tif", "YCbCr without JPEG"),
-    ("tiff_ycbcr_lzw.tif", "YCbCr without JPEG"),
-    ("tiff_ycbcr_packbits.tif", "YCbCr without JPEG"),
-    ("tiff_ycbcr_adobe_deflate.tif", "YCbCr without JPEG"),
-    ("unsupported.ico", "format"),
     ("unsupported.jp2", "format"),
 ];
 
@@ -146,7 +138,6 @@ fn errors_say_what_it_is() {
         ("unsupported.heic", "HEIC"),
         ("unsupported.jp2", "JPEG 2000"),
         ("unsupported.jxl", "JPEG XL"),
-        ("unsupported.ico", "ICO"),
         ("unsupported.pdf", "PDF"),
         ("unsupported.psd", "Photoshop (PSD)"),
         ("unsupported.svg", "SVG"),
@@ -177,7 +168,10 @@ fn too_many_pixels_are_refused_from_the_header() {
     ] {
         let error = inspect(&fixture(name), &ImageLimits::default()).unwrap_err();
         assert!(
-            matches!(error, ImageError::TooLarge { .. }),
+            matches!(
+                error,
+                ImageError::TooLarge { .. } | ImageError::TooLong { .. }
+            ),
             "{name}: {error:?}"
         );
     }

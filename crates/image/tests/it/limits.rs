@@ -3,9 +3,13 @@
 
 use std::process::Command;
 
-use siglip2_image::{ImageError, ImageLimits, decode, inspect};
+use serde_json::json;
+use siglip2_image::{
+    ImageError, ImageFormat, ImageLimits, Narrowed, Stop, decode, decode_rows, inspect,
+};
 
 use crate::fixtures::fixture;
+use crate::noise::processor;
 use crate::{large, made};
 
 const FILE: &str = "SIGLIP2_IMAGE_FILE";
@@ -40,6 +44,57 @@ fn decodes_one_file() {
     let said = header.pixel_bytes() + header.scratch_bytes;
     println!("peak {peak} of {said}: {:?}", image.err());
     assert!(peak <= said + said / 10 + BESIDE, "{peak} of {said}");
+}
+
+/// Run by the test below: a photo of 108 megapixels, for a square of 224 pixels.
+#[test]
+#[ignore = "decodes what the other test names, in a process of its own"]
+fn decodes_one_file_by_rows() {
+    let Ok(path) = std::env::var(FILE) else {
+        return;
+    };
+    let bytes = std::fs::read(path).unwrap();
+    let limits = ImageLimits {
+        apply_orientation: true,
+        ..ImageLimits::default()
+    };
+    let processor = processor(224, json!({})).unwrap();
+    let header = inspect(&bytes, &limits).unwrap();
+    assert!(header.comes_by_rows(processor.target()));
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = status("VmRSS:");
+    let image = decode_rows(&bytes, &limits, &processor, &Stop::never());
+    let image = image.and_then(Narrowed::finish);
+    let peak = status("VmHWM:").saturating_sub(before);
+    let said = header.rows_bytes(processor.target());
+    println!("peak {peak} of {said}: {:?}", image.err());
+    assert!(peak <= said + said / 10 + BESIDE, "{peak} of {said}");
+    assert!(said < 20 << 20, "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_photo_of_108_megapixels_takes_less_than_20_mebibytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let row: Vec<u8> = (0..12_000 * 3).map(|at| (at / 97) as u8).collect();
+    for tag in [1, 6] {
+        let rows = std::iter::repeat_n(&row[..], 9000);
+        let path = folder.path().join("file");
+        std::fs::write(&path, crate::rows::jpeg((12_000, 9000), tag, rows)).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "limits::decodes_one_file_by_rows",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(FILE, &path)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        println!("{tag}: {told}");
+        assert!(child.status.success() && told.contains("peak "), "{told}");
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -103,7 +158,11 @@ fn what_needs_too_much_memory_is_refused_before_it_is_decoded() {
             max_picture_bytes: header.pixel_bytes() + header.scratch_bytes - 1,
             ..ImageLimits::default()
         };
-        let error = inspect(&bytes, &limits).unwrap_err();
+        // The pixels of a JPEG need not be in memory together.
+        let error = decode(&bytes, &limits).unwrap_err();
+        if header.format != ImageFormat::Jpeg {
+            assert_eq!(inspect(&bytes, &limits).unwrap_err(), error);
+        }
         assert!(
             matches!(error, ImageError::TooComplex { .. }),
             "{name}: {error:?}"
@@ -125,4 +184,36 @@ fn the_coefficients_of_a_single_progressive_scan_count() {
     let header = inspect(&one, &ImageLimits::default()).unwrap();
     assert!(header.scratch_bytes > baseline.scratch_bytes);
     assert!(decode(&one, &ImageLimits::default()).is_ok());
+}
+
+/// Pillow refuses what has more than twice its limit of pixels; a side may be as long as a TIFF or
+/// PNG that is worth decoding has it.
+#[test]
+fn sizes_are_those_of_pillow() {
+    let png = |width: u32, height: u32| {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::One);
+        let mut writer = encoder.write_header().unwrap();
+        let bytes = width.div_ceil(8) as usize * height as usize;
+        writer.write_image_data(&vec![0xf0; bytes]).unwrap();
+        drop(writer);
+        file
+    };
+    let limits = ImageLimits::default();
+    let large = inspect(&png(13_377, 13_378), &limits);
+    assert!(
+        matches!(large, Err(ImageError::TooLarge { .. })),
+        "{large:?}"
+    );
+    assert!(inspect(&png(13_377, 13_377), &limits).is_ok());
+    let wide = decode(&png(70_000, 1000), &limits).unwrap();
+    assert_eq!((wide.width(), wide.height()), (70_000, 1000));
+    assert_eq!(
+        wide.pixels()[70_000 * 3 - 24..][..15],
+        [[255; 12].as_slice(), &[0; 3]].concat()
+    );
+    let long = inspect(&png(1, 1 << 21), &limits);
+    assert!(matches!(long, Err(ImageError::TooLong { .. })), "{long:?}");
 }

@@ -19,4 +19,5 @@ mod naflex;
 mod noise;
 mod orientation;
 mod resize;
+mod rows;
 mod stop;

@@ -18,7 +18,11 @@ use lru::LruCache;
 
 use super::Element;
 use super::set::{Axis, Set};
-use siglip2_image::{Coefficients, Filter, MAX_SIDE, Processor};
+use siglip2_image::{Coefficients, Filter, Processor};
+
+/// The longest side of a picture, in pixels: buffers on the device are as large as the longest
+/// one needs them.
+pub const MAX_SIDE: u32 = 65_535;
 
 /// The alignment of every picture's offset in the source buffer, in bytes.
 pub const SOURCE_ALIGN: usize = 256;

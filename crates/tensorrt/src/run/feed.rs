@@ -18,9 +18,8 @@ use super::TensorRtOptions;
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use crate::directory::ElementType;
 use crate::error::{DeviceError, Doing, refused};
-use crate::kernel::{Cost, Planner, ResizeKernel, SOURCE_ALIGN};
+use crate::kernel::{Cost, MAX_SIDE, Planner, ResizeKernel, SOURCE_ALIGN};
 use siglip2_engine::{Batch, Pixels};
-use siglip2_image::MAX_SIDE;
 
 /// The buffers with which one slot fills its tower's input.
 pub(super) enum Feed {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::arena::Arena;
+use crate::kernel::MAX_SIDE;
 use siglip2_engine::{EngineError, Pixels, Prepare};
 use siglip2_image::{ImageError, PixelMemory, RgbImage};
 
@@ -16,6 +17,10 @@ impl Prepare for Pinned {
         // stages its upload itself, which is slower but just as correct.
         let chunk = self.0.lend(bytes);
         Ok(chunk.map(|chunk| Box::new(chunk) as Box<dyn PixelMemory>))
+    }
+
+    fn max_side(&self) -> u32 {
+        MAX_SIDE
     }
 
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
