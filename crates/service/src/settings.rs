@@ -24,9 +24,10 @@ pub struct ServiceSettings {
     #[arg(long, env = "MAX_JPEG_SCANS", default_value_t = ImageLimits::default().max_jpeg_scans as usize, value_parser = count)]
     pub max_jpeg_scans: usize,
 
-    /// Images that are decoded at the same time; by default one per core.
-    #[arg(long, env = "DECODE_THREADS", default_value_t = cores(), value_parser = count)]
-    pub decode_threads: usize,
+    /// Images that are decoded at the same time; by default one per core, and on a GPU two
+    /// fewer, for the threads that feed it.
+    #[arg(long, env = "DECODE_THREADS", value_parser = count)]
+    pub decode_threads: Option<usize>,
 
     /// Texts that are tokenized at the same time, not counting very short ones; by default half
     /// as many as there are cores, so that images are decoded beside them.
@@ -48,6 +49,11 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
+    /// Images that are decoded at the same time.
+    pub fn decode_threads(&self) -> usize {
+        self.decode_threads.unwrap_or_else(cores)
+    }
+
     /// The limits on a single image.
     pub fn image_limits(&self) -> ImageLimits {
         ImageLimits {
