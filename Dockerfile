@@ -19,8 +19,10 @@ RUN /docker/install-runtime && /docker/install-libraries /opt/nvidia
 COPY --from=build /out/ /usr/local/bin/
 COPY docker/entrypoint docker/healthy /usr/local/bin/
 COPY tools/gpu-check /usr/local/share/siglip2/tools/
-RUN useradd --system --home-dir /data siglip2 && mkdir /data && chown siglip2 /data
-USER siglip2
+RUN useradd --uid 10001 --home-dir /data --shell /usr/sbin/nologin siglip2 \
+    && mkdir /data && chown siglip2:siglip2 /data
+# By number: where only users other than root may run, a name proves nothing.
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 ENV API_PORT=8091 \

@@ -1,25 +1,38 @@
-//! The rate of `embed` against that of the engine alone, and what it holds in memory.
+//! The rate of `embed` against those of its parts, and what it holds in memory meanwhile.
 //!
 //! ```text
 //! cargo bench --bench bulk -- --model DIR [--pictures N] [--side PIXELS] [--rounds N]
+//! cargo bench --bench bulk -- --pictures 100000 --side 32 --rounds 3
 //! ```
 //!
-//! Pictures are drawn as PNGs in a folder. In each round the engine alone computes as many
-//! pictures, prepared before, in its largest batches, and then `embed` embeds the folder into a
-//! new output: it reads, decodes, resizes, computes, writes and syncs. Both have the machine to
-//! themselves in turn. The table has each round, and the median of the ratios.
+//! Pictures are drawn as PNGs in a folder. In each round these take turns, each with the machine
+//! to itself:
+//!
+//! - `engine`: the engine alone computes as many pictures, prepared before, in the batches of
+//!   `embed`.
+//! - `decode`: as many threads as the decode pool has read, decode and prepare the same files,
+//!   and nothing else.
+//! - `embed` embeds the folder into a new output: it reads, decodes, resizes, computes, writes
+//!   and syncs.
+//!
+//! On the CPU the decoders and the engine share the cores, so the roof of `embed` is the rate at
+//! which a picture takes its time in both: 1 / (1 / engine + 1 / decode). The table has each
+//! round, and the medians of the ratios to that roof and to each part. The memory of the process
+//! is looked at all the time; what it had in each tenth of the last round is printed at the end.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use siglip2_embeddings::bulk::{Bulk, EmbedOptions, Identity, Limits, Place};
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
 use siglip2_embeddings::engine::{Batch, Engine, Pixels, embed};
-use siglip2_embeddings::image::{Processor, RgbImage};
+use siglip2_embeddings::image::{ImageLimits, Processor, RgbImage, decode};
 use siglip2_embeddings::service::Service;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::prepare;
@@ -54,15 +67,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let pictures = folder.path().join("pictures");
     fs::create_dir(&pictures)?;
+    let mut files = Vec::with_capacity(arguments.pictures);
     for number in 0..arguments.pictures {
         let path = pictures.join(format!("{number:06}.png"));
-        fs::write(path, picture(number, arguments.side)?)?;
+        fs::write(&path, picture(number, arguments.side)?)?;
+        files.push(path);
     }
-    let mut bare = Bare::load(&arguments.model)?;
     let settings = ["siglip2-embeddings", "--model", &arguments.model];
-    let settings: Settings = siglip2_flags::try_parse_from(settings)?;
+    let mut settings: Settings = siglip2_flags::try_parse_from(settings)?;
+    settings.is_bulk = true;
     let prepared = prepare(&settings)?;
     let service = prepared.service().clone();
+    let mut bare = Bare::load(&arguments.model, service.info().max_batch)?;
     prepared.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -71,28 +87,66 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{}, {} pictures of {} x {}, batches of {}",
         bare.name, arguments.pictures, arguments.side, arguments.side, bare.batch
     );
-    println!("round  engine/s  embed/s   ratio  resident MiB");
+    println!("round  engine/s  decode/s    roof/s   embed/s  of roof  of engine  of decode  MiB");
     let mut ratios = Vec::new();
+    let mut memory = Vec::new();
     // The first round is not counted.
     for round in 0..=arguments.rounds {
         let engine = bare.rate(arguments.pictures)?;
+        let decode = bare.decode_rate(&files)?;
+        let roof = 1.0 / (1.0 / engine + 1.0 / decode);
         let out = folder.path().join(format!("out-{round}"));
         let began = Instant::now();
-        runtime.block_on(run(&pictures, &out, &service))?;
+        let watched = watch(|| runtime.block_on(run(&pictures, &out, &service)))?;
+        memory = watched;
         let whole = arguments.pictures as f64 / began.elapsed().as_secs_f64();
-        let ratio = whole / engine;
+        fs::remove_dir_all(&out)?;
+        let of = [roof, engine, decode].map(|part| whole / part);
         println!(
-            "{round:>5}  {engine:>8.1} {whole:>8.1}  {:>5.1}%  {:>12}",
-            100.0 * ratio,
+            "{round:>5}  {engine:>8.1}  {decode:>8.1}  {roof:>8.1}  {whole:>8.1}  {:>6.1}%  \
+             {:>8.1}%  {:>8.1}%  {:>3}",
+            100.0 * of[0],
+            100.0 * of[1],
+            100.0 * of[2],
             resident().map_or("?".to_owned(), |bytes| (bytes >> 20).to_string())
         );
         if round > 0 {
-            ratios.push(ratio);
+            ratios.push(of);
         }
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median {:.1}%", 100.0 * ratios[ratios.len() / 2]);
+    for (part, what) in ["roof", "engine", "decode"].iter().enumerate() {
+        let mut of: Vec<f64> = ratios.iter().map(|ratios| ratios[part]).collect();
+        of.sort_by(f64::total_cmp);
+        if let Some(median) = of.get(of.len() / 2) {
+            println!("median of {what} {:.1}%", 100.0 * median);
+        }
+    }
+    let tenths = (0..10).filter_map(|tenth| {
+        let part = memory.len() * tenth / 10..memory.len() * (tenth + 1) / 10;
+        memory[part].iter().max()
+    });
+    let tenths: Vec<String> = tenths.map(|bytes| (bytes >> 20).to_string()).collect();
+    println!("MiB in each tenth of the last round: {}", tenths.join(" "));
     Ok(())
+}
+
+/// Does something, and what the process held in memory meanwhile, in bytes, at even distances.
+fn watch(work: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<Vec<u64>, Box<dyn Error>> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                seen.extend(resident());
+                thread::sleep(Duration::from_millis(20));
+            }
+            seen
+        });
+        let done = work();
+        ended.store(true, Ordering::Relaxed);
+        let seen = watching.join().map_err(|_| "the memory was not watched")?;
+        done.map(|()| seen)
+    })
 }
 
 async fn run(pictures: &Path, out: &Path, service: &Service) -> Result<(), Box<dyn Error>> {
@@ -110,6 +164,7 @@ async fn run(pictures: &Path, out: &Path, service: &Service) -> Result<(), Box<d
     let limits = Limits {
         max_image_pixels: 0,
         max_jpeg_scans: 0,
+        max_request_memory: 0,
     };
     let place = Place::Here(service.clone());
     let never = std::future::pending();
@@ -128,20 +183,22 @@ struct Bare {
     name: &'static str,
     batch: usize,
     square: RgbImage,
+    processor: Processor,
+    threads: usize,
 }
 
 impl Bare {
-    fn load(model: &str) -> Result<Self, Box<dyn Error>> {
+    fn load(model: &str, max_batch: usize) -> Result<Self, Box<dyn Error>> {
         let checkpoint = match model {
             "demo" => Checkpoint::demo()?,
             directory => Checkpoint::open(&PathBuf::from(directory))?,
         };
         let side = u32::try_from(checkpoint.config.vision.image_size)?;
         let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
-        let threads = std::thread::available_parallelism()?.get();
+        let threads = thread::available_parallelism()?.get();
         let options = CpuOptions {
             threads,
-            max_batch: threads.max(4),
+            max_batch,
             kernel: Kernel::of(CpuPrecision::Auto)?,
         };
         let pixels = (0..3 * side * side).map(|index| (index * 7 % 251) as u8);
@@ -151,6 +208,8 @@ impl Bare {
             engine,
             name: options.kernel.name(),
             square: RgbImage::new(side, side, pixels.collect()).ok_or("no pixels")?,
+            processor,
+            threads,
         })
     }
 
@@ -165,6 +224,34 @@ impl Bare {
             left -= rows;
         }
         Ok(pictures as f64 / began.elapsed().as_secs_f64())
+    }
+}
+
+impl Bare {
+    /// Files per second that are read, decoded and prepared, and that is all.
+    fn decode_rate(&self, files: &[PathBuf]) -> Result<f64, Box<dyn Error>> {
+        let next = AtomicUsize::new(0);
+        let limits = ImageLimits::default();
+        let work = || -> Result<(), String> {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let bytes = fs::read(file).map_err(|error| error.to_string())?;
+                let image = decode(&bytes, &limits).map_err(|error| error.to_string())?;
+                let target = self.processor.target();
+                if !target.keeps(image.width(), image.height()) {
+                    let resized = self.processor.resize(&image);
+                    std::hint::black_box(resized.map_err(|error| error.to_string())?);
+                }
+            }
+            Ok(())
+        };
+        let began = Instant::now();
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(work)).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| "a decoder panicked")?)
+        })?;
+        Ok(files.len() as f64 / began.elapsed().as_secs_f64())
     }
 }
 

@@ -2,7 +2,7 @@
 //! and back, with an engine that answers at once.
 //!
 //! ```text
-//! cargo bench --bench front [-- --seconds N --images FOLDER]
+//! cargo bench --bench front [-- --seconds N --images FOLDER --only json|bytes]
 //!
 //! load-test (another process) --HTTP--> this process: service, engine that computes nothing
 //!                                       its processor time / rows answered = cost of a row
@@ -41,6 +41,9 @@ struct Arguments {
     /// Images to send besides drawn ones, which are smooth and so decoded sooner than photos.
     #[arg(long)]
     images: Option<PathBuf>,
+    /// Ask for answers of this kind alone, `json` or `bytes`; by default for both in turn.
+    #[arg(long)]
+    only: Option<String>,
     /// Given by `cargo bench`; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -95,11 +98,16 @@ fn main() {
         std::future::pending(),
     ));
     println!(
-        "{:<26} {:>9} {:>16} {:>16}",
-        "request", "rows/s", "CPU, ms per row", "rows/s per core"
+        "{:<26} {:<7} {:>9} {:>16} {:>16}",
+        "request", "answer", "rows/s", "CPU, ms per row", "rows/s per core"
     );
+    let answers = ["json", "bytes"].into_iter();
+    let answers = answers.filter(|kind| arguments.only.as_deref().is_none_or(|only| only == *kind));
     let given = arguments.images.as_ref().map_or(&GIVEN[..0], |_| &GIVEN);
-    for &(name, flags) in DRAWN.iter().chain(&TEXTS).chain(given) {
+    let requests = DRAWN.iter().chain(&TEXTS).chain(given);
+    for (&(name, flags), kind) in
+        requests.flat_map(|request| answers.clone().map(move |kind| (request, kind)))
+    {
         let (before, begun) = (rows.load(Ordering::SeqCst), processor_time());
         let mut command = Command::new(env!("CARGO_BIN_EXE_load-test"));
         if let Some(folder) = arguments
@@ -110,7 +118,15 @@ fn main() {
             command.arg("--images").arg(folder);
         }
         let output = command
-            .args(["--url", &url, "--json", "--warm-up", "0s"])
+            .args([
+                "--url",
+                &url,
+                "--json",
+                "--warm-up",
+                "0s",
+                "--answers",
+                kind,
+            ])
             .args(["--duration", &format!("{}s", arguments.seconds)])
             .args(flags.split(' '))
             .output()
@@ -124,7 +140,7 @@ fn main() {
         );
         let each = took.as_secs_f64() / answered as f64;
         println!(
-            "{name:<26} {:>9.0} {:>16.3} {:>16.0}",
+            "{name:<26} {kind:<7} {:>9.0} {:>16.3} {:>16.0}",
             answered as f64 / arguments.seconds,
             each * 1e3,
             1.0 / each

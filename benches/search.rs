@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             (array.clone(), Some(Mapping::open(&array)?))
         }
     };
-    let index = Index::open(&index)?;
+    let index = Index::open(&[&index])?;
     let mut random = fastrand::Rng::with_seed(1);
     let query: Vec<f32> = (0..index.dimensions())
         .map(|_| random.f32() - 0.5)

@@ -68,13 +68,15 @@ impl Embed {
 
     /// The outcome, and the number of the signal that ended the run, if one did.
     fn embed(self) -> Result<(Summary, u8), BulkError> {
-        let Self { bulk, settings } = self;
+        let Self { bulk, mut settings } = self;
+        settings.is_bulk = true;
         let unusable = BulkError::Unusable;
         let normalized = !bulk.no_normalize;
         let runtime = subcommand::runtime().map_err(unusable)?;
         let limits = Limits {
             max_image_pixels: settings.service.max_image_pixels,
             max_jpeg_scans: settings.service.max_jpeg_scans,
+            max_request_memory: settings.service.max_request_memory,
         };
         // The inputs first: errors in them are found in less time than a model takes to load.
         let (urls, key) = (bulk.url.clone(), bulk.url_key.clone());
@@ -85,7 +87,8 @@ impl Embed {
             (Place::Here(service), identity, limits)
         } else {
             let version = env!("CARGO_PKG_VERSION");
-            let found = Remote::connect(&urls, key, normalized, version);
+            let turned = settings.service.apply_orientation;
+            let found = Remote::connect(&urls, key, normalized, turned, version);
             let (remote, identity, limits) = found.map_err(unusable)?;
             (Place::There(remote), identity, limits)
         };

@@ -10,7 +10,9 @@
 //!
 //! User errors are found before the socket is opened.
 
+use std::env::args_os;
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,7 +89,13 @@ fn main() -> ExitCode {
     if let Some(conformance) = Conformance::asked_for() {
         return conformance.run();
     }
-    let settings = siglip2_flags::parse::<Settings>();
+    // `serve` may be said, as the other commands are.
+    let mut arguments: Vec<OsString> = args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "serve") {
+        arguments.remove(1);
+    }
+    let settings: Settings =
+        siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     let log = Log::start(&settings.log);
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");

@@ -60,7 +60,7 @@ impl Search {
             mut settings,
             given,
         } = self;
-        let index = Index::open(&search.index)?;
+        let index = Index::open(&[&search.index])?;
         if let Some(made) = index.made()
             && !given.model
         {

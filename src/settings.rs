@@ -17,6 +17,8 @@ use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
+use crate::index::IndexSettings;
+
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
 #[command(version, long_version = crate::build_info::long_version(), about)]
@@ -80,6 +82,10 @@ pub struct Settings {
     #[arg(long, env = "MAX_NUM_PATCHES", value_parser = patches)]
     pub max_num_patches: Option<usize>,
 
+    /// Whether nobody waits for single rows, so that batches may be larger.
+    #[arg(skip)]
+    pub is_bulk: bool,
+
     /// Lower-case texts before they are tokenized; by default as the checkpoint's
     /// tokenizer class does.
     #[arg(long, env = "LOWER_CASE", value_parser = switch)]
@@ -106,6 +112,10 @@ pub struct Settings {
     /// The model hub.
     #[command(flatten)]
     pub hub: HubOptions,
+
+    /// What is searched.
+    #[command(flatten)]
+    pub index: IndexSettings,
 
     /// Limits of the service.
     #[command(flatten)]

@@ -144,6 +144,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     let mut limits = settings.service.clone();
     limits.decode_threads = Some(limits.decode_threads.unwrap_or_else(|| device.decoders()));
     let service = Service::new(model, limits);
+    settings.index.give_to(&service)?;
     let spans = settings
         .otlp()
         .map(|endpoint| {
@@ -204,6 +205,9 @@ impl Prepared {
         if let Some(weights) = weights {
             self.service.identify(&weights, &processor);
         }
+        self.service
+            .check_index()
+            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
         let ids = self.service.readiness_ids()?;
         let none = || "there is no engine".to_owned();
         let first = workers.first_mut().ok_or_else(none)?;

@@ -23,9 +23,11 @@ use crate::startup::prepare;
 pub const UNUSABLE: u8 = 2;
 
 /// Settings of the service that have no effect without HTTP, besides those under this heading.
-const OF_THE_SERVICE: [&str; 5] = [
+const OF_THE_SERVICE: [&str; 7] = [
     "host",
     "port",
+    "served_index",
+    "index_unchecked",
     "otlp_endpoint",
     "otel_exporter_otlp_endpoint",
     "otlp_service_name",

@@ -2,82 +2,129 @@
 
     python tools/measure_forms.py http://127.0.0.1:8091
 
-Asks a service with the demo model for the vectors of some thousand sentences about drawn
-shapes, and makes 20,000 random vectors of 768 floats in 200 clusters. For 300 of each it compares
-the 10 nearest by a form with the 10 nearest by f32. Needs numpy.
+Asks a service with the demo model for 1,000 sentences and 1,000 drawn pictures, in every form as it
+writes them itself, and makes random vectors of 768 floats in clusters. For each sentence it compares
+the nearest picture by a form with the nearest by f32, and the 10 nearest with the 10 nearest.
+Needs numpy and Pillow.
 """
 
+import io
 import json
 import random
+import struct
 import sys
 import urllib.request
 
+import demo_scenes
 import numpy as np
 
-COLOURS = "red green blue yellow orange purple black white pink brown".split()
-SHAPES = "circle square triangle star ring diamond cross heart".split()
-COUNTS = ["a", "two", "three", "four"]
+COUNT = 1000
+DTYPES = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 
 
-def sentences(count):
+def sentences():
     draw = random.Random(7)
-    plural = {"a": ""}
+    plural = {"one": ""}
     one = [
-        f"{number} {colour} {shape}{plural.get(number, 's')}"
-        for number in COUNTS
-        for colour in COLOURS
-        for shape in SHAPES
+        f"{count} {colour} {shape}{plural.get(count, 's')}"
+        for count in demo_scenes.COUNTS
+        for colour in demo_scenes.COLOURS
+        for shape in demo_scenes.SHAPES
     ]
-    pairs = [f"{draw.choice(one)} and {draw.choice(one)}" for _ in range(count - len(one))]
-    return list(dict.fromkeys(one + pairs))
+    found = dict.fromkeys(one)
+    while len(found) < COUNT:
+        found[f"{draw.choice(one)} on a {draw.choice(list(demo_scenes.BACKGROUNDS))} background"] = None
+    return list(found)[:COUNT]
 
 
-def embedded(url, texts):
-    rows = []
-    for at in range(0, len(texts), 500):
-        body = json.dumps({"texts": texts[at : at + 500]}).encode()
-        headers = {"Content-Type": "application/json", "Accept": "application/octet-stream"}
-        with urllib.request.urlopen(urllib.request.Request(url + "/embed/text", body, headers)) as answer:
-            shape = [int(side) for side in answer.headers["X-Embedding-Shape"].split(",")]
-            rows.append(np.frombuffer(answer.read(), "<f4").reshape(shape))
-    return np.concatenate(rows)
+def pictures():
+    draw = random.Random(8)
+    for scene in draw.sample(demo_scenes.scenes(), COUNT):
+        file = io.BytesIO()
+        demo_scenes.draw(scene, draw, 160, 160).save(file, "PNG")
+        yield file.getvalue()
 
 
-def clusters():
+def asked(url, body, kind, dtype):
+    """The rows of a request, as numpy reads them."""
+    headers = {"Content-Type": kind, "Accept": f"application/octet-stream;dtype={dtype}"}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
+        assert answer.headers["X-Embedding-Dtype"] == dtype
+        shape = [int(side) for side in answer.headers["X-Embedding-Shape"].split(",")]
+        return np.frombuffer(answer.read(), DTYPES[dtype]).reshape(shape)
+
+
+def of_the_service(url):
+    """Sentences and pictures, by form."""
+    texts, files = sentences(), list(pictures())
+    forms = {}
+    for dtype in DTYPES:
+        rows = [
+            asked(url + "/embed/text", json.dumps({"texts": texts[at : at + 500]}).encode(), "application/json", dtype)
+            for at in range(0, COUNT, 500)
+        ]
+        packed = [
+            b"".join(struct.pack("<I", len(file)) + file for file in files[at : at + 100])
+            for at in range(0, COUNT, 100)
+        ]
+        of_files = [asked(url + "/embed/images", body, "application/octet-stream", dtype) for body in packed]
+        forms[dtype] = np.concatenate(rows), np.concatenate(of_files)
+    return forms
+
+
+def clusters(count):
+    """Random vectors, by form: rows that are asked for, and rows to find."""
     draw = np.random.default_rng(0)
     centres = draw.normal(size=(200, 768))
-    rows = centres[draw.integers(0, 200, 20_000)] + draw.normal(size=(20_000, 768))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def rows(count):
+        rows = centres[draw.integers(0, 200, count)] + draw.normal(size=(count, 768))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    both = rows(COUNT), rows(count)
+
+    def int8(rows):
+        return np.round(rows * 127 / np.abs(rows).max(axis=1, keepdims=True))
+
+    forms = {
+        "float32": lambda rows: rows,
+        "float16": lambda rows: rows.astype(np.float16),
+        "int8": int8,
+        "binary": lambda rows: np.packbits(rows > 0, axis=1),
+    }
+    return {dtype: tuple(map(form, both)) for dtype, form in forms.items()}
 
 
-def report(name, rows):
-    queries = np.random.default_rng(1).choice(len(rows), 300, replace=False)
-
-    def nearest(vectors, count=10):
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        scores = vectors[queries] @ vectors.T
-        scores[np.arange(len(queries)), queries] = -np.inf
-        return np.argsort(-scores, axis=1, kind="stable")[:, :count]
-
-    exact = nearest(rows)
-
-    def recall(found):
-        return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found)])
-
-    int8 = np.round(rows * 127 / np.abs(rows).max(axis=1, keepdims=True))
-    # Equal up to a constant to the Hamming distance of the bits.
-    signs = np.where(rows > 0, 1.0, -1.0)
-    found = nearest(signs, 100)
-    ordered = [some[np.argsort(-(rows[some] @ rows[at]), kind="stable")[:10]] for at, some in zip(queries, found)]
-    print(f"{name}: {rows.shape[0]} rows of {rows.shape[1]}")
-    for form, result in [
-        ("float16", nearest(rows.astype(np.float16).astype(np.float32))),
-        ("int8, uint8", nearest(int8)),
-        ("binary, ubinary", nearest(signs)),
-        ("the 100 nearest by bits, ordered by f32", ordered),
-    ]:
-        print(f"  {form}: {recall(result):.3f}")
+def nearest(queries, rows, is_bits, count):
+    if is_bits:
+        # Equal up to a constant to the Hamming distance.
+        queries, rows = (np.unpackbits(bits, axis=1) * 2.0 - 1 for bits in (queries, rows))
+    queries, rows = (
+        part.astype(np.float32) / np.linalg.norm(part.astype(np.float32), axis=1, keepdims=True)
+        for part in (queries, rows)
+    )
+    return np.argsort(-(queries @ rows.T), axis=1, kind="stable")[:, :count]
 
 
-report("the demo model", embedded(sys.argv[1], sentences(3000)))
-report("random vectors", clusters())
+def report(name, forms):
+    queries, rows = forms["float32"]
+    exact = nearest(queries, rows, False, 10)
+    print(f"{name}: {len(queries)} of {len(rows)} rows of {rows.shape[1]}: top-1, top-10")
+
+    def line(form, found):
+        first = np.mean(found[:, 0] == exact[:, 0])
+        ten = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found)])
+        print(f"  {form}: {first:.3f}, {ten:.3f}")
+
+    for dtype in ("float16", "int8", "binary"):
+        line(dtype, nearest(*forms[dtype], dtype == "binary", 10))
+    bits = nearest(*forms["binary"], True, 100)
+    line(
+        "the 100 nearest by bits, ordered by f32",
+        np.array([some[np.argsort(-(rows[some] @ query), kind="stable")[:10]] for query, some in zip(queries, bits)]),
+    )
+
+
+report("the demo model", of_the_service(sys.argv[1]))
+report("random vectors", clusters(1000))
+report("more random vectors", clusters(20_000))

@@ -18,6 +18,13 @@ use siglip2_model::fingerprint::WeightsDigest;
 /// meanwhile waits for all of them.
 const MIN_BATCH: usize = 4;
 
+/// The same where nobody waits for single rows: between two batches the threads of the engine wait
+/// for its owner, which matters to small models.
+const MIN_BULK_BATCH: usize = 32;
+
+/// Rows of a thread, where nobody waits for single rows.
+const BULK_ROWS: usize = 4;
+
 /// A checkpoint that can be loaded.
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
@@ -36,7 +43,10 @@ impl Cpu {
         let cores = siglip2_flags::cores();
         let options = CpuOptions {
             threads: settings.compute_threads.unwrap_or(cores),
-            max_batch: settings.max_batch.unwrap_or(cores.max(MIN_BATCH)),
+            max_batch: settings.max_batch.unwrap_or(match settings.is_bulk {
+                true => (cores * BULK_ROWS).max(MIN_BULK_BATCH),
+                false => cores.max(MIN_BATCH),
+            }),
             kernel,
         };
         let engine = if kernel.is_fp32() {

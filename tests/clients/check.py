@@ -8,6 +8,7 @@ and ends with 1 if one failed.
 """
 
 import base64
+import io
 import json
 import pathlib
 import sys
@@ -319,7 +320,72 @@ def immich_as_its_server_sends():
     same(json.loads(answer["clip"]), own_texts(TEXTS)[0])
 
 
+def rows_in_every_form():
+    import pyarrow as pa
+
+    body, kind = form([("partial", "true")], [("files", PICTURE), ("files", b"no picture"), ("files", OTHER)])
+    expected = np.array([own_image(PICTURE), own_image(OTHER)])
+
+    def ask(media_type, dtype):
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {KEY}", "Accept": f"{media_type};dtype={dtype}"}
+        return urllib.request.urlopen(urllib.request.Request(URL + "/embed/images", body, headers))
+
+    scale = 127 / np.abs(expected).max(axis=1, keepdims=True)
+    forms = {
+        "float32": expected,
+        "float16": expected.astype(np.float16),
+        "int8": np.rint(expected.astype(np.float64) * scale).astype(np.int8),
+        "binary": np.packbits(expected > 0, axis=1),
+    }
+    for dtype, rows in forms.items():
+        with ask("application/vnd.apache.arrow.stream", dtype) as answer:
+            assert answer.headers["Content-Type"] == "application/vnd.apache.arrow.stream"
+            table = pa.ipc.open_stream(answer).read_all()
+        column = table["embedding"].combine_chunks()
+        assert column.null_count == 1 and not column[1].is_valid, column
+        assert pa.types.is_fixed_size_list(column.type)
+        np.testing.assert_array_equal(np.array(column.drop_null().to_pylist(), rows.dtype), rows)
+        assert table.schema.metadata[b"dtype"] == dtype.encode()
+        if dtype == "int8":
+            scales = np.array(table["scale"].drop_null().to_pylist(), np.float32)
+            np.testing.assert_allclose(rows * scales[:, None], expected, atol=scales.max() / 2 + 1e-6)
+        with ask("application/x-npy", dtype) as answer:
+            assert answer.headers["X-Embedding-Errors"] == "1" == answer.headers["X-Embedding-Error-Count"]
+            array = np.load(io.BytesIO(answer.read()))
+        assert array.dtype == rows.dtype, array.dtype
+        np.testing.assert_array_equal(array[[0, 2]], rows)
+
+
+def compressed_bodies():
+    import gzip
+
+    import zstandard
+
+    text = json.dumps({"texts": TEXTS}).encode()
+    for coding, body in [("gzip", gzip.compress(text)), ("zstd", zstandard.compress(text))]:
+        headers = {"Content-Type": "application/json", "X-API-Key": KEY, "Content-Encoding": coding}
+        with urllib.request.urlopen(urllib.request.Request(URL + "/embed/text", body, headers)) as answer:
+            same(json.load(answer)["embeddings"], own_texts(TEXTS))
+    for coding, decompress in [("gzip", gzip.decompress), ("zstd", zstandard.decompress)]:
+        headers = {"X-API-Key": KEY, "Accept-Encoding": coding}
+        with urllib.request.urlopen(urllib.request.Request(URL + "/openapi.json", None, headers)) as answer:
+            assert answer.headers["Content-Encoding"] == coding
+            assert "paths" in json.loads(decompress(answer.read()))
+
+
+def images_in_json():
+    pictures = [base64.b64encode(PICTURE).decode(), uri(OTHER)]
+    status, answer = post("/embed/images", {"image_base64": pictures})
+    assert status == 200, answer
+    same(answer["embeddings"], [own_image(PICTURE), own_image(OTHER)])
+    status, answer = post("/embed/image", {"image_base64": pictures[0]})
+    same(answer["embeddings"][0], own_image(PICTURE))
+
+
 CHECKS = [
+    rows_in_every_form,
+    compressed_bodies,
+    images_in_json,
     openai_python,
     openai_python_async,
     langchain_openai,

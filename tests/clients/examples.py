@@ -23,7 +23,7 @@ def blocks(path, heading=None):
     if heading:
         text = text.split(heading, 1)[1].split("\n## ", 1)[0]
     for language, code in re.findall(r"```(\w*)\n(.*?)```", text, re.S):
-        if "..." not in code and (language == "python" or code.startswith("curl")):
+        if "..." not in code and (language == "python" or code.startswith(("curl", "tar"))):
             yield path, language, code.replace("localhost:8091", ADDRESS)
 
 
@@ -43,7 +43,7 @@ def main():
                 command = [sys.executable, "-c", code]
             else:
                 # A line that goes on does not begin a command.
-                code = re.sub(r"^curl -s ", "curl -sS --fail-with-body ", code, flags=re.M)
+                code = re.sub(r"(^|\| )curl -s ", r"\1curl -sS --fail-with-body ", code, flags=re.M)
                 command = ["bash", "-euo", "pipefail", "-c", code]
             result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             said = "ok    " if result.returncode == 0 else "FAILED"

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::Arc;
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::Program;
-use crate::common::client::{Form, ask};
+use crate::common::client::{Form, ask, head_end};
 use crate::common::model::service;
 use crate::common::picture::png;
 use crate::common::program::command;
@@ -140,10 +143,11 @@ fn a_signal_ends_a_run_between_shards_and_says_how_to_go_on() {
             .expect("it runs");
         let log = BufReader::new(run.stderr.take().expect("its log"));
         let mut signal = Some(Command::new("kill"));
-        let mut last = String::new();
+        let mut told = String::new();
         for line in log.lines() {
-            last = line.expect("a line");
-            if last.contains("step=")
+            let line = line.expect("a line");
+            told.push_str(&line);
+            if line.contains("step=")
                 && let Some(mut kill) = signal.take()
             {
                 let sent = kill.args(["-INT", &run.id().to_string()]).status();
@@ -153,7 +157,8 @@ fn a_signal_ends_a_run_between_shards_and_says_how_to_go_on() {
         let status = run.wait().expect("it ends");
         if status.code() == Some(130) {
             interrupted = true;
-            assert!(last.contains("run the same command again"), "{last}");
+            // Lines of the log may come behind it.
+            assert!(told.contains("run the same command again"), "{told}");
             let left = files(out.path());
             assert!(
                 left.keys()
@@ -310,6 +315,97 @@ fn running_services_make_the_same_bytes_though_one_dies_under_it() {
     let mut none = embed(input.path(), &out.path().join("none"), &["--url", &urls[0]]);
     let output = none.output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A proxy before a service that breaks the connection when a request has these bytes in it.
+fn proxy(service: SocketAddr, broken: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let broken = Arc::new(broken);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, broken) = (client.expect("a client"), Arc::clone(&broken));
+            let service = TcpStream::connect(service).expect("the service is there");
+            thread::spawn(move || {
+                while let Some(request) = message(&client) {
+                    if request.windows(broken.len()).any(|part| part == *broken) {
+                        return;
+                    }
+                    (&service).write_all(&request).expect("the service reads");
+                    let answer = message(&service).expect("the service answers");
+                    if (&client).write_all(&answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// The next request or answer on a connection: a head, and as many bytes as it says.
+fn message(mut stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut received = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        if let Some(end) = head_end(&received) {
+            let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:"))
+                .map_or(0, |length| length.trim().parse().expect("a length"));
+            if received.len() >= end + length {
+                return Some(received);
+            }
+        }
+        let read = stream.read(&mut piece).ok().filter(|&read| read > 0)?;
+        received.extend_from_slice(&piece[..read]);
+    }
+}
+
+#[test]
+fn a_picture_that_always_breaks_the_connection_ends_the_run_and_says_so() {
+    let input = pictures(60);
+    let service = Program::demo(&[]);
+    let broken = fs::read(input.path().join("042.png")).expect("a picture");
+    let proxy = format!("http://{}", proxy(service.address, broken));
+    let out = tempfile::tempdir().expect("a folder");
+    let output = embed(input.path(), out.path(), &["--url", &proxy])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let sentence = "sent 5 times without an answer";
+    assert!(said(&output).contains(sentence), "{}", said(&output));
+    // Without the proxy it goes on, and ends as any other.
+    let direct = format!("http://{}", service.address);
+    let output = embed(input.path(), out.path(), &["--url", &direct])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", said(&output));
+    let local = tempfile::tempdir().expect("a folder");
+    let output = embed(input.path(), local.path(), &[]).output();
+    assert!(output.expect("it runs").status.success());
+    assert!(files(out.path()) == files(local.path()));
+}
+
+#[test]
+fn texts_are_the_same_bytes_from_a_running_service() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let texts = folder.path().join("texts.txt");
+    let long = "word ".repeat(5000);
+    let lines = (0..100).map(|number| format!("\"line\" \u{e9} \t {number}"));
+    let lines: Vec<String> = lines.chain([long]).collect();
+    fs::write(&texts, lines.join("\n")).expect("written");
+    let service = Program::demo(&[]);
+    let url = format!("http://{}", service.address);
+    let run = |name: &str, flags: &[&str]| {
+        let out = folder.path().join(name);
+        let output = embed(&texts, &out, flags).output().expect("it runs");
+        assert!(output.status.success(), "{}", said(&output));
+        files(&out)
+    };
+    let local = run("local", &["--texts"]);
+    assert!(run("remote", &["--texts", "--url", &url]) == local);
 }
 
 #[test]

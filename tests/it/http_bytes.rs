@@ -76,6 +76,34 @@ async fn rows_come_as_bytes_where_accept_asks_for_them() {
         .await;
         assert_eq!(answer.header("x-embedding-dtype"), Some("float16"));
         assert_eq!(answer.body.len(), 2 * dimensions * numbers.len());
+
+        let answer = ask(server.address, sent("application/octet-stream;dtype=int8")).await;
+        assert_eq!(answer.header("x-embedding-dtype"), Some("int8"));
+        assert_eq!(answer.body.len(), dimensions * numbers.len());
+        for (row, numbers) in answer.body.chunks(dimensions).zip(&numbers) {
+            let largest = numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            for (x, number) in row.iter().zip(numbers) {
+                let back = f32::from(x.cast_signed()) * largest / 127.0;
+                assert!((back - number).abs() <= largest / 254.0 + 1e-6);
+            }
+        }
+        let answer = ask(
+            server.address,
+            sent("application/octet-stream;dtype=binary"),
+        )
+        .await;
+        let of_row = dimensions.div_ceil(8);
+        let shape = format!("{},{of_row}", numbers.len());
+        assert_eq!(answer.header("x-embedding-shape"), Some(shape.as_str()));
+        assert_eq!(answer.body.len(), of_row * numbers.len());
+
+        // `arrow_rows` and tools/check-clients read it back.
+        let arrow = "application/vnd.apache.arrow.stream";
+        let answer = ask(server.address, sent(arrow)).await;
+        assert_eq!(answer.header("content-type"), Some(arrow));
+        assert_eq!(answer.header("content-encoding"), None);
+        let all = bytes_of(&numbers);
+        assert!(answer.body.windows(all.len()).any(|window| window == all));
     }
     // A refusal is JSON, whatever was asked for.
     let headers = [("Content-Type", "application/json"), ("Accept", OCTETS)];
@@ -103,6 +131,21 @@ async fn a_body_may_be_a_file_or_several_behind_their_lengths() {
     )
     .await;
     assert_eq!(rows(&answer), expected);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, file) in [("a.png", &one), ("b.png", &two)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.len() as u64);
+        archive.append_data(&mut header, name, &file[..]).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    let sent = post("/embed/images", "application/x-tar", &archive);
+    assert_eq!(rows(&ask(server.address, sent).await), expected);
+    let cut = post("/embed/images", "application/x-tar", &archive[..600]);
+    let (status, sentence) = ask(server.address, cut).await.error();
+    assert!(
+        status == 400 && sentence.contains("tar archive"),
+        "{sentence}"
+    );
     let none = ask(server.address, post("/embed/images", OCTETS, b"")).await;
     assert_eq!(rows(&none).len(), 0);
 
@@ -188,6 +231,7 @@ async fn a_bad_image_costs_its_own_row_where_each_is_for_itself() {
     let sent = request("POST", "/embed/images?partial=true", &headers, &body);
     let answer = ask(server.address, sent).await;
     assert_eq!(answer.header("x-embedding-errors"), Some("1"));
+    assert_eq!(answer.header("x-embedding-error-count"), Some("1"));
     let (good, bad) = answer.body.split_at(answer.body.len() / 2);
     assert_eq!(good, bytes_of(&expected[..1]));
     for number in bad.as_chunks::<4>().0 {

@@ -241,7 +241,7 @@ async fn a_body_is_asked_for_only_if_it_is_wanted() {
         ("/nowhere", "application/json", 404),
         ("/health", "application/json", 405),
         ("/embed/text", "text/plain", 415),
-        ("/rank", "application/json", 415),
+        ("/rank", "text/plain", 415),
     ] {
         let mut client = Client::connect(server.address).await;
         client.send(head(path, kind)).await;

@@ -5,7 +5,9 @@
 //! is not in it is found.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use crate::common::index::OneRow;
 use crate::common::{Answer, Form, Server, ask, document, get, png, post_json, request};
 use serde_json::Value;
 use siglip2_embeddings::http::{HttpSettings, openapi_document};
@@ -35,6 +37,7 @@ fn good(method: &str, path: &str) -> Vec<u8> {
     match (method, path) {
         ("get", _) => get(path),
         (_, "/embed/text" | "/vectorize" | "/v2/embed") => post_json(path, r#"{"texts": ["a"]}"#),
+        (_, "/search") => post_json(path, r#"{"query": "a"}"#),
         (_, "/v1/embeddings") => post_json(path, r#"{"input": "a", "model": "m"}"#),
         (_, "/embed" | "/") => post_json(path, r#"{"inputs": "a"}"#),
         (_, "/predict") => Form::new()
@@ -53,7 +56,9 @@ fn good(method: &str, path: &str) -> Vec<u8> {
 async fn every_route_that_is_described_is_served() {
     let server = Server::start(HttpSettings::default()).await;
     let operations = operations();
-    assert_eq!(operations.len(), 30);
+    assert_eq!(operations.len(), 31);
+    let index = Arc::new(OneRow::default());
+    server.service.give_index(index).unwrap();
     for (path, method, statuses) in &operations {
         let name = server.service.info().name.replace('"', "%22");
         let path = path.replace("{model}", &name);

@@ -100,12 +100,7 @@ async fn wrong_content_types() {
         assert!(detail.contains("application/json"), "{detail}");
     }
     for path in FORMS {
-        for content_type in [
-            "application/json",
-            "text/plain",
-            "multipart/mixed; boundary=X",
-            "garbage",
-        ] {
+        for content_type in ["text/plain", "multipart/mixed; boundary=X", "garbage"] {
             let (status, detail) = ask(server.address, post_form(path, content_type, b"{}"))
                 .await
                 .error();

@@ -67,7 +67,7 @@ def axe(browser, service, shots):
         with visit(browser, service, dark=dark) as page:
             judge(page, "empty")
             load_samples(page)
-            for tab in ("rank", "matrix", "labels"):
+            for tab in ("rank", "matrix", "labels", "stored"):
                 page.click(f"#tab-{tab}")
                 page.wait_for_timeout(400)
                 judge(page, tab)

@@ -2,7 +2,9 @@
 
 import argparse
 import pathlib
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
@@ -21,6 +23,7 @@ CHECKS = {
     "rank": trying.rank,
     "similarity": trying.similarity,
     "labels": trying.labels,
+    "index": trying.index,
     "broken": trying.broken_picture,
     "timings": trying.timings,
     "many": requests_at_once.two_hundred_pictures,
@@ -39,6 +42,20 @@ CHECKS = {
 }
 
 
+def embedded_samples(binary: str, folder: pathlib.Path) -> str:
+    """An index of the demo's samples, each with its name as a caption."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    samples = pathlib.Path(__file__).parents[2] / "models/demo/samples"
+    for sample in samples.glob("*.png"):
+        (pictures / sample.name).write_bytes(sample.read_bytes())
+        (pictures / f"{sample.stem}.txt").write_text(sample.stem)
+    out = str(folder / "index")
+    command = [binary, "embed", str(pictures), "--captions", "--out", out, "--model", "demo"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
@@ -48,24 +65,31 @@ def main() -> None:
     parser.add_argument("--picture", type=pathlib.Path)
     args = parser.parse_args()
     args.shots.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        index = embedded_samples(args.binary, pathlib.Path(folder))
+        with Service(args.binary, "--index", index) as service:
+            run(playwright, service, args)
+
+
+def run(playwright, service: Service, args: argparse.Namespace) -> None:
+    """The checks that were asked for."""
     failed = []
-    with sync_playwright() as playwright, Service(args.binary) as service:
-        # Without the sandbox, which root and containers do not have; the page is our own.
-        options = ["--no-sandbox", "--force-color-profile=srgb"]
-        browser = playwright.chromium.launch(executable_path=args.chromium, args=options)
-        if args.picture:
-            picture.draw(browser, service, args.picture)
-            return
-        for name in args.only.split(","):
-            began = time.monotonic()
-            try:
-                CHECKS[name](browser, service, args.shots)
-                print(f"ok    {name}, {time.monotonic() - began:.1f} s", flush=True)
-            except Exception:
-                traceback.print_exc()
-                print(f"WRONG {name}", flush=True)
-                failed.append(name)
-        browser.close()
+    # Without the sandbox, which root and containers do not have; the page is our own.
+    options = ["--no-sandbox", "--force-color-profile=srgb"]
+    browser = playwright.chromium.launch(executable_path=args.chromium, args=options)
+    if args.picture:
+        picture.draw(browser, service, args.picture)
+        return
+    for name in args.only.split(","):
+        began = time.monotonic()
+        try:
+            CHECKS[name](browser, service, args.shots)
+            print(f"ok    {name}, {time.monotonic() - began:.1f} s", flush=True)
+        except Exception:
+            traceback.print_exc()
+            print(f"WRONG {name}", flush=True)
+            failed.append(name)
+    browser.close()
     print(f"pictures of the page: {args.shots}")
     if failed:
         sys.exit(f"wrong: {', '.join(failed)}")

@@ -1,8 +1,12 @@
 """Ranking, similarity, labels, and errors: what the page shows is what the API says."""
 
 import json
+import pathlib
 
 from visit import ask_api, embedded, file, load_samples, png, refused, visit
+
+
+SAMPLES = pathlib.Path(__file__).parents[2] / "models/demo/samples"
 
 
 def near(shown: str, value: float) -> bool:
@@ -77,6 +81,48 @@ def labels(browser, service, shots):
         page.wait_for_selector("#labels-told.bad")
         page.fill("#template", "a {} shape")
         page.wait_for_selector("#labelled > li")
+
+
+def index(browser, service, shots):
+    red = (SAMPLES / "red-circle.png").read_bytes()
+    with visit(browser, service) as page:
+        page.click("#tab-stored")
+        page.fill("#stored-query", "three blue stars")
+        page.click("#stored-form button[type=submit]")
+        page.wait_for_selector("#stored-rows li")
+        names = page.locator("#stored-rows .name").all_inner_texts()
+        assert len(names) == 8 and names[0].endswith("three-blue-stars.png"), names
+        assert "three-blue-stars" in page.locator("#stored-rows dd").nth(0).inner_text()
+        assert page.inner_text("#stored-told").startswith("8 rows searched in ")
+        page.screenshot(path=shots / "index.png")
+        page.set_input_files("#stored-file", file("mine.png", red))
+        page.wait_for_selector("#stored-picture img")
+        page.wait_for_function(
+            "() => document.querySelector('#stored-rows .name').innerText.endsWith('red-circle.png')"
+        )
+        assert float(page.locator("#stored-rows .number").nth(0).inner_text()) > 0.999
+        page.wait_for_selector("#calls .stage.search")
+        # What is dropped here is searched by, and does not become one of the page's pictures.
+        drop(page, (SAMPLES / "black-diamond.png").read_bytes())
+        page.wait_for_function(
+            "() => document.querySelector('#stored-rows .name').innerText.endsWith('black-diamond.png')"
+        )
+        assert page.locator(".thumb").count() == 0
+        page.click("#tab-rank")
+        page.wait_for_selector("#empty")
+
+
+def drop(page, content: bytes) -> None:
+    """Drops a picture onto the page."""
+    page.evaluate(
+        """bytes => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([new Uint8Array(bytes)], 'dropped.png', { type: 'image/png' }));
+          const options = { dataTransfer, bubbles: true, cancelable: true };
+          for (const type of ['dragenter', 'dragover', 'drop']) document.body.dispatchEvent(new DragEvent(type, options));
+        }""",
+        list(content),
+    )
 
 
 def broken_picture(browser, service, shots):

@@ -17,14 +17,18 @@ use crate::error::BulkError;
 use crate::remote::Remote;
 use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE};
 
-/// Files of pictures that are in memory at a time, in units of 1 KiB.
+/// Files of pictures that are in memory at a time, in units.
 const FILES_MEMORY: u32 = 512 << 10;
 
-/// What is taken for a file before its length is known; most are smaller.
-const SMALL_FILE: u32 = 1 << 10;
+/// Bytes of a unit.
+const UNIT: u64 = 1024;
 
-/// Files that are read at a time: so many requests to a disk or a network are worth having
-/// under way.
+/// Small files are read several at a time, one after another on one thread: to hand a file to a
+/// thread takes longer than to read it. So many, and so many bytes of all of them.
+const GROUP: usize = 16;
+const GROUP_BYTES: u64 = 1 << 20;
+
+/// Threads that read files: so many requests to a disk or a network are worth having under way.
 const READERS: usize = 16;
 
 /// How often a row is tried when the engine fails.
@@ -116,7 +120,7 @@ impl Embedder {
 
     /// Memory for the files of a chunk. Waits until it is free.
     pub(crate) async fn lease(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let memory = Arc::clone(&self.memory);
         // It is never closed.
         memory
@@ -137,16 +141,30 @@ impl Embedder {
             lease,
             ..
         } = chunk;
-        let rows = contents.into_iter().map(|content| async {
-            match self.row(content).await {
-                Ok(vector) => Ok(Ok(vector)),
-                Err(Failure::Row(why)) => Ok(Err(why)),
-                Err(Failure::Run(error)) => Err(error),
+        let groups = groups(contents).into_iter().map(|group| async {
+            match group {
+                Group::Files(paths) => {
+                    let files = self.read_small(paths).await;
+                    try_join_all(files.into_iter().map(|file| self.told(self.file(file)))).await
+                }
+                Group::One(content) => Ok(vec![self.told(self.row(content)).await?]),
             }
         });
-        let outcomes = try_join_all(rows).await?;
+        let outcomes = try_join_all(groups).await?.into_iter().flatten().collect();
         drop(lease);
         Ok(Embedded { columns, outcomes })
+    }
+
+    /// What a row is told, unless the run ends.
+    async fn told(
+        &self,
+        row: impl Future<Output = Outcome>,
+    ) -> Result<Result<Vec<f32>, String>, BulkError> {
+        match row.await {
+            Ok(vector) => Ok(Ok(vector)),
+            Err(Failure::Row(why)) => Ok(Err(why)),
+            Err(Failure::Run(error)) => Err(error),
+        }
     }
 
     async fn row(&self, content: Content) -> Outcome {
@@ -154,11 +172,17 @@ impl Embedder {
             Content::Bad(why) => Err(Failure::Row(why)),
             Content::Text(text) => self.text(text).await,
             Content::Picture(bytes) => self.picture(bytes).await,
-            Content::File(path) => {
-                let (bytes, _lease) = self.read(path).await.map_err(Failure::Row)?;
-                self.picture(bytes).await
-            }
+            Content::File(path) => self.file(Small::Not(path, 0)).await,
         }
+    }
+
+    async fn file(&self, file: Small) -> Outcome {
+        let (bytes, _lease) = match file {
+            Small::Here(bytes, lease) => (bytes, lease),
+            Small::Not(path, length) => self.read(path, length).await.map_err(Failure::Row)?,
+            Small::Bad(why) => return Err(Failure::Row(why)),
+        };
+        self.picture(bytes).await
     }
 
     async fn picture(&self, bytes: Bytes) -> Outcome {
@@ -175,7 +199,7 @@ impl Embedder {
                     })
                     .await
                 }
-                Place::There(remote) => remote.picture(bytes.clone(), self.normalize).await,
+                Place::There(remote) => remote.picture(bytes.clone()).await,
                 #[cfg(test)]
                 Place::Nowhere => nowhere(&bytes),
             }
@@ -197,7 +221,7 @@ impl Embedder {
                     })
                     .await
                 }
-                Place::There(remote) => remote.text(&text, self.normalize).await,
+                Place::There(remote) => remote.text(text.clone()).await,
                 #[cfg(test)]
                 Place::Nowhere => nowhere(text.as_bytes()),
             }
@@ -253,6 +277,7 @@ impl Embedder {
                 }
                 ServiceError::Unavailable(_)
                 | ServiceError::Expired
+                | ServiceError::Index(_)
                 | ServiceError::TooMuch { .. } => {
                     return Err(Failure::Run(BulkError::Engine(error.to_string())));
                 }
@@ -261,9 +286,50 @@ impl Embedder {
         }
     }
 
-    /// A file, and the permits for its memory.
-    async fn read(&self, path: PathBuf) -> Result<(Bytes, Option<OwnedSemaphorePermit>), String> {
-        let mut most = u64::from(SMALL_FILE) * 1024;
+    /// Reads some files, as long as they are small.
+    async fn read_small(&self, paths: Vec<PathBuf>) -> Vec<Small> {
+        let mut lease = self.lease(GROUP_BYTES).await;
+        let reading = self.readers.acquire().await;
+        let again = paths.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut left = GROUP_BYTES;
+            let small = |path: &PathBuf| {
+                let file = read(path, left);
+                if let Ok(Ok(bytes)) = &file {
+                    // A lease is in units.
+                    left -= (bytes.len() as u64).next_multiple_of(UNIT).min(left);
+                }
+                file
+            };
+            paths.iter().map(small).collect::<Vec<_>>()
+        });
+        // A panic is that of one file; alone it is told which.
+        let read = read.await.unwrap_or_default();
+        drop(reading);
+        let mut read = read.into_iter();
+        let files = again.into_iter().map(|path| match read.next() {
+            Some(Ok(Ok(bytes))) => {
+                let kept = bytes.len().div_ceil(UNIT as usize);
+                let part = lease.as_mut().and_then(|lease| lease.split(kept));
+                Small::Here(bytes.into(), part)
+            }
+            Some(Ok(Err(length))) => Small::Not(path, length),
+            Some(Err(error)) => Small::Bad(cannot_read(&error)),
+            None => Small::Not(path, 0),
+        });
+        files.collect()
+    }
+
+    /// A file of about this length, and the permits for its memory.
+    async fn read(
+        &self,
+        path: PathBuf,
+        length: u64,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), String> {
+        if length > MAX_FILE {
+            return Err(too_large(length));
+        }
+        let mut most = length.max(GROUP_BYTES);
         loop {
             let mut lease = self.lease(most).await;
             let reading = self.readers.acquire().await;
@@ -272,22 +338,57 @@ impl Embedder {
                 .await
                 .map_err(|error| format!("the file was not read: {error}"))?;
             drop(reading);
-            match read.map_err(|error| format!("the file cannot be read: {error}"))? {
+            match read.map_err(|error| cannot_read(&error))? {
                 Ok(bytes) => {
-                    let kept = bytes.len().div_ceil(1024);
+                    let kept = bytes.len().div_ceil(UNIT as usize);
                     let rest = lease.as_mut().and_then(|lease| lease.split(kept));
                     return Ok((bytes.into(), rest));
                 }
-                Err(length) if length > MAX_FILE => {
-                    return Err(format!(
-                        "the file has {length} bytes; at most {MAX_FILE} are read"
-                    ));
-                }
+                Err(length) if length > MAX_FILE => return Err(too_large(length)),
                 Err(length) if length > most => most = length,
                 Err(_) => return Err("the file grows while it is read".to_owned()),
             }
         }
     }
+}
+
+/// A file on its way.
+enum Small {
+    /// Its bytes, and the permits for them.
+    Here(Bytes, Option<OwnedSemaphorePermit>),
+    /// It is larger than there was room for: its length, if that is known.
+    Not(PathBuf, u64),
+    /// It cannot be read.
+    Bad(String),
+}
+
+/// What is embedded together.
+enum Group {
+    Files(Vec<PathBuf>),
+    One(Content),
+}
+
+/// Files that follow each other, and everything else alone, in the same order.
+fn groups(contents: Vec<Content>) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for content in contents {
+        match (content, groups.last_mut()) {
+            (Content::File(path), Some(Group::Files(paths))) if paths.len() < GROUP => {
+                paths.push(path);
+            }
+            (Content::File(path), _) => groups.push(Group::Files(vec![path])),
+            (content, _) => groups.push(Group::One(content)),
+        }
+    }
+    groups
+}
+
+fn cannot_read(error: &io::Error) -> String {
+    format!("the file cannot be read: {error}")
+}
+
+fn too_large(length: u64) -> String {
+    format!("the file has {length} bytes; at most {MAX_FILE} are read")
 }
 
 /// A file of at most so many bytes, or how many it has.

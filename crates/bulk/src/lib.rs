@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod columns;
 mod dedup;
 mod disk;

@@ -1,6 +1,7 @@
 //! What a run is to do, as it is kept beside the result: who goes on with it must do the same.
 
 use serde::{Deserialize, Serialize};
+use siglip2_service::ServiceSettings;
 
 use crate::identity::Identity;
 use crate::options::{EmbedOptions, Format, Number, Reading};
@@ -37,6 +38,14 @@ pub struct Limits {
     pub max_image_pixels: usize,
     /// Scans of a JPEG.
     pub max_jpeg_scans: usize,
+    /// Bytes of memory for all of them, half of which one may take. Plans from before this was
+    /// kept were mostly made with the default.
+    #[serde(default = "default_request_memory")]
+    pub max_request_memory: u64,
+}
+
+fn default_request_memory() -> u64 {
+    ServiceSettings::default().max_request_memory
 }
 
 impl Plan {
@@ -128,6 +137,11 @@ impl Plan {
                 json(&self.limits.max_jpeg_scans),
                 json(&begun.limits.max_jpeg_scans),
             ),
+            (
+                "--max-request-memory",
+                json(&self.limits.max_request_memory),
+                json(&begun.limits.max_request_memory),
+            ),
         ] {
             if new != old {
                 return Err(format!("with the {what} {old}, and now it is {new}"));
@@ -187,6 +201,7 @@ pub(crate) mod tests {
     pub(crate) const LIMITS: Limits = Limits {
         max_image_pixels: 1000,
         max_jpeg_scans: 100,
+        max_request_memory: 2 << 30,
     };
 
     #[test]
@@ -221,5 +236,14 @@ pub(crate) mod tests {
         let mut other = begun.clone();
         other.identity.fingerprint = "0000000000000000".parse().unwrap();
         assert!(other.same_as(&begun).unwrap_err().contains("fingerprint"));
+        let mut other = begun.clone();
+        other.limits.max_request_memory = 64 << 20;
+        let error = other.same_as(&begun).unwrap_err();
+        assert!(error.contains("--max-request-memory 2147483648, and now it is 67108864"));
+        // As it was written before.
+        let mut json = serde_json::to_value(&begun).unwrap();
+        let limits = json["limits"].as_object_mut().unwrap();
+        limits.remove("max_request_memory").unwrap();
+        assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), begun);
     }
 }

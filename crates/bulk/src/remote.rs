@@ -1,16 +1,23 @@
-//! Running services over HTTP: each row goes to whichever has the fewest under way.
+//! Running services over HTTP.
 //!
-//! A service that is full (429), starting, or gone is left alone for a while, and its rows go
-//! to the others. Every request names the fingerprint, so that a service that was started
-//! anew with another model answers nothing.
+//! ```text
+//! rows --> queue --> a few requests under way at each service --> vectors
+//!            ^            |
+//!            +------------+-- refused: each row alone; full, gone: to whichever is free
+//! ```
+//!
+//! A service that is free takes the next rows, so work goes to the faster ones. One that is
+//! full (429), starting, or gone is left alone for a while, and its rows go to the others.
+//! Every request names the fingerprint, so that a service that was started anew with another
+//! model answers nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
-use siglip2_model::fingerprint::Fingerprint;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use ureq::Agent;
 
 use crate::embedder::{Failure, Outcome};
@@ -18,8 +25,20 @@ use crate::error::BulkError;
 use crate::identity::Identity;
 use crate::plan::Limits;
 
-/// Rows under way at each service.
-const ROWS_EACH: usize = 48;
+mod queue;
+mod wire;
+
+use queue::{Content, Most, Queue, Row};
+use wire::{Answer, Wire};
+
+/// Requests under way at each service: while one is computed, the next is received and the
+/// last is answered.
+const REQUESTS_EACH: usize = 4;
+
+/// Rows of a request, and bytes of its files: enough that HTTP costs little, and few enough
+/// that a service which is killed has little to lose.
+const ROWS: usize = 32;
+const FILE_BYTES: usize = 8 << 20;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -34,47 +53,45 @@ const GIVE_UP: Duration = Duration::from_secs(300);
 /// How often a row is tried that a service fails on.
 const TRIES: u32 = 3;
 
-/// Bytes that an answer may have.
-const LARGEST_ANSWER: u64 = 16 << 20;
-
-/// How a service names a picture that is sent here.
-const PART: &str = "file (\"picture\"): ";
+/// How often a row is tried on which the connection breaks, though the service answers others.
+const BROKEN: u32 = 5;
 
 /// Running services.
 #[derive(Clone)]
-pub struct Remote(Arc<Inner>);
+pub struct Remote {
+    services: Arc<Services>,
+    workers: Arc<OnceLock<Workers>>,
+}
 
-struct Inner {
-    agent: Agent,
+struct Services {
+    wire: Wire,
     servers: Vec<Server>,
-    key: Option<String>,
-    fingerprint: Fingerprint,
+    most: Most,
+    queue: Queue,
     /// When any service last answered.
     answered: Mutex<Instant>,
 }
 
 struct Server {
     url: String,
-    under_way: AtomicUsize,
     /// Until when it is left alone, and for how long it was the last time.
     alone: Mutex<(Instant, Duration)>,
 }
 
-/// What came of one request.
-enum Answer {
-    Json(Value),
-    /// The row's fault.
-    Refused(String),
-    /// The service failed on it.
-    Failed(String),
-    /// It is full, starting or gone: another is asked.
-    Later(Duration, String),
-    /// Nothing will be answered to any row.
-    Never(String),
+/// Tasks that end with the last handle to the services.
+struct Workers(Vec<JoinHandle<()>>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &self.0 {
+            worker.abort();
+        }
+    }
 }
 
 impl Remote {
-    /// Asks services what they are. They must all make the same vectors.
+    /// Asks services what they are. They must all make the same vectors, and turn pictures if
+    /// that is asked for.
     ///
     /// # Errors
     ///
@@ -83,18 +100,25 @@ impl Remote {
         urls: &[String],
         key: Option<String>,
         normalized: bool,
+        apply_orientation: bool,
         version: &str,
     ) -> Result<(Self, Identity, Limits), String> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(ANSWER))
             .http_status_as_error(false)
-            .max_idle_connections_per_host(ROWS_EACH)
-            .max_idle_connections(ROWS_EACH * urls.len().max(1))
+            .max_idle_connections_per_host(REQUESTS_EACH)
+            .max_idle_connections(REQUESTS_EACH * urls.len().max(1))
             .build()
             .into();
         let mut known: Option<(Identity, Limits)> = None;
+        let mut most = Most {
+            pictures: ROWS,
+            picture_bytes: FILE_BYTES,
+            texts: ROWS,
+            text_bytes: FILE_BYTES,
+        };
         for url in urls {
-            let info = info(&agent, url, key.as_deref())?;
+            let info = Wire::info(&agent, url, key.as_deref())?;
             let text = |name: &str| info.get(name).and_then(Value::as_str);
             let name = if normalized {
                 "fingerprint"
@@ -113,9 +137,14 @@ impl Remote {
                     .and_then(|limits| limits.get(name)?.as_u64());
                 usize::try_from(limit.unwrap_or(0)).unwrap_or(usize::MAX)
             };
+            most.pictures = most.pictures.min(limit("max_images_per_request"));
+            most.picture_bytes = most.picture_bytes.min(limit("payload_limit"));
+            most.texts = most.texts.min(limit("max_texts_per_request"));
+            most.text_bytes = most.text_bytes.min(limit("max_text_body_bytes"));
             let limits = Limits {
                 max_image_pixels: limit("max_image_pixels"),
                 max_jpeg_scans: limit("max_jpeg_scans"),
+                max_request_memory: limit("max_request_memory") as u64,
             };
             let identity = Identity {
                 fingerprint,
@@ -124,6 +153,15 @@ impl Remote {
                 dimensions: usize::try_from(dimensions).unwrap_or(0),
                 version: version.to_owned(),
             };
+            let turns = info
+                .get("limits")
+                .and_then(|limits| limits.get("apply_orientation")?.as_bool());
+            if apply_orientation && turns != Some(true) {
+                return Err(format!(
+                    "{url} does not turn pictures as their orientation tag says: start it with \
+                     --apply-orientation, or leave that out here"
+                ));
+            }
             match &known {
                 Some((first, _)) if first.fingerprint != fingerprint => {
                     return Err(format!(
@@ -133,8 +171,8 @@ impl Remote {
                 }
                 Some((_, first)) if *first != limits => {
                     return Err(format!(
-                        "{url} refuses other pictures than {}: their --max-image-pixels and \
-                         --max-jpeg-scans must be the same",
+                        "{url} refuses other pictures than {}: their --max-image-pixels, \
+                         --max-jpeg-scans and --max-request-memory must be the same",
                         urls[0]
                     ));
                 }
@@ -146,157 +184,187 @@ impl Remote {
         let now = Instant::now();
         let server = |url: &String| Server {
             url: url.trim_end_matches('/').to_owned(),
-            under_way: AtomicUsize::new(0),
             alone: Mutex::new((now, Duration::ZERO)),
         };
-        let inner = Inner {
-            agent,
+        let services = Services {
+            wire: Wire {
+                agent,
+                key,
+                fingerprint: identity.fingerprint,
+                dimensions: identity.dimensions,
+                normalize: normalized,
+                wait: ALONE,
+            },
             servers: urls.iter().map(server).collect(),
-            key,
-            fingerprint: identity.fingerprint,
+            most,
+            queue: Queue::default(),
             answered: Mutex::new(now),
         };
-        Ok((Self(Arc::new(inner)), identity, limits))
+        let remote = Self {
+            services: Arc::new(services),
+            workers: Arc::default(),
+        };
+        Ok((remote, identity, limits))
     }
 
     pub(crate) fn rows_under_way(&self) -> usize {
-        self.0.servers.len() * ROWS_EACH
+        self.services.servers.len() * REQUESTS_EACH * ROWS
     }
 
-    pub(crate) async fn picture(&self, file: Bytes, normalize: bool) -> Outcome {
-        // A line that is in no file by chance.
-        let boundary = format!("siglip2-{}", blake3::hash(&file).to_hex());
-        let mut body = Vec::with_capacity(file.len() + 512);
-        for (name, value) in [
-            (
-                "normalize\"",
-                if normalize { &b"true"[..] } else { b"false" },
-            ),
-            ("file\"; filename=\"picture\"", &file),
-        ] {
-            let head =
-                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\r\n\r\n");
-            body.extend_from_slice(head.as_bytes());
-            body.extend_from_slice(value);
-            body.extend_from_slice(b"\r\n");
-        }
-        body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        let kind = format!("multipart/form-data; boundary={boundary}");
-        let answer = self.post("/embed/image", kind, body.into()).await;
-        answer.map_err(|failure| match failure {
-            // Behind the name of the part, what is wrong is said as in this process.
-            Failure::Row(why) => Failure::Row(match why.strip_prefix(PART) {
-                Some(rest) => rest.to_owned(),
-                None => why,
-            }),
-            failure => failure,
+    pub(crate) async fn picture(&self, file: Bytes) -> Outcome {
+        self.row(Content::Picture(file)).await
+    }
+
+    pub(crate) async fn text(&self, text: String) -> Outcome {
+        self.row(Content::Text(text)).await
+    }
+
+    async fn row(&self, content: Content) -> Outcome {
+        self.workers.get_or_init(|| {
+            let servers = 0..self.services.servers.len();
+            let workers = servers.flat_map(|server| std::iter::repeat_n(server, REQUESTS_EACH));
+            let start = |server| tokio::spawn(Arc::clone(&self.services).work(server));
+            Workers(workers.map(start).collect())
+        });
+        let (answer, told) = oneshot::channel();
+        self.services.queue.put(Row {
+            content,
+            alone: false,
+            failed: 0,
+            broken: 0,
+            began: Instant::now(),
+            answer,
+        });
+        told.await.unwrap_or_else(|_| {
+            let error = "asking the services failed; the log says where".to_owned();
+            Err(Failure::Run(BulkError::Engine(error)))
         })
-    }
-
-    pub(crate) async fn text(&self, text: &str, normalize: bool) -> Outcome {
-        let body = serde_json::json!({ "texts": [text], "normalize": normalize }).to_string();
-        self.post("/embed/text", "application/json".to_owned(), body.into())
-            .await
-    }
-
-    async fn post(&self, path: &'static str, kind: String, body: Bytes) -> Outcome {
-        let mut tries = 0;
-        let began = Instant::now();
-        loop {
-            let Some(index) = self.0.free() else {
-                if self.0.silent().min(began.elapsed()) > GIVE_UP {
-                    let error = format!("no service has answered for {} s", GIVE_UP.as_secs());
-                    return Err(Failure::Run(BulkError::Engine(error)));
-                }
-                tokio::time::sleep(ALONE / 5).await;
-                continue;
-            };
-            let (inner, kind, body) = (Arc::clone(&self.0), kind.clone(), body.clone());
-            let asked = move || inner.ask(index, path, &kind, &body);
-            let answer = tokio::task::spawn_blocking(asked)
-                .await
-                .unwrap_or_else(|error| Answer::Failed(error.to_string()));
-            if !matches!(answer, Answer::Later(..)) {
-                self.0.has_answered(index);
-            }
-            match answer {
-                Answer::Json(answer) => return vector(&answer),
-                Answer::Refused(why) => return Err(Failure::Row(why)),
-                Answer::Never(why) => return Err(Failure::Run(BulkError::Unusable(why))),
-                Answer::Later(wait, why) => self.0.leave_alone(index, wait, &why),
-                Answer::Failed(why) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        let error = format!("services failed {TRIES} times on it: {why}");
-                        return Err(Failure::Row(error));
-                    }
-                }
-            }
-        }
     }
 }
 
-impl Inner {
-    /// The service with the fewest rows under way of those that are not left alone; one more
-    /// is then under way there.
-    fn free(&self) -> Option<usize> {
-        let now = Instant::now();
-        let servers = self.servers.iter().enumerate();
-        let free = servers.filter(|(_, server)| server.alone().0 <= now);
-        let (index, server) =
-            free.min_by_key(|(_, server)| server.under_way.load(Ordering::Relaxed))?;
-        server.under_way.fetch_add(1, Ordering::Relaxed);
-        Some(index)
+/// Gives rows their failure.
+fn fail(rows: Vec<Row>, failure: impl Fn() -> Failure) {
+    for row in rows {
+        // Who does not wait any more needs no answer.
+        let _ = row.answer.send(Err(failure()));
+    }
+}
+
+impl Services {
+    /// One of the requests at a service, again and again.
+    async fn work(self: Arc<Self>, server: usize) {
+        loop {
+            let until = self.servers[server].alone().0;
+            tokio::time::sleep_until(until.into()).await;
+            let rows = self.queue.take(self.most).await;
+            if self.servers[server].alone().0 > Instant::now() {
+                self.put_back(rows);
+                continue;
+            }
+            let services = Arc::clone(&self);
+            let asked = tokio::task::spawn_blocking(move || {
+                let url = &services.servers[server].url;
+                let answer = services.wire.ask(url, &rows);
+                // Whether it is the request or the service that is broken.
+                let lives = matches!(answer, Answer::Broken(_))
+                    && Wire::info(&services.wire.agent, url, services.wire.key.as_deref()).is_ok();
+                (rows, answer, lives)
+            });
+            // If it panics, its rows are told so by their channels.
+            if let Ok((rows, answer, lives)) = asked.await {
+                self.answered(server, rows, answer, lives);
+            }
+        }
     }
 
-    fn ask(&self, index: usize, path: &str, kind: &str, body: &[u8]) -> Answer {
-        let server = &self.servers[index];
-        let url = format!("{}{path}", server.url);
-        let mut request = self
-            .agent
-            .post(&url)
-            .header("content-type", kind)
-            .header("x-expect-fingerprint", self.fingerprint.to_string());
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
+    /// Tells rows what came of their request, or lets them be asked for again.
+    fn answered(&self, server: usize, mut rows: Vec<Row>, answer: Answer, lives: bool) {
+        let is_single = rows.len() == 1;
+        if lives || !matches!(answer, Answer::Later(..) | Answer::Broken(_)) {
+            self.has_answered(server);
         }
-        let sent = request.send(body);
-        let answer = sent
-            .map_err(|error| error.to_string())
-            .and_then(|mut answer| {
-                let status = answer.status().as_u16();
-                let header = answer.headers().get("retry-after");
-                let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
-                let reader = answer.body_mut().with_config().limit(LARGEST_ANSWER);
-                let body = reader.read_to_vec().map_err(|error| error.to_string())?;
-                Ok((status, seconds, body))
-            });
-        server.under_way.fetch_sub(1, Ordering::Relaxed);
-        let (status, seconds, body) = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Answer::Later(ALONE, format!("{url}: {error}")),
-        };
-        let json = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-        let detail = match json.get("detail") {
-            Some(Value::String(detail)) => detail.clone(),
-            _ => format!("{url} answered {status}"),
-        };
-        match status {
-            200 => Answer::Json(json),
-            400 | 413 | 415 | 422 => Answer::Refused(detail),
-            408 | 429 | 502 | 503 | 504 => {
-                let wait = seconds.map_or(ALONE, Duration::from_secs);
-                Answer::Later(wait.min(LONGEST_ALONE), format!("{url}: {detail}"))
+        match answer {
+            Answer::Rows(vectors) => {
+                let mut again = Vec::new();
+                for (mut row, vector) in rows.into_iter().zip(vectors) {
+                    match vector {
+                        Some(vector) => {
+                            let _ = row.answer.send(Ok(vector));
+                        }
+                        // Alone it is told what is wrong with it.
+                        None => {
+                            row.alone = true;
+                            again.push(row);
+                        }
+                    }
+                }
+                self.put_back(again);
             }
-            500 => Answer::Failed(detail),
-            _ => Answer::Never(format!("{url} answered {status}: {detail}")),
+            Answer::Refused(why) if is_single => fail(rows, || Failure::Row(why.clone())),
+            Answer::Never(why) => fail(rows, || Failure::Run(BulkError::Unusable(why.clone()))),
+            Answer::Later(wait, why) => {
+                self.leave_alone(server, wait, &why);
+                self.again(rows, &why);
+            }
+            Answer::Broken(why) if !lives => {
+                self.leave_alone(server, ALONE, &why);
+                self.again(rows, &why);
+            }
+            Answer::Failed(why) if is_single => {
+                (rows[0].alone, rows[0].failed) = (true, rows[0].failed + 1);
+                if rows[0].failed == TRIES {
+                    let error = format!("services failed {TRIES} times on it: {why}");
+                    fail(rows, || Failure::Row(error.clone()));
+                } else {
+                    self.put_back(rows);
+                }
+            }
+            Answer::Broken(why) if is_single => {
+                self.leave_alone(server, ALONE, &why);
+                (rows[0].alone, rows[0].broken) = (true, rows[0].broken + 1);
+                if rows[0].broken == BROKEN {
+                    let error = format!(
+                        "a row was sent {BROKEN} times without an answer, though the service \
+                         answers others; is there a proxy that does not let it pass? The last \
+                         time: {why}"
+                    );
+                    fail(rows, || Failure::Run(BulkError::Engine(error.clone())));
+                } else {
+                    self.again(rows, &why);
+                }
+            }
+            // Which of them it is about is seen when each is asked for alone.
+            Answer::Refused(_) | Answer::Failed(_) | Answer::Broken(_) => {
+                for row in &mut rows {
+                    row.alone = true;
+                }
+                self.put_back(rows);
+            }
         }
+    }
+
+    fn put_back(&self, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            self.queue.put_back(rows);
+        }
+    }
+
+    /// Lets rows be asked for again, unless nobody has answered for too long.
+    fn again(&self, rows: Vec<Row>, why: &str) {
+        let oldest = rows.iter().map(|row| row.began.elapsed()).max();
+        if self.silent().min(oldest.unwrap_or_default()) <= GIVE_UP {
+            return self.put_back(rows);
+        }
+        let error = format!(
+            "no service has answered for {} s; the last said: {why}",
+            GIVE_UP.as_secs()
+        );
+        fail(rows, || Failure::Run(BulkError::Engine(error.clone())));
     }
 
     /// Leaves a service alone, each time for longer, until it answers.
-    fn leave_alone(&self, index: usize, wait: Duration, why: &str) {
-        let server = &self.servers[index];
-        let mut alone = server.alone();
+    fn leave_alone(&self, server: usize, wait: Duration, why: &str) {
+        let mut alone = self.servers[server].alone();
         let now = Instant::now();
         if alone.0 > now {
             return;
@@ -307,12 +375,13 @@ impl Inner {
                 "a service takes nothing now; its rows go to the others"
             );
         }
+        let wait = wait.min(LONGEST_ALONE);
         let longer = (alone.1 * 2).clamp(wait, LONGEST_ALONE);
         *alone = (now + longer, longer);
     }
 
-    fn has_answered(&self, index: usize) {
-        self.servers[index].alone().1 = Duration::ZERO;
+    fn has_answered(&self, server: usize) {
+        self.servers[server].alone().1 = Duration::ZERO;
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -329,35 +398,4 @@ impl Server {
     fn alone(&self) -> std::sync::MutexGuard<'_, (Instant, Duration)> {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn vector(answer: &Value) -> Outcome {
-    let row = answer.get("embeddings").and_then(|rows| rows.get(0));
-    let numbers = row.and_then(Value::as_array).map(|row| {
-        let numbers = row
-            .iter()
-            .map(|number| number.as_f64().map(|number| number as f32));
-        numbers.collect::<Option<Vec<f32>>>()
-    });
-    numbers.flatten().ok_or_else(|| {
-        let error = "a service answered no vector: is it one of these?";
-        Failure::Run(BulkError::Unusable(error.to_owned()))
-    })
-}
-
-fn info(agent: &Agent, url: &str, key: Option<&str>) -> Result<Value, String> {
-    let mut request = agent.get(format!("{}/info", url.trim_end_matches('/')));
-    if let Some(key) = key {
-        request = request.header("authorization", format!("Bearer {key}"));
-    }
-    let failed = |error: String| format!("{url} does not answer what it is: {error}");
-    let mut answer = request.call().map_err(|error| failed(error.to_string()))?;
-    if answer.status() != 200 {
-        return Err(failed(format!("status {}", answer.status())));
-    }
-    let reader = answer.body_mut().with_config().limit(LARGEST_ANSWER);
-    let body = reader
-        .read_to_vec()
-        .map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
 }

@@ -15,10 +15,12 @@ use siglip2_flags::{count, path, text};
 mod index;
 mod rows;
 mod scan;
+mod served;
 mod sheet;
 mod top;
 
 pub use index::{Index, Made};
+pub use served::ServedIndex;
 pub use sheet::sheet;
 
 /// What is looked for, and where.
@@ -66,12 +68,15 @@ pub struct Hit {
 impl Hit {
     /// Its name.
     pub fn id(&self) -> &str {
-        let names = [crate::row::ID, "image_path"];
-        let name = names
-            .iter()
-            .find_map(|name| self.columns.get(*name)?.as_str());
-        name.unwrap_or("")
+        name_of(&self.columns)
     }
+}
+
+/// The name that is among these columns of a row.
+fn name_of(columns: &Map<String, Value>) -> &str {
+    let mut names = index::NAMES.iter();
+    let name = names.find_map(|name| columns.get(*name)?.as_str());
+    name.unwrap_or("")
 }
 
 impl Index {
@@ -83,7 +88,11 @@ impl Index {
     /// A sentence, when a file cannot be read or `query` has another length.
     pub fn search(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Hit>, String> {
         let best = self.nearest(query, top, threads)?;
-        let rows = rows::read(self, &best)?;
+        let mut rows = vec![Map::new(); best.len()];
+        rows::read(self, &best, &|_| true, &mut |place, columns| {
+            rows[place] = columns;
+            Ok(())
+        })?;
         let hits = best.into_iter().zip(rows);
         Ok(hits
             .map(|(found, columns)| Hit {
@@ -99,6 +108,22 @@ impl Index {
     ///
     /// As [`Index::search`].
     pub fn nearest(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Found>, String> {
+        let found = self.nearest_until(query, top, threads, &|| false)?;
+        found.ok_or_else(|| "the search was stopped".to_owned())
+    }
+
+    /// As [`Index::nearest`], until `stop` says that nobody waits for it any more: then none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Index::search`].
+    pub fn nearest_until(
+        &self,
+        query: &[f32],
+        top: usize,
+        threads: usize,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Vec<Found>>, String> {
         if query.len() != self.dimensions() {
             return Err(format!(
                 "the query has {} numbers, and the vectors {}",
@@ -115,7 +140,7 @@ impl Index {
             .iter()
             .map(|&value| (f64::from(value) / length.max(f64::MIN_POSITIVE)) as f32)
             .collect();
-        scan::scan(self, &unit, top, threads)
+        scan::scan(self, &unit, top, threads, stop)
     }
 }
 

@@ -291,7 +291,7 @@ fn the_result_has_all_rows_in_order_and_says_what_is_wrong() {
     );
 
     // The same row is found by its vector.
-    let index = Index::open(out.path()).unwrap();
+    let index = Index::open(&[out.path()]).unwrap();
     assert_eq!(index.rows(), summary.rows);
     assert!(!index.is_incomplete());
     let hits = index.search(&expected, 3, 2).unwrap();
@@ -339,7 +339,7 @@ fn arrays_and_tables_find_the_same_rows() {
             let out = tempfile::tempdir().unwrap();
             let arguments = ["--format", format, "--number", number, "--no-normalize"];
             Run::of(&inputs, &out, &arguments).whole().unwrap();
-            let index = Index::open(out.path()).unwrap();
+            let index = Index::open(&[out.path()]).unwrap();
             let hits = index.search(&[0.3, -0.2, 0.9, 0.1], 20, 3).unwrap();
             found.push(
                 hits.iter()

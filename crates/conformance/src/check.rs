@@ -13,6 +13,9 @@ const LENGTH_TOLERANCE: f32 = 2e-3;
 /// half precision; SigLIP 2 multiplies cosines with about 100.
 const PROBABILITY_TOLERANCE: f32 = 0.02;
 
+/// Characters by which a text is named.
+const LONGEST_NAME: usize = 48;
+
 /// The judgement on a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -284,7 +287,7 @@ impl Outcome {
             Failure::Refused { .. } => Verdict::Refused,
             Failure::Broken(_) => Verdict::Fail,
         };
-        self.detail = Some(failure.to_string());
+        self.detail = (failure != Failure::NotOffered).then(|| failure.to_string());
     }
 }
 
@@ -300,7 +303,11 @@ fn flattened(answers: impl Iterator<Item = Result<Rows, Failure>>) -> Result<Row
 }
 
 fn quoted(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(|text| format!("{text:?}")).collect()
+    let short = |text: &str| match text.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{:?} and so on", &text[..end]),
+        None => format!("{text:?}"),
+    };
+    texts.iter().map(|text| short(text)).collect()
 }
 
 fn named(pictures: &[Picture]) -> Vec<String> {

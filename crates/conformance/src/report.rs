@@ -92,7 +92,7 @@ pub fn lines(outcome: &Outcome) -> String {
     if let Some(detail) = &outcome.detail {
         let _ = write!(lines, "\n{:13}{detail}", "");
     }
-    if outcome.verdict == Verdict::Fail {
+    if outcome.verdict == Verdict::Fail && outcome.cosine.is_some() {
         if let Some(worst) = &outcome.worst {
             let _ = write!(lines, "\n{:13}worst: {worst}", "");
         }

@@ -5,11 +5,6 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
-/// The settings of this process; invalid ones end it with a sentence and code 2.
-pub fn parse<P: Parser>() -> P {
-    try_parse_from(env::args_os()).unwrap_or_else(|error| error.exit())
-}
-
 /// Parses these arguments and the environment into settings; the first argument is the
 /// program's name.
 ///

@@ -23,5 +23,5 @@
 mod command;
 mod values;
 
-pub use command::{defaults, parse, try_parse_command, try_parse_flags, try_parse_from};
+pub use command::{defaults, try_parse_command, try_parse_flags, try_parse_from};
 pub use values::{as_seconds, bytes, cores, count, path, seconds, some_bytes, switch, text};

@@ -9,6 +9,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+
+use super::json_writer;
 use siglip2_service::Lease;
 
 /// So much of a body is handed to hyper at a time. hyper asks for more when it has written
@@ -40,6 +42,8 @@ pub(super) struct Answer {
     left: Bytes,
     whole: u64,
     told: Option<Box<dyn Written>>,
+    /// Whether it is text, and no rows of floats: then it may be compressed.
+    is_text: bool,
 }
 
 impl Answer {
@@ -48,7 +52,19 @@ impl Answer {
             whole: body.len() as u64,
             left: body,
             told: None,
+            is_text: true,
         }
+    }
+
+    /// The body, if it is text that nobody has read of yet.
+    pub(super) fn text(&self) -> Option<&Bytes> {
+        self.is_text.then_some(&self.left)
+    }
+
+    /// Puts another body in the place of one that nobody has read of yet.
+    pub(super) fn replace(&mut self, body: Bytes) {
+        self.whole = body.len() as u64;
+        self.left = body;
     }
 
     /// Tells `told` of the bytes of the body as they go. An answer without any, and one to
@@ -105,8 +121,15 @@ pub(super) fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<An
     response
 }
 
-/// A response with a JSON body that takes this memory until the last of it is in the socket.
+/// A response with rows of floats that takes this memory until the last of it is in the socket.
 pub(super) fn held(body: Vec<u8>, memory: Lease) -> Response<Answer> {
+    let mut response = held_text(body, memory);
+    response.body_mut().is_text = false;
+    response
+}
+
+/// The same with JSON that is no rows of floats.
+pub(super) fn held_text(body: Vec<u8>, memory: Lease) -> Response<Answer> {
     respond(StatusCode::OK, memory.keep_with(body))
 }
 
@@ -138,12 +161,9 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
 
 /// A value as JSON that is likely to take so many bytes.
 pub(super) fn sized(value: &impl Serialize, bytes: usize) -> Vec<u8> {
-    let mut written = Vec::with_capacity(bytes);
     // Only a map with keys that are not strings fails here, and there is none.
-    match serde_json::to_writer(&mut written, value) {
-        Ok(()) => written,
-        Err(_) => b"{\"detail\":\"Internal error\"}".to_vec(),
-    }
+    json_writer::to_vec(value, bytes)
+        .unwrap_or_else(|_| b"{\"detail\":\"Internal error\"}".to_vec())
 }
 
 /// The bytes that a float takes in JSON at most, as in `-0.00000123456789,`: the sign, seven

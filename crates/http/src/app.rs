@@ -12,6 +12,8 @@ use super::answer::{self, Answer};
 use super::body::{Body, caught};
 use super::call::{Call, Told};
 use super::clients::{self, told_by_proxy};
+use super::coded::Coding;
+use super::compressed::compressed;
 use super::connection_state::ConnectionState;
 use super::date;
 use super::error_shape::ErrorShape;
@@ -79,6 +81,10 @@ impl App {
             );
             problem.into_answer(&id, shape)
         });
+        response = compressed(&head.headers, response, self.0.service.memory()).await;
+        if let Some(origins) = &self.0.settings.cors_origins {
+            origins.tell(&head.headers, response.headers_mut());
+        }
         response
             .headers_mut()
             .insert(request_id::HEADER, request_id::header(&id));
@@ -144,17 +150,28 @@ impl App {
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
         head::check(head)?;
+        let coding = Coding::of(&head.headers)?;
+        let allow = found.map_or(ANY_METHOD, |found| found.allow());
+        let origins = self.0.settings.cors_origins.as_ref();
+        if let Some(answer) =
+            origins.and_then(|origins| origins.preflight(&head.method, &head.headers, allow))
+        {
+            return Ok(answer);
+        }
         if found.is_none_or(|found| found.route.class.needs_key()) {
             self.authorize(&head.headers)?;
         }
         if head.method == Method::OPTIONS && (found.is_some() || head.uri.path() == "*") {
-            return Ok(options(found));
+            return Ok(options(allow));
         }
         let found = found.ok_or(Problem::NotFound)?;
         let handler = found.handler(&head.method)?;
         if found.route.class.takes_permit() {
             record.held().client = self.client(&head.headers)?;
             record.held().accepted = Some(self.accept()?);
+        }
+        if let Some(coding) = coding {
+            body.decode(coding)?;
         }
         let shared = &*self.0;
         let began = record.began();
@@ -211,9 +228,8 @@ impl App {
 }
 
 /// The answer to OPTIONS: which methods a path has, or all paths together.
-fn options(found: Option<Found<'_>>) -> Response<Answer> {
+fn options(allow: &'static str) -> Response<Answer> {
     let mut response = answer::empty();
-    let allow = found.map_or(ANY_METHOD, |found| found.allow());
     response
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));

@@ -13,6 +13,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::coded::{Coding, Decoder};
 use super::connection_state::ConnectionState;
 use super::problem::Problem;
 use super::settings::HttpSettings;
@@ -27,11 +28,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of one request, and the lease of the memory for it and for what is decoded out
 /// of it: held until this is dropped, which is when the request has been answered.
-#[derive(Debug)]
 pub(super) struct Body {
     incoming: BoxBody<Bytes, BoxError>,
     limit: u64,
     read: u64,
+    /// Undoes the coding of a body that comes in one, until it has ended.
+    decoder: Option<Decoder>,
+    decoded: u64,
     ended: bool,
     failed: bool,
     memory: MemoryBudget,
@@ -57,6 +60,8 @@ impl Body {
             incoming: incoming.map_err(Into::into).boxed(),
             limit: settings.payload_limit,
             read: 0,
+            decoder: None,
+            decoded: 0,
             failed: false,
             memory: memory.clone(),
             lease: memory.empty(MemoryUse::Bodies),
@@ -74,6 +79,12 @@ impl Body {
         self.connection = Some(Arc::clone(connection));
         self.has_come();
         self
+    }
+
+    /// Undoes this coding as the body is read.
+    pub(super) fn decode(&mut self, coding: Coding) -> Result<(), Problem> {
+        self.decoder = Some(Decoder::new(coding, &mut self.lease)?);
+        Ok(())
     }
 
     fn has_come(&self) {
@@ -102,7 +113,7 @@ impl Body {
             .map(|left| left + self.read)
     }
 
-    /// Bytes that have been read.
+    /// Bytes that have been read, as they were sent.
     pub(super) fn read(&self) -> u64 {
         self.read
     }
@@ -122,6 +133,42 @@ impl Body {
     }
 
     async fn next_piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            if let Some(decoder) = &mut self.decoder
+                && let Some(piece) = decoder.piece(&mut self.lease)?
+            {
+                // A small body may stand for a large one, and others want to be served.
+                tokio::task::yield_now().await;
+                return self.counted(piece).map(Some);
+            }
+            let piece = self.piece_as_sent().await?;
+            if let Some(piece) = &piece {
+                self.lease.grow(piece.len() as u64)?;
+            }
+            match (piece, self.decoder.take()) {
+                (Some(piece), Some(mut decoder)) => {
+                    decoder.feed(piece);
+                    self.decoder = Some(decoder);
+                }
+                (None, Some(decoder)) => {
+                    let last = decoder.end(&mut self.lease)?;
+                    return last.map(|piece| self.counted(piece)).transpose();
+                }
+                (piece, None) => return Ok(piece),
+            }
+        }
+    }
+
+    /// Counts what was decoded.
+    fn counted(&mut self, piece: Bytes) -> Result<Bytes, Problem> {
+        self.decoded += piece.len() as u64;
+        match self.decoded > self.limit {
+            true => Err(self.too_large()),
+            false => Ok(piece),
+        }
+    }
+
+    async fn piece_as_sent(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             if self.ended {
                 return Ok(None);
@@ -152,7 +199,6 @@ impl Body {
             if self.read > self.limit {
                 return Err(self.too_large());
             }
-            self.lease.grow(piece.len() as u64)?;
             self.ended = self.incoming.is_end_stream();
             return Ok(Some(piece));
         }
@@ -204,7 +250,13 @@ impl Body {
         match self.announced() {
             Some(length) if length - self.read <= SETTLE_BYTES => {
                 self.limit = length;
-                matches!(timeout(SETTLE_TIME, self.skip_rest()).await, Ok(Ok(())))
+                let rest = async {
+                    while self.piece_as_sent().await?.is_some() {}
+                    Ok::<_, Problem>(())
+                };
+                let settled = matches!(timeout(SETTLE_TIME, rest).await, Ok(Ok(())));
+                self.has_come();
+                settled
             }
             _ => false,
         }

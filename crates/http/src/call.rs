@@ -15,14 +15,15 @@ use super::answer::json_bytes;
 use super::body::{Body, off_thread};
 use super::encoding::Encoding;
 use super::fingerprint;
-use super::form::{Form, FormKind};
+use super::form::{APPLY_ORIENTATION, Form};
+use super::form_reader::FormKind;
 use super::forms::TypedForm;
 use super::ignored::Ignored;
 use super::item_reader::{ItemReader, Items};
 use super::json;
 use super::json_text;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, part_name, printable};
+use super::problem::{Named, Problem, part_name, printable};
 use super::shared::Shared;
 use super::validation::bool_word;
 
@@ -66,6 +67,8 @@ pub(super) struct Call<'a> {
     began: Instant,
     deadline: Instant,
     timings: Arc<Timings>,
+    /// Whether its form says that images are turned as their orientation tag says.
+    apply_orientation: Option<bool>,
     /// What the request brought that is not read.
     pub(super) ignored: &'a mut Ignored,
     /// The space that its vectors are in, once it is known.
@@ -95,6 +98,7 @@ impl<'a> Call<'a> {
             began,
             deadline,
             timings,
+            apply_orientation: None,
             ignored: &mut told.ignored,
             space: &mut told.space,
         })
@@ -166,17 +170,23 @@ impl<'a> Call<'a> {
 
     /// A boolean in the query of the path: where the body is a file, options have no other place.
     pub(super) fn option(&mut self, name: &str, unsaid: bool) -> Result<bool, Problem> {
+        Ok(self.said(name)?.unwrap_or(unsaid))
+    }
+
+    /// The same, where it matters whether it was said.
+    fn said(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         self.ignored.is_read(name);
         let query = self.query.unwrap_or_default().as_bytes();
         let said = form_urlencoded::parse(query).filter(|(key, _)| key == name);
         let Some((_, word)) = said.last() else {
-            return Ok(unsaid);
+            return Ok(None);
         };
-        bool_word(&word).ok_or_else(|| {
+        let word = bool_word(&word).ok_or_else(|| {
             json::wrong(format!(
                 "The parameter {name} of the path must be true or false."
             ))
-        })
+        })?;
+        Ok(Some(word))
     }
 
     /// What the client would have its rows as.
@@ -206,7 +216,8 @@ impl<'a> Call<'a> {
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
         let request = self.request_with_texts(how.normalize, how.truncate)?;
         let work = request.embed_items(items, how.normalize);
-        let embedded = self.rows(work, |index| Items::name(&places, index)).await?;
+        let name = |item: Named| Items::name(&places, item.index());
+        let embedded = self.rows(work, name).await?;
         drop(memory);
         Ok((embedded, answer))
     }
@@ -227,7 +238,9 @@ impl<'a> Call<'a> {
         let mut form = Form::read(self.body, kind, F::FIELDS, settings, &inspect).await?;
         self.ignored.extend(std::mem::take(&mut form.ignored));
         self.received();
-        F::from_form(form)
+        let form = F::from_form(form)?;
+        self.apply_orientation = form.apply_orientation();
+        Ok(form)
     }
 
     /// Takes so many bytes, for what is decoded out of the body.
@@ -269,10 +282,16 @@ impl<'a> Call<'a> {
         normalized: bool,
         truncate: bool,
     ) -> Result<Request, Problem> {
-        let known = self.shared.service.fingerprints();
+        let shared = self.shared;
+        let service = &shared.service;
+        let in_query = self.said(APPLY_ORIENTATION)?;
+        let apply_orientation = self.apply_orientation.or(in_query);
+        let by_default = service.settings().apply_orientation;
+        let known = service.fingerprints_of(apply_orientation.unwrap_or(by_default));
         *self.space = fingerprint::agreed(self.headers, known, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
-        Ok(self.shared.service.request(Context {
+        Ok(service.request(Context {
+            apply_orientation,
             deadline: Some(self.deadline.min(most)),
             timings: Arc::clone(&self.timings),
             long_texts: match truncate {
@@ -287,17 +306,17 @@ impl<'a> Call<'a> {
         self.timings.cut_texts()
     }
 
-    /// Waits for the service; `part` names the image of an index.
+    /// Waits for the service; `name` says what the client calls an item.
     pub(super) async fn rows<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
-        part: impl FnOnce(usize) -> String,
+        name: impl FnOnce(Named) -> String,
     ) -> Result<T, Problem> {
         let result = work.await;
         if !matches!(result, Err(ServiceError::Expired)) {
             self.timings.computed();
         }
-        result.map_err(|error| Problem::service(error, part))
+        result.map_err(|error| Problem::service(error, name))
     }
 
     /// The body is here.

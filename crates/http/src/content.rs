@@ -10,6 +10,25 @@ pub(super) struct Content {
     pub(super) schema: fn(&mut Schemas) -> RefOr<Schema>,
     /// Headers that an answer of this kind has, and what each says.
     pub(super) headers: &'static [(&'static str, &'static str)],
+    /// What a request of this kind says outside of its body.
+    pub(super) parameters: &'static [Parameter],
+}
+
+/// What a request says outside of its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) says: &'static str,
+    pub(super) kind: ParameterKind,
+}
+
+/// Where a parameter stands, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ParameterKind {
+    /// A boolean in the query, and what it is where nothing is said.
+    Query(bool),
+    /// A header that is a whole number.
+    Header,
 }
 
 /// The schemas that were referred to, by their names.
@@ -22,6 +41,7 @@ impl Content {
             media_type: "application/json",
             schema: reference::<T>,
             headers: &[],
+            parameters: &[],
         }
     }
 
@@ -31,6 +51,7 @@ impl Content {
             media_type: "multipart/form-data",
             schema: reference::<T>,
             headers: &[],
+            parameters: &[],
         }
     }
 
@@ -40,6 +61,7 @@ impl Content {
             media_type,
             schema: |_| String::schema(),
             headers: &[],
+            parameters: &[],
         }
     }
 
@@ -52,7 +74,14 @@ impl Content {
             media_type,
             schema: |_| String::schema(),
             headers,
+            parameters: &[],
         }
+    }
+
+    /// The same, with what a request says outside of its body.
+    pub(super) const fn with(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self
     }
 
     /// As the document has it.

@@ -1,7 +1,7 @@
 //! The rows of the table of routes for the paths of other services.
 
 use super::answer;
-use super::content::Content;
+use super::content::{Content, Parameter, ParameterKind};
 use super::dialects::{
     self, ClassifyAnswer, ClassifyRequest, CohereAnswer, CohereRequest, ImmichAnswer, JSON_LENGTH,
     KServeAnswer, KServeLive, KServeModel, KServeReady, KServeRequest, KServeServer, Model,
@@ -184,7 +184,11 @@ pub(super) static DIALECTS: [Route; 19] = [
         class: Class::Work,
         takes: &[
             Content::json::<KServeRequest>(),
-            Content::bytes(answer::BYTES, &[]),
+            Content::bytes(answer::BYTES, &[]).with(&[Parameter {
+                name: JSON_LENGTH,
+                says: "Where numbers are behind the JSON: the bytes of the JSON",
+                kind: ParameterKind::Header,
+            }]),
         ],
         gives: &[
             Content::json::<KServeAnswer>(),

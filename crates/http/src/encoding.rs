@@ -1,60 +1,64 @@
 //! How rows are written on the service's own paths: as JSON, or, where `Accept` asks for it, as
 //! bytes, which cost neither side the digits of decimal numbers.
 
-use half::f16;
+use hyper::Response;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
 
 use super::answer::{self, Answer};
+use super::arrow_rows;
 use super::content::Content;
 use super::messages::EmbeddingsAnswer;
 use super::parameters::Parameters;
+use super::problem::Problem;
+use super::row_bytes::{self, Dtype};
 use siglip2_service::{Embeddings, Lease};
 
 /// The content type of a file of numpy.
-pub(super) const NPY: &str = "application/x-npy";
+const NPY: &str = "application/x-npy";
 
-/// Rows and floats in a row.
+/// The content type of Arrow's streaming format.
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// Rows and numbers in a row.
 const SHAPE: &str = "x-embedding-shape";
 
 /// What a number is.
 const DTYPE: &str = "x-embedding-dtype";
 
-/// Rows that there are not.
-const EMPTY: &str = "x-embedding-errors";
+/// Rows that there are not, and how many.
+const MISSING: &str = "x-embedding-errors";
+const MISSING_COUNT: &str = "x-embedding-error-count";
+
+/// The longest list of them. Clients take headers of 8 KiB at most, all together.
+const MAX_MISSING: usize = 4 << 10;
 
 /// The headers of an answer that is bytes.
 const HEADERS: &[(&str, &str)] = &[
     (
         SHAPE,
-        "Of bytes: rows, and numbers in a row, with a comma between",
+        "Of bytes: rows, and numbers in a row, with a comma between; of binary, bytes in a row",
     ),
     (
         DTYPE,
-        "Of bytes: float32 or float16, in little-endian order",
+        "Of bytes: float32 or float16, in little-endian order, int8 or binary",
     ),
     (
-        EMPTY,
-        "Of bytes, where images were each for itself: the bad ones, whose rows are NaN",
+        MISSING,
+        "Of bytes, where images were each for itself: the bad ones, whose rows are NaN, zeros or null; as many of them as fit in 4 KiB",
+    ),
+    (
+        MISSING_COUNT,
+        "Of bytes, where images were each for itself: how many bad ones there are",
     ),
 ];
 
 /// What rows are answered as.
-pub(super) static ROWS: [Content; 3] = [
+pub(super) static ROWS: [Content; 4] = [
     Content::json::<EmbeddingsAnswer>(),
     Content::bytes(answer::BYTES, HEADERS),
     Content::bytes(NPY, HEADERS),
+    Content::bytes(ARROW, HEADERS),
 ];
-
-/// What a number takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Dtype {
-    /// 4 bytes.
-    #[default]
-    Float32,
-    /// 2 bytes, rounded to the nearest.
-    Float16,
-}
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub(super) enum Encoding {
     Bytes(Dtype),
     /// The same behind numpy's header.
     Npy(Dtype),
+    /// A stream of Arrow's messages: a schema, and one batch.
+    Arrow(Dtype),
 }
 
 impl Encoding {
@@ -77,14 +83,12 @@ impl Encoding {
         let mut best = (0.0_f32, Self::Json);
         for range in ranges {
             let range = Parameters::parse(range);
-            let dtype = match range.get("dtype") {
-                Some(b"float16") => Dtype::Float16,
-                _ => Dtype::Float32,
-            };
-            let encoding = match range.value.as_str() {
-                answer::BYTES => Self::Bytes(dtype),
-                NPY => Self::Npy(dtype),
-                "application/json" | "application/*" | "*/*" => Self::Json,
+            let dtype = range.get("dtype").map_or(Some(Dtype::Float32), Dtype::of);
+            let encoding = match (range.value.as_str(), dtype) {
+                (answer::BYTES, Some(dtype)) => Self::Bytes(dtype),
+                (NPY, Some(dtype)) => Self::Npy(dtype),
+                (ARROW, Some(dtype)) => Self::Arrow(dtype),
+                ("application/json" | "application/*" | "*/*", _) => Self::Json,
                 _ => continue,
             };
             let quality = range.get("q").map_or(Some(1.0), |quality| {
@@ -99,70 +103,43 @@ impl Encoding {
         best.1
     }
 
-    /// The answer of rows as bytes; none where they are to be JSON.
-    pub(super) fn bytes(self, rows: &Embeddings) -> Option<Encoded> {
-        let (dtype, media_type) = match self {
-            Self::Json => return None,
-            Self::Bytes(dtype) => (dtype, answer::BYTES),
-            Self::Npy(dtype) => (dtype, NPY),
+    /// The answer of rows as bytes; none where they are to be JSON. `model` is told where the
+    /// format has a place for it.
+    pub(super) fn bytes(self, rows: &Embeddings, model: &str) -> Result<Option<Encoded>, Problem> {
+        let (body, media_type, dtype) = match self {
+            Self::Json => return Ok(None),
+            Self::Bytes(dtype) => (row_bytes::rows(rows, dtype), answer::BYTES, dtype),
+            Self::Npy(dtype) => (row_bytes::npy(rows, dtype), NPY, dtype),
+            Self::Arrow(dtype) => (arrow_rows::stream(rows, dtype, model)?, ARROW, dtype),
         };
-        let (count, dimensions) = (rows.len(), rows.dimensions());
-        let mut body = Vec::with_capacity(128 + dtype.size() * count * dimensions);
-        if media_type == NPY {
-            npy_head(&mut body, dtype, count, dimensions);
-        }
-        let mut empty = Vec::new();
-        for (index, row) in rows.rows().enumerate() {
-            // A row that there is not is no vector, and nobody takes it for one.
-            let nothing = vec![f32::NAN; if row.is_empty() { dimensions } else { 0 }];
-            let row = match row.is_empty() {
-                true => {
-                    empty.push(index.to_string());
-                    nothing.as_slice()
-                }
-                false => row,
-            };
-            match dtype {
-                Dtype::Float32 => body.extend(row.iter().flat_map(|x| x.to_le_bytes())),
-                Dtype::Float16 => {
-                    body.extend(row.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
-                }
-            }
-        }
-        Some(Encoded {
+        let missing = rows.rows().enumerate().filter(|(_, row)| row.is_empty());
+        let missing: Vec<usize> = missing.map(|(index, _)| index).collect();
+        Ok(Some(Encoded {
             body,
             media_type,
             dtype,
-            shape: format!("{count},{dimensions}"),
-            empty: empty.join(","),
-        })
+            shape: format!("{},{}", rows.len(), dtype.width(rows.dimensions())),
+            missing: listed(&missing),
+            missing_count: missing.len(),
+        }))
     }
 }
 
-impl Dtype {
-    fn size(self) -> usize {
-        match self {
-            Self::Float32 => 4,
-            Self::Float16 => 2,
+/// As many of the indexes as fit.
+fn listed(indexes: &[usize]) -> String {
+    let mut list = String::new();
+    for index in indexes {
+        let begin = list.len();
+        if begin > 0 {
+            list.push(',');
+        }
+        list.push_str(&index.to_string());
+        if list.len() > MAX_MISSING {
+            list.truncate(begin);
+            break;
         }
     }
-}
-
-/// Version 1.0 of numpy's format: a magic word, the length of what follows, and a literal of
-/// Python, filled up so that the numbers begin at a multiple of 64.
-fn npy_head(body: &mut Vec<u8>, dtype: Dtype, count: usize, dimensions: usize) {
-    const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
-    let head = format!(
-        "{{'descr': '<f{}', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}",
-        dtype.size()
-    );
-    let whole = (MAGIC.len() + 2 + head.len() + 1).next_multiple_of(64);
-    let length = whole - MAGIC.len() - 2;
-    body.extend_from_slice(MAGIC);
-    body.extend((length as u16).to_le_bytes());
-    body.extend_from_slice(head.as_bytes());
-    body.resize(whole - 1, b' ');
-    body.push(b'\n');
+    list
 }
 
 /// Rows as bytes.
@@ -172,31 +149,29 @@ pub(super) struct Encoded {
     dtype: Dtype,
     shape: String,
     /// Rows that there are not.
-    empty: String,
+    missing: String,
+    missing_count: usize,
 }
 
 impl Encoded {
     /// The answer, which takes this memory until the last of it is in the socket.
     pub(super) fn answer(self, mut memory: Lease) -> Response<Answer> {
         memory.shrink_to(self.body.capacity() as u64);
-        let mut response = answer::respond(StatusCode::OK, memory.keep_with(self.body));
-        let dtype = match self.dtype {
-            Dtype::Float32 => "float32",
-            Dtype::Float16 => "float16",
-        };
+        let mut response = answer::held(self.body, memory);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static(self.media_type),
         );
-        headers.insert(DTYPE, HeaderValue::from_static(dtype));
+        headers.insert(DTYPE, HeaderValue::from_static(self.dtype.name()));
         if let Ok(shape) = HeaderValue::from_str(&self.shape) {
             headers.insert(SHAPE, shape);
         }
-        if !self.empty.is_empty()
-            && let Ok(empty) = HeaderValue::from_str(&self.empty)
+        if self.missing_count > 0
+            && let Ok(missing) = HeaderValue::from_str(&self.missing)
         {
-            headers.insert(EMPTY, empty);
+            headers.insert(MISSING, missing);
+            headers.insert(MISSING_COUNT, HeaderValue::from(self.missing_count));
         }
         response
     }
@@ -238,25 +213,38 @@ mod tests {
                 "application/x-npy;dtype=float16;q=1",
                 Encoding::Npy(Dtype::Float16),
             ),
+            (
+                "application/vnd.apache.arrow.stream",
+                Encoding::Arrow(Dtype::Float32),
+            ),
+            (
+                "application/vnd.apache.arrow.stream;dtype=int8, application/json;q=0.9",
+                Encoding::Arrow(Dtype::Int8),
+            ),
+            (
+                "application/octet-stream;dtype=\"binary\"",
+                Encoding::Bytes(Dtype::Binary),
+            ),
+            // What there is not is not answered with something else.
+            ("application/octet-stream;dtype=int4", json),
+            (
+                "application/octet-stream;dtype=int4, application/x-npy;q=0.1",
+                Encoding::Npy(Dtype::Float32),
+            ),
         ] {
             assert_eq!(wanted(accept), expected, "{accept}");
         }
     }
 
     #[test]
-    fn rows_are_written_as_numpy_writes_them() {
-        let rows = Embeddings::given(2, vec![vec![3.0, 4.0], vec![0.0, -1.0]]);
-        let encoded = Encoding::Npy(Dtype::Float16).bytes(&rows).unwrap();
-        let (head, numbers) = encoded.body.split_at(128);
-        // np.save of np.array([[0.6, 0.8], [0, -1]], "<f2").
-        let text = "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 2), }";
-        assert_eq!(&head[..10], b"\x93NUMPY\x01\x00v\x00");
-        assert_eq!(&head[10..10 + text.len()], text.as_bytes());
-        assert!(head.ends_with(b" \n"));
-        assert_eq!(numbers, b"\xcd\x38\x66\x3a\0\0\0\xbc");
-        let encoded = Encoding::Bytes(Dtype::Float32).bytes(&rows).unwrap();
-        assert_eq!(encoded.body.len(), 16);
-        assert_eq!(encoded.shape, "2,2");
-        assert!(Encoding::Json.bytes(&rows).is_none());
+    fn the_list_of_missing_rows_is_bounded() {
+        assert_eq!(listed(&[]), "");
+        assert_eq!(listed(&[3, 17]), "3,17");
+        let many: Vec<usize> = (0..100_000).collect();
+        let list = listed(&many);
+        assert!((MAX_MISSING - 8..=MAX_MISSING).contains(&list.len()));
+        for (at, index) in list.split(',').enumerate() {
+            assert_eq!(index.parse(), Ok(at));
+        }
     }
 }

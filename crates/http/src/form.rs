@@ -1,44 +1,14 @@
-//! Forms: `multipart/form-data`, streamed within bounds, and
-//! `application/x-www-form-urlencoded`, which clients send when they have no file.
+//! Forms as the endpoints see them: the fields that were asked for, in the order of the parts.
 //!
 //! ```text
-//! body pieces --Pieces--> multer --parts--> Form { values by field, in order }
+//! body pieces --form_pieces--> multer --parts--> form_reader --> Form { values by field, in order }
 //! ```
-//!
-//! multer splits the stream at its boundaries. What it leaves open is closed here:
-//! it has no bound on parts; it scans an unterminated part header again with every
-//! piece that arrives, so it gets pieces of a decent size and few of them while it
-//! looks for one; and it misreads odd file names, so the header is read by
-//! [`Parameters`]; and it refuses control characters in them, which `part_heads` escapes.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use bytes::Bytes;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, Stream};
-use hyper::header;
-use multer::{Field, Multipart};
-
-use super::body::{Body, joined, off_thread};
 use super::ignored::Ignored;
-use super::parameters::{self, Parameters};
-use super::part_heads::{self, HeadEscaper};
 use super::problem::Problem;
-use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
-use siglip2_service::{MemoryBudget, MemoryUse};
-
-/// Pieces that multer gets have at least this size, the last one aside. Not when it is
-/// fuzzed: bodies are small then, and would all come in one piece.
-const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
-
-/// What stands between two parts, with the second one's header, may be no longer.
-const MAX_PART_HEAD: usize = 16 << 10;
-
-/// RFC 2046 allows 70 characters; some clients take a few more.
-const MAX_BOUNDARY: usize = 256;
 
 /// Which fields of a form are read. All others are skipped, as FastAPI does.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +26,10 @@ pub(super) struct Fields {
 /// The field of a form with many images that says that each is for itself: a bad one is then
 /// no reason to stop reading, so it must stand before them.
 pub(super) const PARTIAL: &str = "partial";
+
+/// The field of a form with images, and the parameter in the query of any path that embeds, that
+/// says whether images are turned as their orientation tag says.
+pub(super) const APPLY_ORIENTATION: &str = "apply_orientation";
 
 /// What one part holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +69,7 @@ pub(super) struct File {
 /// The fields of a form that were asked for, in the order of its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
-    values: Vec<(&'static str, Value)>,
+    pub(super) values: Vec<(&'static str, Value)>,
     /// What it has besides.
     pub(super) ignored: Ignored,
 }
@@ -103,174 +77,7 @@ pub(super) struct Form {
 /// What is done with an image as soon as it is here: its index, its name, its bytes.
 pub(super) type Inspect<'a> = &'a (dyn Fn(usize, &str, &[u8]) -> Result<(), Problem> + Sync);
 
-/// How the body of a request is to be read as a form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FormKind {
-    /// `multipart/form-data` with this boundary.
-    Multipart(String),
-    /// `application/x-www-form-urlencoded`.
-    UrlEncoded,
-    /// No body: a form without fields.
-    Empty,
-}
-
-impl FormKind {
-    /// What the Content-Type says, before anything of the body is read.
-    pub(super) fn of(headers: &hyper::HeaderMap, body: &Body) -> Result<Self, Problem> {
-        let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
-            // FastAPI reads a request without a body as a form without fields.
-            return if body.has_ended() {
-                Ok(FormKind::Empty)
-            } else {
-                Err(wrong_content_type("none"))
-            };
-        };
-        let content_type = Parameters::parse(content_type.as_bytes());
-        match content_type.value.as_str() {
-            "multipart/form-data" => match content_type.get("boundary") {
-                Some(boundary) if (1..=MAX_BOUNDARY).contains(&boundary.len()) => {
-                    std::str::from_utf8(boundary)
-                        .map(|boundary| FormKind::Multipart(boundary.to_owned()))
-                        .map_err(|_| {
-                            Problem::BadRequest(
-                                "The boundary in the Content-Type is no text.".into(),
-                            )
-                        })
-                }
-                Some(_) => Err(Problem::BadRequest(
-                    format!(
-                        "The boundary in the Content-Type must have 1 to {MAX_BOUNDARY} characters."
-                    )
-                    .into(),
-                )),
-                None => Err(Problem::BadRequest("Missing boundary in multipart.".into())),
-            },
-            "application/x-www-form-urlencoded" => Ok(FormKind::UrlEncoded),
-            other => Err(wrong_content_type(&super::problem::printable(other, 80))),
-        }
-    }
-}
-
-fn wrong_content_type(got: &str) -> Problem {
-    Problem::Unsupported(format!(
-        "This endpoint takes multipart/form-data; the Content-Type is {got}."
-    ))
-}
-
 impl Form {
-    /// Reads a body to its end.
-    pub(super) async fn read(
-        body: &mut Body,
-        kind: FormKind,
-        fields: Fields,
-        settings: &HttpSettings,
-        inspect: Inspect<'_>,
-    ) -> Result<Self, Problem> {
-        match kind {
-            FormKind::Empty => Ok(Self::default()),
-            FormKind::UrlEncoded => Self::read_url_encoded(body, fields, settings).await,
-            FormKind::Multipart(boundary) => {
-                let form = Self::read_multipart(body, boundary, fields, settings, inspect).await?;
-                // What follows the last boundary means nothing, and must be whole.
-                body.skip_rest().await?;
-                Ok(form)
-            }
-        }
-    }
-
-    async fn read_url_encoded(
-        body: &mut Body,
-        fields: Fields,
-        settings: &HttpSettings,
-    ) -> Result<Self, Problem> {
-        let bytes = body.whole().await?;
-        body.hold(parameters::decoded_bytes(&bytes))?;
-        let mut reader = Reader::new(fields, settings);
-        off_thread(bytes.len(), move || {
-            for (name, value) in form_urlencoded::parse(&bytes) {
-                let Some(field) = reader.known(&name) else {
-                    reader.form.ignored.field(&name);
-                    continue;
-                };
-                reader.may_have_image(field)?;
-                reader.may_have_text(field, value.len())?;
-                reader.add(field, Value::Text(value.into_owned()));
-            }
-            Ok(reader.form)
-        })
-        .await
-    }
-
-    async fn read_multipart(
-        body: &mut Body,
-        boundary: String,
-        fields: Fields,
-        settings: &HttpSettings,
-        inspect: Inspect<'_>,
-    ) -> Result<Self, Problem> {
-        let Some(first) = body.piece().await? else {
-            return Ok(Self::default());
-        };
-        let memory = body.memory().clone();
-        let mut decoded = memory.empty(MemoryUse::Bodies);
-        let head = Arc::new(HeadBudget::default());
-        let escaper = HeadEscaper::new(&boundary);
-        let pieces = Pieces::new(first, body, Arc::clone(&head), escaper);
-        let mut multipart = Multipart::new(pieces, boundary);
-        let mut reader = Reader::new(fields, settings);
-        let mut parts = 0;
-        loop {
-            head.begin();
-            let next = multipart.next_field().await;
-            head.end();
-            let Some(mut part) = next.map_err(broken)? else {
-                drop(multipart);
-                body.absorb(decoded);
-                return Ok(reader.form);
-            };
-            parts += 1;
-            let most = settings.max_images_per_request + settings.max_other_parts;
-            if parts > most {
-                return Err(Problem::TooLarge(format!(
-                    "The form has more than {most} parts."
-                )));
-            }
-            let (name, filename) = names(&part)?;
-            let Some(field) = reader.known(&name) else {
-                reader.form.ignored.field(&name);
-                while part.chunk().await.map_err(broken)?.is_some() {}
-                continue;
-            };
-            reader.may_have_image(field)?;
-            let value = match filename {
-                Some(filename) if field == fields.image => {
-                    let bytes = contents(&mut part, &memory, |_| Ok(())).await?;
-                    // One that may be bad is looked at with the others, later.
-                    if fields.many && !reader.form.said(PARTIAL, false, &mut Issues::default()) {
-                        inspect(reader.images - 1, &filename, &bytes)?;
-                    }
-                    Value::File { filename, bytes }
-                }
-                // A file where a text belongs: that it is there is all that counts.
-                Some(filename) => {
-                    let allowed = |length| reader.may_have_text(field, length);
-                    let bytes = contents(&mut part, &memory, allowed).await?;
-                    Value::File { filename, bytes }
-                }
-                None => {
-                    let allowed = |length| reader.may_have_text(field, length);
-                    let bytes = contents(&mut part, &memory, allowed).await?;
-                    let long = bytes.len();
-                    decoded
-                        .grow(parameters::text_bytes(&bytes) as u64)
-                        .map_err(|error| error.beside(long as u64))?;
-                    Value::Text(off_thread(long, move || Ok(parameters::text(&bytes))).await?)
-                }
-            };
-            reader.add(field, value);
-        }
-    }
-
     /// The images; at least one.
     pub(super) fn images(&self, field: &'static str, issues: &mut Issues) -> Vec<File> {
         let mut files = Vec::new();
@@ -339,16 +146,24 @@ impl Form {
 
     /// A boolean, or what it is where the form says nothing.
     pub(super) fn said(&self, field: &'static str, unsaid: bool, issues: &mut Issues) -> bool {
+        self.maybe_said(field, issues).unwrap_or(unsaid)
+    }
+
+    /// A boolean, if the form says something.
+    pub(super) fn maybe_said(&self, field: &'static str, issues: &mut Issues) -> Option<bool> {
         match self.last(field) {
-            Some(Value::Text(word)) if !word.is_empty() => bool_word(word).unwrap_or_else(|| {
-                issues.push(Issue::unclear_bool(field, Input::text(word)));
-                unsaid
-            }),
+            Some(Value::Text(word)) if !word.is_empty() => {
+                let said = bool_word(word);
+                if said.is_none() {
+                    issues.push(Issue::unclear_bool(field, Input::text(word)));
+                }
+                said
+            }
             Some(file @ Value::File { .. }) => {
                 issues.push(Issue::not_a_bool(field, file.input()));
-                unsaid
+                None
             }
-            _ => unsaid,
+            _ => None,
         }
     }
 
@@ -365,236 +180,5 @@ impl Form {
             .rev()
             .find(|(name, _)| *name == field)
             .map(|(_, value)| value)
-    }
-}
-
-/// Collects the values of the fields that are asked for.
-struct Reader {
-    fields: Fields,
-    form: Form,
-    text_left: usize,
-    text_most: usize,
-    images: usize,
-    images_most: usize,
-}
-
-impl Reader {
-    fn new(fields: Fields, settings: &HttpSettings) -> Self {
-        Self {
-            fields,
-            form: Form::default(),
-            text_left: settings.max_text_body_bytes,
-            text_most: settings.max_text_body_bytes,
-            images: 0,
-            images_most: settings.max_images_per_request,
-        }
-    }
-
-    fn known(&self, name: &str) -> Option<&'static str> {
-        std::iter::once(&self.fields.image)
-            .chain(self.fields.texts)
-            .find(|known| **known == name)
-            .copied()
-    }
-
-    /// Counts an image, or what stands where one belongs, and refuses one too many.
-    fn may_have_image(&mut self, field: &str) -> Result<(), Problem> {
-        if !self.fields.many || field != self.fields.image {
-            return Ok(());
-        }
-        self.images += 1;
-        if self.images <= self.images_most {
-            return Ok(());
-        }
-        Err(Problem::TooLarge(format!(
-            "The request has more than the {} images that one may hold.",
-            self.images_most
-        )))
-    }
-
-    /// Refuses a text that would take all texts together beyond their limit.
-    fn may_have_text(&self, field: &str, length: usize) -> Result<(), Problem> {
-        if self.fields.long_text == Some(field) || length <= self.text_left {
-            return Ok(());
-        }
-        Err(Problem::TooLarge(format!(
-            "The text fields of the form have more than the {} bytes that they may have.",
-            self.text_most
-        )))
-    }
-
-    fn add(&mut self, field: &'static str, value: Value) {
-        if let Value::Text(text) = &value
-            && self.fields.long_text != Some(field)
-        {
-            self.text_left = self.text_left.saturating_sub(text.len());
-        }
-        if !(self.fields.many && field == self.fields.image) {
-            let before = self.form.values.len();
-            self.form.values.retain(|(name, _)| *name != field);
-            if self.form.values.len() < before {
-                self.form.ignored.repeated(field);
-            }
-        }
-        self.form.values.push((field, value));
-    }
-}
-
-/// A part's field name, and its file name if it has one.
-fn names(part: &Field<'_>) -> Result<(String, Option<String>), Problem> {
-    let disposition = part
-        .headers()
-        .get(header::CONTENT_DISPOSITION)
-        .map(|value| Parameters::parse(&part_heads::unescaped(value.as_bytes())))
-        .ok_or(Problem::BadRequest(
-            "A part of the form has no Content-Disposition header.".into(),
-        ))?;
-    let name = disposition.text("name").ok_or(Problem::BadRequest(
-        "The Content-Disposition header field \"name\" must be provided.".into(),
-    ))?;
-    Ok((name, disposition.text("filename").map(without_windows_path)))
-}
-
-/// Very old browsers send the whole path; python-multipart cuts it, and so do we.
-fn without_windows_path(filename: String) -> String {
-    if filename.get(1..3) == Some(":\\") || filename.starts_with("\\\\") {
-        filename
-            .rsplit('\\')
-            .next()
-            .map(str::to_owned)
-            .unwrap_or_default()
-    } else {
-        filename
-    }
-}
-
-/// The bytes of a part, as long as `allowed` says so of their number.
-async fn contents(
-    part: &mut Field<'_>,
-    memory: &MemoryBudget,
-    allowed: impl Fn(usize) -> Result<(), Problem>,
-) -> Result<Bytes, Problem> {
-    let mut chunks = Vec::new();
-    let mut length = 0;
-    while let Some(chunk) = part.chunk().await.map_err(broken)? {
-        length += chunk.len();
-        allowed(length)?;
-        chunks.push(chunk);
-    }
-    joined(chunks, memory)
-}
-
-/// What multer says, in our words; our own problem, if one of ours ended the stream.
-fn broken(error: multer::Error) -> Problem {
-    let reason = match error {
-        multer::Error::StreamReadFailed(error) => match error.downcast::<Problem>() {
-            Ok(problem) => return *problem,
-            Err(error) => error.to_string(),
-        },
-        multer::Error::IncompleteStream
-        | multer::Error::IncompleteHeaders
-        | multer::Error::IncompleteFieldData { .. } => {
-            "it breaks off, or its boundary is not that of the Content-Type".to_owned()
-        }
-        other => other.to_string(),
-    };
-    Problem::BadRequest(format!("The body is no valid multipart form: {reason}.").into())
-}
-
-/// How much multer may still be fed while it looks for the next part.
-#[derive(Debug, Default)]
-struct HeadBudget {
-    searching: AtomicBool,
-    fed: AtomicUsize,
-}
-
-impl HeadBudget {
-    fn begin(&self) {
-        self.fed.store(0, Ordering::Relaxed);
-        self.searching.store(true, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.searching.store(false, Ordering::Relaxed);
-    }
-
-    fn is_spent(&self) -> bool {
-        self.searching.load(Ordering::Relaxed) && self.fed.load(Ordering::Relaxed) >= MAX_PART_HEAD
-    }
-}
-
-/// The pieces of a body as multer is fed with them.
-///
-/// multer takes from a stream for as long as it gives, and only then looks at what it
-/// has. So after every piece this stream has nothing for one poll: multer looks at
-/// each piece before the next one, its buffer stays small, and a spent [`HeadBudget`]
-/// means that no header was found and not that none was looked for.
-struct Pieces<'a> {
-    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send + 'a>>,
-    head: Arc<HeadBudget>,
-    pause: bool,
-}
-
-impl<'a> Pieces<'a> {
-    fn new(first: Bytes, body: &'a mut Body, head: Arc<HeadBudget>, escaper: HeadEscaper) -> Self {
-        let begin = (Some(first), body, escaper);
-        let pieces = stream::try_unfold(begin, |(first, body, mut escaper)| async move {
-            let piece = decent(first, body).await?;
-            Ok(piece.map(|piece| (escaper.escape(piece), (None, body, escaper))))
-        });
-        Self {
-            pieces: Box::pin(pieces),
-            head,
-            pause: false,
-        }
-    }
-}
-
-/// The next piece of at least [`MIN_PIECE`] bytes, or what is left.
-async fn decent(first: Option<Bytes>, body: &mut Body) -> Result<Option<Bytes>, Problem> {
-    let mut first = match first {
-        Some(first) => first,
-        None => match body.piece().await? {
-            Some(first) => first,
-            None => return Ok(None),
-        },
-    };
-    let mut joined = BytesMut::new();
-    while joined.len().max(first.len()) < MIN_PIECE {
-        let Some(piece) = body.piece().await? else {
-            break;
-        };
-        if joined.is_empty() {
-            joined.reserve(MIN_PIECE + piece.len());
-            joined.extend_from_slice(&first);
-        }
-        joined.extend_from_slice(&piece);
-    }
-    if !joined.is_empty() {
-        first = joined.freeze();
-    }
-    Ok(Some(first))
-}
-
-impl Stream for Pieces<'_> {
-    type Item = Result<Bytes, Problem>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.pause {
-            self.pause = false;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if self.head.is_spent() {
-            return Poll::Ready(Some(Err(Problem::BadRequest(
-                format!("The body is no valid multipart form: no part begins within {MAX_PART_HEAD} bytes.").into(),
-            ))));
-        }
-        let piece = std::task::ready!(self.pieces.as_mut().poll_next(context));
-        if let Some(Ok(piece)) = &piece {
-            self.head.fed.fetch_add(piece.len(), Ordering::Relaxed);
-            self.pause = true;
-        }
-        Poll::Ready(piece)
     }
 }

@@ -3,7 +3,7 @@
 
 use utoipa::ToSchema;
 
-use super::form::{Fields, File, Form, PARTIAL};
+use super::form::{APPLY_ORIENTATION, Fields, File, Form, PARTIAL};
 use super::problem::Problem;
 use super::validation::Issues;
 
@@ -14,6 +14,11 @@ pub(super) trait TypedForm: ToSchema + Sized {
 
     /// What was sent in them, or all that is wrong with it.
     fn from_form(form: Form) -> Result<Self, Problem>;
+
+    /// Whether it says that images are turned, or are not.
+    fn apply_orientation(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// One image, as a file or as base64; the file counts where both are there.
@@ -29,13 +34,17 @@ pub(super) struct ImageForm {
     /// Whether the embedding is L2-normalized.
     #[schema(required = false, default = true)]
     pub(super) normalize: bool,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for ImageForm {
     const FIELDS: Fields = Fields {
         image: "file",
         many: false,
-        texts: &["image_base64", "normalize"],
+        texts: &["image_base64", "normalize", APPLY_ORIENTATION],
         long_text: Some("image_base64"),
     };
 
@@ -45,8 +54,13 @@ impl TypedForm for ImageForm {
             file: form.image("file", &mut issues),
             image_base64: form.text("image_base64", &mut issues),
             normalize: form.unless_said("normalize", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 }
 
@@ -64,13 +78,17 @@ pub(super) struct ImagesForm {
     /// Whether the embeddings are L2-normalized.
     #[schema(required = false, default = true)]
     pub(super) normalize: bool,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for ImagesForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &[PARTIAL, "normalize"],
+        texts: &[PARTIAL, "normalize", APPLY_ORIENTATION],
         long_text: None,
     };
 
@@ -80,8 +98,13 @@ impl TypedForm for ImagesForm {
             partial: form.said(PARTIAL, false, &mut issues),
             files: form.images("files", &mut issues),
             normalize: form.unless_said("normalize", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 }
 
@@ -105,13 +128,17 @@ pub(super) struct SimilarityForm {
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for SimilarityForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["texts", "details", "truncate"],
+        texts: &["texts", "details", "truncate", APPLY_ORIENTATION],
         long_text: None,
     };
 
@@ -122,8 +149,13 @@ impl TypedForm for SimilarityForm {
             texts: form.required_text("texts", &mut issues),
             details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 }
 
@@ -143,13 +175,17 @@ pub(super) struct RankForm {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for RankForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["query", "details", "truncate"],
+        texts: &["query", "details", "truncate", APPLY_ORIENTATION],
         long_text: None,
     };
 
@@ -160,8 +196,13 @@ impl TypedForm for RankForm {
             query: form.required_text("query", &mut issues),
             details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 }
 
@@ -191,6 +232,10 @@ pub(super) struct ClassifyForm {
     /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for ClassifyForm {
@@ -203,6 +248,7 @@ impl TypedForm for ClassifyForm {
             "hypothesis_templates",
             "activation",
             "truncate",
+            APPLY_ORIENTATION,
         ],
         long_text: None,
     };
@@ -215,6 +261,57 @@ impl TypedForm for ClassifyForm {
             hypothesis_template: form.text("hypothesis_template", &mut issues),
             hypothesis_templates: form.text("hypothesis_templates", &mut issues),
             activation: form.text("activation", &mut issues),
+            truncate: form.unless_said("truncate", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+        };
+        Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
+    }
+}
+
+/// A text or an image, and how many rows of the index are wanted.
+#[derive(Debug, ToSchema)]
+#[schema(as = Body_search)]
+pub(super) struct SearchForm {
+    /// The image to search by.
+    #[schema(value_type = Option<Upload>, nullable = false)]
+    pub(super) file: Option<File>,
+    /// The image as base64, or as a data URI with it.
+    #[schema(nullable = false)]
+    pub(super) image_base64: Option<String>,
+    /// The text to search by.
+    #[schema(nullable = false)]
+    pub(super) query: Option<String>,
+    /// How many rows, 1 to 1000.
+    #[schema(nullable = false, default = "10")]
+    pub(super) top: Option<String>,
+    /// The columns of the rows that are told: a JSON array of names, or `*` for all.
+    #[schema(nullable = false)]
+    pub(super) columns: Option<String>,
+    /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
+    #[schema(required = false, default = true)]
+    pub(super) truncate: bool,
+}
+
+impl TypedForm for SearchForm {
+    const FIELDS: Fields = Fields {
+        image: "file",
+        many: false,
+        texts: &["image_base64", "query", "top", "columns", "truncate"],
+        long_text: Some("image_base64"),
+    };
+
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
+        let mut issues = Issues::default();
+        let read = Self {
+            file: form.image("file", &mut issues),
+            image_base64: form.text("image_base64", &mut issues),
+            query: form.text("query", &mut issues),
+            top: form.text("top", &mut issues),
+            columns: form.text("columns", &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
         };
         Ok(issues.or(read)?)
@@ -302,6 +399,7 @@ mod tests {
         holds::<SimilarityForm>(&["files", "texts"]);
         holds::<RankForm>(&["files", "query"]);
         holds::<ClassifyForm>(&["files", "labels"]);
+        holds::<SearchForm>(&[]);
         holds::<PredictForm>(&["entries"]);
     }
 }

@@ -13,7 +13,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::HttpSettings;
 use super::body::Body;
-use super::form::{Fields, Form, FormKind};
+use super::form::{Fields, Form};
+use super::form_reader::FormKind;
 use super::text_request::{self, TextLimits};
 use super::validation::Issues;
 use siglip2_service::MemoryBudget;

@@ -12,8 +12,7 @@ pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     target(head)?;
     host(head)?;
     transfer_coding(head)?;
-    expectation(head)?;
-    content_coding(head)
+    expectation(head)
 }
 
 /// RFC 9112, 3.2: a path, a whole URI, or for OPTIONS an asterisk; `GET health` is none of
@@ -113,23 +112,6 @@ fn expectation(head: &Parts) -> Result<(), Problem> {
             80,
         ))),
     }
-}
-
-/// Bodies are read as they are.
-fn content_coding(head: &Parts) -> Result<(), Problem> {
-    let codings = head
-        .headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    for coding in codings {
-        let coding = coding.trim_ascii();
-        if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
-            let shown = printable(&String::from_utf8_lossy(coding), 40);
-            return Err(Problem::Coding(shown));
-        }
-    }
-    Ok(())
 }
 
 fn bad(sentence: String) -> Problem {

@@ -58,6 +58,18 @@ pub(super) struct Items {
 }
 
 impl Items {
+    /// The texts and the images, apart, and the memory of the texts.
+    pub(super) fn apart(self) -> (Vec<String>, Vec<Bytes>, Lease) {
+        let (mut texts, mut images) = (Vec::new(), Vec::new());
+        for item in self.items {
+            match item {
+                Item::Text(text) => texts.push(text),
+                Item::Image(file) => images.push(file),
+            }
+        }
+        (texts, images, self.memory)
+    }
+
     /// The item of an index, for an error.
     pub(super) fn name(places: &[Place], index: usize) -> String {
         let place = places.get(index);
@@ -160,6 +172,20 @@ impl ItemReader {
 
     /// Adds an image that came as base64 or as a data URI.
     pub(super) fn image(&mut self, place: Place, encoded: &str) -> Result<(), Problem> {
+        let file = self.decoded(place, encoded)?;
+        self.inspected(place, file)
+            .map_err(|problem| problem.because(base64::mistake(encoded)))
+    }
+
+    /// The same, of an image that may be bad without harm to the others: the service finds that.
+    pub(super) fn unchecked_image(&mut self, place: Place, encoded: &str) -> Result<(), Problem> {
+        let file = self.decoded(place, encoded)?;
+        self.places.push(place);
+        self.items.push(Item::Image(file));
+        Ok(())
+    }
+
+    fn decoded(&mut self, place: Place, encoded: &str) -> Result<Bytes, Problem> {
         refuse_url(place, encoded)?;
         self.count_image()?;
         let bytes = (encoded.len() / 4 * 3 + 3) as u64;
@@ -169,13 +195,11 @@ impl ItemReader {
             .take(MemoryUse::Bodies, bytes)
             .map_err(|error| error.beside(self.held))?;
         self.held += bytes;
-        let mistake = base64::mistake(encoded);
         let file = base64::decode(encoded).map_err(|error| {
             let problem = format!("{place} is not valid base64: {error}.");
-            Problem::BadRequest(problem.into()).because(mistake)
+            Problem::BadRequest(problem.into()).because(base64::mistake(encoded))
         })?;
-        self.inspected(place, memory.keep_with(file))
-            .map_err(|problem| problem.because(mistake))
+        Ok(memory.keep_with(file))
     }
 
     /// Adds an image whose file is here.

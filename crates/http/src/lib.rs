@@ -19,13 +19,17 @@
 //! * `page`: which requests get the page of `siglip2-page`, and its headers.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
 //!   `dialects`: the same for the paths of other services, whose clients work here too.
-//! * `body`, `form`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
+//! * `body`, `coded`, `form`, `form_reader`, `form_pieces`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
 //!   within bounds. `ignored`: what was not read.
-//! * `forms`, `messages`: what is read and answered, as types.
-//! * `json`, `item_reader`: texts and images in JSON, read without a tree of values.
+//! * `forms`, `messages`, `about_messages`: what is read and answered, as types.
+//! * `json`, `item_reader`, `image_request`: texts and images in JSON, read without a tree of
+//!   values. `packed`: several images in one body. `json_writer`: floats in JSON, written fast.
 //! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
-//! * `encoding`: rows as bytes, where the client asks for them.
+//! * `encoding`: rows as bytes, where the client asks for them: `row_bytes`, `arrow_rows`,
+//!   `quantized`.
+//! * `accept`: what clients take. `compressed`: answers that go compressed. `cors`: pages of other
+//!   origins.
 //! * `openapi`, `content`: the description that clients are generated from, made of the table of
 //!   routes and the types.
 //!
@@ -43,16 +47,22 @@
 
 #![forbid(unsafe_code)]
 
+mod about_messages;
+mod accept;
 mod accepted;
 mod answer;
 mod api_key;
 mod app;
+mod arrow_rows;
 mod base64;
 mod body;
 mod call;
 mod clients;
+mod coded;
+mod compressed;
 mod connection_state;
 mod content;
+mod cors;
 mod date;
 mod descriptors;
 mod dialect_routes;
@@ -62,25 +72,32 @@ mod endpoints;
 mod error_shape;
 mod fingerprint;
 mod form;
+mod form_pieces;
+mod form_reader;
 mod forms;
 mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
 mod ignored;
+mod image_request;
 mod item_reader;
 mod json;
 mod json_text;
+mod json_writer;
 mod messages;
 mod openapi;
+mod packed;
 mod page;
 mod parameters;
 mod part_heads;
 mod problem;
+mod quantized;
 mod record;
 mod request_id;
 mod route;
 mod routes;
+mod row_bytes;
 mod server;
 mod settings;
 mod shared;
@@ -90,6 +107,7 @@ mod validation;
 mod wire;
 
 pub use api_key::{ApiKey, ApiKeysFile};
+pub use cors::Origins;
 pub use server::{ServeError, serve};
 pub use settings::HttpSettings;
 pub use spans::Spans;

@@ -1,215 +1,15 @@
-//! What the endpoints answer, as types: serde writes them, utoipa describes them.
+//! What the endpoints that embed answer, as types: serde writes them, utoipa describes them.
 //!
 //! A matrix of 1024 x 768 floats is 10 MB of JSON. It is written row by row in the shortest
 //! form that reads back as the same f32, without a tree of values between.
 
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, Embeddings, Ranked, Service, ServiceSettings, Similarity};
-
-/// What this service is, and where it is described.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Root {
-    /// The program's name.
-    name: &'static str,
-    /// Its version.
-    version: &'static str,
-    /// Where this document is.
-    openapi: &'static str,
-}
-
-impl Root {
-    /// What a program of this build says.
-    pub(super) fn of(build: &BuildInfo) -> Self {
-        Self {
-            name: crate::PROGRAM,
-            version: build.version,
-            openapi: "/openapi.json",
-        }
-    }
-}
-
-/// Whether the service can embed, and what runs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Health<'a> {
-    /// `ok`, `starting`, `draining`, `restarting` or `failed`.
-    pub(super) status: &'static str,
-    /// The model's name, as it was asked for.
-    pub(super) model: &'a str,
-    /// `cpu` or `cuda`.
-    pub(super) device: &'a str,
-    /// Floats in an embedding.
-    pub(super) dimensions: usize,
-}
-
-/// Whether requests should be sent here.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Ready)]
-pub(super) struct Readiness {
-    /// `ready`, or the state of the service.
-    pub(super) status: &'static str,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(super) detail: Option<String>,
-}
-
-/// The model, and the limits in force.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Info<'a> {
-    /// The model's name, as it was asked for.
-    pub(super) model: &'a str,
-    /// `cpu` or `cuda`.
-    pub(super) device: &'a str,
-    /// Floats in the embedding of a text.
-    pub(super) text_dim: usize,
-    /// Floats in the embedding of an image.
-    pub(super) vision_dim: usize,
-    /// Side of the square that images are resized to, in pixels; of a model of variable
-    /// resolution (NaFlex) that of the largest square that one is resized to.
-    pub(super) image_size: u32,
-    /// Side of a patch in pixels, where images keep their aspect, in whole patches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(super) patch_size: Option<u32>,
-    /// The most patches of an image that keeps its aspect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(super) max_num_patches: Option<u32>,
-    /// Whether images and texts can be compared with each other.
-    pub(super) cross_modal: bool,
-    /// What the model is for, in a sentence.
-    pub(super) description: &'a str,
-    /// `siglip2-cpu` or `tensorrt`.
-    pub(super) engine: &'a str,
-    /// What the products are computed in: `fp32`, `fp16` or `bf16`.
-    pub(super) precision: &'a str,
-    /// Which vector space normalized vectors are in: a short hash over weights, tokenizer,
-    /// preparation of images and precision, to be kept beside vectors that outlive the
-    /// process. Null while the model is loaded.
-    pub(super) fingerprint: Option<String>,
-    /// The same for vectors that are not normalized.
-    pub(super) fingerprint_pooled: Option<String>,
-    /// The worst cosine between the engine's vectors and FP32's that was found at the start;
-    /// null where it computes in FP32 itself.
-    pub(super) cosine_to_fp32: Option<f64>,
-    /// Rows in the engine's largest batch.
-    pub(super) max_batch: usize,
-    /// Tokens of a text that are read; what is beyond them is cut off.
-    pub(super) text_tokens: usize,
-    /// The model's `logit_scale`, a natural logarithm, with which a client that keeps vectors has
-    /// the same scores: `sigmoid(exp(logit_scale) * cosine + logit_bias)`.
-    pub(super) logit_scale: f32,
-    /// The model's `logit_bias`.
-    pub(super) logit_bias: f32,
-    /// The version of the service.
-    pub(super) version: &'static str,
-    /// What the program was built from and for.
-    pub(super) build: Build<'a>,
-    // What follows is what clients of text-embeddings-inference look for.
-    /// The model's name.
-    pub(super) model_id: &'a str,
-    /// The commit of the model; not known.
-    pub(super) model_sha: Option<&'a str>,
-    /// What the products are computed in.
-    pub(super) model_dtype: &'a str,
-    /// The model's name once more.
-    pub(super) served_model_name: &'a str,
-    /// What kind of model it is.
-    pub(super) model_type: ModelType,
-    /// Requests that are answered at the same time.
-    pub(super) max_concurrent_requests: usize,
-    /// Tokens of a text that are read.
-    pub(super) max_input_length: usize,
-    /// Tokens in the engine's largest batch.
-    pub(super) max_batch_tokens: usize,
-    /// Rows in it.
-    pub(super) max_batch_requests: usize,
-    /// Texts that one request may hold.
-    pub(super) max_client_batch_size: usize,
-    /// Whether a text that is too long is cut, where the request does not say.
-    pub(super) auto_truncate: bool,
-    /// Threads that tokenize.
-    pub(super) tokenization_workers: usize,
-    /// The commit that the program was built from, where it is known.
-    pub(super) sha: Option<&'static str>,
-    /// Always null.
-    pub(super) docker_label: Option<&'static str>,
-    /// The limits in force, each under the name of its flag; durations in seconds.
-    #[schema(value_type = HashMap<String, serde_json::Value>)]
-    pub(super) limits: Limits<'a>,
-}
-
-/// What kind of model it is.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ModelType {
-    /// It embeds.
-    embedding: Pooling,
-}
-
-/// What becomes of the tokens.
-#[derive(Serialize, ToSchema)]
-struct Pooling {
-    /// The last one is the embedding of a text.
-    pooling: &'static str,
-}
-
-impl ModelType {
-    /// SigLIP's text tower pools the last token.
-    pub(super) const LAST_TOKEN: Self = Self {
-        embedding: Pooling {
-            pooling: "last_token",
-        },
-    };
-}
-
-/// The limits in force.
-#[derive(Serialize)]
-pub(super) struct Limits<'a> {
-    #[serde(flatten)]
-    pub(super) http: &'a HttpSettings,
-    #[serde(flatten)]
-    pub(super) service: &'a ServiceSettings,
-}
-
-/// What the program was built from and for.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Build<'a> {
-    /// Its version.
-    version: &'static str,
-    /// The commit that it was built from, where that is known.
-    commit: Option<&'static str>,
-    /// What it was built for, as Rust names it.
-    target: &'static str,
-    /// The Cargo features that are in it.
-    features: &'a [&'static str],
-    /// Whether the JPEG decoder has its vector code.
-    jpeg_vector_code: bool,
-}
-
-impl<'a> Build<'a> {
-    /// What is known of the program.
-    pub(super) fn of(build: &'a BuildInfo) -> Self {
-        let BuildInfo {
-            version,
-            commit,
-            target,
-            ref features,
-            jpeg_vector_code,
-        } = *build;
-        Self {
-            version,
-            commit,
-            target,
-            features,
-            jpeg_vector_code,
-        }
-    }
-}
+use siglip2_service::{Embeddings, Hit, Ranked, Service, Similarity};
 
 /// Rows of floats, one for each image or text, in the order of the request.
 #[derive(Serialize, ToSchema)]
@@ -415,11 +215,59 @@ impl<'a> RankAnswer<'a> {
     }
 }
 
-/// An OpenAPI document.
-#[derive(ToSchema)]
-#[schema(value_type = Object)]
-#[allow(dead_code)] // It is only described.
-pub(super) struct Document(serde_json::Value);
+/// The rows of the index that are nearest to a query, best first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SearchResults)]
+pub(super) struct SearchAnswer<'a> {
+    /// At most as many as were asked for.
+    results: Vec<SearchResult<'a>>,
+    /// Rows of the index.
+    rows: u64,
+    /// 1 where the end of the query was cut off, because it has more tokens than the model
+    /// reads.
+    truncated: u64,
+}
+
+/// A row that was found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SearchResult<'a> {
+    /// The row's name.
+    id: &'a str,
+    /// The row's number in the index, from 0.
+    row: u64,
+    /// The sigmoid probability that a text and an image with this cosine belong together. It
+    /// says no more than the cosine where both are texts, or both images.
+    score: f64,
+    /// The cosine of the row's vector and the query's.
+    cosine: f32,
+    /// The row's columns, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = HashMap<String, serde_json::Value>)]
+    columns: Option<&'a RawValue>,
+}
+
+impl<'a> SearchAnswer<'a> {
+    /// These rows.
+    pub(super) fn of(hits: &'a [Hit], service: &Service, truncated: u64) -> Result<Self, Problem> {
+        let result = |hit: &'a Hit| {
+            let columns = hit.columns.as_deref().map(serde_json::from_str).transpose();
+            Ok(SearchResult {
+                id: &hit.id,
+                row: hit.row,
+                score: service.score_of(f64::from(hit.cosine)).probability,
+                cosine: hit.cosine,
+                columns: columns.map_err(|error| {
+                    Problem::Internal(format!("the columns of a row are no JSON: {error}"))
+                })?,
+            })
+        };
+        Ok(Self {
+            results: hits.iter().map(result).collect::<Result<_, Problem>>()?,
+            rows: service.index().map_or(0, |index| index.rows),
+            truncated,
+        })
+    }
+}
 
 fn rows<S: Serializer>(embeddings: &Embeddings, serializer: S) -> Result<S::Ok, S::Error> {
     let mut rows = serializer.serialize_seq(Some(embeddings.len()))?;
@@ -464,7 +312,8 @@ mod tests {
                 vectors(&self.0, serializer)
             }
         }
-        serde_json::to_string(&Matrix(rows)).unwrap()
+        let written = crate::json_writer::to_vec(&Matrix(rows), 0).unwrap();
+        String::from_utf8(written).unwrap()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use utoipa::openapi::{
 };
 
 use super::call::TIMEOUT;
-use super::content::{Schemas, reference};
+use super::content::{self, ParameterKind, Schemas, reference};
 use super::error_shape::ErrorShape;
 use super::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
 use super::ignored;
@@ -105,6 +105,13 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
             .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
         operation = operation.parameter(name.build());
     }
+    let mut said: Vec<&str> = Vec::new();
+    for parameter in route.takes.iter().flat_map(|takes| takes.parameters) {
+        if !said.contains(&parameter.name) {
+            said.push(parameter.name);
+            operation = operation.parameter(outside_of_the_body(parameter));
+        }
+    }
     if !route.takes.is_empty() {
         let mut body = RequestBodyBuilder::new().required(Some(Required::True));
         for takes in route.takes {
@@ -146,6 +153,31 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
         );
     }
     operation
+}
+
+fn outside_of_the_body(parameter: &content::Parameter) -> Parameter {
+    let content::Parameter { name, says, kind } = *parameter;
+    match kind {
+        ParameterKind::Header => header(
+            name,
+            says,
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(0)),
+        ),
+        ParameterKind::Query(unsaid) => {
+            let schema = ObjectBuilder::new()
+                .schema_type(Type::Boolean)
+                .default(Some(unsaid.into()));
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(says))
+                .required(Required::False)
+                .schema(Some(schema.build()))
+                .build()
+        }
+    }
 }
 
 fn header(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
@@ -204,7 +236,7 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
         }
         415 => add(
             "accept-encoding",
-            "Where the coding of the body was not supported: what is",
+            "Where the coding of the body is not undone: those that are",
             text(),
         ),
         401 => add("www-authenticate", "How the key is sent", text()),
@@ -223,7 +255,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request, or an image in it, is broken; the detail says where",
         401 => "The API key is missing or wrong",
-        404 => "There is no model of that name",
+        404 => "There is no model of that name, or no index to search",
         408 => "The request did not arrive in time",
         412 => "X-Expect-Fingerprint names another vector space than this service's",
         413 => "Too many bytes, images, texts or pixels",
@@ -256,6 +288,29 @@ mod tests {
         assert_eq!(document["openapi"], "3.1.0");
         let paths: std::collections::BTreeSet<&str> = routes().map(|route| route.path).collect();
         assert_eq!(document["paths"].as_object().unwrap().len(), paths.len());
+    }
+
+    #[test]
+    fn what_stands_beside_a_body_is_told() {
+        let document = serde_json::to_value(document()).unwrap();
+        let named = |path: &str, name: &str, place: &str| {
+            let parameters = &document["paths"][path]["post"]["parameters"];
+            let mut parameters = parameters.as_array().unwrap().iter();
+            parameters.any(|it| it["name"] == name && it["in"] == place)
+        };
+        for (path, name, place) in [
+            ("/embed/image", "normalize", "query"),
+            ("/embed/images", "normalize", "query"),
+            ("/embed/images", "partial", "query"),
+            (
+                "/v2/models/{model}/infer",
+                "inference-header-content-length",
+                "header",
+            ),
+        ] {
+            assert!(named(path, name, place), "{path} {name}");
+        }
+        assert!(!named("/embed/image", "partial", "query"));
     }
 
     #[test]

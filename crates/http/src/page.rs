@@ -10,6 +10,8 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use siglip2_page::Asset;
 
+use super::accept::listed;
+
 /// What a request for the page gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asked {
@@ -87,12 +89,6 @@ pub(super) fn is_known(headers: &HeaderMap, asset: &Asset) -> bool {
         .any(|(tag, _)| tag == "*" || opaque(&tag) == opaque(asset.etag))
 }
 
-/// Whether the client takes gzip.
-pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
-    listed(headers, &header::ACCEPT_ENCODING)
-        .any(|(coding, quality)| coding.eq_ignore_ascii_case("gzip") && quality > 0.0)
-}
-
 /// Whether the client names HTML, and prefers nothing to it that there is.
 fn wants_html(headers: &HeaderMap) -> bool {
     let quality = |wanted: &str| {
@@ -103,23 +99,6 @@ fn wants_html(headers: &HeaderMap) -> bool {
     };
     let html = quality("text/html");
     html > 0.0 && html >= quality("application/json")
-}
-
-/// The members of a header that is a list, each with its quality.
-fn listed(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = (String, f32)> {
-    let values = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|it| it.to_str().ok());
-    let members = values.flat_map(|value| value.split(','));
-    members.map(|member| {
-        let mut pieces = member.split(';').map(str::trim);
-        let name = pieces.next().unwrap_or_default().to_owned();
-        let quality = pieces
-            .filter_map(|piece| piece.strip_prefix("q=").or(piece.strip_prefix("Q=")))
-            .find_map(|value| value.parse().ok());
-        (name, quality.unwrap_or(1.0))
-    })
 }
 
 #[cfg(test)]
@@ -152,19 +131,6 @@ mod tests {
             );
         }
         assert!(!wants_html(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn gzip_is_for_those_who_take_it() {
-        for (accept, expected) in [
-            ("gzip, deflate, br", true),
-            ("br, GZIP;q=0.1", true),
-            ("gzip;q=0", false),
-            ("identity", false),
-        ] {
-            let headers = with(header::ACCEPT_ENCODING, accept);
-            assert_eq!(takes_gzip(&headers), expected, "{accept}");
-        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::error_shape::{ErrorShape, Refusal};
 use super::validation::{Issue, Issues, ValidationErrors};
 use siglip2_image::ImageError;
 
-use siglip2_service::{Fingerprint, OutOfMemory, ServiceError, State};
+use siglip2_service::{Fingerprint, IndexError, OutOfMemory, ServiceError, State};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
@@ -31,6 +31,26 @@ const MAX_LOGGED_SENTENCE: usize = 400;
 
 /// The longest file name that is repeated in an error, in characters.
 const MAX_SHOWN_NAME: usize = 120;
+
+/// The codings of a body that are undone.
+const CODINGS: &str = "gzip, zstd";
+
+/// Which item of a request an error is about, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// An image.
+    Image(usize),
+    /// A text.
+    Text(usize),
+}
+
+impl Named {
+    /// Which one it is, where images and texts are counted together.
+    pub(super) fn index(self) -> usize {
+        let (Self::Image(index) | Self::Text(index)) = self;
+        index
+    }
+}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +69,11 @@ pub(super) enum Problem {
     /// 404: the path is served, and nothing has this name.
     #[error("{0}")]
     NoSuchModel(String),
+    /// 404: there is nothing to search.
+    #[error(
+        "This service has no index to search: start it with --index and what embed has written."
+    )]
+    NoIndex,
     /// 405, with what the path does take.
     #[error("Method Not Allowed")]
     MethodNotAllowed(&'static str),
@@ -78,8 +103,8 @@ pub(super) enum Problem {
     /// 415: the wrong content type, or an image format that is not read.
     #[error("{0}")]
     Unsupported(String),
-    /// 415: a body in a coding.
-    #[error("Bodies are read as they are; this one has the Content-Encoding {0}.")]
+    /// 415: a body in a coding that is not undone.
+    #[error("A body may have the Content-Encoding gzip or zstd; this one has {0}.")]
     Coding(String),
     /// 417.
     #[error("The only expectation that is met is 100-continue; this one is {0}.")]
@@ -165,12 +190,14 @@ impl Problem {
         }
     }
 
-    /// What the service said. `part` names the image of that index.
-    pub(super) fn service(error: ServiceError, part: impl FnOnce(usize) -> String) -> Self {
+    /// What the service said. `name` says what the client calls an item.
+    pub(super) fn service(error: ServiceError, name: impl FnOnce(Named) -> String) -> Self {
         match error {
-            ServiceError::Image { index, error } => Problem::image(&part(index), &error),
+            ServiceError::Image { index, error } => {
+                Problem::image(&name(Named::Image(index)), &error)
+            }
             ServiceError::Text { index, error } if error.is_too_long() => {
-                Problem::TooLarge(format!("Text {index}: {error}."))
+                Problem::TooLarge(format!("{}: {error}.", name(Named::Text(index))))
             }
             ServiceError::Text { error, .. } => {
                 Problem::Internal(format!("tokenizing failed: {error}"))
@@ -179,6 +206,10 @@ impl Problem {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,
             },
+            ServiceError::Index(IndexError::NoColumn(what)) => Problem::BadRequest(what.into()),
+            ServiceError::Index(IndexError::TooLarge(what)) => Problem::TooLarge(what),
+            ServiceError::Index(IndexError::Unreadable(what)) => Problem::Internal(what),
+            ServiceError::Index(IndexError::Stopped) => Problem::Deadline,
             ServiceError::TooMuch { what } => Problem::TooLarge(what),
             ServiceError::Expired => Problem::Deadline,
             ServiceError::Unavailable(state) => Problem::Unavailable(state),
@@ -207,7 +238,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => "bad_request",
             Problem::Unauthorized => "unauthorized",
-            Problem::NotFound | Problem::NoSuchModel(_) => "not_found",
+            Problem::NotFound | Problem::NoSuchModel(_) | Problem::NoIndex => "not_found",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::Timeout(_) => "timeout",
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => "other_space",
@@ -236,7 +267,7 @@ impl Problem {
         match self {
             Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
             Problem::Unauthorized => StatusCode::UNAUTHORIZED,
-            Problem::NotFound | Problem::NoSuchModel(_) => StatusCode::NOT_FOUND,
+            Problem::NotFound | Problem::NoSuchModel(_) | Problem::NoIndex => StatusCode::NOT_FOUND,
             Problem::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Problem::OtherSpace { .. } | Problem::NoFingerprint(_) => {
@@ -261,10 +292,9 @@ impl Problem {
             Problem::MethodNotAllowed(allow) => {
                 Some((header::ALLOW, HeaderValue::from_static(allow)))
             }
-            Problem::Coding(_) => Some((
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            )),
+            Problem::Coding(_) => {
+                Some((header::ACCEPT_ENCODING, HeaderValue::from_static(CODINGS)))
+            }
             Problem::Timeout(_) => Some((header::CONNECTION, HeaderValue::from_static("close"))),
             Problem::Busy { retry_after, .. } => Some(retry(*retry_after)),
             Problem::Unavailable(_) => Some(retry(UNAVAILABLE_RETRY)),

@@ -11,6 +11,9 @@ use super::content::Content;
 use super::error_shape::ErrorShape;
 use super::problem::Problem;
 
+/// The path that needs an index.
+pub(super) const SEARCH: &str = "/search";
+
 /// A path that is served.
 pub(super) struct Route {
     /// The path, without a slash at its end. It may have one name in braces, which stands for
@@ -122,7 +125,7 @@ impl Route {
         if self.class == Class::Page {
             statuses.extend([304, 307, 404]);
         }
-        if self.parameter().is_some() {
+        if self.parameter().is_some() || self.path == SEARCH {
             statuses.push(404);
         }
         if matches!(self.class, Class::Probe | Class::Work) {

@@ -11,21 +11,39 @@
 use hyper::Method;
 use hyper::http::request::Parts;
 
+use super::about_messages::{Document, Health, Info, Readiness, Root};
 use super::answer;
-use super::content::Content;
+use super::content::{Content, Parameter, ParameterKind};
 use super::dialect_routes::DIALECTS;
 use super::encoding;
-use super::endpoints;
+use super::endpoints::{self, SearchRequest};
 use super::error_shape::ErrorShape;
-use super::forms::{ImageForm, ImagesForm, RankForm, SimilarityForm};
-use super::messages::{Document, Health, Info, RankAnswer, Readiness, Root, SimilarityAnswer};
+use super::form;
+use super::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
+use super::image_request::{ImageRequest, ImagesRequest, RankRequest, SimilarityRequest};
+use super::messages::{RankAnswer, SearchAnswer, SimilarityAnswer};
+use super::packed;
 use super::page::Asked;
 use super::problem::Problem;
-use super::route::{Class, Handler, Route};
+use super::route::{Class, Handler, Route, SEARCH};
 use super::text_request::TextRequest;
 
+/// Of a body that is bytes.
+const NORMALIZE: Parameter = Parameter {
+    name: "normalize",
+    says: "Where the body is bytes: whether the embeddings are L2-normalized",
+    kind: ParameterKind::Query(true),
+};
+
+/// Of a body that is bytes.
+const PARTIAL: Parameter = Parameter {
+    name: form::PARTIAL,
+    says: "Where the body is bytes: whether a bad image costs its own row only",
+    kind: ParameterKind::Query(false),
+};
+
 /// The service's own routes.
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 12] = [
     Route {
         path: "/",
         name: "root",
@@ -103,8 +121,9 @@ static ROUTES: [Route; 11] = [
         class: Class::Work,
         takes: &[
             Content::form::<ImageForm>(),
-            Content::bytes("image/*", &[]),
-            Content::bytes(answer::BYTES, &[]),
+            Content::json::<ImageRequest>(),
+            Content::bytes("image/*", &[]).with(&[NORMALIZE]),
+            Content::bytes(answer::BYTES, &[]).with(&[NORMALIZE]),
         ],
         gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
@@ -117,7 +136,9 @@ static ROUTES: [Route; 11] = [
         class: Class::Work,
         takes: &[
             Content::form::<ImagesForm>(),
-            Content::bytes(answer::BYTES, &[]),
+            Content::json::<ImagesRequest>(),
+            Content::bytes(answer::BYTES, &[]).with(&[NORMALIZE, PARTIAL]),
+            Content::bytes(packed::TAR, &[]).with(&[NORMALIZE, PARTIAL]),
         ],
         gives: &encoding::ROWS,
         errors: ErrorShape::Detail,
@@ -128,7 +149,10 @@ static ROUTES: [Route; 11] = [
         name: "similarity",
         summary: "How well every text fits every image",
         class: Class::Work,
-        takes: &[Content::form::<SimilarityForm>()],
+        takes: &[
+            Content::form::<SimilarityForm>(),
+            Content::json::<SimilarityRequest>(),
+        ],
         gives: &[Content::json::<SimilarityAnswer>()],
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::similarity(call)),
@@ -138,10 +162,23 @@ static ROUTES: [Route; 11] = [
         name: "rank",
         summary: "The images, the one that fits the query best first",
         class: Class::Work,
-        takes: &[Content::form::<RankForm>()],
+        takes: &[Content::form::<RankForm>(), Content::json::<RankRequest>()],
         gives: &[Content::json::<RankAnswer>()],
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::rank(call)),
+    },
+    Route {
+        path: SEARCH,
+        name: "search",
+        summary: "The rows of the index that are nearest to a text or an image, best first",
+        class: Class::Work,
+        takes: &[
+            Content::json::<SearchRequest>(),
+            Content::form::<SearchForm>(),
+        ],
+        gives: &[Content::json::<SearchAnswer>()],
+        errors: ErrorShape::Detail,
+        handler: |call| Box::pin(endpoints::search(call)),
     },
 ];
 

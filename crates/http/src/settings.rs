@@ -11,6 +11,7 @@ use serde::Serialize;
 use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes, switch};
 
 use crate::api_key::{ApiKey, ApiKeysFile};
+use crate::cors::Origins;
 
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search. Durations are serialized as seconds.
@@ -70,6 +71,12 @@ pub struct HttpSettings {
     #[arg(long, env = "CLIENT_ADDRESS_HEADER", value_parser = header_name)]
     #[serde(skip)]
     pub client_address_header: Option<HeaderName>,
+
+    /// Origins whose pages may ask the service from a browser, with commas between, such as
+    /// https://a.example,http://localhost:3000; * for all. By default none may.
+    #[arg(long, env = "CORS_ORIGINS", value_parser = Origins::parse)]
+    #[serde(skip)]
+    pub cors_origins: Option<Origins>,
 
     /// Tell clients how many rows of an answer were remembered, in the header X-Cache, though
     /// it tells them what others have asked for. Where a key is asked for they are told anyhow.

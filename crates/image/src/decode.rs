@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::work::Stop;
-use super::{Header, ImageError, ImageFormat, ImageLimits, PixelMemory, RgbImage};
+use super::{Header, ImageError, ImageFormat, ImageLimits, Orientation, PixelMemory, RgbImage};
 use super::{bmp, gif, inspect, jpeg, png, tiff, webp};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
@@ -41,9 +41,18 @@ pub fn decode_into(
 ) -> Result<RgbImage, ImageError> {
     let header = inspect(bytes, limits)?;
     let format = header.format;
+    let orientation = header.orientation;
+    // Decoders know the picture as it is stored.
+    let (stored_width, stored_height) = orientation.size((header.width, header.height));
+    let stored = Header {
+        width: stored_width,
+        height: stored_height,
+        orientation: Orientation::STORED,
+        ..header
+    };
     let job = Job {
         bytes,
-        header: &header,
+        header: &stored,
         limits,
         stop,
     };
@@ -55,7 +64,7 @@ pub fn decode_into(
         Ok(match memory {
             None => {
                 let mut pixels = vec![0; length];
-                decode_format(&job, &mut pixels)?;
+                decode_turned(&job, orientation, &mut pixels)?;
                 RgbImage::new(width, height, pixels)
             }
             Some(mut memory) => {
@@ -63,7 +72,7 @@ pub fn decode_into(
                 if out.len() != length {
                     return Err(does_not_fit(format));
                 }
-                decode_format(&job, out)?;
+                decode_turned(&job, orientation, out)?;
                 RgbImage::lent(width, height, memory)
             }
         })
@@ -79,6 +88,21 @@ pub fn decode_into(
 
 fn does_not_fit(format: ImageFormat) -> ImageError {
     ImageError::damaged(format, "the pixels do not fit the size in the header")
+}
+
+/// Decodes, and turns what was decoded.
+fn decode_turned(
+    job: &Job<'_>,
+    orientation: Orientation,
+    out: &mut [u8],
+) -> Result<(), ImageError> {
+    if orientation.swaps() {
+        let mut stored = vec![0; out.len()];
+        decode_format(job, &mut stored)?;
+        return orientation.turn(job.size(), &stored, out, job.stop);
+    }
+    decode_format(job, out)?;
+    orientation.flip(job.size().0, out, job.stop)
 }
 
 /// Every decoder writes every pixel: `out` may be memory that was used before.

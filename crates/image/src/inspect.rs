@@ -1,8 +1,8 @@
 //! What an image is, from its first bytes: format, width and height, and whether it
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
-use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE};
-use super::{bmp, gif, jpeg, names, png, tiff, webp};
+use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
+use super::{bmp, exif, gif, jpeg, names, png, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
 /// supported, and what has more pixels than `limits` allow.
@@ -46,12 +46,22 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Bmp => bmp::scratch(bytes)?,
         ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
     };
-    let header = Header {
+    let orientation = match limits.apply_orientation {
+        true => exif::orientation(format, bytes),
+        false => Orientation::STORED,
+    };
+    let (width, height) = orientation.size((width, height));
+    let mut header = Header {
         format,
         width,
         height,
+        orientation,
         scratch_bytes,
     };
+    if orientation.swaps() {
+        // It cannot be turned where it lies.
+        header.scratch_bytes = header.scratch_bytes.saturating_add(header.pixel_bytes());
+    }
     let bytes = header.pixel_bytes().saturating_add(scratch_bytes);
     if bytes > limits.max_picture_bytes {
         return Err(ImageError::TooComplex {

@@ -7,10 +7,11 @@
 //!                                  (the checkpoint's resize, byte for byte transformers')
 //! ```
 //!
-//! The format is read from the bytes, never from a name or a content type. The
-//! orientation tag is not applied (but TIFF's is, because Pillow applies that one)
-//! and alpha is dropped, not blended, because `Image.open(f).convert("RGB")` does so
-//! and the vectors must be those of the service that this one replaces.
+//! The format is read from the bytes, never from a name or a content type. Unless it is asked
+//! for ([`ImageLimits::apply_orientation`]), the orientation tag is not applied (but TIFF's is,
+//! because Pillow applies that one), and alpha is dropped, not blended: `Image.open(f)
+//! .convert("RGB")` does so, and the vectors must be those of the service that this one
+//! replaces.
 //!
 //! * `inspect`: recognizes the format and reads the size from the header.
 //! * `names`: what else it may be, for the answer that it is not decoded.
@@ -18,6 +19,7 @@
 //!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
 //!   with it. `convert` holds the colour arithmetic that they share, `work` what they may
 //!   cost and how they are ended, `reader` hands files to decoders of others.
+//! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
 //! * `pixels`: pixels in memory, and whose memory that is.
 //! * `processor`: what preprocessor_config.json says; `target` reckons sizes, `resize` makes
 //!   them, and `coefficients` has its numbers for those that do it on a device.
@@ -48,6 +50,7 @@
 mod bmp;
 mod convert;
 mod decode;
+mod exif;
 mod gif;
 mod inspect;
 mod jpeg;
@@ -65,6 +68,7 @@ mod work;
 
 pub use decode::{decode, decode_into};
 pub use inspect::inspect;
+pub use orientation::Orientation;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
 pub use resize::{Coefficients, Window};
@@ -80,7 +84,7 @@ use std::fmt;
 /// a few kilobytes would ask for 54 GB there.
 pub const MAX_SIDE: u32 = 65_535;
 
-/// What an image may cost before it is refused.
+/// What an image may cost before it is refused, and whether it is turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageLimits {
     /// Width times height. Checked against the header, before anything is decoded.
@@ -94,6 +98,9 @@ pub struct ImageLimits {
     /// the decoder needs beside them ([`Header::scratch_bytes`]): rows and frames at the
     /// file's own depth, tables, the coefficients of a progressive JPEG.
     pub max_picture_bytes: u64,
+    /// Whether pictures are turned as the orientation tag of their EXIF or XMP data says, as
+    /// Pillow's `ImageOps.exif_transpose` turns them. TIFF is always turned.
+    pub apply_orientation: bool,
 }
 
 impl Default for ImageLimits {
@@ -108,6 +115,7 @@ impl Default for ImageLimits {
             max_pixels: 89_478_485,
             max_jpeg_scans: 100,
             max_picture_bytes: 1 << 30,
+            apply_orientation: false,
         }
     }
 }
@@ -158,6 +166,10 @@ pub struct Header {
     pub width: u32,
     /// Height in pixels of what [`decode()`] will return.
     pub height: u32,
+    /// How the stored picture is turned for it, if it is: always
+    /// [`STORED`](Orientation::STORED) without [`ImageLimits::apply_orientation`], and for TIFF,
+    /// which is turned while it is decoded.
+    pub orientation: Orientation,
     /// Bytes that decoding takes beside the file and the RGB pixels, at most: reckoned
     /// from the header, before anything is decoded.
     pub scratch_bytes: u64,

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use crate::options::Check;
+use crate::options::{Answers, Check};
 
 /// How far from 1 the norm of a vector may be.
 const TOLERANCE: f64 = 1e-3;
@@ -56,6 +56,26 @@ struct Row {
     high: f64,
 }
 
+impl Default for Row {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            square: 0.0,
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl Row {
+    fn add(&mut self, number: f64) {
+        self.len += 1;
+        self.square += number * number;
+        self.low = self.low.min(number);
+        self.high = self.high.max(number);
+    }
+}
+
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reduce;
@@ -67,17 +87,9 @@ impl<'de> Deserialize<'de> for Row {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Row, A::Error> {
-                let mut row = Row {
-                    len: 0,
-                    square: 0.0,
-                    low: f64::INFINITY,
-                    high: f64::NEG_INFINITY,
-                };
+                let mut row = Row::default();
                 while let Some(number) = numbers.next_element::<f64>()? {
-                    row.len += 1;
-                    row.square += number * number;
-                    row.low = row.low.min(number);
-                    row.high = row.high.max(number);
+                    row.add(number);
                 }
                 Ok(row)
             }
@@ -119,6 +131,8 @@ pub struct Checker {
     pub dimensions: usize,
     /// How much is checked.
     pub how: Check,
+    /// What embeddings were asked for as.
+    pub answers: Answers,
 }
 
 impl Checker {
@@ -136,6 +150,12 @@ impl Checker {
         }
         if !(200..300).contains(&status) {
             return None;
+        }
+        if let (Answers::Bytes, Expected::Rows { rows, unit }) = (self.answers, expected) {
+            let is_checked = self.how != Check::None;
+            return is_checked
+                .then(|| self.bytes(body, *rows, *unit).err())
+                .flatten();
         }
         let in_full = match self.how {
             Check::All => true,
@@ -177,6 +197,28 @@ impl Checker {
             Expected::Ranking { query, files } => ranking(&parse(body)?, query, files),
             Expected::Refusal => Ok(()),
         }
+    }
+
+    /// Checks rows of little-endian f32.
+    fn bytes(&self, body: &[u8], rows: usize, unit: bool) -> Result<(), String> {
+        let (numbers, rest) = body.as_chunks::<4>();
+        if !rest.is_empty() || numbers.len() != rows * self.dimensions {
+            return Err(format!(
+                "the answer has {} bytes where {rows} rows of {} floats were asked for",
+                body.len(),
+                self.dimensions
+            ));
+        }
+        let numbers = numbers.chunks_exact(self.dimensions.max(1));
+        let rows: Vec<Row> = numbers
+            .map(|row| {
+                let mut reduced = Row::default();
+                row.iter()
+                    .for_each(|number| reduced.add(f64::from(f32::from_le_bytes(*number))));
+                reduced
+            })
+            .collect();
+        self.rows("embeddings", &rows, rows.len(), unit)
     }
 
     fn rows(&self, name: &str, rows: &[Row], expected: usize, unit: bool) -> Result<(), String> {
@@ -266,10 +308,36 @@ mod tests {
     const CHECKER: Checker = Checker {
         dimensions: 2,
         how: Check::All,
+        answers: Answers::Json,
     };
 
     fn wrong(expected: &Expected, body: &str) -> Option<String> {
         CHECKER.wrong(1, expected, 200, body.as_bytes())
+    }
+
+    #[test]
+    fn embeddings_as_bytes() {
+        let checker = Checker {
+            answers: Answers::Bytes,
+            ..CHECKER
+        };
+        let expected = Expected::Rows {
+            rows: 2,
+            unit: true,
+        };
+        let wrong = |numbers: &[f32]| {
+            let body: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+            checker.wrong(1, &expected, 200, &body)
+        };
+        assert_eq!(wrong(&[0.6, 0.8, 1.0, 0.0]), None);
+        for (numbers, word) in [
+            ([0.6, 0.8, 1.0].as_slice(), "12 bytes"),
+            (&[0.6, 0.8, 0.9, 0.0], "norm 0.9"),
+            (&[0.6, 0.8, f32::NAN, 1.0], "not finite"),
+        ] {
+            let said = wrong(numbers).unwrap();
+            assert!(said.contains(word), "{said}");
+        }
     }
 
     #[test]
@@ -375,6 +443,7 @@ mod tests {
     fn a_sample_still_counts_every_row() {
         let checker = Checker {
             how: Check::Sample,
+            answers: Answers::Json,
             ..CHECKER
         };
         let expected = Expected::Rows {
@@ -391,6 +460,7 @@ mod tests {
         assert!(checker.wrong(1, &expected, 200, named).is_none());
         let none = Checker {
             how: Check::None,
+            answers: Answers::Json,
             ..CHECKER
         };
         assert!(none.wrong(16, &expected, 200, short).is_none());

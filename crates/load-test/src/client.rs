@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::inputs::Request;
+use crate::options::Answers;
 
 /// The client's timeout if none was given.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -239,6 +240,7 @@ impl Client {
         connections: u32,
         api_key: Option<&str>,
         timeout_ms: Option<u64>,
+        answers: Answers,
     ) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         let unusable = |what: &str| format!("{what} cannot be sent in a header");
@@ -247,6 +249,10 @@ impl Client {
         if let Some(key) = api_key {
             let key = HeaderValue::from_str(key).map_err(|_| unusable("the API key"))?;
             headers.insert("x-api-key", key);
+        }
+        if answers == Answers::Bytes {
+            let bytes = HeaderValue::from_static("application/octet-stream");
+            headers.insert(ACCEPT, bytes);
         }
         if let Some(limit) = timeout_ms {
             headers.insert("x-request-timeout-ms", HeaderValue::from(limit));

@@ -97,6 +97,10 @@ pub struct Options {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub normalize: bool,
 
+    /// What embeddings are asked for as: JSON, or float32 as bytes (application/octet-stream).
+    #[arg(long, value_enum, default_value_t = Answers::Json)]
+    pub answers: Answers,
+
     /// Key to send as X-API-Key.
     #[arg(long, env = "API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
@@ -172,6 +176,15 @@ pub enum DrawnFormat {
     Jpeg,
     /// Lossless.
     Png,
+}
+
+/// What embeddings are asked for as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Answers {
+    /// Decimal numbers.
+    Json,
+    /// Rows of little-endian f32.
+    Bytes,
 }
 
 /// How much of the answers to verify.

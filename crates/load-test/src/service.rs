@@ -86,6 +86,7 @@ impl Service {
             connections,
             options.api_key.as_deref(),
             options.timeout_ms,
+            options.answers,
         )?;
         let exchange = client.get("/info").await;
         match exchange.ending {
@@ -112,6 +113,7 @@ impl Service {
             checker: Checker {
                 dimensions: info.vision_dim,
                 how: options.check,
+                answers: options.answers,
             },
             info,
             interrupt: interrupt.clone(),

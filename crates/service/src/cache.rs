@@ -27,7 +27,7 @@ use lru::LruCache;
 use crate::batcher::BatchError;
 use crate::demand::{Demand, Joined, Wish};
 use crate::metrics::{Lookup, StageTiming};
-use siglip2_image::ImageError;
+use siglip2_image::{ImageError, Orientation};
 
 /// Entries of rows that nobody waits for any more are swept out when there are more than this
 /// many, and twice as many as remained the last time.
@@ -51,10 +51,11 @@ impl Key for TextKey {
     }
 }
 
-/// The BLAKE3 hash of an image's file. It must be collision-resistant, or a client could give
-/// somebody else's picture a vector of its own choice.
+/// The BLAKE3 hash of an image's file, and how the image is turned. The hash must be
+/// collision-resistant, or a client could give somebody else's picture a vector of its own
+/// choice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ImageKey([u8; 32]);
+pub(crate) struct ImageKey([u8; 32], Orientation);
 
 impl ImageKey {
     /// Bytes that are hashed before other tasks get their turn: some tens of microseconds.
@@ -62,7 +63,7 @@ impl ImageKey {
 
     /// Hashes a file in portions. Passing it to a decoder thread would cost a wait in line, in
     /// addition to that for the decoding itself.
-    pub(crate) async fn of(file: &[u8]) -> Self {
+    pub(crate) async fn of(file: &[u8], orientation: Orientation) -> Self {
         let mut hasher = blake3::Hasher::new();
         let mut portions = file.chunks(Self::PORTION).peekable();
         while let Some(portion) = portions.next() {
@@ -71,7 +72,7 @@ impl ImageKey {
                 tokio::task::yield_now().await;
             }
         }
-        Self(*hasher.finalize().as_bytes())
+        Self(*hasher.finalize().as_bytes(), orientation)
     }
 }
 

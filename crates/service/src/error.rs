@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::search::IndexError;
 use crate::service::State;
 use crate::tokens::TextError;
 use siglip2_image::ImageError;
@@ -43,6 +44,9 @@ pub enum ServiceError {
     /// The service cannot embed at present.
     #[error("the service is {}", .0.as_str())]
     Unavailable(State),
+    /// The index cannot be searched like this, or not read.
+    #[error("{0}")]
+    Index(IndexError),
     /// An error of the service.
     #[error("{0}")]
     Internal(String),

@@ -122,6 +122,10 @@ pub struct Metrics {
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
     cut_texts: Counter,
+    index_rows: Gauge,
+    searches: Counter,
+    searched_rows: Counter,
+    search_seconds: Histogram,
     pub(crate) memory: MemoryMetrics,
     dropped_log_lines: Counter,
 }
@@ -166,6 +170,10 @@ impl Metrics {
             text_lookups,
             image_lookups,
             cut_texts: Counter::default(),
+            index_rows: Gauge::default(),
+            searches: Counter::default(),
+            searched_rows: Counter::default(),
+            search_seconds: seconds(),
             memory,
             registry,
             requests,
@@ -215,7 +223,7 @@ impl Metrics {
         );
         registry.register(
             "stage_seconds",
-            "What each stage took: receive and write per request, the others per row",
+            "What each stage took: receive, search and write per request, the others per row",
             self.stage_seconds.clone(),
         );
         registry.register(
@@ -274,6 +282,26 @@ impl Metrics {
             self.cut_texts.clone(),
         );
         registry.register(
+            "index_rows",
+            "Rows of the index that is searched",
+            self.index_rows.clone(),
+        );
+        registry.register(
+            "searches",
+            "Searches of the index that came to their end",
+            self.searches.clone(),
+        );
+        registry.register(
+            "searched_rows",
+            "Rows that these searches looked at",
+            self.searched_rows.clone(),
+        );
+        registry.register(
+            "search_seconds",
+            "What the searches took, without the wait for those before them",
+            self.search_seconds.clone(),
+        );
+        registry.register(
             "spans",
             "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
             self.spans.clone(),
@@ -303,6 +331,20 @@ impl Metrics {
     /// Counts texts whose end was cut off.
     pub fn cut(&self, texts: usize) {
         self.cut_texts.inc_by(texts as u64);
+    }
+
+    /// Records how many rows the index has.
+    pub(crate) fn index_rows(&self, rows: u64) {
+        self.index_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a search, with the rows it scanned unless it was interrupted.
+    pub(crate) fn searched(&self, rows: Option<u64>, took: Duration) {
+        if let Some(rows) = rows {
+            self.searches.inc();
+            self.searched_rows.inc_by(rows);
+            self.search_seconds.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts what happened to spans.
@@ -425,6 +467,8 @@ mod tests {
             "siglip2_text_cache_total{result=\"hit\"} 0",
             "siglip2_image_cache_total{result=\"shared\"} 0",
             "siglip2_engine_up 0",
+            "siglip2_searches_total 0",
+            "siglip2_stage_seconds_count{stage=\"search\"} 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }

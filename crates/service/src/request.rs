@@ -17,6 +17,7 @@ use crate::metrics::Timings;
 use crate::service::{Running, Service, State};
 use crate::tokens::{LongTexts, TextEmbeddings};
 use crate::vectors::{self, Embeddings, PartialEmbeddings, Ranked, Similarity};
+use siglip2_image::ImageLimits;
 
 /// When to try again after a refusal: about the time in which a full queue moves on.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -29,6 +30,9 @@ pub struct Context {
     pub deadline: Option<Instant>,
     /// What to do with texts that have more tokens than the model reads.
     pub long_texts: LongTexts,
+    /// Whether images are turned as their orientation tag says; by default as the setting has
+    /// it.
+    pub apply_orientation: Option<bool>,
     /// Where to record how long the stages took.
     pub timings: Arc<Timings>,
 }
@@ -206,6 +210,16 @@ impl Request {
         Wish {
             deadline: self.context.deadline,
             interactive: permits.are_interactive(),
+        }
+    }
+
+    /// What its images may be, and whether they are turned.
+    pub(crate) fn limits(&self) -> ImageLimits {
+        let limits = self.service.settings().image_limits();
+        let said = self.context.apply_orientation;
+        ImageLimits {
+            apply_orientation: said.unwrap_or(limits.apply_orientation),
+            ..limits
         }
     }
 

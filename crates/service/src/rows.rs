@@ -114,9 +114,9 @@ impl Request {
     ) -> Result<Vec<f32>, ServiceError> {
         let header = self
             .service
-            .inspect(&file)
+            .inspect(&file, &self.limits())
             .map_err(|error| ServiceError::Image { index, error })?;
-        let key = ImageKey::of(&file).await;
+        let key = ImageKey::of(&file, header.orientation).await;
         let make = |demand: &Arc<Demand>| self.make_image(running, demand, header, file, permit);
         let found = self.find(
             running,
@@ -142,7 +142,7 @@ impl Request {
         let demand = Arc::clone(demand);
         let decoding = Decoding {
             header,
-            limits: self.service.settings().image_limits(),
+            limits: self.limits(),
             prepare: Arc::clone(&running.prepare),
             metrics: Arc::clone(self.service.metrics()),
             demand: Arc::clone(&demand),

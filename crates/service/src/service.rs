@@ -13,10 +13,11 @@ use crate::metrics::Metrics;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
+use crate::search::Searching;
 use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
-use siglip2_image::{Header, ImageError, Processor, Target};
+use siglip2_image::{Header, ImageError, ImageLimits, Processor, Target};
 use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
@@ -127,8 +128,10 @@ struct Inner {
     bias: f64,
     settings: ServiceSettings,
     running: OnceLock<Running>,
-    fingerprints: OnceLock<Fingerprints>,
+    /// Of images as they are stored, and turned.
+    fingerprints: OnceLock<[Fingerprints; 2]>,
     draining: AtomicBool,
+    searching: Searching,
     metrics: Arc<Metrics>,
     memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
@@ -165,6 +168,7 @@ impl Service {
             running: OnceLock::new(),
             fingerprints: OnceLock::new(),
             draining: AtomicBool::new(false),
+            searching: Searching::default(),
             metrics,
         }))
     }
@@ -243,27 +247,35 @@ impl Service {
     /// Sets the vector space, once, before the engine is attached: the digest of the weights
     /// and how pictures are prepared. Without it a service has no fingerprints.
     pub fn identify(&self, weights: &WeightsDigest, processor: &Processor) {
-        let image_processor = processor.identity();
-        let of = |normalized| {
+        let stored = processor.identity();
+        let turned = [&stored[..], b" turned"].concat();
+        let of = |image_processor: &[u8], normalized| {
             Fingerprint::of(Space {
                 weights,
                 tokenizer: &self.0.tokenizer,
-                image_processor: &image_processor,
+                image_processor,
                 precision: self.0.info.precision,
                 normalized,
             })
         };
-        // A second call would bring the same values.
-        let _ = self.0.fingerprints.set(Fingerprints {
-            normalized: of(true),
-            pooled: of(false),
+        let both = [stored, turned].map(|image_processor| Fingerprints {
+            normalized: of(&image_processor, true),
+            pooled: of(&image_processor, false),
         });
+        // A second call would bring the same values.
+        let _ = self.0.fingerprints.set(both);
     }
 
     /// Identifiers of the spaces of its vectors, once known: the weights are read for them
     /// while the model is loaded.
     pub fn fingerprints(&self) -> Option<Fingerprints> {
-        self.0.fingerprints.get().copied()
+        self.fingerprints_of(self.0.settings.apply_orientation)
+    }
+
+    /// The same for requests whose images are turned as their orientation tag says, or are not.
+    pub fn fingerprints_of(&self, apply_orientation: bool) -> Option<Fingerprints> {
+        let [stored, turned] = *self.0.fingerprints.get()?;
+        Some(if apply_orientation { turned } else { stored })
     }
 
     /// The limits in force.
@@ -353,6 +365,11 @@ impl Service {
         Score::of(text, image, self.0.scale, self.0.bias)
     }
 
+    /// How well a text matches an image, from the cosine of their embeddings.
+    pub fn score_of(&self, cosine: f64) -> Score {
+        Score::of_cosine(cosine, self.0.scale, self.0.bias)
+    }
+
     /// From now on nothing new is accepted; what was accepted is finished.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -364,7 +381,7 @@ impl Service {
     ///
     /// If the bytes are not an image in a supported format, or the image is too large.
     pub fn inspect_image(&self, bytes: &[u8]) -> Result<(), ImageError> {
-        self.inspect(bytes).map(|_header| ())
+        self.inspect(bytes, &self.stored_limits()).map(|_header| ())
     }
 
     /// Like [`Service::inspect_image`], and returns the width and height in pixels.
@@ -373,13 +390,22 @@ impl Service {
     ///
     /// The same.
     pub fn image_sides(&self, bytes: &[u8]) -> Result<(u32, u32), ImageError> {
-        self.inspect(bytes)
+        self.inspect(bytes, &self.stored_limits())
             .map(|header| (header.width, header.height))
     }
 
+    /// What images may be as they are stored: whether one is turned, only its request can say,
+    /// and not before it is whole.
+    fn stored_limits(&self) -> ImageLimits {
+        ImageLimits {
+            apply_orientation: false,
+            ..self.0.settings.image_limits()
+        }
+    }
+
     /// The header of an image that can be decoded within the limits and the budget.
-    pub(crate) fn inspect(&self, bytes: &[u8]) -> Result<Header, ImageError> {
-        let header = siglip2_image::inspect(bytes, &self.0.settings.image_limits())?;
+    pub(crate) fn inspect(&self, bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError> {
+        let header = siglip2_image::inspect(bytes, limits)?;
         let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
         if wanted > most {
             return Err(ImageError::TooComplex {
@@ -398,6 +424,10 @@ impl Service {
         let target = self.0.info.images;
         let (between, resized) = target.resize_bytes(header.width, header.height);
         header.pixel_bytes() + header.scratch_bytes.max(between) + resized
+    }
+
+    pub(crate) fn searching(&self) -> &Searching {
+        &self.0.searching
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use siglip2_flags::{bytes, cores, count, some_bytes};
+use siglip2_flags::{bytes, cores, count, some_bytes, switch};
 use siglip2_image::ImageLimits;
 
 use crate::memory::MemoryUse;
@@ -23,6 +23,11 @@ pub struct ServiceSettings {
     /// Scans that a JPEG may have: decoding each goes over the whole picture.
     #[arg(long, env = "MAX_JPEG_SCANS", default_value_t = ImageLimits::default().max_jpeg_scans as usize, value_parser = count)]
     pub max_jpeg_scans: usize,
+
+    /// Turn images as the orientation tag of their EXIF or XMP data says, as Pillow's
+    /// ImageOps.exif_transpose does; requests may say otherwise.
+    #[arg(long, env = "APPLY_ORIENTATION", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub apply_orientation: bool,
 
     /// Images that are decoded at the same time; by default one per core, and on a GPU two
     /// fewer, for the threads that feed it.
@@ -63,6 +68,7 @@ impl ServiceSettings {
             max_picture_bytes: ImageLimits::default()
                 .max_picture_bytes
                 .min(self.picture_memory()),
+            apply_orientation: self.apply_orientation,
         }
     }
 

@@ -111,7 +111,11 @@ pub struct Score {
 impl Score {
     /// Of two L2-normalized rows.
     pub(super) fn of(text: &[f32], image: &[f32], scale: f64, bias: f64) -> Self {
-        let cosine = dot(text, image);
+        Self::of_cosine(dot(text, image), scale, bias)
+    }
+
+    /// Of two rows with this cosine.
+    pub(super) fn of_cosine(cosine: f64, scale: f64, bias: f64) -> Self {
         let logit = scale * cosine + bias;
         Self {
             cosine,

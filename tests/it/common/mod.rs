@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod client;
+pub mod dialects;
 pub mod document;
 pub mod engine;
+pub mod index;
 pub mod model;
 pub mod noise;
 pub mod picture;

@@ -1,9 +1,10 @@
 //! Files of vectors, opened.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow_schema::DataType;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use siglip2_mapping::Mapping;
 use siglip2_model::fingerprint::Fingerprint;
@@ -11,7 +12,7 @@ use siglip2_model::fingerprint::Fingerprint;
 use crate::identity::{FINGERPRINT, MODEL, NORMALIZED};
 use crate::options::Number;
 use crate::output::DoneShard;
-use crate::row::EMBEDDING;
+use crate::row::{EMBEDDING, ERROR, ID};
 
 /// What made the vectors of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +45,16 @@ pub(super) struct Vectors {
 
 pub(super) enum Form {
     /// Parquet, and the place of the column.
-    Parquet(ArrowReaderMetadata, usize),
+    Parquet(Table, usize),
     /// An array, and the table of its rows.
-    Npy(Array, Option<ArrowReaderMetadata>, PathBuf),
+    Npy(Array, Option<Table>),
+}
+
+/// A Parquet file in memory. A file that is renamed over it changes nothing here.
+pub(super) struct Table {
+    pub(super) path: PathBuf,
+    pub(super) metadata: ArrowReaderMetadata,
+    pub(super) bytes: Bytes,
 }
 
 /// An array in memory.
@@ -57,32 +65,35 @@ pub(super) struct Array {
 }
 
 impl Index {
-    /// Opens what embed wrote: a folder, or one of its files.
+    /// Opens what embed wrote: folders, or files of them.
     ///
     /// # Errors
     ///
-    /// A sentence, when there are no vectors or their files do not belong together.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let (files, incomplete) = if path.is_dir() {
-            listed(path)?
-        } else {
-            (vec![path.to_owned()], false)
-        };
+    /// A sentence, when one of them has no vectors or they do not belong together.
+    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, String> {
         let mut index = Self {
             files: Vec::new(),
             dimensions: 0,
             rows: 0,
             made: None,
-            incomplete,
+            incomplete: false,
         };
-        for file in files {
-            index.add(file)?;
-        }
-        if index.files.is_empty() {
-            return Err(format!(
-                "{} has no .parquet or .npy files of vectors",
-                path.display()
-            ));
+        for path in paths.iter().map(AsRef::as_ref) {
+            let (files, incomplete) = if path.is_dir() {
+                listed(path)?
+            } else {
+                (vec![path.to_owned()], false)
+            };
+            if files.is_empty() {
+                return Err(format!(
+                    "{} has no .parquet or .npy files of vectors",
+                    path.display()
+                ));
+            }
+            index.incomplete |= incomplete;
+            for file in files {
+                index.add(file)?;
+            }
         }
         Ok(index)
     }
@@ -144,6 +155,24 @@ impl Index {
         self.incomplete
     }
 
+    /// The columns that rows have besides their names, vectors and errors, each once, in the
+    /// order of the files.
+    pub fn columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        for table in self.files.iter().filter_map(Vectors::table) {
+            for field in table.metadata.schema().fields() {
+                let name = field.name();
+                if ![EMBEDDING, ERROR].contains(&name.as_str())
+                    && !NAMES.contains(&name.as_str())
+                    && !columns.contains(name)
+                {
+                    columns.push(name.clone());
+                }
+            }
+        }
+        columns
+    }
+
     /// Bytes of the vectors.
     pub fn bytes(&self) -> u64 {
         let bytes = |file: &Vectors| match &file.form {
@@ -151,6 +180,19 @@ impl Index {
             Form::Parquet(..) => file.rows * self.dimensions as u64 * 4,
         };
         self.files.iter().map(bytes).sum()
+    }
+}
+
+/// Columns that name rows: ours, and clip-retrieval's.
+pub(super) const NAMES: [&str; 2] = [ID, "image_path"];
+
+impl Vectors {
+    /// The table of its rows, if there is one.
+    pub(super) fn table(&self) -> Option<&Table> {
+        match &self.form {
+            Form::Parquet(table, _) => Some(table),
+            Form::Npy(_, table) => table.as_ref(),
+        }
     }
 }
 
@@ -218,16 +260,22 @@ struct Opened {
     made: Option<Made>,
 }
 
-fn load(path: &Path) -> Result<ArrowReaderMetadata, String> {
+fn load(path: &Path) -> Result<Table, String> {
     let failed = |error: String| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-        .map_err(|error| failed(error.to_string()))
+    let mapping = Mapping::open(path).map_err(|error| failed(error.to_string()))?;
+    let bytes = Bytes::from_static(mapping.bytes());
+    let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(Table {
+        path: path.to_owned(),
+        metadata,
+        bytes,
+    })
 }
 
 fn parquet(path: &Path) -> Result<Opened, String> {
-    let metadata = load(path)?;
-    let fields = metadata.schema().fields();
+    let table = load(path)?;
+    let fields = table.metadata.schema().fields();
     let place = fields.iter().position(|field| field.name() == EMBEDDING);
     let column = place.map(|place| (place, fields[place].data_type()));
     let Some((place, DataType::FixedSizeList(item, dimensions))) = column else {
@@ -244,12 +292,15 @@ fn parquet(path: &Path) -> Result<Opened, String> {
         ));
     }
     let dimensions = usize::try_from(*dimensions).unwrap_or(0);
-    let rows = metadata.metadata().file_metadata().num_rows();
+    if dimensions == 0 {
+        return Err(format!("the vectors of {} have no numbers", path.display()));
+    }
+    let rows = table.metadata.metadata().file_metadata().num_rows();
     Ok(Opened {
         rows: u64::try_from(rows).unwrap_or(0),
         dimensions,
-        made: made(&metadata),
-        form: Form::Parquet(metadata, place),
+        made: made(&table.metadata),
+        form: Form::Parquet(table, place),
     })
 }
 
@@ -281,7 +332,7 @@ fn npy(path: &Path) -> Result<Opened, String> {
         return Err(format!("{} is cut short", path.display()));
     }
     let table = table(path);
-    let metadata = table.is_file().then(|| load(&table)).transpose()?;
+    let table = table.is_file().then(|| load(&table)).transpose()?;
     let array = Array {
         mapping,
         start,
@@ -290,8 +341,8 @@ fn npy(path: &Path) -> Result<Opened, String> {
     Ok(Opened {
         rows,
         dimensions,
-        made: metadata.as_ref().and_then(made),
-        form: Form::Npy(array, metadata, table),
+        made: table.as_ref().and_then(|table| made(&table.metadata)),
+        form: Form::Npy(array, table),
     })
 }
 

@@ -1,63 +1,79 @@
 //! The columns of rows that were found.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection,
-};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use serde_json::{Map, Value};
 
-use super::index::{Form, Index};
+use super::index::{Form, Index, Table};
 use super::top::Found;
 use crate::columns::json;
-use crate::row::{EMBEDDING, ERROR};
+use crate::row::{EMBEDDING, ERROR, ID};
 
-/// The columns of these rows, in their order.
-pub(super) fn read(index: &Index, found: &[Found]) -> Result<Vec<Map<String, Value>>, String> {
-    let mut columns = BTreeMap::new();
+/// Rows whose columns are decoded at a time: a caption or JSON may have megabytes.
+const DECODED: usize = 16;
+
+/// What is done with the columns of a row: the row's place among those that were found comes
+/// first. Its error ends the reading.
+pub(super) type Take<'a> = &'a mut dyn FnMut(usize, Map<String, Value>) -> Result<(), String>;
+
+/// Hands over those columns of these rows that are wanted by their names, in the order of the
+/// index.
+pub(super) fn read(
+    index: &Index,
+    found: &[Found],
+    wanted: &dyn Fn(&str) -> bool,
+    take: Take<'_>,
+) -> Result<(), String> {
+    // By the number of the row in the index: its place among those that were found.
+    let places: BTreeMap<u64, usize> = found
+        .iter()
+        .enumerate()
+        .map(|(place, found)| (found.row, place))
+        .collect();
     for file in &index.files {
-        let mut rows: Vec<u64> = found
-            .iter()
-            .map(|found| found.row)
-            .filter(|row| (file.first..file.first + file.rows).contains(row))
-            .map(|row| row - file.first)
-            .collect();
+        let inside = places.range(file.first..file.first + file.rows);
+        let (rows, places): (Vec<u64>, Vec<usize>) = inside
+            .map(|(row, place)| (row - file.first, *place))
+            .unzip();
         if rows.is_empty() {
             continue;
         }
-        rows.sort_unstable();
-        let read = match &file.form {
-            Form::Parquet(metadata, _) => table(&file.path, metadata, &rows)?,
-            Form::Npy(_, Some(metadata), path) => table(path, metadata, &rows)?,
-            Form::Npy(_, None, _) => {
-                let name = |row| Value::from(format!("{}#{row}", file.path.display()));
-                let named = |row| Map::from_iter([(crate::row::ID.to_owned(), name(row))]);
-                rows.iter().map(named).collect()
+        match &file.form {
+            Form::Parquet(table, _) | Form::Npy(_, Some(table)) => {
+                let mut places = places.into_iter();
+                self::table(table, &rows, wanted, &mut |columns| match places.next() {
+                    Some(place) => take(place, columns),
+                    None => Ok(()),
+                })?;
             }
-        };
-        let numbers = rows.iter().map(|row| row + file.first);
-        columns.extend(numbers.zip(read));
+            Form::Npy(_, None) => {
+                for (row, place) in rows.iter().zip(places) {
+                    let name = Value::from(format!("{}#{row}", file.path.display()));
+                    take(place, Map::from_iter([(ID.to_owned(), name)]))?;
+                }
+            }
+        }
     }
-    Ok(found
-        .iter()
-        .map(|found| columns.remove(&found.row).unwrap_or_default())
-        .collect())
+    Ok(())
 }
 
 /// Rows of a Parquet file, in order, without vectors and errors.
 fn table(
-    path: &Path,
-    metadata: &ArrowReaderMetadata,
+    table: &Table,
     rows: &[u64],
-) -> Result<Vec<Map<String, Value>>, String> {
-    let failed = |error: String| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    wanted: &dyn Fn(&str) -> bool,
+    take: &mut dyn FnMut(Map<String, Value>) -> Result<(), String>,
+) -> Result<(), String> {
+    let failed = |error: String| format!("cannot read {}: {error}", table.path.display());
+    let metadata = &table.metadata;
     let fields = metadata.schema().fields().iter().enumerate();
     let wanted = fields
-        .filter(|(_, field)| ![EMBEDDING, ERROR].contains(&field.name().as_str()))
+        .filter(|(_, field)| {
+            let name = field.name().as_str();
+            ![EMBEDDING, ERROR].contains(&name) && wanted(name)
+        })
         .map(|(place, _)| place);
     let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
     let ranges = rows.iter().map(|&row| {
@@ -71,12 +87,13 @@ fn table(
         ));
     }
     let selection = RowSelection::from_consecutive_ranges(ranges, all);
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+    let (bytes, metadata) = (table.bytes.clone(), metadata.clone());
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
         .with_projection(mask)
         .with_row_selection(selection)
+        .with_batch_size(DECODED)
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    let mut read = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|error| failed(error.to_string()))?;
         let mut maps = vec![Map::new(); batch.num_rows()];
@@ -88,7 +105,9 @@ fn table(
                 map.insert(field.name().clone(), value);
             }
         }
-        read.extend(maps);
+        for map in maps {
+            take(map)?;
+        }
     }
-    Ok(read)
+    Ok(())
 }

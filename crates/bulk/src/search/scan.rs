@@ -1,6 +1,5 @@
 //! Every vector against the query, on all cores.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -11,9 +10,9 @@ use arrow_schema::DataType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::index::{Array, Form, Index, Vectors, size};
+use super::index::{Array, Form, Index, Table, size};
 use super::top::{Found, Top};
 use crate::options::Number;
 
@@ -26,8 +25,7 @@ const DECODED: usize = 256;
 /// A part of an index that one thread does.
 enum Piece<'a> {
     Group {
-        file: &'a Vectors,
-        metadata: &'a ArrowReaderMetadata,
+        table: &'a Table,
         column: usize,
         group: usize,
         first: u64,
@@ -46,24 +44,31 @@ enum Piece<'a> {
 struct Query<'a> {
     vector: &'a [f32],
     normalized: bool,
+    /// Whether nobody waits for the search any more; asked once in a piece of some megabytes.
+    stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// The best rows for a query of length one.
+/// The best rows for a query of length one; none where it was told to stop.
 pub(super) fn scan(
     index: &Index,
     vector: &[f32],
     top: usize,
     threads: usize,
-) -> Result<Vec<Found>, String> {
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Vec<Found>>, String> {
     let pieces = pieces(index);
     let query = Query {
         vector,
         normalized: index.made().is_some_and(|made| made.normalized),
+        stop,
     };
     let next = AtomicUsize::new(0);
     let work = || -> Result<Top, String> {
         let mut best = Top::new(top);
         while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop() {
+                break;
+            }
             query.piece(piece, &mut best)?;
         }
         Ok(best)
@@ -81,19 +86,18 @@ pub(super) fn scan(
     for part in found {
         best.take(part?);
     }
-    Ok(best.sorted())
+    Ok((!stop()).then(|| best.sorted()))
 }
 
 fn pieces(index: &Index) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     for file in &index.files {
         match &file.form {
-            Form::Parquet(metadata, column) => {
+            Form::Parquet(table, column) => {
                 let mut first = file.first;
-                for (group, rows) in metadata.metadata().row_groups().iter().enumerate() {
+                for (group, rows) in table.metadata.metadata().row_groups().iter().enumerate() {
                     pieces.push(Piece::Group {
-                        file,
-                        metadata,
+                        table,
                         column: *column,
                         group,
                         first,
@@ -123,14 +127,13 @@ impl Query<'_> {
     fn piece(&self, piece: &Piece<'_>, best: &mut Top) -> Result<(), String> {
         match piece {
             Piece::Group {
-                file,
-                metadata,
+                table,
                 column,
                 group,
                 first,
             } => self
-                .group(file, metadata, *column, *group, *first, best)
-                .map_err(|error| format!("cannot read {}: {error}", file.path.display())),
+                .group(table, *column, *group, *first, best)
+                .map_err(|error| format!("cannot read {}: {error}", table.path.display())),
             Piece::Stretch {
                 array,
                 begin,
@@ -179,16 +182,15 @@ impl Query<'_> {
 
     fn group(
         &self,
-        file: &Vectors,
-        metadata: &ArrowReaderMetadata,
+        table: &Table,
         column: usize,
         group: usize,
         first: u64,
         best: &mut Top,
     ) -> Result<(), String> {
-        let opened = File::open(&file.path).map_err(|error| error.to_string())?;
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), [column]);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata.clone())
+        let mask = ProjectionMask::roots(table.metadata.parquet_schema(), [column]);
+        let (bytes, metadata) = (table.bytes.clone(), table.metadata.clone());
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
             .with_row_groups(vec![group])
             .with_projection(mask)
             .with_batch_size(DECODED)
@@ -198,6 +200,9 @@ impl Query<'_> {
         let mut row = first;
         let mut floats = Vec::new();
         for batch in reader {
+            if (self.stop)() {
+                return Ok(());
+            }
             let batch = batch.map_err(|error| error.to_string())?;
             let lists = batch.column(0).as_fixed_size_list();
             let values = lists.values();

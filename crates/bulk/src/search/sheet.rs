@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Hit;
+use crate::archive;
 
 /// Bytes that a picture from a tar may have to be put into the page.
 const LARGEST_INSIDE: u64 = 16 << 20;
@@ -91,17 +92,21 @@ fn source(id: &str) -> Option<String> {
 }
 
 fn member_of(path: &Path, name: &Path) -> Option<Vec<u8>> {
-    let mut archive = tar::Archive::new(File::open(path).ok()?);
-    let mut members = archive.entries_with_seek().ok()?.flatten();
-    let member = members.find(|member| {
-        member
-            .path()
-            .is_ok_and(|path| path.strip_prefix(".").unwrap_or(path.as_ref()) == name)
-            && member.size() <= LARGEST_INSIDE
-    })?;
-    let mut bytes = Vec::new();
-    member.take(LARGEST_INSIDE).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    let name = name.as_os_str().as_encoded_bytes();
+    let mut found = None;
+    let read = archive::members_of_file(File::open(path).ok()?, |member| {
+        let member_name = member.name();
+        let bare = member_name.strip_prefix(b"./").unwrap_or(&member_name);
+        if bare != name || member.size() > LARGEST_INSIDE {
+            return Ok(true);
+        }
+        let mut bytes = Vec::new();
+        member.take(LARGEST_INSIDE).read_to_end(&mut bytes)?;
+        found = Some(bytes);
+        Ok(false)
+    });
+    read.ok()?;
+    found
 }
 
 #[cfg(test)]

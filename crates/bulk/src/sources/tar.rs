@@ -13,6 +13,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
 use super::{Cut, PICTURES, Source, cannot_read, digest_file};
+use crate::archive::{self, Member};
 use crate::options::{Kind, Reading};
 use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, MAX_FILE, TEXT, batch, text_columns};
 
@@ -59,22 +60,17 @@ impl Tar {
         } else {
             Box::new(file)
         };
-        let mut archive = ::tar::Archive::new(reader);
-        for member in archive.entries()? {
-            let mut member = member?;
-            if !member.header().entry_type().is_file() {
-                continue;
+        archive::members(reader, |member| {
+            if !member.is_file() {
+                return Ok(true);
             }
-            let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+            let name = String::from_utf8_lossy(&member.name()).into_owned();
             let Some((key, extension)) = split(&name) else {
-                continue;
+                return Ok(true);
             };
             let size = member.size();
-            if !samples.take(&name, key, &extension, size, &mut member)? {
-                return Ok(());
-            }
-        }
-        Ok(())
+            samples.take(&name, key, &extension, size, member)
+        })
     }
 }
 
@@ -159,7 +155,7 @@ impl Samples<'_> {
         key: &str,
         extension: &str,
         size: u64,
-        member: &mut dyn Read,
+        member: &mut dyn Member,
     ) -> io::Result<bool> {
         if self.sample.as_ref().is_some_and(|sample| sample.key != key) {
             self.end_sample();
@@ -254,7 +250,7 @@ fn content(row: Sample, kind: Kind) -> Content {
 /// A caption or JSON.
 fn note(
     size: u64,
-    member: &mut dyn Read,
+    member: &mut dyn Member,
     fault: &mut Option<String>,
 ) -> io::Result<Option<String>> {
     if size > LONGEST_NOTE {

@@ -121,7 +121,7 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     })
     .await?;
     memory.shrink_to(body.len() as u64);
-    Ok(answer::held(body, memory))
+    Ok(answer::held_text(body, memory))
 }
 
 impl Told {

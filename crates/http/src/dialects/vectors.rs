@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::answer::FLOAT_BYTES;
+use crate::quantized::{bits, int8};
 
 /// The forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,27 +77,6 @@ impl Serialize for Row<'_> {
             Form::Ubinary => serializer.collect_seq(bits(self.values)),
         }
     }
-}
-
-/// The scale is the row's own, so that its largest value uses the whole range: a cosine is the
-/// same at any scale.
-fn int8(values: &[f32]) -> impl Iterator<Item = i8> {
-    let largest = values.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-    let scale = if largest > 0.0 {
-        127.0 / f64::from(largest)
-    } else {
-        0.0
-    };
-    values
-        .iter()
-        .map(move |&x| (f64::from(x) * scale).round() as i8)
-}
-
-fn bits(values: &[f32]) -> impl Iterator<Item = u8> {
-    values.chunks(8).map(|chunk| {
-        let bits = chunk.iter().enumerate();
-        bits.fold(0, |byte, (at, &x)| byte | (u8::from(x > 0.0) << (7 - at)))
-    })
 }
 
 /// A row in one of the forms.

@@ -3,9 +3,9 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use crate::about_messages::{Build, Health, IndexTold, Info, Limits, ModelType, Readiness, Root};
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::messages::{Build, Health, Info, Limits, ModelType, Readiness, Root};
 use crate::problem::{self, Problem};
 use siglip2_service::State;
 
@@ -101,6 +101,7 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         logit_scale,
         logit_bias,
         version: info.build.version,
+        index: call.shared.service.index().map(IndexTold::of),
         build: Build::of(&info.build),
         model_id: &info.name,
         model_sha: None,

@@ -1,41 +1,84 @@
 //! Images held against texts.
 
+use bytes::Bytes;
 use hyper::Response;
 
-use super::{named, split};
+use super::{Names, is_json, split};
 use crate::answer::{self, Answer, json_bytes};
 use crate::body::off_thread;
 use crate::call::Call;
 use crate::forms::{RankForm, SimilarityForm};
+use crate::image_request::{RankRequest, SimilarityRequest};
 use crate::messages::{RankAnswer, SimilarityAnswer};
-use crate::problem::Problem;
+use crate::problem::{Named, Problem};
 use crate::text_request::{self, TextLimits};
+use siglip2_service::Lease;
+
+/// What is held against each other, however it came.
+struct Compared {
+    texts: Vec<String>,
+    images: Vec<Bytes>,
+    names: Names,
+    details: bool,
+    truncate: bool,
+    /// The memory of texts that are no part of a form.
+    memory: Option<Lease>,
+}
 
 /// `POST /similarity`
 pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let form: SimilarityForm = call.form().await?;
-    let limits = TextLimits::of(&call.shared.settings);
-    let texts = form.texts;
-    call.hold(texts.len())?;
-    let texts = off_thread(texts.len(), move || {
-        text_request::parse_field(&texts, limits)
-    })
-    .await?;
-    let (names, images) = split(form.files);
+    let Compared {
+        texts,
+        images,
+        names,
+        details,
+        truncate,
+        memory: _texts,
+    } = match is_json(call) {
+        true => {
+            let (request, items) = call.items(SimilarityRequest::read).await?;
+            let (texts, images, memory) = items.apart();
+            Compared {
+                texts,
+                images,
+                names: Names::List,
+                details: request.details,
+                truncate: request.truncate,
+                memory: Some(memory),
+            }
+        }
+        false => {
+            let form: SimilarityForm = call.form().await?;
+            let limits = TextLimits::of(&call.shared.settings);
+            let texts = form.texts;
+            call.hold(texts.len())?;
+            let texts = off_thread(texts.len(), move || {
+                text_request::parse_field(&texts, limits)
+            })
+            .await?;
+            let (names, images) = split(form.files);
+            Compared {
+                texts,
+                images,
+                names,
+                details: form.details,
+                truncate: form.truncate,
+                memory: None,
+            }
+        }
+    };
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
     // A cosine and a logit in full take as much as four floats.
-    let pairs = if form.details { 5 * pairs } else { pairs };
+    let pairs = if details { 5 * pairs } else { pairs };
     let floats = pairs + rows * call.shared.service.info().dimensions;
     let memory = call.answer_memory(floats)?;
-    let service = call.request_with_texts(true, form.truncate)?;
+    let service = call.request_with_texts(true, truncate)?;
     let similarity = call
-        .rows(service.similarity(images, texts), |index| {
-            named(&names, index)
-        })
+        .rows(service.similarity(images, texts), |item| names.of(item))
         .await?;
     let bytes = json_bytes(floats);
     let truncated = call.cut_texts();
-    let scores = form.details.then(|| call.shared.service.clone());
+    let scores = details.then(|| call.shared.service.clone());
     let body = off_thread(bytes, move || {
         let answer = SimilarityAnswer::of(&similarity, truncated, scores.as_ref())?;
         Ok(answer::sized(&answer, bytes))
@@ -45,23 +88,57 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
 
 /// `POST /rank`
 pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let form: RankForm = call.form().await?;
-    let query = form.query;
-    TextLimits::of(&call.shared.settings).check("query", &query)?;
-    let (names, images) = split(form.files);
+    let Compared {
+        mut texts,
+        images,
+        names,
+        details,
+        truncate,
+        memory: _texts,
+    } = match is_json(call) {
+        true => {
+            let (request, items) = call.items(RankRequest::read).await?;
+            let (texts, images, memory) = items.apart();
+            Compared {
+                texts,
+                images,
+                names: Names::List,
+                details: request.details,
+                truncate: request.truncate,
+                memory: Some(memory),
+            }
+        }
+        false => {
+            let form: RankForm = call.form().await?;
+            TextLimits::of(&call.shared.settings).check("query", &form.query)?;
+            let (names, images) = split(form.files);
+            Compared {
+                texts: vec![form.query],
+                images,
+                names,
+                details: form.details,
+                truncate: form.truncate,
+                memory: None,
+            }
+        }
+    };
+    let query = texts.pop().unwrap_or_default();
+    let count = images.len();
     // A character that JSON escapes takes up to six bytes.
-    let told = query.len() + names.iter().map(String::len).sum::<usize>();
-    let bytes = 6 * told + 200 * (names.len() + 1);
+    let told = query.len() + names.bytes(count);
+    let bytes = 6 * told + 200 * (count + 1);
     let mut memory = call.answer_bytes(bytes)?;
-    let service = call.request_with_texts(true, form.truncate)?;
+    let service = call.request_with_texts(true, truncate)?;
     let ranked = call
-        .rows(service.rank(images, query.clone()), |index| {
-            named(&names, index)
+        .rows(service.rank(images, query.clone()), |item| match item {
+            Named::Image(index) => names.part(index),
+            Named::Text(_) => "query".to_owned(),
         })
         .await?;
     let cut = call.cut_texts();
-    let answer = RankAnswer::of(&query, &ranked, &names, cut, form.details)?;
+    let names = names.told(count);
+    let answer = RankAnswer::of(&query, &ranked, &names, cut, details)?;
     let body = answer::sized(&answer, bytes);
     memory.shrink_to(body.len() as u64);
-    Ok(answer::held(body, memory))
+    Ok(answer::held_text(body, memory))
 }

@@ -1,9 +1,9 @@
 //! One embedding for each text or image.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use hyper::Response;
 
-use super::{named, split};
+use super::{Names, is_json, split};
 use crate::answer::{self, Answer, json_bytes};
 use crate::base64;
 use crate::body::off_thread;
@@ -11,8 +11,10 @@ use crate::call::Call;
 use crate::form::{File, PARTIAL};
 use crate::forms::{ImageForm, ImagesForm};
 use crate::ignored::Ignored;
+use crate::image_request::{ImageRequest, ImagesRequest};
 use crate::json;
 use crate::messages::{EmbeddingsAnswer, RowError, RowsTold, TextsTold, finite};
+use crate::packed;
 use crate::problem::{Problem, part_name};
 use crate::text_request::{self, TextLimits};
 use siglip2_service::{Embeddings, Lease};
@@ -31,7 +33,7 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let rows = call
         .rows(
             service.embed_texts(request.texts, request.normalize),
-            |_| String::new(),
+            |item| Names::List.of(item),
         )
         .await?;
     let tokens = rows.usage.iter().map(|text| text.tokens);
@@ -52,6 +54,12 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
     if kind.starts_with("image/") || kind == answer::BYTES {
         return embed_file(call).await;
     }
+    if is_json(call) {
+        let (request, items) = call.items(ImageRequest::read).await?;
+        let (_, images, _) = items.apart();
+        let part = || "image_base64".to_owned();
+        return one(call, images, request.normalize, part).await;
+    }
     let form: ImageForm = call.form().await?;
     let mut mistake = None;
     let (part, bytes) = match (form.file, form.image_base64) {
@@ -65,13 +73,9 @@ pub(crate) async fn embed_image(call: &mut Call<'_>) -> Result<Response<Answer>,
     };
     let hinted = |problem: Problem| problem.because(mistake);
     call.inspect(&part, &bytes).map_err(hinted)?;
-    let memory = answer_memory(call, 1)?;
-    let service = call.request(form.normalize)?;
-    let rows = call
-        .rows(service.embed_images(vec![bytes], form.normalize), |_| part)
+    one(call, vec![bytes], form.normalize, || part)
         .await
-        .map_err(hinted)?;
-    answer(call, rows, RowsTold::default(), memory).await
+        .map_err(hinted)
 }
 
 /// The body is the file of one image.
@@ -80,24 +84,54 @@ async fn embed_file(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let file = call.bytes().await?;
     let part = || "The body".to_owned();
     call.inspect(&part(), &file)?;
+    one(call, vec![file], normalize, part).await
+}
+
+/// The answer to one image, of which `part` is the name.
+async fn one(
+    call: &mut Call<'_>,
+    image: Vec<Bytes>,
+    normalize: bool,
+    part: impl FnOnce() -> String,
+) -> Result<Response<Answer>, Problem> {
     let memory = answer_memory(call, 1)?;
     let service = call.request(normalize)?;
     let rows = call
-        .rows(service.embed_images(vec![file], normalize), |_| part())
+        .rows(service.embed_images(image, normalize), |_| part())
         .await?;
     answer(call, rows, RowsTold::default(), memory).await
 }
 
 /// `POST /embed/images`
 pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    if call.content_type().as_deref() == Some(answer::BYTES) {
+    let kind = call.content_type().unwrap_or_default();
+    if [answer::BYTES, packed::TAR].contains(&kind.as_str()) {
         let (partial, normalize) = (
             call.option(PARTIAL, false)?,
             call.option("normalize", true)?,
         );
         let body = call.bytes().await?;
-        let images = length_prefixed(body, call.shared.settings.max_images_per_request)?;
-        return each(call, Vec::new(), images, normalize, partial).await;
+        let most = call.shared.settings.max_images_per_request;
+        let (names, images) = match kind == packed::TAR {
+            true => split(packed::tar(&body, most)?),
+            false => (
+                Names::Files(Vec::new()),
+                packed::length_prefixed(body, most)?,
+            ),
+        };
+        return each(call, names, images, normalize, partial).await;
+    }
+    if is_json(call) {
+        let (request, items) = call.items(ImagesRequest::read).await?;
+        let (_, images, _) = items.apart();
+        return each(
+            call,
+            Names::List,
+            images,
+            request.normalize,
+            request.partial,
+        )
+        .await;
     }
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
@@ -106,7 +140,7 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
 
 async fn each(
     call: &mut Call<'_>,
-    names: Vec<String>,
+    names: Names,
     images: Vec<Bytes>,
     normalize: bool,
     partial: bool,
@@ -118,8 +152,8 @@ async fn each(
     let service = call.request(normalize)?;
     if !partial {
         let rows = call
-            .rows(service.embed_images(images, normalize), |index| {
-                named(&names, index)
+            .rows(service.embed_images(images, normalize), |item| {
+                names.of(item)
             })
             .await?;
         return answer(call, rows, RowsTold::default(), memory).await;
@@ -130,7 +164,7 @@ async fn each(
         })
         .await?;
     let errors = rows.bad.iter().map(|(index, error)| {
-        let problem = Problem::image(&named(&names, *index), error);
+        let problem = Problem::image(&names.part(*index), error);
         RowError {
             index: *index,
             status: problem.status().as_u16(),
@@ -142,34 +176,6 @@ async fn each(
         errors: Some(errors.collect()),
     };
     answer(call, rows.embeddings, told, memory).await
-}
-
-/// Files that each stand behind their length, which is four bytes in little-endian order.
-fn length_prefixed(mut body: Bytes, most: usize) -> Result<Vec<Bytes>, Problem> {
-    let mut files = Vec::new();
-    while !body.is_empty() {
-        if files.len() == most {
-            return Err(Problem::TooLarge(format!(
-                "The request has more than the {most} images that one may hold."
-            )));
-        }
-        let broken = |index: usize| {
-            json::wrong(format!(
-                "The body breaks off in image {index}: each must stand behind its length in four \
-                 bytes, little-endian."
-            ))
-        };
-        let (length, rest) = body
-            .split_first_chunk::<4>()
-            .ok_or_else(|| broken(files.len()))?;
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > rest.len() {
-            return Err(broken(files.len()));
-        }
-        body.advance(4);
-        files.push(body.split_to(length));
-    }
-    Ok(files)
 }
 
 /// The memory for an answer of so many embeddings.
@@ -213,7 +219,7 @@ async fn answer(
     let encoding = call.encoding();
     off_thread(bytes, move || {
         rows.rows().try_for_each(finite)?;
-        if let Some(encoded) = encoding.bytes(&rows) {
+        if let Some(encoded) = encoding.bytes(&rows, &model)? {
             return Ok(encoded.answer(memory));
         }
         let answer = EmbeddingsAnswer::of(&rows, &model, told);

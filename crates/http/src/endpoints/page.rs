@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use crate::accept::coding_quality;
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::page::{self, Asked};
@@ -20,7 +21,7 @@ pub(crate) async fn page(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let mut response = match page::is_known(headers, asset) {
         true => not_modified(),
         false => {
-            let packed = asset.gzip.filter(|_| page::takes_gzip(headers));
+            let packed = asset.gzip.filter(|_| coding_quality(headers, "gzip") > 0.0);
             let body = Bytes::from_static(packed.unwrap_or(asset.bytes));
             let mut response = answer::respond(StatusCode::OK, body);
             let headers = response.headers_mut();

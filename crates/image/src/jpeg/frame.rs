@@ -80,6 +80,14 @@ const FIXED: u64 = 128 << 10;
 /// Follows Pillow's own marker walk: junk between segments is skipped, 8 bits and 1, 3 or
 /// 4 components are asked for, and some segments that it reads may not be too short.
 pub(super) fn read(bytes: &[u8]) -> Result<Frame, ImageError> {
+    walk(bytes, |_, _| {})
+}
+
+/// As [`read`], and hands each segment before the first scan to `see`, with its marker.
+pub(super) fn walk<'a>(
+    bytes: &'a [u8],
+    mut see: impl FnMut(u8, &'a [u8]),
+) -> Result<Frame, ImageError> {
     let truncated = || damaged("the file is cut short: it ends within its header");
     let mut frame = None;
     let mut at = 2;
@@ -104,6 +112,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Frame, ImageError> {
             .get(at + 2..at + length.max(2))
             .ok_or_else(truncated)?;
         at += length.max(2);
+        see(marker, segment);
         match marker {
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf | 0xde => {
                 frame = Some(frame_header(marker, segment)?);

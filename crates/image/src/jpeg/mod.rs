@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mozjpeg::{ColorSpace, ColorSpaceExt, Decompress};
 
 use super::decode::Job;
+use super::exif::Metadata;
 use super::reader::{Pieces, Watch};
 use super::work::{STEP, Stop};
 use super::{ImageError, ImageFormat, ImageLimits, convert};
@@ -47,6 +48,27 @@ pub(super) fn shape(bytes: &[u8]) -> Result<(u32, u32, usize), ImageError> {
 /// Bytes that decoding takes beside the pixels.
 pub(super) fn scratch(bytes: &[u8]) -> Result<u64, ImageError> {
     frame::read(bytes).map(|frame| frame.scratch())
+}
+
+/// The EXIF data of all segments together, and the XMP data of the last.
+pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
+    const APP1: u8 = 0xe1;
+    let mut found = Metadata::default();
+    // What is wrong with the file is found when it is decoded.
+    let _ = frame::walk(bytes, |marker, segment| {
+        if marker != APP1 {
+            return;
+        }
+        if segment.starts_with(b"Exif\0\0") {
+            match &mut found.exif {
+                Some(exif) => exif.to_mut().extend_from_slice(&segment[6..]),
+                None => found.exif = Some(segment.into()),
+            }
+        } else if let Some(xmp) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+            found.xmp = Some(xmp.into());
+        }
+    });
+    found
 }
 
 /// What decoding costs at most, in nanoseconds; an error when it is too much.

@@ -10,7 +10,7 @@ use crate::ImageError;
 use crate::inspect::{array, u32_be};
 
 /// Text and profiles that a chunk may unpack to (Pillow's `MAX_TEXT_CHUNK`).
-const MAX_TEXT: u64 = 1 << 20;
+pub(super) const MAX_TEXT: u64 = 1 << 20;
 /// And all texts together (Pillow's `MAX_TEXT_MEMORY`), in bytes or characters.
 const MAX_TEXTS: u64 = 64 << 20;
 
@@ -30,14 +30,14 @@ fn truncated() -> ImageError {
 }
 
 /// A chunk up to its body.
-struct Head<'a> {
-    kind: [u8; 4],
-    length: usize,
+pub(super) struct Head<'a> {
+    pub(super) kind: [u8; 4],
+    pub(super) length: usize,
     /// All that follows, of this chunk and others.
-    body: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
-fn head(bytes: &[u8], at: usize) -> Option<Head<'_>> {
+pub(super) fn head(bytes: &[u8], at: usize) -> Option<Head<'_>> {
     let length = u32_be(bytes, at)? as usize;
     let kind = array(bytes, at + 4)?;
     let body = bytes.get(at + 8..)?;
@@ -153,7 +153,7 @@ fn behind(bytes: &[u8], mut at: usize, before: &mut Before) -> Result<(), ImageE
 }
 
 /// Whether four bytes can be the name of a chunk.
-fn is_word(kind: &[u8; 4]) -> bool {
+pub(super) fn is_word(kind: &[u8; 4]) -> bool {
     let of_word = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'_';
     kind.iter().all(of_word)
 }
@@ -346,7 +346,7 @@ impl Before {
 }
 
 /// A key and what follows behind a zero.
-fn split(body: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(body: &[u8]) -> (&[u8], &[u8]) {
     match body.iter().position(|&byte| byte == 0) {
         Some(at) => (&body[..at], &body[at + 1..]),
         None => (body, &[]),

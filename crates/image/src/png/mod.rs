@@ -10,6 +10,7 @@
 //! never all in memory.
 
 mod chunks;
+mod metadata;
 mod samples;
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -19,6 +20,7 @@ use super::decode::Job;
 use super::reader::{Pieces, Watch};
 use super::work::Stop;
 use super::{ImageError, ImageFormat};
+pub(super) use metadata::metadata;
 use samples::Samples;
 
 fn damaged(reason: impl std::fmt::Display) -> ImageError {

@@ -1,7 +1,8 @@
 //! The first directory of a TIFF: a table of tagged numbers.
 
 use super::{damaged, truncated};
-use crate::ImageError;
+use crate::orientation::Orientation;
+use crate::{ImageError, exif};
 
 /// The tags that matter for pixels (TIFF 6.0, and 347 of TIFF Technical Note 2).
 pub(super) mod tag {
@@ -12,7 +13,6 @@ pub(super) mod tag {
     pub const PHOTOMETRIC: u16 = 262;
     pub const FILL_ORDER: u16 = 266;
     pub const STRIP_OFFSETS: u16 = 273;
-    pub const ORIENTATION: u16 = 274;
     pub const SAMPLES_PER_PIXEL: u16 = 277;
     pub const ROWS_PER_STRIP: u16 = 278;
     pub const STRIP_BYTE_COUNTS: u16 = 279;
@@ -26,18 +26,19 @@ pub(super) mod tag {
     pub const EXTRA_SAMPLES: u16 = 338;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const JPEG_TABLES: u16 = 347;
+    pub const XMP: u16 = 700;
 }
 
 /// The order of the bytes in numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Little,
     Big,
 }
 
 impl Order {
     /// An unsigned number of 1, 2, 4 or 8 bytes.
-    pub(super) fn number(self, bytes: &[u8]) -> u64 {
+    pub(crate) fn number(self, bytes: &[u8]) -> u64 {
         let add = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
         match self {
             Self::Little => bytes.iter().rev().fold(0, add),
@@ -58,8 +59,6 @@ impl Order {
 /// One row of the directory.
 struct Entry<'a> {
     tag: u16,
-    /// The type of its values.
-    kind: u64,
     /// Bytes of one value.
     size: usize,
     values: &'a [u8],
@@ -97,6 +96,9 @@ impl<'a> Numbers<'a> {
 /// The first directory.
 pub(super) struct Directory<'a> {
     pub(super) order: Order,
+    file: &'a [u8],
+    /// Whether it is one of BigTIFF, and where it starts.
+    place: (bool, u64),
     entries: Vec<Entry<'a>>,
 }
 
@@ -156,13 +158,17 @@ impl<'a> Directory<'a> {
             if let Some(values) = values {
                 entries.push(Entry {
                     tag: tag as u16,
-                    kind,
                     size,
                     values,
                 });
             }
         }
-        Ok(Self { order, entries })
+        Ok(Self {
+            order,
+            file: bytes,
+            place: (big, start as u64),
+            entries,
+        })
     }
 
     fn entry(&self, tag: u16) -> Option<&Entry<'a>> {
@@ -184,14 +190,14 @@ impl<'a> Directory<'a> {
         self.numbers(tag)?.get(0)
     }
 
-    /// The orientation, if its tag is of the type that Pillow takes: one of bytes is none.
-    pub(super) fn orientation(&self) -> Option<u64> {
-        const BYTE: u64 = 1;
-        let entry = self.entry(tag::ORIENTATION)?;
-        if entry.kind == BYTE {
-            return None;
-        }
-        self.number(tag::ORIENTATION)
+    /// How the picture is turned: by the orientation tag, or by the XMP data where there is none.
+    pub(super) fn orientation(&self) -> Orientation {
+        let (big, start) = self.place;
+        let found = exif::in_directory(self.file, self.order, big, start);
+        found.unwrap_or_else(|| {
+            self.bytes(tag::XMP)
+                .map_or(Orientation::STORED, exif::in_xmp)
+        })
     }
 
     /// Bytes that it takes in memory, with a list that doubles as it grows.

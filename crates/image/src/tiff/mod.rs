@@ -22,8 +22,9 @@ mod layout;
 mod packed;
 
 use super::decode::Job;
-use super::orientation::Orientation;
+use super::orientation::Places;
 use super::{ImageError, ImageFormat};
+pub(super) use ifd::Order;
 use ifd::{Directory, tag};
 use layout::Layout;
 
@@ -45,21 +46,13 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
             .ok_or_else(|| damaged("its first directory has no size"))
     };
     let size = (side(tag::WIDTH)?, side(tag::HEIGHT)?);
-    Ok(stored(&directory, size))
-}
-
-/// From the size of what comes out to that of what is stored, or back.
-fn stored(directory: &Directory<'_>, (width, height): (u32, u32)) -> (u32, u32) {
-    match Orientation::swaps(directory.orientation()) {
-        true => (height, width),
-        false => (width, height),
-    }
+    Ok(directory.orientation().size(size))
 }
 
 /// Bytes that decoding takes beside the pixels.
 pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError> {
     let directory = Directory::read(bytes)?;
-    let (width, height) = stored(&directory, size);
+    let (width, height) = directory.orientation().size(size);
     let layout = Layout::read(&directory, width, height)?;
     Ok(bands::scratch(&layout) + u64::from(width) * 16 + directory.bytes_held())
 }
@@ -67,13 +60,14 @@ pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError>
 /// Decodes to RGB.
 pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let directory = Directory::read(job.bytes)?;
-    let (width, height) = stored(&directory, (job.header.width, job.header.height));
+    let orientation = directory.orientation();
+    let (width, height) = orientation.size((job.header.width, job.header.height));
     let layout = Layout::read(&directory, width, height)?;
-    let orientation = Orientation::new(directory.orientation(), (layout.width, layout.height));
+    let places = Places::new(orientation, (layout.width, layout.height));
     let mut row = vec![0; layout.width * 3];
     let mut converter = colour::Converter::new(&layout);
     bands::read(job, &layout, |y, planes| {
         converter.convert(planes, &mut row);
-        orientation.put(y, &row, rgb);
+        places.put(y, &row, rgb);
     })
 }

@@ -2,6 +2,7 @@
 
 use super::damaged;
 use crate::ImageError;
+use crate::exif::Metadata;
 use crate::inspect::{array, u16_le, u32_le};
 
 /// The coded pixels of a frame.
@@ -138,6 +139,27 @@ pub(super) fn first_frame(bytes: &[u8]) -> Result<Frame<'_>, ImageError> {
         return Err(damaged("its headers contradict each other"));
     }
     Ok(frame)
+}
+
+/// The first chunks with EXIF and XMP data, where the flags of the file announce them.
+pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
+    const EXIF: u8 = 8;
+    const XMP: u8 = 4;
+    let mut found = Metadata::default();
+    let extended = bytes.get(12..16) == Some(b"VP8X");
+    let flags = bytes.get(20).copied().filter(|_| extended).unwrap_or(0);
+    let rest = bytes.get(12..).unwrap_or_default();
+    for (kind, body) in (Chunks { rest }).map_while(Result::ok) {
+        let (place, flag) = match &kind {
+            b"EXIF" => (&mut found.exif, EXIF),
+            b"XMP " => (&mut found.xmp, XMP),
+            _ => continue,
+        };
+        if flags & flag != 0 && place.is_none() {
+            *place = Some(body.into());
+        }
+    }
+    found
 }
 
 /// The first frame of an animation: shown as it is, on black.

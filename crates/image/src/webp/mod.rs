@@ -16,6 +16,7 @@ mod lossless;
 mod lossy;
 
 use super::decode::Job;
+use super::exif::Metadata;
 use super::{ImageError, ImageFormat};
 use container::Coded;
 
@@ -26,6 +27,11 @@ fn damaged(reason: impl std::fmt::Display) -> ImageError {
 /// Width and height of the canvas, from the first chunk.
 pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     container::size(bytes)
+}
+
+/// What the file has beside its pixels.
+pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
+    container::metadata(bytes)
 }
 
 /// Bytes that decoding takes beside the pixels.

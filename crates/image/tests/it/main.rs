@@ -16,5 +16,6 @@ mod made;
 mod naflex;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
+mod orientation;
 mod resize;
 mod stop;

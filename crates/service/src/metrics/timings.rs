@@ -19,6 +19,9 @@ pub enum Stage {
     Queue,
     /// The batch.
     Compute,
+    /// From the query's vector to the nearest rows of the index, including the wait for earlier
+    /// searches.
+    Search,
     /// From the rows until the last byte of the answer is handed to the socket. In
     /// `Server-Timing`, which is sent before, until the answer's head.
     Write,
@@ -26,12 +29,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Stage::Receive,
         Stage::Decode,
         Stage::Prepare,
         Stage::Queue,
         Stage::Compute,
+        Stage::Search,
         Stage::Write,
     ];
 
@@ -43,6 +47,7 @@ impl Stage {
             Stage::Prepare => "prepare",
             Stage::Queue => "queue",
             Stage::Compute => "compute",
+            Stage::Search => "search",
             Stage::Write => "write",
         }
     }

@@ -30,7 +30,7 @@ export function endpoints(window) {
   }));
 }
 
-const STAGES = ['receive', 'decode', 'prepare', 'queue', 'compute', 'write'];
+const STAGES = ['receive', 'decode', 'prepare', 'queue', 'compute', 'search', 'write'];
 
 /** What each stage took. */
 export function stages(window) {

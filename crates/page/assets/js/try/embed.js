@@ -111,7 +111,8 @@ export class Embedder extends EventTarget {
 
 /** Vectors that the page has compare with no others: a service that was started again with another
  * model refuses instead of answering. */
-function expecting({ fingerprint }) {
+/** The header by which vectors of another space are refused. */
+export function expecting({ fingerprint }) {
   return fingerprint ? { 'x-expect-fingerprint': fingerprint } : {};
 }
 

@@ -3,17 +3,17 @@
 import { $ } from '../dom.js';
 import { MOST_PICTURES, Picture } from './store.js';
 
-/** Calls `got(pictures)` for each bunch that comes in. */
+/** Calls `got(pictures, isDropped)` for each bunch that comes in; what is pasted counts as dropped. */
 export function takeIn(got) {
-  const bunch = (files) => got([...files].map((file) => new Picture(file)));
+  const bunch = (files, isDropped) => got([...files].map((file) => new Picture(file)), isDropped);
   $('pick').addEventListener('click', () => $('files').click());
   $('files').addEventListener('change', ({ target }) => {
-    bunch(target.files);
+    bunch(target.files, false);
     target.value = '';
   });
   addEventListener('paste', ({ clipboardData }) => {
     const files = [...clipboardData.files];
-    if (files.length) bunch(files);
+    if (files.length) bunch(files, true);
   });
 
   let depth = 0;
@@ -27,7 +27,7 @@ export function takeIn(got) {
     event.preventDefault();
     depth = 0;
     dragging(false);
-    bunch(await filesOf(event.dataTransfer));
+    bunch(await filesOf(event.dataTransfer), true);
   });
 }
 

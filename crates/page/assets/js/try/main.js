@@ -12,6 +12,7 @@ import { Rank } from './rank.js';
 import { showRequests } from './requests.js';
 import { Scores } from './scores.js';
 import { shown } from './show.js';
+import { Stored } from './stored.js';
 import { MOST_PICTURES, Picture, pictures } from './store.js';
 
 const DEMO_LABELS = 'red\ngreen\nblue\nyellow\norange\npurple\nblack\nwhite';
@@ -24,7 +25,7 @@ showRequests();
 export function startTrying(info) {
   const scores = new Scores(info);
   const vectors = (texts, signal) => vectorsOf(texts, { info, signal });
-  const views = { rank: new Rank(scores, vectors), matrix: new Matrix(scores, vectors), labels: new Labels(scores, vectors) };
+  const views = { rank: new Rank(scores, vectors), matrix: new Matrix(scores, vectors), labels: new Labels(scores, vectors), stored: new Stored(info) };
   const embedder = new Embedder(info);
   let view = 'rank';
   let writesNext = false;
@@ -36,7 +37,8 @@ export function startTrying(info) {
     rendering = new AbortController();
     const { signal } = rendering;
     const told = $(`${view}-told`);
-    const empty = pictures.all.length === 0;
+    // The index has its own pictures.
+    const empty = pictures.all.length === 0 && view !== 'stored';
     $('empty').hidden = !empty;
     $(view).hidden = empty;
     if (empty) return;
@@ -65,7 +67,10 @@ export function startTrying(info) {
     if (left) embedder.note = `The page holds ${MOST_PICTURES} pictures; ${left} were left out.`;
     embedder.run();
   };
-  takeIn(add);
+  takeIn((bunch, isDropped) => {
+    if (view === 'stored' && isDropped) views.stored.byPicture(bunch[0]);
+    else add(bunch);
+  });
   const addSamples = async () => {
     const drawn = await samples();
     if (info.model === 'demo' && !$('query').value) prefill(drawn);

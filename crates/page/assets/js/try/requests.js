@@ -6,7 +6,8 @@ import { millis } from '../format.js';
 const SHOWN = 7;
 const STAGES = [
   ['receive', 'its bytes arrive'], ['decode', 'files become pixels'], ['prepare', 'pixels become the model’s square'],
-  ['queue', 'it waits for a batch'], ['compute', 'the model runs'], ['write', 'the answer is written'],
+  ['queue', 'it waits for a batch'], ['compute', 'the model runs'],
+  ['search', 'the index is searched'], ['write', 'the answer is written'],
 ];
 
 /** Shows each "call" that api.js tells of. */

@@ -1,0 +1,172 @@
+"""The client for programs that wait."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from . import _calls
+from ._calls import Call
+from ._images import Image
+from ._results import FloatArray, Info, Label, Ranked, Scores
+from ._retry import Attempts
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+
+class Client:
+    """A client of the service at `url`. It may be used by several threads, and is closed by `close`
+    or as a context manager.
+
+    `key` is sent if the service asks for one. `timeout` is in seconds and for one request with all
+    its retries; 429, 502 and 503 are waited out as the service's `Retry-After` says, `retries`
+    times at most. With `expect_fingerprint` nothing is computed by another model than that.
+    `concurrency` requests are under way at a time; a list is sent in groups of `text_batch` texts
+    and `image_batch` images (and 32 MiB). `transport` is httpx's.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://localhost:8091",
+        *,
+        key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 8,
+        expect_fingerprint: str | None = None,
+        concurrency: int = 4,
+        text_batch: int = 256,
+        image_batch: int = 32,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._timeout, self._retries = timeout, retries
+        self._text_batch, self._image_batch = text_batch, image_batch
+        self._concurrency = concurrency
+        self._info: Info | None = None
+        self._http = httpx.Client(
+            base_url=url,
+            headers=_calls.headers_of(key, expect_fingerprint),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
+            transport=transport,
+        )
+        self._threads = ThreadPoolExecutor(concurrency, "siglip2")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._threads.shutdown(cancel_futures=True)
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def info(self) -> Info:
+        """What the service runs; asked for anew each time."""
+        self._info = _calls.info_of(self._send(_calls.INFO))
+        return self._info
+
+    def embed_texts(
+        self, texts: Iterable[str], *, normalize: bool = True, truncate: bool = True
+    ) -> FloatArray:
+        """A row for each text, in their order. A text of more tokens than the model reads is cut,
+        or with `truncate=False` refused (413)."""
+        return self._rows(
+            _calls.text_batches(texts, self._text_batch),
+            lambda batch: _calls.embed_texts(batch, normalize, truncate),
+        )
+
+    def embed_images(
+        self, images: Iterable[Image], *, normalize: bool = True, partial: bool = False
+    ) -> FloatArray:
+        """A row for each image, in their order. With `partial` the row of an image that cannot be
+        decoded is NaN; without, it raises. Images are read as they are sent, so `images` may be a
+        generator over more than fit into memory."""
+        return self._rows(
+            _calls.image_batches(images, self._image_batch),
+            lambda batch: _calls.embed_images(batch, normalize, partial),
+        )
+
+    def similarity(self, texts: Iterable[str], images: Iterable[Image]) -> Scores:
+        """How well each text and each image belong together."""
+        return self._known().scores(self.embed_texts(texts), self.embed_images(images))
+
+    def rank(self, text: str, images: Iterable[Image], *, top: int | None = None) -> list[Ranked]:
+        """The images that a text belongs to, best first."""
+        return _calls.ranked(self.similarity([text], images), top)
+
+    def classify(
+        self,
+        images: Iterable[Image],
+        labels: Sequence[str],
+        *,
+        templates: Sequence[str] = _calls.TEMPLATES,
+        softmax: bool = False,
+    ) -> list[list[Label]]:
+        """The labels of each image, best first (zero-shot). The vectors of several templates are
+        averaged. With `softmax` the scores of an image add up to 1."""
+        answers = self._each(
+            _calls.image_batches(images, self._image_batch),
+            lambda batch: _calls.classify(batch, labels, templates, softmax),
+            _calls.labels_of,
+        )
+        return [image for answer in answers for image in answer]
+
+    def _known(self) -> Info:
+        return self._info or self.info()
+
+    def _rows(self, batches: Iterator[B], call: Callable[[B], Call]) -> FloatArray:
+        rows = list(self._each(batches, call, _calls.rows_of))
+        return _calls.joined(rows) if rows else _calls.no_rows(self._known())
+
+    def _each(
+        self,
+        batches: Iterator[B],
+        call: Callable[[B], Call],
+        read: Callable[[httpx.Response], R],
+    ) -> Iterator[R]:
+        """Sends the groups, a few at a time; what the answers say, in the order of the groups."""
+        under_way: deque[Future[R]] = deque()
+        try:
+            for batch in batches:
+                if len(under_way) == self._concurrency:
+                    yield under_way.popleft().result()
+                request = call(batch)
+                under_way.append(self._threads.submit(lambda r=request: read(self._send(r))))  # type: ignore[misc]
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def _send(self, call: Call) -> httpx.Response:
+        attempts = Attempts(call, self._timeout, self._retries)
+        while True:
+            try:
+                answer = self._http.request(
+                    call.method,
+                    call.path,
+                    headers=attempts.headers(),
+                    content=call.content,
+                    data=call.data,
+                    files=call.files,
+                    timeout=max(attempts.left(), 0.001),
+                )
+                pause = attempts.pause_after_answer(answer)
+                if pause is None:
+                    return answer
+            except httpx.TransportError as failure:
+                pause = attempts.pause_after_failure(failure)
+            time.sleep(pause)

@@ -1,0 +1,31 @@
+"""What can go wrong. Every error is a `SiglipError`, and says in a sentence what happened."""
+
+from __future__ import annotations
+
+
+class SiglipError(Exception):
+    """The service cannot be reached, or does not do what it is asked."""
+
+
+class Unreachable(SiglipError):
+    """No answer came, however often it was tried within the timeout."""
+
+
+class ImageError(SiglipError):
+    """Something was given as an image that is none: no file, or an array of another shape."""
+
+
+class ServiceError(SiglipError):
+    """The service refused. `status` is HTTP's, `detail` the service's own sentence."""
+
+    def __init__(self, status: int, detail: str, request_id: str | None = None) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+        self.request_id = request_id
+        """What the service's log calls the request."""
+
+
+class FingerprintMismatch(ServiceError):
+    """The service's vectors are not of the space that was expected, so nothing was computed: it
+    runs another model, or the same one in another precision."""

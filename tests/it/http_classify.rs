@@ -1,0 +1,167 @@
+//! Zero-shot classification, in the service's own form and in that of Hugging Face's endpoints.
+
+use serde_json::{Value, json};
+
+use crate::common::dialects::{good, images, refusals, server, texts, told};
+use crate::common::{Form, Server, ask, encoded, png, post_json, uri};
+use siglip2_embeddings::http::HttpSettings;
+
+/// The scores of a label in a result.
+fn score<'a>(result: &'a Value, label: &str) -> &'a Value {
+    let scores = result["scores"].as_array().unwrap();
+    scores.iter().find(|score| score["label"] == label).unwrap()
+}
+
+#[tokio::test]
+async fn zero_shot_scores_are_those_of_similarity() {
+    let server = server().await;
+    let labels = ["cat", "two dogs"];
+    let sentences = labels.map(|label| format!("This is a photo of {label}."));
+    let form =
+        Form::new()
+            .file("files", "a.png", png(1, 20, 30))
+            .file("files", "b.png", png(200, 20, 30));
+    let similarity = form.clone().text("texts", json!(sentences).to_string());
+    let similarity = ask(server.address, similarity.post("/similarity"))
+        .await
+        .json();
+    let by_form = form.clone().text("labels", json!(labels).to_string());
+    let by_form = ask(server.address, by_form.post("/classify")).await;
+    assert_eq!(by_form.status, 200, "{}", by_form.text());
+    let by_form = by_form.json();
+    let body = json!({ "images": [encoded(1), uri(200)], "labels": labels });
+    let by_json = good(&server, "/classify", &body).await;
+    let vectors = images(&server, &[1, 200]).await;
+    let given = json!({ "embeddings": vectors, "labels": labels });
+    let by_vector = good(&server, "/classify", &given).await;
+    for picture in 0..2 {
+        for (at, label) in labels.iter().enumerate() {
+            let expected = similarity["similarities"][at][picture].as_f64().unwrap();
+            for answer in [&by_form, &by_json, &by_vector] {
+                let got = score(&answer["results"][picture], label);
+                let probability = got["score"].as_f64().unwrap();
+                assert!(
+                    (probability - expected).abs() < 1e-6,
+                    "{got} is not {expected}"
+                );
+                let logit = got["logit"].as_f64().unwrap();
+                assert!((1.0 / (1.0 + (-logit).exp()) - probability).abs() < 1e-12);
+                assert!(got["cosine"].as_f64().unwrap().abs() <= 1.0 + 1e-6);
+            }
+        }
+    }
+    assert_eq!(by_form["results"][1]["filename"], "b.png");
+    assert_eq!(
+        by_json["hypothesis_templates"],
+        json!(["This is a photo of {}."])
+    );
+
+    let body = json!({ "images": [encoded(1)], "labels": labels, "activation": "softmax" });
+    let softmax = good(&server, "/classify", &body).await;
+    let scores = softmax["results"][0]["scores"].as_array().unwrap();
+    let sum: f64 = scores
+        .iter()
+        .filter_map(|score| score["score"].as_f64())
+        .sum();
+    assert!((sum - 1.0).abs() < 1e-12);
+    assert!(scores[0]["score"].as_f64() >= scores[1]["score"].as_f64());
+
+    let hugging = json!({ "inputs": encoded(1), "parameters": { "candidate_labels": labels } });
+    let hugging = good(&server, "/classify", &hugging).await;
+    let first = &by_json["results"][0]["scores"][0];
+    assert_eq!(
+        hugging[0],
+        json!({ "label": first["label"], "score": first["score"] })
+    );
+    assert_eq!(hugging.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn several_templates_are_averaged() {
+    let server = server().await;
+    let templates = ["a {}.", "the {} here"];
+    let vectors: Vec<Vec<f64>> = texts(&server, &["a cat.", "the cat here"])
+        .await
+        .into_iter()
+        .map(|row| serde_json::from_value(row).unwrap())
+        .collect();
+    let mean: Vec<f64> = vectors[0]
+        .iter()
+        .zip(&vectors[1])
+        .map(|(a, b)| a + b)
+        .collect();
+    let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let picture: Vec<f64> = serde_json::from_value(images(&server, &[1]).await.remove(0)).unwrap();
+    let expected: f64 = mean.iter().zip(&picture).map(|(a, b)| a / norm * b).sum();
+    let body =
+        json!({ "images": [encoded(1)], "labels": ["cat"], "hypothesis_templates": templates });
+    let answer = good(&server, "/classify", &body).await;
+    let got = answer["results"][0]["scores"][0]["cosine"]
+        .as_f64()
+        .unwrap();
+    assert!((got - expected).abs() < 1e-6, "{got} is not {expected}");
+}
+
+#[tokio::test]
+async fn zero_shot_refuses_with_a_sentence() {
+    let settings = HttpSettings {
+        max_text_bytes: 1000,
+        max_images_per_request: 3,
+        ..HttpSettings::default()
+    };
+    let server = Server::start(settings).await;
+    let dimensions = server.service.info().dimensions;
+    let row = vec![0.5; dimensions];
+    refusals(&server, "/classify", "error", &[
+        (json!({ "images": [encoded(1)] }), 400, "must have labels"),
+        (json!({ "images": [encoded(1)], "labels": [] }), 400, "labels must not be empty"),
+        (json!({ "images": [encoded(1)], "labels": "cat" }), 400, "labels must be a list"),
+        (json!({ "images": [encoded(1)], "labels": ["a", 1] }), 400, "labels[1]"),
+        (json!({ "labels": ["a"] }), 400, "one of: images, embeddings, inputs"),
+        (json!({ "images": [], "embeddings": [], "labels": ["a"] }), 400, "one of: images"),
+        (json!({ "images": ["QUJD"], "labels": ["a"] }), 400, "images[0]"),
+        (json!({ "images": ["http://x"], "labels": ["a"] }), 400, "fetches none"),
+        (json!({ "embeddings": [[1.0]], "labels": ["a"] }), 400, "embeddings[0] must be a list"),
+        (json!({ "embeddings": [row, vec!["x"; dimensions]], "labels": ["a"] }), 400, "embeddings[1]"),
+        (json!({ "embeddings": vec![row.clone(); 4], "labels": ["a"] }), 413, "more than the 3"),
+        (json!({ "images": [], "labels": ["a"], "hypothesis_template": "x" }), 400, "has no {}"),
+        (
+            json!({ "images": [], "labels": ["a"], "hypothesis_template": "{}", "hypothesis_templates": ["{}"] }),
+            400,
+            "both",
+        ),
+        (json!({ "images": [], "labels": ["a"], "activation": "tanh" }), 400, "activation"),
+        // A label in each of many holes: refused before the sentence is made.
+        (json!({ "images": [], "labels": ["x".repeat(900)], "hypothesis_template": "{}".repeat(400) }), 413, "labels[0] has 360000 bytes"),
+        (json!({ "images": [], "labels": ["a"], "hypothesis_templates": vec!["{}"; 129] }), 413, "128"),
+    ])
+    .await;
+    let far = format!(
+        r#"{{"labels": ["a"], "embeddings": [[{}1e39]]}}"#,
+        "0,".repeat(dimensions - 1)
+    );
+    let answer = ask(server.address, post_json("/classify", &far)).await;
+    assert_eq!(told(&answer, "error").0, 400);
+    let form = Form::new().file("files", "a.png", png(1, 2, 3));
+    for (form, status, said) in [
+        (form.clone(), 422, "labels"),
+        (
+            form.clone().text("labels", "cat"),
+            400,
+            "labels is not valid JSON",
+        ),
+        (
+            form.clone()
+                .text("labels", "[\"a\"]")
+                .text("activation", "x"),
+            400,
+            "activation",
+        ),
+        (Form::new().text("labels", "[\"a\"]"), 422, "files"),
+    ] {
+        let answer = ask(server.address, form.post("/classify")).await;
+        let (got, sentence) = told(&answer, "error");
+        assert_eq!(got, status, "{sentence}");
+        assert!(sentence.contains(said), "{sentence}");
+    }
+}
