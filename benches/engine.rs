@@ -1,10 +1,15 @@
 //! The rate of the CPU engine alone: no HTTP, no decoding.
 //!
 //! ```text
-//! cargo bench --bench engine -- --model DIR [--threads N] [--kernel K]  a table of both towers
+//! cargo bench --bench engine -- --model DIR [--threads N] [--kernel K,K]  a table of both towers
 //! cargo bench --bench engine -- --model DIR --export OUT [--precision fp16]  the graphs, for others
 //! cargo bench --bench engine -- --model DIR --serve             one batch per line of input
 //! ```
+//!
+//! With several kernels each runs one batch, then each the next, and so on: what slows the
+//! machine for a while slows all of them. Ratios are medians of paired ratios, above 1 where
+//! a kernel is faster than the first. Besides the time that passes there is that of the
+//! processors (on Linux), which other processes change less.
 //!
 //! `--serve` is for tools/compare_cpu.py, which measures this engine and its peers
 //! in turn: it reads lines such as `image 8`, runs such a batch and prints the
@@ -18,7 +23,7 @@ use std::time::Instant;
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions, Kernel};
-use siglip2_embeddings::engine::{Batch, Pixels, embed};
+use siglip2_embeddings::engine::{Batch, Engine, Pixels, embed};
 use siglip2_embeddings::graph::{self, Precision};
 use siglip2_embeddings::image::{Processor, RgbImage};
 
@@ -40,10 +45,13 @@ struct Arguments {
     /// Run batches as they are asked for on standard input.
     #[arg(long)]
     serve: bool,
-    /// The kernel, by its name (avx512, avx2, portable, avx512-bf16, amx-bf16); the best
-    /// one for FP32 if left out.
-    #[arg(long)]
-    kernel: Option<String>,
+    /// Kernels by their names (avx512, avx2, portable, avx512-bf16, amx-bf16, avx512-vnni,
+    /// avx-vnni, amx-int8, portable-int8); the best one for FP32 if left out.
+    #[arg(long, value_delimiter = ',')]
+    kernel: Vec<String>,
+    /// Batch sizes of the table.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 8, 32])]
+    batch: Vec<usize>,
     /// Runs per row of the table.
     #[arg(long, default_value_t = 7)]
     runs: usize,
@@ -65,29 +73,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     let side = checkpoint.config.vision.image_size;
     let tokens = checkpoint.config.text.positions;
     let processor = Processor::from_json(&checkpoint.files.preprocessor, u32::try_from(side)?)?;
-    let options = CpuOptions {
-        threads,
-        max_batch: usize::MAX,
-        kernel: match &arguments.kernel {
-            Some(name) => Kernel::named(name)?,
-            None => Kernel::fp32(),
-        },
+    let kernels = match &arguments.kernel[..] {
+        [] => vec![Kernel::fp32()],
+        names => names
+            .iter()
+            .map(|name| Kernel::named(name))
+            .collect::<Result<_, _>>()?,
     };
-    let loading = Instant::now();
-    let mut bench = Bench {
-        engine: CpuEngine::load(&checkpoint, &processor, options)?,
-        side,
-        tokens,
-    };
-    let kernel = options.kernel.name();
-    eprintln!(
-        "{kernel}, loaded in {:.2} s",
-        loading.elapsed().as_secs_f64()
-    );
+    let mut benches = Vec::new();
+    for kernel in kernels {
+        let options = CpuOptions {
+            threads,
+            max_batch: usize::MAX,
+            kernel,
+        };
+        let loading = Instant::now();
+        let engine = CpuEngine::load(&checkpoint, &processor, options)?;
+        let took = loading.elapsed().as_secs_f64();
+        let name = kernel.name();
+        match engine.info().agreement {
+            Some(cosine) => eprintln!("{name}, loaded in {took:.2} s, cosine to FP32 {cosine:.6}"),
+            None => eprintln!("{name}, loaded in {took:.2} s"),
+        }
+        benches.push(Bench {
+            name,
+            engine,
+            side,
+            tokens,
+        });
+    }
     if arguments.serve {
+        let [bench] = &mut benches[..] else {
+            return Err("--serve takes one kernel".into());
+        };
         bench.serve()
     } else {
-        bench.table(arguments.runs)
+        table(&mut benches, &arguments.batch, arguments.runs)
     }
 }
 
@@ -110,15 +131,15 @@ fn export(
 }
 
 struct Bench {
+    name: &'static str,
     engine: CpuEngine,
     side: usize,
     tokens: usize,
 }
 
 impl Bench {
-    /// Milliseconds of one batch. What the pixels and ids are makes no difference to
-    /// the arithmetic.
-    fn run(&mut self, tower: &str, rows: usize) -> Result<f64, Box<dyn Error>> {
+    /// One batch. What the pixels and ids are makes no difference to the arithmetic.
+    fn run(&mut self, tower: &str, rows: usize) -> Result<Took, Box<dyn Error>> {
         let batch = match tower {
             "image" => {
                 let side = u32::try_from(self.side)?;
@@ -129,9 +150,12 @@ impl Bench {
             "text" => Batch::Texts(vec![(0..self.tokens as i32).collect(); rows]),
             other => return Err(format!("{other:?} is no tower: image or text").into()),
         };
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), on_processors());
         let answer = embed(&mut self.engine, batch)?;
-        let took = started.elapsed().as_secs_f64() * 1e3;
+        let took = Took {
+            passed: started.elapsed().as_secs_f64() * 1e3,
+            on_processors: on_processors() - before,
+        };
         if answer.len() != rows {
             return Err("the engine lost rows".into());
         }
@@ -143,27 +167,76 @@ impl Bench {
             let line = line?;
             let (tower, batch) = line.split_once(' ').ok_or("expected: TOWER BATCH")?;
             let took = self.run(tower, batch.trim().parse()?)?;
-            println!("{took:.3}");
+            println!("{:.3}", took.passed);
             std::io::stdout().flush()?;
         }
         Ok(())
     }
+}
 
-    fn table(&mut self, runs: usize) -> Result<(), Box<dyn Error>> {
-        println!("tower  batch  ms per row (median of {runs})");
-        for tower in ["image", "text"] {
-            for batch in [1, 2, 8, 32] {
-                self.run(tower, batch)?;
-                let mut took = (0..runs)
-                    .map(|_| self.run(tower, batch))
-                    .collect::<Result<Vec<_>, _>>()?;
-                took.sort_by(f64::total_cmp);
+/// Milliseconds of a batch.
+#[derive(Clone, Copy)]
+struct Took {
+    passed: f64,
+    on_processors: f64,
+}
+
+/// Milliseconds that this process's threads have been on processors; 0 where the operating
+/// system does not tell.
+fn on_processors() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return 0.0;
+    };
+    let nanoseconds = |thread: std::fs::DirEntry| -> Option<f64> {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    let all = threads.flatten().filter_map(nanoseconds);
+    all.sum::<f64>() / 1e6
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn table(benches: &mut [Bench], batches: &[usize], runs: usize) -> Result<(), Box<dyn Error>> {
+    println!(
+        "ms per row, median of {runs} in turn; processor ms per row; times as fast as the first"
+    );
+    for tower in ["image", "text"] {
+        for &batch in batches {
+            for bench in &mut *benches {
+                bench.run(tower, batch)?;
+            }
+            let mut took = vec![Vec::new(); benches.len()];
+            for _ in 0..runs {
+                for (bench, took) in benches.iter_mut().zip(&mut took) {
+                    took.push(bench.run(tower, batch)?);
+                }
+            }
+            for (bench, all) in benches.iter().zip(&took) {
+                let row = |value: fn(&Took) -> f64| {
+                    median(all.iter().map(value).collect()) / batch as f64
+                };
+                let ratio = |value: fn(&Took) -> f64| {
+                    let pairs = took[0].iter().zip(all);
+                    median(
+                        pairs
+                            .map(|(first, this)| value(first) / value(this))
+                            .collect(),
+                    )
+                };
                 println!(
-                    "{tower:<6} {batch:>5}  {:.2}",
-                    took[runs / 2] / batch as f64
+                    "{tower:<5} {batch:>3}  {:<13} {:>8.2} {:>8.2}   {:.2} {:.2}",
+                    bench.name,
+                    row(|took| took.passed),
+                    row(|took| took.on_processors),
+                    ratio(|took| took.passed),
+                    ratio(|took| took.on_processors),
                 );
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -237,6 +237,9 @@ pub enum Precision {
     Fp16,
     /// BF16.
     Bf16,
+    /// INT8, on a CPU with VNNI or AMX: half of BF16's memory, and vectors that differ
+    /// more from FP32's.
+    Int8,
 }
 
 /// What to compute on.

@@ -122,7 +122,7 @@ def other(draw):
     """Formats that are refused by name."""
     format, modes = draw.choice(
         [("PPM", ["L", "RGB", "1"]), ("TGA", ["L", "RGB", "RGBA"]), ("PCX", ["L", "RGB"])]
-        + [("ICO", ["RGBA"]), ("JPEG2000", ["L", "RGB"]), ("AVIF", ["RGB"]), ("SGI", ["RGB"])]
+        + [("ICO", ["RGBA"]), ("JPEG2000", ["L", "RGB"]), ("SGI", ["RGB"])]
         + [("DDS", ["RGBA"]), ("ICNS", ["RGBA"]), ("QOI", ["RGB", "RGBA"]), ("XBM", ["1"])]
     )
     return saved(picture(draw, modes), format)
@@ -156,7 +156,7 @@ def damaged(draw, data):
 def pillow(data):
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.format not in ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
+            if image.format not in ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"):
                 return {"other": image.format}
             rgb = image.convert("RGB")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::thread::JoinHandle;
 
 use super::Loaded;
 use super::files::Files;
@@ -13,9 +14,8 @@ use crate::service::batcher::Worker;
 use crate::settings::{Precision, Settings};
 use siglip2_model::fingerprint::WeightsDigest;
 
-/// A lower bound on the largest batch on the CPU. The engine distributes a batch to its threads
-/// row by row, so more than a few rows per thread make it no faster, and a text that arrives
-/// meanwhile waits for all of them.
+/// A lower bound on the largest batch on the CPU. More than a few rows per thread make a batch
+/// no faster, and whatever arrives meanwhile waits longer.
 const MIN_BATCH: usize = 4;
 
 /// The same where nobody waits for single rows: between two batches the threads of the engine wait
@@ -29,8 +29,28 @@ const BULK_ROWS: usize = 4;
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
     options: CpuOptions,
-    /// Loaded already if it may compute in half precision: only its canaries decide that.
+    /// Loaded already unless it computes in FP32: only its canaries decide on the precision.
     engine: Option<CpuEngine>,
+    digest: Digest,
+}
+
+/// The digest of the weights, computed in the background while the tokenizer is read: that
+/// takes one thread a good part of the time that the weights take.
+struct Digest(Option<JoinHandle<WeightsDigest>>);
+
+impl Digest {
+    fn start(checkpoint: &Checkpoint, threads: usize) -> Self {
+        let weights = checkpoint.weights.clone();
+        let hash = move || WeightsDigest::of(&weights, threads);
+        // Without a thread it is computed when it is asked for.
+        let thread = std::thread::Builder::new().name("weights-digest".into());
+        Self(thread.spawn(hash).ok())
+    }
+
+    fn get(self, checkpoint: &Checkpoint, threads: usize) -> WeightsDigest {
+        let done = self.0.and_then(|thread| thread.join().ok());
+        done.unwrap_or_else(|| WeightsDigest::of(&checkpoint.weights, threads))
+    }
 }
 
 impl Cpu {
@@ -56,6 +76,7 @@ impl Cpu {
             Some(CpuEngine::load(&checkpoint, &processor, options)?)
         };
         Ok(Self {
+            digest: Digest::start(&checkpoint, options.threads),
             checkpoint,
             options,
             engine,
@@ -87,7 +108,7 @@ impl Cpu {
         }
     }
 
-    /// Loads the weights, and hashes them. A rebuild uses the same mapped files.
+    /// Loads the weights, and waits for their digest. A rebuild uses the same mapped files.
     pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
         // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which are not needed
         // again.
@@ -96,9 +117,11 @@ impl Cpu {
             checkpoint,
             options,
             engine,
+            digest,
         } = self;
-        // Before the engine is loaded, which then reads from the page cache.
-        let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
+        // Before an engine in FP32 is loaded: both would read the whole checkpoint, and the
+        // engine gives pages back.
+        let digest = digest.get(&checkpoint, options.threads);
         checkpoint.weights.release();
         let load = move || {
             CpuEngine::load(&checkpoint, &processor, options)
@@ -125,9 +148,10 @@ fn kernel(settings: &Settings) -> Result<Kernel, String> {
         Precision::Auto => CpuPrecision::Auto,
         Precision::Fp32 => CpuPrecision::Fp32,
         Precision::Bf16 => CpuPrecision::Bf16,
+        Precision::Int8 => CpuPrecision::Int8,
         Precision::Fp16 => {
             return Err(
-                "--precision fp16 (PRECISION) is for GPUs; on the CPU take auto, bf16 or fp32"
+                "--precision fp16 (PRECISION) is for GPUs; on the CPU take auto, fp32, bf16 or int8"
                     .to_owned(),
             );
         }

@@ -244,7 +244,7 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         settings.gpu.engines(),
         &settings.model,
         architecture,
-        graph_precision(settings.precision),
+        graph_precision(settings.precision)?,
     )?;
     Ok(found)
 }
@@ -263,10 +263,15 @@ fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
 }
 
 /// What the graph of an engine computes in.
-fn graph_precision(precision: settings::Precision) -> graph::Precision {
+fn graph_precision(precision: settings::Precision) -> Result<graph::Precision, String> {
     match precision {
-        settings::Precision::Auto | settings::Precision::Fp16 => graph::Precision::Fp16,
-        settings::Precision::Bf16 => graph::Precision::Bf16,
-        settings::Precision::Fp32 => graph::Precision::Fp32,
+        settings::Precision::Auto | settings::Precision::Fp16 => Ok(graph::Precision::Fp16),
+        settings::Precision::Bf16 => Ok(graph::Precision::Bf16),
+        settings::Precision::Fp32 => Ok(graph::Precision::Fp32),
+        settings::Precision::Int8 => Err(
+            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16 or fp32, or \
+             --device cpu with int8"
+                .to_owned(),
+        ),
     }
 }

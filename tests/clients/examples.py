@@ -1,4 +1,4 @@
-"""Runs the examples of docs/dialects.md, docs/vectors.md and of README.md's section on clients, as
+"""Runs the examples of docs/dialects.md, docs/vectors.md and of two sections of README.md, as
 they stand there, against a running service without a key.
 
 Usage: python examples.py http://127.0.0.1:PORT
@@ -30,11 +30,12 @@ def blocks(path, heading=None):
 def main():
     failed = 0
     found = [
+        *blocks("README.md", "## Use it"),
         *blocks("README.md", "## Clients of other services"),
         *blocks("docs/dialects.md"),
         *blocks("docs/vectors.md"),
     ]
-    assert len(found) >= 9, found
+    assert len(found) >= 10, found
     with tempfile.TemporaryDirectory() as folder:
         for sample in (ROOT / "models/demo/samples").glob("*.png"):
             shutil.copy(sample, folder)

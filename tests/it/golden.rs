@@ -99,10 +99,11 @@ fn files(directory: &str, names: &[(String, Vec<f32>)]) -> Vec<Bytes> {
 
 /// On every kernel that this processor has.
 async fn vectors_are_those_of_transformers(shape: &str) {
-    for kernel in Kernel::all() {
-        // FP32 differs in the last digits alone. BF16 has three digits, and random weights
-        // amplify rounding: on patch14's texts the lowest cosine of transformers' own BF16 is
-        // 0.9993, and that of our AVX512-BF16 0.9984.
+    // INT8 is held to the demo model's vectors below. It has two digits, and these random weights
+    // amplify rounding: the same arithmetic in torch is at 0.983 on some texts of patch14.
+    for kernel in Kernel::all().filter(|kernel| kernel.precision() != "int8") {
+        // FP32 differs only in the last digits. BF16 has three digits: on patch14's texts the
+        // lowest cosine of transformers' own BF16 is 0.9993, and that of our AVX512-BF16 0.9984.
         let (least, apart) = if kernel.is_fp32() {
             (0.999_999, 2e-3)
         } else {
@@ -167,17 +168,24 @@ async fn of_a_model_with_unequal_towers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_demo_model() {
-    let service = service("demo", &[]);
     let golden = golden("demo/golden.json");
-    let (names, want): (Vec<String>, Vec<Vec<f32>>) = golden.texts.iter().cloned().unzip();
-    let got = texts(&service, &names, false).await;
-    for ((name, got), want) in names.iter().zip(&got).zip(&want) {
-        assert_same(name, got, want, 0.9999);
-    }
-    let samples = format!("{}/models/demo/samples", env!("CARGO_MANIFEST_DIR"));
-    let got = images(&service, &files(&samples, &golden.images), false).await;
-    for ((name, want), got) in golden.images.iter().zip(&got) {
-        assert_same(name, got, want, 0.9999);
+    for kernel in Kernel::all() {
+        let least = match kernel.precision() {
+            "fp32" => 0.999_999,
+            "bf16" => 0.9998,
+            _ => 0.9995,
+        };
+        let service = service("demo", &["--cpu-kernel", kernel.name()]);
+        let (names, want): (Vec<String>, Vec<Vec<f32>>) = golden.texts.iter().cloned().unzip();
+        let got = texts(&service, &names, false).await;
+        for ((name, got), want) in names.iter().zip(&got).zip(&want) {
+            assert_same(&format!("{name} on {}", kernel.name()), got, want, least);
+        }
+        let samples = format!("{}/models/demo/samples", env!("CARGO_MANIFEST_DIR"));
+        let got = images(&service, &files(&samples, &golden.images), false).await;
+        for ((name, want), got) in golden.images.iter().zip(&got) {
+            assert_same(&format!("{name} on {}", kernel.name()), got, want, least);
+        }
     }
 }
 

@@ -24,15 +24,15 @@ pub enum Error {
     /// The processor lacks what a kernel needs.
     #[error("this processor, or its operating system, does not run the kernel {0}")]
     Unavailable(&'static str),
-    /// The shape of the model is none that a kernel takes.
+    /// The kernel does not support the shape of the model.
     #[error("the kernel {kernel} cannot run this model: {reason}")]
     Unsupported {
         /// Which kernel.
         kernel: &'static str,
-        /// What it does not take.
+        /// What it does not support.
         reason: String,
     },
-    /// An input is not what the tower takes.
+    /// An input does not fit the tower.
     #[error("{0}")]
     Input(String),
     /// A piece of the computation panicked.

@@ -26,7 +26,7 @@ pub struct Even {
 }
 
 impl Even {
-    /// At least one part, and none that is empty.
+    /// There is at least one part, and no part is empty unless `total` is 0.
     pub fn new(total: usize, unit: usize, parts: usize) -> Self {
         let unit = unit.max(1);
         Self {
@@ -74,7 +74,7 @@ impl<'a, T> Grid<'a, T> {
     ///
     /// # Panics
     ///
-    /// When `data` does not hold so many rows, or a row has more columns than `pitch`.
+    /// When `data` has fewer rows, or a row has more columns than `pitch`.
     pub fn new(data: &'a mut [T], pitch: usize, rows: Even, columns: Even) -> Self {
         Self::of(data, pitch, rows.ranges().collect(), columns)
     }
@@ -107,6 +107,11 @@ impl<'a, T> Grid<'a, T> {
             taken: (0..blocks).map(|_| AtomicBool::new(false)).collect(),
             owner: PhantomData,
         }
+    }
+
+    /// How many blocks there are from top to bottom.
+    pub fn parts(&self) -> usize {
+        self.rows.len()
     }
 
     /// Lends the block at (`row`, `column`) of the grid.

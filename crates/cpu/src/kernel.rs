@@ -1,7 +1,7 @@
-//! What a kernel is: an instruction set's way to compute a tile of a matrix product.
+//! Kernels: how an instruction set computes a tile of a matrix product.
 //!
-//! Everything is stored in words of 32 bits: one `f32`, two BF16 or four bytes that
-//! follow each other along the depth of the product (its K). A kernel says how rows of
+//! Everything is stored in words of 32 bits: one `f32`, two BF16 or four bytes that are
+//! neighbours along the depth of the product (its K). A kernel says how rows of
 //! the left side and columns of the right side are laid out in words ([`Layout`]);
 //! packing, blocking and the towers are written once, over [`Kernel`].
 //!
@@ -16,6 +16,9 @@
 //! ```
 //!
 //! With a group of 16, each 16 rows by 16 words are one tile register of 1 KiB.
+//!
+//! Bytes come with factors (see [`crate::quantize`]): those of the left side's rows stand
+//! behind each group of rows, those of the right side's columns beside the panels.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -23,13 +26,20 @@ mod amx;
 mod bf16;
 mod dot;
 mod fp32;
+mod int8;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 #[cfg(target_arch = "x86_64")]
-pub use amx::Amx;
+pub use amx::{Amx, AmxInt8};
 #[cfg(target_arch = "x86_64")]
 pub use bf16::Avx512Bf16;
 pub use fp32::Fp32;
+pub use int8::{Int8, PlainBytes};
+#[cfg(target_arch = "x86_64")]
+pub use vnni::{Vnni256, Vnni512};
 
+use crate::quantize::Span;
 use crate::simd::Simd;
 
 /// How a kernel lays words out, and how large its tiles are.
@@ -47,9 +57,11 @@ pub struct Layout {
     pub vectors: usize,
     /// Most rows of a tile.
     pub rows: usize,
-    /// Words of depth that a tile takes before the next rows come: as many as leave a
-    /// panel's piece in the first cache.
+    /// Words of depth that a tile takes before the next rows are begun. A panel's piece of
+    /// this depth fits the first cache.
     pub block: usize,
+    /// Words behind a group of rows, for the [`Span`] of each: 0 where numbers have none.
+    pub notes: usize,
 }
 
 impl Layout {
@@ -77,7 +89,7 @@ impl Layout {
         } else {
             0
         };
-        (words + line) * self.group
+        (words + line) * self.group + self.notes
     }
 
     /// Words that hold `rows` rows of `depth` numbers.
@@ -101,7 +113,7 @@ pub struct Tile<'a> {
     pub vectors: usize,
     /// Words of depth, a multiple of [`Layout::step`].
     pub depth: usize,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the sums in `out`, or replaces them.
     pub add: bool,
     /// What will be read next, to be fetched meanwhile.
     pub ahead: &'a [u32],
@@ -111,10 +123,13 @@ pub struct Tile<'a> {
 pub trait Kernel: Copy + Send + Sync + 'static {
     /// Vectors of floats of the same instruction set.
     type Simd: Simd;
-    /// What computes attention, and what else stays in a finer format.
+    /// The kernel for attention, and for whatever else needs a finer format.
     type Fine: Kernel<Simd = Self::Simd>;
     /// The layout.
     const LAYOUT: Layout;
+    /// Whether it multiplies bytes. Then [`Kernel::tile`] gives the bits of `i32`, which
+    /// [`Span::finish`] makes floats of.
+    const QUANTIZED: bool = Self::LAYOUT.notes > 0;
 
     /// The vectors.
     fn simd(self) -> Self::Simd;
@@ -123,11 +138,12 @@ pub trait Kernel: Copy + Send + Sync + 'static {
     fn fine(self) -> Self::Fine;
 
     /// Floats to words: `from` is a multiple of 16 long, `to` that divided by
-    /// [`Layout::per_word`].
-    fn narrow(self, from: &[f32], to: &mut [u32]);
+    /// [`Layout::per_word`]. Only bytes have a span; others ignore it.
+    fn narrow(self, from: &[f32], span: Span, to: &mut [u32]);
 
-    /// `rows` rows of `vectors * lanes` sums of products into `out`, one row after the
-    /// other (a group that is not full is written in full, the rest being anything).
+    /// Writes `rows` rows of `vectors * lanes` sums of products to `out`, one row after the
+    /// other. Of a group that is not full, all rows are written; those beyond `rows` are
+    /// unspecified.
     ///
     /// # Panics
     ///

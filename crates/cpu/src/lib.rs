@@ -13,6 +13,7 @@ mod math;
 mod matrix;
 mod memory;
 mod product;
+mod quantize;
 mod run;
 mod shape;
 mod simd;

@@ -66,9 +66,10 @@ pub fn gelu_erf<S: Simd>(s: S, x: S::Vector) -> S::Vector {
 
 /// `out[i] = (x[i] - mean) / sqrt(variance + epsilon) * gain[i] + bias[i]`.
 ///
-/// All have the same length, whatever it is. The mean is taken first and the variance
-/// from it, as torch does: a few channels of the residual stream are thousands of times
-/// larger than the rest, and the difference of squares would lose them.
+/// All slices have the same length, which can be any. The mean comes first, and the
+/// variance is that of the differences from it, as in torch: a few channels of the residual
+/// stream are thousands of times larger than the rest, and a difference of squares would
+/// lose the rest.
 #[inline(always)]
 pub fn layer_norm<S: Simd>(
     s: S,

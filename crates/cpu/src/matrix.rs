@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use crate::kernel::{Kernel, Layout};
 use crate::memory::Buffer;
+use crate::quantize::{Columns, Span, column};
+use crate::simd::Simd;
 
 /// Rows of numbers in a kernel's layout: the left side of a product.
 pub struct Operand<'a, K> {
@@ -37,18 +39,20 @@ impl<'a, K: Kernel> Operand<'a, K> {
         Rows::new(self.words, self.rows, self.depth)
     }
 
-    /// Writes numbers of the row `row` from the number `first` on. Both `first` and the
-    /// length are multiples of 16; what is written beyond the depth must be zeros.
+    /// Writes numbers of the row `row` from the number `first` on, of a kernel that is not
+    /// quantized. Both `first` and the length are multiples of 16; what is written beyond
+    /// the depth must be zeros.
     #[inline(always)]
     pub fn put(&mut self, kernel: K, row: usize, first: usize, numbers: &[f32]) {
-        put(
-            kernel,
-            self.words,
-            Self::LAYOUT.pitch(self.depth),
-            row,
-            first,
-            numbers,
-        );
+        let pitch = Self::LAYOUT.pitch(self.depth);
+        put(kernel, self.words, pitch, row, first, numbers, Span::NONE);
+    }
+
+    /// Writes the whole row `row`: its numbers, and zeros up to [`Layout::padded`].
+    #[inline(always)]
+    pub fn put_row(&mut self, kernel: K, row: usize, numbers: &[f32]) {
+        let pitch = Self::LAYOUT.pitch(self.depth);
+        put_row(kernel, self.words, pitch, row, numbers, self.depth);
     }
 
     /// Writes words of the row `row` from the word `first` on.
@@ -73,6 +77,31 @@ const fn place(layout: Layout, pitch: usize, row: usize, word: usize) -> usize {
     row / group * pitch + word / 16 * 16 * group + row % group * 16 + word % 16
 }
 
+/// Where the span of a row is noted: its first number and its step.
+#[inline(always)]
+const fn note(layout: Layout, pitch: usize, row: usize) -> usize {
+    (row / layout.group + 1) * pitch - layout.notes + row % layout.group * 2
+}
+
+#[inline(always)]
+fn put_row<K: Kernel>(
+    kernel: K,
+    words: &mut [u32],
+    pitch: usize,
+    row: usize,
+    numbers: &[f32],
+    depth: usize,
+) {
+    if K::QUANTIZED {
+        let span = Span::of(kernel.simd(), &numbers[..depth]);
+        let at = note(K::LAYOUT, pitch, row);
+        words[at..at + 2].copy_from_slice(&[span.least.to_bits(), span.step.to_bits()]);
+        put(kernel, words, pitch, row, 0, numbers, span);
+    } else {
+        put(kernel, words, pitch, row, 0, numbers, Span::NONE);
+    }
+}
+
 #[inline(always)]
 fn put<K: Kernel>(
     kernel: K,
@@ -81,19 +110,20 @@ fn put<K: Kernel>(
     row: usize,
     first: usize,
     numbers: &[f32],
+    span: Span,
 ) {
     let layout = K::LAYOUT;
     if layout.group == 1 {
         let start = row * pitch + first / layout.per_word;
         let length = numbers.len() / layout.per_word;
-        kernel.narrow(numbers, &mut words[start..start + length]);
+        kernel.narrow(numbers, span, &mut words[start..start + length]);
     } else {
         // A group's chunk of a row is 16 words.
         for (i, numbers) in numbers.chunks(16 * layout.per_word).enumerate() {
             let word = first / layout.per_word + i * 16;
             let start = place(layout, pitch, row, word);
             let length = numbers.len() / layout.per_word;
-            kernel.narrow(numbers, &mut words[start..start + length]);
+            kernel.narrow(numbers, span, &mut words[start..start + length]);
         }
     }
 }
@@ -137,11 +167,6 @@ impl<'a, K: Kernel> Rows<'a, K> {
         self.rows
     }
 
-    /// Numbers of a row.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// The same rows from the word `skip` of depth on.
     pub fn at_depth(self, skip: usize) -> Self {
         Self { skip, ..self }
@@ -150,6 +175,22 @@ impl<'a, K: Kernel> Rows<'a, K> {
     /// Words from one group of rows to the next.
     pub(crate) fn pitch(&self) -> usize {
         K::LAYOUT.pitch(self.depth)
+    }
+
+    /// The span of the row `row`, in a quantized kernel.
+    #[inline(always)]
+    pub(crate) fn span(&self, row: usize) -> Span {
+        let at = note(K::LAYOUT, self.pitch(), row);
+        Span::new(
+            f32::from_bits(self.words[at]),
+            f32::from_bits(self.words[at + 1]),
+        )
+    }
+
+    /// Where the word `word` of the row `row` lies among all words.
+    #[cfg(test)]
+    pub(crate) fn at(&self, row: usize, word: usize) -> usize {
+        place(K::LAYOUT, self.pitch(), row, self.skip + word)
     }
 
     /// All words from the word `word` of the row `row` on; both are multiples of what
@@ -186,14 +227,25 @@ impl<'a, 'b, K: Kernel> OperandBlock<'a, 'b, K> {
             let word = first / layout.per_word + i * 16;
             let at = place(layout, 0, row % layout.group, word) - start;
             let length = numbers.len() / layout.per_word;
-            kernel.narrow(numbers, &mut group[at..at + length]);
+            kernel.narrow(numbers, Span::NONE, &mut group[at..at + length]);
         }
+    }
+
+    /// As [`Operand::put_row`], of rows of `depth` numbers; the block has all words of a
+    /// group.
+    #[inline(always)]
+    pub fn put_row(&mut self, kernel: K, row: usize, numbers: &[f32], depth: usize) {
+        let layout = K::LAYOUT;
+        let group = self.block.row(row / layout.group);
+        let pitch = group.len();
+        put_row(kernel, group, pitch, row % layout.group, numbers, depth);
     }
 }
 
 /// Columns in a kernel's layout: the right side of a product.
 pub struct Panels<'a, K> {
     words: &'a [u32],
+    factors: Columns<'a>,
     depth: usize,
     vectors: usize,
     kernel: PhantomData<K>,
@@ -221,6 +273,7 @@ impl<'a, K: Kernel> Panels<'a, K> {
     pub fn new(words: &'a [u32], depth: usize, columns: usize) -> Self {
         Self {
             words: &words[..Self::area(depth, columns)],
+            factors: Columns::default(),
             depth: K::LAYOUT.words(depth),
             vectors: columns.div_ceil(K::LAYOUT.lanes),
             kernel: PhantomData,
@@ -244,6 +297,17 @@ impl<'a, K: Kernel> Panels<'a, K> {
 
     pub(crate) fn vectors_of(&self, panel: usize) -> usize {
         (self.vectors - panel * K::LAYOUT.vectors).min(K::LAYOUT.vectors)
+    }
+
+    /// The factors of a panel's columns, in a quantized kernel.
+    #[inline(always)]
+    pub(crate) fn factors(&self, panel: usize) -> Columns<'a> {
+        let start = panel * K::LAYOUT.vectors * K::LAYOUT.lanes;
+        let range = start..start + self.width(panel);
+        Columns {
+            scales: &self.factors.scales[range.clone()],
+            totals: &self.factors.totals[range],
+        }
     }
 
     /// The words of a panel at this depth.
@@ -274,6 +338,9 @@ pub(crate) const fn place_in_panel(
 #[derive(Debug)]
 pub struct Packed<K> {
     words: Buffer<u32>,
+    /// Of each column, in a quantized kernel.
+    scales: Vec<f32>,
+    totals: Vec<f32>,
     depth: usize,
     columns: usize,
     kernel: PhantomData<K>,
@@ -282,8 +349,15 @@ pub struct Packed<K> {
 impl<K: Kernel> Packed<K> {
     /// Room for weights of `columns` outputs of `depth` inputs, all zeros.
     pub fn zeroed(depth: usize, columns: usize) -> Self {
+        let factors = if K::QUANTIZED {
+            columns.next_multiple_of(K::LAYOUT.lanes)
+        } else {
+            0
+        };
         Self {
             words: Buffer::zeroed(Panels::<K>::area(depth, columns)),
+            scales: vec![0.0; factors],
+            totals: vec![0.0; factors],
             depth,
             columns,
             kernel: PhantomData,
@@ -292,7 +366,13 @@ impl<K: Kernel> Packed<K> {
 
     /// For products.
     pub fn view(&self) -> Panels<'_, K> {
-        Panels::new(&self.words, self.depth, self.columns)
+        Panels {
+            factors: Columns {
+                scales: &self.scales,
+                totals: &self.totals,
+            },
+            ..Panels::new(&self.words, self.depth, self.columns)
+        }
     }
 
     /// Inputs.
@@ -305,41 +385,65 @@ impl<K: Kernel> Packed<K> {
         self.columns
     }
 
-    /// The words of each panel, for threads that fill one each, with the columns that
-    /// it has.
-    pub(crate) fn panels_mut(&mut self) -> impl Iterator<Item = (Range<usize>, &mut [u32])> {
+    /// The panels, for threads that fill one each.
+    pub(crate) fn panels_mut(&mut self) -> impl Iterator<Item = PanelMut<'_, K>> {
         let layout = K::LAYOUT;
         let width = layout.vectors * layout.lanes;
-        let columns = self.columns;
+        let (columns, depth) = (self.columns, self.depth);
+        let mut scales = self.scales.chunks_mut(width);
+        let mut totals = self.totals.chunks_mut(width);
         self.words
-            .chunks_mut((width * layout.words(self.depth)).max(1))
+            .chunks_mut((width * layout.words(depth)).max(1))
             .enumerate()
-            .map(move |(panel, words)| (panel * width..((panel + 1) * width).min(columns), words))
+            .map(move |(panel, words)| PanelMut {
+                columns: panel * width..((panel + 1) * width).min(columns),
+                depth,
+                words,
+                scales: scales.next().unwrap_or_default(),
+                totals: totals.next().unwrap_or_default(),
+                kernel: PhantomData,
+            })
     }
+}
 
-    /// Fills a panel of `words`; `row(column)` gives the weights of an output, `depth` of
-    /// them, or `None` for zeros.
-    pub(crate) fn fill<'r>(
-        kernel: K,
-        words: &mut [u32],
-        depth: usize,
-        columns: Range<usize>,
-        mut row: impl FnMut(usize, &mut [f32]) -> bool + 'r,
-    ) {
+/// A panel that is being packed.
+pub(crate) struct PanelMut<'a, K> {
+    columns: Range<usize>,
+    depth: usize,
+    words: &'a mut [u32],
+    scales: &'a mut [f32],
+    totals: &'a mut [f32],
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel> PanelMut<'_, K> {
+    /// Fills it; `read(column, numbers)` gives the weights of an output, or is false where
+    /// they are zeros.
+    pub fn fill(self, kernel: K, mut read: impl FnMut(usize, &mut [f32]) -> bool) {
         let layout = K::LAYOUT;
-        let all = layout.words(depth);
-        let vectors = words.len() / (all * layout.lanes).max(1);
-        let padded = layout.padded(depth);
+        let all = layout.words(self.depth);
+        let vectors = self.words.len() / (all * layout.lanes).max(1);
+        let padded = layout.padded(self.depth);
         let mut numbers = vec![0.0; padded];
         let mut narrow = vec![0; padded / layout.per_word];
-        for (at, column) in columns.enumerate() {
-            if !row(column, &mut numbers[..depth]) {
+        for (at, output) in self.columns.enumerate() {
+            if !read(output, &mut numbers[..self.depth]) {
                 continue;
             }
-            kernel.narrow(&numbers, &mut narrow);
-            for (word, &value) in narrow[..all].iter().enumerate() {
-                words[place_in_panel(layout, vectors, at, word)] = value;
-            }
+            kernel.simd().vectorize(
+                #[inline(always)]
+                || {
+                    if K::QUANTIZED {
+                        let [scale, total] = column(kernel, &numbers, self.depth, &mut narrow);
+                        (self.scales[at], self.totals[at]) = (scale, total);
+                    } else {
+                        kernel.narrow(&numbers, Span::NONE, &mut narrow);
+                    }
+                    for (word, &value) in narrow[..all].iter().enumerate() {
+                        self.words[place_in_panel(layout, vectors, at, word)] = value;
+                    }
+                },
+            );
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Buffers that kernels like: aligned to cache lines, zeroed, on huge pages if large.
+//! Buffers for kernels: aligned to cache lines, zeroed, and on huge pages if they are large.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// From here on a buffer is laid out for huge pages, of this size each. A product reads
-/// its weights once from end to end, and with pages of 4 KiB a tenth of the time goes
-/// to finding them.
+/// The size of a huge page. Buffers of at least this size use huge pages: a product reads
+/// its weights once from end to end, and with pages of 4 KiB it spends a tenth of its time
+/// on address translation.
 const HUGE: usize = 2 << 20;
 
 /// A cache line.
 const LINE: usize = 64;
 
-/// Numbers of which any bytes are a value.
+/// Numbers for which any bytes are a valid value.
 pub trait Plain: Copy + Send + Sync + 'static + private::Sealed {}
 
 mod private {
@@ -51,9 +51,10 @@ impl<T: Plain> Buffer<T> {
         };
         #[cfg(target_os = "linux")]
         if align == HUGE && !cfg!(miri) {
-            // Before the first touch, which decides what pages it gets; so not
-            // `alloc_zeroed`, which touches a block that is aligned beyond malloc's own.
-            // Only whole huge pages: the end of the block may share one with others.
+            // This must come before the first touch, which decides the size of the pages. So
+            // `alloc_zeroed` will not do: it touches blocks with a larger alignment than
+            // malloc's own. Only whole huge pages are advised: other blocks may share the
+            // last one.
             // SAFETY: the range lies inside the block, and the advice changes no content.
             unsafe {
                 libc::madvise(
@@ -72,7 +73,7 @@ impl<T: Plain> Buffer<T> {
         }
     }
 
-    /// Makes it at least `len` long; what was in it is lost.
+    /// Makes it at least `len` long. If it grows, its content is lost.
     pub fn reserve(&mut self, len: usize) {
         if self.len < len {
             *self = Self::zeroed(0);

@@ -5,12 +5,13 @@
 //!   for each piece of depth                 (it stays in the first cache)
 //!     for each tile of rows                 (its sums stay in registers)
 //!       sums += left * right
-//!       after the last piece: `done` gets the tile's rows, still in the first cache
+//!       after the last piece: sums of bytes become floats, and `done` gets the tile's
+//!       rows, still in the first cache
 //! ```
 //!
-//! The order in which the products of one sum are added depends on the depth alone: not
-//! on how many rows or columns a call has. So a row is the same whatever is computed
-//! beside it and however the work was shared out.
+//! The order in which the products of one sum are added depends only on the depth, and not
+//! on how many rows or columns a call has. So a row has the same bits whatever else is
+//! computed, and however the work is shared out.
 
 use std::ops::Range;
 
@@ -19,13 +20,12 @@ use crate::kernel::{Kernel, Tile};
 use crate::matrix::{Panels, Rows};
 use crate::simd::Simd;
 
-/// Floats of scratch that [`product`] wants for so many rows.
+/// Floats of scratch that [`product`] needs for this many rows.
 pub fn scratch<K: Kernel>(rows: usize) -> usize {
     rows.next_multiple_of(K::LAYOUT.group) * K::LAYOUT.vectors * K::LAYOUT.lanes
 }
 
-/// `left[rows] * right[panels]`, over the words `depth` of the right side's depth, the
-/// first of which is the first word of the left side.
+/// `left[rows] * right[panels]`.
 ///
 /// `done(row, column, sums)` gets each row of each panel: `row` is counted in `left`,
 /// `column` is the first of the panel, and there are as many sums as the panel has
@@ -33,28 +33,24 @@ pub fn scratch<K: Kernel>(rows: usize) -> usize {
 ///
 /// # Panics
 ///
-/// When there is less depth, or there are fewer rows or panels, or `sums` is shorter
+/// When the left side has less depth, there are fewer rows or panels, or `sums` is shorter
 /// than [`scratch`] says.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "two views, the ranges of them that are multiplied, and what is done with the sums"
-)]
 pub fn product<K: Kernel>(
     kernel: K,
     left: Rows<'_, K>,
     rows: Range<usize>,
     right: Panels<'_, K>,
-    depth: Range<usize>,
     panels: Range<usize>,
     sums: &mut [f32],
     mut done: impl FnMut(usize, usize, &mut [f32]),
 ) {
     let layout = K::LAYOUT;
-    if rows.is_empty() || depth.is_empty() {
+    let depth = right.depth();
+    if rows.is_empty() || depth == 0 {
         return;
     }
-    let pieces = Even::new(depth.len(), layout.step, depth.len().div_ceil(layout.block));
+    let pieces = Even::new(depth, layout.step, depth.div_ceil(layout.block));
     let tiles = Even::new(rows.len(), layout.group, rows.len().div_ceil(layout.rows));
     let width = layout.vectors * layout.lanes;
     let (pitch, last) = (left.pitch(), panels.end);
@@ -66,14 +62,12 @@ pub fn product<K: Kernel>(
                 let columns = vectors * layout.lanes;
                 for piece in 0..pieces.parts() {
                     let words = pieces.range(piece);
-                    let at =
-                        |range: Range<usize>| depth.start + range.start..depth.start + range.end;
-                    let block = right.words(panel, at(words.clone()));
+                    let block = right.words(panel, words.clone());
                     // What the next piece, or the next panel, will read.
                     let next = if piece + 1 < pieces.parts() {
-                        right.words(panel, at(pieces.range(piece + 1)))
+                        right.words(panel, pieces.range(piece + 1))
                     } else if panel + 1 < last {
-                        right.words(panel + 1, at(pieces.range(0)))
+                        right.words(panel + 1, pieces.range(0))
                     } else {
                         &[]
                     };
@@ -101,6 +95,10 @@ pub fn product<K: Kernel>(
                         if piece + 1 == pieces.parts() {
                             for (i, row) in tile.clone().enumerate() {
                                 let sums = &mut out[i * columns..(i + 1) * columns];
+                                if K::QUANTIZED {
+                                    let span = left.span(rows.start + row);
+                                    span.finish(kernel.simd(), sums, right.factors(panel));
+                                }
                                 done(rows.start + row, panel * width, sums);
                             }
                         }

@@ -1,6 +1,6 @@
 //! The shapes of the towers.
 
-/// What stands between the two products of a feed-forward network.
+/// The function between the two products of a feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// GELU by its tanh approximation.
@@ -42,14 +42,14 @@ impl EncoderShape {
 /// How the vision tower knows where a patch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
-    /// Every picture is a square of this side, in pixels, and each place has its vector.
-    /// What the patches leave over at the right and at the bottom is not seen.
+    /// Every picture is a square with this side, in pixels, and each place has its own
+    /// vector. Pixels at the right and the bottom that do not fill a patch are ignored.
     Square {
         /// Side of the picture.
         side: usize,
     },
-    /// Pictures have any grid of patches (NaFlex); the vectors of a square of this side,
-    /// in patches, are resized to it.
+    /// Pictures have grids of any size (NaFlex). The vectors are those of a square with this
+    /// side, in patches, and are resized to the grid.
     Resized {
         /// Side of the square of vectors.
         side: usize,
@@ -65,7 +65,7 @@ pub struct VisionShape {
     pub patch: usize,
     /// Its positions.
     pub positions: Positions,
-    /// What each value of each channel stands for: `(value / 255 - mean) / deviation`.
+    /// The number for each value of each channel: `(value / 255 - mean) / deviation`.
     pub normalization: [[f32; 256]; 3],
 }
 

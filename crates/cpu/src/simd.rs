@@ -55,6 +55,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn reciprocal(self, a: Self::Vector) -> Self::Vector;
     /// The sign of `sign` with the magnitude of `a`.
     fn copy_sign(self, a: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    /// The floats next to the `i32` whose bits the lanes are.
+    fn whole(self, bits: Self::Vector) -> Self::Vector;
+    /// The whole numbers next to the lanes, ties to even, as bytes: four to a word, the
+    /// first the lowest. Lanes are from 0 to 255; what becomes of others may be anything.
+    /// Writes to the first `LANES / 4` words of `to`.
+    fn bytes(self, a: Self::Vector, to: &mut [u32]);
     /// The sum of all lanes, always in the same order.
     fn sum(self, a: Self::Vector) -> f32;
     /// The largest lane; whatever, where one is NaN.

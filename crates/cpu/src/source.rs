@@ -36,11 +36,11 @@ pub struct Tensor<'a> {
 }
 
 impl Tensor<'_> {
-    /// Numbers from the number `first` on, as many as `out` has.
+    /// Reads as many numbers as `out` has, from the number `first` on.
     ///
     /// # Panics
     ///
-    /// When there are not so many.
+    /// When the tensor has fewer.
     pub fn read(&self, first: usize, out: &mut [f32]) {
         let size = self.dtype.size();
         let bytes = &self.bytes[first * size..][..out.len() * size];
@@ -81,16 +81,16 @@ pub trait Source: Send + Sync {
     /// The tensor `name`, if there is one.
     fn tensor(&self, name: &str) -> Option<Tensor<'_>>;
 
-    /// What was read so far is not read again soon: a mapped file can be given back to
-    /// the operating system.
+    /// Says that what was read so far will not be read again soon, so that the pages of a
+    /// mapped file can be given back to the operating system.
     fn release(&self) {}
 }
 
-/// The tensor `name`, which must have this shape and as many bytes.
+/// The tensor `name`, which must have this shape, and as many bytes as that calls for.
 ///
 /// # Errors
 ///
-/// When it has not.
+/// When there is no such tensor, or it has another shape or length.
 pub fn fetch<'a>(source: &'a dyn Source, name: &str, shape: &[usize]) -> Result<Tensor<'a>, Error> {
     let tensor = source
         .tensor(name)

@@ -1,9 +1,9 @@
 //! A team of threads that share out the pieces of a job.
 //!
-//! A job is a number of pieces. Each thread takes the next piece until none is left;
-//! the caller takes part, closes the job, and waits for those who are still at a piece.
-//! A thread that did not wake in time, because another process has its core, finds the
-//! job closed and is waited for by nobody.
+//! A job is a number of pieces. Each thread takes the next piece until none is left. The
+//! caller takes part, then closes the job and waits for the threads that are still at a
+//! piece. A thread that did not wake in time, because another process has its core, finds
+//! the job closed, and nobody waits for it.
 //!
 //! ```text
 //! state:  epoch << 32 | open << 31 | threads inside
@@ -27,7 +27,7 @@ const OPEN: u64 = 1 << 31;
 const EPOCH: u64 = 1 << 32;
 const INSIDE: u64 = OPEN - 1;
 
-/// A piece panicked. The others may have run or not.
+/// A piece panicked. Other pieces may or may not have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a thread that computes panicked")]
 pub struct Panicked;

@@ -1,11 +1,11 @@
-//! What the tests of several rooms share.
+//! Helpers for the tests of several modules.
 
 #![allow(clippy::unwrap_used)]
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod tiles;
 
-/// Numbers that look random and are the same every time (xorshift64*).
+/// Pseudorandom numbers, the same every time (xorshift64*).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -39,6 +39,12 @@ macro_rules! for_each_kernel {
             );
             $call;
         }
+        {
+            let fine = $crate::kernel::Fp32::new($crate::simd::Portable);
+            let $kernel = $crate::kernel::Int8::new($crate::kernel::PlainBytes, fine);
+            let $small = cfg!(miri);
+            $call;
+        }
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             if let Some(simd) = $crate::simd::Avx2::detect() {
@@ -53,9 +59,33 @@ macro_rules! for_each_kernel {
                 let $small = false;
                 $call;
             }
+            if let Some(bytes) = $crate::kernel::Vnni256::<false>::detect() {
+                let fine = $crate::kernel::Fp32::new(bytes.avx2());
+                let ($kernel, $small) = ($crate::kernel::Int8::new(bytes, fine), false);
+                $call;
+            }
+            if let Some(bytes) = $crate::kernel::Vnni256::<true>::detect() {
+                let fine = $crate::kernel::Fp32::new(bytes.avx2());
+                let ($kernel, $small) = ($crate::kernel::Int8::new(bytes, fine), false);
+                $call;
+            }
+            if let Some(bytes) = $crate::kernel::Vnni512::detect() {
+                let fine = $crate::kernel::Fp32::new(bytes.avx512());
+                let ($kernel, $small) = ($crate::kernel::Int8::new(bytes, fine), false);
+                $call;
+                if let Some(fine) = $crate::kernel::Avx512Bf16::detect() {
+                    let ($kernel, $small) = ($crate::kernel::Int8::new(bytes, fine), false);
+                    $call;
+                }
+            }
             #[cfg(target_os = "linux")]
-            if let Some($kernel) = $crate::testing::tiles::kernel() {
+            if let Some(tiles) = $crate::testing::tiles::kernel() {
                 let $small = true;
+                {
+                    let $kernel = tiles;
+                    $call;
+                }
+                let $kernel = $crate::kernel::AmxInt8::new(tiles);
                 $call;
             }
         }

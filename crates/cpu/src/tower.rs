@@ -1,8 +1,10 @@
 //! The towers, written once over [`Kernel`].
 
+mod apart;
 mod attention;
 mod dealing;
 mod encoder;
+mod feed;
 mod layer;
 mod linear;
 mod pool;
@@ -18,18 +20,17 @@ use std::ops::Range;
 
 use crate::kernel::Kernel;
 
-pub(crate) use dealing::Way;
 pub use encoder::Keep;
 pub(crate) use text::TextTower;
 pub(crate) use vision::{Input, VisionTower};
 pub use vision::{Patches, Picture};
 
-/// Rows of a wave for each thread. A batch goes through a tower in waves: more rows at a
-/// time only make what lies between the layers larger than the caches.
+/// Rows of a wave for each thread. A batch goes through a tower in waves: with more rows at
+/// a time, what is kept between the layers would only outgrow the caches.
 const WAVE: usize = 448;
 
-/// Items of these lengths in waves: ranges of items. Items of equal lengths are dealt out
-/// evenly; of others, a wave takes as many as fit, and at least one.
+/// Divides items of these lengths into waves, which are ranges of items. Items of equal
+/// length are dealt out evenly; otherwise a wave takes as many as fit, and at least one.
 fn waves(lengths: &[usize], threads: usize) -> Vec<Range<usize>> {
     let most = WAVE * threads;
     if lengths.windows(2).all(|pair| pair[0] == pair[1]) {

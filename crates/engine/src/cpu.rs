@@ -6,8 +6,8 @@
 //! token ids       --text----> Rows
 //! ```
 //!
-//! Both towers share one team of threads. What is packed is not read from the mapped
-//! files again, and its pages are given back; the vectors of the tokens stay there.
+//! Both towers share one team of threads. Once weights are packed, the pages of the mapped
+//! files are given back; only the table of token vectors is read from them later.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ mod towers;
 pub use precision::{CpuPrecision, Kernel};
 use towers::{Shapes, Towers};
 
-/// Patches of a picture that is one row's worth of work, where pictures differ: what google's
-/// NaFlex checkpoints have at most.
+/// Where pictures differ in size, one with this many patches counts as one row of work. It is
+/// the maximum of google's NaFlex checkpoints.
 const ROW_OF_PATCHES: u64 = 256;
 
 /// How the CPU engine is built.
@@ -62,8 +62,8 @@ pub enum CpuEngineError {
     Engine(#[from] EngineError),
     /// The precision that was asked for gives other vectors than FP32.
     #[error(
-        "in {precision} this model's vectors are too far from FP32's: cosine {worst:.5}, and \
-         {least} is asked for; take --precision fp32"
+        "in {precision} this model's vectors are too far from FP32's: their cosine is \
+         {worst:.5}, and must be at least {least}; use --precision fp32, or auto"
     )]
     Apart {
         /// What was asked for.
@@ -84,7 +84,7 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// What an engine of this checkpoint will be, if its canaries are what they should be.
+    /// Describes the engine that [`CpuEngine::load`] returns if its canaries pass.
     pub fn describe(config: &Config, options: CpuOptions) -> EngineInfo {
         EngineInfo {
             name: "siglip2-cpu",
@@ -112,9 +112,9 @@ impl CpuEngine {
         Ok(())
     }
 
-    /// Loads both towers of a checkpoint. In half precision they are asked for the
-    /// embeddings of canaries, and those are held to the same in FP32: where the kernel
-    /// may be chosen by itself, FP32 is taken if they are too far apart.
+    /// Loads both towers of a checkpoint. If they are not in FP32, they embed canaries, whose
+    /// embeddings are compared with FP32's. If those are too far apart, a kernel that was
+    /// chosen automatically gives way to FP32, and one that was asked for is refused.
     ///
     /// # Errors
     ///
@@ -139,13 +139,14 @@ impl CpuEngine {
                 cosine = worst,
                 "canaries were compared with FP32"
             );
-            // Not a number is too little, too.
-            if worst >= agreement::LEAST {
+            let least = options.kernel.least_cosine();
+            // NaN is too little, too.
+            if worst >= least {
                 agreement = Some(worst);
             } else if options.kernel.may_fall_back() {
                 tracing::warn!(
                     cosine = worst,
-                    "half precision is not taken: the canaries are too far from FP32"
+                    "taking FP32: in half precision the canaries are too far from it"
                 );
                 isa = Kernel::fp32().isa();
                 towers = Towers::load(isa, &team, &source, &shapes, Keep::Packed)?;
@@ -153,7 +154,7 @@ impl CpuEngine {
                 return Err(CpuEngineError::Apart {
                     precision: isa.precision().name(),
                     worst,
-                    least: agreement::LEAST,
+                    least,
                 });
             }
         }
@@ -200,9 +201,9 @@ impl Engine for CpuEngine {
         self.info.clone()
     }
 
-    /// Pictures of variable resolution are as much work as they have patches: a batch has as
-    /// many as its rows would have with google's most, and room for two pictures at least, so
-    /// that there can be one of a bulk request beside an interactive one.
+    /// A picture of variable resolution is as much work as it has patches. A batch has as many
+    /// patches as its rows would have if each had google's maximum, and room for at least two
+    /// pictures, so that one of a bulk request fits beside an interactive one.
     fn max_batch_pixels(&self) -> Option<u64> {
         match self.preparer.processor.target() {
             Target::Square { .. } | Target::Middle { .. } => None,
@@ -236,8 +237,8 @@ impl Engine for CpuEngine {
     }
 }
 
-/// Resizes on any thread; the pixels stay bytes until their batch runs, a quarter
-/// of the memory that floats would take in the queue.
+/// Resizes on any thread. Pixels stay bytes until their batch runs: in the queue that takes a
+/// quarter of the memory of floats.
 struct CpuPrepare {
     processor: Processor,
 }

@@ -220,7 +220,7 @@ pub struct EngineInfo {
     pub name: &'static str,
     /// `cpu` or `cuda`.
     pub device: &'static str,
-    /// `fp32`, `fp16` or `bf16`: what the products are computed in.
+    /// `fp32`, `fp16`, `bf16` or `int8`: what the products are computed in.
     pub precision: &'static str,
     /// The worst cosine between its canaries and the same in FP32, where it was asked for
     /// at the start: not for FP32 itself.

@@ -66,7 +66,11 @@ fn the_demo_model_gives_the_vectors_that_rten_gives() {
 
     for kernel in Kernel::all() {
         let (mut engine, _) = loaded(&checkpoint, kernel);
-        let least = if kernel.is_fp32() { 0.999_999_9 } else { 0.999 };
+        let least = if kernel.is_fp32() {
+            0.999_999_9
+        } else {
+            kernel.least_cosine()
+        };
         let row = |rows: Rows| rows.iter().next().unwrap().to_vec();
         let got = row(embed(&mut engine, Batch::Images(vec![Pixels(image.clone())])).unwrap());
         assert!(cosine(&got, &of_image) > least, "{}", kernel.name());

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::work::Stop;
 use super::{Header, ImageError, ImageFormat, ImageLimits, Orientation, PixelMemory, RgbImage};
-use super::{bmp, gif, inspect, jpeg, png, tiff, webp};
+use super::{avif, bmp, gif, inspect, jpeg, png, tiff, webp};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
 /// anybody still waits for it.
@@ -114,5 +114,6 @@ fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
         ImageFormat::WebP => webp::decode(job, out),
         ImageFormat::Bmp => bmp::decode(job, out),
         ImageFormat::Tiff => tiff::decode(job, out),
+        ImageFormat::Avif => avif::decode(job, out),
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::orientation::Orientation;
 use super::tiff::Order;
-use super::{ImageFormat, jpeg, png, webp};
+use super::{ImageFormat, avif, jpeg, png, webp};
 
 /// The orientation tag of TIFF 6.0.
 const ORIENTATION: u64 = 274;
@@ -37,6 +37,7 @@ impl Metadata<'_> {
 /// not, and the other formats have no metadata that Pillow reads.
 pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
     let metadata = match format {
+        ImageFormat::Avif => return avif::orientation(bytes),
         ImageFormat::Jpeg => jpeg::metadata(bytes),
         ImageFormat::Png => png::metadata(bytes),
         ImageFormat::WebP => webp::metadata(bytes),

@@ -2,7 +2,7 @@
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
-use super::{bmp, exif, gif, jpeg, names, png, tiff, webp};
+use super::{avif, bmp, exif, gif, jpeg, names, png, tiff, webp};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
 /// supported, and what has more pixels than `limits` allow.
@@ -23,6 +23,7 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::WebP => webp::size(bytes)?,
         ImageFormat::Bmp => bmp::size(bytes)?,
         ImageFormat::Tiff => tiff::size(bytes)?,
+        ImageFormat::Avif => avif::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(
@@ -45,6 +46,7 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::WebP => webp::scratch(bytes, (width, height))?,
         ImageFormat::Bmp => bmp::scratch(bytes)?,
         ImageFormat::Tiff => tiff::scratch(bytes, (width, height))?,
+        ImageFormat::Avif => avif::scratch(bytes)?,
     };
     let orientation = match limits.apply_orientation {
         true => exif::orientation(format, bytes),
@@ -90,6 +92,8 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Bmp)
     } else if TIFF.iter().any(|magic| bytes.starts_with(magic)) {
         Some(ImageFormat::Tiff)
+    } else if avif::is_avif(bytes) {
+        Some(ImageFormat::Avif)
     } else {
         None
     }

@@ -16,7 +16,7 @@
 //! * `inspect`: recognizes the format and reads the size from the header.
 //! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
-//!   `webp`, `bmp` or `tiff`, each of which knows one format and Pillow's habits
+//!   `webp`, `bmp`, `tiff` or `avif`, each of which knows one format and Pillow's habits
 //!   with it. `convert` holds the colour arithmetic that they share, `work` what they may
 //!   cost and how they are ended, `reader` hands files to decoders of others.
 //! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod avif;
 mod bmp;
 mod convert;
 mod decode;
@@ -135,6 +136,8 @@ pub enum ImageFormat {
     Bmp,
     /// TIFF and BigTIFF, first page.
     Tiff,
+    /// AVIF, a still picture or the first one of an animation.
+    Avif,
 }
 
 impl ImageFormat {
@@ -147,6 +150,7 @@ impl ImageFormat {
             Self::WebP => "WebP",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::Avif => "AVIF",
         }
     }
 }
@@ -190,10 +194,10 @@ pub enum ImageError {
     #[error("the image is empty (0 bytes)")]
     Empty,
     /// Not the beginning of any image format that is known here.
-    #[error("this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    #[error("this is not an image: the bytes are not JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF")]
     NotAnImage,
     /// Recognized, but not decoded here.
-    #[error("{format} is not supported; send JPEG, PNG, GIF, WebP, BMP or TIFF")]
+    #[error("{}", unsupported(format))]
     Unsupported {
         /// What it is, for instance `HEIC` or `lossless JPEG`.
         format: &'static str,
@@ -242,6 +246,17 @@ impl ImageError {
             format,
             reason: reason.to_string(),
         }
+    }
+}
+
+/// The sentence of [`ImageError::Unsupported`].
+fn unsupported(format: &str) -> String {
+    match format {
+        // What phones send; people have it in albums and need a way out.
+        "HEIC" => "HEIC is not supported; convert it to JPEG first, for instance with \
+                   `heif-convert photo.heic photo.jpg`, or set the phone to take JPEG"
+            .to_owned(),
+        _ => format!("{format} is not supported; send JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF"),
     }
 }
 

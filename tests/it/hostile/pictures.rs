@@ -471,6 +471,31 @@ pub fn cases() -> Vec<Case> {
             b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\0".to_vec(),
             &[415],
         ),
+        (
+            "AVIF whose boxes promise more than its AV1 holds",
+            include_bytes!("../../fixtures/avif/wrong_larger.avif").to_vec(),
+            &[400],
+        ),
+        (
+            "AVIF that says to be of 60000 x 60000 pixels",
+            include_bytes!("../../fixtures/avif/wrong_huge.avif").to_vec(),
+            &[413],
+        ),
+        (
+            "AVIF that ends early",
+            include_bytes!("../../fixtures/avif/wrong_cut.avif").to_vec(),
+            &[400],
+        ),
+        (
+            "AVIF grid of fewer tiles than it says",
+            include_bytes!("../../fixtures/avif/wrong_grid.avif").to_vec(),
+            &[400],
+        ),
+        (
+            "AVIF of boxes alone",
+            b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf\0\0\0\x0cmeta\0\0\0\0".to_vec(),
+            &[400],
+        ),
     ];
     pictures
         .into_iter()

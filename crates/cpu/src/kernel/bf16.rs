@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::dot::{Dot, by_size};
 use super::{Kernel, Layout, Tile};
+use crate::quantize::Span;
 use crate::simd::{Avx512, Simd};
 
 /// BF16 products by VDPBF16PS.
@@ -110,6 +111,7 @@ impl Kernel for Avx512Bf16 {
         vectors: 2,
         rows: 14,
         block: 192,
+        notes: 0,
     };
 
     #[inline(always)]
@@ -121,7 +123,7 @@ impl Kernel for Avx512Bf16 {
         self
     }
     #[inline(always)]
-    fn narrow(self, from: &[f32], to: &mut [u32]) {
+    fn narrow(self, from: &[f32], _: Span, to: &mut [u32]) {
         for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(8)) {
             // SAFETY: `self` exists only where the processor has these features, and
             // the chunks are as long as they are.

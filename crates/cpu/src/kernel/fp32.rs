@@ -2,6 +2,7 @@
 
 use super::dot::{Dot, by_size};
 use super::{Kernel, Layout, Tile};
+use crate::quantize::Span;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
@@ -80,6 +81,7 @@ macro_rules! fp32 {
                 vectors: $vectors,
                 rows: $rows,
                 block: $block,
+                notes: 0,
             };
 
             #[inline(always)]
@@ -91,7 +93,7 @@ macro_rules! fp32 {
                 self
             }
             #[inline(always)]
-            fn narrow(self, from: &[f32], to: &mut [u32]) {
+            fn narrow(self, from: &[f32], _: Span, to: &mut [u32]) {
                 bits(from, to);
             }
             fn tile(self, tile: Tile<'_>, out: &mut [f32]) {

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::half::{bf16, from_bf16};
-use crate::kernel::{Fp32, Kernel};
+use crate::kernel::Fp32;
 use crate::matrix::{Operand, Packed};
 use crate::simd::Portable;
 use crate::testing::{Random, for_each_kernel};
@@ -37,67 +37,98 @@ impl Case {
         }
     }
 
-    /// The product, over the depth in one or in chunks, in all memory that was poisoned.
+    /// The product, over the depth in one or in chunks, in memory that was poisoned.
     fn run<K: Kernel>(&self, kernel: K, chunk: usize) -> Vec<f32> {
-        let layout = K::LAYOUT;
-        let poison = f32::NAN.to_bits() | 0x7fc0_7fc0;
-        let mut words = vec![poison; layout.area(self.rows, self.depth)];
-        let mut left = Operand::<K>::new(&mut words, self.rows, self.depth);
-        let mut row = vec![0.0; layout.padded(self.depth)];
-        for i in 0..self.rows {
-            row[..self.depth].copy_from_slice(&self.left[i * self.depth..][..self.depth]);
-            left.put(kernel, i, 0, &row);
-        }
-        let mut packed = Packed::<K>::zeroed(self.depth, self.columns);
-        for (columns, words) in packed.panels_mut() {
-            Packed::fill(kernel, words, self.depth, columns, |column, out| {
-                out.copy_from_slice(&self.right[column * self.depth..][..self.depth]);
-                true
-            });
-        }
         let mut out = vec![0.0; self.rows * self.columns];
-        let mut sums = vec![f32::NAN; scratch::<K>(self.rows)];
-        let right = packed.view();
+        let whole = self.left(kernel, 0..self.depth);
+        let unit = K::LAYOUT.step * K::LAYOUT.per_word;
         let mut start = 0;
-        while start < right.depth() {
-            let end = (start + chunk.next_multiple_of(layout.step)).min(right.depth());
-            let rows = left.view().at_depth(start);
-            product(
-                kernel,
-                rows,
-                0..self.rows,
-                right,
-                start..end,
-                0..right.count(),
-                &mut sums,
-                |row, column, sums| {
-                    for (i, sum) in sums.iter().enumerate() {
-                        if column + i < self.columns {
-                            out[row * self.columns + column + i] += sum;
-                        } else if sums.iter().all(|sum| sum.is_finite()) {
-                            assert_eq!(*sum, 0.0, "padding is zeros");
-                        }
-                    }
-                },
-            );
-            start = end;
+        while start < self.depth {
+            let range = start..(start + chunk.next_multiple_of(unit)).min(self.depth);
+            start = range.end;
+            if K::QUANTIZED {
+                // A chunk has spans of its own.
+                let words = self.left(kernel, range.clone());
+                let rows = Rows::new(&words, self.rows, range.len());
+                self.add(kernel, rows, range, &mut out);
+            } else {
+                let rows = Rows::new(&whole, self.rows, self.depth);
+                let rows = rows.at_depth(range.start / K::LAYOUT.per_word);
+                self.add(kernel, rows, range, &mut out);
+            }
         }
         out
     }
 
-    /// Sums in f64, and the sums of the magnitudes.
+    /// The left side at this depth.
+    fn left<K: Kernel>(&self, kernel: K, depth: Range<usize>) -> Vec<u32> {
+        let layout = K::LAYOUT;
+        let poison = f32::NAN.to_bits() | 0x7fc0_7fc0;
+        let mut words = vec![poison; layout.area(self.rows, depth.len())];
+        let mut left = Operand::<K>::new(&mut words, self.rows, depth.len());
+        let mut row = vec![0.0; layout.padded(depth.len())];
+        for i in 0..self.rows {
+            let numbers = &self.left[i * self.depth..][depth.clone()];
+            row[..depth.len()].copy_from_slice(numbers);
+            left.put_row(kernel, i, &row);
+        }
+        words
+    }
+
+    /// Adds the product of rows with the right side at this depth.
+    fn add<K: Kernel>(&self, kernel: K, rows: Rows<'_, K>, depth: Range<usize>, out: &mut [f32]) {
+        let mut packed = Packed::<K>::zeroed(depth.len(), self.columns);
+        for panel in packed.panels_mut() {
+            panel.fill(kernel, |column, out| {
+                out.copy_from_slice(&self.right[column * self.depth..][depth.clone()]);
+                true
+            });
+        }
+        let right = packed.view();
+        let mut sums = vec![f32::NAN; scratch::<K>(self.rows)];
+        product(
+            kernel,
+            rows,
+            0..self.rows,
+            right,
+            0..right.count(),
+            &mut sums,
+            |row, column, sums| {
+                for (i, sum) in sums.iter().enumerate() {
+                    if column + i < self.columns {
+                        out[row * self.columns + column + i] += sum;
+                    } else if sums.iter().all(|sum| sum.is_finite()) {
+                        assert_eq!(*sum, 0.0, "padding is zeros");
+                    }
+                }
+            },
+        );
+    }
+
+    /// Sums in f64, and how far from them a kernel may be.
     fn truth<K: Kernel>(&self) -> Vec<(f64, f64)> {
         let mut all = Vec::new();
         for i in 0..self.rows {
+            let row = &self.left[i * self.depth..][..self.depth];
+            let fold = |f: fn(f32, f32) -> f32, from| row.iter().copied().fold(from, f);
+            let span = fold(f32::max, f32::NEG_INFINITY) - fold(f32::min, f32::INFINITY);
+            let step = f64::from(span) / 255.0;
             for j in 0..self.columns {
-                let (mut sum, mut size) = (0.0, 0.0);
-                for k in 0..self.depth {
-                    let a = f64::from(rounded::<K>(self.left[i * self.depth + k]));
-                    let b = f64::from(rounded::<K>(self.right[j * self.depth + k]));
+                let column = &self.right[j * self.depth..][..self.depth];
+                let most = column.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+                let scale = f64::from(most) / 127.0;
+                let (mut sum, mut size, mut steps) = (0.0, 0.0, 0.0);
+                for (&a, &b) in row.iter().zip(column) {
+                    let a = f64::from(rounded::<K>(a));
+                    let b = f64::from(rounded::<K>(b));
                     sum += a * b;
                     size += (a * b).abs();
+                    // Half a step of each, and of both.
+                    steps += (a.abs() * scale + b.abs() * step) * 0.5 + step * scale * 0.25;
                 }
-                all.push((sum, size));
+                let sums = size * 4e-7 * (self.depth as f64).sqrt().max(4.0);
+                let steps = if K::QUANTIZED { steps * 1.01 } else { 0.0 };
+                all.push((sum, sums + steps));
             }
         }
         all
@@ -144,10 +175,10 @@ fn matches_sums_in_f64<K: Kernel>(kernel: K, small: bool) {
         let case = Case::new(rows, depth, columns, || random.normal());
         let truth = case.truth::<K>();
         for chunk in [depth, 96] {
-            for (i, (got, (sum, size))) in case.run(kernel, chunk).iter().zip(&truth).enumerate() {
+            for (i, (got, (sum, most))) in case.run(kernel, chunk).iter().zip(&truth).enumerate() {
                 let error = (f64::from(*got) - sum).abs();
                 assert!(
-                    error <= size * 4e-7 * (depth as f64).sqrt().max(4.0),
+                    error <= *most,
                     "{rows} x {depth} x {columns}, {i}: {got}, not {sum}"
                 );
             }
@@ -158,7 +189,17 @@ fn matches_sums_in_f64<K: Kernel>(kernel: K, small: bool) {
 fn is_exact_on_small_integers<K: Kernel>(kernel: K, small: bool) {
     let mut random = Random::new(2);
     for (rows, depth, columns) in shapes(small) {
-        let case = Case::new(rows, depth, columns, || (random.below(15) as f32) - 7.0);
+        let mut case = Case::new(rows, depth, columns, || (random.below(15) as f32) - 7.0);
+        if K::QUANTIZED {
+            // With these, a byte of a row is a step of 1, and so is one of a column.
+            for row in case.left.chunks_mut(depth) {
+                row[0] = -120.0;
+                row[depth - 1] = 135.0;
+            }
+            case.right
+                .chunks_mut(depth)
+                .for_each(|column| column[0] = 127.0);
+        }
         for (got, (sum, _)) in case.run(kernel, depth).iter().zip(case.truth::<K>()) {
             assert_eq!(f64::from(*got), sum, "{rows} x {depth} x {columns}");
         }
@@ -200,6 +241,70 @@ fn a_row_is_the_same_in_any_company<K: Kernel>(kernel: K) {
             all[row * columns..(row + 1) * columns]
         );
     }
+}
+
+/// The sums of bytes themselves, as the instructions make them, against plain integers.
+fn sums_of_bytes_are_exact<K: Kernel>(kernel: K) {
+    if !K::QUANTIZED {
+        return;
+    }
+    let layout = K::LAYOUT;
+    let mut random = Random::new(5);
+    let (rows, vectors, depth) = (layout.rows, layout.vectors, 5 * layout.step);
+    let mut words = |count: usize, extreme: bool| -> Vec<u32> {
+        let mut byte = || random.below(256) as u8;
+        let word = |_| match extreme {
+            // 255 times -128 and the like, which saturates sixteen bits.
+            true => u32::MAX,
+            false => u32::from_le_bytes(std::array::from_fn(|_| byte())),
+        };
+        (0..count).map(word).collect()
+    };
+    let pitch = layout.pitch(4 * depth);
+    for extreme in [false, true] {
+        let left = words(rows.div_ceil(layout.group) * pitch, extreme);
+        let mut right = words(depth * vectors * layout.lanes, false);
+        if extreme {
+            right.fill(0x8080_8080);
+        }
+        let mut out = vec![0.0; rows * vectors * layout.lanes];
+        for add in [false, true] {
+            let tile = Tile {
+                left: &left,
+                pitch,
+                rows,
+                right: &right,
+                vectors,
+                depth,
+                add,
+                ahead: &[],
+            };
+            kernel.tile(tile, &mut out);
+        }
+        for row in 0..rows {
+            for column in 0..vectors * layout.lanes {
+                let mut sum = 0;
+                for word in 0..depth {
+                    let a = left[Rows::<K>::new(&left, rows, 4 * depth).at(row, word)];
+                    let at = crate::matrix::place_in_panel(layout, vectors, column, word);
+                    let pairs = a.to_le_bytes().into_iter().zip(right[at].to_le_bytes());
+                    let products = pairs.map(|(a, w)| i32::from(a) * i32::from(w as i8));
+                    sum += 2 * products.sum::<i32>();
+                }
+                let got = out[row * vectors * layout.lanes + column];
+                assert_eq!(
+                    got.to_bits().cast_signed(),
+                    sum,
+                    "row {row}, column {column}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_bytes_are_those_of_integers() {
+    for_each_kernel!(|kernel, _small| sums_of_bytes_are_exact(kernel));
 }
 
 #[test]

@@ -82,6 +82,26 @@ impl Simd for Avx2 {
         };
     }
     #[inline(always)]
+    fn whole(self, bits: __m256) -> __m256 {
+        // SAFETY: `self` exists only where the processor has AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(bits)) }
+    }
+    #[inline(always)]
+    fn bytes(self, a: __m256, to: &mut [u32]) {
+        let to = &mut to[..LANES / 4];
+        // SAFETY: `self` exists only where the processor has AVX2; eight bytes were just
+        // borrowed, and the store needs no alignment.
+        unsafe {
+            let whole = _mm256_cvtps_epi32(a);
+            let (low, high) = (
+                _mm256_castsi256_si128(whole),
+                _mm256_extracti128_si256::<1>(whole),
+            );
+            let pairs = _mm_packus_epi32(low, high);
+            _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packus_epi16(pairs, pairs));
+        }
+    }
+    #[inline(always)]
     fn sum(self, a: __m256) -> f32 {
         // SAFETY: `self` exists only where the processor has AVX2.
         unsafe {

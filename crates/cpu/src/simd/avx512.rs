@@ -88,6 +88,21 @@ impl Simd for Avx512 {
         };
     }
     #[inline(always)]
+    fn whole(self, bits: __m512) -> __m512 {
+        // SAFETY: `self` exists only where the processor has AVX-512.
+        unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(bits)) }
+    }
+    #[inline(always)]
+    fn bytes(self, a: __m512, to: &mut [u32]) {
+        let to = &mut to[..LANES / 4];
+        // SAFETY: `self` exists only where the processor has AVX-512; sixteen bytes were
+        // just borrowed, and the store needs no alignment.
+        unsafe {
+            let bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(a));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+        }
+    }
+    #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         // SAFETY: `self` exists only where the processor has AVX-512.
         unsafe { _mm512_reduce_add_ps(a) }

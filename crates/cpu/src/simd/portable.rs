@@ -9,6 +9,10 @@ const LANES: usize = 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Portable;
 
+/// Adding 1.5 * 2^23 leaves no room for a fraction: the sum has the nearest whole number
+/// in its lowest bits, for magnitudes below 2^22.
+const MAGIC: f32 = 12_582_912.0;
+
 /// `a * b + c`. Without the instruction for it, `f32::mul_add` is a call of a library
 /// function that is some fifty times slower than two roundings.
 #[inline(always)]
@@ -72,9 +76,6 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, a: [f32; LANES]) -> [f32; LANES] {
-        // Adding 1.5 * 2^23 leaves no room for a fraction: the nearest whole number
-        // for magnitudes below 2^22, and exponents are far below.
-        const MAGIC: f32 = 12_582_912.0;
         a.map(|a| (a + MAGIC) - MAGIC)
     }
     #[inline(always)]
@@ -90,6 +91,17 @@ impl Simd for Portable {
     #[inline(always)]
     fn copy_sign(self, a: [f32; LANES], sign: [f32; LANES]) -> [f32; LANES] {
         map2(a, sign, f32::copysign)
+    }
+    #[inline(always)]
+    fn whole(self, bits: [f32; LANES]) -> [f32; LANES] {
+        bits.map(|bits| bits.to_bits().cast_signed() as f32)
+    }
+    #[inline(always)]
+    fn bytes(self, a: [f32; LANES], to: &mut [u32]) {
+        let byte = |i: usize| (a[i] + MAGIC).to_bits() as u8;
+        for (word, to) in to[..LANES / 4].iter_mut().enumerate() {
+            *to = u32::from_le_bytes(std::array::from_fn(|i| byte(4 * word + i)));
+        }
     }
     #[inline(always)]
     fn sum(self, a: [f32; LANES]) -> f32 {

@@ -7,7 +7,7 @@
 //! C4 [RXB map] [W vvvv L pp] opcode modrm [sib] [disp]      map 2 (0F 38), W0, L0
 //! pp none 49 /0 mem   LDTILECFG      F2 49 11:rrr:000  TILEZERO
 //! F2 4B /r sib        TILELOADD      F3 4B /r sib      TILESTORED
-//! F3 5C 11:rrr:bbb    TDPBF16PS
+//! F3 5C 11:rrr:bbb    TDPBF16PS            66 5E 11:rrr:bbb    TDPBUSD
 //! ```
 
 use std::cell::UnsafeCell;
@@ -112,10 +112,11 @@ unsafe fn execute(registers: &[libc::greg_t; 23], state: &mut State) -> Option<l
                 state.tiles[reg] = [[0; 16]; 16];
             }
             (0, 0x49) => state.configured = false,
-            (2, 0x5c) => {
+            (2, 0x5c) | (1, 0x5e) => {
                 assert!(state.configured);
                 let (a, b) = (state.tiles[low], state.tiles[third]);
-                multiply(&mut state.tiles[reg], &a, &b);
+                let product: Product = if prefix == 1 { bytes } else { bf16 };
+                multiply(&mut state.tiles[reg], &a, &b, product);
             }
             _ => return None,
         }
@@ -180,17 +181,33 @@ unsafe fn execute(registers: &[libc::greg_t; 23], state: &mut State) -> Option<l
     Some(length as libc::greg_t)
 }
 
-/// TDPBF16PS: pairs of BF16 along the depth.
-fn multiply(sums: &mut TileData, a: &TileData, b: &TileData) {
-    let low = |word: u32| f32::from_bits(word << 16);
-    let high = |word: u32| f32::from_bits(word & 0xffff_0000);
+/// A word of the left side times a word of the right, added to a sum.
+type Product = fn(u32, u32, u32) -> u32;
+
+/// Along the depth, words of the left side's rows by words of the right side's columns.
+fn multiply(sums: &mut TileData, a: &TileData, b: &TileData, product: Product) {
     for (sums, a) in sums.iter_mut().zip(a) {
         for (&a, b) in a.iter().zip(b) {
             for (sum, &b) in sums.iter_mut().zip(b) {
-                let before = f32::from_bits(*sum);
-                let first = low(a) * low(b) + before;
-                *sum = (high(a) * high(b) + first).to_bits();
+                *sum = product(a, b, *sum);
             }
         }
     }
+}
+
+/// TDPBF16PS: pairs of BF16.
+fn bf16(a: u32, b: u32, sum: u32) -> u32 {
+    let low = |word: u32| f32::from_bits(word << 16);
+    let high = |word: u32| f32::from_bits(word & 0xffff_0000);
+    let first = low(a) * low(b) + f32::from_bits(sum);
+    (high(a) * high(b) + first).to_bits()
+}
+
+/// TDPBUSD: four unsigned bytes by four signed ones.
+fn bytes(a: u32, b: u32, sum: u32) -> u32 {
+    let pairs = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
+    pairs.fold(sum, |sum, (a, b)| {
+        let product = i32::from(a) * i32::from(b.cast_signed());
+        sum.wrapping_add(product.cast_unsigned())
+    })
 }

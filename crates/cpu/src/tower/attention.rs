@@ -9,9 +9,9 @@
 //!   out     = shares * values / sum of shares
 //! ```
 //!
-//! Nothing larger than the strip exists: 14 rows by 1,024 keys are 56 KiB, which stay in
-//! the second cache. The queries come scaled by `log2(e) / sqrt(head width)`, so that the
-//! softmax is over powers of two.
+//! There is never more than a strip of scores: 14 rows by 1,024 keys are 56 KiB, which stay
+//! in the second cache. The queries are already scaled by `log2(e) / sqrt(head width)`, so
+//! the softmax uses powers of two.
 
 use std::ops::Range;
 
@@ -67,8 +67,8 @@ pub(crate) struct Head {
     pub width: usize,
 }
 
-/// The mixed values of the rows `queries`, which are among those of the head; `put(row, values)` gets
-/// `head.width` floats for each.
+/// The mixed values of the rows `queries`, which are among those of the head;
+/// `put(row, values)` gets `head.width` floats for each.
 #[inline(always)]
 pub(crate) fn attend<K: Kernel>(
     kernel: K,

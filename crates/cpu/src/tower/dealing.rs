@@ -3,10 +3,10 @@
 use crate::grid::Even;
 use crate::kernel::Kernel;
 
-/// Rows of a piece, at most: with their hidden numbers they fit the second cache.
+/// The most rows of a piece: with their hidden numbers they fit the second cache.
 pub(crate) const ROWS: usize = 112;
 
-/// With fewer rows for each thread, threads share each product.
+/// With fewer rows than this for each thread, threads share each product.
 const LEAST_APART: usize = 28;
 
 /// How rows are dealt out to threads; both ways give the same bits.
@@ -16,7 +16,7 @@ pub(crate) enum Way {
     Together,
 }
 
-/// The way for so many rows.
+/// The faster way for this many rows.
 pub(crate) fn way(rows: usize, threads: usize) -> Way {
     if rows >= threads * LEAST_APART {
         Way::Apart

@@ -19,17 +19,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::apart::apart;
 use super::attention::{Head, Projected, attend};
-use super::dealing::{ROWS, Way, pieces, way};
-use super::layer::{CHUNK, Layer, stride};
-use super::linear::Linear;
+use super::dealing::{Way, pieces, way};
+use super::layer::{Layer, stride};
 use super::space::Space;
-use super::together::{To, add, feed_together, fill, fine_row, narrow, together, zero_tail};
+use super::together::{To, add, fine_row, narrow, together};
 use crate::error::Error;
 use crate::grid::{Even, Grid};
 use crate::kernel::Kernel;
-use crate::matrix::{Operand, Rows};
-use crate::product::{product, scratch as scratch_of};
+use crate::matrix::Rows;
+use crate::quantize::DEEPEST;
 use crate::shape::EncoderShape;
 use crate::source::Source;
 use crate::team::Team;
@@ -78,6 +78,12 @@ impl<K: Kernel> Encoder<K> {
                 ),
             });
         }
+        if K::QUANTIZED && shape.width > DEEPEST {
+            return Err(Error::Unsupported {
+                kernel: super::name_of::<K>(),
+                reason: format!("it is {} wide, more than {DEEPEST}", shape.width),
+            });
+        }
         let layers = match keep {
             Keep::Packed => {
                 let load = |layer| {
@@ -100,9 +106,9 @@ impl<K: Kernel> Encoder<K> {
         })
     }
 
-    /// Takes the rows of `items`, which are in `space.stream`, through all layers;
-    /// `between` is called after each. With `last_only` the last layer is computed for the last row of each
-    /// item alone, and the stream holds those rows and no others afterwards.
+    /// Takes the rows of `items`, which are in `space.stream`, through all layers; `between`
+    /// is called after each. With `last_only`, the last layer is computed only for the last
+    /// row of each item, and then the stream holds only those rows.
     pub fn run(
         &self,
         team: &Team,
@@ -162,14 +168,15 @@ impl<K: Kernel> Encoder<K> {
         let columns = 3 * stride(width);
         let fine = columns / K::Fine::LAYOUT.per_word;
         let linear = &layer.projections;
+        let Space {
+            threads,
+            stream,
+            projected,
+            left,
+            ..
+        } = space;
+        let norm = &layer.before;
         if way == Way::Together {
-            let Space {
-                threads,
-                stream,
-                projected,
-                left,
-                ..
-            } = space;
             narrow(
                 kernel,
                 team,
@@ -178,64 +185,27 @@ impl<K: Kernel> Encoder<K> {
                 rows,
                 width,
                 #[inline(always)]
-                |row, out| {
-                    layer
-                        .before
-                        .apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
-                },
+                |row, out| norm.apply_at(kernel.simd(), &stream[..], row, out),
             )?;
             let left = Rows::<K>::new(left, rows, width);
-            return together(kernel, team, threads, left, linear, To::Fine(projected));
+            let linear = std::slice::from_ref(linear);
+            return together(kernel, team, threads, &[left], linear, To::Fine(projected));
         }
         let parts = pieces::<K>(rows, team.size());
-        let Space {
+        let whole = Even::new(fine, 1, 1);
+        let grid = Grid::new(&mut projected[..rows * fine], fine, parts, whole);
+        apart(
+            kernel,
+            team,
             threads,
-            stream,
-            projected,
-            ..
-        } = space;
-        let stream = &**stream;
-        let grid = Grid::new(
-            &mut projected[..rows * fine],
-            fine,
-            parts,
-            Even::new(fine, 1, 1),
-        );
-        team.each(parts.parts(), |member, piece| {
-            let scratch = &mut *Space::scratch(threads, member);
-            let mut block = grid.take(piece, 0);
-            let rows = block.rows();
-            let left = fill(
-                kernel,
-                &mut scratch.left,
-                &mut scratch.row,
-                rows.len(),
-                width,
-                #[inline(always)]
-                |i, out| {
-                    let row = rows.start + i;
-                    layer
-                        .before
-                        .apply(kernel.simd(), &stream[row * stride(width)..][..width], out);
-                },
-            );
-            scratch.sums.reserve(scratch_of::<K>(rows.len()));
-            let panels = linear.panels();
-            product(
-                kernel,
-                left,
-                0..rows.len(),
-                panels,
-                0..panels.depth(),
-                0..panels.count(),
-                &mut scratch.sums,
-                #[inline(always)]
-                |row, column, sums| {
-                    fine_row(kernel, linear, &mut block, rows.start + row, column, sums);
-                },
-            );
-        })?;
-        Ok(())
+            linear,
+            &grid,
+            #[inline(always)]
+            |row, out| norm.apply_at(kernel.simd(), &stream[..], row, out),
+            #[inline(always)]
+            |block, row, column, sums| fine_row(kernel, linear, block, row, column, sums),
+            |_, _| (),
+        )
     }
 
     /// Attention of every head of every item, or of the last row of each item alone;
@@ -338,158 +308,42 @@ impl<K: Kernel> Encoder<K> {
     ) -> Result<(), Error> {
         let (kernel, width) = (self.kernel, self.shape.width);
         let pitch = stride(width);
-        if way == Way::Together {
-            let Space {
-                threads,
-                stream,
-                mixed,
-                left,
-                ..
-            } = &mut *space;
-            narrow(
-                kernel,
-                team,
-                threads,
-                left,
-                rows,
-                width,
-                #[inline(always)]
-                |row, out| {
-                    out.copy_from_slice(&mixed[row * pitch..][..width]);
-                },
-            )?;
-            let view = Rows::<K>::new(left, rows, width);
-            let whole = Even::new(width, 1, 1);
-            together(
-                kernel,
-                team,
-                threads,
-                view,
-                &layer.out,
-                To::Added(&mut stream[..rows * pitch], whole),
-            )?;
-            return feed_together(kernel, team, space, &layer.between, &layer.feed, rows);
-        }
-        let parts = pieces::<K>(rows, team.size());
         let Space {
             threads,
             stream,
             mixed,
+            left,
             ..
-        } = space;
-        let grid = Grid::new(
-            &mut stream[..rows * pitch],
-            pitch,
-            parts,
-            Even::new(pitch, 1, 1),
-        );
-        let mixed = &**mixed;
-        team.each(parts.parts(), |member, piece| {
-            let scratch = &mut *Space::scratch(threads, member);
-            let mut block = grid.take(piece, 0);
-            let rows = block.rows();
-            let (first, count) = (rows.start, rows.len());
-            scratch.sums.reserve(scratch_of::<K>(count));
-
-            let left = fill(
-                kernel,
-                &mut scratch.left,
-                &mut scratch.row,
-                count,
-                width,
-                #[inline(always)]
-                |i, out| {
-                    out.copy_from_slice(&mixed[(first + i) * pitch..][..width]);
-                },
-            );
-            let panels = layer.out.panels();
-            product(
-                kernel,
-                left,
-                0..count,
-                panels,
-                0..panels.depth(),
-                0..panels.count(),
-                &mut scratch.sums,
-                #[inline(always)]
-                |row, column, sums| {
-                    add(kernel.simd(), sums, &layer.out.bias[column..]);
-                    add(
-                        kernel.simd(),
-                        &mut block.row(first + row)[column..][..sums.len()],
-                        sums,
-                    );
-                },
-            );
-
-            let left = fill(
-                kernel,
-                &mut scratch.left,
-                &mut scratch.row,
-                count,
-                width,
-                #[inline(always)]
-                |i, out| {
-                    layer
-                        .between
-                        .apply(kernel.simd(), &block.row(first + i)[..width], out);
-                },
-            );
-            let feed = &layer.feed;
-            let (up, down) = (feed.up.panels(), feed.down.panels());
-            for chunk in feed.chunks().ranges() {
-                let layout = K::LAYOUT;
-                scratch
-                    .hidden
-                    .reserve(layout.area(count.max(ROWS), chunk.len().max(CHUNK)));
-                let mut hidden = Operand::<K>::new(&mut scratch.hidden, count, chunk.len());
-                let panel = Linear::<K>::panel_width();
-                let panels = chunk.start / panel..chunk.end.div_ceil(panel);
-                let written = panels.clone().map(|p| up.width(p)).sum::<usize>();
-                zero_tail(
-                    kernel,
-                    &mut hidden,
-                    count,
-                    written,
-                    layout.padded(chunk.len()),
-                );
-                product(
-                    kernel,
-                    left,
-                    0..count,
-                    up,
-                    0..up.depth(),
-                    panels,
-                    &mut scratch.sums,
-                    #[inline(always)]
-                    |row, column, sums| {
-                        feed.activate(kernel.simd(), sums, &feed.up.bias[column..]);
-                        hidden.put(kernel, row, column - chunk.start, sums);
-                    },
-                );
-                let depth = chunk.start / layout.per_word..layout.words(chunk.end);
-                product(
-                    kernel,
-                    hidden.view(),
-                    0..count,
-                    down,
-                    depth,
-                    0..down.count(),
-                    &mut scratch.sums,
-                    #[inline(always)]
-                    |row, column, sums| {
-                        if chunk.start == 0 {
-                            add(kernel.simd(), sums, &feed.down.bias[column..]);
-                        }
-                        add(
-                            kernel.simd(),
-                            &mut block.row(first + row)[column..][..sums.len()],
-                            sums,
-                        );
-                    },
-                );
-            }
-        })?;
-        Ok(())
+        } = &mut *space;
+        let copy =
+            |row: usize, out: &mut [f32]| out.copy_from_slice(&mixed[row * pitch..][..width]);
+        let stream = &mut stream[..rows * pitch];
+        if way == Way::Together {
+            narrow(kernel, team, threads, left, rows, width, copy)?;
+            let view = Rows::<K>::new(left, rows, width);
+            let out = std::slice::from_ref(&layer.out);
+            together(kernel, team, threads, &[view], out, To::Added(stream))?;
+            let norm = &layer.between;
+            return layer.feed.together(kernel, team, space, norm, rows);
+        }
+        let parts = pieces::<K>(rows, team.size());
+        let grid = Grid::new(stream, pitch, parts, Even::new(pitch, 1, 1));
+        apart(
+            kernel,
+            team,
+            threads,
+            &layer.out,
+            &grid,
+            copy,
+            #[inline(always)]
+            |block, row, column, sums| {
+                add(kernel.simd(), sums, &layer.out.bias[column..]);
+                let to = &mut block.row(row)[column..][..sums.len()];
+                add(kernel.simd(), to, sums);
+            },
+            |scratch, block| {
+                layer.feed.apart(kernel, &layer.between, scratch, block);
+            },
+        )
     }
 }

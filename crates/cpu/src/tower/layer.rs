@@ -1,17 +1,12 @@
 //! The weights of one layer.
 
+use super::feed::Feed;
 use super::linear::{Linear, Norm, Part};
 use crate::error::Error;
-use crate::grid::Even;
 use crate::kernel::Kernel;
-use crate::math::{gelu_erf, gelu_tanh, relu, sigmoid_gated};
-use crate::shape::{Activation, EncoderShape};
-use crate::simd::Simd;
+use crate::shape::EncoderShape;
 use crate::source::{Source, fetch};
 use crate::team::Team;
-
-/// Hidden numbers of a row that are made and used up at a time.
-pub(crate) const CHUNK: usize = 768;
 
 /// One layer.
 #[derive(Debug)]
@@ -21,69 +16,6 @@ pub(crate) struct Layer<K> {
     pub out: Linear<K>,
     pub between: Norm,
     pub feed: Feed<K>,
-}
-
-/// The feed-forward network.
-#[derive(Debug)]
-pub(crate) struct Feed<K> {
-    pub up: Linear<K>,
-    pub down: Linear<K>,
-    activation: Activation,
-}
-
-impl<K: Kernel> Feed<K> {
-    pub fn load(
-        kernel: K,
-        team: &Team,
-        source: &dyn Source,
-        name: &str,
-        shape: &EncoderShape,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            up: Linear::load(
-                kernel,
-                team,
-                source,
-                &format!("{name}.fc1"),
-                shape.hidden,
-                shape.width,
-            )?,
-            down: Linear::load(
-                kernel,
-                team,
-                source,
-                &format!("{name}.fc2"),
-                shape.width,
-                shape.hidden,
-            )?,
-            activation: shape.activation,
-        })
-    }
-
-    /// The hidden numbers in chunks, in numbers. Whole panels and whole steps.
-    pub fn chunks(&self) -> Even {
-        let hidden = self.down.weights.depth();
-        let unit = Linear::<K>::panel_width().max(K::LAYOUT.step * K::LAYOUT.per_word);
-        Even::new(hidden, unit, hidden.div_ceil(CHUNK))
-    }
-
-    #[inline(always)]
-    pub fn activate<S: Simd>(&self, simd: S, sums: &mut [f32], bias: &[f32]) {
-        for (sums, bias) in sums
-            .chunks_exact_mut(S::LANES)
-            .zip(bias.chunks_exact(S::LANES))
-        {
-            let x = simd.add(simd.load(sums), simd.load(bias));
-            let y = match self.activation {
-                Activation::GeluTanh => gelu_tanh(simd, x),
-                Activation::GeluErf => gelu_erf(simd, x),
-                Activation::QuickGelu => sigmoid_gated(simd, x, 1.702),
-                Activation::Relu => relu(simd, x),
-                Activation::Silu => sigmoid_gated(simd, x, 1.0),
-            };
-            simd.store(y, sums);
-        }
-    }
 }
 
 impl<K: Kernel> Layer<K> {
@@ -112,6 +44,7 @@ impl<K: Kernel> Layer<K> {
                     &[width],
                 )?),
                 rows: 0..width,
+                input: 0,
                 column: index * stride(width),
                 factor: if index == 0 { scale } else { 1.0 },
             });

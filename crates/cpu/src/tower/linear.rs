@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::layer::stride;
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::matrix::{Packed, Panels};
@@ -23,6 +24,8 @@ pub(crate) struct Part<'a> {
     pub bias: Option<Tensor<'a>>,
     /// Rows of the weight, and numbers of the bias.
     pub rows: Range<usize>,
+    /// The first number of each of these rows that is an input.
+    pub input: usize,
     /// The first column.
     pub column: usize,
     /// Both are multiplied by this.
@@ -45,6 +48,7 @@ impl<K: Kernel> Linear<K> {
             weight,
             bias: Some(bias),
             rows: 0..outputs,
+            input: 0,
             column: 0,
             factor: 1.0,
         };
@@ -75,14 +79,15 @@ impl<K: Kernel> Linear<K> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            let Some((columns, words)) = panel else {
+            let Some(panel) = panel else {
                 return;
             };
-            Packed::fill(kernel, words, inputs, columns, |column, numbers| {
+            panel.fill(kernel, |column, numbers| {
                 let Some((part, row)) = place(column) else {
                     return false;
                 };
-                part.weight.read(row * inputs, numbers);
+                let length: usize = part.weight.shape[1..].iter().product();
+                part.weight.read(row * length + part.input, numbers);
                 if part.factor != 1.0 {
                     numbers.iter_mut().for_each(|number| *number *= part.factor);
                 }
@@ -135,6 +140,19 @@ impl Norm {
             bias: fetch(source, &format!("{name}.bias"), &[width])?.floats(),
             epsilon,
         })
+    }
+
+    /// Of the row `row` of a stream, whose rows are [`stride`] apart.
+    #[inline(always)]
+    pub fn apply_at<S: crate::simd::Simd>(
+        &self,
+        simd: S,
+        stream: &[f32],
+        row: usize,
+        out: &mut [f32],
+    ) {
+        let width = self.gain.len();
+        self.apply(simd, &stream[row * stride(width)..][..width], out);
     }
 
     /// Of one row.

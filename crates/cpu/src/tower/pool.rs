@@ -2,17 +2,19 @@
 //! then a feed-forward network.
 //!
 //! The probe is the same for every picture, so its scores need no keys: those of a head
-//! are `(Wq probe + bq) . (Wk x + bk) = u . x + c` with `u = Wk^T (Wq probe + bq)`, and `c`
-//! is the same for all patches, which the softmax does not see. And the shares of a head
-//! sum up to one, so `sum share (Wv x + bv) = Wv (sum share x) + bv`: values are
-//! projected after they were mixed. That leaves a few products of one row a picture.
+//! are `(Wq probe + bq) . (Wk x + bk) = u . x + c` with `u = Wk^T (Wq probe + bq)`. The
+//! number `c` is the same for all patches, so it does not change the softmax. And the shares
+//! of a head add up to one, so `sum share (Wv x + bv) = Wv (sum share x) + bv`: rows are
+//! mixed first and projected afterwards. What remains are a few products with one row for
+//! each picture.
 
 use std::ops::Range;
 
-use super::layer::{Feed, stride};
+use super::feed::Feed;
+use super::layer::stride;
 use super::linear::{Linear, Norm, Part};
 use super::space::Space;
-use super::together::{To, feed_together, narrow, together};
+use super::together::{To, narrow, together};
 use crate::error::Error;
 use crate::grid::Even;
 use crate::kernel::Kernel;
@@ -61,6 +63,7 @@ impl<K: Kernel> Pool<K> {
             weight,
             bias: Some(bias),
             rows: 2 * width..3 * width,
+            input: 0,
             column: 0,
             factor: 1.0,
         };
@@ -122,9 +125,8 @@ impl<K: Kernel> Pool<K> {
                 );
             })?;
         }
-        // The values of a head are made of what that head mixed: the rows of head `h` by
-        // the columns of head `h`. All rows by all columns would be `heads` times the
-        // work, so each head takes the columns that are its own.
+        // The values of head `h` are the rows that head `h` mixed, times the columns of head
+        // `h`. All rows times all columns would be `heads` times the work.
         let mut values = Buffer::<f32>::zeroed(count * pitch);
         let head = self.shape.head();
         for index in 0..heads {
@@ -167,11 +169,12 @@ impl<K: Kernel> Pool<K> {
             kernel,
             team,
             threads,
-            view,
-            &self.out,
+            &[view],
+            std::slice::from_ref(&self.out),
             To::Floats(&mut stream[..count * pitch]),
         )?;
-        feed_together(kernel, team, space, &self.between, &self.feed, count)?;
+        self.feed
+            .together(kernel, team, space, &self.between, count)?;
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             out.copy_from_slice(&space.stream[row * pitch..][..width]);
         }
@@ -190,7 +193,6 @@ impl<K: Kernel> Pool<K> {
             left,
             0..left.rows(),
             panels,
-            0..panels.depth(),
             range,
             &mut sums,
             #[inline(always)]

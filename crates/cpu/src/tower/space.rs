@@ -1,4 +1,4 @@
-//! Memory for runs, kept from one to the next.
+//! Memory for runs, which is kept for the next run.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,7 @@ use crate::memory::Buffer;
 pub(crate) struct Scratch {
     pub left: Buffer<u32>,
     pub hidden: Buffer<u32>,
+    pub floats: Buffer<f32>,
     pub sums: Buffer<f32>,
     pub row: Buffer<f32>,
     pub attention: AttentionScratch,
@@ -20,6 +21,7 @@ impl Scratch {
         Self {
             left: Buffer::zeroed(0),
             hidden: Buffer::zeroed(0),
+            floats: Buffer::zeroed(0),
             sums: Buffer::zeroed(0),
             row: Buffer::zeroed(0),
             attention: AttentionScratch::new(),
@@ -39,6 +41,8 @@ pub(crate) struct Space {
     pub mixed: Buffer<f32>,
     pub left: Buffer<u32>,
     pub hidden: Buffer<u32>,
+    /// Hidden numbers before they are quantized.
+    pub floats: Buffer<f32>,
 }
 
 impl Space {
@@ -50,10 +54,12 @@ impl Space {
             mixed: Buffer::zeroed(0),
             left: Buffer::zeroed(0),
             hidden: Buffer::zeroed(0),
+            floats: Buffer::zeroed(0),
         }
     }
 
-    /// A member's own memory: nobody else asks for it while the member is at a piece.
+    /// A member's own memory. The lock is always free: no other thread asks for it while the
+    /// member is at a piece.
     pub fn scratch(threads: &[Mutex<Scratch>], member: usize) -> MutexGuard<'_, Scratch> {
         threads[member]
             .lock()
@@ -61,13 +67,13 @@ impl Space {
     }
 }
 
-/// Spaces that are not in use. There are as many as runs of a tower were under way at
-/// the same time: a run may be interrupted by another.
+/// Spaces that are not in use. There are as many spaces as a tower ever had runs at the
+/// same time: a run may be interrupted by another.
 #[derive(Debug, Default)]
 pub(crate) struct Spaces(Mutex<Vec<Space>>);
 
 impl Spaces {
-    /// A space for a run of so many threads.
+    /// A space for a run on this many threads.
     pub fn take(&self, threads: usize) -> Space {
         let mut spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         spaces

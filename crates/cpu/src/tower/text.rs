@@ -20,16 +20,16 @@ use crate::team::Team;
 
 const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
 
-/// The text tower over a kernel. The vectors of the tokens, the largest part of the
-/// model, stay where the source has them.
-pub(crate) struct TextTower<K> {
+/// The text tower over a kernel. The table of token vectors, the largest part of the model,
+/// is not copied: rows are read from the source.
+pub(crate) struct TextTower<K: Kernel> {
     kernel: K,
     shape: TextShape,
     source: Arc<dyn Source>,
     positions: Vec<f32>,
     encoder: Encoder<K>,
     after: Norm,
-    head: Linear<K>,
+    head: Linear<K::Fine>,
     spaces: Spaces,
 }
 
@@ -63,7 +63,7 @@ impl<K: Kernel> TextTower<K> {
                 shape.encoder.epsilon,
             )?,
             head: Linear::load(
-                kernel,
+                kernel.fine(),
                 team,
                 from,
                 "text_model.head",
@@ -142,7 +142,7 @@ impl<K: Kernel> TextTower<K> {
             projection,
             ..
         } = self.shape;
-        let (kernel, width) = (self.kernel, self.shape.encoder.width);
+        let (kernel, width) = (self.kernel.fine(), self.shape.encoder.width);
         let pitch = stride(width);
         let items = rows_of(&vec![positions; texts.len()]);
         if items.is_empty() {
@@ -170,14 +170,14 @@ impl<K: Kernel> TextTower<K> {
                     .apply(kernel.simd(), &stream[row * pitch..][..width], to);
             },
         )?;
-        let view = Rows::<K>::new(left, texts.len(), width);
+        let view = Rows::<K::Fine>::new(left, texts.len(), width);
         let mut rows = Buffer::zeroed(texts.len() * stride(projection));
         together(
             kernel,
             team,
             threads,
-            view,
-            &self.head,
+            &[view],
+            std::slice::from_ref(&self.head),
             To::Floats(&mut rows),
         )?;
         for (row, out) in out.chunks_exact_mut(projection).enumerate() {

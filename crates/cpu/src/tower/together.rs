@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::dealing::{ROWS, shared};
-use super::layer::{Feed, stride};
-use super::linear::{Linear, Norm};
+use super::feed::Feed;
+use super::linear::Linear;
 use super::space::{Scratch, Space};
 use crate::error::Error;
 use crate::grid::{Block, Even, Grid};
@@ -12,82 +12,22 @@ use crate::kernel::Kernel;
 use crate::matrix::{Operand, OperandBlock, Rows};
 use crate::memory::Buffer;
 use crate::product::{product, scratch as scratch_of};
+use crate::quantize::Span;
 use crate::simd::Simd;
 use crate::team::Team;
 
 /// Where the results of a shared product go.
 pub(crate) enum To<'a, K> {
-    /// `out = sums + bias`, floats [`stride`] apart.
+    /// `out = sums + bias`, floats [`stride`](super::layer::stride) apart.
     Floats(&'a mut [f32]),
-    /// `out += sums + bias`, the depth in these chunks.
-    Added(&'a mut [f32], Even),
+    /// `out += sums + bias`.
+    Added(&'a mut [f32]),
     /// `sums + bias` in the finer kernel's numbers, row-major.
     Fine(&'a mut [u32]),
     /// `activation(sums + bias)` as the left side of the next product.
     Activated(&'a mut [u32], &'a Feed<K>),
-}
-
-/// `x + feed(norm(x))` on the rows of the stream, shared by all threads.
-pub(crate) fn feed_together<K: Kernel>(
-    kernel: K,
-    team: &Team,
-    space: &mut Space,
-    norm: &Norm,
-    feed: &Feed<K>,
-    rows: usize,
-) -> Result<(), Error> {
-    let width = norm.gain.len();
-    let pitch = stride(width);
-    let Space {
-        threads,
-        stream,
-        left,
-        hidden,
-        ..
-    } = space;
-    narrow(
-        kernel,
-        team,
-        threads,
-        left,
-        rows,
-        width,
-        #[inline(always)]
-        |row, out| {
-            norm.apply(kernel.simd(), &stream[row * pitch..][..width], out);
-        },
-    )?;
-    let view = Rows::<K>::new(left, rows, width);
-    let depth = feed.down.weights.depth();
-    hidden.reserve(K::LAYOUT.area(rows, depth));
-    together(
-        kernel,
-        team,
-        threads,
-        view,
-        &feed.up,
-        To::Activated(hidden, feed),
-    )?;
-    let view = Rows::<K>::new(hidden, rows, depth);
-    let to = To::Added(&mut stream[..rows * pitch], feed.chunks());
-    together(kernel, team, threads, view, &feed.down, to)
-}
-
-/// Zeros in a left side from the number `from` to `to`, where a step of depth is wider
-/// than what is written.
-pub(crate) fn zero_tail<K: Kernel>(
-    kernel: K,
-    left: &mut Operand<'_, K>,
-    rows: usize,
-    from: usize,
-    to: usize,
-) {
-    if from < to {
-        let from = from / 16 * 16;
-        for row in 0..rows {
-            left.put(kernel, row, from, &[0.0; 128][..to - from]);
-        }
-    }
+    /// `activation(sums + bias)`, floats [`stride`](super::layer::stride) apart.
+    ActivatedFloats(&'a mut [f32], &'a Feed<K>),
 }
 
 /// Rows of floats as the left side of a product: `write(row, floats)` makes each.
@@ -111,7 +51,7 @@ pub(crate) fn fill<'a, K: Kernel>(
         || {
             for i in 0..rows {
                 write(i, &mut row[..width]);
-                left.put(kernel, i, 0, row);
+                left.put_row(kernel, i, row);
             }
         },
     );
@@ -128,8 +68,21 @@ pub(crate) fn narrow<K: Kernel>(
     width: usize,
     write: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Result<(), Error> {
+    words.reserve(K::LAYOUT.area(rows, width));
+    narrow_into(kernel, team, threads, words, rows, width, write)
+}
+
+/// As [`narrow`], in memory that is large enough.
+pub(crate) fn narrow_into<K: Kernel>(
+    kernel: K,
+    team: &Team,
+    threads: &[Mutex<Scratch>],
+    words: &mut [u32],
+    rows: usize,
+    width: usize,
+    write: impl Fn(usize, &mut [f32]) + Sync,
+) -> Result<(), Error> {
     let layout = K::LAYOUT;
-    words.reserve(layout.area(rows, width));
     let pitch = layout.pitch(width);
     let groups = rows.div_ceil(layout.group);
     // A row takes a microsecond: fewer than some are not worth a thread.
@@ -154,7 +107,7 @@ pub(crate) fn narrow<K: Kernel>(
             || {
                 for row in groups.start * layout.group..(groups.end * layout.group).min(rows) {
                     write(row, &mut numbers[..width]);
-                    left.put(kernel, row, 0, numbers);
+                    left.put_row(kernel, row, numbers, width);
                 }
             },
         );
@@ -162,15 +115,19 @@ pub(crate) fn narrow<K: Kernel>(
     Ok(())
 }
 
-/// One product, shared by all threads.
+/// One product, shared by all threads, or a sum of several: `lefts[i] * linears[i]`, where
+/// the first has the bias.
 pub(crate) fn together<K: Kernel>(
     kernel: K,
     team: &Team,
     threads: &[Mutex<Scratch>],
-    left: Rows<'_, K>,
-    linear: &Linear<K>,
+    lefts: &[Rows<'_, K>],
+    linears: &[Linear<K>],
     to: To<'_, K>,
 ) -> Result<(), Error> {
+    let (Some(left), Some(linear)) = (lefts.first(), linears.first()) else {
+        return Ok(());
+    };
     let layout = K::LAYOUT;
     let simd = kernel.simd();
     let panels = linear.panels();
@@ -178,8 +135,8 @@ pub(crate) fn together<K: Kernel>(
     let share = Share {
         kernel,
         threads,
-        left,
-        linear,
+        lefts,
+        linears,
         by_rows,
         by_panels,
     };
@@ -187,50 +144,37 @@ pub(crate) fn together<K: Kernel>(
     let panel = Linear::<K>::panel_width();
     let pitch = linear.bias.len();
     let columns = (panels.count() * panel).min(pitch);
-    let whole = Even::new(left.depth(), 1, 1);
+    let by_columns = Even::new(columns, panel, by_panels.parts());
     match to {
-        To::Floats(out) => {
-            let by_columns = Even::new(columns, panel, by_panels.parts());
-            let grid = Grid::new(out, pitch, by_rows, by_columns);
-            team.each(pieces, |member, piece| {
-                let mut block = grid.take(share.row(piece), share.column(piece));
-                let first = block.columns().start;
-                share.piece(
-                    member,
-                    piece,
-                    whole,
-                    #[inline(always)]
-                    |_, row, column, sums| {
-                        add(simd, sums, &linear.bias[column..]);
-                        block.row(row)[column - first..][..sums.len()].copy_from_slice(sums);
-                    },
-                );
-            })?;
-        }
-        To::Added(out, chunks) => {
-            let by_columns = Even::new(columns, panel, by_panels.parts());
-            let grid = Grid::new(out, pitch, by_rows, by_columns);
-            team.each(pieces, |member, piece| {
-                let mut block = grid.take(share.row(piece), share.column(piece));
-                let first = block.columns().start;
-                share.piece(
-                    member,
-                    piece,
-                    chunks,
-                    #[inline(always)]
-                    |chunk, row, column, sums| {
-                        if chunk == 0 {
-                            add(simd, sums, &linear.bias[column..]);
-                        }
-                        add(
-                            simd,
-                            &mut block.row(row)[column - first..][..sums.len()],
-                            sums,
-                        );
-                    },
-                );
-            })?;
-        }
+        To::Floats(out) => share.floats(
+            team,
+            Grid::new(out, pitch, by_rows, by_columns),
+            #[inline(always)]
+            |_, column, sums, to| {
+                add(simd, sums, &linear.bias[column..]);
+                to.copy_from_slice(sums);
+            },
+        )?,
+        To::Added(out) => share.floats(
+            team,
+            Grid::new(out, pitch, by_rows, by_columns),
+            #[inline(always)]
+            |index, column, sums, to| {
+                if index == 0 {
+                    add(simd, sums, &linear.bias[column..]);
+                }
+                add(simd, to, sums);
+            },
+        )?,
+        To::ActivatedFloats(out, feed) => share.floats(
+            team,
+            Grid::new(out, pitch, by_rows, by_columns),
+            #[inline(always)]
+            |_, column, sums, to| {
+                feed.activate(simd, sums, column);
+                to.copy_from_slice(sums);
+            },
+        )?,
         To::Fine(out) => {
             let fine = K::Fine::LAYOUT.per_word;
             let (words, rows) = (pitch / fine, left.rows());
@@ -241,7 +185,6 @@ pub(crate) fn together<K: Kernel>(
                 share.piece(
                     member,
                     piece,
-                    whole,
                     #[inline(always)]
                     |_, row, column, sums| {
                         fine_row(kernel, linear, &mut block, row, column, sums);
@@ -265,10 +208,9 @@ pub(crate) fn together<K: Kernel>(
                 share.piece(
                     member,
                     piece,
-                    whole,
                     #[inline(always)]
                     |_, row, column, sums| {
-                        feed.activate(simd, sums, &linear.bias[column..]);
+                        feed.activate(simd, sums, column);
                         hidden.put(kernel, row, column, sums);
                         // The last panel may have fewer columns than a step has numbers.
                         if layout.step > 1 && sums.len() < panel {
@@ -291,8 +233,8 @@ pub(crate) fn together<K: Kernel>(
 struct Share<'a, K> {
     kernel: K,
     threads: &'a [Mutex<Scratch>],
-    left: Rows<'a, K>,
-    linear: &'a Linear<K>,
+    lefts: &'a [Rows<'a, K>],
+    linears: &'a [Linear<K>],
     by_rows: Even,
     by_panels: Even,
 }
@@ -306,38 +248,60 @@ impl<K: Kernel> Share<'_, K> {
         piece % self.by_panels.parts()
     }
 
-    /// One piece, chunk of depth by chunk: `done(chunk, row, column, sums)`.
+    /// One piece, product by product: `done(product, row, column, sums)`.
     #[inline(always)]
     fn piece(
         &self,
         member: usize,
         piece: usize,
-        chunks: Even,
         mut done: impl FnMut(usize, usize, usize, &mut [f32]),
     ) {
         let scratch = &mut *Space::scratch(self.threads, member);
         let rows = self.by_rows.range(self.row(piece));
         let range = self.by_panels.range(self.column(piece));
         scratch.sums.reserve(scratch_of::<K>(rows.len()));
-        for (index, chunk) in chunks.ranges().enumerate() {
-            let depth = chunk.start / K::LAYOUT.per_word..K::LAYOUT.words(chunk.end);
-            let left = self.left.at_depth(depth.start);
-            let panels = self.linear.panels();
-            let sums = &mut scratch.sums;
+        for (index, (left, linear)) in self.lefts.iter().zip(self.linears).enumerate() {
             product(
                 self.kernel,
-                left,
+                *left,
                 rows.clone(),
-                panels,
-                depth,
+                linear.panels(),
                 range.clone(),
-                sums,
+                &mut scratch.sums,
                 #[inline(always)]
                 |row, column, sums| {
                     done(index, row, column, sums);
                 },
             );
         }
+    }
+
+    /// All pieces, by all threads, where the results are floats: `write(product, column,
+    /// sums, floats)` gets the floats that the sums go to.
+    #[inline(always)]
+    fn floats(
+        &self,
+        team: &Team,
+        grid: Grid<'_, f32>,
+        write: impl Fn(usize, usize, &mut [f32], &mut [f32]) + Sync,
+    ) -> Result<(), Error> {
+        team.each(
+            self.by_rows.parts() * self.by_panels.parts(),
+            |member, piece| {
+                let mut block = grid.take(self.row(piece), self.column(piece));
+                let first = block.columns().start;
+                self.piece(
+                    member,
+                    piece,
+                    #[inline(always)]
+                    |index, row, column, sums| {
+                        let to = &mut block.row(row)[column - first..][..sums.len()];
+                        write(index, column, sums, to);
+                    },
+                );
+            },
+        )?;
+        Ok(())
     }
 }
 
@@ -367,5 +331,5 @@ pub(crate) fn fine_row<K: Kernel>(
     let fine = K::Fine::LAYOUT.per_word;
     let at = column / fine - block.columns().start;
     let out = &mut block.row(row)[at..at + sums.len() / fine];
-    kernel.fine().narrow(sums, out);
+    kernel.fine().narrow(sums, Span::NONE, out);
 }

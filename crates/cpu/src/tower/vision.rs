@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::apart::apart;
 use super::dealing::{Way, pieces};
 use super::encoder::{Encoder, Keep};
 use super::layer::stride;
@@ -11,12 +12,10 @@ use super::linear::{Linear, Part};
 use super::pool::Pool;
 use super::positions::resized;
 use super::space::{Space, Spaces};
-use super::together::fill;
 use super::{rows_of, waves};
 use crate::error::Error;
 use crate::grid::{Even, Grid};
 use crate::kernel::Kernel;
-use crate::product::{product, scratch};
 use crate::shape::{Positions, VisionShape};
 use crate::source::{Source, fetch};
 use crate::team::Team;
@@ -43,13 +42,13 @@ pub(crate) enum Input<'a> {
 }
 
 /// The vision tower over a kernel.
-pub(crate) struct VisionTower<K> {
+pub(crate) struct VisionTower<K: Kernel> {
     kernel: K,
     shape: VisionShape,
-    patch: Linear<K>,
+    patch: Linear<K::Fine>,
     positions: Vec<f32>,
     encoder: Encoder<K>,
-    pool: Pool<K>,
+    pool: Pool<K::Fine>,
     spaces: Spaces,
 }
 
@@ -84,6 +83,7 @@ impl<K: Kernel> VisionTower<K> {
                 &[width],
             )?),
             rows: 0..width,
+            input: 0,
             column: 0,
             factor: 1.0,
         };
@@ -94,7 +94,7 @@ impl<K: Kernel> VisionTower<K> {
         )?;
         Ok(Self {
             kernel,
-            patch: Linear::of(kernel, team, depth, width, &[part])?,
+            patch: Linear::of(kernel.fine(), team, depth, width, &[part])?,
             positions: positions.floats(),
             encoder: Encoder::load(
                 kernel,
@@ -104,7 +104,7 @@ impl<K: Kernel> VisionTower<K> {
                 shape.encoder,
                 keep,
             )?,
-            pool: Pool::load(kernel, team, source, shape.encoder)?,
+            pool: Pool::load(kernel.fine(), team, source, shape.encoder)?,
             spaces: Spaces::default(),
             shape,
         })
@@ -228,7 +228,7 @@ impl<K: Kernel> VisionTower<K> {
             }
         }
         self.encoder.run(team, space, &items, false, way, between)?;
-        self.pool.run(self.kernel, team, space, &items, out)
+        self.pool.run(self.kernel.fine(), team, space, &items, out)
     }
 
     /// The values of a patch of a picture, as the weights of the convolution have them:
@@ -309,60 +309,32 @@ impl<K: Kernel> VisionTower<K> {
         values: impl Fn(usize, &mut [f32]) + Sync,
         positions: impl Fn(usize) -> &'p [f32] + Sync,
     ) -> Result<(), Error> {
-        let (kernel, width) = (self.kernel, self.dimensions());
+        let (kernel, width) = (self.kernel.fine(), self.dimensions());
         let pitch = stride(width);
-        let depth = self.patch.weights.depth();
         space.stream.reserve(rows * pitch);
-        let parts = pieces::<K>(rows, team.size());
-        let Space {
-            threads, stream, ..
-        } = space;
-        let grid = Grid::new(
-            &mut stream[..rows * pitch],
-            pitch,
-            parts,
-            Even::new(pitch, 1, 1),
-        );
-        team.each(parts.parts(), |member, piece| {
-            let own = &mut *Space::scratch(threads, member);
-            let mut block = grid.take(piece, 0);
-            let rows = block.rows();
-            let left = fill(
-                kernel,
-                &mut own.left,
-                &mut own.row,
-                rows.len(),
-                depth,
-                #[inline(always)]
-                |row, to| {
-                    values(rows.start + row, to);
-                },
-            );
-            own.sums.reserve(scratch::<K>(rows.len()));
-            let panels = self.patch.panels();
-            product(
-                kernel,
-                left,
-                0..rows.len(),
-                panels,
-                0..panels.depth(),
-                0..panels.count(),
-                &mut own.sums,
-                #[inline(always)]
-                |row, column, sums| {
-                    let row = rows.start + row;
-                    let end = (column + sums.len()).min(width);
-                    let position = &positions(row)[column..end];
-                    let bias = &self.patch.bias[column..end];
-                    let to = &mut block.row(row)[column..end];
-                    for (((to, sum), bias), position) in
-                        to.iter_mut().zip(&*sums).zip(bias).zip(position)
-                    {
-                        *to = sum + (bias + position);
-                    }
-                },
-            );
-        })?;
-        Ok(())
+        let parts = pieces::<K::Fine>(rows, team.size());
+        let stream = &mut space.stream[..rows * pitch];
+        let grid = Grid::new(stream, pitch, parts, Even::new(pitch, 1, 1));
+        apart(
+            kernel,
+            team,
+            &space.threads,
+            &self.patch,
+            &grid,
+            values,
+            #[inline(always)]
+            |block, row, column, sums| {
+                let end = (column + sums.len()).min(width);
+                let position = &positions(row)[column..end];
+                let bias = &self.patch.bias[column..end];
+                let to = &mut block.row(row)[column..end];
+                for (((to, sum), bias), position) in
+                    to.iter_mut().zip(&*sums).zip(bias).zip(position)
+                {
+                    *to = sum + (bias + position);
+                }
+            },
+            |_, _| (),
+        )
     }
 }

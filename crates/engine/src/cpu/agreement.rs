@@ -1,7 +1,8 @@
-//! Whether half precision gives the vectors that FP32 gives: by canaries, at the start.
+//! Whether a lower precision gives the vectors that FP32 gives: tried at the start, on a few
+//! pictures and texts, the canaries.
 //!
 //! FP32's towers are not kept for it: each of their layers is packed when the canaries
-//! come to it and dropped behind them, so that the peak of memory is one layer higher.
+//! come to it and dropped behind them, so the peak of memory is one layer higher.
 
 use std::sync::Arc;
 
@@ -11,9 +12,6 @@ use siglip2_image::RgbImage;
 use super::precision::Kernel;
 use super::{Shapes, Towers};
 use crate::{EngineError, cosine};
-
-/// The cosine to FP32 that every canary must have.
-pub(super) const LEAST: f64 = 0.999;
 
 /// The worst cosine between these towers and FP32's, over some pictures and texts.
 pub(super) fn worst(
@@ -58,8 +56,8 @@ fn embed(
     Ok(images.chain(words).map(<[f32]>::to_vec).collect())
 }
 
-/// A soft picture and a harsh one; where pictures are grids of patches, one as its position
-/// vectors have it, and one of half the height and twice the width.
+/// A smooth picture and a harsh one. Where pictures are grids of patches, the first has the
+/// grid of the position vectors, the second is half as high and twice as wide.
 fn pictures(shapes: &Shapes) -> Vec<RgbImage> {
     let patch = shapes.vision.patch;
     let (square, wide) = match shapes.vision.positions {

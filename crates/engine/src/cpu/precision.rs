@@ -5,13 +5,15 @@ use siglip2_cpu::{Isa, Precision};
 /// What the CPU's products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuPrecision {
-    /// BF16 where the processor is made to be faster in it and the model's vectors stay
-    /// what they are, else FP32.
+    /// BF16 if the processor is made to be faster in it and the model's vectors hardly change,
+    /// otherwise FP32.
     Auto,
     /// FP32.
     Fp32,
     /// BF16.
     Bf16,
+    /// Bytes in the products of the layers; never chosen by `Auto`.
+    Int8,
 }
 
 /// A kernel that this processor has.
@@ -40,6 +42,14 @@ impl Kernel {
                 None => Err(
                     "--precision bf16 (PRECISION): this processor has neither AMX nor \
                      AVX512-BF16; take fp32, or auto"
+                        .to_owned(),
+                ),
+            },
+            CpuPrecision::Int8 => match Isa::best(Precision::Int8).filter(|isa| isa.pays()) {
+                Some(isa) => Ok(Self { isa, chosen: false }),
+                None => Err(
+                    "--precision int8 (PRECISION): this processor has neither AMX nor VNNI, \
+                     and without them bytes are slower than FP32; take fp32, or auto"
                         .to_owned(),
                 ),
             },
@@ -84,12 +94,27 @@ impl Kernel {
         self.isa.name()
     }
 
+    /// What it computes in: `fp32`, `bf16` or `int8`.
+    pub fn precision(self) -> &'static str {
+        self.isa.precision().name()
+    }
+
     /// Whether it computes in FP32.
     pub fn is_fp32(self) -> bool {
         self.isa.precision() == Precision::Fp32
     }
 
-    /// Whether FP32 may be taken in its stead.
+    /// The cosine to FP32 that every canary must have: a fraction below what the kernel's
+    /// numbers are known to give (docs/precision.md).
+    pub fn least_cosine(self) -> f64 {
+        match self.isa.precision() {
+            Precision::Fp32 => 1.0,
+            Precision::Bf16 => 0.999,
+            Precision::Int8 => 0.995,
+        }
+    }
+
+    /// Whether FP32 may be used instead.
     pub(super) fn may_fall_back(self) -> bool {
         self.chosen
     }
@@ -114,6 +139,14 @@ mod tests {
             Ok(kernel) => assert!(!kernel.is_fp32() && !kernel.may_fall_back()),
             Err(reason) => assert!(reason.contains("--precision bf16"), "{reason}"),
         }
+        match Kernel::of(CpuPrecision::Int8) {
+            Ok(kernel) => {
+                assert_eq!(kernel.isa().precision(), Precision::Int8);
+                assert!(kernel.isa().pays() && !kernel.may_fall_back());
+            }
+            Err(reason) => assert!(reason.contains("--precision int8"), "{reason}"),
+        }
+        assert_ne!(auto.isa().precision(), Precision::Int8);
         assert!(Kernel::named("portable").unwrap().is_fp32());
         let error = Kernel::named("sse").unwrap_err();
         assert!(

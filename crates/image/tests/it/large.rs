@@ -15,7 +15,12 @@ pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
         ("jpeg progressive", made::jpeg(1, 4)),
         ("jpeg progressive in colour", made::jpeg(3, 2)),
         ("webp lossless", made::webp_lossless(SIDE, 0, 0)),
-        ("webp lossy", lossy()),
+        ("webp lossy", file("lossy.webp")),
+        ("avif", file("large.avif")),
+        (
+            "avif of 10 bits with film grain",
+            file("large_10_bits.avif"),
+        ),
         ("tiff in one strip", made::tiff(8, 4, 1, 16, SIDE, 1)),
         ("tiff turned", made::tiff(8, 3, 1, 8, SIDE, 6)),
         ("tiff of planes", made::tiff(8, 3, 2, 16, SIDE, 1)),
@@ -28,7 +33,8 @@ pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Made by Pillow: one colour, quality 10.
-fn lossy() -> Vec<u8> {
-    std::fs::read(repository("crates/image/tests/fixtures/lossy.webp")).unwrap()
+/// Made by encoders: the WebP by Pillow, one colour of quality 10, the others by
+/// tools/make_avif_fixtures.py.
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(repository("crates/image/tests/fixtures").join(name)).unwrap()
 }

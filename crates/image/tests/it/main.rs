@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod avif;
 mod coefficients;
 mod crop;
 mod decode;

@@ -1,7 +1,11 @@
 //! The towers as transformers' `SiglipModel` and `Siglip2Model` have them, in f64, in
 //! loops: no scheme of this crate is in it.
 
-use super::*;
+use std::ops::Range;
+
+use crate::shape::{Activation, EncoderShape, Positions, TextShape, VisionShape};
+use crate::source::Source;
+use crate::tower::Patches;
 
 /// A matrix: rows of numbers.
 type Matrix = Vec<Vec<f64>>;

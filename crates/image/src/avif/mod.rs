@@ -1,0 +1,148 @@
+//! AVIF: the primary picture, or the first one of an animation; alpha dropped.
+//!
+//! ```text
+//! bytes --layout--> bitstreams of AV1: one, or a grid of tiles; size, matrix, alpha
+//!       --obu-----> what each says of itself, before anything is decoded
+//!       --av1-----> planes of luma and chroma
+//!       --colour--> RGB, in libavif's and libyuv's arithmetic
+//! ```
+//!
+//! As in Pillow, a picture is not cropped (`clap`), and not turned (`irot`, `imir`) unless it is
+//! asked for. Its alpha is not looked at, unless its colours were multiplied by it: they
+//! are divided by it then, as Pillow's `convert("RGB")` of its RGBA picture has them.
+
+mod atoms;
+mod av1;
+mod colour;
+mod items;
+mod layout;
+mod obu;
+mod planes;
+mod tracks;
+
+use super::decode::Job;
+use super::work::{self, Stop};
+use super::{ImageError, ImageFormat, Orientation};
+use av1::Av1;
+use colour::Alpha;
+pub(crate) use layout::is_avif;
+use layout::{Coded, Layout};
+use obu::Sequence;
+use planes::Planes;
+
+fn damaged(reason: impl std::fmt::Display) -> ImageError {
+    ImageError::damaged(ImageFormat::Avif, reason)
+}
+
+fn truncated() -> ImageError {
+    damaged("the file is cut short")
+}
+
+/// Width and height.
+pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+    Layout::read(bytes).map(|layout| (layout.width, layout.height))
+}
+
+/// How it is to be turned, if it is asked for: Pillow makes an orientation tag of its boxes,
+/// which goes before that of its EXIF data.
+pub(super) fn orientation(bytes: &[u8]) -> Orientation {
+    Layout::read(bytes).map_or(Orientation::STORED, |layout| {
+        Orientation::from_tag(layout.orientation)
+    })
+}
+
+/// Bytes that decoding takes beside the pixels.
+pub(super) fn scratch(bytes: &[u8]) -> Result<u64, ImageError> {
+    /// The decoder's threads and tables.
+    const DECODER: u64 = 4 << 20;
+    let layout = Layout::read(bytes)?;
+    let size = (layout.width, layout.height);
+    let mut scratch = DECODER + layout.colour.scratch(size)?;
+    if let Some(alpha) = multiplied(&layout) {
+        scratch += DECODER + alpha.scratch(size)?;
+    }
+    Ok(scratch)
+}
+
+/// The alpha, if it has to be decoded.
+fn multiplied<'l, 'a>(layout: &'l Layout<'a>) -> Option<&'l Coded<'a>> {
+    layout.alpha.as_ref().filter(|_| layout.premultiplied)
+}
+
+/// Decodes to RGB.
+pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
+    let layout = Layout::read(job.bytes)?;
+    check_work(&layout)?;
+    let (planes, sequence) = planes_of(&layout, &layout.colour, job.stop)?;
+    let alpha = match multiplied(&layout) {
+        Some(coded) => {
+            let (alpha, sequence) = planes_of(&layout, coded, job.stop)?;
+            Some(Alpha::new(alpha, sequence.full_range, &planes)?)
+        }
+        None => None,
+    };
+    colour::convert(
+        &planes,
+        layout.cicp(&sequence),
+        layout.alpha.is_some(),
+        alpha.as_ref(),
+        rgb,
+        job.stop,
+    )
+}
+
+/// Refuses what is too much work.
+fn check_work(layout: &Layout<'_>) -> Result<(), ImageError> {
+    /// Nanoseconds for a pixel of a frame, and for a byte of its bitstream.
+    const PIXEL: u64 = 60;
+    const BYTE: u64 = 100;
+    let mut work = 0u64;
+    for coded in [Some(&layout.colour), multiplied(layout)]
+        .into_iter()
+        .flatten()
+    {
+        let pixels = u64::from(coded.tile.0) * u64::from(coded.tile.1);
+        for tile in &coded.tiles {
+            let (bytes, scan) = tile.scan()?;
+            layout::check_size(&scan.sequence, coded.tile)?;
+            let of_tile = pixels.saturating_mul(u64::from(scan.frames) * PIXEL);
+            work = work.saturating_add(of_tile + bytes.len() as u64 * BYTE);
+        }
+    }
+    work::check(ImageFormat::Avif, work, "its AV1")
+}
+
+/// Decodes the planes of a picture, which are put together from those of its tiles.
+fn planes_of(
+    layout: &Layout<'_>,
+    coded: &Coded<'_>,
+    stop: &Stop<'_>,
+) -> Result<(Planes, Sequence), ImageError> {
+    let point = coded.tiles.first().map_or(0, |tile| tile.point());
+    let mut decoder = Av1::new(coded.tile, point)?;
+    let mut whole: Option<(Planes, Sequence)> = None;
+    for (nth, tile) in coded.tiles.iter().enumerate() {
+        let (bytes, scan) = tile.scan()?;
+        if tile.point() != point
+            || whole
+                .as_ref()
+                .is_some_and(|(_, first)| *first != scan.sequence)
+        {
+            return Err(damaged("the tiles of its grid differ"));
+        }
+        let picture = decoder.decode(bytes, stop)?;
+        let planes = Planes::of(&picture, &scan.sequence, coded.tile)?;
+        if coded.tiles.len() == 1 {
+            return Ok((planes, scan.sequence));
+        }
+        let size = (layout.width, layout.height);
+        let (whole, _) =
+            whole.get_or_insert_with(|| (Planes::empty(&scan.sequence, size), scan.sequence));
+        let nth = nth as u32;
+        let (column, row) = (nth % coded.columns, nth / coded.columns);
+        let place = (column * coded.tile.0, row * coded.tile.1);
+        whole.put(&planes, (place.0 as usize, place.1 as usize))?;
+    }
+    let whole = whole.ok_or_else(truncated)?;
+    Ok(whole)
+}
