@@ -172,7 +172,7 @@ impl Engine for Nothing {
             dimensions: DIMENSIONS,
             max_batch: 64,
             slots: 2,
-            patience: None,
+            device_timeout: None,
         }
     }
 
@@ -229,7 +229,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
     };
     let settings = ServiceSettings {
         max_queued_rows: 4096,
-        decode_threads: cores,
+        decode_threads: Some(cores),
         max_request_memory: 2 << 30,
         text_cache_bytes: 0,
         image_cache_bytes: 0,

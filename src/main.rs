@@ -4,7 +4,8 @@
 //! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
 //!     listen (/health says "starting") --load--> engine --attach--> serving
 //!     SIGTERM or SIGINT --> draining --> exit 0          (a second one: exit 1 at once)
-//!     engine failed, and failed again after a rebuild; GPU lost or hanging --> exit 3
+//!     engine failed, and failed again after a rebuild; GPU lost, or hangs (also while its
+//!     engine is loaded) --> exit 3
 //! ```
 //!
 //! User errors are found before the socket is opened.
@@ -31,7 +32,7 @@ use siglip2_embeddings::log::{Log, last_line};
 use siglip2_embeddings::search::Search;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::signals::Signals;
-use siglip2_embeddings::startup::{Prepared, prepare};
+use siglip2_embeddings::startup::{LoadError, Prepared, prepare};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -190,7 +191,8 @@ async fn serve(
                 let reason = service.engine_failure().await;
                 (ENGINE_DEAD, format!("the engine is dead: {reason}"))
             }
-            Ok(Err(error)) => (UNUSABLE, error),
+            Ok(Err(LoadError::Unusable(error))) => (UNUSABLE, error),
+            Ok(Err(LoadError::Hangs(error))) => (ENGINE_DEAD, error),
             Err(_) => (
                 UNUSABLE,
                 "loading the model panicked; the message above says where".to_owned(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use siglip2_flags::{count, path, seconds, switch, text};
+use siglip2_flags::{count, path, seconds, some_bytes, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES, Source};
 use siglip2_service::MemoryUse;
@@ -143,6 +143,11 @@ pub struct GpuSettings {
     #[arg(long, env = "ENGINE_DIR", value_parser = path)]
     pub engine_dir: Option<PathBuf>,
 
+    /// Memory for pictures before they are resized, on each GPU and for each of two batches, such
+    /// as 128MiB; the largest picture (`--max-image-pixels`) always fits. By default 256MiB.
+    #[arg(long, env = "GPU_PICTURE_MEMORY", value_parser = some_bytes::<usize>)]
+    pub gpu_picture_memory: Option<usize>,
+
     /// Seconds without a finished batch after which a busy GPU counts as hanging: requests are
     /// then answered 503, and the process exits with code 3. By default 60.
     #[arg(long, env = "DEVICE_TIMEOUT", value_parser = seconds)]
@@ -175,6 +180,10 @@ impl GpuSettings {
             ("--gpus (GPUS)", self.gpus.is_some()),
             ("--engines (ENGINES)", self.engines.is_some()),
             ("--engine-dir (ENGINE_DIR)", self.engine_dir.is_some()),
+            (
+                "--gpu-picture-memory (GPU_PICTURE_MEMORY)",
+                self.gpu_picture_memory.is_some(),
+            ),
             (
                 "--device-timeout (DEVICE_TIMEOUT)",
                 self.device_timeout.is_some(),

@@ -10,6 +10,7 @@
 //! [`Prepared::load`] takes seconds, because it loads the weights.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::http::Spans;
@@ -37,6 +38,41 @@ pub struct Prepared {
 
 /// Engines, and the digest of their weights if known.
 type Loaded = (Vec<Worker>, Option<WeightsDigest>);
+
+/// Why there is no engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// The model, its files or the settings cannot be used here.
+    Unusable(String),
+    /// The device hangs: only another process may have it again.
+    Hangs(String),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Unusable(reason) | Self::Hangs(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
+impl Error for LoadError {}
+
+impl From<String> for LoadError {
+    fn from(reason: String) -> Self {
+        Self::Unusable(reason)
+    }
+}
+
+#[cfg(feature = "tensorrt")]
+impl From<crate::tensorrt::run::WatchedError> for LoadError {
+    fn from(error: crate::tensorrt::run::WatchedError) -> Self {
+        use crate::tensorrt::run::WatchedError;
+        match error {
+            WatchedError::Failed(reason) => Self::Unusable(reason),
+            hangs @ WatchedError::Hangs { .. } => Self::Hangs(hangs.to_string()),
+        }
+    }
+}
 
 /// The device that will compute.
 enum Device {
@@ -75,6 +111,20 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Threads that decode pictures, where the user does not say how many. A GPU is fed by the
+    /// thread that owns its engine and by those that wait for batches: while they wait for a core,
+    /// it stands idle.
+    fn decoders(&self) -> usize {
+        let cores = siglip2_flags::cores();
+        match self {
+            Device::Cpu(_) => cores,
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(_) => cores.saturating_sub(2).max(1),
+        }
+    }
+}
+
 /// Finds the model and prepares everything but the engine.
 ///
 /// # Errors
@@ -91,7 +141,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     let processor = files.processor(settings)?;
     without_effect::warn_of_patches(settings, &processor);
     let model = files.model(settings, &engine, &processor, describe(is_demo))?;
-    let service = Service::new(model, settings.service.clone());
+    let mut limits = settings.service.clone();
+    limits.decode_threads = Some(limits.decode_threads.unwrap_or_else(|| device.decoders()));
+    let service = Service::new(model, limits);
     settings.index.give_to(&service)?;
     if is_demo {
         service.warn_of_photos();
@@ -144,8 +196,9 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// A sentence, when the runtime rejects the model or the system cannot start a thread.
-    pub fn load(self) -> Result<(), String> {
+    /// [`LoadError`], when the runtime rejects the model, the system cannot start a thread, or the
+    /// device hangs.
+    pub fn load(self) -> Result<(), LoadError> {
         let processor = self.processor;
         let (mut workers, weights) = match self.device {
             Device::Cpu(cpu) => cpu.load(processor.clone())?,
@@ -159,11 +212,12 @@ impl Prepared {
             .check_index()
             .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
         let ids = self.service.readiness_ids()?;
-        let first = workers.first_mut().ok_or("there is no engine")?;
+        let none = || "there is no engine".to_owned();
+        let first = workers.first_mut().ok_or_else(none)?;
         let readiness =
             Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
         self.service
             .attach_with(workers, Some(readiness))
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string().into())
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
         compute = prepared.compute(),
         "loading the model"
     );
-    prepared.load()?;
+    prepared.load().map_err(|error| error.to_string())?;
     Ok(service)
 }
 

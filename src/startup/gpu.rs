@@ -16,15 +16,17 @@ use std::sync::Arc;
 use siglip2_model::checkpoint::hub::HubSettings;
 use siglip2_model::files::ModelFiles;
 
-use super::Loaded;
 use super::files::Files;
+use super::{LoadError, Loaded};
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
 use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
-use crate::tensorrt::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use crate::tensorrt::run::{
+    Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures, watched,
+};
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
 
@@ -68,6 +70,7 @@ impl Gpus {
         if settings.gpu.engine_dir.is_none() {
             check_fixed(settings)?;
         }
+        let default = TensorRtOptions::default();
         let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
         let seats = settings
             .gpu
@@ -92,8 +95,12 @@ impl Gpus {
             options: TensorRtOptions {
                 max_batch: settings.max_batch,
                 limits,
-                patience: settings.gpu.device_timeout(),
-                ..TensorRtOptions::default()
+                device_timeout: settings.gpu.device_timeout(),
+                source_bytes: settings
+                    .gpu
+                    .gpu_picture_memory
+                    .unwrap_or(default.source_bytes),
+                ..default
             },
             pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
@@ -133,25 +140,35 @@ impl Gpus {
         names.join("; ")
     }
 
-    /// Loads every engine onto its GPU, and checks it against its canary.
-    pub(super) fn load(self, processor: Processor) -> Result<Loaded, String> {
+    /// Loads every engine onto its GPU, and checks it against its canary. A device that hangs
+    /// meanwhile is noticed.
+    pub(super) fn load(self, processor: Processor) -> Result<Loaded, LoadError> {
         processor
             .check_square()
             .map_err(|error| error.to_string())?;
-        let (first, _) = self.seats.first().ok_or("there is no GPU")?;
-        let prepare =
-            pinned_pictures(first, self.pinned_bytes).map_err(|error| error.to_string())?;
         let digest = self.digest()?;
         let options = self.options;
-        let workers: Result<_, String> = self
+        let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
+        let (first, bytes) = (first.clone(), self.pinned_bytes);
+        let prepare = watched(options.device_timeout, move |steps| {
+            steps.begin("pinning memory for pictures");
+            pinned_pictures(&first, bytes).map_err(|error| error.to_string())
+        })?;
+        let workers: Result<_, LoadError> = self
             .seats
             .into_iter()
             .map(|(gpu, directory)| {
                 let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
-                let load = move || load(&gpu, &directory, &processor, &prepare, &options);
+                let load = move || {
+                    let (gpu, directory) = (gpu.clone(), directory.clone());
+                    let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
+                    watched(options.device_timeout, move |steps| {
+                        load(&gpu, &directory, &processor, &prepare, &options, steps)
+                    })
+                };
                 Ok(Worker {
                     engine: load()?,
-                    rebuild: Some(Box::new(load)),
+                    rebuild: Some(Box::new(move || load().map_err(|error| error.to_string()))),
                 })
             })
             .collect();
@@ -195,14 +212,22 @@ fn load(
     processor: &Processor,
     prepare: &Arc<dyn Prepare>,
     options: &TensorRtOptions,
+    steps: &Steps,
 ) -> Result<Box<dyn Engine>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{gpu}: {error}");
-    let mut engine = TensorRtEngine::load(gpu, directory, processor, Arc::clone(prepare), options)
+    let prepare = Arc::clone(prepare);
+    let mut engine = TensorRtEngine::load(gpu, directory, processor, prepare, options, steps)
         .map_err(|error| failed(&error))?;
     let canary = directory.canary().map_err(|error| failed(&error))?;
-    let cosines = measure(&mut engine, &canary, &gpu.name).map_err(|error| failed(&error))?;
+    steps.begin("comparing vectors with the canary's");
+    let buckets = &directory.manifest().buckets;
+    let cosines =
+        measure(&mut engine, &canary, buckets, &gpu.name).map_err(|error| failed(&error))?;
     if let Some(fault) = cosines.fault() {
         return Err(fault);
+    }
+    if let Some(doubt) = cosines.doubt() {
+        tracing::warn!("{doubt}");
     }
     tracing::info!(%gpu, image = cosines.image, text = cosines.text, "canary vectors are right");
     Ok(Box::new(engine))

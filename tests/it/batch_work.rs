@@ -36,7 +36,7 @@ impl Engine for Counting {
             dimensions: 1,
             max_batch: 4,
             slots: 1,
-            patience: None,
+            device_timeout: None,
         }
     }
 

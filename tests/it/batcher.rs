@@ -65,7 +65,7 @@ fn info(slots: usize) -> EngineInfo {
         dimensions: 1,
         max_batch: 4,
         slots,
-        patience: None,
+        device_timeout: None,
     }
 }
 
@@ -557,14 +557,14 @@ type Held = (Tower, Vec<f32>, Completion);
 /// An engine with slots: what is in it comes out when and how the test says.
 struct Slots {
     slots: usize,
-    patience: Option<Duration>,
+    device_timeout: Option<Duration>,
     held: Sender<Held>,
 }
 
 impl Engine for Slots {
     fn info(&self) -> EngineInfo {
         EngineInfo {
-            patience: self.patience,
+            device_timeout: self.device_timeout,
             ..info(self.slots)
         }
     }
@@ -585,11 +585,11 @@ fn slots(slots: usize) -> (Box<dyn Engine>, Receiver<Held>) {
 }
 
 /// The same, that is taken to hang after so long.
-fn patient(slots: usize, patience: Option<Duration>) -> (Box<dyn Engine>, Receiver<Held>) {
+fn patient(slots: usize, device_timeout: Option<Duration>) -> (Box<dyn Engine>, Receiver<Held>) {
     let (held, batches) = channel();
     let engine = Slots {
         slots,
-        patience,
+        device_timeout,
         held,
     };
     (Box::new(engine), batches)

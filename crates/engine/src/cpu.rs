@@ -94,7 +94,7 @@ impl CpuEngine {
             dimensions: config.dimensions(),
             max_batch: options.max_batch.max(1),
             slots: 1,
-            patience: None,
+            device_timeout: None,
         }
     }
 

@@ -39,7 +39,7 @@
 //!             dimensions: 2,
 //!             max_batch: 8,
 //!             slots: 1,
-//!             patience: None,
+//!             device_timeout: None,
 //!         }
 //!     }
 //!
@@ -234,7 +234,7 @@ pub struct EngineInfo {
     pub slots: usize,
     /// How long it may have batches without one coming out. An engine that takes longer
     /// hangs, and is given up. `None` for one that always comes to an end.
-    pub patience: Option<Duration>,
+    pub device_timeout: Option<Duration>,
 }
 
 /// Makes images ready for batches, on any thread.

@@ -86,7 +86,10 @@ impl Batcher {
     ) -> std::io::Result<Self> {
         metrics.engine_up(true);
         metrics.declare_engines(workers.len());
-        let patience: Vec<_> = workers.iter().map(|it| it.engine.info().patience).collect();
+        let timeouts: Vec<_> = workers
+            .iter()
+            .map(|it| it.engine.info().device_timeout)
+            .collect();
         let mut batcher = Self {
             queue: Arc::new(Queue::new(workers.len(), metrics)),
             pools: Pools::new(capacity),
@@ -97,7 +100,7 @@ impl Batcher {
         let (end, ended) = channel();
         let lookout = std::thread::Builder::new()
             .name("lookout".into())
-            .spawn(move || stall::look_out(&queue, &patience, &ended))?;
+            .spawn(move || stall::look_out(&queue, &timeouts, &ended))?;
         batcher.lookout = Some((end, lookout));
         for (number, worker) in workers.into_iter().enumerate() {
             let queue = Arc::clone(&batcher.queue);
@@ -152,7 +155,7 @@ impl Drop for Batcher {
     /// [`BatchError::Stopped`].
     fn drop(&mut self) {
         self.queue.lock().closed = true;
-        self.queue.bell.notify_all();
+        self.queue.ring_all();
         for (number, owner) in self.owners.drain(..).enumerate() {
             // It may be in a call to a device that never answers, or enter one while this
             // waits. Then the thread is left behind.

@@ -36,7 +36,7 @@
 //! #             dimensions: 2,
 //! #             max_batch: 8,
 //! #             slots: 1,
-//! #             patience: None,
+//! #             device_timeout: None,
 //! #         }
 //! #     }
 //! #     fn preparer(&self) -> Arc<dyn Prepare> {

@@ -153,7 +153,9 @@ pub(crate) struct Running {
 impl Service {
     /// A service that knows its model and has no engine yet: it can describe itself, and
     /// refuses to embed.
-    pub fn new(model: Model, settings: ServiceSettings) -> Self {
+    pub fn new(model: Model, mut settings: ServiceSettings) -> Self {
+        // `/info` shows the number in use.
+        settings.decode_threads = Some(settings.decode_threads());
         let metrics = Metrics::new();
         Self(Arc::new(Inner {
             memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
@@ -235,7 +237,7 @@ impl Service {
         };
         let running = Running {
             prepare,
-            decoders: Arc::new(pool("decode", Tower::Image, settings.decode_threads)?),
+            decoders: Arc::new(pool("decode", Tower::Image, settings.decode_threads())?),
             tokenizers: pool("tokenize", Tower::Text, settings.tokenize_threads)?,
             batcher: Batcher::start(workers, settings.max_queued_rows, Arc::clone(metrics))?,
             readiness,

@@ -29,9 +29,10 @@ pub struct ServiceSettings {
     #[arg(long, env = "APPLY_ORIENTATION", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
     pub apply_orientation: bool,
 
-    /// Images that are decoded at the same time; by default one per core.
-    #[arg(long, env = "DECODE_THREADS", default_value_t = cores(), value_parser = count)]
-    pub decode_threads: usize,
+    /// Images that are decoded at the same time; by default one per core, and on a GPU two
+    /// fewer, for the threads that feed it.
+    #[arg(long, env = "DECODE_THREADS", value_parser = count)]
+    pub decode_threads: Option<usize>,
 
     /// Texts that are tokenized at the same time, not counting very short ones; by default half
     /// as many as there are cores, so that images are decoded beside them.
@@ -53,6 +54,11 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
+    /// Images that are decoded at the same time.
+    pub fn decode_threads(&self) -> usize {
+        self.decode_threads.unwrap_or_else(cores)
+    }
+
     /// The limits on a single image.
     pub fn image_limits(&self) -> ImageLimits {
         ImageLimits {

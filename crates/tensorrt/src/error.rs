@@ -17,6 +17,18 @@ pub enum DeviceError {
         /// The driver's code.
         code: CUresult,
     },
+    /// The driver is older than what this program was built for.
+    #[error("the NVIDIA driver{} supports CUDA {cuda}, and CUDA {wanted} or later is needed: \
+             install driver 580 or later",
+            release.as_ref().map_or_else(String::new, |release| format!(" {release}")))]
+    OldDriver {
+        /// The CUDA that it supports.
+        cuda: String,
+        /// Its own version, where it can be read.
+        release: Option<String>,
+        /// The oldest CUDA that will do.
+        wanted: String,
+    },
     /// The request cannot be fulfilled on any device.
     #[error("{doing}: {why}")]
     Refused {

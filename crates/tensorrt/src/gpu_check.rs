@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use crate::directory::{EngineDirectory, measure};
 use crate::kernel::Element;
 use crate::libraries::{Libraries, Search};
-use crate::run::probe::{Probe, driver_version, memory_taken};
-use crate::run::{TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use crate::run::probe::{Probe, memory_taken};
+use crate::run::{
+    Steps, TensorRtEngine, TensorRtOptions, driver_release, driver_version, gpus, pinned_pictures,
+};
 use clap::Parser;
 use siglip2_model::checkpoint::Config;
 
@@ -68,7 +70,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let directory = EngineDirectory::open(&arguments.engine_dir)?;
     let manifest = directory.manifest();
     println!("### {gpu}, {} in {}\n", manifest.model, manifest.precision);
-    println!("- driver: CUDA {}", driver_version()?);
+    let release = driver_release().map_or_else(String::new, |release| format!("{release}, "));
+    println!("- driver: {release}CUDA {}", driver_version()?);
     println!(
         "- {} {}, engine built by {} with {} {}",
         libraries.version.flavour,
@@ -91,20 +94,36 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let options = TensorRtOptions::default();
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
-    let mut engine =
-        TensorRtEngine::load(gpu, &directory, &processor, Arc::clone(&prepare), &options)?;
+    let mut engine = TensorRtEngine::load(
+        gpu,
+        &directory,
+        &processor,
+        Arc::clone(&prepare),
+        &options,
+        &Steps::default(),
+    )?;
     println!(
         "- both engines loaded, every batch size run on each of {} slots: {:.1} s, {} MiB of the \
-         GPU's memory",
+         GPU's memory (computed before: {})",
         options.slots,
         begun.elapsed().as_secs_f64(),
-        memory_taken(gpu)?.saturating_sub(before) >> 20
+        memory_taken(gpu)?.saturating_sub(before) >> 20,
+        engine.needs()
     );
-    let cosines = measure(&mut engine, &directory.canary()?, &gpu.name)?;
+    let cosines = measure(
+        &mut engine,
+        &directory.canary()?,
+        &manifest.buckets,
+        &gpu.name,
+    )?;
     println!(
-        "- canary: cosine to FP32 {:.6} (image), {:.6} (text)\n",
+        "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
         cosines.image, cosines.text
     );
+    if let Some(doubt) = cosines.doubt() {
+        println!("- {doubt}");
+    }
+    println!();
     let span = Duration::from_secs_f64(arguments.seconds);
     rates::rates(&mut engine, &config, &manifest.buckets, span)?;
     if let Some(fault) = cosines.fault() {

@@ -86,7 +86,7 @@ impl Kind {
 
     fn install(self) -> &'static str {
         match (self, FLAVOUR) {
-            (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc",
+            (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc==13.0.88",
             (_, Flavour::Rtx) => "pip install tensorrt-rtx-cu13-libs",
             (_, Flavour::Enterprise) => {
                 "it is in NVIDIA's packages libnvinfer11 and libnvonnxparsers11"

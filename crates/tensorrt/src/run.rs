@@ -12,14 +12,17 @@
 //! contexts and graphs are made at the start, when every batch size runs once. The thread that
 //! submits waits for the device only after a failure.
 //!
-//! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory.
+//! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory; `event`.
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
-//!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled.
-//! * `probe`: runs the parts one by one.
+//!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled; `warm_up`: how
+//!   often each batch size runs at the start.
+//! * `needs`: what all of it takes of the GPU's memory.
+//! * `steps`: whether a load goes on. `probe`: runs the parts one by one.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use cudarc::driver::result;
 
 use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
@@ -31,21 +34,27 @@ mod cache;
 mod completer;
 mod contexts;
 mod device;
+mod event;
 mod feed;
 mod gaps;
 mod memory;
+mod needs;
 mod prepare;
 pub mod probe;
 mod slot;
+mod steps;
 mod tower;
+mod warm_up;
 
 use crate::error::{DeviceError, Doing};
 use crate::kernel::{Element, Planner, ResizeKernel};
 use arena::Arena;
 use completer::Lost;
 use contexts::Tensor;
-pub use device::{Gpu, driver_is_present, end_process, gpus};
+pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
 use feed::{Feed, ImageFeed, TextFeed, id_bytes};
+pub use needs::Needs;
+pub use steps::{Steps, WatchedError, watched};
 use tower::{LoadedTower, Shape};
 
 /// Why the GPU engine could not be made.
@@ -76,6 +85,9 @@ pub enum LoadError {
         /// The GPU of this machine.
         gpu: Gpu,
     },
+    /// The GPU has less memory free than the engine takes.
+    #[error("{0}")]
+    Memory(String),
     /// The system could not start a thread.
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),
@@ -91,13 +103,17 @@ pub struct TensorRtOptions {
     /// The largest picture that will be sent.
     pub limits: ImageLimits,
     /// The least number of bytes of pixels that a slot can upload and resize at once; a larger
-    /// batch is uploaded in parts. The largest picture always fits.
+    /// batch is uploaded in parts. The largest picture always fits. As much is on the GPU for
+    /// each slot.
     pub source_bytes: usize,
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
     /// this itself.
     pub capture: bool,
+    /// The fewest and most runs of each batch size at the start; it ends when the library has
+    /// captured it.
+    pub warm_ups: (usize, usize),
     /// How long the device may go without finishing a batch while it has one.
-    pub patience: Duration,
+    pub device_timeout: Duration,
 }
 
 impl Default for TensorRtOptions {
@@ -110,7 +126,8 @@ impl Default for TensorRtOptions {
             max_batch: None,
             limits: ImageLimits::default(),
             // Even on a slow GPU the largest batch takes about a second.
-            patience: Duration::from_secs(60),
+            device_timeout: Duration::from_secs(60),
+            warm_ups: (*warm_up::RUNS.start(), *warm_up::RUNS.end()),
             capture: cfg!(feature = "tensorrt-enterprise"),
         }
     }
@@ -132,6 +149,7 @@ pub struct TensorRtEngine {
     text: LoadedTower,
     prepare: Arc<dyn Prepare>,
     info: EngineInfo,
+    needs: Needs,
 }
 
 impl TensorRtEngine {
@@ -146,12 +164,12 @@ impl TensorRtEngine {
             dimensions: manifest.dimensions,
             max_batch: most.clamp(1, manifest.max_batch),
             slots: options.slots.max(1),
-            patience: Some(options.patience),
+            device_timeout: Some(options.device_timeout),
         }
     }
 
     /// Loads both engines of a directory onto a GPU and runs every batch size. It does not
-    /// check the vectors: [`crate::directory::measure`] does.
+    /// check the vectors: [`crate::directory::measure`] does. `steps` are told what is being done.
     ///
     /// # Errors
     ///
@@ -163,6 +181,7 @@ impl TensorRtEngine {
         processor: &Processor,
         prepare: Arc<dyn Prepare>,
         options: &TensorRtOptions,
+        steps: &Steps,
     ) -> Result<Self, LoadError> {
         let manifest = directory.manifest();
         if manifest.gpu.name != gpu.architecture() {
@@ -172,20 +191,34 @@ impl TensorRtEngine {
                 gpu: gpu.clone(),
             });
         }
+        steps.begin(format!("opening {gpu}"));
         let context = device::context(gpu)?;
         let info = Self::describe(manifest, options);
+        let driver = match driver_release() {
+            Some(release) => release,
+            None => format!("cuda-{}", driver_version()?),
+        };
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
             let plan = directory.read(&entry.engine.file)?;
-            let shape = shape(tower, manifest, &info, options.capture);
-            let cache = directory
-                .path()
-                .join(Path::new(&entry.engine.file).with_extension("cache"));
-            LoadedTower::load(&context, &plan, &shape, &cache, &lost, || feed(&shape))
+            let shape = shape(tower, manifest, &info, options);
+            let file = directory.path().join(&entry.engine.file);
+            let cache = cache::path(&file, &gpu.name, &driver);
+            LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
+                feed(&shape)
+            })
         };
 
         let element = Element::of(manifest.towers.image.input.element);
+        let planner = Planner::new(processor, element);
+        let looking = || format!("asking for the free memory of {gpu}");
+        context.bind_to_thread().doing(looking)?;
+        let (free, _) = result::mem_get_info().doing(looking)?;
+        let needs = needs::check(gpu, free, manifest, &planner, &info, options)
+            .map_err(LoadError::Memory)?;
+        let free = free >> 20;
+        tracing::info!(%gpu, "the engines take {needs}, of {free} MiB that are free");
         let cubin = directory.read(&manifest.kernel.file)?;
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;
         let kernel = Arc::new(
@@ -208,7 +241,13 @@ impl TensorRtEngine {
             text,
             prepare,
             info,
+            needs,
         })
+    }
+
+    /// What it takes of its GPU's memory, as computed before it was loaded.
+    pub fn needs(&self) -> Needs {
+        self.needs
     }
 }
 
@@ -230,7 +269,7 @@ impl Engine for TensorRtEngine {
 }
 
 /// The sizes that the slots of a tower are made for.
-fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, capture: bool) -> Shape {
+fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, options: &TensorRtOptions) -> Shape {
     let entry: &TowerEntry = manifest.tower(tower);
     let side = manifest.image_size as i64;
     let (row, input_row) = match tower {
@@ -271,6 +310,7 @@ fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, capture: bool) ->
         buckets,
         slots: info.slots,
         urgent: tower == Tower::Text,
-        capture,
+        warm_ups: options.warm_ups.0..=options.warm_ups.1,
+        capture: options.capture,
     }
 }

@@ -74,7 +74,7 @@ impl Engine for FakeEngine {
             dimensions: DIMENSIONS,
             max_batch: 8,
             slots: 1,
-            patience: None,
+            device_timeout: None,
         }
     }
 
@@ -193,7 +193,7 @@ fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
     };
     let settings = ServiceSettings {
         max_queued_rows,
-        decode_threads: 2,
+        decode_threads: Some(2),
         max_request_memory: memory,
         text_cache_bytes: cache,
         image_cache_bytes: cache,

@@ -66,6 +66,32 @@ fn an_engine_that_cannot_run_here_is_refused_with_a_sentence() {
     assert!(sentence.contains("--gpu sm_89"), "{sentence}");
 }
 
+#[test]
+fn a_context_that_cannot_say_what_memory_it_needs_ends_the_start() {
+    let machine = Machine::new().fault("memory_size:3");
+    let sentence = refusal(&Recipe::default(), &machine);
+    assert!(sentence.contains("a batch of 4 rows needs"), "{sentence}");
+    assert!(sentence.contains("is not known"), "{sentence}");
+}
+
+#[test]
+fn a_driver_that_is_too_old_is_refused_before_anything_is_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    let machine = Machine::new().driver_version(12_080);
+    let (text, passed) = run("load_and_tell", &machine, engine.path());
+    assert!(passed, "{text}");
+    let sentence = said(&text, "REFUSED");
+    assert!(sentence.contains("supports CUDA 12.8"), "{sentence}");
+    assert!(sentence.contains("CUDA 13.0 or later"), "{sentence}");
+    let (text, _) = run(
+        "load_and_tell",
+        &Machine::new().driver_version(13_010),
+        engine.path(),
+    );
+    assert!(text.contains("LOADED"), "{text}");
+}
+
 /// Each allocation of the start fails once, and each of its first batches, one start after the
 /// other, until one succeeds. (Towers that cannot be captured run without a graph: runtime.rs.)
 #[test]

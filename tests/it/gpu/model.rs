@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use siglip2_embeddings::checkpoint::Checkpoint;
+use siglip2_embeddings::engine::Tower;
 use siglip2_embeddings::fingerprint::WeightsDigest;
 use siglip2_embeddings::graph::Precision;
 use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::tensorrt::directory::{
-    Architecture, Canary, ElementType, EngineDirectory, Flavour, Manifest, TensorEntry,
-    TensorRtVersion, TowerEntry, Towers, Writer, hash,
+    Architecture, Canary, ElementType, EngineDirectory, Flavour, LayerCounts, Manifest,
+    TensorEntry, TensorRtVersion, TowerEntry, Towers, Writer, hash,
 };
 use siglip2_embeddings::tensorrt::kernel::Element;
 
@@ -37,6 +38,10 @@ pub struct Recipe {
     pub cubin: Option<Vec<u8>>,
     /// Whether the canary's vectors are those of another model.
     pub wrong_canary: bool,
+    /// Batches whose results are wrong: tower, rows, slot (0 is any), and by how much.
+    pub wrong: Vec<(Tower, usize, usize, f32)>,
+    /// Device memory that each context computes in.
+    pub context_bytes: usize,
 }
 
 impl Default for Recipe {
@@ -52,6 +57,8 @@ impl Default for Recipe {
             corrupt: false,
             cubin: None,
             wrong_canary: false,
+            wrong: Vec::new(),
+            context_bytes: 1 << 16,
         }
     }
 }
@@ -89,7 +96,11 @@ impl Recipe {
             graph_sha256: hash(b""),
             input: tensor(engine_input(file), element),
             output: tensor("embedding", ElementType::Fp32),
-            layers: None,
+            layers: Some(LayerCounts {
+                weights_bytes: Some(1 << 20),
+                context_bytes: Some(self.context_bytes as u64),
+                ..LayerCounts::default()
+            }),
         };
         let side = SIDE as usize;
         let image = EngineFile::image(side, name(pixels), DIMENSIONS, most);
@@ -133,7 +144,13 @@ impl Recipe {
 
     /// The engine's file, with its faults.
     fn finished(&self, engine: EngineFile) -> Vec<u8> {
+        let wrong = self.wrong.iter();
+        let wrong = wrong.filter(|(tower, ..)| tower.to_string() == engine.tower);
         let mut bytes = EngineFile {
+            wrong: wrong
+                .map(|&(_, rows, slot, share)| (rows, slot, share))
+                .collect(),
+            context_bytes: self.context_bytes,
             tensorrt: self.tensorrt.into(),
             compute_capability: self.compute_capability.into(),
             ..engine

@@ -72,16 +72,21 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
-/// A context whose memory needs TensorRT does not report allocates its own.
+/// A tower that computes without activations gets none, and its contexts stay user-managed: those
+/// of an engine as build-engine builds it cannot be anything else.
 #[test]
-fn contexts_that_do_not_say_what_they_need_have_memory_of_their_own() {
+fn contexts_that_need_no_memory_get_none() {
     let root = tempfile::tempdir().unwrap();
-    let engine = Recipe::default().write(root.path());
-    // Every second one of the image tower's first slot, and all of the text tower.
-    for fault in ["memory_size:2,memory_size:4", "memory_size:9+"] {
-        let machine = Machine::new().fault(fault);
-        passes("decoders_share_a_small_arena", &machine, engine.path());
-    }
+    let recipe = Recipe {
+        context_bytes: 0,
+        ..Recipe::default()
+    };
+    let engine = recipe.write(root.path());
+    passes(
+        "decoders_share_a_small_arena",
+        &Machine::new(),
+        engine.path(),
+    );
 }
 
 #[test]
@@ -109,20 +114,74 @@ fn a_batch_size_that_cannot_be_captured_runs_without_a_graph() {
 fn what_is_compiled_at_the_start_is_kept_for_the_next() {
     let root = tempfile::tempdir().unwrap();
     let engine = Recipe::default().write(root.path());
-    let caches = || {
-        ["vision.cache", "text.cache"].map(|name| fs::read_to_string(engine.path().join(name)).ok())
+    // By tower and card; the rest of the name is the driver's version.
+    let caches = |card: &str| {
+        ["vision", "text"].map(|tower| {
+            let mut found = fs::read_dir(engine.path())
+                .unwrap()
+                .map(|it| it.unwrap().path());
+            let cache = found.find(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                name.starts_with(&format!("{tower}.{card}.")) && name.ends_with(".cache")
+            });
+            cache.map(|path| fs::read_to_string(path).unwrap())
+        })
     };
-    assert_eq!(caches(), [None, None]);
-    for start in 1..=2 {
-        let (text, _) = passes("load_and_tell", &Machine::new(), engine.path());
+    // The stand-in's cache counts the contexts made with it: one for each of 4 batch sizes on
+    // each of 2 slots. Another card compiles for itself.
+    for (card, start) in [
+        ("RTX-5090", 1),
+        ("RTX-5090", 2),
+        ("RTX-5080", 1),
+        ("RTX-5090", 3),
+    ] {
+        let gpus = format!("{}:12.0:16303MiB", card.replace('-', " "));
+        let (text, _) = passes("load_and_tell", &Machine::new().gpus(&gpus), engine.path());
         assert!(text.contains("LOADED"), "{text}");
-        // The stand-in's cache counts the contexts made with it: one for each of 4 batch
-        // sizes on each of 2 slots.
         let expected = TENSORRT
             .compiles()
             .then(|| format!("stand-in runtime cache {}\n", start * 4 * 2));
-        assert_eq!(caches(), [expected.clone(), expected]);
+        assert_eq!(caches(card), [expected.clone(), expected], "{card}");
     }
+    let others = fs::read_dir(engine.path()).unwrap();
+    let others = others.filter(|it| it.as_ref().unwrap().path().ends_with("vision.cache"));
+    assert_eq!(others.count(), 0);
+}
+
+/// The canary fills every batch size in every slot: an engine that is wrong in only one of them
+/// is refused, and the place is named.
+#[test]
+fn an_engine_that_is_wrong_for_one_batch_size_or_in_one_slot_is_refused() {
+    use siglip2_embeddings::engine::Tower;
+    let said = |wrong: &[(Tower, usize, usize, f32)]| {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = Recipe {
+            wrong: wrong.to_vec(),
+            ..Recipe::default()
+        };
+        let engine = recipe.write(root.path());
+        let (text, _) = passes("measure_and_tell", &Machine::new(), engine.path());
+        ["FAULT ", "DOUBT "].map(|word| {
+            let line = text.lines().find_map(|line| line.split_once(word));
+            line.unwrap().1.to_owned()
+        })
+    };
+    assert_eq!(said(&[]), ["", ""]);
+    for tower in [Tower::Image, Tower::Text] {
+        for rows in [1, 2, 4, 8] {
+            for slot in 1..=3 {
+                let [fault, doubt] = said(&[(tower, rows, slot, 1.0)]);
+                let canary = format!("the {tower} tower's canary has cosine");
+                let place = format!("in a batch of {rows} (slot {slot})");
+                assert!(fault.contains(&canary) && fault.contains(&place), "{fault}");
+                assert_eq!(doubt, "");
+            }
+        }
+    }
+    // A little wrong is said, and no reason to refuse.
+    let [fault, doubt] = said(&[(Tower::Text, 2, 3, 0.02)]);
+    assert_eq!(fault, "");
+    assert!(doubt.contains("in a batch of 2 (slot 3)"), "{doubt}");
 }
 
 /// Upload and resize of a batch begin before the tower of the previous batch has ended; two

@@ -11,6 +11,7 @@ use crate::common::program::command;
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::common::{Form, Program, ask, get, png, post_json};
 use crate::gpu::model::{self, Recipe};
+use siglip2_embeddings::engine::Tower;
 
 /// The service on a machine, with the engines under `root`.
 fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
@@ -147,6 +148,11 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
         "{text}"
     );
 
+    let old = Machine::new().driver_version(12_090);
+    let (text, code) = refusal(on(&old, root.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("supports CUDA 12.9"), "{text}");
+
     // No engine can be built of it, so nobody is told to build one.
     let naflex = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -203,6 +209,72 @@ fn an_engine_with_other_vectors_than_its_canary_is_refused() {
         text.contains("the image tower's canary has cosine"),
         "{text}"
     );
+}
+
+/// The image tower is right in every batch size but one, and there in one slot only.
+#[test]
+fn an_engine_that_is_wrong_in_one_place_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        wrong: vec![(Tower::Image, 4, 2, 1.0)],
+        ..Recipe::default()
+    };
+    recipe.write(root.path());
+    let (text, code) = refusal(on(&Machine::new(), root.path(), &[]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("in a batch of 4 (slot 2)"), "{text}");
+}
+
+/// What an engine takes is computed before anything is taken, and the settings that are named make
+/// it fit.
+#[tokio::test]
+async fn an_engine_that_does_not_fit_is_refused_with_settings_with_which_it_does() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        // 6 MiB for each row of the largest batch.
+        context_bytes: 48 << 20,
+        ..Recipe::default()
+    };
+    recipe.write(root.path());
+    let gpu = |mib: usize| Machine::new().gpus(&format!("NVIDIA RTX 5050:12.0:{mib}MiB"));
+    let cuda: &[&str] = &["--device", "cuda"];
+    for (mib, flags) in [
+        (900, "--max-batch 4"),
+        (
+            700,
+            "--gpu-picture-memory 128MiB --max-image-pixels 44000000",
+        ),
+        (
+            450,
+            "--max-batch 4 --gpu-picture-memory 64MiB --max-image-pixels 22000000",
+        ),
+    ] {
+        let (text, code) = refusal(on(&gpu(mib), root.path(), cuda));
+        assert_eq!(code, Some(2), "{text}");
+        let said = format!("it would fit with {flags}\n");
+        assert!(text.contains(&said), "{mib} MiB: {text}");
+        let with: Vec<&str> = cuda.iter().copied().chain(flags.split(' ')).collect();
+        let machine = gpu(mib);
+        let program = Program::start(on(&machine, root.path(), &with), |lines| {
+            lines.for_each(drop)
+        });
+        assert_eq!(ask(program.address, get("/ready")).await.status, 200);
+    }
+    let (text, code) = refusal(on(&gpu(150), root.path(), cuda));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no setting makes it fit"), "{text}");
+}
+
+#[test]
+fn a_device_that_hangs_while_the_engine_is_loaded_is_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let machine = Machine::new().fault("hang@infer:20");
+    let flags = ["--device", "cuda", "--device-timeout", "1"];
+    let (text, code) = refusal(on(&machine, root.path(), &flags));
+    assert_eq!(code, Some(3), "{text}");
+    let said = "the device hangs: running the first batches of ";
+    assert!(text.contains(said), "{text}");
 }
 
 #[tokio::test]

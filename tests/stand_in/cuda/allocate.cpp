@@ -52,8 +52,8 @@ void release(Driver &driver, const Allocation &allocation) {
     driver.memory.release(allocation.begin);
 }
 
-// Gives memory back as the driver does, which waits for the device first. To lean on that is
-// put into the trace: a program that knows when it is done with its memory does not.
+// Frees memory as the driver does, which first waits for the device. A program that relies on this
+// wait is reported in the trace: it should know when it is done with its memory.
 CUresult give_back(Driver &driver, Lock &lock, std::uintptr_t begin, Place place, bool owned) {
     const Allocation *found = driver.memory.exact(begin);
     if (!found || found->place != place || found->owned != owned) {
@@ -67,14 +67,14 @@ CUresult give_back(Driver &driver, Lock &lock, std::uintptr_t begin, Place place
                                                           " was given back while it was in use"));
     }
     CUresult result = wait_for_device(driver, lock, *current_context->device);
-    // It may have been given back by another thread meanwhile.
+    // Another thread may have freed it in the meantime.
     if (const Allocation *still = driver.memory.exact(begin)) {
         release(driver, *still);
     }
     return result;
 }
 
-// Memory goes back also when the device has broken, so that the list of leaks stays true.
+// Memory is freed even if the device has broken, so that the list of leaks stays correct.
 CUresult with_broken(Driver &driver, std::uintptr_t begin, CUresult broken) {
     if (const Allocation *found = driver.memory.exact(begin)) {
         if (driver.devices[static_cast<std::size_t>(found->device)]->broken != CUDA_SUCCESS) {
@@ -148,7 +148,7 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr address) {
     return address == 0 ? CUDA_SUCCESS : free_call("cuMemFree_v2", address, Place::device, true);
 }
 
-// Memory in the order of a stream. It is there at once, and goes when its turn comes.
+// Stream-ordered allocation: memory is available at once, and freed in stream order.
 CUDA_API CUresult cuMemAllocAsync(CUdeviceptr *address, std::size_t bytes, CUstream handle) {
     return call("cuMemAllocAsync", Needs::context, [&](Driver &driver, Lock &) -> CUresult {
         std::shared_ptr<Stream> stream = stream_of(driver, handle);

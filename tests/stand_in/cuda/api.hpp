@@ -1,6 +1,5 @@
-// The types and constants of the CUDA driver API that are used here. They are declared
-// anew so that nothing of NVIDIA's is needed to build the stand-in; the values are those
-// of CUDA 13's cuda.h.
+// The types and constants of the CUDA driver API that are used here. They are declared here so
+// that the stand-in builds without NVIDIA's files; the values are those of CUDA 13's cuda.h.
 #pragma once
 
 #include <cstddef>

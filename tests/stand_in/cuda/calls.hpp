@@ -1,5 +1,4 @@
-// The calls of the driver that TensorRT's stand-in and the self-test make: both are linked to
-// this driver and see no other.
+// The driver calls made by TensorRT's stand-in and the self-test, which link to this driver only.
 #pragma once
 
 #include "api.hpp"

@@ -1,4 +1,4 @@
-// Stream capture: works that are written down as a graph and not done.
+// Stream capture: works are recorded as a graph instead of being run.
 #pragma once
 
 #include "driver.hpp"
@@ -11,19 +11,19 @@ struct Capture {
     int mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
     bool invalidated = false;
     std::vector<Node> nodes;
-    // What the next work of each stream in the capture comes after.
+    // The works that the next work of each captured stream depends on.
     std::map<Stream *, std::set<std::size_t>> frontiers;
 };
 
-// Writes a work down for a stream that is captured.
+// Records a work of a stream that is being captured.
 CUresult capture_work(Stream &stream, Work work);
 
-// Whether a work of this stream that is not captured would have to wait for one that is: the
-// null stream and a blocking stream under capture.
+// Whether a work of this stream, which is not being captured, would have to wait for a captured
+// one, as between the null stream and a blocking stream.
 CUresult touches_captured(Driver &driver, const Stream &stream);
 
-// Looks whether captures forbid a call that may wait or allocate, to this thread. A capture that
-// does is invalid from then on.
+// Checks whether a capture forbids this thread a call that may wait or allocate. If so, the
+// capture becomes invalid.
 CUresult forbidden_by_captures(Driver &driver);
 
 } // namespace stand_in

@@ -1,5 +1,5 @@
-// Contexts: one primary context per device, which is made when it is first retained and ends when
-// it was released as often.
+// Contexts: one primary context per device, created when it is first retained and destroyed when
+// it has been released as often.
 
 #include "stream.hpp"
 
@@ -15,7 +15,7 @@ Device *device_at(Driver &driver, CUdevice ordinal) {
 
 CUcontext handle_of(Context *context) { return reinterpret_cast<CUcontext>(context); }
 
-// The context behind a handle, null for one that never was.
+// The context of a handle; null if there never was one.
 Context *context_of(Driver &driver, CUcontext handle) {
     auto found = std::find_if(driver.contexts.begin(), driver.contexts.end(),
                               [&](const auto &context) { return handle_of(context.get()) == handle; });
@@ -31,7 +31,7 @@ Context *make_primary(Driver &driver, Device &device) {
     return context;
 }
 
-// What the context held ends with it, and is in the trace as not given back.
+// Everything in the context is destroyed with it, and reported as leaked.
 void end_primary(Driver &driver, Device &device) {
     Context *context = device.primary;
     std::vector<CUstream> streams;

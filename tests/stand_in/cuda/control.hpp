@@ -1,10 +1,10 @@
-// The control socket: commands for a process that runs, from the test that started it.
+// The control socket: commands for a running process from the test that started it.
 //
-// STAND_IN_CONTROL names a Unix socket that the library makes. One command a line; the
-// answer is lines, `error SENTENCE` among them, and then a line with a full stop. Commands:
-// `fault SPEC` adds faults, `clear` removes all, `release` lets go of works that hang,
-// `delay SPEC` sets the delays anew, `trace` and `leaks` answer with lines, `forget`
-// empties the trace, `flush` writes it to its file.
+// STAND_IN_CONTROL names a Unix socket that the library creates. A command is a line; an answer is
+// any number of lines, or `error SENTENCE`, and then a line with a full stop. Commands: `fault
+// SPEC` adds faults, `clear` removes all faults, `release` ends works that hang, `delay SPEC`
+// replaces the delays, `trace` and `leaks` return lines, `forget` empties the trace, `flush`
+// writes it to its file.
 #pragma once
 
 #include <string>

@@ -1,8 +1,8 @@
 // Copies and fills.
 //
-// From pinned memory an asynchronous copy reads when its turn comes, as the hardware does;
-// from other host memory the bytes are taken at the call. Into pinned memory it writes when
-// its turn comes; into other host memory the call waits.
+// An asynchronous copy from pinned memory reads it when the copy runs, as hardware does; other
+// host memory is read during the call. A copy to pinned memory writes when it runs; with other
+// host memory as the target, the call blocks until then.
 
 #include "capture.hpp"
 #include "stream.hpp"
@@ -18,8 +18,8 @@ Range range(std::uintptr_t begin, std::size_t bytes, bool writes) {
 
 void *pointer(std::uintptr_t address) { return reinterpret_cast<void *>(address); }
 
-// Whether host memory is the driver's own. Device memory in its place is an error, which the
-// work is marked with.
+// Whether host memory is pinned. If it is device memory, which is an error, the work is marked
+// illegal.
 bool is_pinned(const Driver &driver, std::uintptr_t address, std::size_t bytes, Work &work) {
     const Allocation *found = driver.memory.find(address);
     if (found && found->place == Place::device) {
@@ -109,7 +109,7 @@ template <typename Value> Work fill(CUdeviceptr to, Value value, std::size_t cou
 
 enum class Wait { never, always, unless_pinned };
 
-// Makes a work for a stream and puts it in. `make` is told whether the stream is captured.
+// Makes a work and enqueues it. `make` is told whether the stream is being captured.
 template <typename Make>
 CUresult transfer(const char *name, CUstream handle, std::size_t bytes, Wait wait, Make make) {
     return call(name, Needs::context, [&](Driver &driver, Lock &lock) -> CUresult {
@@ -189,7 +189,7 @@ CUDA_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, std::size_t 
                     [&](Driver &, bool) { return copy(to, from, bytes); });
 }
 
-// The general copy: what the pointers are decides what it is.
+// The general copy: the pointers determine its direction.
 CUDA_API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, std::size_t bytes,
                                 CUstream stream) {
     return transfer("cuMemcpyAsync", stream, bytes, Wait::unless_pinned,

@@ -1,10 +1,10 @@
-// How long works take, so that a wait that is missing shows in what comes out.
+// How long works take, so that a missing wait shows in the results.
 //
 //     STAND_IN_DELAY=upload:300us,infer:2ms+50us/row,random:7:2ms
 //
-// KIND:BASE or KIND:BASE+ROW/row is the same every time; `random:SEED:MOST` gives all the
-// other kinds a time of their own each, the same ones for the same seed. A work waits
-// first and reads and writes at the end of its time.
+// KIND:BASE or KIND:BASE+ROW/row is a fixed delay; `random:SEED:MOST` gives each work of the other
+// kinds a random delay, reproducibly for a seed. A work sleeps first, and reads and writes
+// afterwards.
 #pragma once
 
 #include "stand_in.hpp"
@@ -18,8 +18,8 @@ namespace stand_in {
 
 class Delays {
   public:
-    // Puts the items of a text in the place of all that was set. Throws
-    // std::invalid_argument, and then leaves it as it was.
+    // Replaces all delays by those of a specification. Throws std::invalid_argument if it is
+    // malformed, and changes nothing.
     void set(const std::string &text);
 
     std::chrono::nanoseconds of(const Work &work);

@@ -36,7 +36,7 @@ std::vector<std::unique_ptr<Device>> parse_devices(const std::string &text) {
 
 namespace {
 
-// CUdevice_attribute, as far as anybody asks.
+// The values of CUdevice_attribute that are used.
 int attribute(const Device &device, int which) {
     switch (which) {
     case 1: // threads per block

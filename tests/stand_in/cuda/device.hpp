@@ -1,9 +1,9 @@
-// The GPUs that the driver says it has.
+// The GPUs that the driver reports.
 //
 //     STAND_IN_GPUS=NVIDIA GeForce RTX 5090:12.0:32607MiB,NVIDIA L4:8.9:23034MiB
 //
-// Name, compute capability, memory; `none` for a machine that has a driver and no GPU.
-// Unset it is one GeForce RTX 5090.
+// Name, compute capability, memory; `none` for a machine with a driver but no GPU. The default is
+// one GeForce RTX 5090.
 #pragma once
 
 #include "driver.hpp"

@@ -10,7 +10,7 @@
 namespace stand_in {
 namespace {
 
-// A setting that cannot be read must not pass for one that was not made.
+// A malformed setting must not be mistaken for one that is not set.
 template <typename Apply> void setting(const char *name, Apply apply) {
     const char *value = std::getenv(name);
     if (!value || !*value) {
@@ -182,5 +182,5 @@ CUDA_API void stand_in_trace_flush() {
     all.trace.write(all.leaks());
 }
 
-// At the end of the process, when all of its own clearing up is behind it.
+// Runs at the end of the process, after its own destructors.
 __attribute__((destructor)) static void at_exit() { stand_in_trace_flush(); }

@@ -12,8 +12,7 @@ struct Known {
     const char *text;
 };
 
-// CUDA 13.0's results in their order, with the driver's words where they matter to a reader of
-// a log.
+// CUDA 13.0's results in order, with the driver's text where it is useful in a log.
 constexpr Known KNOWN[] = {
     {0, "CUDA_SUCCESS", "no error"},
     {1, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},

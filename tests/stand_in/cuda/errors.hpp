@@ -5,7 +5,7 @@
 
 namespace stand_in {
 
-// Null where CUDA knows no such result.
+// Null if CUDA has no such result.
 const char *error_name(CUresult result);
 const char *error_text(CUresult result);
 

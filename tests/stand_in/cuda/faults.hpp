@@ -2,13 +2,13 @@
 //
 //     STAND_IN_FAULT=alloc:7,copy:3+=1,sticky@infer:2
 //
-// An item is KIND:N, the Nth occurrence of the kind from when the item was set; with a `+`
-// every one from the Nth on; with `=CODE` another result than the kind's own. Kinds are
-// counted where they happen: calls that fail (`init`, `alloc`, `host_alloc`, `stream`,
-// `event`, `module`, `graph`, `enqueue`, `launch`, `graph_launch`, `copy`), works that fail
-// when their turn comes (`sticky`: an illegal address, `lost`: the device is gone, `hang`: it
-// never ends; each also `@KIND` of work), and the stand-in for TensorRT's (`deserialize`,
-// `context`, `trt_enqueue`, `memory_size`: not said, `nan`).
+// An item KIND:N is the Nth occurrence of a kind, counted from when the item was set. With a `+`
+// it is every occurrence from the Nth on, and `=CODE` replaces the kind's default result. Kinds
+// are calls that fail (`init`, `alloc`, `host_alloc`, `stream`, `event`, `module`, `graph`,
+// `enqueue`, `launch`, `graph_launch`, `copy`), works that fail when they run (`sticky`: an
+// illegal address, `lost`: the device is gone, `hang`: the work never ends; all three also as
+// `KIND@WORK` for one kind of work), and faults of the stand-in for TensorRT (`deserialize`,
+// `context`, `trt_enqueue`, `memory_size`, `nan`).
 #pragma once
 
 #include "api.hpp"
@@ -21,11 +21,12 @@ namespace stand_in {
 
 class Faults {
   public:
-    // Adds the items of a text. Throws std::invalid_argument, and then adds none.
+    // Adds the items of a specification. Throws std::invalid_argument if one is malformed, and
+    // adds none of them.
     void set(const std::string &text);
     void clear() { armed_.clear(); }
 
-    // One more occurrence of this kind: the result that it must have.
+    // Counts an occurrence of this kind and returns the result it must have.
     CUresult due(const std::string &kind);
 
   private:

@@ -1,4 +1,4 @@
-// The kernels that the stand-in can run, and what each does with its parameters.
+// The kernels that the stand-in can run, and how each uses its parameters.
 #pragma once
 
 #include "api.hpp"
@@ -8,19 +8,19 @@
 
 namespace stand_in {
 
-// What a kernel does with the memory behind a parameter; `value` is a number.
+// How a kernel accesses the memory that a parameter points to; `value` is a plain number.
 enum class Parameter { value, reads, writes, unused };
 
 struct Kernel {
     const char *name;
     std::vector<Parameter> parameters;
-    // How wide each parameter is; pointers are 8 bytes.
+    // The width of each parameter; pointers have 8 bytes.
     std::vector<std::size_t> bytes;
-    // As resize_host_launch: 0, or 1 for what it cannot run.
+    // As resize_host_launch: returns 0, or 1 if it cannot run this launch.
     int (*run)(const char *name, const unsigned grid[3], const unsigned block[3], void **parameters);
 };
 
-// Null for a name that no kernel has.
+// Null if no kernel has this name.
 const Kernel *find_kernel(const std::string &name);
 
 } // namespace stand_in

@@ -12,14 +12,14 @@
 namespace stand_in {
 namespace {
 
-// What new device memory holds, up to a bound that keeps tests fast: as floats of any width it
-// is NaN, so that what nobody wrote shows.
+// The initial contents of device memory, up to a bound that keeps tests fast. As a float of any
+// width it is NaN, so that reading what was never written shows.
 constexpr int FILL = 0xFF;
 constexpr std::size_t FILL_MOST = std::size_t{64} << 20;
 
-// Where device memory begins: far from all that the operating system puts anywhere by itself.
+// Where device memory begins: far from anything that the operating system maps by itself.
 #ifdef __SANITIZE_THREAD__
-// That sanitizer follows a few ranges only.
+// This sanitizer only supports a few address ranges.
 constexpr std::uintptr_t BASE = 0x7e80'0000'0000;
 #else
 constexpr std::uintptr_t BASE = 0x2000'0000'0000;
@@ -30,7 +30,7 @@ std::size_t whole_pages(std::size_t bytes) {
     return (bytes + page - 1) / page * page;
 }
 
-// Pages at an address that was never used, with one page that may not be touched behind.
+// Maps pages at an address that was never used, followed by an inaccessible page.
 void *map_pages(std::size_t bytes) {
     static std::uintptr_t next = BASE;
     auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

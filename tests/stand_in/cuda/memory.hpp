@@ -1,6 +1,6 @@
-// The memory that the driver gave out. A device's memory is the host's, at addresses that
-// nothing else gets: each allocation stands between pages that nobody may touch, and an
-// address is never given twice, so that a pointer into something freed stays recognizable.
+// The driver's allocations. Device memory is host memory at reserved addresses: each allocation
+// lies between inaccessible pages, and no address is used twice, so a pointer into freed memory is
+// always recognized.
 #pragma once
 
 #include "stand_in.hpp"
@@ -17,9 +17,9 @@ struct Allocation {
     std::uintptr_t begin;
     std::size_t bytes;
     Place place;
-    // The device that it lies on, or the one that was current for pinned memory.
+    // The device it belongs to; for pinned memory, the device that was current.
     int device;
-    // Whether it is ours, and not memory of the program's that was registered as pinned.
+    // False for memory that the program allocated itself and registered as pinned.
     bool owned;
 
     Range all() const { return {begin, begin + bytes, true}; }
@@ -32,15 +32,15 @@ class Memory {
     const Allocation *register_pinned(int device, std::uintptr_t begin, std::size_t bytes);
     void release(std::uintptr_t begin);
 
-    // The living allocation in which an address lies, if there is one.
+    // The live allocation that contains an address, if there is one.
     const Allocation *find(std::uintptr_t address) const;
-    // The living allocation that begins there.
+    // The live allocation that begins at an address, if there is one.
     const Allocation *exact(std::uintptr_t begin) const;
 
-    // Why a device may not touch this range, or nothing.
+    // Why a device may not access this range; nothing if it may.
     std::string objection(const Range &range, int device) const;
 
-    // Whether the range touches anything that was ever given out.
+    // Whether the range overlaps anything that was ever allocated.
     bool given(const Range &range) const;
 
     const std::map<std::uintptr_t, Allocation> &living() const { return living_; }

@@ -1,8 +1,8 @@
 // Modules and launches.
 //
-// A module may be a real cubin, whose code nobody runs here, or a text that begins with
-// `stand-in`; what its functions do is this library's own (kernels.cpp). A text may go on
-// with ` sm_120` to be for that architecture alone.
+// A module is a real cubin, whose code is not run here, or a text that begins with `stand-in`. The
+// functions are this library's own (kernels.cpp). A text that continues with ` sm_120` is for that
+// architecture only.
 
 #include "kernels.hpp"
 #include "stream.hpp"
@@ -15,7 +15,7 @@
 namespace stand_in {
 namespace {
 
-// The architecture that a stand-in module is for, 0 if it is for any.
+// The architecture that a stand-in module is for; 0 for any.
 int architecture(const char *text) {
     int number = 0;
     return std::sscanf(text, "stand-in sm_%d", &number) == 1 ? number : 0;
@@ -43,7 +43,7 @@ CUresult load(Driver &driver, CUmodule *handle, const char *image) {
 
 const Kernel *kernel_of(CUfunction function) { return reinterpret_cast<const Kernel *>(function); }
 
-// Whether a living module of the current context gave this function out.
+// Whether this function comes from a live module of the current context.
 bool is_loaded(const Driver &driver, CUfunction function) {
     for (const auto &[handle, module] : driver.modules.all()) {
         for (const auto &[name, known] : module->functions) {
@@ -55,9 +55,8 @@ bool is_loaded(const Driver &driver, CUfunction function) {
     return false;
 }
 
-// A kernel is taken to touch an allocation from its pointer on, up to the next of its pointers
-// or to the end. Buffers that streams use at the same time must therefore be allocations of
-// their own.
+// A kernel is assumed to access an allocation from its pointer to its next pointer, or to the end.
+// So buffers that streams use at the same time must be separate allocations.
 std::vector<Range> ranges_of(const Driver &driver, const Kernel &kernel,
                              const std::vector<std::array<char, 8>> &values) {
     std::vector<Range> ranges;

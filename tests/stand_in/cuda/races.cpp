@@ -18,7 +18,8 @@ std::optional<Race> Races::add(const Operation &operation) {
     }
     unsigned stream = operation.stream->number;
     for (const Range &range : operation.work.ranges) {
-        // Whoever comes after this write comes after what it covers, so that need not be kept.
+        // Anything ordered after this write is also ordered after the accesses it covers, so they
+        // need not be kept.
         auto superseded = [&](const Touch &touch) {
             return range.writes && range.contains(touch.who.range) &&
                    operation.clock.covers(touch.who.stream, touch.sequence);

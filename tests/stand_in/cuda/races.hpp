@@ -1,6 +1,6 @@
-// Finds two works that touch the same bytes, one of them writing, with nothing that
-// orders them. It is asked when a work is enqueued, because everything that orders
-// works is known by then.
+// Finds two unordered works that access the same bytes, at least one of them writing. This is
+// checked when a work is enqueued, because its order relative to all earlier works is known by
+// then.
 #pragma once
 
 #include "clock.hpp"
@@ -25,10 +25,11 @@ struct Race {
 
 class Races {
   public:
-    // Notes what an operation touches and says with which earlier one it races, if with any.
+    // Records what an operation accesses. Returns the earlier operation that it races with, if
+    // any.
     std::optional<Race> add(const Operation &operation);
 
-    // Forgets what the host has seen come to its end: nothing can race with it any more.
+    // Forgets operations that the host has seen end: nothing can race with them any more.
     void forget(const Clock &observed);
 
   private:

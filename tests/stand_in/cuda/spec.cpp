@@ -7,7 +7,7 @@
 namespace stand_in {
 namespace {
 
-// The digits at the start of the text, and what follows them.
+// The number at the start of the text; `unit` receives what follows it.
 std::uint64_t leading(const std::string &text, std::string &unit) {
     std::size_t end = 0;
     while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end]))) {

@@ -1,5 +1,5 @@
-// The small grammar of the settings: items between commas, words between colons, numbers
-// with a unit.
+// The grammar of the settings: items separated by commas, words separated by colons, numbers with
+// a unit.
 #pragma once
 
 #include "api.hpp"
@@ -10,7 +10,7 @@
 
 namespace stand_in {
 
-// The kinds of work, as delays, faults and the trace name them.
+// The names of the kinds of work in delays, faults and the trace.
 inline constexpr const char *WORK_KINDS[] = {"upload", "download", "copy",    "fill",
                                              "kernel", "infer",    "profile", "host"};
 
@@ -18,7 +18,7 @@ bool is_work_kind(const std::string &word);
 
 std::vector<std::string> split(const std::string &text, char separator);
 
-// All of these throw std::invalid_argument with a sentence that quotes the text.
+// These throw std::invalid_argument with a sentence that quotes the text.
 std::uint64_t number(const std::string &text);
 std::chrono::nanoseconds duration(const std::string &text); // 300us, 2ms, 1s
 std::size_t bytes(const std::string &text);                 // 4096, 512MiB, 32GiB

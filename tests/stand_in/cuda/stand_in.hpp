@@ -1,8 +1,8 @@
 // What the two stand-in libraries say to each other, and what a test may call by name.
 //
-// Everything that a device does is a `Work`: the ranges of memory that it reads and
-// writes, and what it does when its turn comes. The driver's own calls make them (copies,
-// kernels), and the stand-in for TensorRT makes them (inference).
+// Everything that a device does is a `Work`: the ranges of memory that it reads and writes, and a
+// function that runs in stream order. Calls of the driver make them (copies, kernels), and so does
+// the stand-in for TensorRT (inference).
 #pragma once
 
 #include "api.hpp"
@@ -33,21 +33,21 @@ struct Work {
     std::vector<Range> ranges;
     // Runs on the stream's thread, with no lock held.
     std::function<CUresult()> act;
-    // Set where the call itself shows that the work cannot be done: it then fails as an
-    // illegal address when its turn comes.
+    // Set if the call itself shows that the work is invalid: it then fails as an illegal address
+    // when it runs.
     std::string illegal;
 };
 
-// Puts a work into a stream, as any call of the driver does.
+// Enqueues a work in a stream, as any call of the driver does.
 STAND_IN_EXPORT CUresult enqueue(CUstream stream, Work work);
 
-// Counts one occurrence of `kind` and says with what error it has to fail, if it has to.
+// Counts an occurrence of `kind` and returns the error it must fail with, if any.
 STAND_IN_EXPORT CUresult fault(const char *kind);
 
-// Puts a sentence about a wrong use into the trace.
+// Reports a misuse in the trace.
 STAND_IN_EXPORT void misuse(const std::string &text);
 
-// Keeps count of living objects that only the other library knows, for the list of leaks.
+// Counts live objects that only the other library knows, for the list of leaks.
 STAND_IN_EXPORT void living(const char *what, int change);
 
 } // namespace stand_in

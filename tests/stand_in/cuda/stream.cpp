@@ -8,7 +8,7 @@
 namespace stand_in {
 namespace {
 
-// Lets a work fail as the faults and its ranges want it, or says that it can run.
+// Returns the error that faults or illegal ranges impose on a work, or success if it can run.
 CUresult verdict(Driver &driver, Operation &operation) {
     Device &device = *operation.stream->context->device;
     if (device.broken != CUDA_SUCCESS) {
@@ -46,7 +46,7 @@ CUresult verdict(Driver &driver, Operation &operation) {
     return result;
 }
 
-// Stays here while a fault says that the work hangs.
+// Blocks while a fault makes the work hang.
 void hang(Driver &driver, Lock &lock, const Work &work) {
     bool hangs = false;
     for (const std::string &name : {std::string("hang"), std::string("hang@") + work.kind}) {
@@ -97,7 +97,7 @@ void run(Driver &driver, Lock &lock, Operation &operation) {
     if (operation.result == CUDA_SUCCESS && operation.work.act) {
         bool host = std::string(operation.work.kind) == "host";
         if (host) {
-            // The function may tell the rest of the program what it knows.
+            // The function may let other threads of the program go on.
             observe(driver, operation.clock);
         }
         lock.unlock();
@@ -131,14 +131,14 @@ void work_off(std::shared_ptr<Stream> stream) {
         run(all, lock, *operation);
         stream->queue.pop_front();
         operation->done = true;
-        // What it held must not live as long as an event remembers it.
+        // An event may keep the operation, but not what its work holds.
         operation->after.clear();
         operation->work = Work{};
         all.changed.notify_all();
     }
 }
 
-// Puts a race into the trace and, as it is an error, ends the device.
+// Reports a race in the trace and, unless races are only reported, breaks the device.
 CUresult look_for_races(Driver &driver, const Operation &operation) {
     std::optional<Race> race = driver.races.add(operation);
     if (!race) {

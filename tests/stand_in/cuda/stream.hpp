@@ -8,35 +8,35 @@ namespace stand_in {
 std::shared_ptr<Stream> open_stream(Driver &driver, Context &context, unsigned flags, int priority);
 void close_stream(Driver &driver, Stream &stream);
 
-// The stream behind a handle in the current context, the null stream included. Null if there is
-// none, or if it belongs to another context.
+// The stream of a handle in the current context, which may be the null stream. Null if there is no
+// such stream, or it belongs to another context.
 std::shared_ptr<Stream> stream_of(Driver &driver, CUstream handle);
 
-// What an operation needs beside its work.
+// What an operation needs besides its work.
 struct Extra {
     std::vector<std::shared_ptr<Operation>> after;
     std::uint64_t graph_launch = 0;
-    // Where the operation is wanted. It stays null while the stream is captured.
+    // Receives the operation; stays null if the stream is being captured.
     std::shared_ptr<Operation> *out = nullptr;
 };
 
-// Puts a work at the end of a stream, or into the capture that the stream is in.
+// Appends a work to a stream, or to its capture if it is being captured.
 CUresult submit(Driver &driver, const std::shared_ptr<Stream> &stream, Work work, Extra extra = {});
 
-// Waits until an operation has ended. The host has then seen it end. Gives the error of the
-// device, if it has one.
+// Waits until an operation has ended, and records that the host has seen it end. Returns the
+// device's error, if it has one.
 CUresult wait_for(Driver &driver, Lock &lock, const std::shared_ptr<Operation> &operation);
 
-// The host has seen all of this come to its end.
+// Records that the host has seen all of this end.
 void observe(Driver &driver, const Clock &clock);
 
 // Waits for everything that was enqueued on a device.
 CUresult wait_for_device(Driver &driver, Lock &lock, const Device &device);
 
-// The same for a call that a program makes: a capture forbids it.
+// The same for a call by the program, which is forbidden during a capture.
 CUresult synchronize_device(Driver &driver, Lock &lock, const Device &device);
 
-// Whether a work that has not ended touches this range.
+// Whether a work that has not ended accesses this range.
 bool in_use(const Driver &driver, const Range &range);
 
 } // namespace stand_in

@@ -1,4 +1,4 @@
-// The calls that make streams, wait for them, and run functions of the host in them.
+// Calls that create streams, wait for them, and run host functions in them.
 
 #include "capture.hpp"
 #include "stream.hpp"
@@ -9,7 +9,7 @@ using namespace stand_in;
 
 namespace {
 
-// Runs a body with a stream that may be asked how far it is, which captures forbid.
+// Runs a body with a stream whose progress may be queried, which is forbidden during a capture.
 template <typename Body> CUresult ask(const char *name, CUstream handle, Body body) {
     return call(name, Needs::context, [&](Driver &driver, Lock &lock) -> CUresult {
         std::shared_ptr<Stream> stream = stream_of(driver, handle);
@@ -56,7 +56,7 @@ CUDA_API CUresult cuStreamDestroy_v2(CUstream handle) {
             stream->capture->invalidated = true;
             stream->capture->frontiers.erase(stream.get());
         }
-        // What is in it still runs.
+        // Work that is in it still runs.
         close_stream(driver, *stream);
         driver.streams.remove(handle);
         return stream->context->device->broken;
@@ -111,7 +111,7 @@ CUDA_API CUresult cuStreamGetCtx(CUstream handle, CUcontext *context) {
     });
 }
 
-// A function of the host in the order of a stream. It is not called once the device has broken.
+// A host function in stream order. It is not called if the device has broken.
 CUDA_API CUresult cuLaunchHostFunc(CUstream handle, void (*function)(void *), void *argument) {
     return call("cuLaunchHostFunc", Needs::context, [&](Driver &driver, Lock &) -> CUresult {
         std::shared_ptr<Stream> stream = stream_of(driver, handle);

@@ -1,5 +1,5 @@
-// The trace: what happened, one JSON object a line, in the order in which it ended. It is kept
-// in memory, and written when the process exits or when it is asked for.
+// The trace: one JSON object per line for everything that happened, in order of completion. It is
+// kept in memory, and written at exit or on request.
 #pragma once
 
 #include "api.hpp"
@@ -21,7 +21,7 @@ class Record {
     Record &put(const char *key, Number value) {
         return raw(key, std::to_string(value));
     }
-    // A value that is JSON already.
+    // A value that is already JSON.
     Record &raw(const char *key, const std::string &value);
 
     std::string line() const { return line_ + "}"; }
@@ -40,8 +40,8 @@ class Trace {
     void forget() { lines_.clear(); }
     const std::vector<std::string> &lines() const { return lines_; }
 
-    // Writes all lines, and `more` after them, to a temporary name and moves the file into
-    // its place, so that a reader never sees half of it. Does nothing without a place.
+    // Writes all lines followed by `more` to a temporary file and renames it, so that a reader
+    // never sees part of it. Does nothing if no path is set.
     void write(const std::vector<std::string> &more) const;
 
   private:

@@ -4,8 +4,8 @@
 //
 //     input --copy--> pinned memory --host function: the engine's function--> --copy--> output
 //
-// All three are in the stream, so that they can be captured, and wait for what is before them.
-// The pinned memory belongs to an output buffer, which is used by one stream at a time.
+// All three are stream operations, so they can be captured and run after whatever was enqueued
+// before them. Each output buffer has pinned memory of its own; only one stream uses it at a time.
 
 #include "../cuda/faults.hpp"
 #include "../tensorrt/inference.hpp"
@@ -25,7 +25,7 @@ struct Pinned {
     std::size_t bytes = 0;
 };
 
-// What a host function is called with. A graph may call it again, so it stays.
+// The argument of a host function. It is never freed, because a graph may call the function again.
 struct Job {
     Compute run;
     const void *input;
@@ -33,12 +33,12 @@ struct Job {
 };
 
 struct State {
-    // A lock of their own: a host function asks for faults, and must not wait for whoever
-    // waits for the device.
+    // Faults have their own lock: a host function looks them up, and must not block on a thread
+    // that is waiting for the device.
     std::mutex faults_lock;
     Faults faults;
     std::mutex lock;
-    // By the output's address: its input, its output.
+    // Pinned input and output, by the address of the output buffer.
     std::map<const void *, std::pair<Pinned, Pinned>> staging;
     std::map<std::tuple<const void *, const void *, std::size_t>, std::unique_ptr<Job>> jobs;
 };
@@ -60,7 +60,7 @@ State &state() {
     return *one;
 }
 
-// Not while a stream is captured: every batch size runs before that.
+// Never called during a capture: every batch size has run before it is captured.
 CUresult grow(Pinned &pinned, std::size_t bytes) {
     if (pinned.bytes >= bytes) {
         return CUDA_SUCCESS;
@@ -69,12 +69,12 @@ CUresult grow(Pinned &pinned, std::size_t bytes) {
     if (CUresult result = cuMemHostAlloc(&larger, bytes, CU_MEMHOSTALLOC_PORTABLE)) {
         return result;
     }
-    // The smaller one may still be in use: it is left where it is.
+    // The smaller block may still be in use, so it is not freed.
     pinned = {larger, bytes};
     return CUDA_SUCCESS;
 }
 
-// Ends the context as a device error does: a kernel that traps, which the driver compiles.
+// Breaks the context as a device error would, with a kernel that traps. The driver compiles it.
 CUresult trap(CUstream stream) {
     static const char *text = ".version 7.0\n.target sm_75\n.address_size 64\n"
                               ".visible .entry stand_in_trap()\n{\n  trap;\n}\n";
@@ -97,7 +97,7 @@ void call(void *argument) {
 
 } // namespace
 
-CUresult infer(CUstream stream, const Engine &engine, const Inference &inference) {
+CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
     if (fault("sticky") != CUDA_SUCCESS) {
         return trap(stream);
     }
@@ -117,9 +117,9 @@ CUresult infer(CUstream stream, const Engine &engine, const Inference &inference
         }
         auto &kept = state().jobs[{inference.input, inference.output, rows}];
         if (!kept || kept->input != in.start || kept->output != out.start) {
-            // One that a graph has is never taken away.
+            // A graph may hold the old job, so it is leaked.
             kept.release();
-            kept.reset(new Job{compute(engine, rows), in.start, out.start});
+            kept.reset(new Job{compute(engine, rows, engine.slot_of(stream)), in.start, out.start});
         }
         job = kept.get();
     }
@@ -135,7 +135,7 @@ CUresult infer(CUstream stream, const Engine &engine, const Inference &inference
     return result;
 }
 
-// What is left to put into a stream is that a profile is set, which takes no time here.
+// The only other work is setting a profile, which does nothing here.
 CUresult enqueue(CUstream, Work) { return CUDA_SUCCESS; }
 
 CUresult fault(const char *kind) {

@@ -221,6 +221,57 @@ CASE(two_contexts_in_the_same_memory_at_the_same_time) {
     EQUAL(traced("\"record\":\"race\""), 1);
 }
 
+CASE(a_context_that_must_compute_in_the_programs_memory) {
+    Gpu gpu;
+    Runtime runtime;
+    std::string lines = image_engine();
+    lines.resize(lines.rfind("checksum "));
+    auto engine = runtime.engine(with_checksum(lines + "allocation user\n"));
+    CHECK(!context(*engine));
+    CHECK(runtime.log.has("kREQUIRE_USER_ALLOCATION"));
+    std::unique_ptr<nvinfer1::IRuntimeConfig> config(engine->createRuntimeConfig());
+    auto make = [&] {
+        return std::unique_ptr<nvinfer1::IExecutionContext>(
+            engine->createExecutionContext(config.get()));
+    };
+    CHECK(!make());
+    config->setExecutionContextAllocationStrategy(
+        nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
+    CHECK(make());
+}
+
+CASE(an_engine_that_is_wrong_in_one_place) {
+    Gpu gpu;
+    Runtime runtime;
+    std::string lines = image_engine();
+    lines.resize(lines.rfind("checksum "));
+    auto right = runtime.engine(image_engine());
+    auto wrong = runtime.engine(with_checksum(lines + "wrong 2 2 1\n"));
+    CUstream streams[] = {stream(), stream()};
+    CUdeviceptr input = device_numbers(8 * IMAGE / 4);
+    std::vector<float> values = picture(6, 8);
+    OK(cuMemcpyHtoD_v2(input, values.data(), values.size() * sizeof(float)));
+    auto run = [&](nvinfer1::ICudaEngine &engine, std::size_t rows, CUstream s) {
+        auto one = context(engine);
+        CUdeviceptr output = device_numbers(8 * OUTPUT / 4);
+        CHECK(one->setOptimizationProfileAsync(1, reinterpret_cast<cudaStream_t>(s)));
+        CHECK(one->setInputShape("pixel_values", images(static_cast<std::int64_t>(rows))));
+        CHECK(one->setTensorAddress("pixel_values", reinterpret_cast<void *>(input)));
+        CHECK(one->setTensorAddress("embedding", reinterpret_cast<void *>(output)));
+        CHECK(one->enqueueV3(reinterpret_cast<cudaStream_t>(s)));
+        OK(cuStreamSynchronize(s));
+        std::vector<float> out(rows * 5);
+        OK(cuMemcpyDtoH_v2(out.data(), output, out.size() * sizeof(float)));
+        return out;
+    };
+    for (std::size_t slot : {0u, 1u}) {
+        for (std::size_t rows : {1u, 2u, 3u}) {
+            bool same = run(*right, rows, streams[slot]) == run(*wrong, rows, streams[slot]);
+            EQUAL(same, !(slot == 1 && rows == 2));
+        }
+    }
+}
+
 // An inference in a graph reads what its input holds when the graph is launched.
 CASE(an_inference_in_a_graph) {
     Inference inference;

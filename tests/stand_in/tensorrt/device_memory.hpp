@@ -1,18 +1,18 @@
-// What the library needs of the CUDA driver beside streams.
+// What the library needs of the CUDA driver besides streams.
 #pragma once
 
 #include "../cuda/calls.hpp"
 
 namespace stand_in {
 
-// The driver's words for a result.
+// The driver's text for a result.
 inline const char *words_of(CUresult result) {
     const char *text = nullptr;
     cuGetErrorString(result, &text);
     return text ? text : "an error that CUDA does not know";
 }
 
-// Device memory that goes back when its owner goes.
+// Device memory that is freed with its owner.
 class DeviceMemory {
   public:
     DeviceMemory() = default;

@@ -6,6 +6,8 @@
 #include "runtime_config.hpp"
 #include "shape.hpp"
 
+#include <algorithm>
+
 namespace stand_in {
 
 Engine::Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> engines)
@@ -40,13 +42,14 @@ const Tensor *Engine::tensor(char const *name) const {
 nvinfer1::IHostMemory *Engine::serialize() const noexcept { return new HostMemory(file_.text); }
 
 nvinfer1::IExecutionContext *
-Engine::createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy) noexcept {
-    return make_context(nullptr);
+Engine::createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy strategy) noexcept {
+    return make_context(nullptr, strategy);
 }
 
 nvinfer1::IExecutionContext *
 Engine::createExecutionContextWithRuntimeConfig(nvinfer1::IRuntimeConfig *config) noexcept {
-    return make_context(static_cast<RuntimeConfig *>(config));
+    return make_context(static_cast<RuntimeConfig *>(config),
+                        config->getExecutionContextAllocationStrategy());
 }
 
 nvinfer1::IRuntimeConfig *Engine::createRuntimeConfig() noexcept { return new RuntimeConfig; }
@@ -55,7 +58,23 @@ nvinfer1::IEngineInspector *Engine::createEngineInspector() const noexcept {
     return new Inspector(file_.text);
 }
 
-nvinfer1::IExecutionContext *Engine::make_context(RuntimeConfig *config) {
+std::size_t Engine::slot_of(CUstream stream) {
+    auto found = std::find(streams_.begin(), streams_.end(), stream);
+    auto slot = static_cast<std::size_t>(found - streams_.begin()) + 1;
+    if (found == streams_.end()) {
+        streams_.push_back(stream);
+    }
+    return slot;
+}
+
+nvinfer1::IExecutionContext *
+Engine::make_context(RuntimeConfig *config, nvinfer1::ExecutionContextAllocationStrategy strategy) {
+    if (file_.user_allocation &&
+        strategy != nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED) {
+        log_error(logger_, "the engine was built with kREQUIRE_USER_ALLOCATION, so its contexts "
+                           "must be kUSER_MANAGED");
+        return nullptr;
+    }
     if (CUresult due = fault("context")) {
         log_error(logger_, std::string("the execution context cannot be created: ") + words_of(due));
         return nullptr;

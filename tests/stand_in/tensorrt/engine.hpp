@@ -1,5 +1,5 @@
-// An engine: what its file says, and the device memory of its weights. What a program has
-// no use for here answers as an engine without that feature would.
+// An engine: the contents of its file, and the device memory of its weights. Functions that are of
+// no use here answer like those of an engine without the feature.
 #pragma once
 
 #include "device_memory.hpp"
@@ -18,16 +18,18 @@ class Engine final : public EngineOfFlavour {
     Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> engines);
     ~Engine() override;
 
-    // Takes the memory of the weights.
+    // Allocates the memory of the weights.
     CUresult load() { return weights_.allocate(file_.weight_bytes); }
 
     const EngineFile &file() const { return file_; }
     const std::shared_ptr<const ImageFunction> &image_function() const { return image_function_; }
     nvinfer1::ILogger *logger() const { return logger_; }
     Range weights() const { return {weights_.begin(), weights_.end(), false}; }
-    // Null for a name that no tensor has.
+    // Null if no tensor has this name.
     const Tensor *tensor(char const *name) const;
-    // How many contexts live. They share it, so that one may outlive its engine.
+    // The number of a stream, from 1, in the order in which they are first used.
+    std::size_t slot_of(CUstream stream);
+    // The number of live contexts. They share the counter, because one may outlive its engine.
     const std::shared_ptr<int> &contexts() const { return contexts_; }
 
     nvinfer1::ICudaEngine *getPImpl() noexcept override { return this; }
@@ -112,7 +114,8 @@ class Engine final : public EngineOfFlavour {
     char const *getAliasedInputTensor(char const *) const noexcept override { return nullptr; }
 
   private:
-    nvinfer1::IExecutionContext *make_context(RuntimeConfig *config);
+    nvinfer1::IExecutionContext *
+    make_context(RuntimeConfig *config, nvinfer1::ExecutionContextAllocationStrategy strategy);
 
     Counted counted_;
     EngineFile file_;
@@ -121,6 +124,7 @@ class Engine final : public EngineOfFlavour {
     std::shared_ptr<int> engines_;
     std::shared_ptr<int> contexts_ = std::make_shared<int>(0);
     DeviceMemory weights_;
+    std::vector<CUstream> streams_;
     std::shared_ptr<const ImageFunction> image_function_;
     nvinfer1::IErrorRecorder *recorder_ = nullptr;
 };

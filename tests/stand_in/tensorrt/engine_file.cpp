@@ -30,7 +30,7 @@ std::size_t width_of(const std::string &type) {
     throw std::invalid_argument("there is no type " + type);
 }
 
-// The rest of a line as words of one kind.
+// The rest of a line, as words of one type.
 template <typename Word> std::vector<Word> words(std::istringstream &line) {
     std::vector<Word> all;
     for (Word word; line >> word;) {
@@ -73,6 +73,16 @@ void parse_line(EngineFile &engine, const std::string &text) {
         line >> engine.weight_bytes;
     } else if (key == "context_bytes") {
         line >> engine.context_bytes;
+    } else if (key == "allocation") {
+        std::string whose;
+        line >> whose;
+        engine.user_allocation = whose == "user";
+    } else if (key == "wrong") {
+        Wrong wrong;
+        if (!(line >> wrong.rows >> wrong.slot >> wrong.share)) {
+            throw std::invalid_argument("what is wrong has three numbers");
+        }
+        engine.wrong.push_back(wrong);
     } else {
         throw std::invalid_argument("there is a line that begins with \"" + key + "\"");
     }

@@ -10,6 +10,8 @@
 //     profile 1 64 64
 //     weight_bytes 1048576                    (device memory that the engine takes)
 //     context_bytes 65536                     (device memory that each context takes)
+//     allocation user                         (contexts compute in the program's memory only)
+//     wrong 4 2 1                             (a fault: see `Wrong`)
 //     checksum 0123456789abcdef               (FNV-1a, 64 bits, of all lines before it)
 //
 // An image engine takes fp16 or fp32, a text engine int32 or int64 ids.
@@ -31,6 +33,19 @@ struct Tensor {
     std::size_t row_bytes() const;
 };
 
+// Batches of so many rows have wrong results in this slot; 0 is any number of rows, or any slot.
+// Slots are counted from 1, by the streams that the engine is used in. To each vector so much of
+// its own reverse is added: 1 spoils it, 0.02 lowers its cosine by 2e-4.
+struct Wrong {
+    std::int64_t rows = 0;
+    std::size_t slot = 0;
+    float share = 0;
+
+    bool is_of(std::int64_t batch, std::size_t in) const {
+        return (rows == 0 || rows == batch) && (slot == 0 || slot == in);
+    }
+};
+
 struct EngineFile {
     bool image = false;
     std::string tensorrt;
@@ -43,6 +58,10 @@ struct EngineFile {
     std::size_t context_bytes = 0;
     // The file itself.
     std::string text;
+
+    // Built with kREQUIRE_USER_ALLOCATION.
+    bool user_allocation = false;
+    std::vector<Wrong> wrong;
 
     std::int64_t most_rows() const;
 };

@@ -4,7 +4,7 @@
 
 namespace stand_in {
 
-CUresult infer(CUstream stream, const Engine &engine, const Inference &inference) {
+CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
     auto [input, output, rows, memory] = inference;
     auto from = reinterpret_cast<std::uintptr_t>(input);
     auto to = reinterpret_cast<std::uintptr_t>(output);
@@ -22,7 +22,7 @@ CUresult infer(CUstream stream, const Engine &engine, const Inference &inference
     if (memory) {
         work.ranges.push_back(*memory);
     }
-    work.act = [=, run = compute(engine, rows)]() -> CUresult {
+    work.act = [=, run = compute(engine, rows, engine.slot_of(stream))]() -> CUresult {
         run(input, output);
         return CUDA_SUCCESS;
     };

@@ -7,7 +7,7 @@
 namespace stand_in {
 namespace {
 
-// TensorRT's rule for the addresses of tensors.
+// TensorRT's required alignment of tensors.
 constexpr std::uintptr_t ALIGNMENT = 256;
 
 } // namespace
@@ -36,12 +36,20 @@ std::size_t ExecutionContext::needed() const {
     return engine_.file().context_bytes * rows / most;
 }
 
+size_t ExecutionContext::updateDeviceMemorySizeForShapes() noexcept {
+    if (!rows_ || fault("memory_size") != CUDA_SUCCESS) {
+        refuse("the memory for the shapes is not known");
+        return 0;
+    }
+    return needed();
+}
+
 void ExecutionContext::setDeviceMemoryV2(void *memory, int64_t size) noexcept {
     auto begin = reinterpret_cast<std::uintptr_t>(memory);
     given_ = {begin, begin + static_cast<std::uintptr_t>(size), true};
 }
 
-// Nothing where an engine computes without any.
+// Nothing if the engine needs no memory.
 std::optional<Range> ExecutionContext::memory() const {
     if (engine_.file().context_bytes == 0) {
         return std::nullopt;
@@ -62,6 +70,7 @@ bool ExecutionContext::setOptimizationProfileAsync(int32_t profile, cudaStream_t
     if (profile < 0 || profile >= engine_.getNbOptimizationProfiles()) {
         return refuse("there is no optimization profile " + std::to_string(profile));
     }
+    engine_.slot_of(stream);
     Work work;
     work.kind = "profile";
     work.label = engine_.getName();

@@ -1,8 +1,8 @@
 // A context: the shape and the addresses of one inference, and the device memory that it uses
-// while it runs. An inference is one work in the stream that it is enqueued in: it reads
-// the input, writes the output, and has the context's memory to itself, so that one
-// context in two streams at a time is a race. Where the program manages that memory
-// (kUSER_MANAGED) two contexts may have the same, and using it at the same time is a race.
+// while it runs. An inference is one work in a stream: it reads the input, writes the output, and
+// needs the context's memory exclusively, so using a context in two streams at a time is a race.
+// If the program manages that memory (kUSER_MANAGED), two contexts may share it, and using both at
+// a time is a race.
 #pragma once
 
 #include "device_memory.hpp"
@@ -17,7 +17,7 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
     ExecutionContext(Engine &engine, RuntimeConfig *config);
     ~ExecutionContext() override;
 
-    // Takes the memory that the context computes in, unless the program gives it some.
+    // Allocates the memory that the context computes in, unless the program provides it.
     CUresult allocate();
 
     nvinfer1::IExecutionContext *getPImpl() noexcept override { return this; }
@@ -56,9 +56,8 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
         return true;
     }
     nvinfer1::ProfilingVerbosity getNvtxVerbosity() const noexcept override { return verbosity_; }
-    size_t updateDeviceMemorySizeForShapes() noexcept override {
-        return rows_ && fault("memory_size") == CUDA_SUCCESS ? needed() : 0;
-    }
+    // Also 0 on failure, which is then in the log.
+    size_t updateDeviceMemorySizeForShapes() noexcept override;
     void setEnqueueEmitsProfile(bool emits) noexcept override { emits_profile_ = emits; }
     bool getEnqueueEmitsProfile() const noexcept override { return emits_profile_; }
 
@@ -67,7 +66,7 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
     }
     void setDeviceMemoryV2(void *memory, int64_t size) noexcept override;
 
-    // What is not here: profilers, allocators, debugging, several GPUs.
+    // Not implemented: profilers, allocators, debugging, several GPUs.
     void setProfiler(nvinfer1::IProfiler *) noexcept override {}
     nvinfer1::IProfiler *getProfiler() const noexcept override { return nullptr; }
     bool reportToProfiler() const noexcept override { return false; }
@@ -92,7 +91,7 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
     bool refuse(const std::string &why) const;
     const std::array<std::int64_t, 3> &profile() const;
     bool user_managed() const;
-    // Bytes that a batch of the shape that is set computes in; the largest takes all of it.
+    // Bytes that a batch of the current shape computes in; the largest batch uses all of them.
     std::size_t needed() const;
     std::optional<Range> memory() const;
 
@@ -101,7 +100,7 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
     std::shared_ptr<int> siblings_;
     RuntimeConfig *config_;
     DeviceMemory memory_;
-    // What the program gave.
+    // The memory that the program provided.
     Range given_{0, 0, true};
     int32_t profile_ = 0;
     std::optional<int64_t> rows_;

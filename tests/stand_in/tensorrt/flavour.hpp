@@ -1,6 +1,6 @@
-// TensorRT comes as two products, whose interfaces are one but for a few functions. What the
-// library implements of either, beyond what they share, is in rtx.hpp and standard.hpp, under
-// the same names; which of them it is, the headers say that it is compiled with.
+// TensorRT comes as two products, whose interfaces differ in a few functions. What the library
+// implements beyond the shared ones is in rtx.hpp and standard.hpp, under the same names; the
+// headers that it is compiled with determine which of the two is used.
 #pragma once
 
 #include "log.hpp"

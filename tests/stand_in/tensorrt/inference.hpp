@@ -1,4 +1,4 @@
-// One inference: the engine's function of each row, and how it comes into a stream.
+// One inference: the engine's function of each row, and how it is enqueued.
 #pragma once
 
 #include "engine.hpp"
@@ -7,21 +7,22 @@
 
 namespace stand_in {
 
-// What an inference of so many rows makes of an input and writes to an output, both of which
-// the host can see. It takes with it what it needs of the engine.
+// Computes an output from an input, both in host memory. It has copies of what it needs of the
+// engine.
 using Compute = std::function<void(const void *input, void *output)>;
 
-Compute compute(const Engine &engine, std::size_t rows);
+// `slot` is the number of the stream: see `Wrong`.
+Compute compute(const Engine &engine, std::size_t rows, std::size_t slot);
 
 struct Inference {
     const void *input;
     void *output;
     std::size_t rows;
-    // What it has to itself while it runs.
+    // Memory that it uses exclusively while it runs.
     std::optional<Range> memory;
 };
 
-// Puts one into a stream: enqueue.cpp on the stand-in for the driver, on_driver/ on a real one.
-CUresult infer(CUstream stream, const Engine &engine, const Inference &inference);
+// Enqueues an inference: enqueue.cpp for the stand-in for the driver, on_driver/ for a real one.
+CUresult infer(CUstream stream, Engine &engine, const Inference &inference);
 
 } // namespace stand_in

@@ -37,7 +37,7 @@ CUDA_API void *createInferRuntime_INTERNAL(void *logger, int32_t wanted) noexcep
                                 stand_in::version_text());
         return nullptr;
     }
-    // The program takes it for an IRuntime, so the pointer must be one.
+    // The program uses the pointer as an IRuntime, so it must point to that base.
     nvinfer1::IRuntime *runtime = new stand_in::Runtime(static_cast<nvinfer1::ILogger *>(logger));
     return runtime;
 }

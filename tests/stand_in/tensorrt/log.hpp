@@ -1,4 +1,4 @@
-// Sentences to the program's logger, as TensorRT says why it refuses.
+// Writes to the program's logger, as TensorRT does when it refuses something.
 #pragma once
 
 #include "../cuda/stand_in.hpp"
@@ -15,7 +15,7 @@ inline void log_error(nvinfer1::ILogger *logger, const std::string &text) {
     }
 }
 
-// Counts the living objects of a class, for the list of leaks.
+// Counts the live objects of a class, for the list of leaks.
 class Counted {
   public:
     explicit Counted(const char *what) : what_(what) { living(what_, 1); }

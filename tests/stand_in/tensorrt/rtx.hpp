@@ -1,5 +1,5 @@
-// TensorRT for RTX: what it has beyond standard TensorRT. It compiles kernels on the machine
-// where they run, and keeps them in a cache, which here is a blob that has to be one of ours.
+// TensorRT for RTX: what it has beyond standard TensorRT. It compiles kernels on the machine where
+// they run and keeps them in a cache, which here is a line of text.
 #pragma once
 
 #include "host_memory.hpp"
@@ -12,7 +12,7 @@ namespace stand_in {
 class RuntimeOfFlavour : public nvinfer1::IRuntime, public nvinfer1::apiv::VRuntime {
   public:
     int64_t getEngineHeaderSize() const noexcept override { return 64; }
-    // Nobody asks: an engine is tried, and says why it is refused. Whoever does will find out.
+    // Not used: the program tries to load an engine, which says why it is refused.
     nvinfer1::EngineValidity getEngineValidity(void const *, int64_t,
                                                uint64_t *) const noexcept override {
         std::abort();
@@ -92,7 +92,7 @@ class RuntimeConfigOfFlavour : public nvinfer1::IRuntimeConfig,
     }
     nvinfer1::CudaGraphStrategy getCudaGraphStrategy() const noexcept override { return graphs_; }
 
-    // What the context compiled is in the cache from then on.
+    // Adds what the context compiled to the cache.
     void context_was_made() {
         if (cache_) {
             cache_->grow();

@@ -72,7 +72,7 @@ nvinfer1::ICudaEngine *Runtime::deserializeCudaEngine(void const *blob, std::siz
     }
 }
 
-// There is none, and a reference cannot say so.
+// There is none, and a reference cannot be null.
 nvinfer1::IPluginRegistry &Runtime::getPluginRegistry() noexcept { std::abort(); }
 
 } // namespace stand_in

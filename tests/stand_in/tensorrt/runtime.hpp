@@ -29,7 +29,7 @@ class Runtime final : public RuntimeOfFlavour {
     }
     nvinfer1::TempfileControlFlags getTempfileControlFlags() const noexcept override { return flags_; }
 
-    // What is not here: DLA, plugins, allocators, streamed files, weights that come later.
+    // Not implemented: DLA, plugins, allocators, streamed files, deferred weights.
     nvinfer1::ICudaEngine *deserializeCudaEngineV2(nvinfer1::IStreamReaderV2 &) noexcept override {
         return nullptr;
     }

@@ -7,7 +7,7 @@
 
 namespace stand_in {
 
-// What a tensor that there is not has.
+// The shape of a tensor that does not exist.
 inline constexpr nvinfer1::Dims NO_SHAPE{-1, {}};
 
 // With this many rows, -1 for any number.

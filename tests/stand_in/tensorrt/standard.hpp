@@ -1,5 +1,5 @@
-// Standard TensorRT's interfaces: nothing that both products have is missing in it, and it has
-// no more. It compiles nothing at run time, and so has no runtime cache.
+// Standard TensorRT's interfaces: exactly those that both products have. It compiles nothing at
+// run time, so it has no runtime cache.
 #pragma once
 
 #include "log.hpp"

@@ -1,5 +1,5 @@
-// Which version of TensorRT the library says that it is: STAND_IN_TENSORRT_VERSION, such as
-// 1.6.0, or that of the headers that it was compiled with.
+// The version of TensorRT that the library reports: STAND_IN_TENSORRT_VERSION, such as 1.6.0, or
+// by default that of the headers it was compiled with.
 #pragma once
 
 #include <cstdint>

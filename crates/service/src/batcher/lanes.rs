@@ -143,6 +143,15 @@ impl Lanes {
         }
     }
 
+    /// Whether rows wait for a tower.
+    pub(super) fn has(&self, tower: Tower) -> bool {
+        let lane = match tower {
+            Tower::Image => &self.images,
+            Tower::Text => &self.texts,
+        };
+        lane.len() > 0
+    }
+
     /// Adds a row, and returns how many now wait for its tower.
     pub(super) fn put(&mut self, tower: Tower, row: WaitingRow) -> usize {
         let lane = self.of(tower);

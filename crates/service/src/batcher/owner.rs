@@ -9,7 +9,7 @@
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lanes::BatchLimits;
@@ -43,6 +43,8 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>) {
             std::mem::forget(engine);
             return;
         }
+        // It may have been woken for rows that it will not take.
+        queue.ring_all();
         // Its batches finish or fail before the engine is dropped.
         drop_quietly(engine);
         let Some(death) = ended else {
@@ -252,10 +254,7 @@ fn next_batch(queue: &Queue, number: usize, limits: BatchLimits, slots: usize) -
         if let Some((tower, batch)) = state.take(number, limits, slots, &queue.metrics) {
             return Next::Batch(tower, batch);
         }
-        state = queue
-            .bell
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner);
+        state = queue.sleep(state, number, slots);
     }
 }
 
@@ -292,7 +291,7 @@ fn settle(
     result: Result<Rows, EngineError>,
 ) {
     let computed = begun.elapsed();
-    let (rows, result, dead) = {
+    let (rows, result, dead, woken) = {
         let mut state = queue.lock();
         let load = &mut state.engines[engine];
         let left = load.leave(tower, number);
@@ -321,9 +320,10 @@ fn settle(
                 }
             }
         }
-        (rows, result, load.death().is_some())
+        let dead = load.death().is_some();
+        (rows, result, dead, state.wake_after(engine, tower))
     };
-    queue.bell.notify_all();
+    queue.ring(woken);
     match result {
         Ok(answer) => {
             for (pending, row) in rows.into_iter().zip(answer.iter()) {

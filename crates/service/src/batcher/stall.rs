@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! every look: batches in it, and none came out since the last look? --> silent for one look more
-//!             silent for as long as its patience lasts?             --> given up, as when lost
+//!             silent for as long as its timeout?                    --> given up, as when lost
 //! ```
 //!
 //! Time is counted in looks and not by the clock, so that a process that was suspended and
@@ -18,10 +18,10 @@ use super::row::BatchError;
 use siglip2_engine::Tower;
 
 /// The longest time between two looks, and so the longest that a hang goes unnoticed beyond
-/// the patience.
+/// the timeout.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// A patience is divided into at least this many looks.
+/// A timeout is divided into at least this many looks.
 const LOOKS: u32 = 20;
 
 /// What was seen of one tower of one engine.
@@ -43,16 +43,16 @@ impl Silence {
     }
 }
 
-/// Looks at engines, each with its patience, until the batcher has ended. Ends at once where
+/// Looks at engines, each with its timeout, until the batcher has ended. Ends at once where
 /// none has any.
-pub(super) fn look_out(queue: &Queue, patience: &[Option<Duration>], ended: &Receiver<()>) {
-    let Some(least) = patience.iter().flatten().min() else {
+pub(super) fn look_out(queue: &Queue, timeouts: &[Option<Duration>], ended: &Receiver<()>) {
+    let Some(least) = timeouts.iter().flatten().min() else {
         return;
     };
     let look = (*least / LOOKS).clamp(Duration::from_millis(1), LONGEST_LOOK);
-    let mut seen = vec![[Silence::default(); 2]; patience.len()];
+    let mut seen = vec![[Silence::default(); 2]; timeouts.len()];
     while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
-        for (number, tower, limit) in hanging(queue, patience, look, &mut seen) {
+        for (number, tower, limit) in hanging(queue, timeouts, look, &mut seen) {
             let seconds = limit.as_secs_f64();
             let reason = format!(
                 "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
@@ -77,7 +77,7 @@ pub(super) fn look_out(queue: &Queue, patience: &[Option<Duration>], ended: &Rec
 /// The engines newly found to hang, each with the tower and the time it was allowed.
 fn hanging(
     queue: &Queue,
-    patience: &[Option<Duration>],
+    timeouts: &[Option<Duration>],
     look: Duration,
     seen: &mut [[Silence; 2]],
 ) -> Vec<(usize, Tower, Duration)> {
@@ -87,7 +87,7 @@ fn hanging(
         for (tower, silence) in [Tower::Image, Tower::Text].into_iter().zip(seen) {
             let (inside, finished) = load.progress(tower);
             let lasts = silence.look(inside, finished, look);
-            if let Some(limit) = patience[number]
+            if let Some(limit) = timeouts[number]
                 && lasts >= limit
                 && !load.is_hopeless()
                 && found.last().is_none_or(|&(last, ..)| last != number)

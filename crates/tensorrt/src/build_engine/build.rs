@@ -10,6 +10,7 @@ use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Instant;
 
+use crate::DeviceError;
 use crate::build::builder::{self, Built, Request, Staging};
 use crate::build::nvrtc::Compiler;
 use crate::directory::{
@@ -38,7 +39,14 @@ use super::verify::verify;
 /// A sentence that says what is wrong, where, and what to do. Directories finished before
 /// the error are kept.
 pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
-    let here = gpus()?;
+    let here = match gpus() {
+        // Engines can be built here all the same.
+        Err(error @ DeviceError::OldDriver { .. }) => {
+            tracing::warn!("engines cannot be run on this machine: {error}");
+            Vec::new()
+        }
+        found => found?,
+    };
     let mut targets = targets(&options.gpu, &here)?;
     let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
     let tools = Tools {

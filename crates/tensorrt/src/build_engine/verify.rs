@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::directory::{Cosines, EngineDirectory, measure};
 use crate::libraries::{Libraries, Search};
-use crate::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use crate::run::{Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
 use siglip2_image::Processor;
 
 /// Pinned memory for the canary's one picture.
@@ -25,8 +25,19 @@ pub fn verify(
     tracing::info!(%gpu, "running the canary");
     let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
     let options = TensorRtOptions::default();
-    let mut engine = TensorRtEngine::load(gpu, directory, processor, pinned, &options)?;
-    let cosines = measure(&mut engine, &directory.canary()?, &gpu.name)?;
+    let mut engine = TensorRtEngine::load(
+        gpu,
+        directory,
+        processor,
+        pinned,
+        &options,
+        &Steps::default(),
+    )?;
+    let buckets = &directory.manifest().buckets;
+    let cosines = measure(&mut engine, &directory.canary()?, buckets, &gpu.name)?;
+    if let Some(doubt) = cosines.doubt() {
+        tracing::warn!("{doubt}");
+    }
     match cosines.fault() {
         Some(fault) => Err(fault.into()),
         None => Ok(cosines),

@@ -212,13 +212,36 @@ pub struct Cosines {
     pub image: f64,
     /// Of the text tower.
     pub text: f64,
+    /// Where the vision tower's was. `None` in manifests that were written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_at: Option<Place>,
+    /// Where the text tower's was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_at: Option<Place>,
     /// The GPU's name.
     pub measured_on: String,
 }
 
-/// The sizes that batches up to `max_batch` are padded to: powers of two, and `max_batch`.
+/// The place of a batch: its size, and the slot that it ran in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Rows.
+    pub rows: usize,
+    /// The slot's number, from 1.
+    pub slot: usize,
+}
+
+/// The sizes that batches up to `max_batch` are padded to, and `max_batch` itself: powers of two
+/// and, from 8 on, the numbers halfway between them. With powers of two alone 33 rows would cost
+/// as much as 64. Below 8 a batch costs about the same whatever its size.
 pub fn buckets(max_batch: usize) -> Vec<usize> {
-    let mut buckets: Vec<usize> = std::iter::successors(Some(1_usize), |size| size.checked_mul(2))
+    let powers = std::iter::successors(Some(1_usize), |size| size.checked_mul(2));
+    let mut buckets: Vec<usize> = powers
+        .take_while(|&size| size < max_batch)
+        .flat_map(|size| match size < 8 {
+            true => vec![size],
+            false => vec![size, size + size / 2],
+        })
         .take_while(|&size| size < max_batch)
         .collect();
     buckets.push(max_batch.max(1));
@@ -464,6 +487,8 @@ pub(super) mod tests {
         written.cosine = Some(Cosines {
             image: 0.999_98,
             text: 0.999_99,
+            image_at: Some(Place { rows: 48, slot: 2 }),
+            text_at: None,
             measured_on: "NVIDIA GeForce RTX 5090".into(),
         });
         let json = String::from_utf8(written.encode().unwrap()).unwrap();
@@ -476,7 +501,7 @@ pub(super) mod tests {
             ("/gpu/name", "\"sm_120\""),
             ("/gpu/compute_capability", "\"12.0\""),
             ("/precision", "\"fp16\""),
-            ("/buckets", "[1,2,4,8,16,32,48]"),
+            ("/buckets", "[1,2,4,8,12,16,24,32,48]"),
             ("/profiles", "[[1,1,1],[1,48,48]]"),
             ("/towers/image/file", "\"vision.engine\""),
             ("/towers/image/bytes", "13"),
@@ -487,6 +512,7 @@ pub(super) mod tests {
             ("/towers/text/input/type", "\"int32\""),
             ("/kernel/file", "\"resize.cubin\""),
             ("/cosine/measured_on", "\"NVIDIA GeForce RTX 5090\""),
+            ("/cosine/image_at", r#"{"rows":48,"slot":2}"#),
         ] {
             let found = value.pointer(pointer).map(ToString::to_string);
             assert_eq!(found.as_deref(), Some(expected), "{pointer}");
@@ -544,7 +570,18 @@ pub(super) mod tests {
     fn buckets_reach_the_largest_batch_and_profiles_cover_them() {
         assert_eq!(buckets(1), [1]);
         assert_eq!(buckets(6), [1, 2, 4, 6]);
-        assert_eq!(buckets(64), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(buckets(8), [1, 2, 4, 8]);
+        assert_eq!(buckets(10), [1, 2, 4, 8, 10]);
+        assert_eq!(buckets(64), [1, 2, 4, 8, 12, 16, 24, 32, 48, 64]);
+        assert_eq!(buckets(128)[10..], [96, 128]);
+        for most in 1..=300 {
+            let buckets = buckets(most);
+            assert!(buckets.is_sorted_by(|a, b| a < b), "{buckets:?}");
+            assert_eq!(buckets.last(), Some(&most));
+            // A batch has at most twice its rows.
+            let apart = |pair: &[usize]| pair[1] <= 2 * pair[0];
+            assert!(buckets.windows(2).all(apart), "{buckets:?}");
+        }
         assert_eq!(profiles(1), [[1, 1, 1]]);
         assert_eq!(profiles(64), [[1, 1, 1], [1, 64, 64]]);
     }

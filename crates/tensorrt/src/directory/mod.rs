@@ -35,10 +35,10 @@ use error::damaged;
 pub use gpu::{Architecture, PRODUCTS};
 pub use hash::{hash, hash_all, hash_file};
 pub use manifest::{
-    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, TensorEntry,
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place, TensorEntry,
     TensorRtVersion, TowerEntry, Towers, buckets, profiles,
 };
-pub use measure::{LEAST_COSINE, measure};
+pub use measure::{LEAST_COSINE, USUAL_COSINE, measure};
 use names::built;
 pub use names::{directory_of, model_directory, model_name};
 pub use writer::Writer;

@@ -2,14 +2,28 @@
 //! kept beside the engine so that the next start need not compile them again. (Standard
 //! TensorRT compiles nothing at run time and has no cache.)
 //!
-//! The cache only shortens the start. If it cannot be read, or belongs to another driver, it is
-//! rebuilt; if it cannot be written, the log says so.
+//! What is compiled is for one card and one driver, so the file is named after both: machines with
+//! other cards may share a directory, and a driver that is installed again finds its own kernels.
+//! The cache only shortens the start. If it cannot be read it is rebuilt; if it cannot be written,
+//! the log says so.
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 #[cfg(not(feature = "tensorrt-enterprise"))]
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
+
+/// The cache of an engine's file on a card with a driver: `vision.engine` has
+/// `vision.NVIDIA-GeForce-RTX-5090.580.159.04.cache`.
+pub(super) fn path(engine: &Path, card: &str, driver: &str) -> PathBuf {
+    let plain = |name: &str| -> String {
+        let kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        name.chars()
+            .map(|c| if kept(c) { c } else { '-' })
+            .collect()
+    };
+    engine.with_extension(format!("{}.{}.cache", plain(card), plain(driver)))
+}
 
 /// See the module.
 #[cfg(not(feature = "tensorrt-enterprise"))]
@@ -96,5 +110,20 @@ impl Cache {
             let _ = std::fs::remove_file(&beside);
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_named_after_engine_card_and_driver() {
+        let engine = Path::new("e/vision.engine");
+        let path = path(engine, "NVIDIA RTX 6000/Ada", "cuda-13.0");
+        assert_eq!(
+            path,
+            Path::new("e/vision.NVIDIA-RTX-6000-Ada.cuda-13.0.cache")
+        );
     }
 }

@@ -22,6 +22,7 @@ use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, Run
 
 use super::memory::DeviceBuffer;
 use crate::error::{DeviceError, Doing, refused};
+use crate::logger;
 
 /// One tensor of an engine, as the manifest names it.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ struct Bound {
     rows: usize,
     /// Dropped before the context whose work it replays.
     graph: Option<CudaGraph>,
-    /// Bytes of the slot's shared activations that it uses; 0 if it has its own.
+    /// Bytes of the slot's shared activations that it uses; 0 if it computes without any.
     takes: usize,
     context: ExecutionContext<'static>,
     /// Holds the runtime cache, and so is dropped after the context.
@@ -74,11 +75,14 @@ impl Contexts {
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
         let mut most = 0;
-        let mut make = |rows, allocation| {
+        for &rows in binding.buckets {
             let doing = || format!("making the execution context of {rows} rows");
             // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
-            config.set_execution_context_allocation_strategy(allocation);
+            // The only strategy for an engine that was built for it (kREQUIRE_USER_ALLOCATION).
+            config.set_execution_context_allocation_strategy(
+                ExecutionContextAllocationStrategy::kUSER_MANAGED,
+            );
             let config = Rc::new(config);
             let context = engine
                 .create_execution_context_with_config(Rc::clone(&config))
@@ -91,16 +95,6 @@ impl Contexts {
                 _config: config,
             };
             one.takes = one.bind(binding)?;
-            Ok(one)
-        };
-        for &rows in binding.buckets {
-            let mut one = make(rows, ExecutionContextAllocationStrategy::kUSER_MANAGED)?;
-            if one.takes == 0 {
-                // It needs none or does not say; then it allocates its own.
-                drop(one);
-                one = make(rows, ExecutionContextAllocationStrategy::kSTATIC)?;
-                one.takes = 0;
-            }
             most = most.max(one.takes);
             bound.push(one);
         }
@@ -221,6 +215,17 @@ impl Bound {
                 .set_tensor_address(&output.name, target.address() as *mut _)
                 .doing(doing)?;
         }
-        Ok(self.context.update_device_memory_size_for_shapes())
+        // 0 bytes are also the answer of a failure, which is in the log then.
+        logger::last_error();
+        match self.context.update_device_memory_size_for_shapes() {
+            0 => match logger::last_error() {
+                None => Ok(0),
+                Some(said) => Err(DeviceError::TensorRt {
+                    doing: format!("asking for the memory that a batch of {rows} rows needs"),
+                    said,
+                }),
+            },
+            bytes => Ok(bytes),
+        }
     }
 }

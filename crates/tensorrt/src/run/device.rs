@@ -52,14 +52,63 @@ pub fn driver_is_present() -> bool {
     }
 }
 
+/// The oldest CUDA whose driver will do, as the driver numbers it: 13.0. The resize kernel and
+/// TensorRT are compiled for it.
+const OLDEST_DRIVER: i32 = 13_000;
+
+/// The CUDA of the installed driver, such as 13.0; the driver must be present.
+///
+/// # Errors
+///
+/// When the driver cannot say.
+pub fn driver_version() -> Result<String, DeviceError> {
+    Ok(cuda_version(driver_number()?))
+}
+
+/// As the driver numbers it: 13000 for 13.0.
+fn driver_number() -> Result<i32, DeviceError> {
+    let mut version = 0;
+    // SAFETY: cuDriverGetVersion writes one int, and needs no cuInit.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .doing(|| "asking for the driver's version".to_owned())?;
+    Ok(version)
+}
+
+fn cuda_version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// The driver's own version, such as 580.159.04, as its kernel module says; `None` where that
+/// cannot be read.
+pub fn driver_release() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    release(&text).map(str::to_owned)
+}
+
+/// The first word of numbers and dots.
+fn release(text: &str) -> Option<&str> {
+    text.split_whitespace()
+        .find(|word| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
 /// All GPUs that the driver shows (`CUDA_VISIBLE_DEVICES` hides some); none without a driver.
 ///
 /// # Errors
 ///
-/// When there is a driver and it fails.
+/// When there is a driver, and it is too old or fails.
 pub fn gpus() -> Result<Vec<Gpu>, DeviceError> {
     if !driver_is_present() {
         return Ok(Vec::new());
+    }
+    // First of all: a driver that is too old lacks functions.
+    let number = driver_number()?;
+    if number < OLDEST_DRIVER {
+        return Err(DeviceError::OldDriver {
+            cuda: cuda_version(number),
+            release: driver_release(),
+            wanted: cuda_version(OLDEST_DRIVER),
+        });
     }
     let doing = || "looking for GPUs".to_owned();
     match result::init() {
@@ -124,4 +173,21 @@ pub(super) fn context(gpu: &Gpu) -> Result<Arc<CudaContext>, DeviceError> {
         context.disable_event_tracking();
     }
     Ok(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_of_a_driver_is_read_from_both_of_its_modules() {
+        let closed = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Sep  2\n\
+                      GCC version:  gcc version 13.3.0 (Ubuntu 13.3.0-6ubuntu2~24.04)\n";
+        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release \
+                    Build\nGCC version:\n";
+        assert_eq!(release(closed), Some("580.159.04"));
+        assert_eq!(release(open), Some("580.95.05"));
+        assert_eq!(release(""), None);
+        assert_eq!(cuda_version(12_080), "12.8");
+    }
 }

@@ -154,6 +154,42 @@ pub(super) struct ImageFeed {
     row: usize,
 }
 
+/// The sizes of the buffers for pictures that a slot has, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PictureBuffers {
+    /// Pictures as they were decoded.
+    pub(super) source: usize,
+    /// Pictures of which one side has been resized.
+    pub(super) scratch: usize,
+    /// The kernel's tables, on both sides.
+    pub(super) tables: usize,
+}
+
+impl PictureBuffers {
+    /// Any picture within the limits fits in them.
+    pub(super) fn of(planner: &Planner, options: &TensorRtOptions) -> Result<Self, String> {
+        // A bound on the scratch memory of any picture: the greatest height and width.
+        let extreme = planner.cost(MAX_SIDE, MAX_SIDE);
+        let extreme = extreme.map_err(|error| error.to_string())?;
+        let largest = usize::try_from(options.limits.max_pixels)
+            .ok()
+            .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
+            .ok_or("--max-image-pixels is too large")?;
+        Ok(Self {
+            source: largest.max(options.source_bytes),
+            scratch: extreme.scratch_bytes.max(options.source_bytes / 4),
+            tables: TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES),
+        })
+    }
+
+    /// What they take on the GPU.
+    pub(super) fn on_gpu(&self) -> usize {
+        self.source
+            .saturating_add(self.scratch)
+            .saturating_add(self.tables)
+    }
+}
+
 impl ImageFeed {
     /// Buffers for parts of batches: any picture within the limits fits.
     pub(super) fn new(
@@ -163,21 +199,18 @@ impl ImageFeed {
         options: &TensorRtOptions,
         row: usize,
     ) -> Result<Self, DeviceError> {
-        let doing = || "making buffers for pictures".to_owned();
-        // A bound on the scratch memory of any picture: the greatest height and width.
-        let extreme = planner.cost(MAX_SIDE, MAX_SIDE).doing(doing)?;
-        let largest = usize::try_from(options.limits.max_pixels)
-            .ok()
-            .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
-            .ok_or_else(|| refused(doing(), "--max-image-pixels is too large"))?;
-        let tables = TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES);
-        let scratch = extreme.scratch_bytes.max(options.source_bytes / 4);
+        let PictureBuffers {
+            source,
+            scratch,
+            tables,
+        } = PictureBuffers::of(&planner, options)
+            .map_err(|why| refused("making buffers for pictures", why))?;
         Ok(Self {
             kernel,
             planner,
             tables: PinnedBuffer::new(context, tables, "resize tables")?,
             device_tables: DeviceBuffer::new(context, tables, "resize tables")?,
-            source: DeviceBuffer::new(context, largest.max(options.source_bytes), "pictures")?,
+            source: DeviceBuffer::new(context, source, "pictures")?,
             scratch: DeviceBuffer::new(context, scratch, "half-resized pictures")?,
             row,
         })

@@ -28,21 +28,6 @@ pub struct Probe {
     context: Arc<CudaContext>,
 }
 
-/// The driver's version, as 13.0 for CUDA 13.0.
-///
-/// # Errors
-///
-/// When the driver cannot say.
-pub fn driver_version() -> Result<String, DeviceError> {
-    let mut version = 0;
-    // SAFETY: cuDriverGetVersion writes one int; the driver is present, because the caller has
-    // already listed the GPUs.
-    unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }
-        .result()
-        .doing(|| "asking for the driver's version".to_owned())?;
-    Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
-}
-
 /// Bytes of a GPU's memory in use, by this program and by others.
 ///
 /// # Errors

@@ -12,20 +12,19 @@
 //! an event of the one before.
 #![allow(unsafe_code)]
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::CUevent_flags;
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use cudarc::driver::{CudaContext, CudaStream, result};
 
 use super::contexts::Contexts;
+use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::warm_up::WarmUp;
 use crate::error::{DeviceError, Doing};
 use siglip2_engine::{Batch, Completion, EngineError, Rows};
-
-/// How often each batch size runs at the start: TensorRT for RTX compiles in the first run,
-/// captures a CUDA graph in the second, and replays it from the third on.
-const WARM_UPS: usize = 3;
 
 /// See the module. Its fields are dropped in this order: the contexts use the buffers.
 pub(super) struct Slot {
@@ -37,11 +36,11 @@ pub(super) struct Slot {
     rows: PinnedBuffer,
     dimensions: usize,
     /// Recorded after the last byte has been read from the batch's items.
-    uploaded: CudaEvent,
+    uploaded: Event,
     /// Recorded after the tower: the next batch may compute.
-    computed: Arc<CudaEvent>,
+    computed: Arc<Event>,
     /// Recorded after the download: the rows are complete.
-    done: CudaEvent,
+    done: Event,
     stream: Arc<CudaStream>,
 }
 
@@ -68,17 +67,11 @@ impl Slot {
         buffers: SlotBuffers,
         dimensions: usize,
     ) -> Result<Self, DeviceError> {
-        let event = |flags| {
-            context
-                .new_event(flags)
-                .doing(|| "making an event".to_owned())
-        };
-        // A host thread that waits for these events sleeps instead of spinning.
-        let waited_for = Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC);
+        let event = || Event::new(context).doing(|| "making an event".to_owned());
         Ok(Self {
-            uploaded: event(waited_for)?,
-            done: event(waited_for)?,
-            computed: Arc::new(event(None)?),
+            uploaded: event()?,
+            done: event()?,
+            computed: Arc::new(event()?),
             contexts,
             feed,
             input: buffers.input,
@@ -95,7 +88,7 @@ impl Slot {
         self,
         batch: Batch,
         bucket: usize,
-        before: Option<&CudaEvent>,
+        before: Option<&Event>,
         completion: Completion,
     ) -> (SubmittedBatch, Result<(), DeviceError>) {
         // Mark it as in flight first, so that a panic below still waits for the device.
@@ -116,16 +109,16 @@ impl Slot {
         &mut self,
         batch: &Batch,
         bucket: usize,
-        before: Option<&CudaEvent>,
+        before: Option<&Event>,
     ) -> Result<(), DeviceError> {
         let doing = || "ordering a batch".to_owned();
-        // SAFETY: batch and slot are in an `SubmittedBatch`, which keeps them until the stream has
+        // SAFETY: batch and slot are in a `SubmittedBatch`, which keeps them until the stream has
         // passed everything enqueued here, even when a step fails or panics. The input is large
         // enough for the largest batch.
         unsafe { self.feed.upload(batch, &self.input, &self.stream)? };
         self.uploaded.record(&self.stream).doing(doing)?;
         if let Some(before) = before {
-            self.stream.wait(before).doing(doing)?;
+            before.holds_up(&self.stream).doing(doing)?;
         }
         // SAFETY: as above.
         unsafe { self.contexts.enqueue(bucket)? };
@@ -145,15 +138,22 @@ impl Slot {
         self.done.record(&self.stream).doing(doing)
     }
 
-    /// Runs one batch of arbitrary content, `rows` rows long, so that kernels are compiled and
+    /// Runs batches of arbitrary content, `rows` rows long, so that kernels are compiled and
     /// memory is touched now and not while the first client waits. With `capture` the work
-    /// becomes a CUDA graph.
-    pub(super) fn warm_up(&mut self, rows: usize, capture: bool) -> Result<(), DeviceError> {
-        for _ in 0..WARM_UPS {
-            self.run(rows)?;
+    /// becomes a CUDA graph of this program's; without, the library may make one, and the runs go
+    /// on until it has. Returns how they went.
+    pub(super) fn warm_up(
+        &mut self,
+        rows: usize,
+        runs: &RangeInclusive<usize>,
+        capture: bool,
+    ) -> Result<WarmUp, DeviceError> {
+        let mut warm_up = WarmUp::default();
+        while !warm_up.is_enough(runs, capture) {
+            warm_up.ran(self.run(rows)?);
         }
         if !capture {
-            return Ok(());
+            return Ok(warm_up);
         }
         // The first launch of a graph allocates memory for it, so it can fail as well.
         let captured = self.contexts.capture(rows).and_then(|()| self.run(rows));
@@ -162,23 +162,27 @@ impl Slot {
             Err(error) if !error.is_sticky() => {
                 tracing::warn!(%error, "batches of {rows} run slower, without a CUDA graph");
                 self.contexts.forget_graph(rows)?;
-                self.run(rows)
+                self.run(rows)?;
             }
-            captured => captured,
+            captured => warm_up.ran(captured?),
         }
+        Ok(warm_up)
     }
 
-    /// Runs one batch with the current contents of the buffers, and waits for it.
-    fn run(&mut self, rows: usize) -> Result<(), DeviceError> {
+    /// Runs one batch with the current contents of the buffers, and waits for it. Returns how
+    /// long the host took to enqueue it.
+    fn run(&mut self, rows: usize) -> Result<Duration, DeviceError> {
+        let begun = Instant::now();
         // SAFETY: nothing else uses the slot, and the stream is waited for, even when this
         // fails.
         let started = unsafe { self.contexts.enqueue(rows) };
+        let enqueued = begun.elapsed();
         let settled = self.settle();
-        started.and(settled)
+        started.and(settled).map(|()| enqueued)
     }
 
     /// The event recorded after the tower of the batch started last.
-    pub(super) fn computed(&self) -> &Arc<CudaEvent> {
+    pub(super) fn computed(&self) -> &Arc<Event> {
         &self.computed
     }
 

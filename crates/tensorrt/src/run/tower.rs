@@ -2,19 +2,22 @@
 //! batches in flight.
 #![allow(unsafe_code)]
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use cudarc::driver::{CudaContext, CudaStream, result};
 use trtx::{CudaEngine, Runtime, RuntimeConfig};
 
 use super::LoadError;
 use super::cache::Cache;
 use super::completer::{Completer, Lost};
 use super::contexts::{Binding, Contexts, Profile, Tensor};
+use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use super::slot::{Slot, SlotBuffers};
+use super::steps::Steps;
 use crate::error::{DeviceError, Doing};
 use crate::logger;
 use siglip2_engine::{Batch, Completion, EngineError};
@@ -34,6 +37,8 @@ pub(super) struct Shape {
     pub(super) slots: usize,
     /// Whether the GPU runs small batches of this tower before other work.
     pub(super) urgent: bool,
+    /// The fewest and most runs of each bucket at the start.
+    pub(super) warm_ups: RangeInclusive<usize>,
     /// Whether this program captures the work of a bucket as a CUDA graph.
     pub(super) capture: bool,
 }
@@ -44,7 +49,7 @@ pub(super) struct Shape {
 pub(super) struct LoadedTower {
     completer: Completer,
     /// Recorded after the tower of the batch started last.
-    last: Option<Arc<CudaEvent>>,
+    last: Option<Arc<Event>>,
     buckets: Vec<usize>,
     lost: Lost,
     _engine: CudaEngine<'static>,
@@ -67,18 +72,22 @@ impl LoadedTower {
         shape: &Shape,
         cache: &Path,
         lost: &Lost,
+        steps: &Steps,
         mut feed: impl FnMut() -> Result<Feed, DeviceError>,
     ) -> Result<Self, LoadError> {
         let tower = shape.tower;
         let loading = || format!("loading the {tower} tower");
+        steps.begin(loading());
         context.bind_to_thread().doing(loading)?;
-        let mut runtime = Runtime::new(logger::logger().doing(loading)?).doing(loading)?;
+        let mut runtime = runtime().doing(loading)?;
         let mut engine = runtime.deserialize_cuda_engine(plan).doing(loading)?;
         check_tensors(&engine, shape)?;
         let mut cache = Cache::open(cache);
         let largest = shape.buckets.last().copied().unwrap_or(1);
         let mut slots = Vec::new();
-        for _ in 0..shape.slots.max(1) {
+        let mut dear = Vec::new();
+        for number in 1..=shape.slots.max(1) {
+            steps.begin(format!("making slot {number} of the {tower} tower"));
             let stream = stream(context, shape.urgent)?;
             let buffers = SlotBuffers {
                 input: DeviceBuffer::new(context, largest * shape.input_row, "inputs")?,
@@ -106,9 +115,21 @@ impl LoadedTower {
                 shape.dimensions,
             )?;
             for &rows in &shape.buckets {
-                slot.warm_up(rows, shape.capture)?;
+                steps.begin(format!("running the first batches of {rows} {tower}s"));
+                let warm_up = slot.warm_up(rows, &shape.warm_ups, shape.capture)?;
+                tracing::debug!(%tower, slot = number, rows, "warm-up: {warm_up}");
+                if !warm_up.is_cheap() {
+                    dear.push(format!("{rows} (slot {number}: {warm_up})"));
+                }
             }
             slots.push(slot);
+        }
+        if !dear.is_empty() {
+            tracing::info!(
+                %tower,
+                batches = dear.join(", "),
+                "TensorRT launches these batch sizes kernel by kernel, and not as a CUDA graph"
+            );
         }
         cache.save();
         let name = tower.to_string();
@@ -168,6 +189,23 @@ impl Drop for LoadedTower {
 impl Shape {
     fn output_bytes(&self) -> usize {
         self.dimensions * size_of::<f32>()
+    }
+}
+
+/// TensorRT's runtime. Where CUDA cannot be used the library logs why and still returns a pointer,
+/// which is not null and points nowhere (seen with the lean runtime 11.4: the offset of a base
+/// class, added to null). So what was logged decides.
+fn runtime() -> Result<Runtime<'static>, trtx::Error> {
+    let logger = logger::logger()?;
+    logger::last_error();
+    let runtime = Runtime::new(logger)?;
+    match logger::last_error() {
+        None => Ok(runtime),
+        Some(said) => {
+            // Dropping it would call into it.
+            std::mem::forget(runtime);
+            Err(trtx::Error::Runtime(said))
+        }
     }
 }
 
@@ -234,4 +272,30 @@ fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), Load
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::libraries::{FLAVOUR, Libraries, Search};
+    use crate::logger;
+
+    /// Without a driver standard TensorRT does not even give a runtime, and TensorRT for RTX does
+    /// not load an engine; both say why. (Of standard TensorRT, PyPI has the lean runtime, which
+    /// is the real library without a builder.)
+    #[test]
+    #[ignore = "needs NVIDIA's library: tools/check-tensorrt runs it"]
+    fn nvidias_own_library_says_why_it_loads_no_engine() {
+        let directory = std::env::var_os("TENSORRT_LIB_DIR").unwrap();
+        let libraries = Libraries::open(&Search::new(Some(directory.into()), None)).unwrap();
+        assert_eq!(libraries.version.flavour, FLAVOUR);
+        let said = match super::runtime() {
+            Err(error) => error.to_string(),
+            Ok(mut runtime) => {
+                let damaged = runtime.deserialize_cuda_engine(&[0; 4096]);
+                assert!(damaged.is_err());
+                logger::last_error().unwrap()
+            }
+        };
+        assert!(said.contains("CUDA") || said.contains("engine"), "{said}");
+    }
 }

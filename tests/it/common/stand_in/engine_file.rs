@@ -23,6 +23,8 @@ pub struct EngineFile {
     pub weight_bytes: usize,
     /// Device memory that each of its contexts takes.
     pub context_bytes: usize,
+    /// Batches whose results are wrong: rows, slot (0 is any), and by how much.
+    pub wrong: Vec<(usize, usize, f32)>,
 }
 
 impl EngineFile {
@@ -51,6 +53,7 @@ impl EngineFile {
             profiles: vec![[1, 1, 1], [1, most, most]],
             weight_bytes: 1 << 20,
             context_bytes: 1 << 16,
+            wrong: Vec::new(),
         }
     }
 
@@ -76,6 +79,12 @@ impl EngineFile {
         }
         line("weight_bytes", &[self.weight_bytes.to_string()]);
         line("context_bytes", &[self.context_bytes.to_string()]);
+        // As build-engine builds them.
+        line("allocation", &["user".into()]);
+        for (rows, slot, share) in &self.wrong {
+            let words = [rows.to_string(), slot.to_string(), share.to_string()];
+            line("wrong", &words);
+        }
         let checksum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });

@@ -1,0 +1,127 @@
+//! The steps of loading an engine, so that somebody else can see whether it goes on.
+//!
+//! A driver or a library that hangs never returns, and the thread that called it cannot say so.
+//!
+//! ```text
+//! loading thread --begin("loading the image tower")--> Steps <--look-- the thread that waits
+//! ```
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a step may take, in timeouts of a batch: kernels are compiled in some of them.
+const TIMEOUTS: u32 = 5;
+
+/// A timeout is divided into so many looks. Time is counted in looks, so that a process that was
+/// stopped and goes on does not take its own sleep for the device's.
+const LOOKS: u32 = 20;
+
+/// What is being done, and how many steps that is from the first.
+#[derive(Clone, Debug, Default)]
+pub struct Steps(Arc<Mutex<(u64, String)>>);
+
+impl Steps {
+    /// Notes what is done from now on.
+    pub fn begin(&self, what: impl Into<String>) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = (now.0 + 1, what.into());
+    }
+
+    fn now(&self) -> (u64, String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Why work on a device has no result.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WatchedError {
+    /// It failed.
+    #[error("{0}")]
+    Failed(String),
+    /// It does not come to an end: only another process may have the device again.
+    #[error("the device hangs: {doing} has taken longer than {seconds} s")]
+    Hangs {
+        /// The step that it does not come out of.
+        doing: String,
+        /// How long the step may take.
+        seconds: f64,
+    },
+}
+
+/// Does work on a thread of its own and waits for it, as long as one step after the other is
+/// begun: each may take five times `device_timeout`. A thread that hangs is left where it is.
+///
+/// # Errors
+///
+/// [`WatchedError`].
+pub fn watched<T: Send + 'static>(
+    device_timeout: Duration,
+    work: impl FnOnce(&Steps) -> Result<T, String> + Send + 'static,
+) -> Result<T, WatchedError> {
+    let failed = WatchedError::Failed;
+    let limit = device_timeout.saturating_mul(TIMEOUTS);
+    let look = (limit / LOOKS).clamp(Duration::from_millis(1), Duration::from_secs(1));
+    let steps = Steps::default();
+    let (done, result) = channel();
+    let noted = steps.clone();
+    std::thread::Builder::new()
+        .name("load-gpu".into())
+        .spawn(move || {
+            // The receiver is gone if this took too long.
+            let _ = done.send(work(&noted));
+        })
+        .map_err(|error| failed(format!("no thread could be started: {error}")))?;
+    let (mut seen, mut lasts) = (0, Duration::ZERO);
+    loop {
+        match result.recv_timeout(look) {
+            Ok(result) => return result.map_err(failed),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(failed("loading the engine panicked".into()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let (number, doing) = steps.now();
+        match number == seen {
+            true => lasts += look,
+            false => (seen, lasts) = (number, Duration::ZERO),
+        }
+        if lasts >= limit {
+            let seconds = limit.as_secs_f64();
+            return Err(WatchedError::Hangs { doing, seconds });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_an_error_and_a_panic_come_back() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(watched(hour, |_| Ok(7)), Ok(7));
+        let failed = watched(hour, |_| Err::<(), _>("no memory".to_owned()));
+        assert_eq!(failed, Err(WatchedError::Failed("no memory".into())));
+        let panicked = watched::<()>(hour, |_| panic!("as the test wants"));
+        assert!(panicked.unwrap_err().to_string().contains("panicked"));
+    }
+
+    #[test]
+    fn a_step_without_an_end_is_named() {
+        let (hold, held) = channel::<()>();
+        let hanging = watched(Duration::from_millis(20), move |steps| {
+            steps.begin("loading the text tower");
+            // Until the test has ended.
+            let _ = held.recv();
+            Ok(())
+        });
+        let said = hanging.unwrap_err().to_string();
+        assert!(said.contains("loading the text tower"), "{said}");
+        assert!(said.contains("longer than 0.1 s"), "{said}");
+        drop(hold);
+    }
+}
