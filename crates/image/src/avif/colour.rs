@@ -60,16 +60,15 @@ pub(super) fn convert(
 
 /// libavif's choice (src/reformat.c and src/reformat_libyuv.c).
 fn choose(planes: &Planes, cicp: Cicp, has_alpha: bool) -> Result<Conversion, ImageError> {
-    let unknown = || ImageError::Unsupported {
-        format: "AVIF with colours of a kind that Pillow does not convert",
-    };
     let grey = planes.monochrome() && !has_alpha;
     let constants = match grey {
         true => None,
         false => integer::constants(cicp, planes.monochrome()),
     };
     if !float::can(cicp, planes) {
-        return Err(unknown());
+        return Err(ImageError::Unsupported {
+            format: "AVIF with colours of a kind that Pillow does not convert",
+        });
     }
     Ok(match constants {
         Some(constants) => Conversion::Integer(Integer::new(constants, planes, has_alpha)),
@@ -80,7 +79,7 @@ fn choose(planes: &Planes, cicp: Cicp, has_alpha: bool) -> Result<Conversion, Im
         {
             Conversion::Stored
         }
-        None => Conversion::Float(Box::new(Float::new(cicp, planes).ok_or_else(unknown)?)),
+        None => Conversion::Float(Box::new(Float::new(cicp, planes))),
     })
 }
 

@@ -42,8 +42,7 @@ pub(super) fn can(cicp: Cicp, planes: &Planes) -> bool {
 }
 
 impl Float {
-    /// `None` for weights that nobody uses.
-    pub(super) fn new(cicp: Cicp, planes: &Planes) -> Option<Self> {
+    pub(super) fn new(cicp: Cicp, planes: &Planes) -> Self {
         let weighted = |red, blue| Kind::Weighted { red, blue };
         let kind = match cicp.matrix {
             _ if planes.monochrome() => Kind::Grey,
@@ -51,7 +50,10 @@ impl Float {
             matrix::YCGCO => Kind::YCgCo,
             matrix::FCC => weighted(0.30, 0.11),
             matrix::SMPTE_240 => weighted(0.212, 0.087),
-            matrix::FROM_PRIMARIES => return None,
+            matrix::FROM_PRIMARIES => {
+                let [red, blue] = weights_of(cicp.primaries);
+                weighted(red, blue)
+            }
             _ => weighted(0.299, 0.114),
         };
         let depth = u32::from(planes.depth);
@@ -67,7 +69,7 @@ impl Float {
                 .collect::<Vec<_>>()
         };
         let luma = table(bias, range);
-        Some(Self {
+        Self {
             kind,
             chroma: match kind {
                 Kind::Identity => luma.clone(),
@@ -75,7 +77,7 @@ impl Float {
             },
             luma,
             rows: Default::default(),
-        })
+        }
     }
 
     /// Converts a row of pixels.
@@ -151,4 +153,43 @@ impl Float {
 /// A level of 8 bits, rounded.
 fn level(value: f32) -> u8 {
     (0.5 + value.clamp(0.0, 1.0) * 255.0) as u8
+}
+
+/// How much red and blue are in luma that is derived from the primaries (H.273, equations 39 and
+/// 40), with the chromaticities of libavif's table.
+fn weights_of(primaries: u16) -> [f32; 2] {
+    const D65: [f32; 2] = [0.3127, 0.329];
+    const C: [f32; 2] = [0.31, 0.316];
+    let ([red_x, red_y], [green_x, green_y], [blue_x, blue_y], [white_x, white_y]) = match primaries
+    {
+        4 => ([0.67, 0.33], [0.21, 0.71], [0.14, 0.08], C),
+        5 => ([0.64, 0.33], [0.29, 0.6], [0.15, 0.06], D65),
+        6 | 7 => ([0.63, 0.34], [0.31, 0.595], [0.155, 0.07], D65),
+        8 => ([0.681, 0.319], [0.243, 0.692], [0.145, 0.049], C),
+        9 => ([0.708, 0.292], [0.17, 0.797], [0.131, 0.046], D65),
+        10 => ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.3333, 0.3333]),
+        11 => ([0.68, 0.32], [0.265, 0.69], [0.15, 0.06], [0.314, 0.351]),
+        12 => ([0.68, 0.32], [0.265, 0.69], [0.15, 0.06], D65),
+        22 => ([0.63, 0.34], [0.295, 0.605], [0.155, 0.077], D65),
+        _ => ([0.64, 0.33], [0.3, 0.6], [0.15, 0.06], D65),
+    };
+    let [red_z, green_z, blue_z, white_z] = [
+        1.0 - (red_x + red_y),
+        1.0 - (green_x + green_y),
+        1.0 - (blue_x + blue_y),
+        1.0 - (white_x + white_y),
+    ];
+    let whole = white_y
+        * (red_x * (green_y * blue_z - blue_y * green_z)
+            + green_x * (blue_y * red_z - red_y * blue_z)
+            + blue_x * (red_y * green_z - green_y * red_z));
+    let red = red_y
+        * (white_x * (green_y * blue_z - blue_y * green_z)
+            + white_y * (blue_x * green_z - green_x * blue_z)
+            + white_z * (green_x * blue_y - blue_x * green_y));
+    let blue = blue_y
+        * (white_x * (red_y * green_z - green_y * red_z)
+            + white_y * (green_x * red_z - red_x * green_z)
+            + white_z * (red_x * green_y - green_x * red_y));
+    [red / whole, blue / whole]
 }
