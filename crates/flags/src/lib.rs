@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Settings are structs that derive [`clap::Args`] in the crate that uses them, and are
-//! flattened into the settings of a program. [`parse`] reads them; [`defaults`] returns their
-//! default values, so that each default is written in one place.
+//! flattened into the settings of a program. [`try_parse_from`] reads them; [`defaults`]
+//! returns their default values, so that each default is written in one place.
 
 #![forbid(unsafe_code)]
 

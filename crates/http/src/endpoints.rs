@@ -1,6 +1,6 @@
 //! What each path reads, asks of the service, and answers.
 //!
-//! One function per path, named as its row in `routes`: it gets a [`Call`](super::call::Call)
+//! One function per path, named as its row in `routes`: it gets a [`Call`]
 //! that was let in, and gives the answer or a problem.
 
 mod about;
