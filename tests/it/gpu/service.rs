@@ -239,7 +239,7 @@ async fn an_engine_that_does_not_fit_is_refused_with_settings_with_which_it_does
     let gpu = |mib: usize| Machine::new().gpus(&format!("NVIDIA RTX 5050:12.0:{mib}MiB"));
     let cuda: &[&str] = &["--device", "cuda"];
     for (mib, flags) in [
-        (900, "--max-batch 4"),
+        (1420, "--max-batch 4"),
         (
             700,
             "--gpu-picture-memory 128MiB --max-image-pixels 44000000",
