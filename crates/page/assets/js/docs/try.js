@@ -9,7 +9,9 @@ import { exampleOf } from './example.js';
 
 /** The form of an operation. */
 export function tryIt(document, path, method, of) {
-  const kinds = Object.entries(of.requestBody?.content ?? {});
+  // A form first: it has buttons for files, where JSON wants them in base64.
+  const isForm = ([kind]) => Number(kind === 'multipart/form-data');
+  const kinds = Object.entries(of.requestBody?.content ?? {}).sort((a, b) => isForm(b) - isForm(a));
   const parameters = (of.parameters ?? []).filter(({ in: where, required }) => where === 'path' || where === 'query' || required);
   const inputs = parameters.map((parameter) => ({
     ...parameter,
