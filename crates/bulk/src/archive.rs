@@ -46,17 +46,22 @@ impl<R: Seek> Seek for Bounded<R> {
     }
 }
 
-/// Visits the members of a tar one after another, until `visit` wants no more.
-pub(crate) fn members(
-    tar: impl Read,
-    mut visit: impl FnMut(&mut dyn Member) -> io::Result<bool>,
-) -> io::Result<()> {
+/// A tar whose next head is bounded, and what is left of that bound.
+fn bounded<R: Read>(tar: R) -> (Archive<Bounded<R>>, Rc<Cell<Option<u64>>>) {
     let left = Rc::new(Cell::new(Some(MOST_HEAD)));
     let bounded = Bounded {
         inner: tar,
         left: Rc::clone(&left),
     };
-    let mut archive = Archive::new(bounded);
+    (Archive::new(bounded), left)
+}
+
+/// Visits the members of a tar one after another, until `visit` wants no more.
+pub(crate) fn members(
+    tar: impl Read,
+    mut visit: impl FnMut(&mut dyn Member) -> io::Result<bool>,
+) -> io::Result<()> {
+    let (mut archive, left) = bounded(tar);
     for member in archive.entries()? {
         let mut member = member?;
         left.set(None);
@@ -76,12 +81,7 @@ pub(crate) fn members_of_file(
     tar: impl Read + Seek,
     mut visit: impl FnMut(&mut dyn Member) -> io::Result<bool>,
 ) -> io::Result<()> {
-    let left = Rc::new(Cell::new(Some(MOST_HEAD)));
-    let bounded = Bounded {
-        inner: tar,
-        left: Rc::clone(&left),
-    };
-    let mut archive = Archive::new(bounded);
+    let (mut archive, left) = bounded(tar);
     for member in archive.entries_with_seek()? {
         let mut member = member?;
         left.set(None);

@@ -9,6 +9,7 @@ use crate::body::off_thread;
 use crate::call::Call;
 use crate::forms::{RankForm, SimilarityForm};
 use crate::image_request::{RankRequest, SimilarityRequest};
+use crate::item_reader::Items;
 use crate::messages::{RankAnswer, SimilarityAnswer};
 use crate::problem::{Named, Problem};
 use crate::text_request::{self, TextLimits};
@@ -25,6 +26,21 @@ struct Compared {
     memory: Option<Lease>,
 }
 
+impl Compared {
+    /// What came as JSON, where images have places in a list and no names.
+    fn of_list(items: Items, details: bool, truncate: bool) -> Self {
+        let (texts, images, memory) = items.apart();
+        Self {
+            texts,
+            images,
+            names: Names::List,
+            details,
+            truncate,
+            memory: Some(memory),
+        }
+    }
+}
+
 /// `POST /similarity`
 pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let Compared {
@@ -37,15 +53,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     } = match is_json(call) {
         true => {
             let (request, items) = call.items(SimilarityRequest::read).await?;
-            let (texts, images, memory) = items.apart();
-            Compared {
-                texts,
-                images,
-                names: Names::List,
-                details: request.details,
-                truncate: request.truncate,
-                memory: Some(memory),
-            }
+            Compared::of_list(items, request.details, request.truncate)
         }
         false => {
             let form: SimilarityForm = call.form().await?;
@@ -98,15 +106,7 @@ pub(crate) async fn rank(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     } = match is_json(call) {
         true => {
             let (request, items) = call.items(RankRequest::read).await?;
-            let (texts, images, memory) = items.apart();
-            Compared {
-                texts,
-                images,
-                names: Names::List,
-                details: request.details,
-                truncate: request.truncate,
-                memory: Some(memory),
-            }
+            Compared::of_list(items, request.details, request.truncate)
         }
         false => {
             let form: RankForm = call.form().await?;
