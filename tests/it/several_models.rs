@@ -450,8 +450,8 @@ async fn one_model_that_cannot_embed_is_named_and_the_other_goes_on() {
         503
     );
     for (path, status, said) in [
-        ("/ready", 503, "model \"b\": the service is starting"),
-        ("/health", 503, "model \"b\": starting"),
+        ("/ready", 503, r#"model \"b\": the service is starting"#),
+        ("/health", 503, r#"model \"b\": starting"#),
         ("/models/a/ready", 200, "ready"),
         ("/models/b/ready", 503, "starting"),
         ("/models/a/health", 200, "ok"),
