@@ -72,6 +72,7 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
         items,
         places,
         memory: query_memory,
+        ..
     } = items;
     let Some(query) = single(items) else {
         return Err(wrong(
