@@ -29,6 +29,7 @@ use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::generate::Generate;
 use siglip2_embeddings::http::{self, ApiKeysFile, TlsFiles};
 use siglip2_embeddings::log::{Log, last_line};
+use siglip2_embeddings::priority::give_way;
 use siglip2_embeddings::search::Search;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::signals::Signals;
@@ -110,11 +111,11 @@ fn main() -> ExitCode {
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");
     }
-    let opened = settings.http.open_files().map_err(Into::into);
-    let prepared = match opened.and_then(|()| prepare(&settings)) {
+    let opened = settings.http.open_files();
+    let prepared = match opened.and_then(|()| prepared(&settings)) {
         Ok(prepared) => prepared,
         Err(error) => {
-            last_line(&error.to_string());
+            last_line(&error);
             return ExitCode::from(UNUSABLE);
         }
     };
@@ -125,6 +126,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prepares on a thread of its own, whose priority those that it starts have too.
+fn prepared(settings: &Settings) -> Result<Prepared, String> {
+    thread::scope(|scope| {
+        let preparing = thread::Builder::new()
+            .name("prepare".into())
+            .spawn_scoped(scope, || {
+                give_way(settings.compute_nice);
+                prepare(settings).map_err(|error| error.to_string())
+            })
+            .map_err(|error| error.to_string())?;
+        // The message of a panic has been printed.
+        let prepared = preparing.join();
+        prepared.unwrap_or_else(|_| Err("preparing the model panicked".to_owned()))
+    })
 }
 
 fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Box<dyn Error>> {
@@ -188,7 +205,13 @@ async fn serve(
         "listening; loading the model"
     );
     let (loaded, outcome) = oneshot::channel();
+    // What feeds a GPU waits for it, and must then be there at once.
+    let nice = match prepared.is_on_cpu() {
+        true => settings.compute_nice,
+        false => 0,
+    };
     thread::Builder::new().name("load".into()).spawn(move || {
+        give_way(nice);
         let result = prepared.load();
         if result.is_ok() {
             let seconds = started.elapsed().as_secs_f64();

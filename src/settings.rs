@@ -68,6 +68,12 @@ pub struct Settings {
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
     pub compute_threads: Option<usize>,
 
+    /// By how much the threads that decode, tokenize and compute give way to those that answer,
+    /// 0 to 19, as `nice` has it: so that probes and small requests do not wait for a core. Other
+    /// programs on the same cores go before them as well. Linux only.
+    #[arg(long, env = "COMPUTE_NICE", default_value_t = 5, value_parser = nice)]
+    pub compute_nice: u8,
+
     /// Most rows (images or texts) in a batch; by default chosen for the device.
     #[arg(long, env = "MAX_BATCH", value_parser = count)]
     pub max_batch: Option<usize>,
@@ -311,6 +317,11 @@ fn patches(value: &str) -> Result<usize, String> {
     Ok(patches)
 }
 
+fn nice(value: &str) -> Result<u8, String> {
+    let nice = value.trim().parse().ok().filter(|nice| *nice <= 19);
+    nice.ok_or_else(|| "it must be a whole number, 0 to 19".to_owned())
+}
+
 fn host(value: &str) -> Result<IpAddr, String> {
     if value.trim().eq_ignore_ascii_case("localhost") {
         return Ok(IpAddr::from([127, 0, 0, 1]));
@@ -378,6 +389,7 @@ mod tests {
             (["--max-queued-rows", "0"], "--max-queued-rows"),
             (["--log-level", "verbose"], "LOG_LEVEL"),
             (["--body-timeout", "0"], "--body-timeout"),
+            (["--compute-nice", "20"], "--compute-nice"),
             (["--max-num-patches", "1025"], "1024"),
             (["--max-num-patches", "0"], "--max-num-patches"),
         ] {

@@ -192,6 +192,11 @@ impl Prepared {
         }
     }
 
+    /// Whether the device is the CPU.
+    pub fn is_on_cpu(&self) -> bool {
+        matches!(self.device, Device::Cpu(_))
+    }
+
     /// Loads the engine and gives it to the service.
     ///
     /// # Errors
