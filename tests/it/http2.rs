@@ -156,8 +156,6 @@ async fn heads_that_are_not_http2_end_their_stream() {
         ];
         [&base[..], more].concat()
     };
-    let mut raw = Raw::connect(server.address, &[]).await;
-    let mut stream = 1;
     for (more, answered) in [
         (fields(&[(":authority", "t")]), true),
         (fields(&[("host", "t")]), true),
@@ -177,17 +175,21 @@ async fn heads_that_are_not_http2_end_their_stream() {
             false,
         ),
     ] {
-        let head = Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, block(&more));
+        let mut raw = Raw::connect(server.address, &[]).await;
+        let head = Frame::new(HEADERS, END_HEADERS | END_STREAM, 1, block(&more));
         raw.send(head).await;
-        let answer = loop {
-            let frame = raw.next().await.expect("the connection stays");
-            if frame.stream == stream && frame.kind != DATA {
-                break frame;
+        // An answer, or the end of the stream or of the connection.
+        let got = loop {
+            match raw.next().await {
+                Some(frame) if frame.stream == 1 || frame.kind == GOAWAY => break Some(frame.kind),
+                Some(_) => {}
+                None => break None,
             }
         };
-        assert_eq!(answer.kind == HEADERS, answered, "{more:?}: {answer:?}");
-        stream += 2;
+        assert_eq!(got == Some(HEADERS), answered, "{more:?}: {got:?}");
     }
+    let mut raw = Raw::connect(server.address, &[]).await;
+    let stream = 1;
     // A length that is not kept.
     let length = [
         (":method", "POST"),
@@ -271,7 +273,7 @@ async fn a_request_that_is_taken_back_is_not_worked_for() {
         tokio::spawn(async move { client.ask(post_json("/embed/text", &body)).await })
     };
     let first = ask("a");
-    until(&server, "siglip2_batch_rows_count{tower=\"text\"} 2\n").await;
+    until(&server, "siglip2_batch_rows_count{tower=\"text\"} 1\n").await;
     let gone = ask("b");
     until(&server, "siglip2_requests_in_flight 2\n").await;
     gone.abort();

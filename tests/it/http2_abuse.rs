@@ -55,7 +55,7 @@ async fn frames_that_ask_for_nothing_end_the_connection() {
         Frame::new(200, 0, 0, [1, 2, 3]),
     ] {
         let mut raw = Raw::connect(server.address, &[]).await;
-        let flood = frame.bytes().repeat(1100);
+        let flood = frame.bytes().repeat(2000);
         raw.bytes(&flood).await;
         assert!(raw.ends().await);
     }
@@ -72,15 +72,17 @@ async fn heads_without_an_end_are_given_up() {
         assert!(raw.ends().await);
     }
     // Nor do they go on for ever.
-    let server = Server::start(HttpSettings::default()).await;
+    let server = Server::start(HttpSettings {
+        header_timeout: Duration::from_secs(3600),
+        ..HttpSettings::default()
+    })
+    .await;
     let mut raw = Raw::connect(server.address, &[]).await;
     raw.send(Frame::new(HEADERS, 0, 1, head("/health"))).await;
     let more = Frame::new(CONTINUATION, 0, 1, block(&[("x", "y")])).bytes();
-    let mut all = true;
     for _ in 0..10_000 {
-        all &= raw.bytes(&more).await;
+        raw.bytes(&more).await;
     }
-    assert!(!all);
     assert!(raw.ends().await);
     serves(&server).await;
 }
@@ -122,7 +124,11 @@ async fn a_bomb_of_headers_is_not_unpacked() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
-    let server = Server::start(quick()).await;
+    let server = Server::start(HttpSettings {
+        idle_timeout: Duration::from_secs(3600),
+        ..quick()
+    })
+    .await;
     let mut raw = Raw::connect(server.address, &[(INITIAL_WINDOW, 0)]).await;
     let large = Frame::new(HEADERS, END_HEADERS | END_STREAM, 1, head("/openapi.json"));
     raw.send(large).await;
@@ -148,14 +154,19 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 
 #[tokio::test]
 async fn who_reads_slowly_gets_all() {
-    let server = Server::start(quick()).await;
+    let server = Server::start(HttpSettings {
+        write_timeout: Duration::from_secs(3),
+        ..HttpSettings::default()
+    })
+    .await;
     let mut raw = Raw::connect(server.address, &[(INITIAL_WINDOW, 0)]).await;
     let large = Frame::new(HEADERS, END_HEADERS | END_STREAM, 1, head("/openapi.json"));
     raw.send(large).await;
     let mut read = 0;
     loop {
-        // Room for one piece at a time, well within the time that nothing may be taken.
-        sleep(Duration::from_millis(20)).await;
+        // Room for one piece at a time: each within the time that nothing may be taken, and all
+        // together beyond it.
+        sleep(Duration::from_millis(600)).await;
         let room = 16_384_u32.to_be_bytes();
         raw.send(Frame::new(8, 0, 1, room)).await;
         raw.send(Frame::new(8, 0, 0, room)).await;
@@ -170,7 +181,12 @@ async fn who_reads_slowly_gets_all() {
 
 #[tokio::test]
 async fn streams_are_bounded_and_idle_ones_cost_no_other() {
-    let server = Server::start(quick()).await;
+    let server = Server::start(HttpSettings {
+        body_idle_timeout: Duration::from_secs(3),
+        min_body_rate: 0,
+        ..HttpSettings::default()
+    })
+    .await;
     let mut raw = Raw::connect(server.address, &[]).await;
     let settings = raw.next_of(SETTINGS).await.unwrap();
     let most = settings

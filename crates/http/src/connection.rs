@@ -35,8 +35,9 @@ const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
 /// How long a client that connected while the service drained has to ask.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// How long a client of HTTP/2 has to close a connection that it was told is over.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a client of HTTP/2 that was told to go has to say that it heard, and to read what is
+/// left of its answers.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What connections are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,47 +211,49 @@ impl Guide {
         // What was told while it was opened.
         let mut phase = Some(*self.told.borrow());
         loop {
+            let mut must_go = false;
             match phase.take() {
                 None | Some(Phase::Serving) => {}
                 Some(Phase::Refusing) if !self.is_http2() => {}
                 Some(Phase::Refusing | Phase::Draining) if self.state.heads() == 0 => {
                     self.call_last();
                 }
-                Some(Phase::Refusing | Phase::Draining) => go(connection.as_mut()),
+                Some(Phase::Refusing | Phase::Draining) => must_go = true,
                 Some(Phase::Ended) => break,
             }
-            tokio::select! {
-                served = connection.as_mut() => {
-                    if let Err(error) = served {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    break;
-                }
-                told = next_phase(&mut self.told) => phase = Some(told),
-                () = over(&mut self.last_call) => {
-                    self.last_call = None;
-                    go(connection.as_mut());
-                }
-                () = self.crowded.notified() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
-                    // hyper waits for a head that has begun, as long as it may take.
-                    if was_asked {
+            if !must_go {
+                tokio::select! {
+                    served = connection.as_mut() => {
+                        if let Err(error) = served {
+                            tracing::debug!(%error, "a connection ended early");
+                        }
                         break;
                     }
-                    was_asked = true;
-                    go(connection.as_mut());
-                },
-                () = over(&mut idle) => {
-                    let end = self.idle_end().filter(|end| *end > Instant::now());
-                    let next = match end {
-                        Some(end) => end,
-                        None if was_asked => break,
-                        None => {
-                            was_asked = true;
-                            go(connection.as_mut());
-                            Instant::now() + GOODBYE
+                    told = next_phase(&mut self.told) => phase = Some(told),
+                    () = over(&mut self.last_call) => {
+                        self.last_call = None;
+                        must_go = true;
+                    }
+                    () = self.crowded.notified() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
+                        // hyper waits for a head that has begun, as long as it may take.
+                        if was_asked {
+                            break;
                         }
-                    };
-                    idle = Some(Box::pin(sleep_until(next)));
+                        must_go = true;
+                    },
+                    () = over(&mut idle) => match self.idle_end() {
+                        Some(_) if was_asked && !self.state.is_busy() => break,
+                        Some(_) if was_asked => idle = later(GOODBYE),
+                        Some(end) if end > Instant::now() => idle = Some(Box::pin(sleep_until(end))),
+                        _ => must_go = true,
+                    },
+                }
+            }
+            if must_go {
+                go(connection.as_mut());
+                was_asked = true;
+                if self.is_http2() {
+                    idle = later(GOODBYE);
                 }
             }
         }
@@ -272,6 +275,10 @@ impl Guide {
             self.state.quiet_since() + further
         })
     }
+}
+
+fn later(pause: Duration) -> Option<Pin<Box<Sleep>>> {
+    Some(Box::pin(sleep(pause)))
 }
 
 /// Waits for a timer; for ever if there is none.

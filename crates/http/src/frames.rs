@@ -55,6 +55,8 @@ pub(super) struct Frames {
     left: usize,
     /// Whether the head of a request has begun and not ended.
     in_block: bool,
+    /// Frames that have begun, those that go on with a head aside.
+    begun: u64,
     heads: u64,
     resets: u64,
     chatter: u64,
@@ -70,11 +72,17 @@ impl Frames {
             have: 0,
             left: 0,
             in_block: false,
+            begun: 0,
             heads: 0,
             resets: 0,
             chatter: 0,
             written: 0,
         }
+    }
+
+    /// How many frames have begun; what goes on with a head does not count.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// Whether what comes next is the rest of a request's head, or of a frame that is no data.
@@ -124,6 +132,9 @@ impl Frames {
             CONTINUATION => self.in_block = flags & END_HEADERS == 0,
             DATA if self.left > 0 || flags & END_STREAM != 0 => {}
             _ => self.chatter += 1,
+        }
+        if kind != CONTINUATION {
+            self.begun += 1;
         }
         if kind == RST_STREAM {
             self.resets += 1;

@@ -3,7 +3,7 @@
 //! The bounds are those of HTTP/1: a head, a body, an answer that nobody reads have the same
 //! limits and the same time, each stream its own. What one connection may hold beyond one request
 //! is bounded here; how many requests a client may have on all of its connections together is
-//! counted in [`ConnectionState`](super::connection_state).
+//! counted by `app`.
 
 use std::future::Future;
 use std::io;
@@ -144,8 +144,8 @@ pub(super) struct Wire2 {
     stream: Stream,
     frames: Frames,
     header_timeout: Duration,
-    /// Runs while the rest of a head is awaited.
-    head_timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the rest of a head is awaited; with the number of frames that had begun.
+    head_timer: Option<(Pin<Box<Sleep>>, u64)>,
     written: u64,
     /// Whether h2 holds bytes that it could not write.
     unflushed: bool,
@@ -191,9 +191,12 @@ impl AsyncRead for Wire2 {
             this.head_timer = None;
             return poll;
         }
-        let timer = this
-            .head_timer
-            .get_or_insert_with(|| Box::pin(sleep(this.header_timeout)));
+        let begun = this.frames.begun();
+        let (timer, _) = match &mut this.head_timer {
+            Some(running) if running.1 == begun => running,
+            // Another one is awaited.
+            timer => timer.insert((Box::pin(sleep(this.header_timeout)), begun)),
+        };
         if timer.as_mut().poll(context).is_ready() {
             let why = "the head of a request did not arrive in time";
             return Poll::Ready(Err(this.turn_away(context, why)));

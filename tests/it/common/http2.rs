@@ -239,6 +239,9 @@ impl Raw {
                     let payload = self.received[9..9 + length].to_vec();
                     self.received.drain(..9 + length);
                     let stream = u32::from_be_bytes([s, t, u, v]);
+                    if kind == PING && flags & ACK == 0 {
+                        self.send(Frame::new(PING, ACK, 0, payload.clone())).await;
+                    }
                     return Some(Frame::new(kind, flags, stream, payload));
                 }
             }
