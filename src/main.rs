@@ -134,7 +134,7 @@ fn prepared(settings: &Settings) -> Result<Prepared, String> {
         let preparing = thread::Builder::new()
             .name("prepare".into())
             .spawn_scoped(scope, || {
-                give_way(settings.compute_nice);
+                give_way(settings.http.compute_nice);
                 prepare(settings).map_err(|error| error.to_string())
             })
             .map_err(|error| error.to_string())?;
@@ -207,7 +207,7 @@ async fn serve(
     let (loaded, outcome) = oneshot::channel();
     // What feeds a GPU waits for it, and must then be there at once.
     let nice = match prepared.is_on_cpu() {
-        true => settings.compute_nice,
+        true => settings.http.compute_nice,
         false => 0,
     };
     thread::Builder::new().name("load".into()).spawn(move || {

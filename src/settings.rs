@@ -68,12 +68,6 @@ pub struct Settings {
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
     pub compute_threads: Option<usize>,
 
-    /// By how much the threads that decode, tokenize and compute give way to those that answer,
-    /// 0 to 19, as `nice` has it: so that probes and small requests do not wait for a core. Other
-    /// programs on the same cores go before them as well. Linux only.
-    #[arg(long, env = "COMPUTE_NICE", default_value_t = 5, value_parser = nice)]
-    pub compute_nice: u8,
-
     /// Most rows (images or texts) in a batch; by default chosen for the device.
     #[arg(long, env = "MAX_BATCH", value_parser = count)]
     pub max_batch: Option<usize>,
@@ -315,11 +309,6 @@ fn patches(value: &str) -> Result<usize, String> {
         return Err(format!("it must be at most {MAX_NUM_PATCHES}"));
     }
     Ok(patches)
-}
-
-fn nice(value: &str) -> Result<u8, String> {
-    let nice = value.trim().parse().ok().filter(|nice| *nice <= 19);
-    nice.ok_or_else(|| "it must be a whole number, 0 to 19".to_owned())
 }
 
 fn host(value: &str) -> Result<IpAddr, String> {

@@ -12,7 +12,6 @@ use crate::picture_url::PictureHosts;
 
 /// Which pictures are fetched where a request names one by its URL, and within which bounds.
 #[derive(Args, Clone, Debug, Serialize)]
-#[command(next_help_heading = "Picture URLs")]
 pub struct PictureUrlSettings {
     /// Hosts that pictures are fetched from, with commas between: images.example, *.cdn.example
     /// for all names below, a.example:8443 for another port than 80 and 443, * for all hosts.

@@ -108,6 +108,12 @@ pub struct HttpSettings {
     #[serde(flatten)]
     pub picture_urls: PictureUrlSettings,
 
+    /// By how much the threads that decode, tokenize and compute give way to those that answer,
+    /// 0 to 19, as `nice` has it: so that probes and small requests do not wait for a core. Other
+    /// programs on the same cores go before them as well. Linux only.
+    #[arg(long, env = "COMPUTE_NICE", default_value_t = 5, value_parser = nice)]
+    pub compute_nice: u8,
+
     /// Seconds that the head of a request may take to arrive, from its first byte or from
     /// the opening of the connection; the handshake of TLS is part of it.
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
@@ -202,6 +208,11 @@ impl HttpSettings {
                     || file.is_some_and(|file| file.matches(presented))
             })
     }
+}
+
+fn nice(value: &str) -> Result<u8, String> {
+    let nice = value.trim().parse().ok().filter(|nice| *nice <= 19);
+    nice.ok_or_else(|| "it must be a whole number, 0 to 19".to_owned())
 }
 
 fn header_name(value: &str) -> Result<HeaderName, String> {
