@@ -258,6 +258,14 @@ async fn what_a_host_answers_is_bounded() {
         assert_eq!(got, status, "{path}: {detail}");
         assert!(detail.contains(said), "{path}: {detail}");
     }
+    // What the client itself says comes first.
+    let body = json!({ "input": [{ "image_url": host.url("/silent") }] }).to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-request-timeout-ms", "100"),
+    ];
+    let hurried = crate::common::request("POST", "/v1/embeddings", &headers, body.as_bytes());
+    assert_eq!(ask(server.address, hurried).await.status, 504);
     // Their number is too, and that of all images still counts.
     let url = host.url("/a.png");
     let (status, detail) = {

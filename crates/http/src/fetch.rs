@@ -106,14 +106,14 @@ impl Fetcher {
             async move {
                 let end = deadline.min(Instant::now() + self.timeout);
                 let fetched = timeout_at(end, self.one(&wanted, &room)).await;
-                let late = || {
+                let file = fetched.unwrap_or_else(|_| {
+                    if end == deadline {
+                        return Err(Problem::Deadline);
+                    }
                     let seconds = self.timeout.as_secs_f64();
-                    refused(
-                        &wanted.name,
-                        &format!("could not be fetched within {seconds} s"),
-                    )
-                };
-                let file = fetched.unwrap_or_else(|_| Err(late()))?;
+                    let why = format!("could not be fetched within {seconds} s");
+                    Err(refused(&wanted.name, &why))
+                })?;
                 Ok::<_, Problem>((wanted.index, file))
             }
         });
