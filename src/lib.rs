@@ -30,6 +30,7 @@ pub mod embed;
 pub mod generate;
 pub mod index;
 pub mod log;
+pub mod priority;
 pub mod search;
 pub mod settings;
 pub mod signals;

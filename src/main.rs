@@ -27,8 +27,9 @@ use siglip2_embeddings::conformance::Conformance;
 use siglip2_embeddings::download::Download;
 use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::generate::Generate;
-use siglip2_embeddings::http::{self, ApiKeysFile};
+use siglip2_embeddings::http::{self, ApiKeysFile, TlsFiles};
 use siglip2_embeddings::log::{Log, last_line};
+use siglip2_embeddings::priority::give_way;
 use siglip2_embeddings::search::Search;
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::signals::Signals;
@@ -104,16 +105,17 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|first| first == "serve") {
         arguments.remove(1);
     }
-    let settings: Settings =
+    let mut settings: Settings =
         siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     let log = Log::start(&settings.log);
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");
     }
-    let prepared = match prepare(&settings) {
+    let opened = settings.http.open_files();
+    let prepared = match opened.and_then(|()| prepared(&settings)) {
         Ok(prepared) => prepared,
         Err(error) => {
-            last_line(&error.to_string());
+            last_line(&error);
             return ExitCode::from(UNUSABLE);
         }
     };
@@ -126,6 +128,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prepares on a thread of its own, whose priority those that it starts have too.
+fn prepared(settings: &Settings) -> Result<Prepared, String> {
+    thread::scope(|scope| {
+        let preparing = thread::Builder::new()
+            .name("prepare".into())
+            .spawn_scoped(scope, || {
+                give_way(settings.http.compute_nice);
+                prepare(settings).map_err(|error| error.to_string())
+            })
+            .map_err(|error| error.to_string())?;
+        // The message of a panic has been printed.
+        let prepared = preparing.join();
+        prepared.unwrap_or_else(|_| Err("preparing the model panicked".to_owned()))
+    })
+}
+
 fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -134,13 +152,23 @@ fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Bo
 }
 
 /// What SIGHUP asks for.
-fn read_again(keys: Option<&ApiKeysFile>) {
+fn read_again(keys: Option<&ApiKeysFile>, tls: Option<&TlsFiles>) {
     match keys.map(ApiKeysFile::reload) {
         Some(Ok(keys)) => tracing::info!(keys, "SIGHUP: read the file of API keys again"),
         Some(Err(error)) => {
             tracing::error!(%error, "SIGHUP: the API keys stay as they were");
         }
-        None => tracing::info!("SIGHUP: there is no file to read again"),
+        None => {}
+    }
+    match tls.map(TlsFiles::reload) {
+        Some(Ok(())) => tracing::info!("SIGHUP: read the TLS certificate again"),
+        Some(Err(error)) => {
+            tracing::error!(%error, "SIGHUP: the TLS certificate stays as it was");
+        }
+        None => {}
+    }
+    if keys.is_none() && tls.is_none() {
+        tracing::info!("SIGHUP: there is no file to read again");
     }
 }
 
@@ -167,6 +195,7 @@ async fn serve(
         features = build.features.join(","),
         jpeg_vector_code = build.jpeg_vector_code,
         asks_for_keys = settings.http.asks_for_keys(),
+        tls = settings.http.tls.is_some(),
         "siglip2-embeddings"
     );
     let names: Vec<&str> = models.iter().map(|it| it.info().name.as_str()).collect();
@@ -177,7 +206,13 @@ async fn serve(
         "listening; loading the model"
     );
     let (loaded, outcome) = oneshot::channel();
+    // What feeds a GPU waits for it, and must then be there at once.
+    let nice = match prepared.is_on_cpu() {
+        true => settings.http.compute_nice,
+        false => 0,
+    };
     thread::Builder::new().name("load".into()).spawn(move || {
+        give_way(nice);
         let result = prepared.load();
         if result.is_ok() {
             let seconds = started.elapsed().as_secs_f64();
@@ -202,7 +237,8 @@ async fn serve(
     };
 
     let keys = settings.http.api_keys_file.clone();
-    let mut signals = Signals::handle(move || read_again(keys.as_ref()))?;
+    let tls = settings.http.tls.clone();
+    let mut signals = Signals::handle(move || read_again(keys.as_ref(), tls.as_ref()))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,

@@ -446,6 +446,7 @@ mod tests {
             (["--max-queued-rows", "0"], "--max-queued-rows"),
             (["--log-level", "verbose"], "LOG_LEVEL"),
             (["--body-timeout", "0"], "--body-timeout"),
+            (["--compute-nice", "20"], "--compute-nice"),
             (["--max-num-patches", "1025"], "1024"),
             (["--max-num-patches", "0"], "--max-num-patches"),
         ] {

@@ -273,6 +273,13 @@ impl Prepared {
         devices.collect::<Vec<_>>().join(" | ")
     }
 
+    /// Whether the CPU computes any model.
+    pub fn is_on_cpu(&self) -> bool {
+        self.engines
+            .iter()
+            .any(|(device, _)| matches!(device, Device::Cpu(_)))
+    }
+
     /// Loads the engines, one after the other, and gives them to their services.
     ///
     /// # Errors

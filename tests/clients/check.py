@@ -16,6 +16,7 @@ import traceback
 import urllib.error
 import urllib.request
 
+import httpx
 import numpy as np
 
 URL, KEY = sys.argv[1], sys.argv[2]
@@ -356,6 +357,24 @@ def rows_in_every_form():
         np.testing.assert_array_equal(array[[0, 2]], rows)
 
 
+def httpx_over_http2_without_tls():
+    with httpx.Client(http1=False, http2=True, headers={"X-API-Key": KEY}) as client:
+        got = client.post(URL + "/embed/text", json={"texts": TEXTS})
+        assert got.http_version == "HTTP/2", got.http_version
+        same(np.array(got.json()["embeddings"], np.float32), own_texts(TEXTS))
+        got = client.post(URL + "/embed/image", files={"file": ("a.png", PICTURE)})
+        same(np.array(got.json()["embeddings"][0], np.float32), own_image(PICTURE))
+        # A body of megabytes, and an answer of as much.
+        files = [("files", (f"{at}.png", PICTURE + bytes(100_000))) for at in range(40)]
+        got = client.post(URL + "/embed/images", files=files)
+        assert len(got.json()["embeddings"]) == 40, got.text
+        assert client.get(URL + "/nowhere").status_code == 404
+        texts = [f"a text with the number {number}" for number in range(1000)]
+        got = client.post(URL + "/embed/text", json={"texts": texts})
+        assert len(got.json()["embeddings"]) == 1000
+        assert client.head(URL + "/health").status_code == 200
+
+
 def compressed_bodies():
     import gzip
 
@@ -399,6 +418,7 @@ CHECKS = [
     triton_client,
     weaviate_as_its_module_sends,
     immich_as_its_server_sends,
+    httpx_over_http2_without_tls,
 ]
 
 

@@ -25,6 +25,8 @@ mod golden;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod hostile;
+mod http2;
+mod http2_abuse;
 mod http_bytes;
 mod http_classify;
 mod http_coded;
@@ -40,6 +42,7 @@ mod http_limits;
 mod http_openai;
 mod http_page;
 mod http_strict;
+mod http_tls;
 mod http_watch;
 mod image_cache;
 mod load_test;
@@ -47,6 +50,7 @@ mod long_texts;
 mod memory;
 mod naflex;
 mod orientation;
+mod picture_urls;
 mod program;
 mod readiness;
 #[cfg(feature = "tensorrt")]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,12 +12,17 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::json_writer;
+use super::progress::Progress;
 use siglip2_service::Lease;
 
 /// So much of a body is handed to hyper at a time. hyper asks for more when it has written
 /// what it holds, up to its buffer; so the last piece is asked for when all but so much
 /// has gone into the socket.
 const PIECE: usize = 64 << 10;
+
+/// The same over HTTP/2, where a client that takes one in the time that it may take nothing is
+/// one that reads.
+const HTTP2_PIECE: usize = 16 << 10;
 
 /// The content type of `/metrics`: the format that Prometheus and OpenMetrics share.
 pub(super) const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -44,6 +50,8 @@ pub(super) struct Answer {
     told: Option<Box<dyn Written>>,
     /// Whether it is text, and no rows of floats: then it may be compressed.
     is_text: bool,
+    /// Who watches whether the client takes it, over HTTP/2.
+    progress: Option<Arc<Progress>>,
 }
 
 impl Answer {
@@ -53,6 +61,7 @@ impl Answer {
             left: body,
             told: None,
             is_text: true,
+            progress: None,
         }
     }
 
@@ -65,6 +74,18 @@ impl Answer {
     pub(super) fn replace(&mut self, body: Bytes) {
         self.whole = body.len() as u64;
         self.left = body;
+    }
+
+    /// Lets a stream of HTTP/2 watch how far it has come.
+    pub(super) fn watch(&mut self, progress: Arc<Progress>) {
+        progress.begins();
+        self.progress = Some(progress);
+    }
+
+    /// Takes the body away, for an answer to HEAD, and says how long it was.
+    pub(super) fn take_body(&mut self) -> u64 {
+        self.left.clear();
+        self.whole
     }
 
     /// Tells `told` of the bytes of the body as they go. An answer without any, and one to
@@ -86,7 +107,14 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let length = self.left.len().min(PIECE);
+        let most = match &self.progress {
+            Some(progress) => {
+                progress.takes();
+                HTTP2_PIECE
+            }
+            None => PIECE,
+        };
+        let length = self.left.len().min(most);
         let piece = self.left.split_to(length);
         let left = self.left.len() as u64;
         let whole = self.whole;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::accepted::Accepted;
 use super::answer::{self, Answer};
@@ -22,6 +23,7 @@ use super::head;
 use super::ignored;
 use super::model::{Choice, ModelPath};
 use super::problem::Problem;
+use super::progress::Progress;
 use super::record::{Held, Record};
 use super::request_id;
 use super::route::SEARCH;
@@ -76,7 +78,7 @@ impl App {
             &head,
             &mut body,
             (&timings, &mut told),
-            &mut record,
+            (&mut record, connection),
         )))
         .await;
         let answered = answered.unwrap_or_else(|panic| {
@@ -123,14 +125,16 @@ impl App {
         {
             response.headers_mut().insert("x-cache", value);
         }
-        // A connection that stays open would only bring the client's next request here.
-        if self.0.models.best_state() == State::Draining {
+        // A connection that stays open would only bring the client's next request here. HTTP/2
+        // has a frame for that, and the client resets no more than the stream.
+        let is_http2 = head.version == Version::HTTP_2;
+        if self.0.models.best_state() == State::Draining && !is_http2 {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         // A body that hyper has asked for by then is on its way, whatever was expected.
-        if !body.settle(awaits_continue && body.read() == 0).await {
+        if !body.settle(awaits_continue && body.read() == 0).await && !is_http2 {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -138,9 +142,17 @@ impl App {
         }
         connection.answered();
         record.answered(response.status().as_u16(), body.read());
-        response
-            .body_mut()
-            .tell(Box::new(record), head.method == Method::HEAD);
+        let is_head = head.method == Method::HEAD;
+        if is_http2 && is_head {
+            // hyper leaves it away in HTTP/1 alone.
+            let length = response.body_mut().take_body();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(progress) = Progress::of_this_stream() {
+            response.body_mut().watch(progress);
+        }
+        response.body_mut().tell(Box::new(record), is_head);
         response
     }
 
@@ -157,8 +169,11 @@ impl App {
         head: &Parts,
         body: &mut Body,
         (timings, told): (&Arc<Timings>, &mut Told),
-        record: &mut Record,
+        (record, connection): (&mut Record, &Arc<ConnectionState>),
     ) -> Result<Response<Answer>, Problem> {
+        if head.version == Version::HTTP_2 {
+            record.held().stream = Some(self.stream(connection)?);
+        }
         head::check(head)?;
         let coding = Coding::of(&head.headers)?;
         let allow = found.map_or(ANY_METHOD, |found| found.allow());
@@ -191,6 +206,30 @@ impl App {
         let timings = Arc::clone(timings);
         let mut call = Call::new(shared, choice, head, body, timings, began, told)?.on(found.value);
         handler(&mut call).await
+    }
+
+    /// Counts a request over HTTP/2 as if it were a connection: one connection may have many.
+    fn stream(
+        &self,
+        connection: &ConnectionState,
+    ) -> Result<(OwnedSemaphorePermit, Option<clients::Held>), Problem> {
+        let Shared {
+            settings,
+            streams,
+            clients_streams,
+            ..
+        } = &*self.0;
+        let permit = Arc::clone(streams)
+            .try_acquire_owned()
+            .map_err(|_| Problem::too_many_requests(settings.max_connections))?;
+        // Behind a proxy the address is the proxy's.
+        if settings.client_address_header.is_some() {
+            return Ok((permit, None));
+        }
+        match clients_streams.enter(connection.peer()) {
+            Some(held) => Ok((permit, Some(held))),
+            None => Err(Problem::too_many_of_client(clients_streams.most())),
+        }
     }
 
     /// Takes a request that embeds, before its body is read, or refuses it. Who is

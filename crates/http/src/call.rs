@@ -30,7 +30,7 @@ use super::validation::bool_word;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
-    Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryBudget, MemoryUse, Request,
+    Context, Fingerprint, Item, ItemEmbeddings, Lease, LongTexts, MemoryBudget, MemoryUse, Request,
     Service, ServiceError,
 };
 
@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         self.hold(json_text::decoded_bytes(&bytes))?;
         let memory = self.shared.models.memory().clone();
         let choice = self.choice.clone();
-        off_thread(bytes.len(), move || {
+        let (told, mut items) = off_thread(bytes.len(), move || {
             let _reading = reading(&memory, &bytes)?;
             let body = json_text::decode(&bytes)
                 .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
@@ -154,7 +154,29 @@ impl<'a> Call<'a> {
             let told = read(body, &mut reader)?;
             Ok((told, reader.finish()))
         })
-        .await
+        .await?;
+        self.fetch(&mut items).await?;
+        Ok((told, items))
+    }
+
+    /// Fetches the images that are named by their URLs, and looks at their headers. With the body
+    /// they have no more bytes than a body may.
+    pub(super) async fn fetch(&self, items: &mut Items) -> Result<(), Problem> {
+        let wanted = std::mem::take(&mut items.wanted);
+        let Some(fetcher) = self.shared.fetcher.as_ref().filter(|_| !wanted.is_empty()) else {
+            return Ok(());
+        };
+        let most = self.shared.settings.payload_limit;
+        let most = most.saturating_sub(self.body.read());
+        let memory = self.shared.models.memory();
+        let files = fetcher.fetch(wanted, most, memory, self.deadline.into());
+        for (index, file) in files.await? {
+            self.inspect(&Items::name(&items.places, index), &file)?;
+            if let Some(item) = items.items.get_mut(index) {
+                *item = Item::Image(file);
+            }
+        }
+        Ok(())
     }
 
     /// The whole body, which may be as large as a form.
@@ -224,6 +246,7 @@ impl<'a> Call<'a> {
             items,
             places,
             memory,
+            ..
         } = items;
         let floats = items.len() * self.model().info().dimensions;
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;

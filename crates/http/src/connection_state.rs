@@ -1,8 +1,9 @@
 //! What a connection is doing: told by its requests to the socket under them, and by both to
 //! the server.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Version;
@@ -11,10 +12,12 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
+    peer: IpAddr,
     opened: Instant,
     heads: AtomicU64,
-    /// From the end of a head until the last of its answer was handed to hyper.
-    busy: AtomicBool,
+    /// Requests from the end of a head until the last of its answer was handed to hyper; with
+    /// HTTP/1 at most one.
+    busy: AtomicUsize,
     /// The body of the request under way is here.
     body_is_whole: AtomicBool,
     /// Nothing of its answer has been written, and its client reads over an interim one.
@@ -29,12 +32,13 @@ pub(super) struct ConnectionState {
 pub(super) struct UnderWay(Arc<ConnectionState>);
 
 impl ConnectionState {
-    /// A connection that was just opened.
-    pub(super) fn new() -> Self {
+    /// A connection of this client that was just opened.
+    pub(super) fn new(peer: IpAddr) -> Self {
         Self {
+            peer,
             opened: Instant::now(),
             heads: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
             body_is_whole: AtomicBool::new(false),
             awaits_interim: AtomicBool::new(false),
             linger: AtomicBool::new(false),
@@ -42,11 +46,25 @@ impl ConnectionState {
         }
     }
 
+    /// Whose it is.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// When it was opened.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// Whether no request is under way, and none has been for so long. A head that comes in
     /// drips makes no difference.
     pub(super) fn is_idle_for(&self, pause: Duration) -> bool {
-        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-        !self.is_busy() && self.opened.elapsed() >= last + pause
+        !self.is_busy() && self.quiet_since().elapsed() >= pause
+    }
+
+    /// When the last answer was handed over, or when it was opened.
+    pub(super) fn quiet_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
     /// A head is complete.
@@ -55,7 +73,7 @@ impl ConnectionState {
         self.body_is_whole.store(false, Ordering::Relaxed);
         self.awaits_interim
             .store(version == Version::HTTP_11, Ordering::Relaxed);
-        self.busy.store(true, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
     }
 
@@ -86,7 +104,7 @@ impl ConnectionState {
 
     /// Whether a request is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+        self.busy.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a client that sends no more may be waiting for an answer.
@@ -104,6 +122,6 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.store(now, Ordering::Relaxed);
-        self.0.busy.store(false, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

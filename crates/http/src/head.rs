@@ -1,7 +1,7 @@
 //! What the head of a request must be, beyond what hyper asks of it: what proxies before us
 //! may read in another way, and what is asked for and not done.
 
-use hyper::header::{self, HeaderValue};
+use hyper::header;
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
 
@@ -33,33 +33,56 @@ fn target(head: &Parts) -> Result<(), Problem> {
     )))
 }
 
-/// RFC 9112, 3.2: one Host, and in HTTP/1.1 it must be there.
+/// RFC 9112, 3.2: one Host, and in HTTP/1.1 it must be there. RFC 9113, 8.3.1: in HTTP/2 the
+/// authority stands for it, and if both are there they are the same.
 fn host(head: &Parts) -> Result<(), Problem> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.count());
+    let is_http2 = head.version == Version::HTTP_2;
+    let authority = head.uri.authority().filter(|_| is_http2);
+    if more > 0 {
+        let count = more + 1;
+        return Err(bad(format!(
+            "A request has one Host header; this one has {count}."
+        )));
+    }
+    if let Some(authority) = authority {
+        is_host(authority.as_str().as_bytes())?;
+        if first.is_some_and(|host| {
+            !host
+                .as_bytes()
+                .eq_ignore_ascii_case(authority.as_str().as_bytes())
+        }) {
+            return Err(bad(
+                "The :authority and the Host of a request are the same; these differ.".to_owned(),
+            ));
+        }
+        return Ok(());
+    }
     match first {
+        Some(host) => is_host(host.as_bytes()),
+        None if is_http2 => Err(bad(
+            "A request has an :authority or a Host header; this one has neither.".to_owned(),
+        )),
         None if head.version == Version::HTTP_11 => Err(bad(
             "A request has one Host header; this one has 0.".to_owned(),
         )),
-        Some(_) if more > 0 => Err(bad(format!(
-            "A request has one Host header; this one has {}.",
-            more + 1
-        ))),
-        Some(host) if !is_host(host) => {
-            let shown = printable(&String::from_utf8_lossy(host.as_bytes()), 80);
-            Err(bad(format!(
-                "The Host header holds a name or an address, and perhaps a port; this one is {shown:?}."
-            )))
-        }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
+fn is_host(host: &[u8]) -> Result<(), Problem> {
+    if std::str::from_utf8(host).is_ok_and(is_name_and_port) {
+        return Ok(());
+    }
+    let shown = printable(&String::from_utf8_lossy(host), 80);
+    Err(bad(format!(
+        "The Host header holds a name or an address, and perhaps a port; this one is {shown:?}."
+    )))
+}
+
 /// `uri-host [ ":" port ]` (RFC 9110, 7.2); the host may be empty.
-fn is_host(value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else {
-        return false;
-    };
+fn is_name_and_port(value: &str) -> bool {
     let (host, port) = match value.strip_prefix('[') {
         Some(literal) => match literal.split_once(']') {
             Some((address, rest)) => {
@@ -136,17 +159,14 @@ mod tests {
             "x_y",
             "a%20b",
         ] {
-            assert!(is_host(&HeaderValue::from_str(good).unwrap()), "{good:?}");
+            assert!(is_host(good.as_bytes()).is_ok(), "{good:?}");
         }
         for wrong in [
             "a b", "a/b", "a@b", "a:b", "a:99999", "a:-1", "a:80:80", "[::1", "[x]", "[::1]x",
             "a\tb", "a,b c", "\"a\"", "<a>", "a?b", "a#b", "::1",
         ] {
-            assert!(
-                !is_host(&HeaderValue::from_str(wrong).unwrap()),
-                "{wrong:?}"
-            );
+            assert!(is_host(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
-        assert!(!is_host(&HeaderValue::from_bytes(b"a\xff").unwrap()));
+        assert!(is_host(b"a\xff").is_err());
     }
 }

@@ -2,7 +2,8 @@
 //! within the memory that bodies may take.
 //!
 //! An image is base64 or a data URI, is decoded once, and its header is looked at at once, so
-//! that a bad one ends the reading. No URL is fetched.
+//! that a bad one ends the reading. One that is named by its URL is fetched later, if that is
+//! allowed; see `fetch`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use super::base64;
 use super::model::Choice;
+use super::picture_url::{PictureHosts, Target, Wanted, is_url};
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::text_request::TextLimits;
@@ -56,6 +58,8 @@ pub(super) struct Items {
     pub(super) places: Vec<Place>,
     /// The memory of the texts; that of an image goes with it.
     pub(super) memory: Lease,
+    /// Images that are still to be fetched; each stands among the items as an empty one.
+    pub(super) wanted: Vec<Wanted>,
 }
 
 impl Items {
@@ -92,6 +96,9 @@ pub(super) struct ItemReader {
     items: Vec<Item>,
     places: Vec<Place>,
     memory: Lease,
+    hosts: Option<PictureHosts>,
+    most_urls: usize,
+    wanted: Vec<Wanted>,
     /// Bytes that the request holds: its body, and what was decoded out of it.
     held: u64,
 }
@@ -111,6 +118,9 @@ impl ItemReader {
             text_bytes: 0,
             items: Vec::new(),
             places: Vec::new(),
+            hosts: settings.picture_urls.picture_url_hosts.clone(),
+            most_urls: settings.picture_urls.max_picture_urls_per_request,
+            wanted: Vec::new(),
             held: body,
         }
     }
@@ -131,6 +141,7 @@ impl ItemReader {
             items: self.items,
             places: self.places,
             memory: self.memory,
+            wanted: self.wanted,
         }
     }
 
@@ -177,8 +188,11 @@ impl ItemReader {
         Ok(())
     }
 
-    /// Adds an image that came as base64 or as a data URI.
+    /// Adds an image that came as base64, as a data URI, or as a URL.
     pub(super) fn image(&mut self, place: Place, encoded: &str) -> Result<(), Problem> {
+        if is_url(encoded) {
+            return self.url(place, encoded);
+        }
         let file = self.decoded(place, encoded)?;
         self.inspected(place, file)
             .map_err(|problem| problem.because(base64::mistake(encoded)))
@@ -186,14 +200,47 @@ impl ItemReader {
 
     /// The same, of an image that may be bad without harm to the others: the service finds that.
     pub(super) fn unchecked_image(&mut self, place: Place, encoded: &str) -> Result<(), Problem> {
+        if is_url(encoded) {
+            return self.url(place, encoded);
+        }
         let file = self.decoded(place, encoded)?;
         self.places.push(place);
         self.items.push(Item::Image(file));
         Ok(())
     }
 
+    /// Adds an image that is to be fetched. What is wrong with any is said before one is.
+    fn url(&mut self, place: Place, url: &str) -> Result<(), Problem> {
+        let Some(hosts) = &self.hosts else {
+            return Err(Problem::BadRequest(
+                format!(
+                    "{place} is a URL, and this service fetches none: send the image itself, as \
+                     base64 or as a data URI."
+                )
+                .into(),
+            ));
+        };
+        let target = Target::parse(url, hosts)
+            .map_err(|why| Problem::BadRequest(format!("{place} {why}.").into()))?;
+        if self.wanted.len() == self.most_urls {
+            return Err(Problem::TooLarge(format!(
+                "The request has more than the {} URLs of images that one may hold.",
+                self.most_urls
+            )));
+        }
+        self.count_image()?;
+        self.hold(url.len())?;
+        self.wanted.push(Wanted {
+            index: self.items.len(),
+            name: place.to_string(),
+            target,
+        });
+        self.places.push(place);
+        self.items.push(Item::Image(Bytes::new()));
+        Ok(())
+    }
+
     fn decoded(&mut self, place: Place, encoded: &str) -> Result<Bytes, Problem> {
-        refuse_url(place, encoded)?;
         self.count_image()?;
         let bytes = (encoded.len() / 4 * 3 + 3) as u64;
         let memory = self
@@ -259,27 +306,6 @@ pub(super) fn is_data_uri(string: &str) -> bool {
         && head.len() < rest.len()
         && head.to_ascii_lowercase().ends_with(b";base64")
         && !head.iter().any(u8::is_ascii_whitespace)
-}
-
-/// Says that URLs are not fetched, where an image is one.
-fn refuse_url(place: Place, image: &str) -> Result<(), Problem> {
-    let begins = |scheme: &str| {
-        let start = image.trim_start().get(..scheme.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    if ["http://", "https://", "s3://", "gs://", "file://"]
-        .into_iter()
-        .any(begins)
-    {
-        return Err(Problem::BadRequest(
-            format!(
-                "{place} is a URL, and this service fetches none: send the image itself, as \
-                 base64 or as a data URI."
-            )
-            .into(),
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,9 +9,13 @@
 //!
 //! * `server`: accepts connections within bounds (`descriptors`, `clients`), drains them at
 //!   shutdown.
-//! * `wire`: the socket under hyper: timers, last words and half-closed clients, which hyper
-//!   lacks. `framing`: where requests begin and end, by the letter. `connection_state`: what a
-//!   connection is doing.
+//! * `connection`: one connection from its accept to its end. `opening`: TLS or not, HTTP/1 or
+//!   HTTP/2. `tls`: the certificate, and when it changes. `socket`: below all that, and the timer
+//!   of clients that take nothing. `connection_state`: what a connection is doing.
+//! * `wire`: what is under hyper's HTTP/1: timers, last words and half-closed clients, which
+//!   hyper lacks. `framing`: where requests begin and end, by the letter.
+//! * `http2`: what is under and around hyper's HTTP/2. `frames`: what a client may not do by the
+//!   thousand. `progress`: whether the client of a stream takes its answer.
 //! * `app`: one request: its id, who may pass, its permit, its panic. `head`: what its head must
 //!   be. `record`: what is told of it when it is over: log, metrics, spans.
 //! * `routes`, `dialect_routes`: the table of paths, from which all that depends on a path
@@ -25,6 +29,8 @@
 //! * `forms`, `messages`, `about_messages`: what is read and answered, as types.
 //! * `json`, `item_reader`, `image_request`: texts and images in JSON, read without a tree of
 //!   values. `packed`: several images in one body. `json_writer`: floats in JSON, written fast.
+//! * `picture_url`, `networks`: which pictures and addresses may be fetched. `fetch`: fetches them.
+//!   `picture_settings`: its bounds.
 //! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
 //!   answer on its way.
 //! * `encoding`: rows as bytes, where the client asks for them: `row_bytes`, `arrow_rows`,
@@ -61,6 +67,7 @@ mod call;
 mod clients;
 mod coded;
 mod compressed;
+mod connection;
 mod connection_state;
 mod content;
 mod cors;
@@ -71,15 +78,18 @@ mod dialects;
 mod encoding;
 mod endpoints;
 mod error_shape;
+mod fetch;
 mod fingerprint;
 mod form;
 mod form_pieces;
 mod form_reader;
 mod forms;
+mod frames;
 mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
+mod http2;
 mod ignored;
 mod image_request;
 mod item_reader;
@@ -88,12 +98,17 @@ mod json_text;
 mod json_writer;
 mod messages;
 mod model;
+mod networks;
 mod openapi;
+mod opening;
 mod packed;
 mod page;
 mod parameters;
 mod part_heads;
+mod picture_settings;
+mod picture_url;
 mod problem;
+mod progress;
 mod quantized;
 mod record;
 mod request_id;
@@ -103,16 +118,22 @@ mod row_bytes;
 mod server;
 mod settings;
 mod shared;
+mod socket;
 mod spans;
 mod text_request;
+mod tls;
 mod validation;
 mod wire;
 
 pub use api_key::{ApiKey, ApiKeysFile};
 pub use cors::Origins;
+pub use networks::Networks;
+pub use picture_settings::PictureUrlSettings;
+pub use picture_url::PictureHosts;
 pub use server::{ServeError, serve};
 pub use settings::HttpSettings;
 pub use spans::Spans;
+pub use tls::TlsFiles;
 
 /// What answers.
 const PROGRAM: &str = "siglip2-embeddings";

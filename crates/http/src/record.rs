@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use hyper::Method;
 use hyper::http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::accepted::Accepted;
 use super::answer::Written;
@@ -58,6 +59,9 @@ pub(super) struct Held {
     /// Its connection, which is busy until then.
     #[allow(dead_code, reason = "holding it is all")]
     pub(super) connection: Option<UnderWay>,
+    /// Its place among the requests over HTTP/2, and among those of its client.
+    #[allow(dead_code, reason = "holding it is all")]
+    pub(super) stream: Option<(OwnedSemaphorePermit, Option<clients::Held>)>,
     /// The permit of a request that embeds.
     pub(super) accepted: Option<Accepted>,
     /// Its place among the requests of its client.

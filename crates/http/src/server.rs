@@ -1,17 +1,11 @@
 //! Accepts connections, serves them, and lets them finish at shutdown.
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -20,18 +14,17 @@ use super::accepted::AcceptedCount;
 use super::answer;
 use super::app::App;
 use super::clients::{self, Clients};
-use super::connection_state::ConnectionState;
+use super::connection::{Connections, Phase};
 use super::descriptors;
+use super::fetch::Fetcher;
 use super::openapi;
 use super::routes;
 use super::settings::HttpSettings;
 use super::shared::Shared;
 use super::spans::Spans;
-use super::wire::{self, Wire};
+use super::tls::TlsFiles;
+use super::wire;
 use siglip2_service::Models;
-
-/// What the head of a request may have, and what hyper reads of a body at once.
-const BUFFER: usize = 64 << 10;
 
 /// How long to wait after an accept that failed, at first and at most. The usual
 /// cause is that the process has no file descriptor left; trying again at once would
@@ -42,10 +35,6 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// While all slots are taken, connections that have been idle for a moment are asked
 /// to close, so that nobody can keep others out by opening many and saying nothing.
 const CROWDED_PAUSE: Duration = Duration::from_millis(250);
-const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
-
-/// How long a client that connected while the service drained has to ask.
-const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Why serving ended other than as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -58,14 +47,9 @@ pub enum ServeError {
         /// What they had.
         within: Duration,
     },
-}
-
-/// What connections are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    Draining,
-    Ended,
+    /// A file that a setting names cannot be used.
+    #[error("{0}")]
+    File(String),
 }
 
 /// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the
@@ -75,7 +59,7 @@ enum Phase {
 ///
 /// # Errors
 ///
-/// When connections had to be cut because they did not finish in time.
+/// When connections had to be cut because they did not finish in time, or a file cannot be used.
 pub async fn serve(
     listener: TcpListener,
     models: impl Into<Models>,
@@ -90,9 +74,13 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let models = models.into();
+    let fetcher = Fetcher::new(&settings.picture_urls).map_err(ServeError::File)?;
     let app = App(Arc::new(Shared {
+        fetcher,
         accepted: AcceptedCount::new(Arc::clone(models.metrics())),
         clients: Clients::new(settings.max_connections_per_client),
+        streams: Arc::new(Semaphore::new(most)),
+        clients_streams: Clients::new(settings.max_connections_per_client),
         document: answer::json(&openapi::document()).into(),
         models,
         settings,
@@ -106,23 +94,25 @@ pub async fn serve(
             model.metrics().declare_endpoint(endpoint, &statuses);
         }
     }
-    let builder = builder(&app.0.settings);
+    let files = app.0.settings.tls.clone();
+    let acceptor = files.as_ref().map(TlsFiles::acceptor).transpose();
+    let acceptor = acceptor.map_err(ServeError::File)?;
+    // It ends with this function.
+    let _watching = files.map(|files| AbortOnDrop(tokio::spawn(files.watch())));
+    let connections = Connections::new(app.clone(), acceptor, told, Arc::clone(&crowded));
 
     let accepting = |(stream, address): (TcpStream, SocketAddr), slot| {
         let Some(client) = client(&app.0, address.ip()) else {
             tracing::debug!(%address, "a client has too many connections");
-            // It fits the buffer of a new socket, or the client gets it in vain.
-            let _ = stream.try_write(&wire::turned_away(app.0.clients.most()));
+            // It fits the buffer of a new socket, or the client gets it in vain. A handshake to
+            // say it under TLS would cost what the bound is there to save.
+            if !connections.are_secure() {
+                let _ = stream.try_write(&wire::turned_away(app.0.clients.most()));
+            }
             return;
         };
-        tokio::spawn(connection(
-            stream,
-            app.clone(),
-            builder.clone(),
-            told.clone(),
-            Arc::clone(&crowded),
-            (slot, client),
-        ));
+        let connection = connections.clone();
+        tokio::spawn(connection.serve(stream, address.ip(), (slot, client)));
     };
     let accept_until = async |end: &mut (dyn Future<Output = ()> + Send + Unpin)| {
         let mut pause = ACCEPT_PAUSE;
@@ -152,6 +142,7 @@ pub async fn serve(
     };
     accept_until(&mut Box::pin(shutdown)).await;
     app.0.models.drain();
+    phase.send_replace(Phase::Refusing);
     let deadline = Instant::now() + drain_timeout;
     accept_until(&mut Box::pin(async {
         // Cut short or not, the connections that are left have the rest of the time.
@@ -197,20 +188,6 @@ pub async fn serve(
     })
 }
 
-fn builder(settings: &HttpSettings) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        // It would not follow a clock that jumps back.
-        .auto_date_header(false)
-        // hyper starts this one when it begins to wait for a head, so it bounds how
-        // long a connection may be idle; the head itself has its timer in `Wire`.
-        .header_read_timeout(settings.idle_timeout.max(settings.header_timeout))
-        .max_buf_size(BUFFER)
-        .max_header_size(BUFFER);
-    builder
-}
-
 /// The next connection, once there is a slot for it.
 async fn accept(
     listener: &TcpListener,
@@ -245,72 +222,11 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
-    stream: TcpStream,
-    app: App,
-    builder: http1::Builder,
-    mut told: watch::Receiver<Phase>,
-    crowded: Arc<Notify>,
-    held: (OwnedSemaphorePermit, Option<clients::Held>),
-) {
-    // Small answers must not wait for the client's acknowledgement of earlier ones.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let state = Arc::new(ConnectionState::new());
-    let settings = &app.0.settings;
-    let wire = Wire::new(
-        stream,
-        Arc::clone(&state),
-        settings.header_timeout,
-        settings.write_timeout,
-    );
-    let service = service_fn(|request| {
-        let app = app.clone();
-        let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(app.answer(request, &state).await) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
-    // A client that was let in as the last gets its answer.
-    let mut last_call = pin!(pending().left_future());
-    let mut crowded_out = false;
-    loop {
-        tokio::select! {
-            served = connection.as_mut() => {
-                if let Err(error) = served {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-                break;
-            }
-            phase = next_phase(&mut told) => match phase {
-                Phase::Serving => {}
-                Phase::Draining if state.heads() == 0 => {
-                    last_call.set(sleep(LAST_CALL).right_future());
-                }
-                Phase::Draining => connection.as_mut().graceful_shutdown(),
-                Phase::Ended => break,
-            },
-            () = last_call.as_mut() => {
-                last_call.set(pending().left_future());
-                connection.as_mut().graceful_shutdown();
-            }
-            () = crowded.notified() => if state.is_idle_for(IDLE_WHEN_CROWDED) {
-                // hyper waits for a head that has begun, as long as it may take.
-                if crowded_out {
-                    break;
-                }
-                crowded_out = true;
-                connection.as_mut().graceful_shutdown();
-            },
-        }
-    }
-    drop(held);
-}
+/// A task that ends with this.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
-/// The next thing that connections are told; the end, if nobody is left to tell.
-async fn next_phase(told: &mut watch::Receiver<Phase>) -> Phase {
-    match told.changed().await {
-        Ok(()) => *told.borrow_and_update(),
-        Err(_) => Phase::Ended,
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -3,15 +3,18 @@
 //! Every bound here exists because something on the other end of a socket can do
 //! without it what it likes: send slowly, send for ever, or read nothing.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use hyper::header::HeaderName;
 use serde::Serialize;
-use siglip2_flags::{as_seconds, bytes, count, seconds, some_bytes, switch};
+use siglip2_flags::{as_seconds, bytes, count, path, seconds, some_bytes, switch};
 
 use crate::api_key::{ApiKey, ApiKeysFile};
 use crate::cors::Origins;
+use crate::picture_settings::PictureUrlSettings;
+use crate::tls::{self, TlsFiles};
 
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search. Durations are serialized as seconds.
@@ -83,8 +86,36 @@ pub struct HttpSettings {
     #[arg(long, env = "CACHE_HEADER", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
     pub cache_header: bool,
 
+    /// A file with the service's certificate and those that it was signed with, in PEM: with it
+    /// and `--tls-key` the port speaks HTTPS. Both files are read again when they change, and on
+    /// SIGHUP.
+    #[arg(long, env = "TLS_CERT", value_parser = path)]
+    #[serde(skip)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// A file with the private key of the certificate, in PEM.
+    #[arg(long, env = "TLS_KEY", value_parser = path)]
+    #[serde(skip)]
+    pub tls_key: Option<PathBuf>,
+
+    /// What was read of the two; see [`HttpSettings::open_files`].
+    #[arg(skip)]
+    #[serde(skip)]
+    pub tls: Option<TlsFiles>,
+
+    /// Pictures that are fetched.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub picture_urls: PictureUrlSettings,
+
+    /// By how much the threads that decode, tokenize and compute give way to those that answer,
+    /// 0 to 19, as `nice` has it: so that probes and small requests do not wait for a core. Other
+    /// programs on the same cores go before them as well. Linux only.
+    #[arg(long, env = "COMPUTE_NICE", default_value_t = 5, value_parser = nice)]
+    pub compute_nice: u8,
+
     /// Seconds that the head of a request may take to arrive, from its first byte or from
-    /// the opening of the connection.
+    /// the opening of the connection; the handshake of TLS is part of it.
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "15", value_parser = seconds)]
     #[serde(serialize_with = "as_seconds")]
     pub header_timeout: Duration,
@@ -140,6 +171,28 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
+    /// Reads the certificate and the key, if TLS is asked for, and looks whether the other files
+    /// can be used.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when only one of the two is given, or a file cannot be used.
+    pub fn open_files(&mut self) -> Result<(), String> {
+        self.tls = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(TlsFiles::open(cert, key)?),
+            _ => {
+                return Err(
+                    "--tls-cert (TLS_CERT) and --tls-key (TLS_KEY) are given together: \
+                            one of them is missing"
+                        .to_owned(),
+                );
+            }
+        };
+        tls::connector(self.picture_urls.picture_url_ca.as_deref())?;
+        Ok(())
+    }
+
     /// Whether requests must carry a key.
     pub fn asks_for_keys(&self) -> bool {
         self.api_key.is_some() || self.api_keys_file.is_some()
@@ -155,6 +208,11 @@ impl HttpSettings {
                     || file.is_some_and(|file| file.matches(presented))
             })
     }
+}
+
+fn nice(value: &str) -> Result<u8, String> {
+    let nice = value.trim().parse().ok().filter(|nice| *nice <= 19);
+    nice.ok_or_else(|| "it must be a whole number, 0 to 19".to_owned())
 }
 
 fn header_name(value: &str) -> Result<HeaderName, String> {

@@ -1,9 +1,9 @@
-//! The socket under hyper: timers and answers that hyper does not have.
+//! The connection under hyper's HTTP/1: timers and answers that hyper does not have.
 //!
 //! Where hyper falls short, and this module helps:
 //!
 //! * It has one timer for a connection, so a client may take as long for its head as it may be
-//!   idle. It has none for a client that does not read.
+//!   idle.
 //! * It answers a malformed head without a body, and accepts some malformed heads.
 //! * It closes a connection at once, so a client that is still sending sees a reset and never the
 //!   answer that says why.
@@ -16,18 +16,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::connection_state::ConnectionState;
 use super::date;
 use super::framing::{Framing, Violation};
-
-/// How long to go on reading bytes that are not wanted, so that the answer can arrive.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// The longest pause between two of those bytes.
-const LINGER_IDLE: Duration = Duration::from_secs(1);
+use super::socket::{LINGER, LINGER_IDLE, Stream};
 
 /// How often to check whether a client that has closed its side has gone altogether.
 const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(50);
@@ -35,28 +29,20 @@ const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(50);
 /// When to check for the first time.
 const HALF_CLOSED_ANSWER: Duration = Duration::from_millis(10);
 
-/// What a client may have in its socket's buffer here, beyond what is on its way to it. The
-/// system's own choice is megabytes, and then seconds pass, for a client on a slow line
-/// minutes, until a write says whether anything was taken of the ones before.
-#[cfg(target_os = "linux")]
-const UNSENT: u32 = 64 << 10;
-
 type Timer = Pin<Box<Sleep>>;
 
 /// A client's socket.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     state: Arc<ConnectionState>,
     framing: Framing,
     violation: Option<Violation>,
     header_timeout: Duration,
-    write_timeout: Duration,
     /// Runs while a head is awaited, from its first byte on; with the number of heads
     /// that were complete when it began.
     head_timer: Option<(Timer, u64)>,
     got_bytes: bool,
-    write_timer: Option<Timer>,
     /// Whether hyper holds bytes that it could not write.
     unflushed: bool,
     /// Runs while a client that has closed its side waits for its answer; and whether it
@@ -79,27 +65,21 @@ enum Closing {
 }
 
 impl Wire {
-    /// Wraps a socket that was just accepted.
+    /// Wraps a connection that was just opened, whose first head must be here by `deadline`.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         state: Arc<ConnectionState>,
         header_timeout: Duration,
-        write_timeout: Duration,
+        deadline: Instant,
     ) -> Self {
-        #[cfg(target_os = "linux")]
-        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
-            tracing::debug!(%error, "TCP_NOTSENT_LOWAT could not be set");
-        }
         Self {
             stream,
             state,
             framing: Framing::new(),
             violation: None,
             header_timeout,
-            write_timeout,
-            head_timer: Some((Box::pin(sleep(header_timeout)), 0)),
+            head_timer: Some((Box::pin(sleep_until(deadline)), 0)),
             got_bytes: false,
-            write_timer: None,
             unflushed: false,
             half_closed: None,
             refusal: Vec::new(),
@@ -172,13 +152,14 @@ impl Wire {
             .get_or_insert_with(|| (Box::pin(sleep(HALF_CLOSED_PAUSE)), false));
         loop {
             ready!(timer.as_mut().poll(context));
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.stream.tcp().take_error()? {
                 return Poll::Ready(Err(error));
             }
             let pause = if may_ask && !*asked {
                 *asked = true;
                 // As little as this has room; where it has none, the writing will tell.
-                let _ = self.stream.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.stream
+                    .write_if_room(context, b"HTTP/1.1 100 Continue\r\n\r\n");
                 HALF_CLOSED_ANSWER
             } else {
                 HALF_CLOSED_PAUSE
@@ -197,28 +178,6 @@ impl Wire {
             self.refusal.drain(..written);
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Returns the result of a write, or an error if the client has taken nothing for too long.
-    fn watched<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.write_timer = None;
-            return poll;
-        }
-        let timer = self
-            .write_timer
-            .get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
-        if timer.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client does not read its answer",
-            )));
-        }
-        Poll::Pending
     }
 
     /// Replaces the answer that hyper is about to give to a malformed head.
@@ -291,7 +250,7 @@ impl AsyncWrite for Wire {
         }
         let poll = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.unflushed = true;
-        this.watched(context, poll)
+        poll
     }
 
     fn poll_write_vectored(
@@ -307,7 +266,7 @@ impl AsyncWrite for Wire {
         }
         let poll = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
         this.unflushed = true;
-        this.watched(context, poll)
+        poll
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -316,8 +275,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let poll = this.poll_refusal(context);
-        ready!(this.watched(context, poll))?;
+        ready!(this.poll_refusal(context))?;
         ready!(Pin::new(&mut this.stream).poll_flush(context))?;
         // hyper flushes when it has written all that it holds.
         this.unflushed = false;
@@ -329,8 +287,7 @@ impl AsyncWrite for Wire {
         loop {
             match &mut this.closing {
                 Closing::No => {
-                    let poll = this.poll_refusal(context);
-                    ready!(this.watched(context, poll))?;
+                    ready!(this.poll_refusal(context))?;
                     ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
                     this.closing = if this.state.lingers() {
                         Closing::Lingering(Box::pin(sleep(LINGER_IDLE)), Box::pin(sleep(LINGER)))
@@ -341,7 +298,7 @@ impl AsyncWrite for Wire {
                 Closing::Lingering(pause, whole) => {
                     let mut scratch = [0; 16 << 10];
                     let mut buffer = ReadBuf::new(&mut scratch);
-                    let read = Pin::new(&mut this.stream).poll_read(context, &mut buffer);
+                    let read = Pin::new(this.stream.tcp_mut()).poll_read(context, &mut buffer);
                     let over = match read {
                         Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                             pause.as_mut().reset(Instant::now() + LINGER_IDLE);
@@ -397,7 +354,7 @@ pub(super) fn turned_away(most: usize) -> Vec<u8> {
 }
 
 /// A whole answer, after which the connection is closed.
-fn closing_answer(status: u16, detail: &str) -> Vec<u8> {
+pub(super) fn closing_answer(status: u16, detail: &str) -> Vec<u8> {
     closing_answer_with(status, detail, "")
 }
 
@@ -432,44 +389,6 @@ mod tests {
         );
         assert_eq!(own_refusal(b"{\"detail\":"), None);
         assert_eq!(own_refusal(b"HTTP/1.1"), None);
-    }
-
-    /// A client that takes a little lets a little more go: however slow it reads, the bytes
-    /// that it takes are progress, and not only those of a buffer of megabytes.
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn what_a_client_takes_lets_the_next_bytes_go() {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        const PATIENCE: Duration = Duration::from_secs(60);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (mut client, server) = (client.unwrap(), server.unwrap().0);
-        let state = Arc::new(ConnectionState::new());
-        let mut wire = Wire::new(server, state, PATIENCE, PATIENCE);
-        let bytes = vec![7; 64 << 10];
-        // As much as goes without a reader.
-        while let Ok(written) = tokio::time::timeout(PAUSE, wire.write(&bytes)).await {
-            written.unwrap();
-        }
-        let mut buffer = vec![0; 4 << 10];
-        let (mut taken, mut written) = (0, 0);
-        for _ in 0..4 {
-            // The window of the client opens in steps of its own; no more than that is read.
-            let more = loop {
-                taken += client.read(&mut buffer).await.unwrap();
-                if let Ok(more) = tokio::time::timeout(PAUSE, wire.write(&bytes)).await {
-                    break more.unwrap();
-                }
-            };
-            written += more;
-            // All that the system would hold by itself would be more than ten times this.
-            assert!(
-                taken < 1 << 20,
-                "{taken} bytes were taken, and {written} went"
-            );
-        }
-        const PAUSE: Duration = Duration::from_millis(20);
     }
 
     #[test]

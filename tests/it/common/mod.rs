@@ -6,6 +6,7 @@ pub mod client;
 pub mod dialects;
 pub mod document;
 pub mod engine;
+pub mod http2;
 pub mod index;
 pub mod model;
 pub mod noise;
@@ -14,6 +15,7 @@ pub mod program;
 pub mod server;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 pub mod stand_in;
+pub mod tls;
 
 pub use client::{Answer, Client, Form, ask, chunked, get, post_json, request};
 pub use picture::{encoded, png, png_that_claims, uri};

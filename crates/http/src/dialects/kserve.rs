@@ -142,12 +142,13 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     let mut reader = call.reader(body.len());
     let json = length.map_or(body.len(), |length| length.min(body.len()));
     let memory = call.shared.models.memory().clone();
-    let (told, items): (Told, Items) = off_thread(body.len(), move || {
+    let (told, mut items): (Told, Items) = off_thread(body.len(), move || {
         let _reading = reading(&memory, &body[..json])?;
         let told = read(&body, length, &mut reader)?;
         Ok((told, reader.finish()))
     })
     .await?;
+    call.fetch(&mut items).await?;
     let dimensions = call.model().info().dimensions;
     let floats = items.items.len() * dimensions;
     let asked = told.outputs.len().max(1);

@@ -19,34 +19,34 @@ pub(super) struct Part {
     text: Option<String>,
     /// An image: base64 or a data URI.
     image: Option<String>,
-    /// An image: a data URI; no URL is fetched.
+    /// An image: a data URI, or its URL if the service fetches it.
     url: Option<String>,
     /// An image: base64.
     bytes: Option<String>,
-    /// An image: a data URI, or an object with it.
+    /// An image: a data URI or a URL, or an object with it.
     image_url: Option<ImageUrl>,
     /// An image: base64 or a data URI.
     image_base64: Option<String>,
 }
 
-/// A data URI with an image, or an object with it.
+/// A data URI or a URL of an image, or an object with it.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(as = ImageUrl)]
 #[allow(dead_code, reason = "it is only described")]
 enum ImageUrl {
-    /// The data URI.
+    /// The data URI or the URL.
     Text(String),
     /// An object with it.
     Object(UrlObject),
 }
 
-/// An object with a data URI.
+/// An object with a data URI or a URL.
 #[derive(ToSchema)]
 #[schema(as = UrlObject)]
 #[allow(dead_code, reason = "it is only described")]
 struct UrlObject {
-    /// The data URI; no URL is fetched.
+    /// The data URI, or the URL if the service fetches it.
     url: String,
 }
 

@@ -79,6 +79,7 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
         items,
         places,
         memory: query_memory,
+        ..
     } = items;
     let Some(query) = single(items) else {
         return Err(wrong(
