@@ -25,6 +25,27 @@ impl Job<'_> {
     }
 }
 
+/// Decodes a file with the rows in memory, by a decoder that is to be tested.
+#[cfg(test)]
+pub(super) fn decode_whole(
+    bytes: &[u8],
+    decode: impl FnOnce(&Job<'_>, &mut dyn Rows) -> Result<(), ImageError>,
+) -> Result<Vec<u8>, ImageError> {
+    let limits = ImageLimits::default();
+    let header = inspect(bytes, &limits)?;
+    let mut pixels = vec![0; header.pixel_bytes() as usize];
+    let job = Job {
+        bytes,
+        header: &header,
+        limits: &limits,
+        stop: &Stop::never(),
+    };
+    let rows = pixels.chunks_exact_mut(header.width as usize * 3);
+    let format = header.format;
+    decode(&job, &mut Whole { rows, format })?;
+    Ok(pixels)
+}
+
 /// Where the rows of a picture go, from top to bottom.
 pub(super) trait Rows {
     /// The next row, all bytes of which are to be written.
