@@ -7,7 +7,9 @@ use super::{
     Header, ImageError, ImageFormat, ImageLimits, Narrowed, Orientation, PixelMemory, Processor,
     RgbImage,
 };
-use super::{avif, bmp, gif, ico, inspect, jpeg, png, pnm, qoi, tga, tiff, webp};
+use super::{
+    avif, bmp, cur, gif, icns, ico, inspect, jpeg, pcx, png, pnm, qoi, sgi, sun, tga, tiff, webp,
+};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
 /// anybody still waits for it.
@@ -222,5 +224,10 @@ fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
         ImageFormat::Tga => tga::decode(job, out),
         ImageFormat::Pnm => pnm::decode(job, out),
         ImageFormat::Qoi => qoi::decode(job, out),
+        ImageFormat::Cur => cur::decode(job, out),
+        ImageFormat::Icns => icns::decode(job, out),
+        ImageFormat::Pcx => pcx::decode(job, out),
+        ImageFormat::Sun => sun::decode(job, out),
+        ImageFormat::Sgi => sgi::decode(job, out),
     }
 }
