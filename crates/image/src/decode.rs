@@ -84,18 +84,20 @@ impl Rows for Strips<'_> {
 /// The size is checked against `limits` before anything is decoded. A truncated file
 /// is refused, as Pillow does, and not padded with grey.
 pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
-    decode_into(bytes, limits, None, &Stop::never())
+    let header = inspect(bytes, limits)?;
+    decode_into(bytes, &header, limits, None, &Stop::never())
 }
 
-/// As [`decode()`], into memory that was lent for it: as many bytes as the header that
-/// [`inspect()`] read calls for, three for each pixel. Ends when `stop` says so.
+/// As [`decode()`], with the header that [`inspect()`] read of the same bytes for the same
+/// limits, into memory that was lent for it: as many bytes as the header calls for, three for each
+/// pixel. Ends when `stop` says so.
 pub fn decode_into(
     bytes: &[u8],
+    header: &Header,
     limits: &ImageLimits,
     memory: Option<Box<dyn PixelMemory>>,
     stop: &Stop<'_>,
 ) -> Result<RgbImage, ImageError> {
-    let header = inspect(bytes, limits)?;
     let format = header.format;
     header.check(header.whole_bytes(), limits)?;
     let stored = header.stored();
@@ -128,7 +130,8 @@ pub fn decode_into(
     decoded.ok_or_else(|| does_not_fit(format))
 }
 
-/// Decodes a picture whose rows come from top to bottom ([`Header::comes_by_rows`]), and takes
+/// Decodes a picture whose rows come from top to bottom ([`Header::comes_by_rows`]), with the header
+/// that [`inspect()`] read of the same bytes for the same limits, and takes
 /// them through the first pass of the resize as they come: the picture itself is never in
 /// memory. [`Narrowed::finish`] then gives byte for byte what [`Processor::resize`] makes of the
 /// whole picture.
@@ -138,11 +141,11 @@ pub fn decode_into(
 /// Those of [`decode()`]; a picture of another kind cannot be decoded in this way.
 pub fn decode_rows(
     bytes: &[u8],
+    header: &Header,
     limits: &ImageLimits,
     processor: &Processor,
     stop: &Stop<'_>,
 ) -> Result<Narrowed, ImageError> {
-    let header = inspect(bytes, limits)?;
     header.check(header.rows_bytes(processor.target()), limits)?;
     let stored = header.stored();
     let job = Job {

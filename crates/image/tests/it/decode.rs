@@ -331,7 +331,7 @@ fn pixels_in_lent_memory_are_the_same_and_the_memory_comes_back() {
         // What was there before must not show.
         let memory = Box::new(Lent(vec![0xa5; size], Arc::clone(&back)));
         lent += 1;
-        let image = decode_into(&bytes, &limits, Some(memory), &Stop::never());
+        let image = decode_into(&bytes, &header, &limits, Some(memory), &Stop::never());
         assert_eq!(image, decode(&bytes, &limits), "{name}");
         decoded += usize::from(image.is_ok());
     }
@@ -342,5 +342,6 @@ fn pixels_in_lent_memory_are_the_same_and_the_memory_comes_back() {
         .unwrap()
         .1;
     let short = Box::new(Lent(vec![0; 3], Arc::clone(&back)));
-    assert!(decode_into(&jpeg, &limits, Some(short), &Stop::never()).is_err());
+    let header = inspect(&jpeg, &limits).unwrap();
+    assert!(decode_into(&jpeg, &header, &limits, Some(short), &Stop::never()).is_err());
 }
