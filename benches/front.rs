@@ -212,6 +212,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
     let model = Model {
         info: ModelInfo {
             name: "nothing".into(),
+            source: "nothing".into(),
             device: "cuda",
             engine: "nothing",
             precision: "fp16",

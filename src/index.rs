@@ -7,14 +7,15 @@ use clap::Args;
 use siglip2_bulk::search::ServedIndex;
 use siglip2_flags::{path, switch};
 
-use crate::service::Service;
+use crate::fingerprint::Fingerprint;
+use crate::service::{Models, VectorIndex as _};
 
 /// What is searched.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Search")]
 pub struct IndexSettings {
-    /// What embed wrote, to be searched at /search: folders, or .parquet or .npy files, of one
-    /// model, separated by commas or spaces. They are mapped into memory at the start, and read
+    /// What embed wrote, to be searched at /search: folders, or .parquet or .npy files, separated
+    /// by commas or spaces, of one model, or of each model that is served. They are mapped into memory at the start, and read
     /// anew by a restart.
     #[arg(
         long = "index",
@@ -31,33 +32,79 @@ pub struct IndexSettings {
     pub index_unchecked: bool,
 }
 
+/// Indexes that are open, of which it is not known yet whose vectors they have.
+#[derive(Default)]
+pub(crate) struct Indexes(Vec<Arc<ServedIndex>>);
+
 impl IndexSettings {
-    /// Opens the index, if one is named, and gives it to the service.
+    /// Opens what is named. One model gets its index at once, so that it is told of while the
+    /// model is loaded; of several, the one that made it gets it by [`Indexes::give_to`].
     ///
     /// # Errors
     ///
-    /// A sentence, when it cannot be read or does not fit the model.
-    pub(crate) fn give_to(&self, service: &Service) -> Result<(), String> {
+    /// A sentence, when a file cannot be read, or fits no model.
+    pub(crate) fn open(&self, models: &Models) -> Result<Indexes, String> {
+        self.find(models)
+            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))
+    }
+
+    fn find(&self, models: &Models) -> Result<Indexes, String> {
         if self.served_index.is_empty() {
-            return Ok(());
+            return Ok(Indexes::default());
         }
-        let index = ServedIndex::open(&self.served_index, self.index_unchecked)
-            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
-        let is_incomplete = index.is_incomplete();
-        service
-            .give_index(Arc::new(index))
-            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
-        if let Some(about) = service.index() {
+        let mut indexes = Vec::new();
+        for files in self.by_model(models)? {
+            let index = Arc::new(ServedIndex::open(&files, self.index_unchecked)?);
+            let about = index.about();
+            if models.is_one() {
+                models.first().give_index(Arc::clone(&index) as _)?;
+            }
             tracing::info!(
                 rows = about.rows,
                 dimensions = about.dimensions,
                 files = about.files.join(", "),
                 "the index is open"
             );
+            if index.is_incomplete() {
+                tracing::warn!("the run that writes the index is not done: some rows are missing");
+            }
+            indexes.push(index);
         }
-        if is_incomplete {
-            tracing::warn!("the run that writes the index is not done: some rows are missing");
+        Ok(Indexes(indexes))
+    }
+
+    /// The files of each index: with one model all, with several those of each vector space.
+    fn by_model(&self, models: &Models) -> Result<Vec<Vec<PathBuf>>, String> {
+        if models.is_one() {
+            return Ok(vec![self.served_index.clone()]);
         }
-        Ok(())
+        let mut indexes: Vec<(Option<Fingerprint>, Vec<PathBuf>)> = Vec::new();
+        for path in &self.served_index {
+            let alone = ServedIndex::open(&[path], self.index_unchecked)?;
+            let space = alone.about().fingerprint;
+            match indexes.iter_mut().find(|(known, _)| *known == space) {
+                Some((_, files)) => files.push(path.clone()),
+                None => indexes.push((space, vec![path.clone()])),
+            }
+        }
+        Ok(indexes.into_iter().map(|(_, files)| files).collect())
+    }
+}
+
+impl Indexes {
+    /// Gives each to the model that made it. The models are loaded.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when one has the vectors of no model.
+    pub(crate) fn give_to(self, models: &Models) -> Result<(), String> {
+        let given = match models.is_one() {
+            true => models.first().check_index(),
+            false => self
+                .0
+                .into_iter()
+                .try_for_each(|index| models.give_index(index)),
+        };
+        given.map_err(|error| format!("--index (SEARCH_INDEX): {error}"))
     }
 }

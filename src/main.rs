@@ -156,9 +156,9 @@ async fn serve(
     })?;
     let address = listener.local_addr()?;
 
-    let service = prepared.service().clone();
+    let models = prepared.models().clone();
     let spans = prepared.spans().cloned();
-    let metrics = Arc::clone(service.metrics());
+    let metrics = Arc::clone(models.metrics());
     tokio::spawn(log.watch(Arc::new(move |lines| metrics.dropped_log_lines(lines))));
     let build = build_info();
     tracing::info!(
@@ -169,9 +169,10 @@ async fn serve(
         asks_for_keys = settings.http.asks_for_keys(),
         "siglip2-embeddings"
     );
+    let names: Vec<&str> = models.iter().map(|it| it.info().name.as_str()).collect();
     tracing::info!(
         %address,
-        model = %service.info().name,
+        model = names.join(", "),
         compute = prepared.compute(),
         "listening; loading the model"
     );
@@ -188,7 +189,7 @@ async fn serve(
     let engine_failure = async {
         match outcome.await {
             Ok(Ok(())) => {
-                let reason = service.engine_failure().await;
+                let reason = models.engine_failure().await;
                 (ENGINE_DEAD, format!("the engine is dead: {reason}"))
             }
             Ok(Err(LoadError::Unusable(error))) => (UNUSABLE, error),
@@ -205,7 +206,7 @@ async fn serve(
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,
-        service.clone(),
+        models.clone(),
         settings.http,
         spans.clone(),
         async {
@@ -241,7 +242,7 @@ async fn serve(
             () = signals.end() => end_at_once(),
         }
     }
-    if let Some(reason) = service.engine_failure().now_or_never() {
+    if let Some(reason) = models.engine_failure().now_or_never() {
         last_line(&format!("the engine is dead: {reason}"));
         end(ENGINE_DEAD);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, some_bytes, switch, text};
 use siglip2_http::HttpSettings;
-use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES, Source};
+use siglip2_model::checkpoint::{DEFAULT_REVISION, HubOptions, MAX_NUM_PATCHES, Source};
 use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
@@ -24,7 +24,7 @@ use crate::index::IndexSettings;
 #[command(version, long_version = crate::build_info::long_version(), about)]
 pub struct Settings {
     /// The model: a checkpoint directory, a name on the Hugging Face hub, or `demo`,
-    /// a small built-in model.
+    /// a small built-in model. MODEL=NAME gives it the name by which requests ask for it.
     #[arg(
         long,
         env = "MODEL_NAME",
@@ -32,6 +32,19 @@ pub struct Settings {
         value_parser = text
     )]
     pub model: String,
+
+    /// Another model to serve beside the first, as MODEL or MODEL=NAME; may be given several
+    /// times, and in the variable separated by commas. Requests choose by the header X-Model,
+    /// the field `model` or the path /models/NAME. Limits and the device are the same for all;
+    /// a hub's revision is that of --model alone.
+    #[arg(
+        long,
+        env = "ALSO_MODELS",
+        value_name = "MODEL",
+        value_delimiter = ',',
+        value_parser = text
+    )]
+    pub also: Vec<String>,
 
     /// Address to listen on.
     #[arg(long, env = "API_HOST", default_value = "0.0.0.0", value_parser = host)]
@@ -260,7 +273,29 @@ impl Settings {
     ///
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, String> {
-        Source::of(&self.model).map_err(|error| error.to_string())
+        Source::of(self.named().0).map_err(|error| error.to_string())
+    }
+
+    /// The first model without its name, and the name that requests call it.
+    pub fn named(&self) -> (&str, &str) {
+        named(&self.model)
+    }
+
+    /// The settings of every model that is served, each as if it were alone.
+    pub fn of_each(&self) -> Vec<Self> {
+        let first = Self {
+            also: Vec::new(),
+            ..self.clone()
+        };
+        let others = self.also.iter().map(|model| {
+            let mut own = first.clone();
+            own.model.clone_from(model);
+            // A commit or a branch is one of a single repository.
+            own.hub.revision = DEFAULT_REVISION.to_owned();
+            own
+        });
+        let others: Vec<Self> = others.collect();
+        std::iter::once(first).chain(others).collect()
     }
 
     /// Where to send spans of requests, if anywhere.
@@ -294,6 +329,19 @@ impl Settings {
                 self.service.max_request_memory, self.http.payload_limit
             ));
         }
+        if !self.also.is_empty()
+            && let Some(directory) = &self.gpu.engine_dir
+        {
+            return Err(format!(
+                "--engine-dir (ENGINE_DIR) is {}, which has the engine of one model, and --also \
+                 (ALSO_MODELS) names another: give --engines (ENGINES), where build-engine puts \
+                 the engines of each",
+                directory.display()
+            ));
+        }
+        for model in std::iter::once(&self.model).chain(&self.also) {
+            check_name(named(model).1)?;
+        }
         if self.force_cpu && self.device == Device::Cuda {
             return Err(
                 "--device cuda (DEVICE) and FORCE_CPU contradict each other; unset one".into(),
@@ -301,6 +349,26 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// A model and its name, which may stand behind an equals sign. The whole is the model where it
+/// is a directory.
+fn named(model: &str) -> (&str, &str) {
+    match model.rsplit_once('=') {
+        Some((source, name)) if !Path::new(model).is_dir() => (source, name),
+        _ => (model, model),
+    }
+}
+
+/// Refuses a name that no request could send in a header or a path.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(format!(
+            "{name:?} cannot be the name of a model (--model, --also): requests send it in \
+             headers and paths"
+        ));
+    }
+    Ok(())
 }
 
 fn patches(value: &str) -> Result<usize, String> {
@@ -397,6 +465,41 @@ mod tests {
         );
         for wrong in ["./nothing/here", "/nothing/here", "a/b/c", "a b/c", ""] {
             assert!(source(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn models_may_have_names_and_each_is_as_if_it_were_alone() {
+        let arguments = [
+            "--model",
+            "demo=old",
+            "--also",
+            "google/x=new",
+            "--also",
+            "src",
+        ];
+        let settings = settings(&[&arguments[..], &["--revision", "abc"]].concat()).unwrap();
+        assert_eq!(settings.check(), Ok(()));
+        let each = settings.of_each();
+        let named: Vec<_> = each.iter().map(Settings::named).collect();
+        assert_eq!(
+            named,
+            [("demo", "old"), ("google/x", "new"), ("src", "src")]
+        );
+        assert_eq!(each[0].source(), Ok(Source::Demo));
+        let revisions = each.iter().map(|it| it.hub.revision.as_str());
+        assert_eq!(revisions.collect::<Vec<_>>(), ["abc", "main", "main"]);
+    }
+
+    #[test]
+    fn names_and_engines_that_cannot_be_used_are_refused() {
+        for (arguments, said) in [
+            (vec!["--model", "demo="], "name of a model"),
+            (vec!["--also", "demo= "], "name of a model"),
+            (vec!["--also", "demo", "--engine-dir", "x"], "--engines"),
+        ] {
+            let error = settings(&arguments).unwrap().check().unwrap_err();
+            assert!(error.contains(said), "{error}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! From settings to a service: everything between the command line and the socket.
 //!
 //! ```text
-//! Settings --choose--> GPUs with their engines | checkpoint on the CPU
-//!          --check---> tokenizer, processor --> Service (starting)
-//! Prepared::load: engine(s) --attach--> Service (ready)
+//! Settings --of each model--choose--> GPUs with their engines | checkpoint on the CPU
+//!                         --check---> tokenizer, processor --+--> Models (starting)
+//! Prepared::load: engines --identify--> index to its model --attach--> Models (ready)
 //! ```
 //!
 //! [`prepare`] finds user errors and takes milliseconds, unless it downloads;
@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
+use crate::index::Indexes;
 use crate::service::batcher::Worker;
-use crate::service::{Readiness, Service};
+use crate::service::{Model, Models, Readiness, Service};
 use crate::settings::Settings;
 use siglip2_model::fingerprint::WeightsDigest;
 
@@ -30,10 +31,19 @@ use cpu::Cpu;
 
 /// Everything that is known before a thread is started or a socket is opened.
 pub struct Prepared {
-    device: Device,
-    processor: Processor,
-    service: Service,
+    /// In the order of the models.
+    engines: Vec<(Device, Processor)>,
+    models: Models,
+    indexes: Indexes,
     spans: Option<Spans>,
+}
+
+/// What the engines of several models share.
+#[derive(Default)]
+struct SharedByEngines {
+    /// Pinned memory for pictures.
+    #[cfg(feature = "tensorrt")]
+    arena: Option<Arc<dyn crate::engine::Prepare>>,
 }
 
 /// Engines, and the digest of their weights if known.
@@ -112,6 +122,40 @@ impl Device {
 }
 
 impl Device {
+    /// Loads the engines.
+    #[cfg_attr(not(feature = "tensorrt"), allow(unused_variables))]
+    fn load(
+        self,
+        processor: Processor,
+        shared: &mut SharedByEngines,
+        beside: usize,
+    ) -> Result<Loaded, LoadError> {
+        match self {
+            Device::Cpu(cpu) => Ok(cpu.load(processor)?),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => gpus.load(processor, &mut shared.arena, beside),
+        }
+    }
+
+    /// The memory of a GPU that its engines need.
+    #[cfg_attr(not(feature = "tensorrt"), allow(unused_variables))]
+    fn needs(&self, processor: &Processor) -> Result<usize, String> {
+        match self {
+            Device::Cpu(_) => Ok(0),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => gpus.needs(processor),
+        }
+    }
+
+    /// Describes it for the log.
+    fn describe(&self) -> String {
+        match self {
+            Device::Cpu(cpu) => cpu.describe(),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => gpus.describe(),
+        }
+    }
+
     /// Threads that decode pictures, where the user does not say how many. A GPU is fed by the
     /// thread that owns its engine and by those that wait for batches: while they wait for a core,
     /// it stands idle.
@@ -125,42 +169,76 @@ impl Device {
     }
 }
 
-/// Finds the model and prepares everything but the engine.
+/// Finds the models and prepares everything but the engines.
 ///
 /// # Errors
 ///
 /// A sentence that says what is wrong, where, and what to do.
 pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     settings.check()?;
-    let device = Device::choose(settings, settings.service.image_limits())?;
-    let (files, engine, is_demo) = match &device {
-        Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
-        #[cfg(feature = "tensorrt")]
-        Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.model == "demo"),
-    };
-    let processor = files.processor(settings)?;
-    without_effect::warn_of_patches(settings, &processor);
-    let model = files.model(settings, &engine, &processor, describe(is_demo))?;
-    let mut limits = settings.service.clone();
-    limits.decode_threads = Some(limits.decode_threads.unwrap_or_else(|| device.decoders()));
-    let service = Service::new(model, limits);
-    settings.index.give_to(&service)?;
-    if is_demo {
-        service.warn_of_photos();
+    let mut found = Vec::new();
+    for own in settings.of_each() {
+        let one = PreparedModel::of(&own).map_err(|error| match settings.also.is_empty() {
+            true => error,
+            false => format!("model {}: {error}", own.named().1).into(),
+        });
+        found.push(one?);
     }
+    let mut limits = settings.service.clone();
+    let decoders = found.iter().map(|one| one.device.decoders()).min();
+    limits.decode_threads = limits.decode_threads.or(decoders);
+    let demos: Vec<bool> = found.iter().map(|one| one.is_demo).collect();
+    let (mut engines, mut models) = (Vec::new(), Vec::new());
+    for one in found {
+        engines.push((one.device, one.processor));
+        models.push(one.model);
+    }
+    let first = models.remove(0);
+    let models = Models::new(first, models, limits)?;
+    let of_demos = models.iter().zip(demos).filter(|(_, is_demo)| *is_demo);
+    of_demos.for_each(|(service, _)| service.warn_of_photos());
+    let indexes = settings.index.open(&models)?;
     let spans = settings
         .otlp()
         .map(|endpoint| {
-            let metrics = Arc::clone(service.metrics());
+            let metrics = Arc::clone(models.metrics());
             Spans::to(endpoint, &settings.otlp_service_name, metrics)
         })
         .transpose()?;
     Ok(Prepared {
-        processor,
-        service,
-        device,
+        engines,
+        models,
+        indexes,
         spans,
     })
+}
+
+/// A model that was found, and what will compute it.
+struct PreparedModel {
+    device: Device,
+    processor: Processor,
+    model: Model,
+    is_demo: bool,
+}
+
+impl PreparedModel {
+    fn of(settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        let device = Device::choose(settings, settings.service.image_limits())?;
+        let (files, engine, is_demo) = match &device {
+            Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.named().0 == "demo"),
+        };
+        let processor = files.processor(settings)?;
+        without_effect::warn_of_patches(settings, &processor);
+        let model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        Ok(Self {
+            processor,
+            model,
+            is_demo,
+            device,
+        })
+    }
 }
 
 fn describe(is_demo: bool) -> &'static str {
@@ -173,9 +251,15 @@ fn describe(is_demo: bool) -> &'static str {
 }
 
 impl Prepared {
-    /// The service. It describes itself, and refuses to embed until the engine is loaded.
+    /// The service of the first model. It describes itself, and refuses to embed until the
+    /// engine is loaded.
     pub fn service(&self) -> &Service {
-        &self.service
+        self.models.first()
+    }
+
+    /// All models.
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 
     /// Where to send spans of requests, if anywhere.
@@ -183,41 +267,43 @@ impl Prepared {
         self.spans.as_ref()
     }
 
-    /// Describes the device that will compute, for the log.
+    /// Describes what will compute each model, for the log.
     pub fn compute(&self) -> String {
-        match &self.device {
-            Device::Cpu(cpu) => cpu.describe(),
-            #[cfg(feature = "tensorrt")]
-            Device::Gpu(gpus) => gpus.describe(),
-        }
+        let devices = self.engines.iter().map(|(device, _)| device.describe());
+        devices.collect::<Vec<_>>().join(" | ")
     }
 
-    /// Loads the engine and gives it to the service.
+    /// Loads the engines, one after the other, and gives them to their services.
     ///
     /// # Errors
     ///
-    /// [`LoadError`], when the runtime rejects the model, the system cannot start a thread, or the
+    /// [`LoadError`], when the runtime rejects a model, the system cannot start a thread, or the
     /// device hangs.
     pub fn load(self) -> Result<(), LoadError> {
-        let processor = self.processor;
-        let (mut workers, weights) = match self.device {
-            Device::Cpu(cpu) => cpu.load(processor.clone())?,
-            #[cfg(feature = "tensorrt")]
-            Device::Gpu(gpus) => gpus.load(processor.clone())?,
-        };
-        if let Some(weights) = weights {
-            self.service.identify(&weights, &processor);
+        let mut shared = SharedByEngines::default();
+        let mut loaded = Vec::new();
+        let needs = self.engines.iter();
+        let needs = needs.map(|(device, processor)| device.needs(processor));
+        let mut left: usize = needs.sum::<Result<_, String>>()?;
+        for ((device, processor), service) in self.engines.into_iter().zip(self.models.iter()) {
+            left = left.saturating_sub(device.needs(&processor)?);
+            let (mut workers, weights) = device.load(processor.clone(), &mut shared, left)?;
+            if let Some(weights) = weights {
+                service.identify(&weights, &processor);
+            }
+            let ids = service.readiness_ids()?;
+            let none = || "there is no engine".to_owned();
+            let first = workers.first_mut().ok_or_else(none)?;
+            let readiness =
+                Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+            loaded.push((service, workers, readiness));
         }
-        self.service
-            .check_index()
-            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))?;
-        let ids = self.service.readiness_ids()?;
-        let none = || "there is no engine".to_owned();
-        let first = workers.first_mut().ok_or_else(none)?;
-        let readiness =
-            Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
-        self.service
-            .attach_with(workers, Some(readiness))
-            .map_err(|error| error.to_string().into())
+        self.indexes.give_to(&self.models)?;
+        for (service, workers, readiness) in loaded {
+            service
+                .attach_with(workers, Some(readiness))
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }

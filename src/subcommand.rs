@@ -23,7 +23,8 @@ use crate::startup::prepare;
 pub const UNUSABLE: u8 = 2;
 
 /// Settings of the service that have no effect without HTTP, besides those under this heading.
-const OF_THE_SERVICE: [&str; 7] = [
+const OF_THE_SERVICE: [&str; 8] = [
+    "also",
     "host",
     "port",
     "served_index",
@@ -120,7 +121,7 @@ pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, 
     )?;
     Ok(Identity {
         fingerprint: fingerprints.of(normalized),
-        model: info.name.clone(),
+        model: info.source.clone(),
         precision: info.precision.to_owned(),
         dimensions: info.dimensions,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -81,7 +81,8 @@ impl<'a> Files<'a> {
             .text_tokenizer(&self.config, settings.lower_case)?;
         Ok(Model {
             info: ModelInfo {
-                name: settings.model.clone(),
+                name: settings.named().1.to_owned(),
+                source: settings.named().0.to_owned(),
                 device: engine.device,
                 engine: engine.name,
                 precision: engine.precision,

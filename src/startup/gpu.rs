@@ -130,6 +130,17 @@ impl Gpus {
         Ok(TensorRtEngine::describe(manifest, &self.options))
     }
 
+    /// The memory that a GPU needs for them: the most of those that have one.
+    pub(super) fn needs(&self, processor: &Processor) -> Result<usize, String> {
+        let needs = self.seats.iter().map(|(_, directory)| {
+            let needs = TensorRtEngine::needs_of(directory.manifest(), processor, &self.options)?;
+            Ok(needs.bytes())
+        });
+        needs
+            .collect::<Result<Vec<_>, String>>()
+            .map(|all| all.into_iter().max().unwrap_or(0))
+    }
+
     /// Describes them for the log.
     pub(super) fn describe(&self) -> String {
         let names: Vec<String> = self
@@ -142,7 +153,18 @@ impl Gpus {
 
     /// Loads every engine onto its GPU, and checks it against its canary. A device that hangs
     /// meanwhile is noticed.
-    pub(super) fn load(self, processor: Processor) -> Result<Loaded, LoadError> {
+    ///
+    /// `beside` is what models that are loaded later need: the start ends before anything is loaded
+    /// if all together do not fit.
+    ///
+    /// All models write their pictures into one arena, as large as the memory that all requests
+    /// together may have for pictures: the first to load makes it.
+    pub(super) fn load(
+        self,
+        processor: Processor,
+        arena: &mut Option<Arc<dyn Prepare>>,
+        beside: usize,
+    ) -> Result<Loaded, LoadError> {
         processor
             .check_square()
             .map_err(|error| error.to_string())?;
@@ -150,25 +172,33 @@ impl Gpus {
         let options = self.options;
         let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
         let (first, bytes) = (first.clone(), self.pinned_bytes);
-        let prepare = watched(options.device_timeout, move |steps| {
-            steps.begin("pinning memory for pictures");
-            pinned_pictures(&first, bytes).map_err(|error| error.to_string())
-        })?;
+        let prepare = match arena {
+            Some(arena) => Arc::clone(arena),
+            None => {
+                let pinned: Arc<dyn Prepare> = watched(options.device_timeout, move |steps| {
+                    steps.begin("pinning memory for pictures");
+                    pinned_pictures(&first, bytes).map_err(|error| error.to_string())
+                })?;
+                Arc::clone(arena.insert(pinned))
+            }
+        };
         let workers: Result<_, LoadError> = self
             .seats
             .into_iter()
             .map(|(gpu, directory)| {
                 let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
-                let load = move || {
+                let load = move |beside| {
                     let (gpu, directory) = (gpu.clone(), directory.clone());
                     let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
+                    let options = TensorRtOptions { beside, ..options };
                     watched(options.device_timeout, move |steps| {
                         load(&gpu, &directory, &processor, &prepare, &options, steps)
                     })
                 };
                 Ok(Worker {
-                    engine: load()?,
-                    rebuild: Some(Box::new(move || load().map_err(|error| error.to_string()))),
+                    engine: load(beside)?,
+                    // By then the others have their memory.
+                    rebuild: Some(Box::new(move || load(0).map_err(|error| error.to_string()))),
                 })
             })
             .collect();
@@ -242,7 +272,7 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
     let architecture: Architecture = gpu.architecture().parse()?;
     let found = EngineDirectory::find(
         settings.gpu.engines(),
-        &settings.model,
+        settings.named().0,
         architecture,
         graph_precision(settings.precision)?,
     )?;
@@ -259,7 +289,7 @@ fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let Ok(checkpoint) = settings.source()?.open(&settings.hub.revision, &hub) else {
         return Ok(());
     };
-    Ok(checkpoint.config.check_fixed(&settings.model)?)
+    Ok(checkpoint.config.check_fixed(settings.named().0)?)
 }
 
 /// What the graph of an engine computes in.

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 mod rest;
 
-struct NoPrepare;
+pub(crate) struct NoPrepare;
 
 impl Prepare for NoPrepare {
     fn prepare(&self, _: RgbImage) -> Result<Pixels, ImageError> {
@@ -56,7 +56,7 @@ impl Gate {
 }
 
 /// What every engine here says of itself.
-fn info(slots: usize) -> EngineInfo {
+pub(crate) fn info(slots: usize) -> EngineInfo {
     EngineInfo {
         name: "numbers",
         device: "cpu",
@@ -76,7 +76,7 @@ fn image(number: u32) -> Item {
 }
 
 /// The numbers that the items of a batch hold.
-fn numbers(batch: &Batch) -> Vec<f32> {
+pub(crate) fn numbers(batch: &Batch) -> Vec<f32> {
     let digits = |image: &Pixels| {
         let digits = image.0.pixels().iter();
         digits.fold(0.0, |n, d| n * 250.0 + f32::from(*d))

@@ -52,6 +52,7 @@ mod readiness;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod search;
+mod several_models;
 mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;

@@ -13,6 +13,7 @@ from playwright.sync_api import sync_playwright
 import accessibility
 import docs
 import looks
+import models
 import picture
 import requests_at_once
 import status
@@ -31,6 +32,7 @@ CHECKS = {
     "cancel": requests_at_once.cancel,
     "key": requests_at_once.key,
     "space": requests_at_once.other_space,
+    "models": models.chosen,
     "phone": looks.phone,
     "dark": looks.dark,
     "keyboard": accessibility.keyboard,

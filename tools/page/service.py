@@ -32,6 +32,15 @@ class Service:
                 time.sleep(0.1)
         raise RuntimeError("the service did not become ready in a minute")
 
+    def until_it_is_ready(self) -> None:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.url}/ready").close()
+                return
+            except urllib.error.HTTPError:
+                time.sleep(0.1)
+        raise RuntimeError("the service did not become ready in a minute")
+
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path) as answer:
             return answer.read().decode()

@@ -148,7 +148,11 @@ impl Remote {
             };
             let identity = Identity {
                 fingerprint,
-                model: text("model").unwrap_or_default().to_owned(),
+                // Where it is from, and not what that service calls it.
+                model: text("model_id")
+                    .or(text("model"))
+                    .unwrap_or_default()
+                    .to_owned(),
                 precision: text("precision").unwrap_or_default().to_owned(),
                 dimensions: usize::try_from(dimensions).unwrap_or(0),
                 version: version.to_owned(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::settings::HttpSettings;
-use siglip2_service::{BuildInfo, IndexInfo, ServiceSettings};
+use siglip2_service::{BuildInfo, IndexInfo, Service, ServiceSettings};
 
 /// What this service is, and where it is described.
 #[derive(Serialize, ToSchema)]
@@ -33,12 +33,16 @@ impl Root {
 pub(super) struct Health<'a> {
     /// `ok`, `starting`, `draining`, `restarting` or `failed`.
     pub(super) status: &'static str,
-    /// The model's name, as it was asked for.
+    /// What requests call the model: the name that `--model` gives it, or where it is from.
     pub(super) model: &'a str,
     /// `cpu` or `cuda`.
     pub(super) device: &'a str,
     /// Floats in an embedding.
     pub(super) dimensions: usize,
+    /// Where several models are served: those that cannot embed, and their states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) detail: Option<String>,
 }
 
 /// Whether requests should be sent here.
@@ -56,7 +60,7 @@ pub(super) struct Readiness {
 /// The model, and the limits in force.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Info<'a> {
-    /// The model's name, as it was asked for.
+    /// What requests call the model: the name that `--model` gives it, or where it is from.
     pub(super) model: &'a str,
     /// `cpu` or `cuda`.
     pub(super) device: &'a str,
@@ -107,16 +111,18 @@ pub(super) struct Info<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) index: Option<IndexTold<'a>>,
+    /// All models that are served; the first is that of requests that name none.
+    pub(super) models: Vec<ModelTold<'a>>,
     /// What the program was built from and for.
     pub(super) build: Build<'a>,
     // What follows is what clients of text-embeddings-inference look for.
-    /// The model's name.
+    /// Where the model is from: a directory or a name on the hub.
     pub(super) model_id: &'a str,
     /// The commit of the model; not known.
     pub(super) model_sha: Option<&'a str>,
     /// What the products are computed in.
     pub(super) model_dtype: &'a str,
-    /// The model's name once more.
+    /// What requests call it.
     pub(super) served_model_name: &'a str,
     /// What kind of model it is.
     pub(super) model_type: ModelType,
@@ -141,6 +147,46 @@ pub(super) struct Info<'a> {
     /// The limits in force, each under the name of its flag; durations in seconds.
     #[schema(value_type = HashMap<String, serde_json::Value>)]
     pub(super) limits: Limits<'a>,
+}
+
+/// A model that is served.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServedModel)]
+pub(super) struct ModelTold<'a> {
+    /// What requests call it: in the path `/models/NAME/...`, in the header `X-Model`, or in the
+    /// field `model`.
+    name: &'a str,
+    /// `ok`, `starting`, `draining`, `restarting` or `failed`.
+    status: &'static str,
+    /// `cpu` or `cuda`.
+    device: &'a str,
+    /// What the products are computed in.
+    precision: &'a str,
+    /// Floats in an embedding.
+    dimensions: usize,
+    /// The vector space of its normalized vectors; null while it is loaded.
+    fingerprint: Option<String>,
+    /// The same for vectors that are not normalized.
+    fingerprint_pooled: Option<String>,
+    /// Rows of its index; null where it has none.
+    index_rows: Option<u64>,
+}
+
+impl<'a> ModelTold<'a> {
+    /// What is known of a model.
+    pub(super) fn of(service: &'a Service) -> Self {
+        let (info, known) = (service.info(), service.fingerprints());
+        Self {
+            name: &info.name,
+            status: service.state().as_str(),
+            device: info.device,
+            precision: info.precision,
+            dimensions: info.dimensions,
+            fingerprint: known.map(|both| both.normalized.to_string()),
+            fingerprint_pooled: known.map(|both| both.pooled.to_string()),
+            index_rows: service.index().map(|index| index.rows),
+        }
+    }
 }
 
 /// What can be searched.

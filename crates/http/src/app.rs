@@ -20,9 +20,11 @@ use super::error_shape::ErrorShape;
 use super::fingerprint::FINGERPRINT;
 use super::head;
 use super::ignored;
+use super::model::{Choice, ModelPath};
 use super::problem::Problem;
 use super::record::{Held, Record};
 use super::request_id;
+use super::route::SEARCH;
 use super::routes::{ANY_METHOD, Found};
 use super::shared::Shared;
 use siglip2_service::State;
@@ -44,7 +46,16 @@ impl App {
             connection: Some(connection.begin(head.version)),
             ..Held::default()
         };
-        let found = Found::of(&head);
+        let models = &self.0.models;
+        let is_route = |path: &str| Found::at(path, &head.method).is_some();
+        let is_served = |name: &str| models.get(name).is_some();
+        let path = ModelPath::of(head.uri.path(), is_served, is_route);
+        let found = Found::of(&head, path.rest);
+        let unsaid = match found {
+            Some(found) if found.route.path == SEARCH => models.first_with_index(),
+            _ => models.first(),
+        };
+        let choice = Choice::new(models, unsaid);
         let id = request_id::of(&head.headers);
         let timings = Arc::new(Timings::default());
         let mut record = Record::begin(
@@ -52,17 +63,16 @@ impl App {
             found.map(|found| found.route),
             id.clone(),
             Arc::clone(&timings),
-            Arc::clone(self.0.service.metrics()),
+            choice.clone(),
             self.0.spans.clone(),
             held,
         );
-        let mut body =
-            Body::new(incoming, &self.0.settings, self.0.service.memory()).on(connection);
+        let mut body = Body::new(incoming, &self.0.settings, self.0.models.memory()).on(connection);
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
         let mut told = Told::default();
         let answered = caught(Box::pin(self.routed(
-            found,
+            (found, path.model.as_deref(), choice),
             &head,
             &mut body,
             (&timings, &mut told),
@@ -81,7 +91,7 @@ impl App {
             );
             problem.into_answer(&id, shape)
         });
-        response = compressed(&head.headers, response, self.0.service.memory()).await;
+        response = compressed(&head.headers, response, self.0.models.memory()).await;
         if let Some(origins) = &self.0.settings.cors_origins {
             origins.tell(&head.headers, response.headers_mut());
         }
@@ -114,7 +124,7 @@ impl App {
             response.headers_mut().insert("x-cache", value);
         }
         // A connection that stays open would only bring the client's next request here.
-        if self.0.service.state() == State::Draining {
+        if self.0.models.best_state() == State::Draining {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -143,7 +153,7 @@ impl App {
     /// Lets a request in, or refuses it, as the table of routes says.
     async fn routed(
         &self,
-        found: Option<Found<'_>>,
+        (found, named, mut choice): (Option<Found<'_>>, Option<&str>, Choice),
         head: &Parts,
         body: &mut Body,
         (timings, told): (&Arc<Timings>, &mut Told),
@@ -166,9 +176,11 @@ impl App {
         }
         let found = found.ok_or(Problem::NotFound)?;
         let handler = found.handler(&head.method)?;
+        choice.outside_of_the_body(named, &head.headers)?;
+        record.is_for(choice.clone());
         if found.route.class.takes_permit() {
             record.held().client = self.client(&head.headers)?;
-            record.held().accepted = Some(self.accept()?);
+            record.held().accepted = Some(self.accept(&choice)?);
         }
         if let Some(coding) = coding {
             body.decode(coding)?;
@@ -177,17 +189,17 @@ impl App {
         let began = record.began();
         told.ignored.query(head.uri.query());
         let timings = Arc::clone(timings);
-        let mut call = Call::new(shared, head, body, timings, began, told)?.on(found.value);
+        let mut call = Call::new(shared, choice, head, body, timings, began, told)?.on(found.value);
         handler(&mut call).await
     }
 
     /// Takes a request that embeds, before its body is read, or refuses it. Who is
     /// accepted is answered even if the service drains from the next moment on:
     /// hence the order, first counted and then asked.
-    fn accept(&self) -> Result<Accepted, Problem> {
+    fn accept(&self, choice: &Choice) -> Result<Accepted, Problem> {
         let most = self.0.settings.max_concurrent_requests;
         let accepted = self.0.accepted.enter(most);
-        match (self.0.service.state(), accepted) {
+        match (choice.state(), accepted) {
             (State::Ready, Some(accepted)) => Ok(accepted),
             (State::Ready, None) => Err(Problem::too_many_requests(most)),
             (state, _) => Err(Problem::Unavailable(state)),

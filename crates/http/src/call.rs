@@ -22,6 +22,7 @@ use super::ignored::Ignored;
 use super::item_reader::{ItemReader, Items};
 use super::json;
 use super::json_text;
+use super::model::Choice;
 use super::parameters::{self, Parameters};
 use super::problem::{Named, Problem, part_name, printable};
 use super::shared::Shared;
@@ -30,7 +31,7 @@ use super::validation::bool_word;
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
     Context, Fingerprint, ItemEmbeddings, Lease, LongTexts, MemoryBudget, MemoryUse, Request,
-    ServiceError,
+    Service, ServiceError,
 };
 
 /// The header in which a client says how long it will wait, in milliseconds from the
@@ -58,6 +59,8 @@ pub(super) struct Told {
 /// See the module.
 pub(super) struct Call<'a> {
     pub(super) shared: &'a Shared,
+    /// The model that it is for.
+    pub(super) choice: Choice,
     /// The headers that came with it.
     pub(super) headers: &'a HeaderMap,
     /// What stands in the path where it has a name in braces, as it was written.
@@ -79,6 +82,7 @@ impl<'a> Call<'a> {
     /// A call that began when its head was read.
     pub(super) fn new(
         shared: &'a Shared,
+        choice: Choice,
         head: &'a Parts,
         body: &'a mut Body,
         timings: Arc<Timings>,
@@ -91,6 +95,7 @@ impl<'a> Call<'a> {
         let deadline = began + most.min(asked_for(headers)?.unwrap_or(most));
         Ok(Self {
             shared,
+            choice,
             headers,
             path_value: None,
             query: head.uri.query(),
@@ -108,6 +113,11 @@ impl<'a> Call<'a> {
     pub(super) fn on(mut self, path_value: Option<&'a str>) -> Self {
         self.path_value = path_value;
         self
+    }
+
+    /// The model that the request is for: what it said of it was read, and it is fixed.
+    pub(super) fn model(&self) -> &Service {
+        self.choice.model()
     }
 
     /// The whole body, which must be JSON by its content type.
@@ -130,7 +140,8 @@ impl<'a> Call<'a> {
         let bytes = self.bytes().await?;
         let mut reader = self.reader(bytes.len());
         self.hold(json_text::decoded_bytes(&bytes))?;
-        let memory = self.shared.service.memory().clone();
+        let memory = self.shared.models.memory().clone();
+        let choice = self.choice.clone();
         off_thread(bytes.len(), move || {
             let _reading = reading(&memory, &bytes)?;
             let body = json_text::decode(&bytes)
@@ -138,7 +149,9 @@ impl<'a> Call<'a> {
             if body.trim_ascii().is_empty() {
                 return Err(json::wrong("The body is empty; it must be JSON."));
             }
-            let told = read(json::whole(&body)?, &mut reader)?;
+            let body = json::whole(&body)?;
+            choice.by_json(body)?;
+            let told = read(body, &mut reader)?;
             Ok((told, reader.finish()))
         })
         .await
@@ -154,7 +167,7 @@ impl<'a> Call<'a> {
 
     /// A reader of items for a body of so many bytes.
     pub(super) fn reader(&self, body: usize) -> ItemReader {
-        ItemReader::new(&self.shared.service, &self.shared.settings, body as u64)
+        ItemReader::new(&self.choice, &self.shared.settings, body as u64)
     }
 
     /// The content type without its parameters, in lower case.
@@ -212,7 +225,7 @@ impl<'a> Call<'a> {
             places,
             memory,
         } = items;
-        let floats = items.len() * self.shared.service.info().dimensions;
+        let floats = items.len() * self.model().info().dimensions;
         let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
         let request = self.request_with_texts(how.normalize, how.truncate)?;
         let work = request.embed_items(items, how.normalize);
@@ -226,12 +239,16 @@ impl<'a> Call<'a> {
     /// is here, so that a bad one ends the reading.
     pub(super) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
         let kind = FormKind::of(self.headers, self.body)?;
-        let Shared {
-            service, settings, ..
-        } = self.shared;
+        let settings = &self.shared.settings;
         self.body.limit(settings.payload_limit)?;
+        // The field that names the model may stand behind the images.
+        let (named, models) = (self.choice.outside(), self.choice.models());
         let inspect = |index: usize, filename: &str, bytes: &[u8]| {
-            service.inspect_image(bytes).map_err(|error| {
+            let inspected = match named {
+                Some(model) => model.inspect_image(bytes),
+                None => models.inspect_image(bytes),
+            };
+            inspected.map_err(|error| {
                 Problem::image(&part_name(F::FIELDS.image, Some(index), filename), &error)
             })
         };
@@ -239,6 +256,7 @@ impl<'a> Call<'a> {
         self.ignored.extend(std::mem::take(&mut form.ignored));
         self.received();
         let form = F::from_form(form)?;
+        self.choice.by_field(form.model().as_deref())?;
         self.apply_orientation = form.apply_orientation();
         Ok(form)
     }
@@ -256,14 +274,13 @@ impl<'a> Call<'a> {
 
     /// Takes the memory for an answer of so many bytes at most.
     pub(super) fn answer_bytes(&self, bytes: usize) -> Result<Lease, Problem> {
-        let memory = self.shared.service.memory();
+        let memory = self.shared.models.memory();
         Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
     }
 
     /// Reads an image's header, so that a bad one is refused before anything is begun.
     pub(super) fn inspect(&self, part: &str, bytes: &[u8]) -> Result<(), Problem> {
-        self.shared
-            .service
+        self.model()
             .inspect_image(bytes)
             .map_err(|error| Problem::image(part, &error))
     }
@@ -282,13 +299,12 @@ impl<'a> Call<'a> {
         normalized: bool,
         truncate: bool,
     ) -> Result<Request, Problem> {
-        let shared = self.shared;
-        let service = &shared.service;
         let in_query = self.said(APPLY_ORIENTATION)?;
+        let service = self.choice.model();
         let apply_orientation = self.apply_orientation.or(in_query);
         let by_default = service.settings().apply_orientation;
-        let known = service.fingerprints_of(apply_orientation.unwrap_or(by_default));
-        *self.space = fingerprint::agreed(self.headers, known, normalized)?;
+        let turned = apply_orientation.unwrap_or(by_default);
+        *self.space = fingerprint::agreed(self.headers, &self.choice, turned, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
         Ok(service.request(Context {
             apply_orientation,
@@ -323,10 +339,6 @@ impl<'a> Call<'a> {
     fn received(&self) {
         let receive = StageTiming::since(Stage::Receive, self.began);
         self.timings.note(receive);
-        self.shared
-            .service
-            .metrics()
-            .stage(receive.stage, receive.took);
     }
 }
 

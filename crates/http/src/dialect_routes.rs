@@ -27,7 +27,7 @@ pub(super) static DIALECTS: [Route; 19] = [
     Route {
         path: "/v1/models",
         name: "openai_models",
-        summary: "OpenAI: the one model that there is",
+        summary: "OpenAI: the models that are served",
         class: Class::About,
         takes: &[],
         gives: &[Content::json::<ModelList>()],

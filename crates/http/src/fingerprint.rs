@@ -6,8 +6,9 @@
 
 use hyper::HeaderMap;
 
-use siglip2_service::{Fingerprint, Fingerprints};
+use siglip2_service::{Fingerprint, Service};
 
+use super::model::Choice;
 use super::problem::{Problem, printable};
 
 /// The header that names the space of an answer.
@@ -16,13 +17,16 @@ pub(super) const FINGERPRINT: &str = "x-embedding-fingerprint";
 /// The header that names the space of a client's vectors.
 pub(super) const EXPECT_FINGERPRINT: &str = "x-expect-fingerprint";
 
-/// The space of vectors that are normalized or not, unless the client expects another.
+/// The space of vectors of a request's model, of turned images or not, normalized or not, unless
+/// the client expects another.
 pub(super) fn agreed(
     headers: &HeaderMap,
-    known: Option<Fingerprints>,
+    choice: &Choice,
+    turned: bool,
     normalized: bool,
 ) -> Result<Option<Fingerprint>, Problem> {
-    let found = known.map(|known| known.of(normalized));
+    let of = |service: &Service| Some(service.fingerprints_of(turned)?.of(normalized));
+    let found = of(choice.model());
     let Some(expected) = headers.get(EXPECT_FINGERPRINT) else {
         return Ok(found);
     };
@@ -39,7 +43,19 @@ pub(super) fn agreed(
     })?;
     match found {
         Some(found) if found == expected => Ok(Some(found)),
-        Some(found) => Err(Problem::OtherSpace { expected, found }),
+        Some(found) => {
+            let other = choice.other_with(|service| of(service) == Some(expected));
+            Err(Problem::OtherSpace {
+                expected,
+                found,
+                other: other.map_or_else(String::new, |name| {
+                    format!(
+                        " It is that of \"{name}\", which is served here too: name it in the \
+                         header X-Model."
+                    )
+                }),
+            })
+        }
         None => Err(Problem::NoFingerprint(expected)),
     }
 }

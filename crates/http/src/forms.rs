@@ -1,9 +1,14 @@
 //! The forms of the endpoints, as types: which fields each has, what is in them, and how
 //! they are described.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::form::{APPLY_ORIENTATION, Fields, File, Form, PARTIAL};
+use super::json;
+use super::model;
 use super::problem::Problem;
 use super::validation::Issues;
 
@@ -14,6 +19,9 @@ pub(super) trait TypedForm: ToSchema + Sized {
 
     /// What was sent in them, or all that is wrong with it.
     fn from_form(form: Form) -> Result<Self, Problem>;
+
+    /// The model that it names.
+    fn model(&self) -> Option<Cow<'_, str>>;
 
     /// Whether it says that images are turned, or are not.
     fn apply_orientation(&self) -> Option<bool> {
@@ -38,13 +46,16 @@ pub(super) struct ImageForm {
     /// `--apply-orientation` has it.
     #[schema(nullable = false)]
     pub(super) apply_orientation: Option<bool>,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for ImageForm {
     const FIELDS: Fields = Fields {
         image: "file",
         many: false,
-        texts: &["image_base64", "normalize", APPLY_ORIENTATION],
+        texts: &["image_base64", "normalize", APPLY_ORIENTATION, model::FIELD],
         long_text: Some("image_base64"),
     };
 
@@ -55,8 +66,13 @@ impl TypedForm for ImageForm {
             image_base64: form.text("image_base64", &mut issues),
             normalize: form.unless_said("normalize", &mut issues),
             apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 
     fn apply_orientation(&self) -> Option<bool> {
@@ -82,25 +98,33 @@ pub(super) struct ImagesForm {
     /// `--apply-orientation` has it.
     #[schema(nullable = false)]
     pub(super) apply_orientation: Option<bool>,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for ImagesForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &[PARTIAL, "normalize", APPLY_ORIENTATION],
+        texts: &[PARTIAL, "normalize", APPLY_ORIENTATION, model::FIELD],
         long_text: None,
     };
 
-    fn from_form(form: Form) -> Result<Self, Problem> {
+    fn from_form(mut form: Form) -> Result<Self, Problem> {
         let mut issues = Issues::default();
         let read = Self {
             partial: form.said(PARTIAL, false, &mut issues),
             files: form.images("files", &mut issues),
             normalize: form.unless_said("normalize", &mut issues),
             apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 
     fn apply_orientation(&self) -> Option<bool> {
@@ -132,13 +156,22 @@ pub(super) struct SimilarityForm {
     /// `--apply-orientation` has it.
     #[schema(nullable = false)]
     pub(super) apply_orientation: Option<bool>,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for SimilarityForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["texts", "details", "truncate", APPLY_ORIENTATION],
+        texts: &[
+            "texts",
+            "details",
+            "truncate",
+            APPLY_ORIENTATION,
+            model::FIELD,
+        ],
         long_text: None,
     };
 
@@ -150,8 +183,13 @@ impl TypedForm for SimilarityForm {
             details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
             apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 
     fn apply_orientation(&self) -> Option<bool> {
@@ -179,13 +217,22 @@ pub(super) struct RankForm {
     /// `--apply-orientation` has it.
     #[schema(nullable = false)]
     pub(super) apply_orientation: Option<bool>,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for RankForm {
     const FIELDS: Fields = Fields {
         image: "files",
         many: true,
-        texts: &["query", "details", "truncate", APPLY_ORIENTATION],
+        texts: &[
+            "query",
+            "details",
+            "truncate",
+            APPLY_ORIENTATION,
+            model::FIELD,
+        ],
         long_text: None,
     };
 
@@ -197,8 +244,13 @@ impl TypedForm for RankForm {
             details: form.said("details", false, &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
             apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 
     fn apply_orientation(&self) -> Option<bool> {
@@ -236,6 +288,9 @@ pub(super) struct ClassifyForm {
     /// `--apply-orientation` has it.
     #[schema(nullable = false)]
     pub(super) apply_orientation: Option<bool>,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for ClassifyForm {
@@ -249,6 +304,7 @@ impl TypedForm for ClassifyForm {
             "activation",
             "truncate",
             APPLY_ORIENTATION,
+            model::FIELD,
         ],
         long_text: None,
     };
@@ -263,8 +319,13 @@ impl TypedForm for ClassifyForm {
             activation: form.text("activation", &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
             apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 
     fn apply_orientation(&self) -> Option<bool> {
@@ -294,13 +355,23 @@ pub(super) struct SearchForm {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 impl TypedForm for SearchForm {
     const FIELDS: Fields = Fields {
         image: "file",
         many: false,
-        texts: &["image_base64", "query", "top", "columns", "truncate"],
+        texts: &[
+            "image_base64",
+            "query",
+            "top",
+            "columns",
+            "truncate",
+            model::FIELD,
+        ],
         long_text: Some("image_base64"),
     };
 
@@ -313,8 +384,13 @@ impl TypedForm for SearchForm {
             top: form.text("top", &mut issues),
             columns: form.text("columns", &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
+            model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn model(&self) -> Option<Cow<'_, str>> {
+        self.model.as_deref().map(Cow::Borrowed)
     }
 }
 
@@ -353,6 +429,15 @@ impl TypedForm for PredictForm {
             text: form.text("text", &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    /// The name of the model in the task; what is wrong with the task is said when it is read.
+    fn model(&self) -> Option<Cow<'_, str>> {
+        let raw: &RawValue = serde_json::from_str(&self.entries).ok()?;
+        let [clip] = json::fields("entries", raw, ["clip"]).ok()?;
+        let [visual, textual] = json::fields("clip", clip?, ["visual", "textual"]).ok()?;
+        let [name] = json::fields("task", visual.or(textual)?, ["modelName"]).ok()?;
+        json::text("modelName", name?).ok()
     }
 }
 

@@ -20,6 +20,10 @@ pub(super) struct ImageRequest {
     /// Whether the embedding is L2-normalized.
     #[schema(required = false, default = true)]
     pub(super) normalize: bool,
+    /// Where several models are served, the name of one.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    model: Option<String>,
 }
 
 /// Images, as base64.
@@ -35,6 +39,10 @@ pub(super) struct ImagesRequest {
     /// Whether a bad image costs its own row only, which is then empty, and told in `errors`.
     #[schema(required = false, default = false)]
     pub(super) partial: bool,
+    /// Where several models are served, the name of one.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    model: Option<String>,
 }
 
 /// Images, as base64, and texts to hold them against.
@@ -54,6 +62,10 @@ pub(super) struct SimilarityRequest {
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Where several models are served, the name of one.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    model: Option<String>,
 }
 
 /// Images, as base64, and a text to order them by.
@@ -75,6 +87,10 @@ pub(super) struct RankRequest {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Where several models are served, the name of one.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    model: Option<String>,
 }
 
 impl ImageRequest {
@@ -87,6 +103,7 @@ impl ImageRequest {
         Ok(Self {
             image_base64: String::new(),
             normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
+            model: None,
         })
     }
 }
@@ -103,6 +120,7 @@ impl ImagesRequest {
             image_base64: Vec::new(),
             normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
             partial,
+            model: None,
         })
     }
 }
@@ -124,6 +142,7 @@ impl SimilarityRequest {
             texts: Vec::new(),
             details: json::boolean("details", details)?.unwrap_or(false),
             truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
+            model: None,
         })
     }
 }
@@ -146,6 +165,7 @@ impl RankRequest {
             query: String::new(),
             details: json::boolean("details", details)?.unwrap_or(false),
             truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
+            model: None,
         })
     }
 }

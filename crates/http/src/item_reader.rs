@@ -10,10 +10,11 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::base64;
+use super::model::Choice;
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::text_request::TextLimits;
-use siglip2_service::{Item, Lease, MemoryUse, Service};
+use siglip2_service::{Item, Lease, MemoryUse};
 
 /// Where in the body an item is, for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,8 @@ impl Items {
 
 /// Collects items; see the module.
 pub(super) struct ItemReader {
-    service: Service,
+    /// The model that they are for, which is known before the first is added.
+    choice: Choice,
     limits: TextLimits,
     most_texts: usize,
     most_images: usize,
@@ -96,10 +98,10 @@ pub(super) struct ItemReader {
 
 impl ItemReader {
     /// A reader for a request whose body takes so many bytes.
-    pub(super) fn new(service: &Service, settings: &HttpSettings, body: u64) -> Self {
+    pub(super) fn new(choice: &Choice, settings: &HttpSettings, body: u64) -> Self {
         Self {
-            memory: service.memory().empty(MemoryUse::Bodies),
-            service: service.clone(),
+            memory: choice.models().memory().empty(MemoryUse::Bodies),
+            choice: choice.clone(),
             limits: TextLimits::of(settings),
             most_texts: settings.max_texts_per_request,
             most_images: settings.max_images_per_request,
@@ -111,6 +113,11 @@ impl ItemReader {
             places: Vec::new(),
             held: body,
         }
+    }
+
+    /// Floats in a vector of the model.
+    pub(super) fn dimensions(&self) -> usize {
+        self.choice.model().info().dimensions
     }
 
     /// So many items a list may have, whatever they are.
@@ -190,7 +197,8 @@ impl ItemReader {
         self.count_image()?;
         let bytes = (encoded.len() / 4 * 3 + 3) as u64;
         let memory = self
-            .service
+            .choice
+            .models()
             .memory()
             .take(MemoryUse::Bodies, bytes)
             .map_err(|error| error.beside(self.held))?;
@@ -220,7 +228,8 @@ impl ItemReader {
     }
 
     fn inspected(&mut self, place: Place, file: Bytes) -> Result<(), Problem> {
-        self.service
+        self.choice
+            .model()
             .inspect_image(&file)
             .map_err(|error| Problem::image(&place.to_string(), &error))?;
         self.places.push(place);

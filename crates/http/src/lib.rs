@@ -16,6 +16,7 @@
 //!   be. `record`: what is told of it when it is over: log, metrics, spans.
 //! * `routes`, `dialect_routes`: the table of paths, from which all that depends on a path
 //!   follows. `route`: what a row of it is.
+//! * `model`: which model a request is for.
 //! * `page`: which requests get the page of `siglip2-page`, and its headers.
 //! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
 //!   `dialects`: the same for the paths of other services, whose clients work here too.
@@ -86,6 +87,7 @@ mod json;
 mod json_text;
 mod json_writer;
 mod messages;
+mod model;
 mod openapi;
 mod packed;
 mod page;

@@ -18,6 +18,7 @@ use super::content::{self, ParameterKind, Schemas, reference};
 use super::error_shape::ErrorShape;
 use super::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
 use super::ignored;
+use super::model;
 use super::request_id;
 use super::route::{Class, Route};
 use super::routes::routes;
@@ -88,6 +89,11 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
                 .minimum(Some(1)),
         ));
     }
+    operation = operation.parameter(header(
+        model::HEADER,
+        "Where several models are served, the name of one; the path may name it as well, as /models/NAME before that of any operation",
+        ObjectBuilder::new().schema_type(Type::String),
+    ));
     if route.class == Class::Work {
         operation = operation.parameter(header(
             EXPECT_FINGERPRINT,

@@ -83,13 +83,15 @@ pub(super) enum Problem {
     /// 412: the client's vectors are of another space.
     #[error(
         "Vectors here have the fingerprint {found}, and X-Expect-Fingerprint asks for {expected}: \
-         they cannot be compared with each other, so nothing was embedded."
+         they cannot be compared with each other, so nothing was embedded.{other}"
     )]
     OtherSpace {
         /// What the client expects.
         expected: Fingerprint,
         /// What it would have got.
         found: Fingerprint,
+        /// Which model it should have named, in a sentence, if there is one.
+        other: String,
     },
     /// 412: the client's vectors cannot be told from others.
     #[error(

@@ -1,4 +1,4 @@
-//! What is told of a request when it is over: a line in the log, counts, spans.
+//! Records a request once it is over: a line in the log, metrics, spans.
 //!
 //! ```text
 //! head --begin--> Record --answered--> (body handed to hyper) --finished--> log, metrics, spans
@@ -15,11 +15,12 @@ use super::accepted::Accepted;
 use super::answer::Written;
 use super::clients;
 use super::connection_state::UnderWay;
+use super::model::Choice;
 use super::problem::printable;
-use super::route::Route;
+use super::route::{Class, Route};
 use super::routes::UNKNOWN;
 use super::spans::{Finished, Parent, Spans};
-use siglip2_service::metrics::{Metrics, Timings};
+use siglip2_service::metrics::{Metrics, Stage, Timings};
 
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 200;
@@ -27,8 +28,8 @@ const MAX_LOGGED_PATH: usize = 200;
 /// What proxies call a client that did not wait for its answer.
 const CLIENT_GONE: u16 = 499;
 
-/// See the module. What it tells, it tells when it is dropped, so that a request whose
-/// client goes away while it waits, or while its answer is written, is told of as well.
+/// See the module documentation. It records when it is dropped, so that a request whose client
+/// leaves while it waits, or while its answer is written, is recorded too.
 pub(super) struct Record {
     id: String,
     method: Method,
@@ -36,40 +37,41 @@ pub(super) struct Record {
     route: Option<&'static Route>,
     began: Instant,
     timings: Arc<Timings>,
-    metrics: Arc<Metrics>,
+    /// The model that it is for, and those that there are.
+    choice: Choice,
     spans: Option<(Spans, Parent)>,
-    /// What was answered, if anything was.
+    /// The status of the answer, if there is one.
     answered: Option<u16>,
-    /// Of a refusal: its kind, and its sentence.
+    /// The kind and the sentence of a refusal.
     refusal: Option<(&'static str, String)>,
     finished: bool,
     read: u64,
     written: u64,
     to_write: u64,
-    /// What the request holds until it is over.
+    /// Released when the request is over.
     held: Held,
 }
 
-/// What a request holds until the last of its answer was handed over.
+/// What a request holds until the last part of its answer has been passed to hyper.
 #[derive(Default)]
 pub(super) struct Held {
-    /// Its connection, which is busy so long.
+    /// Its connection, which is busy until then.
     #[allow(dead_code, reason = "holding it is all")]
     pub(super) connection: Option<UnderWay>,
-    /// The permit, of a request that embeds.
+    /// The permit of a request that embeds.
     pub(super) accepted: Option<Accepted>,
-    /// Its place among those of its client.
+    /// Its place among the requests of its client.
     pub(super) client: Option<clients::Held>,
 }
 
 impl Record {
-    /// A head was read.
+    /// Begins when the head of a request has been read.
     pub(super) fn begin(
         head: &Parts,
         route: Option<&'static Route>,
         id: String,
         timings: Arc<Timings>,
-        metrics: Arc<Metrics>,
+        choice: Choice,
         spans: Option<Spans>,
         held: Held,
     ) -> Self {
@@ -80,7 +82,7 @@ impl Record {
             route,
             began: Instant::now(),
             timings,
-            metrics,
+            choice,
             spans: spans.map(|spans| {
                 let parent = spans.parent(&head.headers);
                 (spans, parent)
@@ -95,22 +97,36 @@ impl Record {
         }
     }
 
-    /// When the head was read.
+    /// When the head had been read.
     pub(super) fn began(&self) -> Instant {
         self.began
     }
 
-    /// What the request holds.
+    /// Sets the model, as far as the path and the headers name it.
+    pub(super) fn is_for(&mut self, choice: Choice) {
+        self.choice = choice;
+    }
+
+    /// The counters of its model. Only requests that embed are counted for a model.
+    fn metrics(&self) -> &Metrics {
+        let works = self.route.is_some_and(|route| route.class == Class::Work);
+        match self.choice.told().filter(|_| works) {
+            Some((_, metrics)) => metrics,
+            None => self.choice.models().metrics(),
+        }
+    }
+
+    /// What the request holds until it is over.
     pub(super) fn held(&mut self) -> &mut Held {
         &mut self.held
     }
 
-    /// It is refused, with an error of this kind that says this.
+    /// Records the kind and the sentence of a refusal.
     pub(super) fn refused(&mut self, kind: &'static str, sentence: String) {
         self.refusal = Some((kind, sentence));
     }
 
-    /// The answer is known, and so many bytes of the body were read.
+    /// Records the status of the answer, and how many bytes of the body were read.
     pub(super) fn answered(&mut self, status: u16, read: u64) {
         self.answered = Some(status);
         self.read = read;
@@ -126,13 +142,19 @@ impl Written for Record {
     fn finished(mut self: Box<Self>) {
         self.finished = true;
         if let Some(write) = self.timings.written() {
-            self.metrics.stage(write.stage, write.took);
+            self.metrics().stage(write.stage, write.took);
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let stages = self.timings.stages();
+        let receive = stages.iter().find(|it| it.stage == Stage::Receive);
+        if let Some(receive) = receive {
+            self.metrics().stage(receive.stage, receive.took);
+        }
+        let model = self.choice.told().map(|(name, _)| name);
         let Self {
             id,
             method,
@@ -140,25 +162,25 @@ impl Drop for Record {
             read,
             written,
             ..
-        } = self;
+        } = &*self;
         let answered = self.answered.unwrap_or(CLIENT_GONE);
-        // Who did not get all of an answer has none.
+        // A client that did not get the whole answer counts as one that has gone.
         let status = if self.finished { answered } else { CLIENT_GONE };
         let took = self.began.elapsed();
         let endpoint = self.route.map_or(UNKNOWN, |route| route.name);
         let quiet = self.route.is_some_and(|route| route.class.is_quiet());
-        self.metrics.answered(endpoint, status, took);
+        self.metrics().answered(endpoint, status, took);
         let millis = took.as_micros() as f64 / 1e3;
-        let stages = self.timings.header(took);
+        let timings = self.timings.header(took);
         if quiet && status < 400 {
-            tracing::debug!(%method, path, status, millis, read, written, id, "request");
+            tracing::debug!(%method, path, model, status, millis, read, written, id, "request");
         } else if let Some((kind, detail)) = &self.refusal {
-            tracing::info!(%method, path, status, kind, detail, millis, read, written, stages, id, "request");
+            tracing::info!(%method, path, model, status, kind, detail, millis, read, written, stages = timings, id, "request");
         } else if !self.finished && self.answered.is_some() {
             let of = self.to_write;
-            tracing::info!(%method, path, status, answered, millis, read, written, of, stages, id, "request");
+            tracing::info!(%method, path, model, status, answered, millis, read, written, of, stages = timings, id, "request");
         } else {
-            tracing::info!(%method, path, status, millis, read, written, stages, id, "request");
+            tracing::info!(%method, path, model, status, millis, read, written, stages = timings, id, "request");
         }
         if let Some((spans, parent)) = &self.spans {
             spans.record(Finished {
@@ -166,10 +188,11 @@ impl Drop for Record {
                 endpoint,
                 method: method.as_str(),
                 path,
+                model,
                 status,
                 id,
                 began: self.began,
-                stages: self.timings.stages(),
+                stages,
             });
         }
     }

@@ -118,15 +118,12 @@ impl Route {
     /// The statuses that it refuses requests with, by a method that it has; the page's leads
     /// elsewhere, or says that nothing has changed, as well.
     pub(super) fn refusals(&self) -> Vec<u16> {
-        let mut statuses = vec![400, 408, 414, 415, 417, 431, 500];
+        let mut statuses = vec![400, 404, 408, 414, 415, 417, 431, 500];
         if self.class.needs_key() {
             statuses.push(401);
         }
         if self.class == Class::Page {
-            statuses.extend([304, 307, 404]);
-        }
-        if self.parameter().is_some() || self.path == SEARCH {
-            statuses.push(404);
+            statuses.extend([304, 307]);
         }
         if matches!(self.class, Class::Probe | Class::Work) {
             statuses.push(503);

@@ -198,14 +198,18 @@ static PAGE: Route = Route {
 /// What requests for a path that is not served are counted under.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// What is counted: each route, and the statuses that it may answer; 405 is the answer to
-/// another method, and 499 a client that did not wait for its answer.
-pub(super) fn series() -> impl Iterator<Item = (&'static str, Vec<u16>)> {
+/// What is counted: each route, whether it embeds, and the statuses that it may answer; 405 is
+/// the answer to another method, and 499 a client that did not wait for its answer.
+pub(super) fn series() -> impl Iterator<Item = (&'static str, bool, Vec<u16>)> {
     let of_routes = routes().chain([&PAGE]).map(|route| {
         let statuses = [200, 204, 405, 499].into_iter().chain(route.refusals());
-        (route.name, statuses.collect())
+        (route.name, route.class == Class::Work, statuses.collect())
     });
-    of_routes.chain([(UNKNOWN, vec![204, 400, 401, 404, 408, 415, 417, 499, 500])])
+    of_routes.chain([(
+        UNKNOWN,
+        false,
+        vec![204, 400, 401, 404, 408, 415, 417, 499, 500],
+    )])
 }
 
 /// The methods that some route has.
@@ -226,13 +230,12 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// The route of a request.
-    pub(super) fn of(head: &'a Parts) -> Option<Self> {
-        let path = head.uri.path();
+    /// The route of a request; `path` is its path without the model that it may name.
+    pub(super) fn of(head: &'a Parts, path: &'a str) -> Option<Self> {
         match Asked::of(head) {
             Some(_) => Some(Self {
                 route: &PAGE,
-                value: Some(path),
+                value: Some(head.uri.path()),
             }),
             None => Self::at(path, &head.method),
         }

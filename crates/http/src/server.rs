@@ -28,7 +28,7 @@ use super::settings::HttpSettings;
 use super::shared::Shared;
 use super::spans::Spans;
 use super::wire::{self, Wire};
-use siglip2_service::Service;
+use siglip2_service::Models;
 
 /// What the head of a request may have, and what hyper reads of a body at once.
 const BUFFER: usize = 64 << 10;
@@ -78,7 +78,7 @@ enum Phase {
 /// When connections had to be cut because they did not finish in time.
 pub async fn serve(
     listener: TcpListener,
-    service: Service,
+    models: impl Into<Models>,
     settings: HttpSettings,
     spans: Option<Spans>,
     shutdown: impl Future<Output = ()> + Send,
@@ -89,19 +89,22 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(most));
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
+    let models = models.into();
     let app = App(Arc::new(Shared {
-        accepted: AcceptedCount::new(Arc::clone(service.metrics())),
+        accepted: AcceptedCount::new(Arc::clone(models.metrics())),
         clients: Clients::new(settings.max_connections_per_client),
         document: answer::json(&openapi::document()).into(),
-        service,
+        models,
         settings,
         spans,
     }));
-    for (endpoint, statuses) in routes::series() {
-        app.0
-            .service
-            .metrics()
-            .declare_endpoint(endpoint, &statuses);
+    let models = &app.0.models;
+    for (endpoint, is_work, statuses) in routes::series() {
+        models.metrics().declare_endpoint(endpoint, &statuses);
+        // What embeds is counted for its model.
+        for model in models.iter().filter(|_| is_work) {
+            model.metrics().declare_endpoint(endpoint, &statuses);
+        }
     }
     let builder = builder(&app.0.settings);
 
@@ -148,7 +151,7 @@ pub async fn serve(
         }
     };
     accept_until(&mut Box::pin(shutdown)).await;
-    app.0.service.drain();
+    app.0.models.drain();
     let deadline = Instant::now() + drain_timeout;
     accept_until(&mut Box::pin(async {
         // Cut short or not, the connections that are left have the rest of the time.

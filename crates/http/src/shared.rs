@@ -6,11 +6,11 @@ use super::accepted::AcceptedCount;
 use super::clients::Clients;
 use super::settings::HttpSettings;
 use super::spans::Spans;
-use siglip2_service::Service;
+use siglip2_service::Models;
 
 /// See the module.
 pub(super) struct Shared {
-    pub(super) service: Service,
+    pub(super) models: Models,
     pub(super) settings: HttpSettings,
     /// Where spans of requests go, if anywhere.
     pub(super) spans: Option<Spans>,

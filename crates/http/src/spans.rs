@@ -67,6 +67,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) endpoint: &'static str,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    /// The model that it was for, where there are several.
+    pub(crate) model: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) id: &'a str,
     pub(crate) began: Instant,
@@ -155,12 +157,20 @@ impl Spans {
             .span_builder(request.endpoint)
             .with_kind(SpanKind::Server)
             .with_start_time(at(request.began))
-            .with_attributes([
-                KeyValue::new("http.request.method", request.method.to_owned()),
-                KeyValue::new("url.path", request.path.to_owned()),
-                KeyValue::new("http.response.status_code", i64::from(request.status)),
-                KeyValue::new("siglip2.request_id", request.id.to_owned()),
-            ]);
+            .with_attributes(
+                [
+                    KeyValue::new("http.request.method", request.method.to_owned()),
+                    KeyValue::new("url.path", request.path.to_owned()),
+                    KeyValue::new("http.response.status_code", i64::from(request.status)),
+                    KeyValue::new("siglip2.request_id", request.id.to_owned()),
+                ]
+                .into_iter()
+                .chain(
+                    request
+                        .model
+                        .map(|name| KeyValue::new("siglip2.model", name.to_owned())),
+                ),
+            );
         let span = tracer.build_with_context(builder, &request.parent.0);
         let context = request.parent.0.with_span(span);
         let span = context.span();

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::json_text;
+use super::model::FIELD;
 use super::problem::Problem;
 use super::settings::HttpSettings;
 use super::validation::{Input, Issue, Issues, bool_word};
@@ -30,6 +31,9 @@ pub(super) struct TextRequest {
     /// Whether the answer tells how many tokens of each text were read.
     #[schema(required = false, default = false)]
     pub(super) tokens: bool,
+    /// Where several models are served, the name of one.
+    #[schema(nullable = false)]
+    pub(super) model: Option<String>,
 }
 
 /// How many texts there may be, and how long.
@@ -98,11 +102,19 @@ pub(super) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Prob
         Some(raw) => boolean("tokens", raw, &mut issues)?,
         None => false,
     };
+    let model = match fields.model {
+        // Any other value of a field that few read is no reason to refuse anything.
+        Some(raw) if raw.get().starts_with('"') => {
+            Some(serde_json::from_str(raw.get()).map_err(invalid)?)
+        }
+        _ => None,
+    };
     Ok(issues.or(TextRequest {
         texts,
         normalize,
         truncate,
         tokens,
+        model,
     })?)
 }
 
@@ -206,6 +218,7 @@ struct RawFields<'a> {
     normalize: Option<&'a RawValue>,
     truncate: Option<&'a RawValue>,
     tokens: Option<&'a RawValue>,
+    model: Option<&'a RawValue>,
 }
 
 struct FieldsVisitor;
@@ -225,6 +238,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "normalize" => fields.normalize = Some(map.next_value()?),
                 "truncate" => fields.truncate = Some(map.next_value()?),
                 "tokens" => fields.tokens = Some(map.next_value()?),
+                FIELD => fields.model = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -314,6 +328,7 @@ mod tests {
             normalize,
             truncate: true,
             tokens: false,
+            model: None,
         }
     }
 

@@ -1,11 +1,13 @@
-//! The socket under hyper: what must be watched or said below HTTP.
+//! The socket under hyper: timers and answers that hyper does not have.
 //!
-//! hyper has one timer for a connection, so that a client may take as long for its
-//! head as it may be idle; none for a client that does not read; it answers a
-//! malformed head without a body, and takes some that it should not; it closes at once, so
-//! that a client which is still sending sees its connection reset and never the answer that
-//! says why; and a client that has closed its own side is to it one that has gone. Each of
-//! these is put right here, where the bytes pass.
+//! Where hyper falls short, and this module helps:
+//!
+//! * It has one timer for a connection, so a client may take as long for its head as it may be
+//!   idle. It has none for a client that does not read.
+//! * It answers a malformed head without a body, and accepts some malformed heads.
+//! * It closes a connection at once, so a client that is still sending sees a reset and never the
+//!   answer that says why.
+//! * It treats a client that has closed its own side as one that has gone.
 
 use std::io;
 use std::pin::Pin;
@@ -21,16 +23,16 @@ use super::connection_state::ConnectionState;
 use super::date;
 use super::framing::{Framing, Violation};
 
-/// How long bytes that nobody wants are read, so that the answer can arrive.
+/// How long to go on reading bytes that are not wanted, so that the answer can arrive.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The longest pause in that.
+/// The longest pause between two of those bytes.
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether a client that has closed its side has gone altogether.
+/// How often to check whether a client that has closed its side has gone altogether.
 const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(50);
 
-/// When it is looked first after it was asked.
+/// When to check for the first time.
 const HALF_CLOSED_ANSWER: Duration = Duration::from_millis(10);
 
 /// What a client may have in its socket's buffer here, beyond what is on its way to it. The
@@ -60,9 +62,9 @@ pub(super) struct Wire {
     /// Runs while a client that has closed its side waits for its answer; and whether it
     /// was asked whether it does.
     half_closed: Option<(Timer, bool)>,
-    /// Our own words, in place of hyper's.
+    /// Our own answer, in place of hyper's.
     refusal: Vec<u8>,
-    /// Our words are the last: nothing more is read for hyper.
+    /// Whether our answer is the last: then nothing more is read for hyper.
     refused: Option<&'static str>,
     closing: Closing,
 }
@@ -70,8 +72,8 @@ pub(super) struct Wire {
 #[derive(Debug)]
 enum Closing {
     No,
-    /// Our side is closed; the client's bytes are read until the first timer (of the
-    /// pause) or the second (of the whole) is over.
+    /// Our side is closed. The client's bytes are read until the first timer, for a pause, or the
+    /// second, for the whole, has run out.
     Lingering(Timer, Timer),
     Done,
 }
@@ -106,7 +108,7 @@ impl Wire {
         }
     }
 
-    /// Whether the head that is awaited took too long.
+    /// Whether the head has taken too long to arrive.
     fn head_is_late(&mut self, context: &mut Context<'_>, got: usize) -> bool {
         let heads = self.state.heads();
         if self.state.is_busy() || self.unflushed {
@@ -134,12 +136,12 @@ impl Wire {
         }
     }
 
-    /// Whether nothing of an answer is under way, so that we may speak.
+    /// Whether no answer is being written, so that we may write one.
     fn is_silent(&self) -> bool {
         !self.state.is_busy() && !self.unflushed && self.refusal.is_empty()
     }
 
-    /// Says why, and ends the connection.
+    /// Sends the reason, and ends the connection.
     fn refuse(&mut self, status: u16, detail: &'static str) {
         tracing::info!(status, detail, "refused a request's head");
         self.refusal = closing_answer(status, detail);
@@ -147,7 +149,7 @@ impl Wire {
         self.state.linger();
     }
 
-    /// Says the last words, and waits until they can have arrived.
+    /// Sends the last answer, and waits until it can have arrived.
     fn poll_refused(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -185,7 +187,7 @@ impl Wire {
         }
     }
 
-    /// Sends what is left of our own words.
+    /// Sends the rest of our own answer.
     fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.refusal))?;
@@ -197,7 +199,7 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes a result of writing on, unless the client has taken nothing for too long.
+    /// Returns the result of a write, or an error if the client has taken nothing for too long.
     fn watched<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -219,7 +221,7 @@ impl Wire {
         Poll::Pending
     }
 
-    /// If hyper is about to answer a malformed head by itself: our words instead.
+    /// Replaces the answer that hyper is about to give to a malformed head.
     fn takes_over(&mut self, written: &[u8]) -> bool {
         let Some((status, detail)) = own_refusal(written) else {
             return false;
@@ -385,7 +387,7 @@ fn own_refusal(written: &[u8]) -> Option<(u16, &'static str)> {
         .then_some((status, detail))
 }
 
-/// What a client is told that has too many connections.
+/// The answer to a client that has too many connections.
 pub(super) fn turned_away(most: usize) -> Vec<u8> {
     closing_answer_with(
         429,

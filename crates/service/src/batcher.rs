@@ -13,6 +13,8 @@
 //!   and batches grow with the load.
 //! * Images and texts have a lane each and take turns while both have work, so that a text
 //!   waits for at most one batch of images.
+//! * Engines of several models that compute on the same cores take turns (`turns`), so that
+//!   their threads do not compete for them.
 //! * An engine that computes on its owner's thread pauses between the pieces of a batch, and
 //!   small requests run there: a lone text waits for one piece of a batch and not for all of
 //!   it.
@@ -49,12 +51,14 @@ mod pools;
 mod queue;
 mod row;
 mod stall;
+mod turns;
 mod worker;
 
 pub use owner::FAILURES_IN_A_ROW;
 pub use permits::{Permit, Permits};
 pub use pools::{Full, INTERACTIVE_ROWS, largest_request};
 pub use row::{BatchError, Item, Row, Ticket};
+pub use turns::Turns;
 pub use worker::{EngineState, Rebuild, Worker};
 
 use pools::Pools;
@@ -84,6 +88,21 @@ impl Batcher {
         capacity: usize,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
+        Self::start_in_turns(workers, capacity, metrics, None)
+    }
+
+    /// The same, with engines that compute only when it is their turn. Engines of other
+    /// batchers may share the turns.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn start_in_turns(
+        workers: Vec<Worker>,
+        capacity: usize,
+        metrics: Arc<Metrics>,
+        turns: Option<Turns>,
+    ) -> std::io::Result<Self> {
         metrics.engine_up(true);
         metrics.declare_engines(workers.len());
         let timeouts: Vec<_> = workers
@@ -104,11 +123,12 @@ impl Batcher {
         batcher.lookout = Some((end, lookout));
         for (number, worker) in workers.into_iter().enumerate() {
             let queue = Arc::clone(&batcher.queue);
+            let turns = turns.clone();
             // If one cannot be started, those that already run end with the batcher.
             batcher.owners.push(
                 std::thread::Builder::new()
                     .name(format!("engine-{number}"))
-                    .spawn(move || owner::own(worker, number, &queue))?,
+                    .spawn(move || owner::own(worker, number, &queue, turns))?,
             );
         }
         Ok(batcher)

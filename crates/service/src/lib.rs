@@ -12,6 +12,10 @@
 //! down. All work for a client goes through a [`Request`], which has that client's deadline
 //! and collects how long the stages took.
 //!
+//! A service has one model. [`Models`] has one or several services with names, which share
+//! the memory of requests, the threads that decode and tokenize, the cores and the metrics; each
+//! has its own engine, permits and caches, so no vector of one is ever given for another's.
+//!
 //! The tokenizer of the demo model, and an engine without a model:
 //!
 //! ```
@@ -63,6 +67,7 @@
 //! let model = Model {
 //!     info: ModelInfo {
 //!         name: "example".into(),
+//!         source: "example".into(),
 //!         device: "cpu",
 //!         engine: "first ids",
 //!         precision: "fp32",
@@ -95,12 +100,14 @@
 pub mod batcher;
 mod build_info;
 mod cache;
+mod common;
 mod demand;
 mod error;
 mod items;
 mod lines;
 mod memory;
 pub mod metrics;
+mod models;
 mod pool;
 mod readiness;
 mod request;
@@ -115,6 +122,7 @@ pub use build_info::BuildInfo;
 pub use error::ServiceError;
 pub use items::{Item, ItemEmbeddings};
 pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
+pub use models::Models;
 pub use readiness::Readiness;
 pub use request::{Context, Request};
 pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};

@@ -121,7 +121,7 @@ impl MemoryBudget {
     /// ```
     pub fn new(total: u64, metrics: Arc<Metrics>) -> Self {
         for of in MemoryUse::ALL {
-            metrics.memory.limit(of, of.part_of(total));
+            metrics.memory().limit(of, of.part_of(total));
         }
         Self(Arc::new(Shared {
             total,
@@ -194,7 +194,7 @@ impl Lease {
     /// that hold the rest may themselves want more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
         let limit = self.budget.limit(self.for_use);
-        let metrics = &self.budget.0.metrics.memory;
+        let metrics = self.budget.0.metrics.memory();
         let taken = self
             .held()
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
@@ -218,7 +218,11 @@ impl Lease {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
         self.held().fetch_sub(back, Ordering::Relaxed);
-        self.budget.0.metrics.memory.given_back(self.for_use, back);
+        self.budget
+            .0
+            .metrics
+            .memory()
+            .given_back(self.for_use, back);
     }
 
     /// Takes over what another lease of the same budget holds for the same use.

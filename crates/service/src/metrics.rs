@@ -7,6 +7,10 @@
 //!
 //! Every series exists from the start with the value 0, so that a rate or an alert on it needs
 //! no special case for an event that has not happened yet.
+//!
+//! Where several models are served, every series that belongs to one of them has the label
+//! `model`; where there is one model no series has it. [`Metrics`] is a view: all models of a
+//! process write to the same series, each under its own label.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -23,43 +27,54 @@ use prometheus_client::registry::Registry;
 use siglip2_model::Tower;
 
 mod memory;
+mod model_label;
 mod timings;
+
+use model_label::{ModelLabel, PerModel};
 
 pub(crate) use memory::MemoryMetrics;
 pub use timings::{Lookup, Stage, StageTiming, Timings};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     endpoint: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     endpoint: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     stage: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TowerLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     tower: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EngineLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     engine: u64,
 }
 
-fn tower_labels(tower: Tower) -> TowerLabels {
-    TowerLabels {
-        tower: match tower {
-            Tower::Image => "image",
-            Tower::Text => "text",
-        },
+fn tower_name(tower: Tower) -> &'static str {
+    match tower {
+        Tower::Image => "image",
+        Tower::Text => "text",
     }
 }
 
@@ -74,6 +89,8 @@ fn rows() -> Histogram {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
+    #[prometheus(flatten)]
+    model: ModelLabel,
     result: &'static str,
 }
 
@@ -102,9 +119,19 @@ impl SpanFate {
 
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// Everything that is counted.
+/// Everything that is counted, as one model or the whole process writes it.
 #[derive(Debug)]
 pub struct Metrics {
+    series: Arc<Series>,
+    /// The model that this is a view of, where there are several.
+    model: ModelLabel,
+    /// What has no other label than the model.
+    own: Own,
+}
+
+/// The series of a process.
+#[derive(Debug)]
+struct Series {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Seconds<EndpointLabels>,
@@ -114,99 +141,79 @@ pub struct Metrics {
     expired: Family<TowerLabels, Counter>,
     dropped: Family<TowerLabels, Counter>,
     failed_batches: Family<TowerLabels, Counter>,
-    engine_up: Gauge,
     engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
-    rebuilds: Counter,
     in_flight: Gauge<i64, AtomicI64>,
     text_lookups: Family<ResultLabels, Counter>,
     image_lookups: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
+    memory: MemoryMetrics,
+    dropped_log_lines: Counter,
+    of_models: OfModels,
+}
+
+/// The series that have no label but that of the model.
+#[derive(Debug, Default)]
+struct OfModels {
+    engine_up: PerModel<Gauge>,
+    rebuilds: PerModel<Counter>,
+    cut_texts: PerModel<Counter>,
+    index_rows: PerModel<Gauge>,
+    searches: PerModel<Counter>,
+    searched_rows: PerModel<Counter>,
+    search_seconds: PerModel<Histogram>,
+}
+
+/// The same series of one model.
+#[derive(Debug)]
+struct Own {
+    engine_up: Gauge,
+    rebuilds: Counter,
     cut_texts: Counter,
     index_rows: Gauge,
     searches: Counter,
     searched_rows: Counter,
     search_seconds: Histogram,
-    pub(crate) memory: MemoryMetrics,
-    dropped_log_lines: Counter,
 }
 
-impl Metrics {
-    /// All counters at 0.
-    pub fn new() -> Arc<Self> {
-        let requests = Family::<RequestLabels, Counter>::default();
-        let request_seconds: Seconds<EndpointLabels> = Family::new_with_constructor(seconds);
-        let stage_seconds: Seconds<StageLabels> = Family::new_with_constructor(seconds);
-        let batch_rows: Seconds<TowerLabels> = Family::new_with_constructor(rows);
-        let queued = Family::<TowerLabels, Gauge>::default();
-        let expired = Family::<TowerLabels, Counter>::default();
-        let dropped = Family::<TowerLabels, Counter>::default();
-        let failed_batches = Family::<TowerLabels, Counter>::default();
-        for stage in Stage::ALL {
-            let stage = stage.as_str();
-            drop(stage_seconds.get_or_create(&StageLabels { stage }));
-        }
-        for tower in [Tower::Image, Tower::Text] {
-            let labels = tower_labels(tower);
-            drop(batch_rows.get_or_create(&labels));
-            drop(queued.get_or_create(&labels));
-            drop(expired.get_or_create(&labels));
-            drop(dropped.get_or_create(&labels));
-            drop(failed_batches.get_or_create(&labels));
-        }
-        let text_lookups = Family::<ResultLabels, Counter>::default();
-        let image_lookups = Family::<ResultLabels, Counter>::default();
-        for result in Lookup::ALL.map(Lookup::as_str) {
-            drop(text_lookups.get_or_create(&ResultLabels { result }));
-            drop(image_lookups.get_or_create(&ResultLabels { result }));
-        }
-        let spans = Family::<ResultLabels, Counter>::default();
-        for result in SpanFate::ALL.map(SpanFate::as_str) {
-            drop(spans.get_or_create(&ResultLabels { result }));
-        }
-        let mut registry = Registry::with_prefix("siglip2");
-        let memory = MemoryMetrics::register(&mut registry);
-        let mut metrics = Self {
-            spans,
-            text_lookups,
-            image_lookups,
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            engine_up: Gauge::default(),
+            rebuilds: Counter::default(),
             cut_texts: Counter::default(),
             index_rows: Gauge::default(),
             searches: Counter::default(),
             searched_rows: Counter::default(),
             search_seconds: seconds(),
-            memory,
-            registry,
-            requests,
-            request_seconds,
-            stage_seconds,
-            batch_rows,
-            queued,
-            expired,
-            dropped,
-            failed_batches,
-            engine_up: Gauge::default(),
-            engine_busy: Family::default(),
-            rebuilds: Counter::default(),
-            dropped_log_lines: Counter::default(),
-            in_flight: Gauge::default(),
-        };
-        metrics.register();
-        Arc::new(metrics)
-    }
-
-    /// Creates the series of an endpoint before its first request: one for each status that it
-    /// may answer.
-    pub fn declare_endpoint(&self, endpoint: &'static str, statuses: &[u16]) {
-        for &status in statuses {
-            drop(
-                self.requests
-                    .get_or_create(&RequestLabels { endpoint, status }),
-            );
         }
-        drop(
-            self.request_seconds
-                .get_or_create(&EndpointLabels { endpoint }),
-        );
+    }
+}
+
+impl Series {
+    fn new() -> Self {
+        let mut registry = Registry::with_prefix("siglip2");
+        let memory = MemoryMetrics::register(&mut registry);
+        let mut series = Self {
+            registry,
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            stage_seconds: Family::new_with_constructor(seconds),
+            batch_rows: Family::new_with_constructor(rows),
+            queued: Family::default(),
+            expired: Family::default(),
+            dropped: Family::default(),
+            failed_batches: Family::default(),
+            engine_busy: Family::default(),
+            in_flight: Gauge::default(),
+            text_lookups: Family::default(),
+            image_lookups: Family::default(),
+            spans: Family::default(),
+            memory,
+            dropped_log_lines: Counter::default(),
+            of_models: OfModels::default(),
+        };
+        series.register();
+        series
     }
 
     fn register(&mut self) {
@@ -254,7 +261,7 @@ impl Metrics {
         registry.register(
             "engine_up",
             "1 while the engine embeds, else 0",
-            self.engine_up.clone(),
+            self.of_models.engine_up.clone(),
         );
         registry.register(
             "engine_busy_seconds",
@@ -264,7 +271,7 @@ impl Metrics {
         registry.register(
             "engine_rebuilds",
             "Engines that were built anew after a failure",
-            self.rebuilds.clone(),
+            self.of_models.rebuilds.clone(),
         );
         registry.register(
             "text_cache",
@@ -279,27 +286,27 @@ impl Metrics {
         registry.register(
             "cut_texts",
             "Texts of which the model did not read the end, because they have too many tokens",
-            self.cut_texts.clone(),
+            self.of_models.cut_texts.clone(),
         );
         registry.register(
             "index_rows",
             "Rows of the index that is searched",
-            self.index_rows.clone(),
+            self.of_models.index_rows.clone(),
         );
         registry.register(
             "searches",
             "Searches of the index that came to their end",
-            self.searches.clone(),
+            self.of_models.searches.clone(),
         );
         registry.register(
             "searched_rows",
             "Rows that these searches looked at",
-            self.searched_rows.clone(),
+            self.of_models.searched_rows.clone(),
         );
         registry.register(
             "search_seconds",
             "What the searches took, without the wait for those before them",
-            self.search_seconds.clone(),
+            self.of_models.search_seconds.clone(),
         );
         registry.register(
             "spans",
@@ -317,41 +324,165 @@ impl Metrics {
             self.in_flight.clone(),
         );
     }
+}
+
+impl Metrics {
+    /// All counters at 0, of a process that serves one model.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::view(&Arc::new(Series::new()), ModelLabel::default()))
+    }
+
+    /// All counters at 0, of a process that serves these models: what writes for the process,
+    /// and what writes for each model.
+    pub fn of_models(names: &[String]) -> (Arc<Self>, Vec<Arc<Self>>) {
+        if let [_] = names {
+            let only = Self::new();
+            return (Arc::clone(&only), vec![only]);
+        }
+        let series = Arc::new(Series::new());
+        let of_models = names
+            .iter()
+            .map(|name| Arc::new(Self::view(&series, ModelLabel::of(name))));
+        let of_models = of_models.collect();
+        let process = Self {
+            model: ModelLabel::default(),
+            own: Own::default(),
+            series,
+        };
+        process.declare_process();
+        // Of requests that were read and named no model.
+        let receive = process.of_stage(Stage::Receive);
+        drop(process.series.stage_seconds.get_or_create(&receive));
+        (Arc::new(process), of_models)
+    }
+
+    /// The view of one model, whose series are created.
+    fn view(series: &Arc<Series>, model: ModelLabel) -> Self {
+        let own = Own::default();
+        let of_models = &series.of_models;
+        of_models.engine_up.add(&model, &own.engine_up);
+        of_models.rebuilds.add(&model, &own.rebuilds);
+        of_models.cut_texts.add(&model, &own.cut_texts);
+        of_models.index_rows.add(&model, &own.index_rows);
+        of_models.searches.add(&model, &own.searches);
+        of_models.searched_rows.add(&model, &own.searched_rows);
+        of_models.search_seconds.add(&model, &own.search_seconds);
+        let metrics = Self {
+            series: Arc::clone(series),
+            model,
+            own,
+        };
+        for stage in Stage::ALL {
+            drop(series.stage_seconds.get_or_create(&metrics.of_stage(stage)));
+        }
+        for tower in [Tower::Image, Tower::Text] {
+            let labels = metrics.of_tower(tower);
+            drop(series.batch_rows.get_or_create(&labels));
+            drop(series.queued.get_or_create(&labels));
+            drop(series.expired.get_or_create(&labels));
+            drop(series.dropped.get_or_create(&labels));
+            drop(series.failed_batches.get_or_create(&labels));
+        }
+        for result in Lookup::ALL.map(Lookup::as_str) {
+            let labels = metrics.of_result(result);
+            drop(series.text_lookups.get_or_create(&labels));
+            drop(series.image_lookups.get_or_create(&labels));
+        }
+        metrics.declare_process();
+        metrics
+    }
+
+    /// Creates the series that no model has, which every view writes to.
+    fn declare_process(&self) {
+        for result in SpanFate::ALL.map(SpanFate::as_str) {
+            drop(self.series.spans.get_or_create(&of_process(result)));
+        }
+    }
+
+    fn of_stage(&self, stage: Stage) -> StageLabels {
+        StageLabels {
+            model: self.model.clone(),
+            stage: stage.as_str(),
+        }
+    }
+
+    fn of_tower(&self, tower: Tower) -> TowerLabels {
+        TowerLabels {
+            model: self.model.clone(),
+            tower: tower_name(tower),
+        }
+    }
+
+    fn of_result(&self, result: &'static str) -> ResultLabels {
+        ResultLabels {
+            model: self.model.clone(),
+            result,
+        }
+    }
+
+    fn of_request(&self, endpoint: &'static str, status: u16) -> RequestLabels {
+        RequestLabels {
+            model: self.model.clone(),
+            endpoint,
+            status,
+        }
+    }
+
+    fn of_endpoint(&self, endpoint: &'static str) -> EndpointLabels {
+        EndpointLabels {
+            model: self.model.clone(),
+            endpoint,
+        }
+    }
+
+    /// Creates the series of an endpoint before its first request: one for each status that it
+    /// may answer.
+    pub fn declare_endpoint(&self, endpoint: &'static str, statuses: &[u16]) {
+        let Series {
+            requests,
+            request_seconds,
+            ..
+        } = &*self.series;
+        for &status in statuses {
+            drop(requests.get_or_create(&self.of_request(endpoint, status)));
+        }
+        drop(request_seconds.get_or_create(&self.of_endpoint(endpoint)));
+    }
 
     /// Counts the result of looking up a text's or an image's row.
     pub fn looked_up(&self, tower: Tower, what: Lookup) {
-        let result = what.as_str();
         let lookups = match tower {
-            Tower::Image => &self.image_lookups,
-            Tower::Text => &self.text_lookups,
+            Tower::Image => &self.series.image_lookups,
+            Tower::Text => &self.series.text_lookups,
         };
-        lookups.get_or_create(&ResultLabels { result }).inc();
+        lookups.get_or_create(&self.of_result(what.as_str())).inc();
     }
 
     /// Counts texts whose end was cut off.
     pub fn cut(&self, texts: usize) {
-        self.cut_texts.inc_by(texts as u64);
+        self.own.cut_texts.inc_by(texts as u64);
     }
 
     /// Records how many rows the index has.
     pub(crate) fn index_rows(&self, rows: u64) {
-        self.index_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.own.index_rows.set(rows);
     }
 
     /// Counts a search, with the rows it scanned unless it was interrupted.
     pub(crate) fn searched(&self, rows: Option<u64>, took: Duration) {
         if let Some(rows) = rows {
-            self.searches.inc();
-            self.searched_rows.inc_by(rows);
-            self.search_seconds.observe(took.as_secs_f64());
+            self.own.searches.inc();
+            self.own.searched_rows.inc_by(rows);
+            self.own.search_seconds.observe(took.as_secs_f64());
         }
     }
 
     /// Counts what happened to spans.
     pub fn spans(&self, fate: SpanFate, count: usize) {
-        let result = fate.as_str();
-        self.spans
-            .get_or_create(&ResultLabels { result })
+        self.series
+            .spans
+            .get_or_create(&of_process(fate.as_str()))
             .inc_by(count as u64);
     }
 
@@ -359,61 +490,74 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(32 << 10);
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode(&mut text, &self.series.registry);
         text
     }
 
     /// Counts an answered request.
     pub fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
-        self.requests
-            .get_or_create(&RequestLabels { endpoint, status })
+        self.series
+            .requests
+            .get_or_create(&self.of_request(endpoint, status))
             .inc();
-        self.request_seconds
-            .get_or_create(&EndpointLabels { endpoint })
+        self.series
+            .request_seconds
+            .get_or_create(&self.of_endpoint(endpoint))
             .observe(took.as_secs_f64());
     }
 
     /// Records how long a stage took, for a request or for one of its rows.
     pub fn stage(&self, stage: Stage, took: Duration) {
-        let stage = stage.as_str();
-        self.stage_seconds
-            .get_or_create(&StageLabels { stage })
+        self.series
+            .stage_seconds
+            .get_or_create(&self.of_stage(stage))
             .observe(took.as_secs_f64());
     }
 
     /// Counts a batch of this many rows that has started.
     pub fn batch(&self, tower: Tower, rows: usize) {
-        self.batch_rows
-            .get_or_create(&tower_labels(tower))
+        self.series
+            .batch_rows
+            .get_or_create(&self.of_tower(tower))
             .observe(rows as f64);
     }
 
     /// Records how many rows wait.
     pub fn queued(&self, tower: Tower, rows: usize) {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        self.queued.get_or_create(&tower_labels(tower)).set(rows);
+        self.series
+            .queued
+            .get_or_create(&self.of_tower(tower))
+            .set(rows);
     }
 
     /// Counts a row whose last deadline passed while it waited.
     pub fn expired(&self, tower: Tower) {
-        self.expired.get_or_create(&tower_labels(tower)).inc();
+        self.series
+            .expired
+            .get_or_create(&self.of_tower(tower))
+            .inc();
     }
 
     /// Counts a row whose last client left while it waited.
     pub fn dropped(&self, tower: Tower) {
-        self.dropped.get_or_create(&tower_labels(tower)).inc();
+        self.series
+            .dropped
+            .get_or_create(&self.of_tower(tower))
+            .inc();
     }
 
     /// Counts a failed batch.
     pub fn failed_batch(&self, tower: Tower) {
-        self.failed_batches
-            .get_or_create(&tower_labels(tower))
+        self.series
+            .failed_batches
+            .get_or_create(&self.of_tower(tower))
             .inc();
     }
 
     /// Records whether the engine embeds.
     pub fn engine_up(&self, up: bool) {
-        self.engine_up.set(i64::from(up));
+        self.own.engine_up.set(i64::from(up));
     }
 
     /// Announces how many engines will be reported to [`Metrics::engine_busy`].
@@ -425,28 +569,47 @@ impl Metrics {
 
     /// Adds how long an engine has had work since the last call for it.
     pub fn engine_busy(&self, engine: usize, took: Duration) {
-        let engine = engine as u64;
-        self.engine_busy
-            .get_or_create(&EngineLabels { engine })
+        let labels = EngineLabels {
+            model: self.model.clone(),
+            engine: engine as u64,
+        };
+        self.series
+            .engine_busy
+            .get_or_create(&labels)
             .inc_by(took.as_secs_f64());
     }
 
     /// Counts an engine that was rebuilt.
     pub fn rebuilt(&self) {
-        self.rebuilds.inc();
+        self.own.rebuilds.inc();
     }
 
     /// Records how many log lines have been dropped since the start.
     pub fn dropped_log_lines(&self, lines: u64) {
-        self.dropped_log_lines
+        self.series
+            .dropped_log_lines
             .inner()
             .fetch_max(lines, Ordering::Relaxed);
     }
 
     /// How many requests have been accepted and not answered yet.
     pub fn in_flight(&self, requests: usize) {
-        self.in_flight
+        self.series
+            .in_flight
             .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// The memory that requests hold.
+    pub(crate) fn memory(&self) -> &MemoryMetrics {
+        &self.series.memory
+    }
+}
+
+/// Labels of what belongs to no model.
+fn of_process(result: &'static str) -> ResultLabels {
+    ResultLabels {
+        model: ModelLabel::default(),
+        result,
     }
 }
 
@@ -472,5 +635,29 @@ mod tests {
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }
+    }
+    #[test]
+    fn several_models_are_told_apart_and_none_is_counted_without_its_name() {
+        let (process, models) = Metrics::of_models(&["a".to_owned(), "b \"x\"".to_owned()]);
+        models[0].engine_up(true);
+        models[1].answered("embed_text", 200, Duration::ZERO);
+        models[1].cut(3);
+        process.answered("health", 200, Duration::ZERO);
+        let text = process.text();
+        for series in [
+            r#"siglip2_engine_up{model="a"} 1"#,
+            r#"siglip2_engine_up{model="b \"x\""} 0"#,
+            r#"siglip2_cut_texts_total{model="b \"x\""} 3"#,
+            r#"siglip2_queue_rows{model="a",tower="text"} 0"#,
+            r#"siglip2_requests_total{model="b \"x\"",endpoint="embed_text",status="200"} 1"#,
+            r#"siglip2_requests_total{endpoint="health",status="200"} 1"#,
+            r#"siglip2_search_seconds_count{model="a"} 0"#,
+            r#"siglip2_spans_total{result="failed"} 0"#,
+        ] {
+            assert!(text.contains(series), "{series} is not in\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE siglip2_engine_up gauge").count(), 1);
+        assert!(!text.contains("siglip2_engine_up 0"), "{text}");
+        assert!(!text.contains("{}"), "{text}");
     }
 }

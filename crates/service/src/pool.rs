@@ -34,11 +34,16 @@ use siglip2_model::Tower;
 
 type Work = Box<dyn FnOnce(WorkLease) + Send>;
 
-/// See the module documentation. Dropping the pool ends its threads, once they have finished
+/// See the module documentation. Several models share the threads, each with a pool of its own
+/// that counts for it. When the last of them is dropped the threads end, once they have finished
 /// their current jobs.
 pub(crate) struct WorkPool {
-    shared: Arc<Shared>,
+    threads: Arc<Threads>,
+    metrics: Arc<Metrics>,
 }
+
+/// The threads, which end when this is dropped.
+struct Threads(Arc<Shared>);
 
 struct Shared {
     state: Mutex<PoolState>,
@@ -50,7 +55,6 @@ struct Shared {
     max_bulk_bytes: u64,
     /// What the work is for.
     tower: Tower,
-    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -165,6 +169,7 @@ impl Drop for WorkLease {
 /// A place in a line. Dropping it while its job waits removes the job.
 struct Place<'a> {
     shared: &'a Shared,
+    metrics: &'a Metrics,
     number: u64,
 }
 
@@ -174,9 +179,9 @@ impl Drop for Place<'_> {
         let left = self.shared.state().lines.remove(self.number);
         if let Some((_job, demand)) = left {
             if demand.is_over(Instant::now()) {
-                self.shared.metrics.expired(self.shared.tower);
+                self.metrics.expired(self.shared.tower);
             } else {
-                self.shared.metrics.dropped(self.shared.tower);
+                self.metrics.dropped(self.shared.tower);
             }
             self.shared.bell.notify_one();
         }
@@ -198,21 +203,22 @@ impl WorkPool {
     ) -> io::Result<Self> {
         let threads = threads.max(1);
         let max_bytes = memory.limit(MemoryUse::Pictures);
-        let pool = Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(PoolState {
-                    busy: vec![None; threads],
-                    ..PoolState::default()
-                }),
-                bell: Condvar::new(),
-                memory,
-                max_bulk_bytes: max_bytes - max_bytes / 8,
-                tower,
-                metrics,
+        let shared = Arc::new(Shared {
+            state: Mutex::new(PoolState {
+                busy: vec![None; threads],
+                ..PoolState::default()
             }),
+            bell: Condvar::new(),
+            memory,
+            max_bulk_bytes: max_bytes - max_bytes / 8,
+            tower,
+        });
+        let pool = Self {
+            threads: Arc::new(Threads(shared)),
+            metrics,
         };
         for number in 0..threads {
-            let shared = Arc::clone(&pool.shared);
+            let shared = Arc::clone(pool.shared());
             thread::Builder::new()
                 .name(format!("{name}-{number}"))
                 .spawn(move || {
@@ -224,6 +230,18 @@ impl WorkPool {
                 })?;
         }
         Ok(pool)
+    }
+
+    /// The same threads, working for another model.
+    pub(crate) fn counting_for(&self, metrics: Arc<Metrics>) -> Self {
+        Self {
+            threads: Arc::clone(&self.threads),
+            metrics,
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.threads.0
     }
 
     /// Runs work that takes this many bytes of memory, and gives it the lease for them. The
@@ -250,7 +268,7 @@ impl WorkPool {
         let job = Job {
             // A job larger than the budget gets all of it; pictures that large have been
             // refused before.
-            bytes: bytes.min(self.shared.max_bytes()),
+            bytes: bytes.min(self.shared().max_bytes()),
             work,
         };
         let _place = self.stand(job, demand);
@@ -261,8 +279,8 @@ impl WorkPool {
 
     /// Moves bulk jobs that an interactive request now waits for to the interactive line.
     pub(crate) fn promote(&self) {
-        self.shared.state().lines.promote();
-        self.shared.bell.notify_one();
+        self.shared().state().lines.promote();
+        self.shared().bell.notify_one();
     }
 
     /// Whether every thread has had its job for longer than this: then nothing that is sent now
@@ -272,26 +290,27 @@ impl WorkPool {
         let has_long = |since: &Option<Instant>| {
             since.is_some_and(|since| now.saturating_duration_since(since) > limit)
         };
-        self.shared.state().busy.iter().all(has_long)
+        self.shared().state().busy.iter().all(has_long)
     }
 
     fn stand(&self, job: Job, demand: Arc<Demand>) -> Place<'_> {
-        let number = self.shared.state().lines.put(job, demand);
-        self.shared.bell.notify_one();
+        let number = self.shared().state().lines.put(job, demand);
+        self.shared().bell.notify_one();
         Place {
-            shared: &self.shared,
+            shared: self.shared(),
+            metrics: &self.metrics,
             number,
         }
     }
 }
 
-impl Drop for WorkPool {
+impl Drop for Threads {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
+        let mut state = self.0.state();
         state.closed = true;
         let left = std::mem::take(&mut state.lines);
         drop(state);
-        self.shared.bell.notify_all();
+        self.0.bell.notify_all();
         drop(left);
     }
 }
@@ -315,8 +334,8 @@ mod tests {
     }
 
     fn held(pool: &WorkPool) -> (u64, u64) {
-        let bulk = pool.shared.state().bulk_taken;
-        (pool.shared.memory.held(MemoryUse::Pictures), bulk)
+        let bulk = pool.shared().state().bulk_taken;
+        (pool.shared().memory.held(MemoryUse::Pictures), bulk)
     }
 
     fn wanted(interactive: bool) -> Arc<Demand> {
@@ -411,7 +430,7 @@ mod tests {
         pool.run(wanted(true), 2 * MIB, |_, _| ()).await.unwrap();
         let mut large = pin!(pool.run(wanted(true), 3 * MIB, |_, _| ()));
         assert!(stand(large.as_mut()));
-        assert_eq!(pool.shared.state().lines.lengths(), (1, 1));
+        assert_eq!(pool.shared().state().lines.lengths(), (1, 1));
         pixels.shrink_to(MIB);
         large.await.unwrap();
         bulk.await.unwrap();
@@ -485,7 +504,7 @@ mod tests {
             one.await.unwrap();
         }
         assert_eq!(*order.lock().unwrap(), "aBc");
-        assert_eq!(pool.shared.state().lines.lengths(), (0, 0));
+        assert_eq!(pool.shared().state().lines.lengths(), (0, 0));
     }
 
     #[tokio::test]

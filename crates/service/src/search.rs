@@ -120,11 +120,12 @@ pub(crate) struct Searching {
     turn: Arc<Semaphore>,
 }
 
-impl Default for Searching {
-    fn default() -> Self {
+impl Searching {
+    /// No index; searches of all models have one turn.
+    pub(crate) fn new(turn: Arc<Semaphore>) -> Self {
         Self {
             index: OnceLock::new(),
-            turn: Arc::new(Semaphore::new(1)),
+            turn,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The service: its model, its engine, and whether it can embed. What it does for a client is
-//! in [`Request`].
+//! The service of one model: its engine, and whether it can embed. What it does for a client is
+//! in [`Request`]; what the services of several models have in common is in `common`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::batcher::{Batcher, EngineState, Worker};
 use crate::build_info::BuildInfo;
 use crate::cache::{ImageKey, RowCache, TextKey};
+use crate::common::Common;
 use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::pool::WorkPool;
@@ -19,7 +20,6 @@ use crate::settings::ServiceSettings;
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
 use siglip2_image::{Header, ImageError, ImageFormat, ImageLimits, Processor, Target};
-use siglip2_model::Tower;
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
 use siglip2_model::text::TextTokenizer;
 
@@ -42,8 +42,10 @@ pub struct Model {
 /// What clients are told about the model.
 #[derive(Clone, Debug)]
 pub struct ModelInfo {
-    /// The model's name, as given by the user.
+    /// What requests call the model.
     pub name: String,
+    /// Where it is from: a directory, a name on the hub or `demo`, as given by the user.
+    pub source: String,
     /// `cpu` or `cuda`.
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
@@ -127,16 +129,14 @@ struct Inner {
     /// Exponential of `logit_scale`.
     scale: f64,
     bias: f64,
-    settings: ServiceSettings,
+    common: Arc<Common>,
     running: OnceLock<Running>,
     /// Of images as they are stored, and turned.
     fingerprints: OnceLock<[Fingerprints; 2]>,
-    draining: AtomicBool,
     searching: Searching,
     /// Whether the next photo is to be told in the log.
     warns_of_photos: AtomicBool,
     metrics: Arc<Metrics>,
-    memory: MemoryBudget,
     texts: Arc<RowCache<TextKey>>,
     images: Arc<RowCache<ImageKey>>,
 }
@@ -153,12 +153,16 @@ pub(crate) struct Running {
 impl Service {
     /// A service that knows its model and has no engine yet: it can describe itself, and
     /// refuses to embed.
-    pub fn new(model: Model, mut settings: ServiceSettings) -> Self {
-        // `/info` shows the number in use.
-        settings.decode_threads = Some(settings.decode_threads());
+    pub fn new(model: Model, settings: ServiceSettings) -> Self {
         let metrics = Metrics::new();
+        let common = Common::new(settings, Arc::clone(&metrics), 1);
+        Self::beside(model, Arc::new(common), metrics)
+    }
+
+    /// The service of a model that may be one of several.
+    pub(crate) fn beside(model: Model, common: Arc<Common>, metrics: Arc<Metrics>) -> Self {
+        let settings = common.settings();
         Self(Arc::new(Inner {
-            memory: MemoryBudget::new(settings.max_request_memory, Arc::clone(&metrics)),
             info: model.info,
             tokenizer: Arc::new(model.tokenizer),
             logit_scale: model.logit_scale,
@@ -167,11 +171,10 @@ impl Service {
             bias: f64::from(model.logit_bias),
             texts: RowCache::new(settings.text_cache_bytes),
             images: RowCache::new(settings.image_cache_bytes),
-            settings,
             running: OnceLock::new(),
             fingerprints: OnceLock::new(),
-            draining: AtomicBool::new(false),
-            searching: Searching::default(),
+            searching: Searching::new(common.search_turn()),
+            common,
             warns_of_photos: AtomicBool::new(false),
             metrics,
         }))
@@ -194,7 +197,7 @@ impl Service {
         self.0.warns_of_photos.store(true, Ordering::Relaxed);
     }
 
-    /// The service's counters.
+    /// The counters of this model; with one model those of the process.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
@@ -227,19 +230,18 @@ impl Service {
         let no_engine = || std::io::Error::other("there is no engine");
         let prepare = workers.first().ok_or_else(no_engine)?.engine.preparer();
         let Inner {
-            settings,
-            metrics,
-            memory,
-            ..
+            common, metrics, ..
         } = &*self.0;
-        let pool = |name: &str, tower, threads| {
-            WorkPool::start(name, tower, threads, memory.clone(), Arc::clone(metrics))
-        };
+        let (decoders, tokenizers) = common.pools(metrics)?;
+        // A GPU runs batches of several engines at the same time by itself.
+        let on_cores = workers.iter().all(|it| it.engine.info().device == "cpu");
+        let turns = common.turns().filter(|_| on_cores);
+        let rows = common.settings().max_queued_rows;
         let running = Running {
             prepare,
-            decoders: Arc::new(pool("decode", Tower::Image, settings.decode_threads())?),
-            tokenizers: pool("tokenize", Tower::Text, settings.tokenize_threads)?,
-            batcher: Batcher::start(workers, settings.max_queued_rows, Arc::clone(metrics))?,
+            decoders: Arc::new(decoders),
+            tokenizers,
+            batcher: Batcher::start_in_turns(workers, rows, Arc::clone(metrics), turns)?,
             readiness,
         };
         self.0
@@ -278,7 +280,7 @@ impl Service {
     /// Identifiers of the spaces of its vectors, once known: the weights are read for them
     /// while the model is loaded.
     pub fn fingerprints(&self) -> Option<Fingerprints> {
-        self.fingerprints_of(self.0.settings.apply_orientation)
+        self.fingerprints_of(self.settings().apply_orientation)
     }
 
     /// The same for requests whose images are turned as their orientation tag says, or are not.
@@ -289,14 +291,14 @@ impl Service {
 
     /// The limits in force.
     pub fn settings(&self) -> &ServiceSettings {
-        &self.0.settings
+        self.0.common.settings()
     }
 
     /// Whether the service can embed. Never asks the device.
     pub fn state(&self) -> State {
         match self.running() {
             Some(running) if running.batcher.has_failed() => State::Failed,
-            _ if self.0.draining.load(Ordering::Acquire) => State::Draining,
+            _ if self.0.common.is_draining() => State::Draining,
             Some(running) if *running.batcher.state().borrow() == EngineState::Rebuilding => {
                 State::Restarting
             }
@@ -364,9 +366,9 @@ impl Service {
         }
     }
 
-    /// The memory that requests hold, and its limits.
+    /// The memory that requests to all models hold, and its limits.
     pub fn memory(&self) -> &MemoryBudget {
-        &self.0.memory
+        self.0.common.memory()
     }
 
     /// How well a text matches an image, from their L2-normalized embeddings.
@@ -379,9 +381,9 @@ impl Service {
         Score::of_cosine(cosine, self.0.scale, self.0.bias)
     }
 
-    /// From now on nothing new is accepted; what was accepted is finished.
+    /// From now on nothing new is accepted, for no model; what was accepted is finished.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.common.drain();
     }
 
     /// Reads an image's header, so that a bad one is refused before it is decoded.
@@ -408,7 +410,7 @@ impl Service {
     fn stored_limits(&self) -> ImageLimits {
         ImageLimits {
             apply_orientation: false,
-            ..self.0.settings.image_limits()
+            ..self.settings().image_limits()
         }
     }
 
@@ -423,7 +425,7 @@ impl Service {
                 max_side,
             });
         }
-        let (wanted, most) = (self.decode_bytes(&header), self.0.settings.picture_memory());
+        let (wanted, most) = (self.decode_bytes(&header), self.settings().picture_memory());
         if wanted > most {
             return Err(ImageError::TooComplex {
                 format: header.format,

@@ -11,8 +11,8 @@ use crate::memory::MemoryUse;
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Queue, decoding, caches")]
 pub struct ServiceSettings {
-    /// Images and texts in progress at once, over all requests; a request that does not fit is
-    /// answered 429.
+    /// Images and texts in progress at once, over all requests to a model; a request that does
+    /// not fit is answered 429.
     #[arg(long, env = "MAX_QUEUED_ROWS", default_value = "4096", value_parser = count)]
     pub max_queued_rows: usize,
 
@@ -44,11 +44,11 @@ pub struct ServiceSettings {
     #[arg(long, env = "MAX_REQUEST_MEMORY", default_value = "2GiB", value_parser = some_bytes::<u64>)]
     pub max_request_memory: u64,
 
-    /// Bytes for cached text embeddings; 0 turns the cache off.
+    /// Bytes for cached text embeddings of each model; 0 turns the cache off.
     #[arg(long, env = "TEXT_CACHE_BYTES", default_value = "64MiB", value_parser = bytes::<usize>)]
     pub text_cache_bytes: usize,
 
-    /// Bytes for cached image embeddings; 0 turns the cache off.
+    /// Bytes for cached image embeddings of each model; 0 turns the cache off.
     #[arg(long, env = "IMAGE_CACHE_BYTES", default_value = "0", value_parser = bytes::<usize>)]
     pub image_cache_bytes: usize,
 }

@@ -114,6 +114,8 @@ pub struct TensorRtOptions {
     pub warm_ups: (usize, usize),
     /// How long the device may go without finishing a batch while it has one.
     pub device_timeout: Duration,
+    /// Bytes of the GPU's memory that are left free, for engines that are loaded after this one.
+    pub beside: usize,
 }
 
 impl Default for TensorRtOptions {
@@ -129,6 +131,7 @@ impl Default for TensorRtOptions {
             device_timeout: Duration::from_secs(60),
             warm_ups: (*warm_up::RUNS.start(), *warm_up::RUNS.end()),
             capture: cfg!(feature = "tensorrt-enterprise"),
+            beside: 0,
         }
     }
 }
@@ -166,6 +169,26 @@ impl TensorRtEngine {
             slots: options.slots.max(1),
             device_timeout: Some(options.device_timeout),
         }
+    }
+
+    /// Computes what the engine of this directory will take of its GPU's memory.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the largest picture is too large for any memory.
+    pub fn needs_of(
+        manifest: &Manifest,
+        processor: &Processor,
+        options: &TensorRtOptions,
+    ) -> Result<Needs, String> {
+        let element = Element::of(manifest.towers.image.input.element);
+        let planner = Planner::new(processor, element);
+        Needs::of(
+            manifest,
+            &planner,
+            &Self::describe(manifest, options),
+            options,
+        )
     }
 
     /// Loads both engines of a directory onto a GPU and runs every batch size. It does not
@@ -215,6 +238,7 @@ impl TensorRtEngine {
         let looking = || format!("asking for the free memory of {gpu}");
         context.bind_to_thread().doing(looking)?;
         let (free, _) = result::mem_get_info().doing(looking)?;
+        let free = free.saturating_sub(options.beside);
         let needs = needs::check(gpu, free, manifest, &planner, &info, options)
             .map_err(LoadError::Memory)?;
         let free = free >> 20;

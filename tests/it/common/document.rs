@@ -101,14 +101,28 @@ fn at(path: &str) -> &'static Value {
         .map_or(&Value::Null, |(_, item)| item)
 }
 
+/// The path of an operation behind `/models/NAME`, where a path begins so. Behind a name that is
+/// served there may be nothing.
+fn behind_model(path: &str, status: u16) -> &str {
+    let Some(named) = path.strip_prefix("/models/") else {
+        return path;
+    };
+    let mut ends = named.match_indices('/').map(|(at, _)| &named[at..]);
+    match ends.find(|end| !at(end).is_null()) {
+        Some(end) => end,
+        None if status == 404 => path,
+        None => "/",
+    }
+}
+
 fn described(method: &str, target: &str, answer: &Answer) -> Result<(), String> {
     let path = target.split(['?', '#']).next().unwrap_or(target);
     let path = match path.strip_suffix('/') {
         Some(without) if !without.is_empty() && !without.ends_with('/') => without,
         _ => path,
     };
-    let of_path = at(path);
     let status = answer.status;
+    let of_path = at(behind_model(path, status));
     let operation = match method {
         "HEAD" => &of_path["get"],
         _ => &of_path[method.to_ascii_lowercase()],

@@ -173,9 +173,28 @@ pub fn caching(max_queued_rows: usize, cache: usize) -> Service {
 }
 
 fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
-    let model = Model {
+    let settings = ServiceSettings {
+        max_queued_rows,
+        decode_threads: Some(2),
+        max_request_memory: memory,
+        text_cache_bytes: cache,
+        image_cache_bytes: cache,
+        ..ServiceSettings::default()
+    };
+    Service::new(model("fake/\"model\""), settings)
+}
+
+/// Gives a service an engine of this kind, and returns the orders for it.
+pub fn attach(service: &Service) -> Arc<Orders> {
+    running(service.clone()).1
+}
+
+/// A model of this name.
+pub fn model(name: &str) -> Model {
+    Model {
         info: ModelInfo {
-            name: "fake/\"model\"".into(),
+            name: name.into(),
+            source: name.into(),
             device: "cpu",
             engine: "fake",
             precision: "fp32",
@@ -190,16 +209,7 @@ fn limited(max_queued_rows: usize, cache: usize, memory: u64) -> Service {
         tokenizer: tokenizer(),
         logit_scale: 1.5,
         logit_bias: -1.0,
-    };
-    let settings = ServiceSettings {
-        max_queued_rows,
-        decode_threads: Some(2),
-        max_request_memory: memory,
-        text_cache_bytes: cache,
-        image_cache_bytes: cache,
-        ..ServiceSettings::default()
-    };
-    Service::new(model, settings)
+    }
 }
 
 /// One token per printable ASCII character; whatever else there is, is unknown.

@@ -1,12 +1,17 @@
 //! A real service of a real checkpoint, started as the program starts it.
 
-use siglip2_embeddings::service::Service;
+use siglip2_embeddings::service::{Models, Service};
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::prepare;
 
 /// The service of `model`, with further flags. It computes in FP32, whatever this
 /// processor would rather: flags come later and win.
 pub fn service(model: &str, flags: &[&str]) -> Service {
+    models(model, flags).first().clone()
+}
+
+/// The same with all models that the flags name.
+pub fn models(model: &str, flags: &[&str]) -> Models {
     let arguments = [
         "siglip2-embeddings",
         "--model",
@@ -17,9 +22,9 @@ pub fn service(model: &str, flags: &[&str]) -> Service {
     let settings: Settings =
         siglip2_flags::try_parse_flags(arguments.iter().chain(flags)).expect("flags");
     let prepared = prepare(&settings).expect("a checkpoint");
-    let service = prepared.service().clone();
-    prepared.load().expect("an engine");
-    service
+    let models = prepared.models().clone();
+    prepared.load().expect("engines");
+    models
 }
 
 /// The path of a fixture.

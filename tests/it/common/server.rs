@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use siglip2_embeddings::http::{HttpSettings, ServeError, Spans, serve};
-use siglip2_embeddings::service::Service;
+use siglip2_embeddings::service::{Models, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -53,7 +53,7 @@ impl Server {
     /// A server that sends spans of its requests.
     pub async fn sending_spans(service: Service, spans: Spans) -> Self {
         Self::all(
-            service,
+            service.into(),
             Arc::default(),
             HttpSettings::default(),
             Some(spans),
@@ -61,12 +61,17 @@ impl Server {
         .await
     }
 
+    /// A server of several models; `service` is the first.
+    pub async fn of_models(models: Models) -> Self {
+        Self::all(models, Arc::default(), HttpSettings::default(), None).await
+    }
+
     async fn with_service(service: Service, orders: Arc<Orders>, settings: HttpSettings) -> Self {
-        Self::all(service, orders, settings, None).await
+        Self::all(service.into(), orders, settings, None).await
     }
 
     async fn all(
-        service: Service,
+        models: Models,
         orders: Arc<Orders>,
         settings: HttpSettings,
         spans: Option<Spans>,
@@ -74,7 +79,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = serve(listener, service.clone(), settings, spans, async move {
+        let service = models.first().clone();
+        let serving = serve(listener, models, settings, spans, async move {
             let _ = stopped.await;
         });
         Self {

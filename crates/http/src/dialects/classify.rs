@@ -80,17 +80,14 @@ pub(crate) struct LabelScore<'a> {
 
 /// `POST /classify`
 pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let dimensions = call.shared.service.info().dimensions;
     let is_form = call
         .content_type()
         .is_some_and(|kind| kind.starts_with("multipart/"));
     let (mut told, items) = match is_form {
         true => of_form(call).await?,
-        false => {
-            call.items(move |raw, reader| of_json(raw, reader, dimensions))
-                .await?
-        }
+        false => call.items(of_json).await?,
     };
+    let dimensions = call.model().info().dimensions;
     let sentences = told.labels.len() * told.templates.len();
     let pictures = match &told.given {
         Some(given) => given.len(),
@@ -106,7 +103,7 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
         truncate: told.truncate,
     };
     let (embedded, mut memory) = call.embed(items, how, bytes).await?;
-    let service = call.shared.service.clone();
+    let service = call.model().clone();
     let truncated = call.cut_texts();
     let given = told.given.take();
     let body = off_thread(bytes, move || {

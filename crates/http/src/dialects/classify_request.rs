@@ -42,6 +42,8 @@ pub(crate) struct ClassifyRequest {
     inputs: Option<String>,
     /// Hugging Face's: what it may show.
     parameters: Option<Parameters>,
+    /// Where several models are served, the name of one.
+    model: Option<String>,
 }
 
 /// What Hugging Face's form says besides the picture.
@@ -137,11 +139,7 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
 }
 
 /// Reads JSON, ours or that of Hugging Face's endpoints.
-pub(super) fn of_json(
-    raw: &RawValue,
-    reader: &mut ItemReader,
-    dimensions: usize,
-) -> Result<Told, Problem> {
+pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     let [
         inputs,
         parameters,
@@ -192,9 +190,7 @@ pub(super) fn of_json(
         activation: json::word("activation", activation, &ACTIVATIONS)?
             .unwrap_or(Activation::Sigmoid),
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
-        given: embeddings
-            .map(|raw| vectors(reader, raw, dimensions))
-            .transpose()?,
+        given: embeddings.map(|raw| vectors(reader, raw)).transpose()?,
         names: None,
         is_hugging_face: inputs.is_some(),
     };
@@ -286,11 +282,8 @@ fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<St
 }
 
 /// Vectors that the client has.
-fn vectors(
-    reader: &mut ItemReader,
-    raw: &RawValue,
-    dimensions: usize,
-) -> Result<Vec<Vec<f32>>, Problem> {
+fn vectors(reader: &mut ItemReader, raw: &RawValue) -> Result<Vec<Vec<f32>>, Problem> {
+    let dimensions = reader.dimensions();
     let rows = json::list("embeddings", raw, reader.most_images())?;
     // As they are, and normalized.
     reader.hold(2 * rows.len() * dimensions * size_of::<f32>())?;

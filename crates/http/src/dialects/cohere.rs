@@ -29,7 +29,7 @@ pub(crate) struct CohereRequest {
     images: Option<Vec<String>>,
     /// Texts and images, each the content of an input.
     inputs: Option<Vec<ContentInput>>,
-    /// Any name: there is one model.
+    /// Any name where one model is served; where there are several, one of theirs.
     model: Option<String>,
     /// It changes nothing: queries and documents are embedded alike.
     input_type: Option<String>,
@@ -144,10 +144,8 @@ struct Told {
 
 /// `POST /v2/embed`
 pub(crate) async fn cohere_embed(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let dimensions = call.shared.service.info().dimensions;
-    let (told, items) = call
-        .items(move |raw, reader| read(raw, reader, dimensions))
-        .await?;
+    let (told, items) = call.items(read).await?;
+    let dimensions = call.model().info().dimensions;
     let text = |item: &Item| match item {
         Item::Text(text) => Some(text.clone()),
         Item::Image(_) => None,
@@ -199,7 +197,7 @@ fn text_is_none(item: &Item) -> bool {
     matches!(item, Item::Image(_))
 }
 
-fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<Told, Problem> {
+fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     let [texts, images, inputs, types, wanted, truncate] = json::fields(
         "The body",
         raw,
@@ -212,7 +210,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<To
             "truncate",
         ],
     )?;
-    full_size(wanted, dimensions)?;
+    full_size(wanted, reader.dimensions())?;
     let told = Told {
         forms: forms(types)?,
         truncate: may_cut(truncate)?,

@@ -43,7 +43,7 @@ pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answe
                 wrong("entries asks for clip.visual, and the form has no file in image.")
             })?;
             let place = Place::of("image");
-            let inspected = call.shared.service.image_sides(&file.bytes);
+            let inspected = call.model().image_sides(&file.bytes);
             sides = Some(inspected.map_err(|error| Problem::image("image", &error))?);
             reader.file(place, file.bytes)?;
         }
@@ -57,7 +57,7 @@ pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answe
         normalize: true,
         truncate: true,
     };
-    let bytes = 2 * answer::json_bytes(call.shared.service.info().dimensions);
+    let bytes = 2 * answer::json_bytes(call.model().info().dimensions);
     let (embedded, memory) = call.embed(reader.finish(), how, bytes).await?;
     let row = embedded.embeddings.rows().next().unwrap_or_default();
     finite(row)?;

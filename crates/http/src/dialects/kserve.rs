@@ -1,5 +1,4 @@
-//! KServe's protocol, version 2, over HTTP, with Triton's binary extension: one model, which
-//! takes `texts` and `images` and gives `text_embeddings` and `image_embeddings`.
+//! KServe's protocol, version 2, over HTTP, with Triton's binary extension: each model takes `texts` and `images` and gives `text_embeddings` and `image_embeddings`.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -18,7 +17,7 @@ use crate::item_reader::{ItemReader, Items, Place};
 use crate::json::{self, wrong};
 use crate::messages::finite;
 use crate::problem::{Problem, printable};
-use siglip2_service::{Embeddings, State};
+use siglip2_service::{Embeddings, Service, State};
 
 /// The name that the model has besides its own, which may have slashes in it.
 const NAME: &str = "siglip2";
@@ -33,7 +32,7 @@ const MAX_ID: usize = 1024;
 pub(crate) async fn kserve_server(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let server = KServeServer {
         name: crate::PROGRAM,
-        version: call.shared.service.info().build.version,
+        version: call.shared.models.first().info().build.version,
         extensions: ["binary_tensor_data"],
     };
     Ok(answer::respond(StatusCode::OK, answer::json(&server)))
@@ -47,7 +46,11 @@ pub(crate) async fn kserve_live(_: &mut Call<'_>) -> Result<Response<Answer>, Pr
 
 /// `GET /v2/health/ready`: whether it can embed, without asking the device.
 pub(crate) async fn kserve_ready(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    match call.shared.service.state() {
+    match call
+        .choice
+        .outside()
+        .map_or_else(|| call.shared.models.state(), Service::state)
+    {
         State::Ready => Ok(answer::respond(
             StatusCode::OK,
             answer::json(&KServeReady { ready: true }),
@@ -65,7 +68,7 @@ pub(crate) async fn kserve_model_ready(call: &mut Call<'_>) -> Result<Response<A
 /// `GET /v2/models/{model}`
 pub(crate) async fn kserve_model(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let name = model_name(call)?;
-    let dimensions = i64::try_from(call.shared.service.info().dimensions).unwrap_or(-1);
+    let dimensions = i64::try_from(call.model().info().dimensions).unwrap_or(-1);
     let tensor = |name, datatype, shape| TensorInfo {
         name,
         datatype,
@@ -87,19 +90,27 @@ pub(crate) async fn kserve_model(call: &mut Call<'_>) -> Result<Response<Answer>
     Ok(answer::respond(StatusCode::OK, answer::json(&model)))
 }
 
-/// The name in the path, if it is that of the model: its own, or `siglip2`; its one version may
-/// be named.
-fn model_name(call: &Call<'_>) -> Result<String, Problem> {
+/// The name in the path, if it is that of a model: its own, or `siglip2` for the first one; its
+/// one version may be named.
+fn model_name(call: &mut Call<'_>) -> Result<String, Problem> {
     let name = call.path_name();
     let name = name.strip_suffix("/versions/1").unwrap_or(&name);
-    let own = &call.shared.service.info().name;
-    if name == NAME || name == own {
+    if name == NAME {
+        call.choice.by_field(None)?;
         return Ok(name.to_owned());
     }
-    let shown = printable(name, 120);
-    Err(Problem::NoSuchModel(format!(
-        "There is no model \"{shown}\" here; there is \"{NAME}\", whose other name is \"{own}\"."
-    )))
+    match call.choice.name(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(Problem::NoSuchModel(_)) => {
+            let shown = printable(name, 120);
+            let others = call.shared.models.names();
+            Err(Problem::NoSuchModel(format!(
+                "There is no model \"{shown}\" here; there is {others}, and \"{NAME}\" is \
+                 another name of the first."
+            )))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// What a request says besides its items.
@@ -130,14 +141,14 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     let body = call.bytes().await?;
     let mut reader = call.reader(body.len());
     let json = length.map_or(body.len(), |length| length.min(body.len()));
-    let memory = call.shared.service.memory().clone();
+    let memory = call.shared.models.memory().clone();
     let (told, items): (Told, Items) = off_thread(body.len(), move || {
         let _reading = reading(&memory, &body[..json])?;
         let told = read(&body, length, &mut reader)?;
         Ok((told, reader.finish()))
     })
     .await?;
-    let dimensions = call.shared.service.info().dimensions;
+    let dimensions = call.model().info().dimensions;
     let floats = items.items.len() * dimensions;
     let asked = told.outputs.len().max(1);
     let bytes = (answer::json_bytes(floats) + size_of::<f32>() * floats) * asked

@@ -27,7 +27,8 @@ pub(crate) struct OpenAiRequest {
     input: Option<Input>,
     /// Instead of `input`: messages with one text or one image, of which one vector is made.
     messages: Option<Vec<Message>>,
-    /// Any name: there is one model, and the answer has its name.
+    /// Any name where one model is served; where there are several, one of theirs. The answer has
+    /// the name of the model.
     model: Option<String>,
     /// `float`, the default; `base64` (little-endian f32); `int8`, `uint8`, `binary`, `ubinary`.
     /// `embedding_type` and `encoding_type` mean the same.
@@ -158,13 +159,11 @@ struct Told {
 
 /// `POST /v1/embeddings`
 pub(crate) async fn openai_embeddings(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let dimensions = call.shared.service.info().dimensions;
-    let (told, items) = call
-        .items(move |raw, reader| read(raw, reader, dimensions))
-        .await?;
+    let (told, items) = call.items(read).await?;
+    let dimensions = call.model().info().dimensions;
     let bytes = (told.form.bytes() * dimensions + 64) * items.items.len() + 512;
     let (embedded, memory) = call.embed(items, told.how, bytes).await?;
-    let model = call.shared.service.info().name.clone();
+    let model = call.model().info().name.clone();
     let body = off_thread(bytes, move || {
         embedded.embeddings.rows().try_for_each(finite)?;
         let tokens = embedded.usage.iter().map(|text| text.tokens).sum();
@@ -185,7 +184,7 @@ pub(crate) async fn openai_embeddings(call: &mut Call<'_>) -> Result<Response<An
     Ok(answer::held(body.await?, memory))
 }
 
-fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<Told, Problem> {
+fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     let [
         input,
         messages,
@@ -215,7 +214,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<To
     )?;
     let form = encoding_format.or(embedding_type).or(encoding_type);
     let form = json::word("encoding_format", form, &FORMS)?.unwrap_or(Form::Float);
-    full_size(wanted, dimensions)?;
+    full_size(wanted, reader.dimensions())?;
     let normalize = json::boolean("normalized", normalized.or(normalize))?;
     let told = Told {
         form,

@@ -1,4 +1,4 @@
-//! `/v1/models`, as OpenAI has it: there is one.
+//! `/v1/models`, as OpenAI has it, with what tells the models apart.
 
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -6,19 +6,17 @@ use utoipa::ToSchema;
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::problem::{Problem, printable};
+use crate::problem::Problem;
+use siglip2_service::Service;
 
-/// The longest name of a model that is told back, in characters.
-const MAX_NAME: usize = 120;
-
-/// The models: there is one.
+/// The models.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OpenAiModels)]
 pub(crate) struct ModelList<'a> {
     /// Always `list`.
     object: &'static str,
-    /// One.
-    data: [Model<'a>; 1],
+    /// The first is that of requests that name none.
+    data: Vec<Model<'a>>,
 }
 
 /// A model.
@@ -33,15 +31,26 @@ pub(crate) struct Model<'a> {
     created: u64,
     /// What serves it.
     owned_by: &'static str,
+    /// Floats in a vector.
+    dimensions: usize,
+    /// What the products are computed in.
+    precision: &'a str,
+    /// The vector space of its normalized vectors; null while it is loaded.
+    fingerprint: Option<String>,
 }
 
 impl<'a> Model<'a> {
-    fn named(id: &'a str) -> Self {
+    fn of(service: &'a Service) -> Self {
+        let info = service.info();
+        let known = service.fingerprints();
         Self {
-            id,
+            id: &info.name,
             object: "model",
             created: 0,
             owned_by: crate::PROGRAM,
+            dimensions: info.dimensions,
+            precision: info.precision,
+            fingerprint: known.map(|both| both.normalized.to_string()),
         }
     }
 }
@@ -50,7 +59,7 @@ impl<'a> Model<'a> {
 pub(crate) async fn openai_models(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let list = ModelList {
         object: "list",
-        data: [Model::named(&call.shared.service.info().name)],
+        data: call.shared.models.iter().map(Model::of).collect(),
     };
     Ok(answer::respond(StatusCode::OK, answer::json(&list)))
 }
@@ -58,15 +67,6 @@ pub(crate) async fn openai_models(call: &mut Call<'_>) -> Result<Response<Answer
 /// `GET /v1/models/{model}`
 pub(crate) async fn openai_model(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let name = call.path_name();
-    let own = &call.shared.service.info().name;
-    if name != *own {
-        let shown = printable(&name, MAX_NAME);
-        return Err(Problem::NoSuchModel(format!(
-            "There is no model \"{shown}\" here; there is \"{own}\"."
-        )));
-    }
-    Ok(answer::respond(
-        StatusCode::OK,
-        answer::json(&Model::named(own)),
-    ))
+    let model = Model::of(call.choice.get(&name)?);
+    Ok(answer::respond(StatusCode::OK, answer::json(&model)))
 }

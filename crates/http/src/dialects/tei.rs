@@ -36,6 +36,8 @@ pub(crate) struct TeiRequest {
     prompt_name: Option<String>,
     /// Only the full size.
     dimensions: Option<u64>,
+    /// Where several models are served, the name of one; the first is the default.
+    model: Option<String>,
 }
 
 /// One text, or a list of them.
@@ -67,10 +69,8 @@ impl Serialize for Rows<'_> {
 
 /// `POST /embed`
 pub(crate) async fn tei_embed(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let dimensions = call.shared.service.info().dimensions;
-    let (how, items) = call
-        .items(move |raw, reader| read(raw, reader, dimensions))
-        .await?;
+    let (how, items) = call.items(read).await?;
+    let dimensions = call.model().info().dimensions;
     let bytes = answer::json_bytes(items.items.len() * dimensions);
     let (embedded, memory) = call.embed(items, how, bytes).await?;
     let body = off_thread(bytes, move || {
@@ -80,7 +80,7 @@ pub(crate) async fn tei_embed(call: &mut Call<'_>) -> Result<Response<Answer>, P
     Ok(answer::held(body.await?, memory))
 }
 
-fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<Embed, Problem> {
+fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
     let [inputs, normalize, truncate, direction, prompt, wanted] = json::fields(
         "The body",
         raw,
@@ -105,7 +105,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader, dimensions: usize) -> Result<Em
             "truncation_direction must be right: no text is cut at its start.",
         ));
     }
-    full_size(wanted, dimensions)?;
+    full_size(wanted, reader.dimensions())?;
     let how = Embed {
         normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),

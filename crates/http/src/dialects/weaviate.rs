@@ -25,6 +25,8 @@ pub(crate) struct WeaviateRequest {
     texts: Option<Vec<String>>,
     /// Images, as base64.
     images: Option<Vec<String>>,
+    /// Where several models are served, the name of one; the first is the default.
+    model: Option<String>,
 }
 
 /// L2-normalized vectors.
@@ -52,7 +54,7 @@ impl Serialize for Rows<'_> {
 /// `POST /vectorize`
 pub(crate) async fn weaviate_vectorize(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let (texts, items) = call.items(read).await?;
-    let bytes = answer::json_bytes(items.items.len() * call.shared.service.info().dimensions);
+    let bytes = answer::json_bytes(items.items.len() * call.model().info().dimensions);
     let how = Embed {
         normalize: true,
         truncate: true,
@@ -108,7 +110,7 @@ pub(crate) struct WeaviateMeta<'a> {
 
 /// `GET /meta`
 pub(crate) async fn weaviate_meta(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let info = call.shared.service.info();
+    let info = call.model().info();
     let meta = WeaviateMeta {
         model: &info.name,
         dimensions: info.dimensions,
@@ -126,7 +128,7 @@ pub(crate) async fn weaviate_live(_: &mut Call<'_>) -> Result<Response<Answer>, 
 /// `GET /.well-known/ready`: whether it can embed, without asking the device; its client waits
 /// for half a second.
 pub(crate) async fn weaviate_ready(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    match call.shared.service.state() {
+    match call.choice.state() {
         State::Ready => Ok(answer::empty()),
         state => Err(Problem::Unavailable(state)),
     }

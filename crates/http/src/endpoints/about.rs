@@ -3,15 +3,17 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::about_messages::{Build, Health, IndexTold, Info, Limits, ModelType, Readiness, Root};
+use crate::about_messages::{
+    Build, Health, IndexTold, Info, Limits, ModelTold, ModelType, Readiness, Root,
+};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::problem::{self, Problem};
-use siglip2_service::State;
+use siglip2_service::{Models, Service, State};
 
 /// `GET /`
 pub(crate) async fn root(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let body = answer::json(&Root::of(&call.shared.service.info().build));
+    let body = answer::json(&Root::of(&call.shared.models.first().info().build));
     let mut response = answer::respond(StatusCode::OK, body);
     // Those who ask for HTML get the page.
     response
@@ -30,25 +32,34 @@ pub(crate) async fn openapi(call: &mut Call<'_>) -> Result<Response<Answer>, Pro
 
 /// `GET /health`: whether the process lives, and in what state. Never asks the device.
 pub(crate) async fn health(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let service = &call.shared.service;
-    let info = service.info();
-    let state = service.state();
+    let models = &call.shared.models;
+    let named = call.choice.outside();
+    let state = named.map_or_else(|| models.state(), Service::state);
+    let detail = match named {
+        None => models.not_ready(),
+        Some(_) => None,
+    };
+    let info = call.model().info();
     let body = answer::json(&Health {
         status: state.as_str(),
         model: &info.name,
         device: info.device,
         dimensions: info.dimensions,
+        detail,
     });
     Ok(told_by_status(state == State::Ready, body))
 }
 
-/// `GET /ready`: whether requests should be sent here. A real embedding.
+/// `GET /ready`: whether requests should be sent here. A real embedding by every model, or by
+/// the one that is named.
 pub(crate) async fn ready(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let service = &call.shared.service;
-    let state = service.state();
-    let verdict = match state {
-        State::Ready => service.check_readiness().await,
-        _ => Err(format!("the service is {}", state.as_str())),
+    let models = &call.shared.models;
+    let (state, verdict) = match call.choice.outside() {
+        Some(model) => (
+            model.state(),
+            Models::from(model.clone()).check_readiness().await,
+        ),
+        None => (models.state(), models.check_readiness().await),
     };
     let is_ready = verdict.is_ok();
     let body = answer::json(&Readiness {
@@ -72,14 +83,14 @@ fn told_by_status(well: bool, body: Vec<u8>) -> Response<Answer> {
 
 /// `GET /metrics`
 pub(crate) async fn metrics(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    Ok(answer::metrics(call.shared.service.metrics().text()))
+    Ok(answer::metrics(call.shared.models.metrics().text()))
 }
 
-/// `GET /info`: the model, and the limits in force.
+/// `GET /info`: the first model or the one that is named, all models, and the limits in force.
 pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let info = call.shared.service.info();
-    let (logit_scale, logit_bias) = call.shared.service.logit_scale_and_bias();
-    let fingerprints = call.shared.service.fingerprints();
+    let info = call.model().info();
+    let (logit_scale, logit_bias) = call.model().logit_scale_and_bias();
+    let fingerprints = call.model().fingerprints();
     let patches = info.images.patches();
     let body = answer::json(&Info {
         model: &info.name,
@@ -101,9 +112,10 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         logit_scale,
         logit_bias,
         version: info.build.version,
-        index: call.shared.service.index().map(IndexTold::of),
+        index: call.model().index().map(IndexTold::of),
+        models: call.shared.models.iter().map(ModelTold::of).collect(),
         build: Build::of(&info.build),
-        model_id: &info.name,
+        model_id: &info.source,
         model_sha: None,
         model_dtype: match info.precision {
             "fp32" => "float32",
@@ -119,12 +131,12 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         max_batch_requests: info.max_batch,
         max_client_batch_size: call.shared.settings.max_texts_per_request,
         auto_truncate: true,
-        tokenization_workers: call.shared.service.settings().tokenize_threads,
+        tokenization_workers: call.shared.models.settings().tokenize_threads,
         sha: info.build.commit,
         docker_label: None,
         limits: Limits {
             http: &call.shared.settings,
-            service: call.shared.service.settings(),
+            service: call.shared.models.settings(),
         },
     });
     Ok(answer::respond(StatusCode::OK, body))

@@ -78,7 +78,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let (rows, pairs) = (texts.len() + images.len(), texts.len() * images.len());
     // A cosine and a logit in full take as much as four floats.
     let pairs = if details { 5 * pairs } else { pairs };
-    let floats = pairs + rows * call.shared.service.info().dimensions;
+    let floats = pairs + rows * call.model().info().dimensions;
     let memory = call.answer_memory(floats)?;
     let service = call.request_with_texts(true, truncate)?;
     let similarity = call
@@ -86,7 +86,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
         .await?;
     let bytes = json_bytes(floats);
     let truncated = call.cut_texts();
-    let scores = details.then(|| call.shared.service.clone());
+    let scores = details.then(|| call.model().clone());
     let body = off_thread(bytes, move || {
         let answer = SimilarityAnswer::of(&similarity, truncated, scores.as_ref())?;
         Ok(answer::sized(&answer, bytes))

@@ -28,6 +28,7 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     call.hold(bytes.len() + json::nesting_bytes(&bytes))?;
     let limits = TextLimits::of(&call.shared.settings);
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
+    call.choice.by_field(request.model.as_deref())?;
     let memory = answer_memory(call, request.texts.len())?;
     let service = call.request_with_texts(request.normalize, request.truncate)?;
     let rows = call
@@ -113,7 +114,8 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
         let body = call.bytes().await?;
         let most = call.shared.settings.max_images_per_request;
         let (names, images) = match kind == packed::TAR {
-            true => split(packed::tar(&body, most)?),
+            // Its heads are read one after the other, and folders cost a head and are no file.
+            true => split(off_thread(body.len(), move || packed::tar(&body, most)).await?),
             false => (
                 Names::Files(Vec::new()),
                 packed::length_prefixed(body, most)?,
@@ -180,7 +182,7 @@ async fn each(
 
 /// The memory for an answer of so many embeddings.
 fn answer_memory(call: &Call<'_>, rows: usize) -> Result<Lease, Problem> {
-    call.answer_memory(rows * call.shared.service.info().dimensions)
+    call.answer_memory(rows * call.model().info().dimensions)
 }
 
 /// The contract's words, and behind them what came instead, if anything did.
@@ -215,7 +217,7 @@ async fn answer(
     memory: Lease,
 ) -> Result<Response<Answer>, Problem> {
     let bytes = json_bytes(rows.len() * rows.dimensions());
-    let model = call.shared.service.info().name.clone();
+    let model = call.model().info().name.clone();
     let encoding = call.encoding();
     off_thread(bytes, move || {
         rows.rows().try_for_each(finite)?;

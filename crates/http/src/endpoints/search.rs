@@ -49,6 +49,10 @@ pub(crate) struct SearchRequest {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     truncate: bool,
+    /// Where several models are served, the name of one that has an index; the first that has one
+    /// is the default.
+    #[schema(nullable = false)]
+    model: Option<String>,
 }
 
 /// What a request says besides its query.
@@ -60,14 +64,17 @@ struct Told {
 
 /// `POST /search`
 pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
-    let index = call.shared.service.index().ok_or(Problem::NoIndex)?;
-    let normalized = index.normalized;
+    if call.shared.models.first_with_index().index().is_none() {
+        return Err(Problem::NoIndex);
+    }
     let kind = call.content_type().unwrap_or_default();
     let is_form = kind.starts_with("multipart/") || kind == "application/x-www-form-urlencoded";
     let (told, items) = match is_form {
         true => form(call).await?,
         false => call.items(read).await?,
     };
+    let index = call.model().index().ok_or_else(|| no_index(call))?;
+    let normalized = index.normalized;
     let Items {
         items,
         places,
@@ -105,7 +112,7 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
         .await?;
     drop(query_memory);
     let truncated = call.cut_texts();
-    let service = call.shared.service.clone();
+    let service = call.model().clone();
     let body = off_thread(bytes, move || {
         let answer = SearchAnswer::of(&hits, &service, truncated)?;
         Ok(answer::json(&answer))
@@ -113,6 +120,20 @@ pub(crate) async fn search(call: &mut Call<'_>) -> Result<Response<Answer>, Prob
     .await?;
     memory.shrink_to(body.len() as u64);
     Ok(answer::held_text(body, memory))
+}
+
+/// Says which models can be searched, where this one cannot.
+fn no_index(call: &Call<'_>) -> Problem {
+    let models = call.shared.models.iter();
+    let with_index = models.filter(|model| model.index().is_some());
+    let names: Vec<String> = with_index
+        .map(|model| format!("\"{}\"", model.info().name))
+        .collect();
+    Problem::NoSuchModel(format!(
+        "The model \"{}\" has no index to search; there is one of {}.",
+        call.model().info().name,
+        names.join(", ")
+    ))
 }
 
 /// The only item of a list.

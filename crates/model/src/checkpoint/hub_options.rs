@@ -7,12 +7,15 @@ use siglip2_flags::{path, switch, text};
 
 use super::hub::{HubSettings, Places};
 
+/// The branch that a model is taken from where nothing else is said.
+pub const DEFAULT_REVISION: &str = "main";
+
 /// Settings for models on the hub, for every program that takes a model.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Hub")]
 pub struct HubOptions {
     /// Branch, tag or commit of a model on the hub.
-    #[arg(long, env = "MODEL_REVISION", default_value = "main", value_parser = text)]
+    #[arg(long, env = "MODEL_REVISION", default_value = DEFAULT_REVISION, value_parser = text)]
     pub revision: String,
 
     /// Directory above the hub cache and the stored token; by default

@@ -33,7 +33,7 @@ pub use config::{
     Activation, Config, ConfigError, EncoderConfig, Resolution, TextConfig, VisionConfig,
 };
 pub use error::CheckpointError;
-pub use hub_options::HubOptions;
+pub use hub_options::{DEFAULT_REVISION, HubOptions};
 pub use naflex::{MAX_NUM_PATCHES, NaflexImages};
 #[cfg(unix)]
 pub use siglip2_mapping::explain_truncation;

@@ -1,7 +1,8 @@
-// Requests to the service: with the key, with what it says when it refuses, and again later
+// Requests to the service: with the key, for the model that was chosen, with what it says when it refuses, and again later
 // where it says that.
 
 import { askForKey, key } from './key.js';
+import { model } from './model.js';
 
 /** What the service, or the way to it, said instead of an answer. */
 export class ApiError extends Error {
@@ -62,6 +63,7 @@ async function once(path, { body, headers, signal, what, quiet }) {
 export async function exchange(path, { method, body, headers = {}, signal, as = 'text' }) {
   const all = new Headers(headers);
   if (key() && !all.has('authorization')) all.set('authorization', `Bearer ${key()}`);
+  if (model() && !all.has('x-model')) all.set('x-model', model());
   try {
     const response = await fetch(path, { method, body, headers: all, signal, cache: 'no-store', credentials: 'same-origin' });
     return { response, text: await response[as]() };

@@ -3,6 +3,7 @@
 import { send } from './api.js';
 import { $, h } from './dom.js';
 import { askForKey, key } from './key.js';
+import { offerModels } from './model.js';
 import { startTrying } from './try/main.js';
 import { status } from './status/view.js';
 
@@ -35,6 +36,7 @@ async function begin() {
     keyButton();
     chip.replaceChildren(h('span', { class: 'dot good' }), h('span', {}, info.model, h('span', { class: 'where' }, ` · ${info.device}`)));
     chip.title = `${info.model} on ${info.device}, ${info.precision}`;
+    offerModels($('models'), info);
     startTrying(info);
   } catch (error) {
     chip.firstElementChild.className = 'dot bad';

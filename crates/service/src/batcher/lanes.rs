@@ -152,6 +152,11 @@ impl Lanes {
         lane.len() > 0
     }
 
+    /// Whether rows of interactive requests wait for either tower.
+    pub(super) fn has_interactive(&self) -> bool {
+        !(self.images.interactive.is_empty() && self.texts.interactive.is_empty())
+    }
+
     /// Adds a row, and returns how many now wait for its tower.
     pub(super) fn put(&mut self, tower: Tower, row: WaitingRow) -> usize {
         let lane = self.of(tower);

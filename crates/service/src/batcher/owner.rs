@@ -2,7 +2,7 @@
 //! answers their rows when they are finished.
 //!
 //! ```text
-//! queue --next_batch (waits for work and a slot)--> Engine::submit_and_rest
+//! queue --next_batch (waits for work, a slot, its turn)--> Engine::submit_and_rest
 //!       --Between::next (interactive rows)-------------> |    between its pieces
 //!                                                        |  (any thread)
 //! rows answered, slot given back, bell rung <-- Completion
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::lanes::BatchLimits;
 use super::load::Death;
-use super::queue::Queue;
+use super::queue::{Queue, QueueState};
 use super::row::{BatchError, Item, PendingRow, Row, WaitingRow};
+use super::turns::{Hurry, Turn, Turns};
 use super::worker::{EngineState, Worker};
 use crate::metrics::Stage;
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Rows, Tower};
@@ -25,7 +26,8 @@ use siglip2_engine::{Batch, Completion, Engine, EngineError, Rows, Tower};
 pub const FAILURES_IN_A_ROW: usize = 3;
 
 /// Runs batches until the engine fails, and then rebuilds it, once.
-pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>) {
+pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Option<Turns>) {
+    let seat = turns.map(|turns| Seat::of(turns, queue));
     let Worker {
         engine,
         mut rebuild,
@@ -35,7 +37,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>) {
     // another's.
     let mut batches = 0;
     while let Some(mut engine) = next.take() {
-        let ended = run_batches(engine.as_mut(), number, queue, &mut batches);
+        let ended = run_batches(engine.as_mut(), number, queue, seat.as_ref(), &mut batches);
         if let Some(death) = ended.as_ref().filter(|death| death.is_final) {
             queue.give_up(death.reason.clone());
             // Dropping an engine waits for its device, which may never answer, and calls into
@@ -107,25 +109,41 @@ fn drop_quietly(engine: Box<dyn Engine>) {
     }
 }
 
+/// How the owner of an engine takes its turns.
+struct Seat {
+    turns: Turns,
+    /// Whether interactive rows wait for its engine.
+    hurry: Hurry,
+}
+
+impl Seat {
+    fn of(turns: Turns, queue: &Arc<Queue>) -> Self {
+        let queue = Arc::clone(queue);
+        let hurry = Arc::new(move || queue.lock().lanes.has_interactive());
+        Self { turns, hurry }
+    }
+}
+
 /// Waits for work, forms a batch, and submits it. Returns when the batcher is closed, or with
 /// the reason why the engine was given up.
 fn run_batches(
     engine: &mut dyn Engine,
     number: usize,
     queue: &Arc<Queue>,
+    seat: Option<&Seat>,
     batches: &mut u64,
 ) -> Option<Death> {
     let (limits, slots) = (BatchLimits::of(engine), engine.info().slots.max(1));
     loop {
-        let (tower, waiting) = match next_batch(queue, number, limits, slots) {
-            Next::Batch(tower, waiting) => (tower, waiting),
+        let (tower, waiting, turn) = match next_batch(queue, number, limits, slots, seat) {
+            Next::Batch(tower, waiting, turn) => (tower, waiting, turn),
             Next::Dead(death) => return Some(death),
             Next::Closed => {
                 queue.abandon_if(|_| true);
                 return None;
             }
         };
-        let mut between = Between::of(tower, &waiting, limits);
+        let mut between = Between::of(tower, &waiting, limits, turn.zip(seat));
         let Some((batch, done)) = enter(queue, number, batches, tower, waiting) else {
             continue;
         };
@@ -171,8 +189,12 @@ fn enter(
 
 /// Chooses what runs at the pauses of a batch, so that a lone text need not wait for a whole
 /// batch of images.
-struct Between {
+struct Between<'a> {
     towers: &'static [Tower],
+    /// Whether the batch contains bulk rows.
+    has_bulk: bool,
+    /// The turn that the batch computes in, where engines take turns.
+    turn: Option<(Turn, &'a Seat)>,
     limits: BatchLimits,
     begun: Instant,
     /// How long other batches have run in the middle of this one.
@@ -181,11 +203,17 @@ struct Between {
     lending: Option<Instant>,
 }
 
-impl Between {
+impl<'a> Between<'a> {
     /// Texts run between the pieces of image batches. Between the pieces of a batch that
     /// contains bulk rows, every interactive row may run, even past interactive rows in that
     /// batch. An interactive batch is not interrupted by its own tower: its rows came first.
-    fn of(tower: Tower, waiting: &[WaitingRow], limits: BatchLimits) -> Self {
+    /// Engines of other models are let in for their interactive rows by the same rule.
+    fn of(
+        tower: Tower,
+        waiting: &[WaitingRow],
+        limits: BatchLimits,
+        turn: Option<(Turn, &'a Seat)>,
+    ) -> Self {
         let has_bulk = waiting.iter().any(|row| !row.demand.is_interactive());
         let towers: &[Tower] = match (has_bulk, tower) {
             (true, _) => &[Tower::Text, Tower::Image],
@@ -194,6 +222,8 @@ impl Between {
         };
         Self {
             towers,
+            has_bulk,
+            turn,
             limits,
             begun: Instant::now(),
             lent: Duration::ZERO,
@@ -210,6 +240,14 @@ impl Between {
         batches: &mut u64,
     ) -> Option<(Batch, Completion)> {
         if let Some(since) = self.lending.take() {
+            self.lent += since.elapsed();
+        }
+        if let Some((turn, seat)) = &mut self.turn
+            && self.has_bulk
+            && keeps_a_quarter(self.begun.elapsed(), self.lent)
+        {
+            let since = Instant::now();
+            turn.offer(&seat.hurry);
             self.lent += since.elapsed();
         }
         if self.towers.is_empty() || !keeps_a_quarter(self.begun.elapsed(), self.lent) {
@@ -237,25 +275,57 @@ struct EngineBatch {
 }
 
 enum Next {
-    Batch(Tower, Vec<WaitingRow>),
+    Batch(Tower, Vec<WaitingRow>, Option<Turn>),
     Dead(Death),
     Closed,
 }
 
-fn next_batch(queue: &Queue, number: usize, limits: BatchLimits, slots: usize) -> Next {
-    let mut state = queue.lock();
+/// The next batch. It is formed only when it is the engine's turn, with the rows that are there
+/// then.
+fn next_batch(
+    queue: &Queue,
+    number: usize,
+    limits: BatchLimits,
+    slots: usize,
+    seat: Option<&Seat>,
+) -> Next {
     loop {
-        if let Some(death) = state.engines[number].death() {
-            return Next::Dead(death.clone());
+        let mut state = queue.lock();
+        while !state.has_work(number, slots) {
+            if let Some(end) = ended(&state, number) {
+                return end;
+            }
+            state = queue.sleep(state, number, slots);
         }
-        if state.closed {
-            return Next::Closed;
+        let turn = match seat {
+            None => None,
+            Some(seat) => {
+                // Those who wait for a turn are asked for their rows, which takes the lock.
+                drop(state);
+                let turn = seat.turns.take(&seat.hurry);
+                state = queue.lock();
+                Some(turn)
+            }
+        };
+        if let Some(end) = ended(&state, number) {
+            drop(state);
+            return end;
         }
-        if let Some((tower, batch)) = state.take(number, limits, slots, &queue.metrics) {
-            return Next::Batch(tower, batch);
+        let batch = state.take(number, limits, slots, &queue.metrics);
+        // A turn that is not used is given back without the lock.
+        drop(state);
+        if let Some((tower, batch)) = batch {
+            return Next::Batch(tower, batch, turn);
         }
-        state = queue.sleep(state, number, slots);
     }
+}
+
+/// Why there is no next batch, if there is none.
+fn ended(state: &QueueState, number: usize) -> Option<Next> {
+    if let Some(death) = state.engines[number].death() {
+        return Some(Next::Dead(death.clone()));
+    }
+    state.closed.then_some(Next::Closed)
 }
 
 /// Splits rows into what the engine gets and what is left to answer.

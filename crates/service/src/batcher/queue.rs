@@ -176,6 +176,14 @@ impl QueueState {
         slots.map(|_| engine)
     }
 
+    /// Whether rows wait for a tower of which this engine has a free slot.
+    pub(super) fn has_work(&self, engine: usize, slots: usize) -> bool {
+        let load = &self.engines[engine];
+        [Tower::Image, Tower::Text]
+            .into_iter()
+            .any(|tower| self.lanes.has(tower) && load.progress(tower).0 < slots)
+    }
+
     /// The next batch for an engine that has this many slots for each tower. Takes the slot.
     pub(super) fn take(
         &mut self,

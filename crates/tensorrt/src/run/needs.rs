@@ -100,7 +100,8 @@ fn bucket_of(manifest: &Manifest, rows: usize) -> usize {
         .unwrap_or(manifest.max_batch)
 }
 
-/// Checks that an engine fits into what is free of its GPU's memory.
+/// Checks that an engine fits into what is free of its GPU's memory, without what is kept for the
+/// engines of other models.
 ///
 /// # Errors
 ///
@@ -123,8 +124,12 @@ pub(super) fn check(
             "no setting makes it fit: end other programs on the GPU, or use a larger one".into()
         }
     };
+    let kept = match options.beside >> 20 {
+        0 => String::new(),
+        mib => format!(" beside {mib} MiB for the other models"),
+    };
     Err(format!(
-        "{} MiB of {gpu} are free, but the engines need {needs}; {advice}",
+        "{} MiB of {gpu} are free{kept}, but the engines need {needs}; {advice}",
         free >> 20
     ))
 }
