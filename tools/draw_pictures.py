@@ -12,13 +12,17 @@ command prints how many of them are equal, pixels and refusals. Needs Pillow and
 import hashlib
 import io
 import json
+import lzma
 import pathlib
 import random
 import sys
 import warnings
+import zlib
 
 import numpy as np
 from PIL import Image
+
+import make_image_fixtures as fixtures
 
 warnings.simplefilter("ignore")
 
@@ -106,29 +110,133 @@ def bmp(draw):
 
 
 def tiff(draw):
+    if draw.random() < 0.15:
+        return rare_tiff(draw)
     image = picture(draw, ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
-    packed = ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"]
+    packed = ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"]
     if image.mode in ("L", "RGB", "CMYK"):
         packed.append("jpeg")
     if image.mode == "1":
         packed += ["group3", "group4"]
     options = {"compression": draw.choice(packed)}
+    tags = {}
     if draw.random() < 0.3:
-        options["tiffinfo"] = {274: draw.randint(1, 8)}
+        tags[274] = draw.randint(1, 8)
+    if draw.random() < 0.3:
+        # Strips that are JPEGs have whole units.
+        tags[278] = draw.choice([16, 32]) if options["compression"] == "jpeg" else draw.randint(1, 20)
+    if options["compression"] in ("tiff_lzw", "zstd", "lzma") and image.mode in ("L", "RGB", "RGBA", "I;16"):
+        tags[317] = draw.randint(1, 2)
+    if tags:
+        options["tiffinfo"] = tags
     return saved(image, "TIFF", **options)
+
+
+def rare_tiff(draw):
+    """Subsampled YCbCr, and 12 bits: Pillow reads them and does not write them."""
+    pixels = np.asarray(picture(draw, ["YCbCr"]))
+    height, width = pixels.shape[:2]
+    kind = draw.choice([1, 8, 34925])
+    pack = {1: bytes, 8: zlib.compress, 34925: lzma.compress}[kind]
+    if draw.random() < 0.3:
+        values = pixels[..., 0].astype(int) * draw.choice([1, 16])
+        bits = ["".join(f"{value:012b}" for value in row) for row in values]
+        rows = [int(row + "0" * (-len(row) % 8), 2).to_bytes((len(row) + 7) // 8, "big") for row in bits]
+        made = fixtures.tags(width, height, [12], 1, kind, rows=7)
+        return fixtures.tiff(made, [pack(strip) for strip in fixtures.in_strips(rows, 7)])
+    across, down = draw.choice([(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)])
+    made = fixtures.tags(width, height, [8] * 3, 6, kind, rows=8, t530=(3, [across, down]))
+    if draw.random() < 0.3:
+        made[532] = (5, [draw.randint(0, 30), 1, draw.randint(200, 255), 1, 128, 1, 240, 1, 128, 1, 240, 1])
+    units = fixtures.ycc_units(pixels, across, down)
+    return fixtures.tiff(made, [pack(strip) for strip in fixtures.in_strips(units, 8 // down)])
+
+
+def avif(draw):
+    options = {"quality": draw.choice([10, 60, 100]), "subsampling": draw.choice(["4:2:0", "4:2:2", "4:4:4", "4:0:0"])}
+    return saved(picture(draw, ["RGB", "RGBA"]), "AVIF", speed=10, **options)
+
+
+def ico(draw):
+    image = picture(draw, ["RGBA", "RGB", "L", "P", "1"])
+    return saved(image, "ICO", sizes=[image.size], bitmap_format=draw.choice(["bmp", "png"]))
+
+
+def cur(draw):
+    image = picture(draw, ["RGBA", "RGB", "P", "1", "L"])
+    icon = saved(image, "ICO", sizes=[image.size], bitmap_format="bmp")
+    return b"\0\0\2\0" + icon[4:]
+
+
+def icns(draw):
+    side, file, planes, mask = draw.choice(
+        [(16, b"icp4", b"is32", b"s8mk"), (32, b"icp5", b"il32", b"l8mk"), (48, None, b"ih32", b"h8mk")]
+    )
+    image = picture(draw, ["RGB", "RGBA", "P", "L"]).resize((side, side))
+    if file and draw.random() < 0.5:
+        return fixtures.icns((file, saved(image, "PNG")))
+    pixels = np.asarray(image.convert("RGBA"))
+    runs = b"".join(fixtures.icns_runs(pixels[..., c].tobytes()) for c in range(3))
+    if draw.random() < 0.3:
+        runs = pixels[..., :3].tobytes()
+    return fixtures.icns((planes, runs), (mask, pixels[..., 3].tobytes()))
+
+
+def pnm(draw):
+    return saved(picture(draw, ["1", "L", "RGB"]), "PPM")
+
+
+def tga(draw):
+    options = {"compression": "tga_rle"} if draw.random() < 0.5 else {}
+    return saved(picture(draw, ["L", "P", "RGB", "RGBA"]), "TGA", **options)
+
+
+def qoi(draw):
+    return saved(picture(draw, ["RGB", "RGBA"]), "QOI")
+
+
+def pcx(draw):
+    return saved(picture(draw, ["1", "L", "P", "RGB"]), "PCX")
+
+
+def sun(draw):
+    pixels = np.asarray(picture(draw, ["RGBA"]))
+    height, width = pixels.shape[:2]
+    depth = draw.choice([1, 4, 8, 24, 32])
+    used = (width * depth + 7) // 8
+    rows = [row.tobytes()[:used] for row in pixels]
+    colours = draw.randbytes(3 << depth) if depth in (4, 8) and draw.random() < 0.5 else b""
+    if draw.random() < 0.5:
+        return fixtures.sun(width, height, depth, 2, [fixtures.sun_runs(b"".join(rows))], colours)
+    rows = [row + bytes(-used % 2) for row in rows]
+    return fixtures.sun(width, height, depth, draw.choice([0, 1, 3]), rows, colours)
+
+
+def sgi(draw):
+    image = picture(draw, ["L", "RGB", "RGBA"])
+    if draw.random() < 0.5:
+        return saved(image, "SGI", bpc=draw.choice([1, 2]))
+    pixels = np.atleast_3d(np.asarray(image))[::-1]
+    depth = draw.choice([1, 2])
+    rows = [pixels[y, :, c].repeat(depth).tobytes() for c in range(pixels.shape[2]) for y in range(pixels.shape[0])]
+    return fixtures.sgi(image.width, image.height, pixels.shape[2], depth, rows)
 
 
 def other(draw):
     """Formats that are refused by name."""
-    format, modes = draw.choice(
-        [("PPM", ["L", "RGB", "1"]), ("TGA", ["L", "RGB", "RGBA"]), ("PCX", ["L", "RGB"])]
-        + [("ICO", ["RGBA"]), ("JPEG2000", ["L", "RGB"]), ("SGI", ["RGB"])]
-        + [("DDS", ["RGBA"]), ("ICNS", ["RGBA"]), ("QOI", ["RGB", "RGBA"]), ("XBM", ["1"])]
-    )
+    format, modes = draw.choice([("JPEG2000", ["L", "RGB"]), ("DDS", ["RGBA"]), ("XBM", ["1"]), ("IM", ["RGB"])])
     return saved(picture(draw, modes), format)
 
 
-FORMATS = {"jpeg": jpeg, "png": png, "gif": gif, "webp": webp, "bmp": bmp, "tiff": tiff}
+# Those that people send most are drawn three times as often.
+COMMON = {"jpeg": jpeg, "png": png, "gif": gif, "webp": webp, "bmp": bmp, "tiff": tiff}
+SELDOM = {"avif": avif, "ico": ico, "cur": cur, "icns": icns, "pnm": pnm, "tga": tga, "qoi": qoi}
+SELDOM |= {"pcx": pcx, "sun": sun, "sgi": sgi, "other": other}
+FORMATS = COMMON | SELDOM
+NAMES = [*COMMON] * 3 + [*SELDOM]
+
+# What Pillow calls the formats that are decoded here.
+DECODED = "JPEG MPO PNG GIF WEBP BMP TIFF AVIF ICO CUR ICNS PPM TGA QOI PCX SUN SGI".split()
 
 
 def damaged(draw, data):
@@ -156,7 +264,7 @@ def damaged(draw, data):
 def pillow(data):
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.format not in ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"):
+            if image.format not in DECODED:
                 return {"other": image.format}
             rgb = image.convert("RGB")
     except Exception as error:
@@ -172,11 +280,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "expected.jsonl", "w") as truth:
         for number in range(count):
-            name = draw.choice(list(FORMATS))
-            make = FORMATS[name]
-            if draw.random() < 0.05:
-                name, make = "other", other
-            kind, data = damaged(draw, make(draw))
+            name = draw.choice(NAMES)
+            kind, data = damaged(draw, FORMATS[name](draw))
             file = f"{number:05}"
             (folder / file).write_bytes(data)
             row = {"file": file, "format": name, "damage": kind, **pillow(data)}

@@ -19,6 +19,7 @@ to a number of bytes, or with one byte changed (`[position, exclusive-or]`).
 import hashlib
 import io
 import json
+import lzma
 import pathlib
 import random
 import shutil
@@ -684,13 +685,14 @@ def bmps():
 
 
 def tiff(tags, strips, order="<", big=False, counts=True):
-    """A one-page TIFF: `tags` {tag: (type, values)}, `strips` the coded strips."""
+    """A one-page TIFF: `tags` {tag: (type, values)}, of fractions (type 5) the numbers above and
+    below, `strips` the coded strips."""
     entries = dict(tags)
     tiles = 322 in entries
     entries[324 if tiles else 273] = (4, [0] * len(strips))
     if counts:
         entries[325 if tiles else 279] = (4, [len(strip) for strip in strips])
-    sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "B", 11: "f"}
+    sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "B", 11: "f"}
     head = 16 if big else 8
     room = 8 if big else 4
     count = len(entries)
@@ -718,7 +720,7 @@ def tiff(tags, strips, order="<", big=False, counts=True):
     out += struct.pack(order + ("Q" if big else "H"), count)
     for tag in sorted(entries):
         kind, values = entries[tag]
-        out += struct.pack(order + "HH" + ("Q" if big else "I"), tag, kind, len(values))
+        out += struct.pack(order + "HH" + ("Q" if big else "I"), tag, kind, len(values) // (2 if kind == 5 else 1))
         if tag in places:
             out += struct.pack(order + ("Q" if big else "I"), places[tag])
         else:
@@ -901,6 +903,332 @@ def tiffs():
     add("damaged_tiff_offset_outside.tif", bytes(loop[:4]) + b"\xff\xff\xff\x7f" + bytes(loop[8:]))
 
 
+def ycc_units(samples, across, down):
+    """Rows of units of subsampled YCbCr: so many lumas, and the differences of the first pixel."""
+    height, width = samples.shape[:2]
+    padded = np.pad(samples, ((0, -height % down), (0, -width % across), (0, 0)), mode="edge")
+    rows = []
+    for y in range(0, padded.shape[0], down):
+        row = b""
+        for x in range(0, padded.shape[1], across):
+            block = padded[y : y + down, x : x + across]
+            row += block[..., 0].tobytes() + block[0, 0, 1:].tobytes()
+        rows.append(row)
+    return rows
+
+
+def rare_tiffs():
+    width, height = 21, 18
+    pixels = picture(width, height, 3)
+    image = Image.fromarray(pixels)
+    # Levels and weights of ITU-R BT.709 in the range of video, as fractions.
+    video = {"t532": (5, [16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1])}
+    weights = {"t529": (5, [2126, 10000, 7152, 10000, 722, 10000])}
+    for kind in ("zstd", "lzma"):
+        for mode, source in (("grey", image.convert("L")), ("rgba", image.convert("RGBA")), ("bilevel", image.convert("1"))):
+            add(f"tiff_{mode}_{kind}.tif", saved(source, format="TIFF", compression=kind))
+        sixteen = Image.fromarray(grey(width, height).astype(np.uint16) * 3)
+        for mode, source in (("rgb", image), ("int16", sixteen)):
+            data = saved(source, format="TIFF", compression=kind, tiffinfo={317: 2})
+            add(f"tiff_{mode}_{kind}_predictor.tif", data)
+        add(f"tiff_rgb_{kind}_strips.tif", saved(image, format="TIFF", compression=kind, tiffinfo={278: 5}))
+    # Wide enough that a strip is read row by row.
+    wide = Image.fromarray(picture(611, 97, 5, 2))
+    add("tiff_wide_zstd.tif", saved(wide, format="TIFF", compression="zstd", tiffinfo={278: 97}))
+    add("tiff_wide_lzma.tif", saved(wide, format="TIFF", compression="lzma", tiffinfo={278: 97}))
+    tiles = []
+    padded = np.pad(pixels, ((0, -height % 16), (0, -width % 16), (0, 0)))
+    for y in range(0, height, 16):
+        for x in range(0, width, 16):
+            tiles.append(lzma.compress(padded[y : y + 16, x : x + 16].tobytes()))
+    tiled = tags(width, height, [8] * 3, 2, 34925, t322=(4, [16]), t323=(4, [16]))
+    del tiled[278]
+    add("tiff_rgb_tiles_lzma.tif", tiff(tiled, tiles))
+    add("damaged_tiff_lzma_short.tif", tiff(tags(width, height, [8] * 3, 2, 34925), [lzma.compress(pixels.tobytes()[:-100])]))
+    add("damaged_tiff_lzma_no_xz.tif", tiff(tags(width, height, [8] * 3, 2, 34925), [pixels.tobytes()]))
+    add("damaged_tiff_zstd_no_frame.tif", tiff(tags(width, height, [8] * 3, 2, 50000), [pixels.tobytes()]))
+
+    # 12 bits, an odd number of pixels in a row.
+    values = np.random.default_rng(12).integers(0, 4096, (height, width)) >> (np.arange(width) % 8)
+    rows = []
+    for row in values:
+        bits = "".join(f"{value:012b}" for value in row)
+        bits += "0" * (-len(bits) % 8)
+        rows.append(int(bits, 2).to_bytes(len(bits) // 8, "big"))
+    for order, label in (("<", "le"), (">", "be")):
+        add(f"tiff_grey_12_{label}.tif", tiff(tags(width, height, [12], 1, rows=5), in_strips(rows, 5), order))
+        add(f"tiff_grey_12_{label}_deflate.tif", tiff(tags(width, height, [12], 1, 8, rows=5), deflate(in_strips(rows, 5)), order))
+    add("tiff_white_is_zero_12.tif", tiff(tags(width, height, [12], 0, rows=5), in_strips(rows, 5)))
+
+    # YCbCr without JPEG: every subsampling, packed, raw, tiled, in planes.
+    samples = np.asarray(Image.fromarray(picture(width, height, 3, 60)).convert("YCbCr"))
+    for across in (1, 2, 4):
+        for down in (1, 2, 4):
+            units = ycc_units(samples, across, down)
+            made = tags(width, height, [8] * 3, 6, 8, rows=8, t530=(3, [across, down]))
+            strips = deflate(in_strips(units, 8 // down))
+            add(f"tiff_ycc_{across}{down}_deflate.tif", tiff(made, strips))
+            made[259] = (3, [1])
+            add(f"tiff_ycc_{across}{down}_raw.tif", tiff(made, in_strips(units, 8 // down)))
+    for name, more in (("video", video), ("weights", weights), ("both", video | weights)):
+        made = tags(width, height, [8] * 3, 6, 8, t530=(3, [2, 2]), **more)
+        add(f"tiff_ycc_22_{name}.tif", tiff(made, deflate([b"".join(ycc_units(samples, 2, 2))])))
+        made = tags(width, height, [8] * 3, 6, 8, t530=(3, [1, 1]), **more)
+        add(f"tiff_ycc_11_{name}.tif", tiff(made, deflate([samples.tobytes()])))
+        made[259] = (3, [1])
+        add(f"tiff_ycc_11_{name}_raw.tif", tiff(made, [samples.tobytes()]))
+    units = b"".join(ycc_units(samples, 2, 2))
+    add("tiff_ycc_untold_deflate.tif", tiff(tags(width, height, [8] * 3, 6, 8), deflate([units])))
+    add("tiff_ycc_22_packbits.tif", tiff(tags(width, height, [8] * 3, 6, 32773, t530=(3, [2, 2])), [packbits(units)]))
+    add("tiff_ycc_22_lzma.tif", tiff(tags(width, height, [8] * 3, 6, 34925, t530=(3, [2, 2])), [lzma.compress(units)]))
+    padded = np.pad(samples, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    tiles = []
+    for y in range(0, height, 16):
+        for x in range(0, width, 16):
+            tiles.append(b"".join(ycc_units(padded[y : y + 16, x : x + 16], 2, 2)))
+    tiled = tags(width, height, [8] * 3, 6, 8, t322=(4, [16]), t323=(4, [16]), t530=(3, [2, 2]))
+    del tiled[278]
+    add("tiff_ycc_22_tiles_deflate.tif", tiff(tiled, deflate(tiles)))
+    planes = [s for c in range(3) for s in in_strips(packed(samples[..., c : c + 1], 8), 7)]
+    for subsampling in ([1, 1], [2, 2]):
+        made = tags(width, height, [8] * 3, 6, 8, rows=7, t284=(3, [2]), t530=(3, subsampling))
+        name = "".join(map(str, subsampling))
+        add(f"tiff_ycc_{name}_planar_deflate.tif", tiff(made, deflate(planes)))
+        made[259] = (3, [1])
+        add(f"tiff_ycc_{name}_planar_raw.tif", tiff(made, planes))
+
+
+def pcx(width, height, planes, bits, rows, version=5, stride=None, behind=b""):
+    """`rows`: the bytes of all planes of a row."""
+    stride = stride or len(rows[0]) // planes
+    head = struct.pack("<BBBB6H", 10, version, 1, bits, 0, 0, width - 1, height - 1, 72, 72)
+    colours = np.random.default_rng(4).integers(0, 256, 48, dtype=np.uint8).tobytes()
+    head += colours + struct.pack("<BBHH", 0, planes, stride, 1)
+    body = b""
+    for row in rows:
+        at = 0
+        while at < len(row):
+            run = 1
+            while at + run < len(row) and run < 63 and row[at + run] == row[at]:
+                run += 1
+            body += bytes([0xC0 | run, row[at]]) if run > 1 or row[at] >= 0xC0 else row[at : at + 1]
+            at += run
+    return head.ljust(128, b"\0") + body + behind
+
+
+def pcxs():
+    image = Image.fromarray(picture(31, 20))
+    for mode in ("1", "L", "P", "RGB"):
+        source = image.quantize(60) if mode == "P" else image.convert(mode)
+        add(f"pcx_{mode}.pcx", saved(source, format="PCX"))
+    few = Image.fromarray(np.repeat(np.arange(20, dtype=np.uint8), 31).reshape(20, 31))
+    add("pcx_flat.pcx", saved(few, format="PCX"))
+    draw = np.random.default_rng(8)
+    for planes in (2, 4):
+        rows = [draw.integers(0, 256, 4 * planes, dtype=np.uint8).tobytes() for _ in range(9)]
+        add(f"pcx_{planes}_planes.pcx", pcx(31, 9, planes, 1, rows, version=3))
+        rows = [draw.integers(0, 256, 5 * planes, dtype=np.uint8).tobytes() for _ in range(9)]
+        add(f"pcx_{planes}_planes_unpadded.pcx", pcx(39, 9, planes, 1, rows, stride=5))
+    rows = [draw.integers(0, 256, 21 * 3, dtype=np.uint8).tobytes() for _ in range(9)]
+    add("pcx_rgb_unpadded.pcx", pcx(21, 9, 3, 8, rows, stride=21))
+    add("pcx_grey_no_colours.pcx", pcx(22, 9, 1, 8, [row[:22] for row in rows], behind=bytes(800)))
+    add("damaged_pcx_three_planes.pcx", pcx(21, 9, 3, 1, [row[:12] for row in rows]))
+    add("damaged_pcx_version_3.pcx", pcx(21, 9, 3, 8, rows, version=3))
+    over = bytearray(pcx(22, 9, 1, 8, [bytes(22)] * 9, behind=bytes(800)))
+    over[128] += 1
+    add("damaged_pcx_long_run.pcx", bytes(over))
+    backwards = bytearray(over)
+    backwards[4:12] = struct.pack("<4H", 30, 0, 21, 8)
+    add("damaged_pcx_backwards.pcx", bytes(backwards))
+    add("damaged_pcx_short.pcx", FILES["pcx_RGB.pcx"][:700])
+    add("damaged_pcx_only_magic.pcx", b"\x0a\x05\x01\x08")
+
+
+def sun(width, height, depth, kind, rows, colours=b"", colour_kind=None):
+    body = b"".join(rows)
+    colour_kind = (1 if colours else 0) if colour_kind is None else colour_kind
+    head = struct.pack(">8I", 0x59A66A95, width, height, depth, len(body), kind, colour_kind, len(colours))
+    return head + colours + body
+
+
+def sun_runs(row):
+    out, at = b"", 0
+    while at < len(row):
+        run = 1
+        while at + run < len(row) and run < 256 and row[at + run] == row[at]:
+            run += 1
+        if run > 2 or row[at] == 0x80:
+            out += bytes([0x80, run - 1]) + (row[at : at + 1] if run > 1 else b"")
+        else:
+            out += row[at : at + 1] * run
+        at += run
+    return out
+
+
+def suns():
+    width, height = 21, 10
+    draw = np.random.default_rng(6)
+    for depth in (1, 4, 8, 24, 32):
+        used = (width * depth + 7) // 8
+        rows = [(draw.integers(0, 256, used) & (0xFF if n % 3 else 0x81)).astype(np.uint8).tobytes() for n in range(height)]
+        padded = [row + b"\x55" * (-used % 2) for row in rows]
+        for kind in (0, 1, 3):
+            add(f"sun_{depth}_{kind}.ras", sun(width, height, depth, kind, padded))
+        add(f"sun_{depth}_runs.ras", sun(width, height, depth, 2, [sun_runs(b"".join(rows))]))
+        colours = draw.integers(0, 256, 3 * min(200, 1 << depth), dtype=np.uint8).tobytes()
+        add(f"sun_{depth}_colours.ras", sun(width, height, depth, 1, padded, colours))
+        add(f"sun_{depth}_colours_runs.ras", sun(width, height, depth, 2, [sun_runs(b"".join(rows))], colours))
+    flat = [bytes([7]) * (22 * 30)]
+    add("sun_long_runs.ras", sun(22, 30, 8, 2, [sun_runs(flat[0])]))
+    add("damaged_sun_short.ras", sun(width, height, 24, 1, padded)[:500])
+    add("damaged_sun_runs_short.ras", FILES["sun_24_runs.ras"][:-3])
+    add("damaged_sun_colours.ras", sun(width, height, 8, 1, padded, bytes(900)))
+    add("damaged_sun_colour_kind.ras", sun(width, height, 8, 1, padded, bytes(30), 2))
+    add("damaged_sun_type.ras", sun(width, height, 8, 7, padded))
+    add("damaged_sun_depth.ras", sun(width, height, 16, 1, padded))
+
+
+def sgi(width, height, channels, depth, rows):
+    """With runs; `rows` from the bottom to the top, those of each channel together."""
+    table, body, at = [], b"", 512 + 8 * len(rows)
+    for row in rows:
+        samples = [row[n : n + depth] for n in range(0, len(row), depth)]
+        chunks, n = [], 0
+        mark = bytes(depth - 1)
+        while n < len(samples):
+            run = 1
+            while n + run < len(samples) and run < 127 and samples[n + run] == samples[n]:
+                run += 1
+            if run > 1:
+                chunks.append(mark + bytes([run]) + samples[n])
+                n += run
+            else:
+                end = n + 1
+                while end < len(samples) and end - n < 127 and samples[end] != samples[end - 1]:
+                    end += 1
+                chunks.append(mark + bytes([0x80 | (end - n)]) + b"".join(samples[n:end]))
+                n = end
+        chunks.append(bytes(depth))
+        table.append((at, len(chunks)))
+        body += b"".join(chunks)
+        at += len(b"".join(chunks))
+    head = struct.pack(">HBB4H", 474, 1, depth, 3 if channels > 1 else 2, width, height, channels)
+    starts = b"".join(struct.pack(">I", start) for start, _ in table)
+    lengths = b"".join(struct.pack(">I", count) for _, count in table)
+    return head.ljust(512, b"\0") + starts + lengths + body
+
+
+def sgis():
+    image = Image.fromarray(picture(27, 19))
+    for mode in ("L", "RGB", "RGBA"):
+        for bpc in (1, 2):
+            add(f"sgi_{mode}_{8 * bpc}.sgi", saved(image.convert(mode), format="SGI", bpc=bpc))
+    draw = np.random.default_rng(9)
+    for channels in (1, 3, 4):
+        for depth in (1, 2):
+            rows = [(draw.integers(0, 4, 27 * depth) * (n % 5 * 20)).astype(np.uint8).tobytes() for n in range(channels * 19)]
+            add(f"sgi_{channels}_runs_{8 * depth}.sgi", sgi(27, 19, channels, depth, rows))
+    whole = FILES["sgi_3_runs_8.sgi"]
+    # A row that says one run less than it has: Pillow leaves what follows black.
+    fewer = bytearray(whole)
+    at = 512 + 4 * 57 + 4 * 7
+    fewer[at + 3] -= 1
+    add("damaged_sgi_fewer_runs.sgi", bytes(fewer))
+    longer = bytearray(whole)
+    longer[512 + 8 * 57] = 0x7F
+    add("damaged_sgi_long_run.sgi", bytes(longer))
+    inside = bytearray(whole)
+    inside[512:516] = struct.pack(">I", 100)
+    add("damaged_sgi_within_header.sgi", bytes(inside))
+    ends = bytearray(whole)
+    start = struct.unpack_from(">I", whole, 512 + 4 * 5)[0]
+    ends[start] = 0
+    add("damaged_sgi_empty_row.sgi", bytes(ends))
+    add("damaged_sgi_cut.sgi", whole[:-2])
+    add("damaged_sgi_last_byte.sgi", whole[:-1])
+    add("damaged_sgi_raw_cut.sgi", FILES["sgi_RGB_8.sgi"][:-9])
+    add("damaged_sgi_two_channels.sgi", whole[:10] + b"\0\2" + whole[12:])
+    add("damaged_sgi_compression.sgi", whole[:2] + b"\2" + whole[3:])
+
+
+def curs():
+    square = Image.fromarray(picture(48, 48))
+
+    def cursor(icon):
+        """A bitmap icon as a cursor."""
+        return b"\0\0\2\0" + icon[4:]
+
+    for mode in ("1", "L", "P", "RGB", "RGBA"):
+        data = saved(square.convert(mode), format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
+        add(f"cur_{mode}.cur", cursor(data))
+    odd = saved(Image.fromarray(picture(33, 20)), format="ICO", sizes=[(33, 20)], bitmap_format="bmp")
+    add("cur_odd.cur", cursor(odd))
+    draw = np.random.default_rng(10)
+    for bits, colours in ((1, 2), (4, 16), (8, 256)):
+        ramp = [bytes([255 * n // (colours - 1)] * 3) + b"\0" for n in range(colours)]
+        stride = (32 * bits + 31) // 32 * 4
+        rows = draw.integers(0, 256, stride * 2 * 20, dtype=np.uint8).tobytes()
+        head = struct.pack("<IIIHHIIIIII", 40, 32, 40, 1, bits, 0, 0, 0, 0, colours, 0)
+        bitmap = head + b"".join(ramp) + rows
+        entry = struct.pack("<BBBBHHII", 32, 20, 0, 0, 0, 0, len(bitmap), 22)
+        add(f"cur_mask_{bits}.cur", b"\0\0\2\0\1\0" + entry + bitmap)
+        coloured = head + b"".join(bytes([n, 255 - n, n // 2, 0]) for n in range(colours)) + rows
+        add(f"cur_colours_{bits}.cur", b"\0\0\2\0\1\0" + entry + coloured)
+    add("damaged_cur_mask_short.cur", FILES["cur_mask_1.cur"][:-30])
+    add("damaged_cur_empty.cur", b"\0\0\2\0\0\0")
+    add("damaged_cur_png.cur", cursor(saved(square, format="ICO", sizes=[(48, 48)])))
+    add("damaged_cur_outside.cur", odd[:2] + b"\2" + odd[3:18] + b"\xff\xff\xff\x7f" + odd[22:])
+
+
+def icns(*parts):
+    body = b"".join(name + struct.pack(">I", len(data) + 8) + data for name, data in parts)
+    return b"icns" + struct.pack(">I", len(body) + 8) + body
+
+
+def icns_runs(plane):
+    out, at = b"", 0
+    while at < len(plane):
+        run = 1
+        while at + run < len(plane) and run < 130 and plane[at + run] == plane[at]:
+            run += 1
+        if run > 2:
+            out += bytes([run + 125]) + plane[at : at + 1]
+        else:
+            run = min(run, len(plane) - at)
+            out += bytes([run - 1]) + plane[at : at + run]
+        at += run
+    return out
+
+
+def icnses():
+    def png_of(side, mode="RGBA"):
+        return saved(Image.fromarray(picture(side, side)).convert(mode), format="PNG")
+
+    add("icns_png.icns", icns((b"TOC ", bytes(8)), (b"icp4", png_of(16)), (b"ic11", png_of(32)), (b"ic12", png_of(64))))
+    add("icns_png_rgb.icns", icns((b"icp6", png_of(64, "RGB"))))
+    add("icns_png_palette.icns", icns((b"icp5", png_of(32, "P"))))
+    add("icns_png_smaller.icns", icns((b"ic07", png_of(64))))
+    add("damaged_icns_png_other.icns", icns((b"ic07", png_of(48))))
+    add("damaged_icns_png_larger.icns", icns((b"icp4", png_of(64))))
+    for side, name, mask in ((16, b"is32", b"s8mk"), (32, b"il32", b"l8mk"), (48, b"ih32", b"h8mk"), (128, b"it32", b"t8mk")):
+        pixels = picture(side, side, 2, 1) // 8 * 8
+        runs = b"".join(icns_runs(pixels[..., c].tobytes()) for c in range(3))
+        before = bytes(4) if side == 128 else b""
+        alpha = grey(side, side).tobytes()
+        label = name.decode()
+        add(f"icns_{label}.icns", icns((name, before + runs), (mask, alpha)))
+        if side < 128:
+            add(f"icns_{label}_plain.icns", icns((mask, alpha), (name, before + pixels.tobytes())))
+            add(f"icns_{label}_no_mask.icns", icns((name, before + runs)))
+            add(f"damaged_icns_{label}_mask.icns", icns((name, before + runs), (mask, alpha[:-1])))
+            add(f"damaged_icns_{label}_only_mask.icns", icns((mask, alpha)))
+            add(f"damaged_icns_{label}_short.icns", icns((name, runs[:-2])))
+    add("icns_many.icns", icns((b"is32", bytes(768)), (b"icp5", png_of(32)), (b"info", b"x")))
+    add("damaged_icns_none.icns", icns((b"info", b"x")))
+    add("damaged_icns_head.icns", b"icns\0\0\1\0icp4\0\0")
+    add("unsupported_jp2.icns", icns((b"ic08", saved(Image.fromarray(picture(256, 256)), format="JPEG2000"))))
+
+
 # --- the rest ---------------------------------------------------------------------
 
 
@@ -1036,7 +1364,10 @@ VARIANTS = (
     "gif_plain.gif gif_interlaced.gif gif_within_transparent.gif gif_animated.gif "
     "webp_lossy_90_61x43.webp webp_lossless_61x43.webp webp_animated_lossy.webp webp_lossy_alpha.webp "
     "bmp_24.bmp bmp_8.bmp bmp_rle8_literals.bmp bmp_16_565.bmp "
-    "tiff_rgb_raw.tif tiff_rgb_lzw.tif tiff_rgb_adobe_deflate.tif tiff_palette_raw.tif tiff_rgb_packbits.tif"
+    "tiff_rgb_raw.tif tiff_rgb_lzw.tif tiff_rgb_adobe_deflate.tif tiff_palette_raw.tif tiff_rgb_packbits.tif "
+    "tiff_rgb_zstd.tif tiff_rgb_lzma.tif tiff_ycc_22_deflate.tif tiff_grey_12_le.tif "
+    "pcx_P.pcx pcx_RGB.pcx pcx_4_planes.pcx sun_24_1.ras sun_8_runs.ras sgi_RGB_8.sgi sgi_3_runs_8.sgi "
+    "cur_P.cur cur_mask_1.cur icns_is32.icns icns_png.icns"
 ).split()
 
 
@@ -1075,7 +1406,8 @@ def faxes():
 
 def main():
     assert PIL.__version__ == "13.0.0", PIL.__version__
-    for make in (jpegs, pngs, gifs, webps, bmps, tiffs, pnms, tgas, qois, icos, others):
+    formats = (jpegs, pngs, gifs, webps, bmps, tiffs, pnms, tgas, qois, icos)
+    for make in (*formats, rare_tiffs, pcxs, suns, sgis, curs, icnses, others):
         make()
     if OUT.exists():
         shutil.rmtree(OUT)

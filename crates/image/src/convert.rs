@@ -52,22 +52,6 @@ pub(super) fn ycc_as_pillow([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     ]
 }
 
-/// YCbCr to RGB with libtiff's arithmetic (`tif_color.c`), for its default weights and levels:
-/// factors in 65536ths.
-pub(super) fn ycc_as_libtiff([y, cb, cr]: [u8; 3]) -> [u8; 3] {
-    const CR_TO_RED: i32 = 91_881;
-    const CB_TO_GREEN: i32 = -22_553;
-    const CR_TO_GREEN: i32 = -46_802;
-    const CB_TO_BLUE: i32 = 116_130;
-    let [cb, cr] = [cb, cr].map(|chroma| i32::from(chroma) - 128);
-    let add = |sum: i32| (i32::from(y) + ((sum + (1 << 15)) >> 16)).clamp(0, 255) as u8;
-    [
-        add(cr * CR_TO_RED),
-        add(cb * CB_TO_GREEN + cr * CR_TO_GREEN),
-        add(cb * CB_TO_BLUE),
-    ]
-}
-
 /// Grey bytes to RGB triples.
 pub(super) fn grey_to_rgb(grey: impl IntoIterator<Item = u8>, rgb: &mut [u8]) {
     fill(rgb, grey.into_iter().map(|value| [value; 3]));

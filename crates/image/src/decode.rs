@@ -7,7 +7,9 @@ use super::{
     Header, ImageError, ImageFormat, ImageLimits, Narrowed, Orientation, PixelMemory, Processor,
     RgbImage,
 };
-use super::{avif, bmp, gif, ico, inspect, jpeg, png, pnm, qoi, tga, tiff, webp};
+use super::{
+    avif, bmp, cur, gif, icns, ico, inspect, jpeg, pcx, png, pnm, qoi, sgi, sun, tga, tiff, webp,
+};
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
 /// anybody still waits for it.
@@ -23,6 +25,27 @@ impl Job<'_> {
     pub(super) fn size(&self) -> (usize, usize) {
         (self.header.width as usize, self.header.height as usize)
     }
+}
+
+/// Decodes a file with the rows in memory, by a decoder that is to be tested.
+#[cfg(test)]
+pub(super) fn decode_whole(
+    bytes: &[u8],
+    decode: impl FnOnce(&Job<'_>, &mut dyn Rows) -> Result<(), ImageError>,
+) -> Result<Vec<u8>, ImageError> {
+    let limits = ImageLimits::default();
+    let header = inspect(bytes, &limits)?;
+    let mut pixels = vec![0; header.pixel_bytes() as usize];
+    let job = Job {
+        bytes,
+        header: &header,
+        limits: &limits,
+        stop: &Stop::never(),
+    };
+    let rows = pixels.chunks_exact_mut(header.width as usize * 3);
+    let format = header.format;
+    decode(&job, &mut Whole { rows, format })?;
+    Ok(pixels)
 }
 
 /// Where the rows of a picture go, from top to bottom.
@@ -61,18 +84,20 @@ impl Rows for Strips<'_> {
 /// The size is checked against `limits` before anything is decoded. A truncated file
 /// is refused, as Pillow does, and not padded with grey.
 pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
-    decode_into(bytes, limits, None, &Stop::never())
+    let header = inspect(bytes, limits)?;
+    decode_into(bytes, &header, limits, None, &Stop::never())
 }
 
-/// As [`decode()`], into memory that was lent for it: as many bytes as the header that
-/// [`inspect()`] read calls for, three for each pixel. Ends when `stop` says so.
+/// As [`decode()`], with the header that [`inspect()`] read of the same bytes for the same
+/// limits, into memory that was lent for it: as many bytes as the header calls for, three for each
+/// pixel. Ends when `stop` says so.
 pub fn decode_into(
     bytes: &[u8],
+    header: &Header,
     limits: &ImageLimits,
     memory: Option<Box<dyn PixelMemory>>,
     stop: &Stop<'_>,
 ) -> Result<RgbImage, ImageError> {
-    let header = inspect(bytes, limits)?;
     let format = header.format;
     header.check(header.whole_bytes(), limits)?;
     let stored = header.stored();
@@ -105,7 +130,8 @@ pub fn decode_into(
     decoded.ok_or_else(|| does_not_fit(format))
 }
 
-/// Decodes a picture whose rows come from top to bottom ([`Header::comes_by_rows`]), and takes
+/// Decodes a picture whose rows come from top to bottom ([`Header::comes_by_rows`]), with the header
+/// that [`inspect()`] read of the same bytes for the same limits, and takes
 /// them through the first pass of the resize as they come: the picture itself is never in
 /// memory. [`Narrowed::finish`] then gives byte for byte what [`Processor::resize`] makes of the
 /// whole picture.
@@ -115,11 +141,11 @@ pub fn decode_into(
 /// Those of [`decode()`]; a picture of another kind cannot be decoded in this way.
 pub fn decode_rows(
     bytes: &[u8],
+    header: &Header,
     limits: &ImageLimits,
     processor: &Processor,
     stop: &Stop<'_>,
 ) -> Result<Narrowed, ImageError> {
-    let header = inspect(bytes, limits)?;
     header.check(header.rows_bytes(processor.target()), limits)?;
     let stored = header.stored();
     let job = Job {
@@ -201,5 +227,10 @@ fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
         ImageFormat::Tga => tga::decode(job, out),
         ImageFormat::Pnm => pnm::decode(job, out),
         ImageFormat::Qoi => qoi::decode(job, out),
+        ImageFormat::Cur => cur::decode(job, out),
+        ImageFormat::Icns => icns::decode(job, out),
+        ImageFormat::Pcx => pcx::decode(job, out),
+        ImageFormat::Sun => sun::decode(job, out),
+        ImageFormat::Sgi => sgi::decode(job, out),
     }
 }

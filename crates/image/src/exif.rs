@@ -47,7 +47,12 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
         | ImageFormat::Ico
         | ImageFormat::Tga
         | ImageFormat::Pnm
-        | ImageFormat::Qoi => Metadata::default(),
+        | ImageFormat::Qoi
+        | ImageFormat::Cur
+        | ImageFormat::Icns
+        | ImageFormat::Pcx
+        | ImageFormat::Sun
+        | ImageFormat::Sgi => Metadata::default(),
     };
     metadata.orientation()
 }

@@ -26,10 +26,10 @@ struct Picture<'a> {
 
 /// The first header of a bitmap, which those in icons lack: with an offset of 0, the pixels are
 /// behind the second one.
-const FIRST_HEADER: [u8; 14] = [0; 14];
+pub(super) const FIRST_HEADER: [u8; 14] = [0; 14];
 
 /// The longest second header of a bitmap.
-const SECOND_HEADER: usize = 124;
+pub(super) const SECOND_HEADER: usize = 124;
 
 /// One row of the directory.
 struct Entry {
@@ -109,20 +109,9 @@ impl<'a> Picture<'a> {
         if self.format == ImageFormat::Png {
             return self.data.into();
         }
-        let mut file = [&FIRST_HEADER[..], self.data].concat();
-        // Without the rows of the mask. It was seen that the header is there.
-        let height = match file.get(25) {
-            Some(0xff) => self.size.1.wrapping_neg(),
-            _ => self.size.1,
-        };
-        let to = match u32_le(&file, 14) {
-            Some(12) => file.get_mut(20..22),
-            _ => file.get_mut(22..26),
-        };
-        if let Some(to) = to {
-            to.copy_from_slice(&height.to_le_bytes()[..to.len()]);
-        }
-        file.into()
+        // Without the rows of the mask.
+        let file = [&FIRST_HEADER[..], self.data].concat();
+        bmp::with_height(file, self.size.1).into()
     }
 }
 

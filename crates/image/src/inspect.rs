@@ -2,7 +2,10 @@
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
-use super::{avif, bmp, exif, gif, ico, jpeg, names, png, pnm, qoi, tga, tiff, webp};
+use super::{
+    avif, bmp, cur, exif, gif, icns, ico, jpeg, names, pcx, png, pnm, qoi, sgi, sun, tga, tiff,
+    webp,
+};
 
 /// Reads format and size from the header, and refuses what is no image, what is not
 /// supported, and what has more pixels or takes more memory than `limits` allow. What the pixels
@@ -30,6 +33,11 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Tga => tga::size(bytes)?,
         ImageFormat::Pnm => pnm::size(bytes)?,
         ImageFormat::Qoi => qoi::size(bytes)?,
+        ImageFormat::Cur => cur::size(bytes)?,
+        ImageFormat::Icns => icns::size(bytes)?,
+        ImageFormat::Pcx => pcx::size(bytes)?,
+        ImageFormat::Sun => sun::size(bytes)?,
+        ImageFormat::Sgi => sgi::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(
@@ -53,6 +61,11 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Tga => tga::scratch(width),
         ImageFormat::Pnm => pnm::scratch(),
         ImageFormat::Qoi => qoi::scratch(),
+        ImageFormat::Cur => cur::scratch(bytes)?,
+        ImageFormat::Icns => icns::scratch(bytes)?,
+        ImageFormat::Pcx => pcx::scratch(width),
+        ImageFormat::Sun => sun::scratch(width),
+        ImageFormat::Sgi => sgi::scratch(width),
     };
     let orientation = match limits.apply_orientation {
         true => exif::orientation(format, bytes),
@@ -117,6 +130,16 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Ico)
     } else if bytes.starts_with(b"qoif") {
         Some(ImageFormat::Qoi)
+    } else if bytes.starts_with(b"\0\0\x02\0") && bytes.get(4..6).is_some_and(|n| n != [0, 0]) {
+        Some(ImageFormat::Cur)
+    } else if bytes.starts_with(b"icns") {
+        Some(ImageFormat::Icns)
+    } else if bytes.starts_with(b"\x59\xa6\x6a\x95") {
+        Some(ImageFormat::Sun)
+    } else if bytes.starts_with(b"\x01\xda") {
+        Some(ImageFormat::Sgi)
+    } else if pcx::is_one(bytes) {
+        Some(ImageFormat::Pcx)
     } else if pnm::is_one(bytes) {
         Some(ImageFormat::Pnm)
     } else if tga::is_one(bytes) {

@@ -16,8 +16,8 @@
 //! * `inspect`: recognizes the format and reads the size from the header.
 //! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
-//!   `webp`, `bmp`, `tiff`, `avif`, `ico`, `tga`, `pnm` or `qoi`, each of which knows one
-//!   format and Pillow's habits with it. `convert` has the colour arithmetic they share, `work`
+//!   `webp`, `bmp`, `tiff`, `avif`, `ico`, `cur`, `icns`, `tga`, `pnm`, `qoi`, `pcx`, `sun` or
+//!   `sgi`, each of which knows one format and Pillow's habits with it. `convert` has the colour arithmetic they share, `work`
 //!   bounds what they may cost and lets them end early, and `reader` feeds files to the decoders
 //!   of other crates.
 //! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
@@ -42,23 +42,24 @@
 //! Measured by `tests/it/decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
 //! 1.6, libtiff 4.7) on 478 files and 840 damaged versions: byte for byte, for every
 //! file that both decode, of every format, lossy ones included. docs/formats.md counts
-//! thousands more, and says what is not decoded and where refusals differ. Pixels differ
-//! where libjpeg was built without its SIMD code (nasm at build time), in the damaged
-//! blocks of damaged JPEGs; intact files are equal either way.
+//! thousands more, and says what is not decoded and where refusals differ.
 
 #![forbid(unsafe_code)]
 
 mod avif;
 mod bmp;
 mod convert;
+mod cur;
 mod decode;
 mod exif;
 mod gif;
+mod icns;
 mod ico;
 mod inspect;
 mod jpeg;
 mod names;
 mod orientation;
+mod pcx;
 mod pixels;
 mod png;
 mod pnm;
@@ -66,6 +67,8 @@ mod processor;
 mod qoi;
 mod reader;
 mod resize;
+mod sgi;
+mod sun;
 mod target;
 mod tga;
 mod tiff;
@@ -150,6 +153,16 @@ pub enum ImageFormat {
     Pnm,
     /// The "Quite OK Image" format.
     Qoi,
+    /// Windows cursors: the largest picture.
+    Cur,
+    /// Icons of macOS: the largest picture, unless it is JPEG 2000.
+    Icns,
+    /// ZSoft's PCX.
+    Pcx,
+    /// Sun raster files.
+    Sun,
+    /// Silicon Graphics' images.
+    Sgi,
 }
 
 impl ImageFormat {
@@ -167,6 +180,11 @@ impl ImageFormat {
             Self::Tga => "TGA",
             Self::Pnm => "PNM",
             Self::Qoi => "QOI",
+            Self::Cur => "CUR",
+            Self::Icns => "ICNS",
+            Self::Pcx => "PCX",
+            Self::Sun => "Sun raster",
+            Self::Sgi => "SGI",
         }
     }
 }
@@ -329,7 +347,8 @@ impl ImageError {
 }
 
 /// The formats that are decoded, for messages.
-const SUPPORTED: &str = "JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO, TGA, PNM or QOI";
+const SUPPORTED: &str =
+    "JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO, CUR, ICNS, TGA, PNM, QOI, PCX, SGI or Sun raster";
 
 /// The sentence of [`ImageError::Unsupported`].
 fn unsupported(format: &str) -> String {

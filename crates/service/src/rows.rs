@@ -251,13 +251,14 @@ impl Decoding {
         let begun = Instant::now();
         let unwanted = || !is_wanted();
         let stop = Stop::when(&unwanted);
-        let decoded =
-            match processor {
-                Some(processor) => siglip2_image::decode_rows(file, &self.limits, processor, &stop)
-                    .map(Decoded::Rows),
-                None => siglip2_image::decode_into(file, &self.limits, memory, &stop)
-                    .map(Decoded::Whole),
-            };
+        let (header, limits) = (&self.header, &self.limits);
+        let decoded = match processor {
+            Some(processor) => siglip2_image::decode_rows(file, header, limits, processor, &stop)
+                .map(Decoded::Rows),
+            None => {
+                siglip2_image::decode_into(file, header, limits, memory, &stop).map(Decoded::Whole)
+            }
+        };
         // Check this first: a decoder that was interrupted has found nothing wrong with the
         // image.
         self.still_wanted(is_wanted)?;

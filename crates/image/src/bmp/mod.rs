@@ -93,6 +93,13 @@ impl Info {
         }))
     }
 
+    /// The palette: so much of it as is there, because the header may promise more.
+    fn table<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let table = bytes.get(14 + self.header_size..).unwrap_or_default();
+        let length = self.colours.saturating_mul(self.entry());
+        &table[..table.len().min(length)]
+    }
+
     /// Bytes of one palette entry.
     fn entry(&self) -> usize {
         if self.header_size == 12 { 3 } else { 4 }
@@ -102,6 +109,28 @@ impl Info {
 /// Width and height.
 pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     Info::read(bytes).map(|info| (info.width, info.height))
+}
+
+/// The same bitmap with another height, from the same bottom or top on. Its headers are there.
+pub(super) fn with_height(mut file: Vec<u8>, height: u32) -> Vec<u8> {
+    let height = match file.get(25) {
+        Some(0xff) => height.wrapping_neg(),
+        _ => height,
+    };
+    let to = match u32_le(&file, 14) {
+        Some(12) => file.get_mut(20..22),
+        _ => file.get_mut(22..26),
+    };
+    if let Some(to) = to {
+        to.copy_from_slice(&height.to_le_bytes()[..to.len()]);
+    }
+    file
+}
+
+/// Whether Pillow reads it as black and white or grey.
+pub(super) fn is_grey(bytes: &[u8]) -> Result<bool, ImageError> {
+    let info = Info::read(bytes)?;
+    Ok(matches!(info.bits, 1 | 4 | 8) && grey(&info, info.table(bytes)).is_some())
 }
 
 /// Bytes that decoding takes beside the pixels: all indices, if they are run-length coded.
@@ -131,14 +160,11 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let run_length = matches!(info.compression, RLE8 | RLE4);
     let kind = match (info.compression, info.bits) {
         (RAW, 1 | 4 | 8) | (RLE8 | RLE4, 4 | 8) => {
-            let table = bytes.get(after_headers..).unwrap_or_default();
-            let length = info.colours.saturating_mul(info.entry());
-            let table = &table[..table.len().min(length)];
-            // So many as are there: the header may promise more.
+            let table = info.table(bytes);
             if info.colours > 65_536 || table.len() > 256 * info.entry() {
                 return Err(damaged(format_args!("it has {} colours", info.colours)));
             }
-            after_headers += length;
+            after_headers += info.colours.saturating_mul(info.entry());
             indexed(&info, table)
         }
         (RAW, 16) => Pixels::Packed { green_bits: 5 },
@@ -215,27 +241,39 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     Ok(())
 }
 
+/// The colours of a palette, as far as they are there.
+fn entries(info: &Info, table: &[u8]) -> impl Iterator<Item = [u8; 3]> {
+    let entries = table.chunks_exact(info.entry());
+    entries.map(|entry| [entry[2], entry[1], entry[0]])
+}
+
+/// Bits per pixel where a palette is that of black and white, or a grey ramp.
+fn grey(info: &Info, table: &[u8]) -> Option<u16> {
+    let is_black_and_white = match info.colours {
+        1 => entries(info, table).eq([[0; 3]]),
+        2 => entries(info, table).eq([[0; 3], [255; 3]]),
+        _ => false,
+    };
+    if is_black_and_white {
+        return Some(1);
+    }
+    let ramp = (0..info.colours).map(|index| [index as u8; 3]);
+    (info.colours > 2 && entries(info, table).eq(ramp)).then_some(8)
+}
+
 /// The table of a palette bitmap. Pillow looks whether it is a grey ramp and then
 /// reads the pixels as grey: of 1 bit for two colours, of 8 otherwise.
 fn indexed(info: &Info, table: &[u8]) -> Pixels {
     let mut colours = Box::new(std::array::from_fn(|index| [index as u8; 3]));
-    let entries = || table.chunks_exact(info.entry()).map(|e| [e[2], e[1], e[0]]);
-    let is_black_and_white = match info.colours {
-        1 => entries().eq([[0; 3]]),
-        2 => entries().eq([[0; 3], [255; 3]]),
-        _ => false,
-    };
-    if is_black_and_white {
-        colours[1] = [255; 3];
-        return Pixels::Indexed(1, colours);
-    }
-    let ramp = (0..info.colours).map(|index| [index as u8; 3]);
-    if info.colours > 2 && entries().eq(ramp) {
-        return Pixels::Indexed(8, colours);
+    if let Some(bits) = grey(info, table) {
+        if bits == 1 {
+            colours[1] = [255; 3];
+        }
+        return Pixels::Indexed(bits, colours);
     }
     // What is behind the end of a short table is black.
     colours.fill([0; 3]);
-    for (colour, entry) in colours.iter_mut().zip(entries()) {
+    for (colour, entry) in colours.iter_mut().zip(entries(info, table)) {
         *colour = entry;
     }
     Pixels::Indexed(info.bits, colours)

@@ -6,7 +6,8 @@
 
 use super::fax::Fax;
 use super::layout::{Compression, Layout};
-use super::packed::{FAX_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker};
+use super::packed::{FAX_BYTE, LZMA_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker, window};
+use super::ycc;
 use super::{damaged, truncated};
 use crate::decode::Job;
 use crate::work::{self, MAX_WORK, Stop};
@@ -43,17 +44,46 @@ fn rows(layout: &Layout<'_>, grid: &Grid, down: usize) -> usize {
     }
 }
 
+/// Bytes of a decompressor that unpacks one of the strips or tiles, at most.
+fn state(bytes: &[u8], layout: &Layout<'_>, grid: &Grid) -> usize {
+    let chunk = layout.row_bytes(layout.chunk.0) * layout.chunk.1;
+    let windows = match layout.compression {
+        Compression::Zstd => grid.count(),
+        _ => 1,
+    };
+    let windows = (0..windows).map(|index| {
+        let packed = packed(bytes, layout, index).unwrap_or_default();
+        window(packed, layout, chunk)
+    });
+    windows.max().unwrap_or(0).saturating_add(STATE)
+}
+
+/// Whether strips or tiles of `chunk` bytes are unpacked as a whole: where that is less than what
+/// is needed to go on with each of those that lie side by side.
+fn as_a_whole(layout: &Layout<'_>, grid: &Grid, chunk: usize, state: usize) -> bool {
+    match layout.compression {
+        // Rows of a fax are read one by one.
+        Compression::None | Compression::Fax(_) => false,
+        Compression::Jpeg => true,
+        _ if layout.ycc_units.is_some() => true,
+        _ if grid.across * grid.planes == 1 => chunk <= STATE,
+        _ => chunk <= state,
+    }
+}
+
 /// Bytes that are in memory at a time, at most.
-pub(super) fn scratch(layout: &Layout<'_>) -> u64 {
+pub(super) fn scratch(bytes: &[u8], layout: &Layout<'_>) -> u64 {
     let grid = Grid::new(layout);
     let row = layout.row_bytes(layout.chunk.0) as u64;
     let chunk = row * layout.chunk.1 as u64;
     let sources = (grid.across * grid.planes) as u64;
+    let state = state(bytes, layout, &grid);
+    let whole = as_a_whole(layout, &grid, chunk as usize, state);
     let each = match layout.compression {
-        Compression::Jpeg => chunk,
         Compression::None => 2 * 4096,
         Compression::Fax(_) => 4096 + Fax::bytes(layout.chunk.0),
-        _ => chunk.min(STATE as u64) + 4096,
+        _ if whole => chunk + 4096,
+        _ => state as u64 + 4096,
     };
     // While one is unpacked: all coefficients, in whole units of at most 4 x 4 blocks.
     let one = match layout.compression {
@@ -68,7 +98,8 @@ pub(super) fn scratch(layout: &Layout<'_>) -> u64 {
                 + side(layout.chunk.0) * samples * 128
                 + layout.jpeg_tables.map_or(0, <[u8]>::len) as u64
         }
-        _ => STATE as u64,
+        _ if whole => state as u64 + ycc::unit_row_bytes(layout) as u64,
+        _ => 0,
     };
     sources * (each + 128) + one + row * (grid.planes as u64 + 2) + (64 << 10)
 }
@@ -112,12 +143,20 @@ fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), Ima
             Compression::Fax(_) => SETUP + packed.len() as u64 * FAX_BYTE,
             _ => SETUP + packed.len() as u64 * PACKED_BYTE,
         };
-        nanoseconds += chunk * SAMPLE_BYTE;
+        nanoseconds += chunk * sample_byte(layout);
         if nanoseconds > MAX_WORK {
             break;
         }
     }
     work::check(ImageFormat::Tiff, nanoseconds, &what)
+}
+
+/// Nanoseconds for each byte of samples.
+fn sample_byte(layout: &Layout<'_>) -> u64 {
+    match layout.compression {
+        Compression::Lzma => LZMA_BYTE,
+        _ => SAMPLE_BYTE,
+    }
 }
 
 /// The bytes of a strip or tile from its offset on, as many as the file says that it has.
@@ -145,6 +184,9 @@ pub(super) fn read(
         return Err(damaged("it has too few strips or tiles"));
     }
     check_work(job, layout, &grid)?;
+    let state = state(job.bytes, layout, &grid);
+    let chunk = layout.row_bytes(layout.chunk.0) * layout.chunk.1;
+    let whole = as_a_whole(layout, &grid, chunk, state);
     let chunk_row = layout.row_bytes(layout.chunk.0);
     let row_bytes = layout.row_bytes(layout.width);
     let mut planes = vec![vec![0; row_bytes]; grid.planes];
@@ -157,12 +199,12 @@ pub(super) fn read(
         for plane in 0..grid.planes {
             for across in 0..grid.across {
                 let index = (plane * grid.down + down) * grid.across + across;
-                sources.push(source(job, layout, index, rows, used)?);
+                sources.push(source(job, layout, index, (rows, used), whole)?);
             }
         }
         for y in top..top + used {
             job.stop
-                .work((row_bytes * grid.planes) as u64 * SAMPLE_BYTE)?;
+                .work((row_bytes * grid.planes) as u64 * sample_byte(layout))?;
             for (row, sources) in planes.iter_mut().zip(sources.chunks_mut(grid.across)) {
                 for (to, source) in row.chunks_mut(chunk_row).zip(sources) {
                     source.read(&mut part)?;
@@ -178,30 +220,35 @@ pub(super) fn read(
     Ok(())
 }
 
-/// A strip or tile, ready to be read: as a whole where that is less than what is needed to
-/// go on.
+/// A strip or tile, ready to be read; all of it is unpacked here if it is to be there as a `whole`.
 fn source<'a>(
     job: &'a Job<'_>,
     layout: &Layout<'_>,
     index: usize,
-    rows: usize,
-    used: usize,
+    (rows, used): (usize, usize),
+    whole: bool,
 ) -> Result<Unpacker<'a>, ImageError> {
+    /// Between two of them is asked whether anybody still waits.
+    const PIECE: usize = 64 << 10;
     let packed = packed(job.bytes, layout, index).ok_or_else(truncated)?;
     if layout.compression == Compression::Jpeg {
         let samples = jpeg_samples(packed, layout, used, job.limits, job.stop)?;
         return Ok(Unpacker::Whole(samples, 0));
     }
-    let mut unpacker = Unpacker::new(packed, layout, job.stop);
-    let chunk = layout.row_bytes(layout.chunk.0) * rows;
-    // Rows of a fax are read one by one.
-    let by_rows = matches!(layout.compression, Compression::None | Compression::Fax(_));
-    if !by_rows && chunk <= STATE {
-        let mut samples = vec![0; chunk];
-        unpacker.read(&mut samples)?;
+    let mut unpacker = Unpacker::new(packed, layout, job.stop)?;
+    if !whole {
+        return Ok(unpacker);
+    }
+    if let Some(units) = layout.ycc_units {
+        let samples = ycc::samples(&mut unpacker, layout, units, rows, job.stop)?;
         return Ok(Unpacker::Whole(samples, 0));
     }
-    Ok(unpacker)
+    let mut samples = vec![0; layout.row_bytes(layout.chunk.0) * rows];
+    for piece in samples.chunks_mut(PIECE) {
+        job.stop.work(piece.len() as u64 * sample_byte(layout))?;
+        unpacker.read(piece)?;
+    }
+    Ok(Unpacker::Whole(samples, 0))
 }
 
 /// A strip or tile with the tables that stand in the directory, as a file.

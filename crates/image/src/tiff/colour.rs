@@ -27,7 +27,10 @@ impl<'a> Converter<'a> {
         };
         match &layout.colour {
             Colour::Clipped { signed } => {
-                return convert::grey_to_rgb(clipped(row, layout, *signed), rgb);
+                return match layout.bits {
+                    12 => convert::grey_to_rgb(of_twelve_bits(row), rgb),
+                    _ => convert::grey_to_rgb(clipped(row, layout, *signed), rgb),
+                };
             }
             Colour::Float => return convert::grey_to_rgb(floats(row, layout.order), rgb),
             _ => {}
@@ -84,15 +87,12 @@ fn from_eight(row: &[u8], layout: &Layout<'_>, rgb: &mut [u8]) {
                 })
             }),
         ),
-        Colour::Ycc { by_libtiff } => {
-            let to_rgb = match by_libtiff {
-                true => convert::ycc_as_libtiff,
-                false => convert::ycc_as_pillow,
-            };
-            convert::fill(
-                rgb,
-                row.as_chunks::<3>().0.iter().map(|&pixel| to_rgb(pixel)),
-            );
+        Colour::Ycc(tables) => {
+            let pixels = row.as_chunks::<3>().0.iter();
+            match tables {
+                Some(tables) => convert::fill(rgb, pixels.map(|&pixel| tables.rgb(pixel))),
+                None => convert::fill(rgb, pixels.map(|&pixel| convert::ycc_as_pillow(pixel))),
+            }
         }
         Colour::Cmyk => convert::cmyk_to_rgb(row, layout.samples, rgb),
         // Handled by the caller.
@@ -124,6 +124,18 @@ fn clipped(row: &[u8], layout: &Layout<'_>, signed: bool) -> impl Iterator<Item 
             (false, _) => i64::from(number),
         };
         number.clamp(0, 255) as u8
+    })
+}
+
+/// Numbers of 12 bits, the most significant first, clipped to 0..=255.
+fn of_twelve_bits(row: &[u8]) -> impl Iterator<Item = u8> {
+    let clip = |number: u16| number.min(255) as u8;
+    row.chunks(3).flat_map(move |bytes| {
+        let [first, middle, last] = [0, 1, 2].map(|at| u16::from(*bytes.get(at).unwrap_or(&0)));
+        [
+            clip(first << 4 | middle >> 4),
+            clip((middle & 15) << 8 | last),
+        ]
     })
 }
 

@@ -3,6 +3,7 @@
 use super::damaged;
 use super::fax::Coding;
 use super::ifd::{Directory, Numbers, Order, tag};
+use super::ycc;
 use crate::ImageError;
 
 /// How strips and tiles are compressed.
@@ -14,6 +15,9 @@ pub(super) enum Compression {
     PackBits,
     Jpeg,
     Fax(Coding),
+    Zstd,
+    /// An XZ stream.
+    Lzma,
 }
 
 /// What samples mean: Pillow's modes, as far as RGB needs to tell them apart.
@@ -31,11 +35,9 @@ pub(super) enum Colour {
     Premultiplied,
     /// Cyan, magenta, yellow, black.
     Cmyk,
-    /// Luma and two differences, at full size.
-    Ycc {
-        /// Whether libtiff converts them, as it does for Pillow where they are compressed.
-        by_libtiff: bool,
-    },
+    /// Luma and two differences, converted by Pillow's arithmetic or, where they are compressed,
+    /// by libtiff's.
+    Ycc(Option<Box<ycc::Tables>>),
     /// Indices into 256 colours.
     Palette(Box<[[u8; 3]; 256]>),
 }
@@ -47,7 +49,7 @@ pub(super) struct Layout<'a> {
     pub(super) order: Order,
     pub(super) compression: Compression,
     pub(super) colour: Colour,
-    /// Bits of each sample: 1, 2, 4, 8, 16 or 32.
+    /// Bits of each sample: 1, 2, 4, 8, 12, 16 or 32.
     pub(super) bits: usize,
     /// Samples of a pixel, those without meaning here included.
     pub(super) samples: usize,
@@ -57,6 +59,9 @@ pub(super) struct Layout<'a> {
     pub(super) reversed: bool,
     /// Samples are differences to the left neighbour's.
     pub(super) predicted: bool,
+    /// Pixels across and down that share their differences of colour, where they are not each on
+    /// their own: YCbCr that is subsampled, in units of so many lumas and the two differences.
+    pub(super) ycc_units: Option<(usize, usize)>,
     /// Size of a strip or tile in pixels.
     pub(super) chunk: (usize, usize),
     pub(super) offsets: Numbers<'a>,
@@ -92,8 +97,8 @@ impl<'a> Layout<'a> {
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
-            34925 => return unsupported("TIFF with LZMA compression"),
-            50000 => return unsupported("TIFF with Zstandard compression"),
+            34925 => Compression::Lzma,
+            50000 => Compression::Zstd,
             50001 => return unsupported("TIFF with WebP compression"),
             other => return Err(damaged(format_args!("it has unknown compression {other}"))),
         };
@@ -141,6 +146,22 @@ impl<'a> Layout<'a> {
         if planar && bits < 8 {
             return unsupported("TIFF with planes of less than 8 bits");
         }
+        let predictable = matches!(
+            compression,
+            Compression::Lzw | Compression::Deflate | Compression::Zstd | Compression::Lzma
+        );
+        let predicted = match number(tag::PREDICTOR, 1) {
+            2 if predictable => true,
+            3 if predictable => return unsupported("TIFF with a floating-point predictor"),
+            _ => false,
+        };
+        let ycc_units = match &colour {
+            Colour::Ycc(Some(_)) => ycc::units(directory, planar)?,
+            _ => None,
+        };
+        if ycc_units.is_some() && predicted {
+            return unsupported("TIFF with a predictor and subsampled YCbCr");
+        }
         Ok(Self {
             width,
             height,
@@ -151,13 +172,8 @@ impl<'a> Layout<'a> {
             samples: samples as usize,
             planar,
             reversed: number(tag::FILL_ORDER, 1) == 2,
-            predicted: match (number(tag::PREDICTOR, 1), compression) {
-                (2, Compression::Lzw | Compression::Deflate) => true,
-                (3, Compression::Lzw | Compression::Deflate) => {
-                    return unsupported("TIFF with a floating-point predictor");
-                }
-                _ => false,
-            },
+            predicted,
+            ycc_units,
             chunk: (chunk.0 as usize, chunk.1 as usize),
             offsets: directory
                 .numbers(offsets)
@@ -195,7 +211,6 @@ fn colour(
     const FLOAT: u64 = 3;
     let format = directory.number(tag::SAMPLE_FORMAT).unwrap_or(UNSIGNED);
     let little = directory.order == Order::Little;
-    let jpeg = compression == Compression::Jpeg;
     let colour = match (photometric, bits, format) {
         (0 | 1, 1 | 2 | 4 | 8, UNSIGNED) if samples == 1 => Colour::Grey {
             inverted: photometric == 0,
@@ -204,6 +219,8 @@ fn colour(
         (1, 8, UNSIGNED) if samples == 2 && matches!(extra, [0 | 2]) => {
             Colour::Grey { inverted: false }
         }
+        // Pillow knows this one for little-endian files, whose bits are packed all the same.
+        (1, 12, UNSIGNED) if samples == 1 && little => Colour::Clipped { signed: false },
         (1, 16, UNSIGNED) if samples == 1 => Colour::Clipped { signed: false },
         // Pillow knows this one for little-endian files, and does not invert it.
         (0, 16, UNSIGNED) if samples == 1 && little => Colour::Clipped { signed: false },
@@ -222,25 +239,21 @@ fn colour(
         }
         (5, 8 | 16, UNSIGNED) if samples == 4 && extra.is_empty() => Colour::Cmyk,
         (5, 8, UNSIGNED) if matches!((samples, extra), (5, [0]) | (6, [0, 0])) => Colour::Cmyk,
-        (6, 8, UNSIGNED) if jpeg && samples == 3 => Colour::Rgb,
-        (6, 8, UNSIGNED) if samples == 3 && is_plain_ycc(directory) => Colour::Ycc {
-            by_libtiff: compression != Compression::None,
-        },
+        (6, 8, UNSIGNED) if samples == 3 => {
+            let planar = directory.number(tag::PLANAR_CONFIGURATION) == Some(2);
+            match compression {
+                // libjpeg converts them.
+                Compression::Jpeg if !planar => Colour::Rgb,
+                // Pillow reads them whatever their tags say.
+                Compression::None if !planar => Colour::Ycc(None),
+                Compression::None => return Ok(None),
+                _ => Colour::Ycc(Some(Box::new(ycc::Tables::new(directory)?))),
+            }
+        }
         (6, 8, UNSIGNED) if samples == 1 => Colour::Grey { inverted: false },
         _ => return Ok(None),
     };
     Ok(Some(colour))
-}
-
-/// Whether YCbCr samples are all of one size and side by side, and are to be converted with the
-/// usual weights and levels.
-fn is_plain_ycc(directory: &Directory<'_>) -> bool {
-    let subsampling = directory.numbers(tag::SUBSAMPLING);
-    let levels = directory.fractions(tag::REFERENCE_LEVELS);
-    subsampling.is_some_and(|all| all.iter().eq([1, 1]))
-        && directory.number(tag::PLANAR_CONFIGURATION) != Some(2)
-        && directory.fractions(tag::LUMA_WEIGHTS).is_none()
-        && levels.is_none_or(|levels| levels == [0.0, 255.0, 128.0, 255.0, 128.0, 255.0])
 }
 
 /// The colour map: all reds, all greens, all blues, in 16 bits of which Pillow takes

@@ -11,9 +11,8 @@
 //! premultiplied alpha, reversed bits, planes) is not that of the `tiff` crate, and
 //! the decompressors that are the hard part are in the tree anyway.
 //!
-//! Decoded: uncompressed, LZW, Deflate, PackBits, fax and (new-style) JPEG. Recognized and
-//! refused: Zstandard, LZMA, WebP and old-style JPEG compression, Lab colour, and
-//! YCbCr of several sizes without JPEG.
+//! Decoded: uncompressed, LZW, Deflate, PackBits, fax, (new-style) JPEG, Zstandard and LZMA.
+//! Recognized and refused: WebP and old-style JPEG compression, and Lab colour.
 
 mod bands;
 mod colour;
@@ -22,6 +21,7 @@ mod fax_codes;
 mod ifd;
 mod layout;
 mod packed;
+mod ycc;
 
 use super::decode::Job;
 use super::orientation::Places;
@@ -56,7 +56,7 @@ pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError>
     let directory = Directory::read(bytes)?;
     let (width, height) = directory.orientation().size(size);
     let layout = Layout::read(&directory, width, height)?;
-    Ok(bands::scratch(&layout) + u64::from(width) * 16 + directory.bytes_held())
+    Ok(bands::scratch(bytes, &layout) + u64::from(width) * 16 + directory.bytes_held())
 }
 
 /// Decodes to RGB.

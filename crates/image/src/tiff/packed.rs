@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use lzma_rust2::XzReader;
 use weezl::{BitOrder, LzwStatus, decode::Decoder as Lzw};
 
 use super::fax::Fax;
@@ -16,8 +17,14 @@ pub(super) const PACKED_BYTE: u64 = 16;
 pub(super) const FAX_BYTE: u64 = 64;
 /// Nanoseconds for each byte of samples.
 pub(super) const SAMPLE_BYTE: u64 = 3;
-/// Bytes of a decompressor's state, at most.
+/// Nanoseconds for each byte of samples that LZMA unpacks: a packed byte may be a hundred bits of
+/// which each is all but certain.
+pub(super) const LZMA_BYTE: u64 = 40;
+/// Bytes of a decompressor's state, at most, beside the windows of [`window`].
 pub(super) const STATE: usize = 128 << 10;
+/// The most that LZMA may look back, in KiB: the dictionary of liblzma's highest level, 64 MiB, and
+/// what its decoder takes beside it.
+const LZMA_MOST: u32 = (64 << 10) + 128;
 
 /// The packed bytes of a strip or tile, in pieces, with the bits of each in the usual order.
 pub(super) struct Packed<'a> {
@@ -80,6 +87,8 @@ pub(super) enum Unpacker<'a> {
     Raw(Packed<'a>),
     Lzw(Packed<'a>, Box<Lzw>),
     Deflate(Box<flate2::bufread::ZlibDecoder<Packed<'a>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Packed<'a>>>),
+    Lzma(Box<XzReader<Packed<'a>>>),
     PackBits(Packed<'a>, Run),
     Fax(Box<Fax<'a>>),
     /// Unpacked as a whole, and where the next row begins.
@@ -95,9 +104,13 @@ pub(super) enum Run {
 
 impl<'a> Unpacker<'a> {
     /// Of a strip or tile that is no JPEG.
-    pub(super) fn new(bytes: &'a [u8], layout: &Layout<'_>, stop: &'a Stop<'a>) -> Self {
+    pub(super) fn new(
+        bytes: &'a [u8],
+        layout: &Layout<'_>,
+        stop: &'a Stop<'a>,
+    ) -> Result<Self, ImageError> {
         let packed = Packed::new(bytes, layout.reversed, stop);
-        match layout.compression {
+        Ok(match layout.compression {
             Compression::Lzw => {
                 let lzw = Lzw::with_tiff_size_switch(BitOrder::Msb, 8);
                 Self::Lzw(packed, Box::new(lzw))
@@ -105,22 +118,30 @@ impl<'a> Unpacker<'a> {
             Compression::Deflate => {
                 Self::Deflate(Box::new(flate2::bufread::ZlibDecoder::new(packed)))
             }
+            Compression::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
+                // What is behind the first frame is not looked at.
+                Self::Zstd(Box::new(decoder.single_frame()))
+            }
+            Compression::Lzma => {
+                let decoder = XzReader::new_mem_limit(packed, false, LZMA_MOST);
+                Self::Lzma(Box::new(decoder))
+            }
             Compression::PackBits => Self::PackBits(packed, Run::Literal(0)),
             Compression::Fax(coding) => {
                 Self::Fax(Box::new(Fax::new(packed, coding, layout.chunk.0)))
             }
             Compression::None | Compression::Jpeg => Self::Raw(packed),
-        }
+        })
     }
 
     /// Fills `row` with the samples that follow.
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
         match self {
             Self::Raw(packed) => packed.read_exact(row).map_err(|_| truncated()),
-            Self::Deflate(packed) => packed.read_exact(row).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => truncated(),
-                _ => damaged(error),
-            }),
+            Self::Deflate(packed) => packed.read_exact(row).map_err(unpacking),
+            Self::Zstd(packed) => packed.read_exact(row).map_err(unpacking),
+            Self::Lzma(packed) => packed.read_exact(row).map_err(unpacking),
             Self::Lzw(packed, decoder) => lzw(packed, decoder, row),
             Self::PackBits(packed, run) => pack_bits(packed, run, row),
             Self::Fax(fax) => fax.read(row),
@@ -132,6 +153,56 @@ impl<'a> Unpacker<'a> {
             }
         }
     }
+}
+
+fn unpacking(error: io::Error) -> ImageError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => truncated(),
+        _ => damaged(error),
+    }
+}
+
+/// Bytes that a decompressor may hold beside its fixed state, for a strip or tile that unpacks to
+/// `chunk` bytes.
+pub(super) fn window(packed: &[u8], layout: &Layout<'_>, chunk: usize) -> usize {
+    match layout.compression {
+        // It is made at the size that the frame says, and its blocks are read and written in
+        // buffers of their own.
+        Compression::Zstd => {
+            let window = zstd_window(packed, layout.reversed).unwrap_or(0);
+            usize::try_from(window)
+                .unwrap_or(usize::MAX)
+                .saturating_add(512 << 10)
+        }
+        // It grows with what was unpacked, to twice its size, and is copied then.
+        Compression::Lzma => 3 * chunk.min((LZMA_MOST as usize) << 10),
+        _ => 0,
+    }
+}
+
+/// The window of a Zstandard frame in bytes (RFC 8878, section 3.1.1.1); none where it is refused.
+fn zstd_window(packed: &[u8], reversed: bool) -> Option<u64> {
+    /// Above it, decoding is refused.
+    const MOST: u64 = 1 << 27;
+    let byte = |at: usize| {
+        let byte = *packed.get(at)?;
+        Some(if reversed { byte.reverse_bits() } else { byte })
+    };
+    let descriptor = byte(4)?;
+    let window = if descriptor & 0x20 == 0 {
+        let window = byte(5)?;
+        let base = 1u64 << (10 + (window >> 3));
+        base + base / 8 * u64::from(window & 7)
+    } else {
+        // There is none where all of the frame is one segment: its size takes its place.
+        let at = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let length = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+        let size = (0..length).try_fold(0u64, |size, nth| {
+            Some(size | u64::from(byte(at + nth)?) << (8 * nth))
+        })?;
+        size + if length == 2 { 256 } else { 0 }
+    };
+    (window <= MOST).then_some(window)
 }
 
 fn lzw(packed: &mut Packed<'_>, decoder: &mut Lzw, row: &mut [u8]) -> Result<(), ImageError> {

@@ -276,7 +276,9 @@ fn decoding_ends_when_nobody_waits() {
             true
         };
         let stop = Stop::when(&stopped);
-        let ended = decode_into(&bytes, &ImageLimits::default(), None, &stop);
+        let limits = ImageLimits::default();
+        let header = inspect(&bytes, &limits).unwrap();
+        let ended = decode_into(&bytes, &header, &limits, None, &stop);
         assert_eq!(ended, Err(ImageError::Stopped), "{name}");
         assert_eq!(asked.get(), 1, "{name}: no more is asked");
     }

@@ -1,5 +1,9 @@
 //! Large pictures, one for each way in which a decoder could take more than their pixels.
 
+use std::io::Write;
+
+use lzma_rust2::{XzOptions, XzWriter};
+
 use crate::fixtures::repository;
 use crate::made::{self, SIDE};
 
@@ -26,11 +30,31 @@ pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
         ("tiff of planes", made::tiff(8, 3, 2, 16, SIDE, 1)),
         ("tiff of packed bits", made::tiff(32_773, 3, 1, 8, 64, 1)),
         ("tiff of LZW", made::tiff(5, 3, 1, 8, SIDE, 1)),
+        ("tiff of Zstandard", tiff(50_000, 1, SIDE)),
+        ("tiff of Zstandard in planes", tiff(50_000, 2, 64)),
+        ("tiff of LZMA", tiff(34_925, 1, SIDE)),
+        ("tiff of LZMA in planes", tiff(34_925, 2, 512)),
         (
             "tiff of a progressive jpeg",
             made::tiff(7, 1, 1, 8, SIDE, 1),
         ),
     ]
+}
+
+/// RGB in one of the compressions that look far back: the windows of both are 8 MiB.
+fn tiff(compression: u16, planar: u16, rows: u32) -> Vec<u8> {
+    let samples = if planar == 2 { 1 } else { 3 };
+    let strip = vec![0; (SIDE * rows * samples) as usize];
+    let strip = match compression {
+        50_000 => zstd::encode_all(&strip[..], 19).unwrap(),
+        _ => {
+            let options = XzOptions::with_preset(6);
+            let mut writer = XzWriter::new(vec![], options).unwrap();
+            writer.write_all(&strip).unwrap();
+            writer.finish().unwrap()
+        }
+    };
+    made::tiff_of((SIDE, SIDE), (compression, 3, planar, 8), rows, 1, &strip)
 }
 
 /// Made by encoders: the WebP by Pillow, one colour of quality 10, the others by

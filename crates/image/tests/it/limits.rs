@@ -63,7 +63,7 @@ fn decodes_one_file_by_rows() {
     assert!(header.comes_by_rows(processor.target()));
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = status("VmRSS:");
-    let image = decode_rows(&bytes, &limits, &processor, &Stop::never());
+    let image = decode_rows(&bytes, &header, &limits, &processor, &Stop::never());
     let image = image.and_then(Narrowed::finish);
     let peak = status("VmHWM:").saturating_sub(before);
     let said = header.rows_bytes(processor.target());

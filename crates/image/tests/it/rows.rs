@@ -81,7 +81,8 @@ fn rows_give_what_the_whole_gives() {
                 if !header.comes_by_rows(target) {
                     continue;
                 }
-                let rows = decode_rows(&file, &turning(), &processor, &Stop::never()).unwrap();
+                let rows = decode_rows(&file, &header, &turning(), &processor, &Stop::never());
+                let rows = rows.unwrap();
                 let rows = rows.finish().unwrap();
                 let expected = processor.resize(&whole).unwrap();
                 let same = rows == expected;
@@ -99,12 +100,13 @@ fn what_is_damaged_is_refused_in_rows_too() {
     let processor = processor(224, json!({})).unwrap();
     let file = drawn(1237, 611, 1);
     let by_rows = |file: &[u8]| {
-        decode_rows(file, &turning(), &processor, &Stop::never()).map(|rows| rows.finish().unwrap())
+        let rows = decode_rows(file, &header(file), &turning(), &processor, &Stop::never());
+        rows.map(|rows| rows.finish().unwrap())
     };
     let cut = by_rows(&file[..file.len() / 2]);
     assert!(matches!(cut, Err(ImageError::Damaged { .. })), "{cut:?}");
     let gone = Stop::when(&|| true);
-    let stopped = decode_rows(&file, &turning(), &processor, &gone);
+    let stopped = decode_rows(&file, &header(&file), &turning(), &processor, &gone);
     assert!(matches!(stopped, Err(ImageError::Stopped)), "{stopped:?}");
     let other = by_rows(&fixture("png_rgb_8.png"));
     assert!(

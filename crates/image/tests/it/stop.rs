@@ -17,7 +17,9 @@ fn decode(bytes: &[u8], most: u64) -> (Result<RgbImage, ImageError>, u64) {
         asked.set(asked.get() + 1);
         asked.get() >= most
     };
-    let image = decode_into(bytes, &ImageLimits::default(), None, &Stop::when(&stopped));
+    let limits = ImageLimits::default();
+    let image = inspect(bytes, &limits)
+        .and_then(|header| decode_into(bytes, &header, &limits, None, &Stop::when(&stopped)));
     (image, asked.get())
 }
 
