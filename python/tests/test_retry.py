@@ -92,6 +92,14 @@ def test_the_service_is_told_how_long_is_waited(pauses: list[float], asynchronou
 
 
 @both
+def test_one_that_takes_no_connection_is_given_up_sooner(asynchronous: bool) -> None:
+    script = Scripted(rows)
+    embed(script, asynchronous, timeout=600)
+    timeout = script.requests[0].extensions["timeout"]
+    assert timeout["connect"] <= 5 and 500 < timeout["read"] <= 600
+
+
+@both
 def test_another_program_is_not_taken_for_the_service(
     pauses: list[float], asynchronous: bool
 ) -> None:

@@ -23,6 +23,8 @@ from siglip2_embeddings import (
     SiglipError,
     Unreachable,
 )
+from siglip2_embeddings._calls import INFO
+from siglip2_embeddings._services import Services
 
 ONE, OTHER = "1" * 16, "2" * 16
 
@@ -130,14 +132,23 @@ def test_what_is_lost_with_a_service_is_sent_again(
 
 
 def test_one_that_comes_back_gets_its_turn_again(pauses: list[float]) -> None:
-    cluster = Cluster(a=Scripted(broken, lengths), b=Scripted(refusal(503), lengths))
+    cluster = Cluster(a=Scripted(broken, lengths), b=lengths)
     with Client(**cluster.options({})) as client:
-        assert client.embed_texts(["x"]).tolist() == [[1]]
-        # Both had refused it.
-        assert len(pauses) == 1 and sum(cluster.counts.values()) == 3
+        assert client.embed_texts(["x"] * 2).tolist() == [[1]] * 2
+        assert cluster.counts == {"a": 1, "b": 2} and pauses == []
         pauses.append(10)
         assert client.embed_texts(["x"] * 20).tolist() == [[1]] * 20
-    assert min(cluster.counts.values()) >= 10
+    assert cluster.counts == {"a": 11, "b": 12}
+
+
+def test_one_request_finds_out_whether_a_service_is_back(pauses: list[float]) -> None:
+    services = Services(["http://a", "http://b"], None)
+    lost, other = services
+    due = {service: (0.0, 0) for service in services}
+    lost.failed(None)
+    pauses.append(10)
+    chosen = [services.choose(due)[0] for _ in range(5)]
+    assert chosen == [lost] + [other] * 4
 
 
 @both
@@ -256,9 +267,7 @@ def test_normalized_and_other_vectors_have_fingerprints_of_their_own() -> None:
 
 def test_what_is_told_is_of_the_expected_model(pauses: list[float]) -> None:
     def told(client: Client) -> Any:
-        return client._send(_calls.INFO).json()["fingerprint"]
-
-    from siglip2_embeddings import _calls
+        return client._send(INFO).json()["fingerprint"]
 
     with Client(**Cluster(a=having(OTHER), b=having(ONE)).options({})) as client:
         client.embed_texts(["a"])
