@@ -3,28 +3,31 @@
     python examples/ray_data.py --input /data/photos --output /data/vectors \\
         --url http://a:8091 --url http://b:8091
 
-On a cluster the workers need the packages and siglip2_client.py: Ray's `working_dir` below sends it.
+It needs siglip2-embeddings[arrow] (python/) and ray[data] where it is started. Ray sends the package
+to the workers (`py_modules` below); what the package needs they must have: httpx, NumPy and PyArrow.
 `--actors` decides how many requests are under way: two for each service keep it busy.
 """
 
 import argparse
-import pathlib
 
 import pyarrow as pa
 import ray
+import siglip2_embeddings
+from siglip2_embeddings import Client, arrow
 
-from siglip2_client import Siglip2
+# A service may restart meanwhile: each request is tried for ten minutes.
+PATIENCE = {"timeout": 600, "retries": None}
 
 
 class Embed:
     """An actor: it waits for services and computes nothing, so it needs no core of its own."""
 
     def __init__(self, urls, fingerprint, key):
-        self.client = Siglip2(urls, fingerprint, key)
+        self.client = Client(urls, expect_fingerprint=fingerprint, key=key, **PATIENCE)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        embedding = self.client.column(batch["bytes"].to_pylist())
-        return pa.table({"path": batch["path"], "embedding": embedding})
+        rows = self.client.embed_images(batch["bytes"].to_pylist(), partial=True)
+        return pa.table({"path": batch["path"], "embedding": arrow.column(rows)})
 
 
 def main():
@@ -35,9 +38,10 @@ def main():
     parser.add_argument("--key")
     parser.add_argument("--actors", type=int, default=2)
     options = parser.parse_args()
-    ray.init(runtime_env={"working_dir": str(pathlib.Path(__file__).parent)})
-    # All rows are of one model, or the job fails.
-    fingerprint = Siglip2(options.url, key=options.key).fingerprint()
+    ray.init(runtime_env={"py_modules": [siglip2_embeddings]})
+    # All rows are of one model: services that have another are left out.
+    with Client(options.url, key=options.key, **PATIENCE) as client:
+        fingerprint = client.fingerprint()
     pictures = ray.data.read_binary_files(options.input, include_paths=True)
     pictures.map_batches(
         Embed,

@@ -1,8 +1,11 @@
 """Embeds a folder of pictures with Spark's mapInArrow on running services.
 
-    spark-submit --py-files examples/siglip2_client.py examples/spark_map.py \\
-        --input /data/photos --output /data/vectors --url http://a:8091 --url http://b:8091
+    spark-submit examples/spark_map.py --input /data/photos --output /data/vectors \\
+        --url http://a:8091 --url http://b:8091
 
+The driver and the workers need siglip2-embeddings[arrow] (python/), for example in an environment that
+is sent along: `venv-pack -o environment.tar.gz`, `--archives environment.tar.gz#environment` and
+PYSPARK_PYTHON=./environment/bin/python.
 As many requests are under way as Spark runs tasks: two for each service keep it busy.
 """
 
@@ -10,8 +13,10 @@ import argparse
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
+from siglip2_embeddings import Client, arrow
 
-from siglip2_client import Siglip2
+# A service may restart meanwhile: each request is tried for ten minutes.
+PATIENCE = {"timeout": 600, "retries": None}
 
 
 def main():
@@ -22,14 +27,16 @@ def main():
     parser.add_argument("--key")
     options = parser.parse_args()
     urls, key = options.url, options.key
-    # All rows are of one model, or the job fails.
-    fingerprint = Siglip2(urls, key=key).fingerprint()
+    # All rows are of one model: services that have another are left out.
+    with Client(urls, key=key, **PATIENCE) as client:
+        fingerprint = client.fingerprint()
 
     def embed(batches):
-        client = Siglip2(urls, fingerprint, key)
-        for batch in batches:
-            columns = [batch["path"], client.column(batch["content"].to_pylist())]
-            yield pa.RecordBatch.from_arrays(columns, ["path", "embedding"])
+        with Client(urls, expect_fingerprint=fingerprint, key=key, **PATIENCE) as client:
+            for batch in batches:
+                rows = client.embed_images(batch["content"].to_pylist(), partial=True)
+                columns = [batch["path"], arrow.column(rows)]
+                yield pa.RecordBatch.from_arrays(columns, ["path", "embedding"])
 
     spark = SparkSession.builder.appName("siglip2-embeddings").getOrCreate()
     # Pictures in an Arrow batch: all of them are in memory.

@@ -109,7 +109,6 @@ def check(name, words, right):
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "DAFT_ANALYTICS_ENABLED": "0",
                 "DO_NOT_TRACK": "true",
-                "PYTHONPATH": str(ROOT / "examples"),
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
             }

@@ -34,3 +34,18 @@ def samples() -> list[Path]:
     found = sorted(SAMPLES.glob("*.png"))
     assert len(found) == 8
     return found
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts: they are not slept, but the clients' clock goes on by them."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("siglip2_embeddings._client.time.sleep", slept.append)
+    monkeypatch.setattr("siglip2_embeddings._async.asyncio.sleep", sleep)
+    for module in ("_retry", "_services"):
+        monkeypatch.setattr(f"siglip2_embeddings.{module}.monotonic", lambda: 1000 + sum(slept))
+    return slept

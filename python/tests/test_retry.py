@@ -5,57 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import httpx
-import numpy as np
 import pytest
+from scripted import Scripted, both, broken, refusal, rows
 
 from siglip2_embeddings import AsyncClient, Client, ServiceError, SiglipError, Unreachable
 
-Answer = Callable[[httpx.Request], httpx.Response]
 
-
-def rows(request: httpx.Request) -> httpx.Response:
-    row = np.arange(4, dtype="<f4").tobytes()
-    return httpx.Response(200, content=row, headers={"X-Embedding-Shape": "1,4"})
-
-
-def refusal(status: int, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: httpx.Response(status, json={"detail": "full"}, headers=named)
-
-
-def broken(request: httpx.Request) -> httpx.Response:
-    raise httpx.ReadError("reset", request=request)
-
-
-class Scripted:
-    """Answers one after the other; the last one for ever."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer(request)
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    monkeypatch.setattr("siglip2_embeddings._client.time.sleep", slept.append)
-    monkeypatch.setattr("siglip2_embeddings._async.asyncio.sleep", sleep)
-    return slept
-
-
-def embed(script: Scripted, asynchronous: bool, timeout: float = 60.0, retries: int = 8) -> object:
+def embed(
+    script: Scripted, asynchronous: bool, timeout: float = 60.0, retries: int | None = 8
+) -> object:
     transport = httpx.MockTransport(script)
     if not asynchronous:
         with Client(timeout=timeout, retries=retries, transport=transport) as client:
@@ -68,15 +28,15 @@ def embed(script: Scripted, asynchronous: bool, timeout: float = 60.0, retries: 
     return asyncio.run(run())
 
 
-both = pytest.mark.parametrize("asynchronous", [False, True])
-
-
 @both
 def test_retry_after_is_waited_out(pauses: list[float], asynchronous: bool) -> None:
-    script = Scripted(refusal(429, Retry_After="7"), refusal(503, Retry_After="3"), broken, rows)
+    script = Scripted(
+        refusal(429, Retry_After="7"), refusal(503, Retry_After="3"), broken, refusal(504), rows
+    )
     assert embed(script, asynchronous) == [[0, 1, 2, 3]]
-    assert len(script.requests) == 4
-    assert 7 <= pauses[0] <= 7.5 and 3 <= pauses[1] <= 3.5 and 0.5 <= pauses[2] <= 1
+    assert len(script.requests) == 5
+    assert 7 <= pauses[0] <= 7.2 and 3 <= pauses[1] <= 3.3
+    assert 0.5 <= pauses[2] <= 1 <= pauses[3] <= 2
     assert len({request.content for request in script.requests}) == 1
 
 
@@ -100,7 +60,20 @@ def test_retries_end(pauses: list[float], asynchronous: bool) -> None:
 
 
 @both
-@pytest.mark.parametrize("status", [400, 401, 412, 413, 415, 422, 500, 504])
+def test_without_a_number_of_retries_the_time_ends_them(
+    pauses: list[float], asynchronous: bool
+) -> None:
+    script = Scripted(*[broken] * 30, rows)
+    assert embed(script, asynchronous, timeout=600, retries=None) == [[0, 1, 2, 3]]
+    assert len(pauses) == 30 and max(pauses) <= 8
+    pauses.clear()
+    with pytest.raises(Unreachable):
+        embed(Scripted(broken), asynchronous, timeout=600, retries=None)
+    assert 590 < sum(pauses) < 600
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 412, 413, 415, 422, 500])
 def test_what_would_fail_again_is_not_sent_again(
     pauses: list[float], asynchronous: bool, status: int
 ) -> None:
@@ -116,6 +89,14 @@ def test_the_service_is_told_how_long_is_waited(pauses: list[float], asynchronou
     embed(script, asynchronous, timeout=5)
     told = int(script.requests[0].headers["X-Request-Timeout-Ms"])
     assert 0 < told <= 5000
+
+
+@both
+def test_one_that_takes_no_connection_is_given_up_sooner(asynchronous: bool) -> None:
+    script = Scripted(rows)
+    embed(script, asynchronous, timeout=600)
+    timeout = script.requests[0].extensions["timeout"]
+    assert timeout["connect"] <= 5 and 500 < timeout["read"] <= 600
 
 
 @both

@@ -6,48 +6,27 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from . import _calls
 from ._calls import Call
 from ._images import Image
+from ._parameters import Parameters
 from ._results import FloatArray, Info, Label, Ranked, Scores
-from ._retry import Attempts
 
 B = TypeVar("B")
 R = TypeVar("R")
 
 
-class AsyncClient:
+class AsyncClient(Parameters[httpx.AsyncBaseTransport]):
     """As `Client`, with the same parameters; `close` is `aclose`, and `transport` is httpx's for
     asyncio. Files are read on threads of their own."""
 
-    def __init__(
-        self,
-        url: str = "http://localhost:8091",
-        *,
-        key: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 8,
-        expect_fingerprint: str | None = None,
-        concurrency: int = 4,
-        text_batch: int = 256,
-        image_batch: int = 32,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._timeout, self._retries = timeout, retries
-        self._text_batch, self._image_batch = text_batch, image_batch
-        self._concurrency = concurrency
-        self._info: Info | None = None
-        self._places = asyncio.Semaphore(concurrency)
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers=_calls.headers_of(key, expect_fingerprint),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
-            transport=transport,
-        )
+    def _open(self, transport: httpx.AsyncBaseTransport | None, **of_httpx: Any) -> None:
+        self._http = httpx.AsyncClient(transport=transport, **of_httpx)
+        self._places = asyncio.Semaphore(self._concurrency)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -68,6 +47,10 @@ class AsyncClient:
         """As `Client.info`."""
         self._info = _calls.info_of(await self._send(_calls.INFO))
         return self._info
+
+    async def fingerprint(self) -> str:
+        """As `Client.fingerprint`."""
+        return _calls.fingerprint_of(await self._send(_calls.NO_IMAGES))
 
     async def embed_texts(
         self, texts: Iterable[str], *, normalize: bool = True, truncate: bool = True
@@ -151,21 +134,14 @@ class AsyncClient:
         return answers
 
     async def _send(self, call: Call) -> httpx.Response:
-        attempts = Attempts(call, self._timeout, self._retries)
+        attempts = self._attempts(call)
         while True:
             try:
-                answer = await self._http.request(
-                    call.method,
-                    call.path,
-                    headers=attempts.headers(),
-                    content=call.content,
-                    data=call.data,
-                    files=call.files,
-                    timeout=max(attempts.left(), 0.001),
-                )
+                answer = await self._http.send(attempts.request(self._http))
                 pause = attempts.pause_after_answer(answer)
                 if pause is None:
                     return answer
             except httpx.TransportError as failure:
                 pause = attempts.pause_after_failure(failure)
-            await asyncio.sleep(pause)
+            if pause:
+                await asyncio.sleep(pause)

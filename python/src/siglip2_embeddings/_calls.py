@@ -21,6 +21,7 @@ from ._images import Image, file_of
 from ._results import FloatArray, Info, Label, Ranked, Scores
 
 BYTES = "application/octet-stream"
+FINGERPRINT = "X-Embedding-Fingerprint"
 TEMPLATES = ("This is a photo of {}.",)
 
 BATCH_BYTES = 32 << 20
@@ -37,16 +38,8 @@ class Call:
     content: bytes | None = None
     data: dict[str, str] | None = None
     files: list[tuple[str, tuple[str, bytes]]] | None = None
-
-
-def headers_of(key: str | None, expect_fingerprint: str | None) -> dict[str, str]:
-    """What goes with every request."""
-    headers = {}
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
-    if expect_fingerprint is not None:
-        headers["X-Expect-Fingerprint"] = expect_fingerprint
-    return headers
+    normalized: bool = True
+    """Whether it asks for normalized vectors, which have another fingerprint than the others."""
 
 
 INFO = Call("GET", "/info")
@@ -56,7 +49,7 @@ def embed_texts(texts: Sequence[str], normalize: bool, truncate: bool) -> Call:
     """Rows of texts."""
     body = json.dumps({"texts": list(texts), "normalize": normalize, "truncate": truncate})
     headers = {"Content-Type": "application/json", "Accept": BYTES}
-    return Call("POST", "/embed/text", headers, body.encode())
+    return Call("POST", "/embed/text", headers, body.encode(), normalized=normalize)
 
 
 def embed_images(files: Sequence[bytes], normalize: bool, partial: bool) -> Call:
@@ -64,7 +57,11 @@ def embed_images(files: Sequence[bytes], normalize: bool, partial: bool) -> Call
     body = b"".join(chain.from_iterable((struct.pack("<I", len(file)), file) for file in files))
     flags = f"normalize={json.dumps(normalize)}&partial={json.dumps(partial)}"
     headers = {"Content-Type": BYTES, "Accept": BYTES}
-    return Call("POST", f"/embed/images?{flags}", headers, body)
+    return Call("POST", f"/embed/images?{flags}", headers, body, normalized=normalize)
+
+
+NO_IMAGES = embed_images([], normalize=True, partial=False)
+"""Is answered with a fingerprint as soon as the service can embed."""
 
 
 def classify(
@@ -111,6 +108,31 @@ def info_of(answer: httpx.Response) -> Info:
         ) from error
 
 
+def fingerprint_of(answer: httpx.Response) -> str:
+    """The fingerprint of an answer's vectors."""
+    found: str | None = answer.headers.get(FINGERPRINT)
+    if found is None:
+        raise SiglipError(
+            f"{_place(answer)} answered without a fingerprint: it is no siglip2-embeddings service, "
+            "or its engine was built by an old version of build-engine"
+        )
+    return found
+
+
+def described_fingerprints(answer: httpx.Response) -> set[str]:
+    """The fingerprints that an answer of /info has, of normalized and other vectors: none while the
+    model is loaded."""
+    described = _json(answer)
+    if not isinstance(described, dict):
+        return set()
+    both = described.get("fingerprint"), described.get("fingerprint_pooled")
+    return {fingerprint for fingerprint in both if fingerprint}
+
+
+def _place(answer: httpx.Response) -> httpx.URL:
+    return answer.request.url.copy_with(query=None)
+
+
 def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
@@ -118,7 +140,7 @@ def _json(answer: httpx.Response) -> Any:
         raise SiglipError(f"{answer.request.url} answered something other than JSON") from error
 
 
-def error_of(answer: httpx.Response) -> ServiceError:
+def refusal_of(answer: httpx.Response) -> ServiceError:
     """What a refusal says."""
     try:
         detail = answer.json()["detail"]
@@ -129,8 +151,13 @@ def error_of(answer: httpx.Response) -> ServiceError:
         detail = "; ".join(
             f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg', '')}" for item in detail
         )
-    kind = FingerprintMismatch if answer.status_code == 412 else ServiceError
-    return kind(answer.status_code, str(detail), answer.headers.get("X-Request-Id"))
+    return error_of(answer, answer.status_code, str(detail))
+
+
+def error_of(answer: httpx.Response, status: int, detail: str) -> ServiceError:
+    """The error of an answer that is not taken, with the service's sentence or with ours."""
+    kind = FingerprintMismatch if status == 412 else ServiceError
+    return kind(status, detail, answer.headers.get("X-Request-Id"), str(_place(answer)))
 
 
 def text_batches(texts: Iterable[str], most: int) -> Iterator[list[str]]:

@@ -7,55 +7,41 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from . import _calls
 from ._calls import Call
 from ._images import Image
+from ._parameters import Parameters
 from ._results import FloatArray, Info, Label, Ranked, Scores
-from ._retry import Attempts
 
 B = TypeVar("B")
 R = TypeVar("R")
 
 
-class Client:
-    """A client of the service at `url`. It may be used by several threads, and is closed by `close`
-    or as a context manager.
+class Client(Parameters[httpx.BaseTransport]):
+    """A client of the service at `url`, or of several services with the same model. It may be used by
+    several threads, and is closed by `close` or as a context manager.
 
-    `key` is sent if the service asks for one. `timeout` is in seconds and for one request with all
-    its retries; 429, 502 and 503 are waited out as the service's `Retry-After` says, `retries`
-    times at most. With `expect_fingerprint` nothing is computed by another model than that.
-    `concurrency` requests are under way at a time; a list is sent in groups of `text_batch` texts
-    and `image_batch` images (and 32 MiB). `transport` is httpx's.
+    `key` is sent if the services ask for one. `timeout` is in seconds and for one request with all
+    its retries. A service that is full or starting (429, 502, 503, 504) or that was lost is asked
+    again as its `Retry-After` says, `retries` times at most, or with None until the time is up.
+
+    Of several services each request goes to another one in turn. One that refuses or is lost is left
+    for the next one at once; only when all have refused is there a pause.
+
+    With `expect_fingerprint` nothing is computed by another model than that: of several services,
+    those that have another are left out. Without it they must agree with the one that answers first.
+
+    `concurrency` requests are under way at a time, to all services together; a list is sent in groups
+    of `text_batch` texts and `image_batch` images (and 32 MiB). `transport` is httpx's.
     """
 
-    def __init__(
-        self,
-        url: str = "http://localhost:8091",
-        *,
-        key: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 8,
-        expect_fingerprint: str | None = None,
-        concurrency: int = 4,
-        text_batch: int = 256,
-        image_batch: int = 32,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._timeout, self._retries = timeout, retries
-        self._text_batch, self._image_batch = text_batch, image_batch
-        self._concurrency = concurrency
-        self._info: Info | None = None
-        self._http = httpx.Client(
-            base_url=url,
-            headers=_calls.headers_of(key, expect_fingerprint),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
-            transport=transport,
-        )
-        self._threads = ThreadPoolExecutor(concurrency, "siglip2")
+    def _open(self, transport: httpx.BaseTransport | None, **of_httpx: Any) -> None:
+        self._http = httpx.Client(transport=transport, **of_httpx)
+        self._threads = ThreadPoolExecutor(self._concurrency, "siglip2")
 
     def close(self) -> None:
         """Closes the connections."""
@@ -74,9 +60,15 @@ class Client:
         self.close()
 
     def info(self) -> Info:
-        """What the service runs; asked for anew each time."""
+        """What the service runs, or one of the services; asked for anew each time."""
         self._info = _calls.info_of(self._send(_calls.INFO))
         return self._info
+
+    def fingerprint(self) -> str:
+        """What normalized vectors of the service can be compared with, for `expect_fingerprint` and
+        to be kept beside the vectors. Unlike that of `info` it is there always: a service that is
+        starting is waited for."""
+        return _calls.fingerprint_of(self._send(_calls.NO_IMAGES))
 
     def embed_texts(
         self, texts: Iterable[str], *, normalize: bool = True, truncate: bool = True
@@ -152,21 +144,14 @@ class Client:
                 future.cancel()
 
     def _send(self, call: Call) -> httpx.Response:
-        attempts = Attempts(call, self._timeout, self._retries)
+        attempts = self._attempts(call)
         while True:
             try:
-                answer = self._http.request(
-                    call.method,
-                    call.path,
-                    headers=attempts.headers(),
-                    content=call.content,
-                    data=call.data,
-                    files=call.files,
-                    timeout=max(attempts.left(), 0.001),
-                )
+                answer = self._http.send(attempts.request(self._http))
                 pause = attempts.pause_after_answer(answer)
                 if pause is None:
                     return answer
             except httpx.TransportError as failure:
                 pause = attempts.pause_after_failure(failure)
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)

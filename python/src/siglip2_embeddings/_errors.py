@@ -18,14 +18,19 @@ class ImageError(SiglipError):
 class ServiceError(SiglipError):
     """The service refused. `status` is HTTP's, `detail` the service's own sentence."""
 
-    def __init__(self, status: int, detail: str, request_id: str | None = None) -> None:
-        super().__init__(f"{status}: {detail}")
+    def __init__(
+        self, status: int, detail: str, request_id: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(f"{status}: {detail}" if url is None else f"{url}: {status}: {detail}")
         self.status = status
         self.detail = detail
         self.request_id = request_id
         """What the service's log calls the request."""
+        self.url = url
+        """What was asked; of several services, the one that refused last."""
 
 
 class FingerprintMismatch(ServiceError):
-    """The service's vectors are not of the space that was expected, so nothing was computed: it
-    runs another model, or the same one in another precision."""
+    """The vectors are not of the space that was expected, so none are handed out: the service runs
+    another model, or the same one in another precision. Of several services, none has the right
+    one."""
