@@ -69,12 +69,12 @@ impl<'a> Items<'a> {
         let mut seen = [false; UNIQUE.len()];
         for atom in meta.atoms() {
             let atom = atom?;
-            if let Some(nth) = UNIQUE.iter().position(|kind| **kind == atom.kind) {
-                if std::mem::replace(&mut seen[nth], true) {
-                    return Err(damaged(
-                        "it has a second box of a kind of which there is one",
-                    ));
-                }
+            if let Some(nth) = UNIQUE.iter().position(|kind| **kind == atom.kind)
+                && std::mem::replace(&mut seen[nth], true)
+            {
+                return Err(damaged(
+                    "it has a second box of a kind of which there is one",
+                ));
             }
             match &atom.kind {
                 b"pitm" => items.primary(atom.body)?,

@@ -32,7 +32,7 @@ fn every_pixel_is_written() {
         let [dark, light] = [0, 0xff].map(|fill| {
             let size = header.width as usize * header.height as usize * 3;
             let memory = Box::new(Filled(vec![fill; size]));
-            decode_into(&file, &limits, Some(memory), &Stop::never())
+            decode_into(&file, &header, &limits, Some(memory), &Stop::never())
         });
         let (Ok(dark), Ok(light)) = (dark, light) else {
             continue;
