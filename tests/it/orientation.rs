@@ -104,6 +104,14 @@ async fn a_service_turns_all_pictures_and_says_so() {
     let answer = ask(plain.address, file).await;
     assert_eq!(answer.json()["embeddings"], turned.vector);
     let uri = BASE64_STANDARD.encode(picture("png 6"));
+    // JSON has a field, which counts before the query.
+    let body = json!({"image_base64": uri, "apply_orientation": true});
+    let headers = [("Content-Type", "application/json")];
+    for path in ["/embed/image", "/embed/image?apply_orientation=false"] {
+        let sent = request("POST", path, &headers, body.to_string().as_bytes());
+        let answer = ask(plain.address, sent).await;
+        assert_eq!(answer.json()["embeddings"], turned.vector, "{path}");
+    }
     let body = json!({"model": "x", "input": [format!("data:image/png;base64,{uri}")]});
     let path = "/v1/embeddings?apply_orientation=true";
     let headers = [("Content-Type", "application/json")];

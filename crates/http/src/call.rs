@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         self.hold(json_text::decoded_bytes(&bytes))?;
         let memory = self.shared.models.memory().clone();
         let choice = self.choice.clone();
-        let (told, mut items) = off_thread(bytes.len(), move || {
+        let (told, turned, mut items) = off_thread(bytes.len(), move || {
             let _reading = reading(&memory, &bytes)?;
             let body = json_text::decode(&bytes)
                 .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
@@ -151,10 +151,16 @@ impl<'a> Call<'a> {
             }
             let body = json::whole(&body)?;
             choice.by_json(body)?;
+            let [turned] = match json::kind(body) {
+                json::Kind::Object => json::fields("The body", body, [APPLY_ORIENTATION])?,
+                _ => [None],
+            };
+            let turned = json::boolean(APPLY_ORIENTATION, turned)?;
             let told = read(body, &mut reader)?;
-            Ok((told, reader.finish()))
+            Ok((told, turned, reader.finish()))
         })
         .await?;
+        self.apply_orientation = turned;
         self.fetch(&mut items).await?;
         Ok((told, items))
     }

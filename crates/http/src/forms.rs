@@ -355,6 +355,10 @@ pub(super) struct SearchForm {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether an image is turned as its orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
     /// Where several models are served, the name of one.
     #[schema(nullable = false)]
     pub(super) model: Option<String>,
@@ -370,6 +374,7 @@ impl TypedForm for SearchForm {
             "top",
             "columns",
             "truncate",
+            APPLY_ORIENTATION,
             model::FIELD,
         ],
         long_text: Some("image_base64"),
@@ -384,6 +389,7 @@ impl TypedForm for SearchForm {
             top: form.text("top", &mut issues),
             columns: form.text("columns", &mut issues),
             truncate: form.unless_said("truncate", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
             model: form.text(model::FIELD, &mut issues),
         };
         Ok(issues.or(read)?)
@@ -391,6 +397,10 @@ impl TypedForm for SearchForm {
 
     fn model(&self) -> Option<Cow<'_, str>> {
         self.model.as_deref().map(Cow::Borrowed)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 }
 

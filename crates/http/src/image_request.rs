@@ -20,6 +20,10 @@ pub(super) struct ImageRequest {
     /// Whether the embedding is L2-normalized.
     #[schema(required = false, default = true)]
     pub(super) normalize: bool,
+    /// Whether pictures are turned as their orientation tag says; if not said, as the service is set.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    apply_orientation: Option<bool>,
     /// Where several models are served, the name of one.
     #[allow(dead_code, reason = "it is only described")]
     #[schema(nullable = false)]
@@ -39,6 +43,10 @@ pub(super) struct ImagesRequest {
     /// Whether a bad image costs its own row only, which is then empty, and told in `errors`.
     #[schema(required = false, default = false)]
     pub(super) partial: bool,
+    /// Whether pictures are turned as their orientation tag says; if not said, as the service is set.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    apply_orientation: Option<bool>,
     /// Where several models are served, the name of one.
     #[allow(dead_code, reason = "it is only described")]
     #[schema(nullable = false)]
@@ -62,6 +70,10 @@ pub(super) struct SimilarityRequest {
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether pictures are turned as their orientation tag says; if not said, as the service is set.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    apply_orientation: Option<bool>,
     /// Where several models are served, the name of one.
     #[allow(dead_code, reason = "it is only described")]
     #[schema(nullable = false)]
@@ -87,6 +99,10 @@ pub(super) struct RankRequest {
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(required = false, default = true)]
     pub(super) truncate: bool,
+    /// Whether pictures are turned as their orientation tag says; if not said, as the service is set.
+    #[allow(dead_code, reason = "it is only described")]
+    #[schema(nullable = false)]
+    apply_orientation: Option<bool>,
     /// Where several models are served, the name of one.
     #[allow(dead_code, reason = "it is only described")]
     #[schema(nullable = false)]
@@ -103,6 +119,7 @@ impl ImageRequest {
         Ok(Self {
             image_base64: String::new(),
             normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
+            apply_orientation: None,
             model: None,
         })
     }
@@ -120,6 +137,7 @@ impl ImagesRequest {
             image_base64: Vec::new(),
             normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
             partial,
+            apply_orientation: None,
             model: None,
         })
     }
@@ -142,6 +160,7 @@ impl SimilarityRequest {
             texts: Vec::new(),
             details: json::boolean("details", details)?.unwrap_or(false),
             truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
+            apply_orientation: None,
             model: None,
         })
     }
@@ -165,6 +184,7 @@ impl RankRequest {
             query: String::new(),
             details: json::boolean("details", details)?.unwrap_or(false),
             truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
+            apply_orientation: None,
             model: None,
         })
     }
