@@ -157,7 +157,8 @@ pub struct GpuSettings {
     pub engine_dir: Option<PathBuf>,
 
     /// Memory for pictures before they are resized, on each GPU and for each of two batches, such
-    /// as 128MiB; the largest picture (`--max-image-pixels`) always fits. By default 256MiB.
+    /// as 128MiB. By default 256MiB, and never less than the 3 bytes for each of
+    /// `--max-image-pixels` that the largest picture takes: 512MiB by default.
     #[arg(long, env = "GPU_PICTURE_MEMORY", value_parser = some_bytes::<usize>)]
     pub gpu_picture_memory: Option<usize>,
 

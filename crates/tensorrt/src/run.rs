@@ -224,6 +224,8 @@ impl TensorRtEngine {
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
+            // A slow disk is not the device's doing.
+            steps.begin(format!("reading {}", entry.engine.file));
             let plan = directory.read(&entry.engine.file)?;
             let shape = shape(tower, manifest, &info, options);
             let file = directory.path().join(&entry.engine.file);

@@ -251,7 +251,7 @@ async fn an_engine_that_does_not_fit_is_refused_with_settings_with_which_it_does
     ] {
         let (text, code) = refusal(on(&gpu(mib), root.path(), cuda));
         assert_eq!(code, Some(2), "{text}");
-        let said = format!("it would fit with {flags}\n");
+        let said = format!("the service would fit with {flags}\n");
         assert!(text.contains(&said), "{mib} MiB: {text}");
         let with: Vec<&str> = cuda.iter().copied().chain(flags.split(' ')).collect();
         let machine = gpu(mib);
@@ -282,7 +282,8 @@ async fn a_device_that_hangs_is_503_and_exit_code_3() {
     let root = tempfile::tempdir().unwrap();
     Recipe::default().write(root.path());
     let machine = Machine::new();
-    let flags = ["--device", "cuda", "--device-timeout", "0.5"];
+    // A step of the start, such as all of the canary, may take five times as long.
+    let flags = ["--device", "cuda", "--device-timeout", "3"];
     let mut program = Program::start(on(&machine, root.path(), &flags), |lines| {
         lines.for_each(drop)
     });

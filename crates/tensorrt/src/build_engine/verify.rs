@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::{Cosines, EngineDirectory, measure};
 use crate::libraries::{Libraries, Search};
 use crate::run::{Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
-use siglip2_image::Processor;
+use siglip2_image::{ImageLimits, Processor};
 
 /// Pinned memory for the canary's one picture.
 const PINNED_BYTES: usize = 1 << 20;
@@ -24,7 +24,15 @@ pub fn verify(
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
     let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
-    let options = TensorRtOptions::default();
+    // The canary's picture is small, and the GPU may be too, or a service may have most of it.
+    let options = TensorRtOptions {
+        source_bytes: 4 << 20,
+        limits: ImageLimits {
+            max_pixels: 1 << 20,
+            ..ImageLimits::default()
+        },
+        ..TensorRtOptions::default()
+    };
     let mut engine = TensorRtEngine::load(
         gpu,
         directory,

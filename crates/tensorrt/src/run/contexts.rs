@@ -79,7 +79,8 @@ impl Contexts {
             let doing = || format!("making the execution context of {rows} rows");
             // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
-            // The only strategy for an engine that was built for it (kREQUIRE_USER_ALLOCATION).
+            // The only strategy for an engine of TensorRT for RTX, which is built for it
+            // (kREQUIRE_USER_ALLOCATION); the standard TensorRT takes it as well.
             config.set_execution_context_allocation_strategy(
                 ExecutionContextAllocationStrategy::kUSER_MANAGED,
             );

@@ -49,13 +49,17 @@ impl Needs {
         let mut needs = Self {
             weights: 0,
             batches: 0,
-            pictures: info.slots * PictureBuffers::of(planner, options)?.on_gpu(),
+            pictures: PictureBuffers::of(planner, options)?
+                .on_gpu()
+                .saturating_mul(info.slots),
         };
         for tower in [Tower::Image, Tower::Text] {
             let entry = manifest.tower(tower);
             let layers = entry.layers.clone().unwrap_or_default();
             let weights = layers.weights_bytes.unwrap_or(entry.engine.bytes);
-            needs.weights += usize::try_from(weights).unwrap_or(usize::MAX / 4);
+            needs.weights = needs
+                .weights
+                .saturating_add(usize::try_from(weights).unwrap_or(usize::MAX));
             // Known for the largest batch of the engine; it grows with the rows.
             let context = layers.context_bytes.unwrap_or(0) as f64;
             let context = context * rows as f64 / manifest.max_batch as f64;
@@ -67,14 +71,17 @@ impl Needs {
                 Tower::Text => manifest.text_tokens * id_bytes(entry.input.element),
             };
             let tensors = rows * (input + manifest.dimensions * size_of::<f32>());
-            needs.batches += info.slots * (context.ceil() as usize + tensors);
+            let slot = (context.ceil() as usize).saturating_add(tensors);
+            needs.batches = needs.batches.saturating_add(slot.saturating_mul(info.slots));
         }
         Ok(needs)
     }
 
     /// All of it, with what cannot be known before.
     pub fn bytes(&self) -> usize {
-        self.weights + self.batches + self.pictures + BESIDE
+        [self.batches, self.pictures, BESIDE]
+            .into_iter()
+            .fold(self.weights, usize::saturating_add)
     }
 }
 
@@ -119,7 +126,7 @@ pub(super) fn check(
         return Ok(needs);
     }
     let advice = match what_fits(free, manifest, planner, info, options) {
-        Some(flags) => format!("it would fit with {flags}"),
+        Some(flags) => format!("the service would fit with {flags}"),
         None => {
             "no setting makes it fit: end other programs on the GPU, or use a larger one".into()
         }
