@@ -186,7 +186,7 @@ impl Engine for Nothing {
         let values = match &batch {
             Batch::Images(images) => images
                 .iter()
-                .flat_map(|image| (0..DIMENSIONS).map(value(image.0.pixels().len())))
+                .flat_map(|image| (0..DIMENSIONS).map(value(image.bytes())))
                 .collect(),
             Batch::Texts(texts) => texts
                 .iter()
@@ -202,7 +202,7 @@ struct AsDecoded;
 
 impl Prepare for AsDecoded {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-        Ok(Pixels(image))
+        Ok(Pixels::Decoded(image))
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
 use crate::service::batcher::Worker;
-use crate::service::{Readiness, Service};
+use crate::service::{Decode, Readiness, Service};
 use crate::settings::Settings;
 use siglip2_model::fingerprint::WeightsDigest;
 
@@ -123,6 +123,20 @@ impl Device {
             Device::Gpu(_) => cores.saturating_sub(2).max(1),
         }
     }
+
+    /// What decodes photos, once `auto` has been decided.
+    fn decode(&self, asked: Decode) -> Result<Decode, String> {
+        match (self, asked) {
+            #[cfg(feature = "tensorrt")]
+            (Device::Gpu(gpus), _) if gpus.decodes() => Ok(Decode::Gpu),
+            (Device::Cpu(_), Decode::Gpu) => Err(
+                "--decode gpu (DECODE) asks for a GPU that decodes, but the service computes on the \
+                 CPU: use --decode auto or cpu"
+                    .to_owned(),
+            ),
+            _ => Ok(Decode::Cpu),
+        }
+    }
 }
 
 /// Finds the model and prepares everything but the engine.
@@ -142,6 +156,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     without_effect::warn_of_patches(settings, &processor);
     let model = files.model(settings, &engine, &processor, describe(is_demo))?;
     let mut limits = settings.service.clone();
+    limits.decode = device.decode(limits.decode)?;
     limits.decode_threads = Some(limits.decode_threads.unwrap_or_else(|| device.decoders()));
     let service = Service::new(model, limits);
     settings.index.give_to(&service)?;

@@ -23,7 +23,7 @@
 //! # struct FirstIds;
 //! # impl Prepare for FirstIds {
 //! #     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-//! #         Ok(Pixels(image))
+//! #         Ok(Pixels::Decoded(image))
 //! #     }
 //! # }
 //! # impl Engine for FirstIds {
@@ -119,7 +119,7 @@ pub use readiness::Readiness;
 pub use request::{Context, Request};
 pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 pub use service::{Fingerprints, Model, ModelInfo, Service, State};
-pub use settings::ServiceSettings;
+pub use settings::{Decode, ServiceSettings};
 pub use siglip2_model::fingerprint::Fingerprint;
 pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
 pub use vectors::{Embeddings, PartialEmbeddings, Ranked, Score, Similarity};

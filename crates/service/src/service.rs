@@ -256,7 +256,11 @@ impl Service {
     /// Sets the vector space, once, before the engine is attached: the digest of the weights
     /// and how pictures are prepared. Without it a service has no fingerprints.
     pub fn identify(&self, weights: &WeightsDigest, processor: &Processor) {
-        let stored = processor.identity();
+        let stored = [
+            &processor.identity()[..],
+            self.0.settings.identity().as_bytes(),
+        ]
+        .concat();
         let turned = [&stored[..], b" turned"].concat();
         let of = |image_processor: &[u8], normalized| {
             Fingerprint::of(Space {

@@ -11,6 +11,9 @@ mod coefficients;
 mod crop;
 mod decode;
 mod fixtures;
+mod intact;
+#[path = "../../../../tests/it/common/jpegs.rs"]
+mod jpegs;
 mod large;
 mod limits;
 mod made;
@@ -18,6 +21,7 @@ mod naflex;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
 mod orientation;
+mod reduced;
 mod resize;
 mod rows;
 mod stop;

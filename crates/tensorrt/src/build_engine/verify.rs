@@ -23,7 +23,7 @@ pub fn verify(
     gpu: &Gpu,
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
-    let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
+    let pinned = pinned_pictures(gpu, PINNED_BYTES, None)?;
     let options = TensorRtOptions::default();
     let mut engine = TensorRtEngine::load(
         gpu,

@@ -140,6 +140,19 @@ fn what_fits(
 ) -> Option<String> {
     let now = PictureBuffers::of(planner, options).ok()?.source;
     let smaller = SMALLER_PICTURES.into_iter().filter(|&bytes| bytes < now);
+    if options.nvjpeg.is_some() {
+        let options = TensorRtOptions {
+            nvjpeg: None,
+            ..*options
+        };
+        let needs = Needs::of(manifest, planner, info, &options).ok()?;
+        let cpu = "--decode cpu".to_owned();
+        return match needs.bytes() <= free {
+            true => Some(cpu),
+            false => what_fits(free, manifest, planner, info, &options)
+                .map(|flags| format!("{cpu} {flags}")),
+        };
+    }
     let pictures = std::iter::once(None).chain(smaller.map(Some));
     for pictures in pictures {
         let mut options = *options;
