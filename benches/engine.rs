@@ -145,7 +145,7 @@ impl Bench {
                 let side = u32::try_from(self.side)?;
                 let pixels = (0..3 * self.side * self.side).map(|i| (i * 7 % 251) as u8);
                 let image = RgbImage::new(side, side, pixels.collect()).ok_or("no pixels")?;
-                Batch::Images((0..rows).map(|_| Pixels(image.clone())).collect())
+                Batch::Images((0..rows).map(|_| Pixels::Decoded(image.clone())).collect())
             }
             "text" => Batch::Texts(vec![(0..self.tokens as i32).collect(); rows]),
             other => return Err(format!("{other:?} is no tower: image or text").into()),

@@ -170,6 +170,10 @@ pub struct GpuSettings {
     /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
     pub tensorrt_lib: Option<PathBuf>,
+
+    /// Directory of nvJPEG, for `--decode auto` and `--decode gpu`; by default it is searched for.
+    #[arg(long, env = "NVJPEG_LIB_DIR", value_parser = path)]
+    pub nvjpeg_lib: Option<PathBuf>,
 }
 
 impl GpuSettings {
@@ -206,6 +210,7 @@ impl GpuSettings {
                 "--tensorrt-lib (TENSORRT_LIB_DIR)",
                 self.tensorrt_lib.is_some(),
             ),
+            ("--nvjpeg-lib (NVJPEG_LIB_DIR)", self.nvjpeg_lib.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))

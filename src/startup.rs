@@ -17,7 +17,7 @@ use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
 use crate::index::Indexes;
 use crate::service::batcher::Worker;
-use crate::service::{Model, Models, Readiness, Service};
+use crate::service::{Decode, Model, Models, Readiness, Service};
 use crate::settings::Settings;
 use siglip2_model::fingerprint::WeightsDigest;
 
@@ -167,6 +167,20 @@ impl Device {
             Device::Gpu(_) => cores.saturating_sub(2).max(1),
         }
     }
+
+    /// What decodes photos, once `auto` has been decided.
+    fn decode(&self, asked: Decode) -> Result<Decode, String> {
+        match (self, asked) {
+            #[cfg(feature = "tensorrt")]
+            (Device::Gpu(gpus), _) if gpus.decodes() => Ok(Decode::Gpu),
+            (Device::Cpu(_), Decode::Gpu) => Err(
+                "--decode gpu (DECODE) asks for a GPU that decodes, but the service computes on the \
+                 CPU: use --decode auto or cpu"
+                    .to_owned(),
+            ),
+            _ => Ok(Decode::Cpu),
+        }
+    }
 }
 
 /// Finds the models and prepares everything but the engines.
@@ -231,7 +245,8 @@ impl PreparedModel {
         };
         let processor = files.processor(settings)?;
         without_effect::warn_of_patches(settings, &processor);
-        let model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        let mut model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        model.info.decode = device.decode(settings.service.decode)?;
         Ok(Self {
             processor,
             model,

@@ -20,12 +20,14 @@ use super::files::Files;
 use super::{LoadError, Loaded};
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
+use crate::service::Decode;
 use crate::service::batcher::Worker;
 use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
+use crate::tensorrt::nvjpeg::{Backend, NvJpeg};
 use crate::tensorrt::run::{
-    Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures, watched,
+    Gpu, Steps, TensorRtEngine, TensorRtOptions, card_backend, gpus, pinned_pictures, watched,
 };
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
@@ -90,9 +92,11 @@ impl Gpus {
                 Ok((gpu.clone(), directory))
             })
             .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        let nvjpeg = card_decoder(settings, &seats)?;
         Ok(Self {
             seats,
             options: TensorRtOptions {
+                nvjpeg,
                 max_batch: settings.max_batch,
                 limits,
                 device_timeout: settings.gpu.device_timeout(),
@@ -104,6 +108,11 @@ impl Gpus {
             },
             pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
+    }
+
+    /// Whether photos are decoded on the GPUs.
+    pub(super) fn decodes(&self) -> bool {
+        self.options.nvjpeg.is_some()
     }
 
     fn first(&self) -> Result<&EngineDirectory, Box<dyn Error>> {
@@ -177,7 +186,8 @@ impl Gpus {
             None => {
                 let pinned: Arc<dyn Prepare> = watched(options.device_timeout, move |steps| {
                     steps.begin("pinning memory for pictures");
-                    pinned_pictures(&first, bytes).map_err(|error| error.to_string())
+                    pinned_pictures(&first, bytes, options.nvjpeg)
+                        .map_err(|error| error.to_string())
                 })?;
                 Arc::clone(arena.insert(pinned))
             }
@@ -233,6 +243,42 @@ impl Gpus {
             );
         }
         Ok(digest)
+    }
+}
+
+/// nvJPEG, if it is to decode photos and can on every GPU.
+fn card_decoder(
+    settings: &Settings,
+    seats: &[(Gpu, EngineDirectory)],
+) -> Result<Option<&'static NvJpeg>, Box<dyn Error>> {
+    let asked = settings.service.decode;
+    if asked == Decode::Cpu {
+        return Ok(None);
+    }
+    let open = || -> Result<&'static NvJpeg, String> {
+        let search = Search::new(None, None).with_nvjpeg(settings.gpu.nvjpeg_lib.clone());
+        let nvjpeg = NvJpeg::open(&search).map_err(|error| error.to_string())?;
+        for (gpu, _) in seats {
+            let on = gpu.clone();
+            let backend = watched(settings.gpu.device_timeout(), move |steps| {
+                steps.begin("opening nvJPEG");
+                card_backend(&on, nvjpeg).map_err(|error| error.to_string())
+            })
+            .map_err(|error| error.to_string())?;
+            if asked == Decode::Auto && backend != Backend::Engine {
+                return Err(format!("{gpu} has no JPEG engine"));
+            }
+            tracing::info!(%gpu, "photos are decoded by nvJPEG {}, {backend}", nvjpeg.version());
+        }
+        Ok(nvjpeg)
+    };
+    match (open(), asked) {
+        (Ok(nvjpeg), _) => Ok(Some(nvjpeg)),
+        (Err(error), Decode::Auto) => {
+            tracing::warn!("photos are decoded on the CPU: {error}");
+            Ok(None)
+        }
+        (Err(error), _) => Err(format!("--decode gpu (DECODE) asks for nvJPEG: {error}").into()),
     }
 }
 

@@ -49,6 +49,7 @@ mod naflex;
 mod orientation;
 mod program;
 mod readiness;
+mod reduced;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod search;

@@ -180,7 +180,10 @@ impl CpuEngine {
         let mut values = vec![0.0; batch.len() * dimensions];
         match batch {
             Batch::Images(images) => {
-                let images: Vec<&RgbImage> = images.iter().map(|image| &image.0).collect();
+                let images: Option<Vec<&RgbImage>> = images.iter().map(Pixels::decoded).collect();
+                let images = images.ok_or_else(|| {
+                    EngineError::Failed("an image was not decoded for the CPU".into())
+                })?;
                 self.towers
                     .images(&self.team, &images, between, &mut values)
                     .map_err(failed)?;
@@ -251,9 +254,9 @@ impl Prepare for CpuPrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
         let target = self.processor.target();
         if target.keeps(image.width(), image.height()) {
-            return Ok(Pixels(image));
+            return Ok(Pixels::Decoded(image));
         }
-        self.processor.resize(&image).map(Pixels)
+        self.processor.resize(&image).map(Pixels::Decoded)
     }
 }
 

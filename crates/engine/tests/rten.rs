@@ -72,7 +72,11 @@ fn the_demo_model_gives_the_vectors_that_rten_gives() {
             kernel.least_cosine()
         };
         let row = |rows: Rows| rows.iter().next().unwrap().to_vec();
-        let got = row(embed(&mut engine, Batch::Images(vec![Pixels(image.clone())])).unwrap());
+        let got = row(embed(
+            &mut engine,
+            Batch::Images(vec![Pixels::Decoded(image.clone())]),
+        )
+        .unwrap());
         assert!(cosine(&got, &of_image) > least, "{}", kernel.name());
         let got = row(embed(&mut engine, Batch::Texts(vec![ids.clone()])).unwrap());
         assert!(cosine(&got, &of_text) > least, "{}", kernel.name());
@@ -108,7 +112,11 @@ fn a_model_of_variable_resolution_gives_the_vectors_that_rten_gives() {
 
     let options = CpuOptions::fp32(2, 8);
     let mut engine = CpuEngine::load(&checkpoint, &processor, options).unwrap();
-    let got = embed(&mut engine, Batch::Images(vec![Pixels(image.clone())])).unwrap();
+    let got = embed(
+        &mut engine,
+        Batch::Images(vec![Pixels::Decoded(image.clone())]),
+    )
+    .unwrap();
     let got = got.iter().next().unwrap();
     assert!(cosine(got, &expected) > 0.999_999_9);
 }
@@ -120,7 +128,11 @@ fn a_text_goes_in_where_a_batch_of_pictures_rests() {
     let side = checkpoint.config.vision.image_size;
     let ids = vec![5; checkpoint.config.text.positions];
     let alone = embed(&mut engine, Batch::Texts(vec![ids.clone()])).unwrap();
-    let pictures = || (0..6).map(|seed| Pixels(picture(side, seed))).collect();
+    let pictures = || {
+        (0..6)
+            .map(|seed| Pixels::Decoded(picture(side, seed)))
+            .collect()
+    };
     let of_pictures = embed(&mut engine, Batch::Images(pictures())).unwrap();
 
     let (send, order) = std::sync::mpsc::channel();

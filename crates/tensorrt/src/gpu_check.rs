@@ -23,6 +23,7 @@ use crate::run::{
 use clap::Parser;
 use siglip2_model::checkpoint::Config;
 
+mod card;
 mod cost;
 mod kernel;
 mod rates;
@@ -39,6 +40,12 @@ struct Arguments {
     /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR")]
     tensorrt_lib: Option<PathBuf>,
+    /// Directory of nvJPEG; by default it is searched for.
+    #[arg(long, env = "NVJPEG_LIB_DIR")]
+    nvjpeg_lib: Option<PathBuf>,
+    /// A directory of JPEG files, to compare the card's decoder with the CPU's.
+    #[arg(long)]
+    photos: Option<PathBuf>,
     /// How many seconds to measure each rate.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -90,8 +97,12 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     kernel::copies(&mut probe, manifest.max_batch)?;
     drop(probe);
 
-    let prepare = pinned_pictures(gpu, 512 << 20)?;
-    let options = TensorRtOptions::default();
+    let search = Search::new(None, None).with_nvjpeg(arguments.nvjpeg_lib);
+    let options = TensorRtOptions {
+        nvjpeg: card::find(gpu, &search),
+        ..TensorRtOptions::default()
+    };
+    let prepare = pinned_pictures(gpu, 512 << 20, options.nvjpeg)?;
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
     let mut engine = TensorRtEngine::load(
@@ -123,8 +134,11 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     if let Some(doubt) = cosines.doubt() {
         println!("- {doubt}");
     }
-    println!();
     let span = Duration::from_secs_f64(arguments.seconds);
+    if let (Some(_), Some(photos)) = (options.nvjpeg, &arguments.photos) {
+        card::check(&mut engine, photos, span)?;
+    }
+    println!();
     rates::rates(&mut engine, &config, &manifest.buckets, span)?;
     if let Some(fault) = cosines.fault() {
         return Err(fault.into());

@@ -16,6 +16,7 @@
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
 //!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled; `warm_up`: how
 //!   often each batch size runs at the start.
+//! * `card`: JPEG files decoded on the card, in memory that `lent` lends.
 //! * `needs`: what all of it takes of the GPU's memory.
 //! * `steps`: whether a load goes on. `probe`: runs the parts one by one.
 
@@ -31,12 +32,14 @@ use siglip2_model::Tower;
 
 mod arena;
 mod cache;
+mod card;
 mod completer;
 mod contexts;
 mod device;
 mod event;
 mod feed;
 mod gaps;
+mod lent;
 mod memory;
 mod needs;
 mod prepare;
@@ -48,7 +51,10 @@ mod warm_up;
 
 use crate::error::{DeviceError, Doing};
 use crate::kernel::{Element, Planner, ResizeKernel};
+use crate::nvjpeg::NvJpeg;
 use arena::Arena;
+use card::Judge;
+pub use card::card_backend;
 use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
@@ -104,7 +110,7 @@ pub struct TensorRtOptions {
     pub limits: ImageLimits,
     /// The least number of bytes of pixels that a slot can upload and resize at once; a larger
     /// batch is uploaded in parts. The largest picture always fits. As much is on the GPU for
-    /// each slot.
+    /// each slot, and with `nvjpeg` twice as much again.
     pub source_bytes: usize,
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
     /// this itself.
@@ -112,6 +118,8 @@ pub struct TensorRtOptions {
     /// The fewest and most runs of each batch size at the start; it ends when the library has
     /// captured it.
     pub warm_ups: (usize, usize),
+    /// What decodes JPEG files on the card; without it the CPU does.
+    pub nvjpeg: Option<&'static NvJpeg>,
     /// How long the device may go without finishing a batch while it has one.
     pub device_timeout: Duration,
     /// Bytes of the GPU's memory that are left free, for engines that are loaded after this one.
@@ -125,6 +133,7 @@ impl Default for TensorRtOptions {
         Self {
             source_bytes: 256 << 20,
             slots: 2,
+            nvjpeg: None,
             max_batch: None,
             limits: ImageLimits::default(),
             // Even on a slow GPU the largest batch takes about a second.
@@ -136,14 +145,24 @@ impl Default for TensorRtOptions {
     }
 }
 
-/// Pinned memory for decoded pictures, for the engines of all GPUs.
+/// Pinned memory for decoded pictures, for the engines of all GPUs, and for the files that nvJPEG
+/// decodes, if it is there.
 ///
 /// # Errors
 ///
-/// When the driver cannot pin it.
-pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, DeviceError> {
+/// When the driver cannot pin it, or nvJPEG cannot be used.
+pub fn pinned_pictures(
+    gpu: &Gpu,
+    bytes: usize,
+    nvjpeg: Option<&'static NvJpeg>,
+) -> Result<Arc<dyn Prepare>, DeviceError> {
     let context = device::context(gpu)?;
-    Ok(Arc::new(prepare::Pinned(Arena::new(&context, bytes)?)))
+    Ok(Arc::new(prepare::Pinned {
+        arena: Arena::new(&context, bytes)?,
+        judge: nvjpeg
+            .map(|nvjpeg| Judge::new(&context, nvjpeg))
+            .transpose()?,
+    }))
 }
 
 /// Both towers on one GPU.
@@ -254,7 +273,8 @@ impl TensorRtEngine {
         let image = load(Tower::Image, &mut |shape| {
             let planner = Planner::new(processor, element);
             let kernel = Arc::clone(&kernel);
-            let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
+            let mut feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
+            card::check(&context, &mut feed)?;
             Ok(Feed::Images(Box::new(feed)))
         })?;
         let tokens = manifest.text_tokens;

@@ -7,6 +7,7 @@ pub mod dialects;
 pub mod document;
 pub mod engine;
 pub mod index;
+pub mod jpegs;
 pub mod model;
 pub mod noise;
 pub mod picture;

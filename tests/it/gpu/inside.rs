@@ -21,14 +21,14 @@ use siglip2_embeddings::tensorrt::run::{
 use crate::common::noise::noise;
 use crate::gpu::model::{self, Recipe};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-fn directory() -> EngineDirectory {
+pub(super) fn directory() -> EngineDirectory {
     let path = std::env::var_os("TEST_ENGINE").map(PathBuf::from).unwrap();
     EngineDirectory::open(&path).unwrap()
 }
 
-fn load(
+pub(super) fn load(
     options: TensorRtOptions,
     arena: usize,
 ) -> Result<(TensorRtEngine, Arc<dyn Prepare>), String> {
@@ -38,7 +38,8 @@ fn load(
     ))
     .map_err(|error| error.to_string())?;
     let gpu = gpus().map_err(|error| error.to_string())?.remove(0);
-    let prepare = pinned_pictures(&gpu, arena).map_err(|error| error.to_string())?;
+    let prepare =
+        pinned_pictures(&gpu, arena, options.nvjpeg).map_err(|error| error.to_string())?;
     let engine = TensorRtEngine::load(
         &gpu,
         &directory(),
@@ -51,7 +52,7 @@ fn load(
     Ok((engine, prepare))
 }
 
-fn small() -> TensorRtOptions {
+pub(super) fn small() -> TensorRtOptions {
     let mut options = TensorRtOptions::default();
     // The largest picture of the album has 600 KB: a batch with two of them is split into parts.
     options.limits.max_pixels = 300_000;
@@ -62,7 +63,7 @@ fn small() -> TensorRtOptions {
 }
 
 /// A picture as a decoder leaves it: in the arena, unless it is larger than the arena.
-fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
+pub(super) fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
     let (width, height) = (image.width(), image.height());
     let image = match prepare.memory(image.pixels().len()).unwrap() {
         None => image.clone(),
@@ -75,9 +76,9 @@ fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
 }
 
 /// Pending rows, and their expected values.
-type Waiting = (Receiver<Result<Rows, EngineError>>, Vec<Vec<f32>>);
+pub(super) type Waiting = (Receiver<Result<Rows, EngineError>>, Vec<Vec<f32>>);
 
-fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, EngineError>> {
+pub(super) fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, EngineError>> {
     let (done, result) = channel();
     engine.submit(
         batch,
@@ -88,7 +89,7 @@ fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, Engine
     result
 }
 
-fn check((result, expected): Waiting) {
+pub(super) fn check((result, expected): Waiting) {
     let rows = result.recv_timeout(PATIENCE).unwrap().unwrap();
     let rows: Vec<&[f32]> = rows.iter().collect();
     assert_eq!(rows, expected);

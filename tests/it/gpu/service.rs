@@ -14,7 +14,7 @@ use crate::gpu::model::{self, Recipe};
 use siglip2_embeddings::engine::Tower;
 
 /// The service on a machine, with the engines under `root`.
-fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
+pub(super) fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
     of("demo", machine, root, flags)
 }
 
@@ -31,7 +31,7 @@ fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) -> Command {
 
 /// The output and exit code of a program that must not start. If it starts anyway it is killed
 /// and has no exit code: otherwise neither it nor the test would end.
-fn refusal(mut command: Command) -> (String, Option<i32>) {
+pub(super) fn refusal(mut command: Command) -> (String, Option<i32>) {
     let mut child = command
         .args(["--host", "127.0.0.1", "--port", "0"])
         .spawn()

@@ -12,7 +12,9 @@
 //! is an error here. The end marker is asked for only where libjpeg needs it to know that
 //! it has seen all scans, again as in Pillow.
 
+mod entropy;
 mod frame;
+mod intact;
 mod scans;
 
 use std::cell::Cell;
@@ -26,6 +28,8 @@ use super::exif::Metadata;
 use super::reader::{Pieces, Watch};
 use super::work::{STEP, Stop};
 use super::{ImageError, ImageFormat, ImageLimits, convert};
+
+pub use intact::IntactJpeg;
 
 #[cfg(panic = "abort")]
 compile_error!("libjpeg reports a damaged file by unwinding: build with panic = \"unwind\"");
@@ -161,11 +165,15 @@ fn read_pixels(
     rows: &mut dyn Rows,
     all_rows: &Cell<bool>,
 ) -> io::Result<()> {
-    let decompress = Decompress::new_reader(reader)?;
+    let mut decompress = Decompress::new_reader(reader)?;
     let (width, height) = job.size();
-    if decompress.size() != (width, height) {
+    let reduction = usize::from(job.header.reduction);
+    let whole = decompress.size();
+    if (whole.0.div_ceil(reduction), whole.1.div_ceil(reduction)) != (width, height) {
         return Err(io::Error::other("its frame headers contradict each other"));
     }
+    // In eighths. The inverse transform leaves the rest out.
+    decompress.scale(8 / job.header.reduction.clamp(1, 8));
     if decompress.components().len() != 4 {
         let mut started = decompress.rgb()?;
         for _ in 0..height {

@@ -23,7 +23,7 @@ pub fn verify(
     gpu: &Gpu,
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
-    let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
+    let pinned = pinned_pictures(gpu, PINNED_BYTES, None)?;
     // The canary's picture is small, and the GPU may be too, or a service may have most of it.
     let options = TensorRtOptions {
         source_bytes: 4 << 20,

@@ -114,7 +114,7 @@ fn batch(
         .map(|_| {
             let memory = prepare.memory(bytes)?.ok_or("there is no pinned memory")?;
             let image = RgbImage::lent(side, side, memory).ok_or("memory of another size")?;
-            Ok(Pixels(image))
+            Ok(Pixels::Decoded(image))
         })
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     Ok(Batch::Images(images))

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! images: pinned pixels --upload--> source --resize kernel--> pixel_values   [B, 3, S, S]
+//! JPEGs:  pinned files  --decode on the card---^   (card.rs)
 //! texts:  ids --copy--> pinned ids --upload--> input_ids                      [B, T]
 //! ```
 //!
@@ -10,11 +11,14 @@
 //! parts, one after the other on the same stream; the tower still runs on the whole batch.
 #![allow(unsafe_code)]
 
+mod coded;
+
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
 use super::TensorRtOptions;
+use super::card::{CardDecoder, DecoderMemory};
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use crate::directory::ElementType;
 use crate::error::{DeviceError, Doing, refused};
@@ -152,6 +156,8 @@ pub(super) struct ImageFeed {
     scratch: DeviceBuffer,
     /// Bytes of one row of the tower's input.
     row: usize,
+    /// What decodes files, if anything.
+    decoder: Option<CardDecoder>,
 }
 
 /// The sizes of the buffers for pictures that a slot has, in bytes.
@@ -163,6 +169,8 @@ pub(super) struct PictureBuffers {
     pub(super) scratch: usize,
     /// The kernel's tables, on both sides.
     pub(super) tables: usize,
+    /// What decodes files, if anything does.
+    pub(super) decoder: DecoderMemory,
 }
 
 impl PictureBuffers {
@@ -175,10 +183,15 @@ impl PictureBuffers {
             .ok()
             .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
             .ok_or("--max-image-pixels is too large")?;
+        let source = largest.max(options.source_bytes);
         Ok(Self {
-            source: largest.max(options.source_bytes),
+            source,
             scratch: extreme.scratch_bytes.max(options.source_bytes / 4),
             tables: TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES),
+            decoder: match options.nvjpeg {
+                Some(_) => DecoderMemory::of(options.source_bytes),
+                None => DecoderMemory::default(),
+            },
         })
     }
 
@@ -187,6 +200,7 @@ impl PictureBuffers {
         self.source
             .saturating_add(self.scratch)
             .saturating_add(self.tables)
+            .saturating_add(self.decoder.device)
     }
 }
 
@@ -203,11 +217,17 @@ impl ImageFeed {
             source,
             scratch,
             tables,
+            decoder,
         } = PictureBuffers::of(&planner, options)
             .map_err(|why| refused("making buffers for pictures", why))?;
+        let decoder = options
+            .nvjpeg
+            .map(|nvjpeg| CardDecoder::new(context, nvjpeg, decoder))
+            .transpose()?;
         Ok(Self {
             kernel,
             planner,
+            decoder,
             tables: PinnedBuffer::new(context, tables, "resize tables")?,
             device_tables: DeviceBuffer::new(context, tables, "resize tables")?,
             source: DeviceBuffer::new(context, source, "pictures")?,
@@ -225,6 +245,9 @@ impl ImageFeed {
         input: &DeviceBuffer,
         stream: &CudaStream,
     ) -> Result<(), DeviceError> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.begin();
+        }
         let mut first = 0;
         let mut table = 0;
         while first < images.len() {
@@ -238,8 +261,7 @@ impl ImageFeed {
                 count = self.fitting(&images[first..], self.tables.len())?;
             }
             if count == 0 {
-                let image = &images[first].0;
-                let (width, height) = (image.width(), image.height());
+                let (width, height) = images[first].size();
                 let why = format!("a picture of {width} x {height} does not fit the buffers");
                 return Err(refused("uploading pictures", why));
             }
@@ -258,9 +280,10 @@ impl ImageFeed {
             ..Cost::default()
         };
         for (count, image) in images.iter().enumerate() {
+            let (width, height) = image.size();
             all += self
                 .planner
-                .cost(image.0.width(), image.0.height())
+                .cost(width, height)
                 .doing(|| "uploading pictures".to_owned())?;
             if all.source_bytes > self.source.len()
                 || all.table_bytes > tables
@@ -285,19 +308,26 @@ impl ImageFeed {
         at: usize,
         stream: &CudaStream,
     ) -> Result<usize, DeviceError> {
-        let sizes: Vec<(u32, u32)> = images
-            .iter()
-            .map(|image| (image.0.width(), image.0.height()))
-            .collect();
+        let sizes: Vec<(u32, u32)> = images.iter().map(Pixels::size).collect();
         let doing = || format!("resizing {} pictures", images.len());
         let plan = self
             .planner
             .plan_into(&sizes, &mut self.tables.bytes_mut()[table..])
             .doing(doing)?;
+        let mut coded = Vec::new();
         for (image, &offset) in images.iter().zip(&plan.offsets) {
-            // SAFETY: the caller keeps the pictures until the stream is past the copy. The
-            // part before this one has been resized before that, in stream order.
-            unsafe { copy(image.0.pixels(), &self.source, offset, stream)? };
+            match image {
+                // SAFETY: the caller keeps the pictures until the stream is past the copy. The
+                // part before this one has been resized before that, in stream order.
+                Pixels::Decoded(image) => unsafe {
+                    copy(image.pixels(), &self.source, offset, stream)?
+                },
+                Pixels::Coded(image) => coded.push((image, offset)),
+            }
+        }
+        if !coded.is_empty() {
+            // SAFETY: as for the copies; the plan has room for the pixels of each.
+            unsafe { self.decode(&coded, stream)? };
         }
         let end = table + plan.table_bytes;
         // SAFETY: this part of the tables is not written again before the stream is past it.

@@ -72,7 +72,9 @@ impl Needs {
             };
             let tensors = rows * (input + manifest.dimensions * size_of::<f32>());
             let slot = (context.ceil() as usize).saturating_add(tensors);
-            needs.batches = needs.batches.saturating_add(slot.saturating_mul(info.slots));
+            needs.batches = needs
+                .batches
+                .saturating_add(slot.saturating_mul(info.slots));
         }
         Ok(needs)
     }
@@ -152,6 +154,19 @@ fn what_fits(
 ) -> Option<String> {
     let now = PictureBuffers::of(planner, options).ok()?.source;
     let smaller = SMALLER_PICTURES.into_iter().filter(|&bytes| bytes < now);
+    if options.nvjpeg.is_some() {
+        let options = TensorRtOptions {
+            nvjpeg: None,
+            ..*options
+        };
+        let needs = Needs::of(manifest, planner, info, &options).ok()?;
+        let cpu = "--decode cpu".to_owned();
+        return match needs.bytes() <= free {
+            true => Some(cpu),
+            false => what_fits(free, manifest, planner, info, &options)
+                .map(|flags| format!("{cpu} {flags}")),
+        };
+    }
     let pictures = std::iter::once(None).chain(smaller.map(Some));
     for pictures in pictures {
         let mut options = *options;

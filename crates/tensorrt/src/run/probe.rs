@@ -153,5 +153,5 @@ impl Drop for Probe {
 
 /// Pictures in a batch, as they are.
 pub fn pictures(images: Vec<siglip2_image::RgbImage>) -> Batch {
-    Batch::Images(images.into_iter().map(Pixels).collect())
+    Batch::Images(images.into_iter().map(Pixels::Decoded).collect())
 }
