@@ -13,7 +13,6 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use siglip2_model::checkpoint::hub::HubSettings;
 use siglip2_model::files::ModelFiles;
 
 use super::files::Files;
@@ -66,9 +65,6 @@ impl Gpus {
         let there = gpus()?;
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
-        }
-        if settings.gpu.engine_dir.is_none() {
-            check_fixed(settings)?;
         }
         let default = TensorRtOptions::default();
         let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
@@ -143,16 +139,15 @@ impl Gpus {
     /// Loads every engine onto its GPU, and checks it against its canary. A device that hangs
     /// meanwhile is noticed.
     pub(super) fn load(self, processor: Processor) -> Result<Loaded, LoadError> {
-        processor
-            .check_square()
-            .map_err(|error| error.to_string())?;
+        processor.check_uncut().map_err(|error| error.to_string())?;
         let digest = self.digest()?;
         let options = self.options;
         let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
         let (first, bytes) = (first.clone(), self.pinned_bytes);
+        let pinned = processor.clone();
         let prepare = watched(options.device_timeout, move |steps| {
             steps.begin("pinning memory for pictures");
-            pinned_pictures(&first, bytes).map_err(|error| error.to_string())
+            pinned_pictures(&first, bytes, &pinned).map_err(|error| error.to_string())
         })?;
         let workers: Result<_, LoadError> = self
             .seats
@@ -220,9 +215,9 @@ fn load(
         .map_err(|error| failed(&error))?;
     let canary = directory.canary().map_err(|error| failed(&error))?;
     steps.begin("comparing vectors with the canary's");
-    let buckets = &directory.manifest().buckets;
+    let manifest = directory.manifest();
     let cosines =
-        measure(&mut engine, &canary, buckets, &gpu.name).map_err(|error| failed(&error))?;
+        measure(&mut engine, &canary, manifest, &gpu.name).map_err(|error| failed(&error))?;
     if let Some(fault) = cosines.fault() {
         return Err(fault);
     }
@@ -247,19 +242,6 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         graph_precision(settings.precision)?,
     )?;
     Ok(found)
-}
-
-/// Whether engines can be built for the model, if its checkpoint is on this machine. Otherwise
-/// a message would tell users to look for an engine that cannot exist.
-fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let hub = HubSettings {
-        offline: true,
-        ..settings.hub.settings()
-    };
-    let Ok(checkpoint) = settings.source()?.open(&settings.hub.revision, &hub) else {
-        return Ok(());
-    };
-    Ok(checkpoint.config.check_fixed(&settings.model)?)
 }
 
 /// What the graph of an engine computes in.

@@ -11,6 +11,7 @@ mod check;
 mod faults;
 mod inside;
 mod model;
+mod naflex;
 mod pack;
 mod runtime;
 mod service;

@@ -78,8 +78,8 @@ pub use siglip2_model::Tower;
 
 /// An image that is ready to join a batch, as its engine takes it: the CPU's is the
 /// model's square, or whole patches with the image's own aspect (NaFlex), resized as the
-/// checkpoint's processor does and not yet normalized; a GPU's has its own size and lies in
-/// pinned memory.
+/// checkpoint's processor does and not yet normalized; a GPU's lies in pinned memory, and has its
+/// own size or (NaFlex) a line for each patch.
 #[derive(Debug)]
 pub struct Pixels(pub RgbImage);
 
@@ -251,8 +251,8 @@ pub trait Prepare: Send + Sync {
         Ok(None)
     }
 
-    /// What makes pictures ready, if that is all that is done to them: then one that is decoded
-    /// row by row need not be in memory as a whole.
+    /// What pictures are resized by, if that is done here: then one that is decoded row by row need
+    /// not be in memory as a whole.
     fn processor(&self) -> Option<&Processor> {
         None
     }
@@ -269,6 +269,15 @@ pub trait Prepare: Send + Sync {
     /// When the picture cannot be resized, for want of memory or because a side is
     /// beyond what the resizer takes.
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError>;
+
+    /// Makes ready what [`Prepare::processor`] has already made of an image.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    fn prepare_resized(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        Ok(Pixels(image))
+    }
 }
 
 /// Runs towers on one device. It is moved to the thread that owns the device and

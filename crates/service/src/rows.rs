@@ -26,7 +26,7 @@ use crate::pool::WorkLease;
 use crate::request::Request;
 use crate::service::{Running, State};
 use crate::tokens::TokenUsage;
-use siglip2_engine::{EngineError, Pixels, Prepare, Tower};
+use siglip2_engine::{EngineError, Prepare, Tower};
 use siglip2_image::{Header, ImageError, ImageLimits, Narrowed, Processor, RgbImage, Stop};
 use siglip2_model::text::Tokenized;
 
@@ -270,8 +270,9 @@ impl Decoding {
         let begun = Instant::now();
         let mut pixels = match decoded {
             Decoded::Whole(image) => self.prepare.prepare(image),
-            // The resize is all that its preparation is.
-            Decoded::Rows(narrowed) => narrowed.finish().map(Pixels),
+            Decoded::Rows(narrowed) => narrowed
+                .finish()
+                .and_then(|image| self.prepare.prepare_resized(image)),
         }
         .map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);

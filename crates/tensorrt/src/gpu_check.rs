@@ -83,14 +83,20 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     let config = Config::parse(&directory.read("config.json")?, "config.json")?;
     let processor = directory.processor()?;
-    let element = Element::of(manifest.towers.image.input.element);
-    let cubin = directory.read(&manifest.kernel.file)?;
-    let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
-    let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
-    kernel::copies(&mut probe, manifest.max_batch)?;
-    drop(probe);
+    let equal = match &manifest.patches {
+        // Pictures of variable resolution are resized on the CPU.
+        Some(_) => true,
+        None => {
+            let element = Element::of(manifest.towers.image.input.element);
+            let cubin = directory.read(&manifest.kernel.file)?;
+            let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
+            let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
+            kernel::copies(&mut probe, manifest.max_batch)?;
+            equal
+        }
+    };
 
-    let prepare = pinned_pictures(gpu, 512 << 20)?;
+    let prepare = pinned_pictures(gpu, 512 << 20, &processor)?;
     let options = TensorRtOptions::default();
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
@@ -110,12 +116,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         memory_taken(gpu)?.saturating_sub(before) >> 20,
         engine.needs()
     );
-    let cosines = measure(
-        &mut engine,
-        &directory.canary()?,
-        &manifest.buckets,
-        &gpu.name,
-    )?;
+    let canary = directory.canary()?;
+    let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
     println!(
         "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
         cosines.image, cosines.text
@@ -125,7 +127,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     }
     println!();
     let span = Duration::from_secs_f64(arguments.seconds);
-    rates::rates(&mut engine, &config, &manifest.buckets, span)?;
+    rates::rates(&mut engine, &config, manifest, &canary, span)?;
     if let Some(fault) = cosines.fault() {
         return Err(fault.into());
     }

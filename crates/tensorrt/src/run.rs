@@ -14,6 +14,7 @@
 //!
 //! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory; `event`.
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
+//!   `parts`, `patches`: what is different where pictures are of variable resolution;
 //!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled; `warm_up`: how
 //!   often each batch size runs at the start.
 //! * `needs`: what all of it takes of the GPU's memory.
@@ -24,9 +25,9 @@ use std::time::Duration;
 
 use cudarc::driver::result;
 
-use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
+use crate::directory::{DirectoryError, EngineDirectory, Manifest, ROW_OF_PATCHES, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
-use siglip2_image::{ImageLimits, Processor};
+use siglip2_image::{ImageLimits, Processor, Target};
 use siglip2_model::Tower;
 
 mod arena;
@@ -39,6 +40,8 @@ mod feed;
 mod gaps;
 mod memory;
 mod needs;
+mod parts;
+mod patches;
 mod prepare;
 pub mod probe;
 mod slot;
@@ -52,8 +55,9 @@ use arena::Arena;
 use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
-use feed::{Feed, ImageFeed, TextFeed, id_bytes};
+use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::Needs;
+use patches::{PackedPatches, PatchFeed};
 pub use steps::{Steps, WatchedError, watched};
 use tower::{LoadedTower, Shape};
 
@@ -84,6 +88,18 @@ pub enum LoadError {
         built_for: String,
         /// The GPU of this machine.
         gpu: Gpu,
+    },
+    /// Pictures become more patches than the engine takes.
+    #[error(
+        "pictures become up to {wanted} patches, but the engine takes at most {built}: serve it \
+         with --max-num-patches {built} (MAX_NUM_PATCHES), or build it with build-engine \
+         --max-num-patches {wanted}"
+    )]
+    Patches {
+        /// The most that the engine takes.
+        built: usize,
+        /// The most that pictures become.
+        wanted: usize,
     },
     /// The GPU has less memory free than the engine takes.
     #[error("{0}")]
@@ -133,14 +149,23 @@ impl Default for TensorRtOptions {
     }
 }
 
-/// Pinned memory for decoded pictures, for the engines of all GPUs.
+/// What makes pictures ready for the engines of all GPUs, in pinned memory: as they were decoded,
+/// or, where pictures are of variable resolution, in patches.
 ///
 /// # Errors
 ///
 /// When the driver cannot pin it.
-pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, DeviceError> {
+pub fn pinned_pictures(
+    gpu: &Gpu,
+    bytes: usize,
+    processor: &Processor,
+) -> Result<Arc<dyn Prepare>, DeviceError> {
     let context = device::context(gpu)?;
-    Ok(Arc::new(prepare::Pinned(Arena::new(&context, bytes)?)))
+    let arena = Arena::new(&context, bytes)?;
+    Ok(match processor.target().patches() {
+        None => Arc::new(prepare::Pinned(arena)),
+        Some((side, _)) => Arc::new(PackedPatches::new(arena, processor, side)),
+    })
 }
 
 /// Both towers on one GPU.
@@ -149,6 +174,7 @@ pub struct TensorRtEngine {
     text: LoadedTower,
     prepare: Arc<dyn Prepare>,
     info: EngineInfo,
+    max_batch_pixels: Option<u64>,
     needs: Needs,
 }
 
@@ -198,11 +224,13 @@ impl TensorRtEngine {
             Some(release) => release,
             None => format!("cuda-{}", driver_version()?),
         };
+        let target = processor.target();
+        check_patches(manifest, target)?;
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
             let plan = directory.read(&entry.engine.file)?;
-            let shape = shape(tower, manifest, &info, options);
+            let shape = shape(tower, manifest, &info, options, target);
             let file = directory.path().join(&entry.engine.file);
             let cache = cache::path(&file, &gpu.name, &driver);
             LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
@@ -210,27 +238,33 @@ impl TensorRtEngine {
             })
         };
 
-        let element = Element::of(manifest.towers.image.input.element);
-        let planner = Planner::new(processor, element);
         let looking = || format!("asking for the free memory of {gpu}");
         context.bind_to_thread().doing(looking)?;
         let (free, _) = result::mem_get_info().doing(looking)?;
-        let needs = needs::check(gpu, free, manifest, &planner, &info, options)
+        let needs = needs::check(gpu, free, manifest, processor, &info, options)
             .map_err(LoadError::Memory)?;
         let free = free >> 20;
         tracing::info!(%gpu, "the engines take {needs}, of {free} MiB that are free");
-        let cubin = directory.read(&manifest.kernel.file)?;
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;
-        let kernel = Arc::new(
-            ResizeKernel::load(&cubin, element)
-                .doing(|| format!("loading {}", manifest.kernel.file))?,
-        );
-        let image = load(Tower::Image, &mut |shape| {
-            let planner = Planner::new(processor, element);
-            let kernel = Arc::clone(&kernel);
-            let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
-            Ok(Feed::Images(Box::new(feed)))
-        })?;
+        let image = match &manifest.patches {
+            Some(patches) => load(Tower::Image, &mut |_| {
+                Ok(Feed::Patches(PatchFeed::new(patches.size)))
+            })?,
+            None => {
+                let element = Element::of(manifest.towers.image.input.element);
+                let cubin = directory.read(&manifest.kernel.file)?;
+                let kernel = Arc::new(
+                    ResizeKernel::load(&cubin, element)
+                        .doing(|| format!("loading {}", manifest.kernel.file))?,
+                );
+                load(Tower::Image, &mut |shape| {
+                    let planner = Planner::new(processor, element);
+                    let kernel = Arc::clone(&kernel);
+                    let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
+                    Ok(Feed::Images(Box::new(feed)))
+                })?
+            }
+        };
         let tokens = manifest.text_tokens;
         let ids = manifest.towers.text.input.element;
         let text = load(Tower::Text, &mut |_| {
@@ -240,6 +274,7 @@ impl TensorRtEngine {
             image,
             text,
             prepare,
+            max_batch_pixels: max_batch_pixels(info.max_batch, target),
             info,
             needs,
         })
@@ -256,6 +291,10 @@ impl Engine for TensorRtEngine {
         self.info.clone()
     }
 
+    fn max_batch_pixels(&self) -> Option<u64> {
+        self.max_batch_pixels
+    }
+
     fn preparer(&self) -> Arc<dyn Prepare> {
         Arc::clone(&self.prepare)
     }
@@ -268,46 +307,72 @@ impl Engine for TensorRtEngine {
     }
 }
 
-/// The sizes that the slots of a tower are made for.
-fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, options: &TensorRtOptions) -> Shape {
-    let entry: &TowerEntry = manifest.tower(tower);
-    let side = manifest.image_size as i64;
-    let (row, input_row) = match tower {
-        Tower::Image => {
-            let bytes = match entry.input.element {
-                ElementType::Fp32 => 4,
-                _ => 2,
-            };
-            let pixels = 3 * manifest.image_size * manifest.image_size;
-            (vec![3, side, side], pixels * bytes)
-        }
-        Tower::Text => (
-            vec![manifest.text_tokens as i64],
-            manifest.text_tokens * id_bytes(entry.input.element),
-        ),
+/// Whether an engine takes what pictures become.
+fn check_patches(manifest: &Manifest, target: Target) -> Result<(), LoadError> {
+    let wrong = |reason: String| LoadError::Engine {
+        tower: Tower::Image,
+        reason,
     };
-    // A maximum below the engine's still runs in the smallest bucket that holds it.
-    let mut buckets = manifest.buckets.clone();
-    let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
-    buckets.truncate(needed);
+    match (&manifest.patches, target) {
+        (None, Target::Square { .. }) => Ok(()),
+        (Some(patches), Target::Patches { patch, most }) if patch as usize == patches.size => {
+            let (built, wanted) = (patches.most(), most as usize);
+            match wanted <= built {
+                true => Ok(()),
+                false => Err(LoadError::Patches { built, wanted }),
+            }
+        }
+        _ => Err(wrong("it does not take what pictures become".into())),
+    }
+}
+
+/// The most pixels of a batch of pictures of variable resolution: as on the CPU, those of
+/// `max_batch` pictures of [`ROW_OF_PATCHES`], or of two of the largest. Packed, a patch has a few
+/// more than its own.
+fn max_batch_pixels(max_batch: usize, target: Target) -> Option<u64> {
+    let (side, most) = target.patches()?;
+    let rows = max_batch as u64 * ROW_OF_PATCHES as u64;
+    Some(rows.max(2 * u64::from(most)) * siglip2_model::graph::patches::width(side as usize) as u64)
+}
+
+/// The sizes that the slots of a tower are made for.
+fn shape(
+    tower: Tower,
+    manifest: &Manifest,
+    info: &EngineInfo,
+    options: &TensorRtOptions,
+    target: Target,
+) -> Shape {
+    let entry: &TowerEntry = manifest.tower(tower);
+    let row = match (tower, &manifest.patches) {
+        (Tower::Image, None) => {
+            let side = manifest.image_size as i64;
+            vec![3, side, side]
+        }
+        (Tower::Image, Some(patches)) => {
+            vec![
+                -1,
+                siglip2_model::graph::patches::bytes(patches.size) as i64,
+            ]
+        }
+        (Tower::Text, _) => vec![manifest.text_tokens as i64],
+    };
+    let most = target.patches().map(|(_, most)| most as usize);
     Shape {
         tower,
         input: Tensor {
             name: entry.input.name.clone(),
             row,
         },
-        input_row,
+        input_row: needs::input_row(tower, manifest),
         output: Tensor {
             name: entry.output.name.clone(),
             row: vec![manifest.dimensions as i64],
         },
         dimensions: manifest.dimensions,
-        profiles: manifest
-            .profiles
-            .iter()
-            .map(|&[least, _, most]| (least, most))
-            .collect(),
-        buckets,
+        profiles: manifest.profiles_of(tower),
+        sizes: manifest.sizes_of(tower, info.max_batch, most),
+        max_batch: info.max_batch,
         slots: info.slots,
         urgent: tower == Tower::Text,
         warm_ups: options.warm_ups.0..=options.warm_ups.1,
