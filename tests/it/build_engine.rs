@@ -132,18 +132,18 @@ fn a_model_of_variable_resolution_is_built_for_every_number_of_patches() {
     let build = |flags: &[&str]| {
         let shared = ["--model", model.to_str().unwrap(), "--gpu", "sm_120"];
         let rest = ["--max-batch", "4", "--out", root];
-        run(build_engine(&[&shared[..], &rest, flags].concat())).unwrap()
+        run(build_engine(&[&shared[..], &rest[..], flags].concat())).unwrap()
     };
     for (precision, flags, buckets) in [
         (Precision::Fp16, &[][..], vec![64, 128, 256]),
         (
             Precision::Fp32,
-            &["--precision", "fp32", "--max-num-patches", "300"],
+            &["--precision", "fp32", "--max-num-patches", "300"][..],
             vec![64, 128, 300],
         ),
         (
             Precision::Bf16,
-            &["--precision", "bf16", "--max-num-patches", "64"],
+            &["--precision", "bf16", "--max-num-patches", "64"][..],
             vec![64],
         ),
     ] {

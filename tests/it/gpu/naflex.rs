@@ -101,7 +101,7 @@ async fn the_service_answers_with_the_rows_of_the_engine() {
     let recipe = Recipe::naflex(256);
     recipe.write(root.path());
     let command = |machine: &Machine, flags: &[&str]| -> Command {
-        let flags = [&["--device", "cuda"], flags].concat();
+        let flags = [&["--device", "cuda"][..], flags].concat();
         of(NAFLEX, machine, root.path(), &flags)
     };
     let machine = Machine::new();

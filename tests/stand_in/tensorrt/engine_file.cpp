@@ -84,8 +84,11 @@ void parse_line(EngineFile &engine, const std::string &text) {
         engine.user_allocation = whose == "user";
     } else if (key == "wrong") {
         Wrong wrong;
-        if (!(line >> wrong.rows >> wrong.slot >> wrong.share >> wrong.patches)) {
-            throw std::invalid_argument("what is wrong has four numbers");
+        if (!(line >> wrong.rows >> wrong.slot >> wrong.share)) {
+            throw std::invalid_argument("what is wrong has three numbers, or four");
+        }
+        if (!(line >> wrong.patches)) {
+            wrong.patches = 0;
         }
         engine.wrong.push_back(wrong);
     } else {

@@ -147,7 +147,8 @@ fn positions(
 }
 
 /// What is added to the scores of attention, `[batch, 1, 1, patches]`: 0 for a patch and
-/// [`FAR_BELOW`] for padding.
+/// [`FAR_BELOW`] for padding. TensorRT for RTX 1.7 fuses an attention with such a sum, and not one
+/// with a `Where`.
 fn mask(graph: &mut Builder<'_>, place: &Value) -> Value {
     let name = "vision_model.mask";
     let is_patch = graph.slice(&format!("{name}.is_patch"), place, 2, PLACE - 1..PLACE);

@@ -60,23 +60,23 @@ impl Prepare for PackedPatches {
         }
     }
 
-    /// May wait for pinned memory until batches have given theirs back, as decoders do for
-    /// pictures that are resized on the GPU.
+    /// It never waits for pinned memory, so that one thread may make a batch of any size ready.
+    /// What all pictures of requests may take is bounded elsewhere, by as much as is pinned.
     fn prepare_resized(&self, image: RgbImage) -> Result<Pixels, ImageError> {
         let (down, across) = (image.height() / self.side, image.width() / self.side);
         let side = self.side as usize;
         let bytes = down as usize * across as usize * patches::bytes(side);
-        let mut memory: Box<dyn PixelMemory> = match self.arena.lend(bytes) {
+        let mut memory: Box<dyn PixelMemory> = match self.arena.lend_now(bytes) {
             Some(chunk) => Box::new(chunk),
-            // Larger than the whole arena: the driver stages its upload itself.
+            // The driver stages its upload itself, which is slower but just as correct.
             None => Box::new(Own(vec![0; bytes])),
         };
-        let (down_, across_) = (down as usize, across as usize);
-        let packed = patches::pack(image.pixels(), side, down_, across_, memory.bytes_mut());
-        let width = u32::try_from(patches::width(side)).ok();
-        packed
-            .then(|| RgbImage::lent(width?, down * across, memory))
-            .flatten()
+        let grid = (down as usize, across as usize);
+        let packed = patches::pack(image.pixels(), side, grid.0, grid.1, memory.bytes_mut());
+        u32::try_from(patches::width(side))
+            .ok()
+            .filter(|_| packed)
+            .and_then(|width| RgbImage::lent(width, down * across, memory))
             .map(Pixels)
             .ok_or_else(|| ImageError::NotResized {
                 reason: format!(
