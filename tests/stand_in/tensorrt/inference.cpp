@@ -16,19 +16,16 @@ template <typename Value> Value value_at(const void *from, std::size_t index) {
 // One row of images: FP16 or FP32 values, or the bytes of patches.
 void image_row(const ImageFunction &function, const Tensor &tensor, std::int64_t patches,
                const void *input, float *out) {
-    std::size_t count = tensor.row_elements(patches);
     if (tensor.has_patches()) {
         auto width = static_cast<std::size_t>(tensor.row[1]);
         auto byte = [&](std::size_t i) { return value_at<std::uint8_t>(input, i); };
-        // The last byte of a patch tells it from padding, which has no effect.
-        auto value = [&](std::size_t i) {
-            return byte(i / width * width + width - 1) == 1 ? static_cast<float>(byte(i)) : 0.0f;
-        };
-        function.row(count, value, out);
+        function.patches(
+            static_cast<std::size_t>(patches), width,
+            [&](std::size_t patch) { return byte((patch + 1) * width - 1) == 1; }, byte, out);
     } else if (tensor.type == "fp16") {
-        function.row(count, [&](std::size_t i) { return widen(value_at<std::uint16_t>(input, i)); }, out);
+        function.row([&](std::size_t i) { return widen(value_at<std::uint16_t>(input, i)); }, out);
     } else {
-        function.row(count, [&](std::size_t i) { return value_at<float>(input, i); }, out);
+        function.row([&](std::size_t i) { return value_at<float>(input, i); }, out);
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use siglip2_embeddings::engine::{Batch, Engine, Pixels};
 use siglip2_embeddings::image::RgbImage;
 use siglip2_embeddings::tensorrt::directory::measure;
-use siglip2_embeddings::tensorrt::run::TensorRtOptions;
 
 use super::{Waiting, check, directory, load_with, small, submit};
 use crate::common::noise::noise;
@@ -115,7 +114,7 @@ fn load_and_tell() {
         0 => model::processor(),
         most => Recipe::naflex(256).processor().of_most(most),
     };
-    match load_with(TensorRtOptions::default(), 1 << 20, &processor) {
+    match load_with(small(), 1 << 20, &processor) {
         Ok((mut engine, _)) => {
             let directory = directory();
             let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
