@@ -48,8 +48,10 @@ fn a_fault_of_any_number_of_patches_is_found_where_that_is_used() {
         ..Recipe::naflex(256)
     };
     let said = |text: &str| {
-        let line = text.lines().find(|line| line.starts_with("FAULT"));
-        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+        let (_, fault) = text
+            .split_once("FAULT ")
+            .unwrap_or_else(|| panic!("{text}"));
+        fault.lines().next().unwrap_or_default().to_owned()
     };
     let fault = said(&loading(&wrong(4, 64), 256));
     assert!(
@@ -62,7 +64,7 @@ fn a_fault_of_any_number_of_patches_is_found_where_that_is_used() {
         "{fault}"
     );
     // Of pictures of up to 64 patches none is ever padded to 256.
-    assert_eq!(said(&loading(&wrong(2, 256), 64)), "FAULT ");
+    assert_eq!(said(&loading(&wrong(2, 256), 64)), "");
 }
 
 #[test]

@@ -40,8 +40,12 @@ pub fn rates(
                 }
                 (Tower::Image, _) => cost::image(&config.vision, config.vision.patches()),
             };
+            let batch = match size.patches {
+                None => size.rows.to_string(),
+                Some(patches) => format!("{} of {patches} patches", size.rows),
+            };
             println!(
-                "| {tower} | {size} | {:.0} | {:.2}, {:.2} | {:.0} | {:.1} |",
+                "| {tower} | {batch} | {:.0} | {:.2}, {:.2} | {:.0} | {:.1} |",
                 alone.rows_per_second,
                 alone.p50.as_secs_f64() * 1e3,
                 alone.p99.as_secs_f64() * 1e3,
