@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use cudarc::driver::result;
 
-use crate::directory::{DirectoryError, EngineDirectory, Manifest, ROW_OF_PATCHES, TowerEntry};
+use crate::directory::{DirectoryError, EngineDirectory, Manifest, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
 use siglip2_image::{ImageLimits, Processor, Target};
 use siglip2_model::Tower;
@@ -225,7 +225,7 @@ impl TensorRtEngine {
             None => format!("cuda-{}", driver_version()?),
         };
         let target = processor.target();
-        check_patches(manifest, target)?;
+        patches::check(manifest, target)?;
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
@@ -274,7 +274,7 @@ impl TensorRtEngine {
             image,
             text,
             prepare,
-            max_batch_pixels: max_batch_pixels(info.max_batch, target),
+            max_batch_pixels: patches::max_batch_pixels(info.max_batch, target),
             info,
             needs,
         })
@@ -305,34 +305,6 @@ impl Engine for TensorRtEngine {
             Tower::Text => self.text.submit(batch, done),
         }
     }
-}
-
-/// Whether an engine takes what pictures become.
-fn check_patches(manifest: &Manifest, target: Target) -> Result<(), LoadError> {
-    let wrong = |reason: String| LoadError::Engine {
-        tower: Tower::Image,
-        reason,
-    };
-    match (&manifest.patches, target) {
-        (None, Target::Square { .. }) => Ok(()),
-        (Some(patches), Target::Patches { patch, most }) if patch as usize == patches.size => {
-            let (built, wanted) = (patches.most(), most as usize);
-            match wanted <= built {
-                true => Ok(()),
-                false => Err(LoadError::Patches { built, wanted }),
-            }
-        }
-        _ => Err(wrong("it does not take what pictures become".into())),
-    }
-}
-
-/// The most pixels of a batch of pictures of variable resolution: as on the CPU, those of
-/// `max_batch` pictures of [`ROW_OF_PATCHES`], or of two of the largest. Packed, a patch has a few
-/// more than its own.
-fn max_batch_pixels(max_batch: usize, target: Target) -> Option<u64> {
-    let (side, most) = target.patches()?;
-    let rows = max_batch as u64 * ROW_OF_PATCHES as u64;
-    Some(rows.max(2 * u64::from(most)) * siglip2_model::graph::patches::width(side as usize) as u64)
 }
 
 /// The sizes that the slots of a tower are made for.

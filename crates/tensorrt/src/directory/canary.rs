@@ -157,7 +157,9 @@ impl Canary {
                     let (width, height) = (image.width() as usize, image.height() as usize);
                     let count = (width / patches.size) * (height / patches.size);
                     let before = index.checked_sub(1).map_or(0, |at| patches.buckets[at]);
-                    let is_whole = [width, height].iter().all(|it| it % patches.size == 0);
+                    let is_whole = [width, height]
+                        .iter()
+                        .all(|it| it.is_multiple_of(patches.size));
                     if !is_whole || !(before + 1..=patches.buckets[index]).contains(&count) {
                         return Err(misshapen(&name, &[height, width, 3]));
                     }

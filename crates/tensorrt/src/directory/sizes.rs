@@ -177,7 +177,8 @@ impl Manifest {
             let mut rows: Vec<usize> = rows.iter().copied().filter(|&it| it <= limit).collect();
             let largest = rows.last().copied();
             if usual != Some(patches) {
-                let is_power_of_4 = |it: usize| it.is_power_of_two() && it.ilog2() % 2 == 0;
+                let is_power_of_4 =
+                    |it: usize| it.is_power_of_two() && it.ilog2().is_multiple_of(2);
                 rows.retain(|&it| is_power_of_4(it) || largest == Some(it));
             }
             sizes.extend(rows.into_iter().map(|rows| BatchSize {

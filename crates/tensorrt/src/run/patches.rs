@@ -15,13 +15,15 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, result};
 
+use super::LoadError;
 use super::arena::Arena;
 use super::feed::copy;
 use super::memory::DeviceBuffer;
 use super::parts::Part;
+use crate::directory::{Manifest, ROW_OF_PATCHES};
 use crate::error::{DeviceError, Doing, refused};
-use siglip2_engine::{EngineError, Pixels, Prepare};
-use siglip2_image::{ImageError, PixelMemory, Processor, RgbImage};
+use siglip2_engine::{EngineError, Pixels, Prepare, Tower};
+use siglip2_image::{ImageError, PixelMemory, Processor, RgbImage, Target};
 use siglip2_model::graph::patches;
 
 /// Resizes pictures to whole patches and packs them into pinned memory.
@@ -105,6 +107,34 @@ impl PixelMemory for Own {
 pub(super) fn counts(images: &[Pixels]) -> Vec<usize> {
     let count = |image: &Pixels| image.0.height() as usize;
     images.iter().map(count).collect()
+}
+
+/// Whether an engine takes what pictures become.
+pub(super) fn check(manifest: &Manifest, target: Target) -> Result<(), LoadError> {
+    let wrong = |reason: String| LoadError::Engine {
+        tower: Tower::Image,
+        reason,
+    };
+    match (&manifest.patches, target) {
+        (None, Target::Square { .. }) => Ok(()),
+        (Some(patches), Target::Patches { patch, most }) if patch as usize == patches.size => {
+            let (built, wanted) = (patches.most(), most as usize);
+            match wanted <= built {
+                true => Ok(()),
+                false => Err(LoadError::Patches { built, wanted }),
+            }
+        }
+        _ => Err(wrong("it does not take what pictures become".into())),
+    }
+}
+
+/// The most pixels of a batch of pictures of variable resolution: as on the CPU, those of
+/// `max_batch` pictures of [`ROW_OF_PATCHES`], or of two of the largest. Packed, a patch has a few
+/// more than its own.
+pub(super) fn max_batch_pixels(max_batch: usize, target: Target) -> Option<u64> {
+    let (side, most) = target.patches()?;
+    let rows = max_batch as u64 * ROW_OF_PATCHES as u64;
+    Some(rows.max(2 * u64::from(most)) * patches::width(side as usize) as u64)
 }
 
 /// Uploads packed pictures.
