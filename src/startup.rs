@@ -43,7 +43,7 @@ pub struct Prepared {
 struct SharedByEngines {
     /// Pinned memory for pictures.
     #[cfg(feature = "tensorrt")]
-    arena: Option<Arc<dyn crate::engine::Prepare>>,
+    arena: Option<crate::tensorrt::run::PinnedMemory>,
 }
 
 /// Engines, and the digest of their weights if known.

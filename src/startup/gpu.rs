@@ -13,7 +13,6 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use siglip2_model::checkpoint::hub::HubSettings;
 use siglip2_model::files::ModelFiles;
 
 use super::files::Files;
@@ -27,7 +26,7 @@ use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::nvjpeg::{Backend, NvJpeg};
 use crate::tensorrt::run::{
-    Gpu, Steps, TensorRtEngine, TensorRtOptions, card_backend, gpus, pinned_pictures, watched,
+    Gpu, PinnedMemory, Steps, TensorRtEngine, TensorRtOptions, card_backend, gpus, watched,
 };
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
@@ -68,9 +67,6 @@ impl Gpus {
         let there = gpus()?;
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
-        }
-        if settings.gpu.engine_dir.is_none() {
-            check_fixed(settings)?;
         }
         let default = TensorRtOptions::default();
         let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
@@ -171,27 +167,25 @@ impl Gpus {
     pub(super) fn load(
         self,
         processor: Processor,
-        arena: &mut Option<Arc<dyn Prepare>>,
+        arena: &mut Option<PinnedMemory>,
         beside: usize,
     ) -> Result<Loaded, LoadError> {
-        processor
-            .check_square()
-            .map_err(|error| error.to_string())?;
+        processor.check_uncut().map_err(|error| error.to_string())?;
         let digest = self.digest()?;
         let options = self.options;
         let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
         let (first, bytes) = (first.clone(), self.pinned_bytes);
-        let prepare = match arena {
-            Some(arena) => Arc::clone(arena),
-            None => {
-                let pinned: Arc<dyn Prepare> = watched(options.device_timeout, move |steps| {
-                    steps.begin("pinning memory for pictures");
-                    pinned_pictures(&first, bytes, options.nvjpeg)
-                        .map_err(|error| error.to_string())
-                })?;
-                Arc::clone(arena.insert(pinned))
-            }
-        };
+        let (kept, pictures) = (arena.clone(), processor.clone());
+        let (pinned, prepare) = watched(options.device_timeout, move |steps| {
+            steps.begin("pinning memory for pictures");
+            let pinned = match kept {
+                Some(pinned) => pinned,
+                None => PinnedMemory::new(&first, bytes).map_err(|error| error.to_string())?,
+            };
+            let prepare = pinned.preparer(&pictures, options.nvjpeg);
+            Ok((pinned, prepare.map_err(|error| error.to_string())?))
+        })?;
+        *arena = Some(pinned);
         let workers: Result<_, LoadError> = self
             .seats
             .into_iter()
@@ -255,6 +249,18 @@ fn card_decoder(
     if asked == Decode::Cpu {
         return Ok(None);
     }
+    let in_patches =
+        |(_, directory): &(Gpu, EngineDirectory)| directory.manifest().patches.is_some();
+    if seats.iter().any(in_patches) {
+        return match asked {
+            Decode::Gpu => Err(
+                "--decode gpu (DECODE) is not for models of variable resolution (NaFlex), whose \
+                 pictures are resized on the CPU and must be decoded there: use --decode auto or cpu"
+                    .into(),
+            ),
+            _ => Ok(None),
+        };
+    }
     let open = || -> Result<&'static NvJpeg, String> {
         let search = Search::new(None, None).with_nvjpeg(settings.gpu.nvjpeg_lib.clone());
         let nvjpeg = NvJpeg::open(&search).map_err(|error| error.to_string())?;
@@ -296,9 +302,9 @@ fn load(
         .map_err(|error| failed(&error))?;
     let canary = directory.canary().map_err(|error| failed(&error))?;
     steps.begin("comparing vectors with the canary's");
-    let buckets = &directory.manifest().buckets;
+    let manifest = directory.manifest();
     let cosines =
-        measure(&mut engine, &canary, buckets, &gpu.name).map_err(|error| failed(&error))?;
+        measure(&mut engine, &canary, manifest, &gpu.name).map_err(|error| failed(&error))?;
     if let Some(fault) = cosines.fault() {
         return Err(fault);
     }
@@ -323,19 +329,6 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
         graph_precision(settings.precision)?,
     )?;
     Ok(found)
-}
-
-/// Whether engines can be built for the model, if its checkpoint is on this machine. Otherwise
-/// a message would tell users to look for an engine that cannot exist.
-fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let hub = HubSettings {
-        offline: true,
-        ..settings.hub.settings()
-    };
-    let Ok(checkpoint) = settings.source()?.open(&settings.hub.revision, &hub) else {
-        return Ok(());
-    };
-    Ok(checkpoint.config.check_fixed(settings.named().0)?)
 }
 
 /// What the graph of an engine computes in.

@@ -94,20 +94,13 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
     );
 }
 
-/// Pictures of variable resolution, or of which the middle is cut out: on the CPU alone.
+/// Pictures of which the middle is cut out: on the CPU alone.
 #[test]
 fn models_that_run_on_the_cpu_alone_are_refused() {
     if !libraries_are_there("refusing models that run on the CPU alone") {
         return;
     }
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
-    let naflex = golden.join("naflex16");
-    let said = refused(&["--model", naflex.to_str().unwrap(), "--gpu", "sm_120"]);
-    assert!(
-        said.contains("NaFlex") && said.contains("--device cpu"),
-        "{said}"
-    );
-
     let model = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(golden.join("patch16")).unwrap() {
         let entry = entry.unwrap();
@@ -120,9 +113,60 @@ fn models_that_run_on_the_cpu_alone_are_refused() {
     .unwrap();
     let said = refused(&["--model", model.path().to_str().unwrap(), "--gpu", "sm_120"]);
     assert!(
-        said.contains("to a square") && said.contains("--device cpu"),
+        said.contains("cuts the middle") && said.contains("--device cpu"),
         "{said}"
     );
+}
+
+/// Engines of a model of variable resolution (NaFlex), in every precision: TensorRT takes the graph
+/// and fuses every attention in spite of the mask, for each number of patches.
+#[test]
+fn a_model_of_variable_resolution_is_built_for_every_number_of_patches() {
+    if !libraries_are_there("building engines of variable resolution") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let model = golden.join("naflex16");
+    let build = |flags: &[&str]| {
+        let shared = ["--model", model.to_str().unwrap(), "--gpu", "sm_120"];
+        let rest = ["--max-batch", "4", "--out", root];
+        run(build_engine(&[&shared[..], &rest[..], flags].concat())).unwrap()
+    };
+    for (precision, flags, buckets) in [
+        (Precision::Fp16, &[][..], vec![64, 128, 256]),
+        (
+            Precision::Fp32,
+            &["--precision", "fp32", "--max-num-patches", "300"][..],
+            vec![64, 128, 300],
+        ),
+        (
+            Precision::Bf16,
+            &["--precision", "bf16", "--max-num-patches", "64"][..],
+            vec![64],
+        ),
+    ] {
+        build(flags);
+        let path = out.path().join(format!("naflex16/sm_120/{precision}"));
+        let directory = EngineDirectory::open(&path).unwrap();
+        directory.verify_hashes().unwrap();
+        let manifest = directory.manifest();
+        let patches = manifest.patches.as_ref().unwrap();
+        assert_eq!((patches.size, &patches.buckets), (16, &buckets));
+        let image = &manifest.towers.image;
+        assert_eq!(image.input.name, "patches");
+        assert_eq!(image.input.element, ElementType::Uint8);
+        if precision != Precision::Fp32 {
+            let layers = image.layers.as_ref().unwrap();
+            assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
+        }
+        let canary = directory.canary().unwrap();
+        assert_eq!(canary.grids.len(), buckets.len());
+        assert!(directory.processor().unwrap().target().patches().is_some());
+    }
+    assert!(build(&["--keep"]).contains("sm_120: kept"));
+    assert!(!build(&["--keep", "--max-num-patches", "128"]).contains("sm_120: kept"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod coded;
 mod faults;
 mod inside;
 mod model;
+mod naflex;
 mod pack;
 mod runtime;
 mod service;

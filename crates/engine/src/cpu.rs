@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use siglip2_cpu::{Dtype, Keep, Source, Team, Tensor};
 use siglip2_image::{ImageError, Processor, RgbImage, Target};
-use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, DType, Weights};
+use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, DType, Resolution, Weights};
 use siglip2_model::graph;
 
 use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
@@ -106,9 +106,16 @@ impl CpuEngine {
     ///
     /// When a tensor is missing or misshapen.
     pub fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
         let precision = graph::Precision::Fp32;
-        graph::vision(&checkpoint.config.vision, &checkpoint.weights, precision)?;
-        graph::text(&checkpoint.config.text, &checkpoint.weights, precision)?;
+        match config.vision.resolution {
+            Resolution::Fixed => graph::vision(&config.vision, weights, precision)?,
+            // Of what pictures become the tensors know nothing.
+            Resolution::Variable => {
+                graph::naflex(&config.vision, weights, precision, &[[0.0; 256]; 3])?
+            }
+        };
+        graph::text(&config.text, weights, precision)?;
         Ok(())
     }
 

@@ -254,8 +254,8 @@ pub trait Prepare: Send + Sync {
         Ok(None)
     }
 
-    /// What makes pictures ready, if that is all that is done to them: then one that is decoded
-    /// row by row need not be in memory as a whole.
+    /// What pictures are resized by, if that is done here: then one that is decoded row by row need
+    /// not be in memory as a whole.
     fn processor(&self) -> Option<&Processor> {
         None
     }
@@ -272,6 +272,15 @@ pub trait Prepare: Send + Sync {
     /// When the picture cannot be resized, for want of memory or because a side is
     /// beyond what the resizer takes.
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError>;
+
+    /// Makes ready what [`Prepare::processor`] has already made of an image.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    fn prepare_resized(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        Ok(Pixels::Decoded(image))
+    }
 }
 
 /// Runs towers on one device. It is moved to the thread that owns the device and

@@ -8,8 +8,8 @@ use siglip2_image::{ImageError, ImageLimits, PixelMemory, RgbImage, decode};
 #[derive(Debug)]
 pub enum Pixels {
     /// In pixels. The CPU's is the model's square, or whole patches with the image's own aspect
-    /// (NaFlex), resized as the checkpoint's processor does and not yet normalized; a GPU's has its
-    /// own size and lies in pinned memory.
+    /// (NaFlex), resized as the checkpoint's processor does and not yet normalized; a GPU's lies in
+    /// pinned memory, and has its own size or (NaFlex) a line for each patch.
     Decoded(RgbImage),
     /// A file, for an engine that took it ([`Prepare::take_coded`](super::Prepare::take_coded)).
     Coded(CodedImage),

@@ -273,8 +273,9 @@ impl Decoding {
         let begun = Instant::now();
         let pixels = match decoded {
             Decoded::Whole(image) => self.prepare.prepare(image),
-            // The resize is all that its preparation is.
-            Decoded::Rows(narrowed) => narrowed.finish().map(Pixels::Decoded),
+            Decoded::Rows(narrowed) => narrowed
+                .finish()
+                .and_then(|image| self.prepare.prepare_resized(image)),
         }
         .map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);

@@ -90,19 +90,29 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     let config = Config::parse(&directory.read("config.json")?, "config.json")?;
     let processor = directory.processor()?;
-    let element = Element::of(manifest.towers.image.input.element);
-    let cubin = directory.read(&manifest.kernel.file)?;
-    let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
-    let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
-    kernel::copies(&mut probe, manifest.max_batch)?;
-    drop(probe);
+    let equal = match &manifest.patches {
+        // Pictures of variable resolution are resized on the CPU.
+        Some(_) => true,
+        None => {
+            let element = Element::of(manifest.towers.image.input.element);
+            let cubin = directory.read(&manifest.kernel.file)?;
+            let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
+            let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
+            kernel::copies(&mut probe, manifest.max_batch)?;
+            equal
+        }
+    };
 
     let search = Search::new(None, None).with_nvjpeg(arguments.nvjpeg_lib);
     let options = TensorRtOptions {
-        nvjpeg: card::find(gpu, &search),
+        nvjpeg: match manifest.patches {
+            // Their pictures are resized on the CPU, and decoded there.
+            Some(_) => None,
+            None => card::find(gpu, &search),
+        },
         ..TensorRtOptions::default()
     };
-    let prepare = pinned_pictures(gpu, 512 << 20, options.nvjpeg)?;
+    let prepare = pinned_pictures(gpu, 512 << 20, &processor, options.nvjpeg)?;
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
     let mut engine = TensorRtEngine::load(
@@ -121,12 +131,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         memory_taken(gpu)?.saturating_sub(before) >> 20,
         engine.needs()
     );
-    let cosines = measure(
-        &mut engine,
-        &directory.canary()?,
-        &manifest.buckets,
-        &gpu.name,
-    )?;
+    let canary = directory.canary()?;
+    let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
     println!(
         "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
         cosines.image, cosines.text
@@ -139,7 +145,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         card::check(&mut engine, photos, span)?;
     }
     println!();
-    rates::rates(&mut engine, &config, &manifest.buckets, span)?;
+    rates::rates(&mut engine, &config, manifest, &canary, span)?;
     if let Some(fault) = cosines.fault() {
         return Err(fault.into());
     }

@@ -14,6 +14,7 @@
 //!
 //! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory; `event`.
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
+//!   `parts`, `patches`: what is different where pictures are of variable resolution;
 //!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled; `warm_up`: how
 //!   often each batch size runs at the start.
 //! * `card`: JPEG files decoded on the card, in memory that `lent` lends.
@@ -23,11 +24,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cudarc::driver::result;
+use cudarc::driver::{CudaContext, result};
 
-use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
+use crate::directory::{DirectoryError, EngineDirectory, Manifest, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
-use siglip2_image::{ImageLimits, Processor};
+use siglip2_image::{ImageLimits, Processor, Target};
 use siglip2_model::Tower;
 
 mod arena;
@@ -42,6 +43,8 @@ mod gaps;
 mod lent;
 mod memory;
 mod needs;
+mod parts;
+mod patches;
 mod prepare;
 pub mod probe;
 mod slot;
@@ -58,8 +61,9 @@ pub use card::card_backend;
 use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
-use feed::{Feed, ImageFeed, TextFeed, id_bytes};
+use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::Needs;
+use patches::{PackedPatches, PatchFeed};
 pub use steps::{Steps, WatchedError, watched};
 use tower::{LoadedTower, Shape};
 
@@ -90,6 +94,18 @@ pub enum LoadError {
         built_for: String,
         /// The GPU of this machine.
         gpu: Gpu,
+    },
+    /// Pictures become more patches than the engine takes.
+    #[error(
+        "pictures become up to {wanted} patches, but the engine takes at most {built}: serve it \
+         with --max-num-patches {built} (MAX_NUM_PATCHES), or build it with build-engine \
+         --max-num-patches {wanted}"
+    )]
+    Patches {
+        /// The most that the engine takes.
+        built: usize,
+        /// The most that pictures become.
+        wanted: usize,
     },
     /// The GPU has less memory free than the engine takes.
     #[error("{0}")]
@@ -145,24 +161,63 @@ impl Default for TensorRtOptions {
     }
 }
 
-/// Pinned memory for decoded pictures, for the engines of all GPUs, and for the files that nvJPEG
-/// decodes, if it is there.
+/// Pinned memory for the pictures of all engines of the process, on whatever GPU and of whatever
+/// model. Cheap to clone; all clones are the same memory.
+#[derive(Clone)]
+pub struct PinnedMemory {
+    context: Arc<CudaContext>,
+    arena: Arc<Arena>,
+}
+
+impl PinnedMemory {
+    /// Pins so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the driver cannot pin them.
+    pub fn new(gpu: &Gpu, bytes: usize) -> Result<Self, DeviceError> {
+        let context = device::context(gpu)?;
+        let arena = Arena::new(&context, bytes)?;
+        Ok(Self { context, arena })
+    }
+
+    /// What makes the pictures of one model ready in it: as they were decoded, or, where pictures
+    /// are of variable resolution, in patches. With nvJPEG it takes the files, too, that the card
+    /// decodes; pictures in patches are decoded on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// When nvJPEG cannot be used.
+    pub fn preparer(
+        &self,
+        processor: &Processor,
+        nvjpeg: Option<&'static NvJpeg>,
+    ) -> Result<Arc<dyn Prepare>, DeviceError> {
+        let arena = Arc::clone(&self.arena);
+        Ok(match processor.target().patches() {
+            None => Arc::new(prepare::Pinned {
+                arena,
+                judge: nvjpeg
+                    .map(|nvjpeg| Judge::new(&self.context, nvjpeg))
+                    .transpose()?,
+            }),
+            Some((side, _)) => Arc::new(PackedPatches::new(arena, processor, side)),
+        })
+    }
+}
+
+/// [`PinnedMemory::preparer`] with memory of its own.
 ///
 /// # Errors
 ///
-/// When the driver cannot pin it, or nvJPEG cannot be used.
+/// Those of [`PinnedMemory::new`] and [`PinnedMemory::preparer`].
 pub fn pinned_pictures(
     gpu: &Gpu,
     bytes: usize,
+    processor: &Processor,
     nvjpeg: Option<&'static NvJpeg>,
 ) -> Result<Arc<dyn Prepare>, DeviceError> {
-    let context = device::context(gpu)?;
-    Ok(Arc::new(prepare::Pinned {
-        arena: Arena::new(&context, bytes)?,
-        judge: nvjpeg
-            .map(|nvjpeg| Judge::new(&context, nvjpeg))
-            .transpose()?,
-    }))
+    PinnedMemory::new(gpu, bytes)?.preparer(processor, nvjpeg)
 }
 
 /// Both towers on one GPU.
@@ -171,6 +226,7 @@ pub struct TensorRtEngine {
     text: LoadedTower,
     prepare: Arc<dyn Prepare>,
     info: EngineInfo,
+    max_batch_pixels: Option<u64>,
     needs: Needs,
 }
 
@@ -200,11 +256,9 @@ impl TensorRtEngine {
         processor: &Processor,
         options: &TensorRtOptions,
     ) -> Result<Needs, String> {
-        let element = Element::of(manifest.towers.image.input.element);
-        let planner = Planner::new(processor, element);
         Needs::of(
             manifest,
-            &planner,
+            processor,
             &Self::describe(manifest, options),
             options,
         )
@@ -240,13 +294,15 @@ impl TensorRtEngine {
             Some(release) => release,
             None => format!("cuda-{}", driver_version()?),
         };
+        let target = processor.target();
+        patches::check(manifest, target)?;
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
             // A slow disk is not the device's doing.
             steps.begin(format!("reading {}", entry.engine.file));
             let plan = directory.read(&entry.engine.file)?;
-            let shape = shape(tower, manifest, &info, options);
+            let shape = shape(tower, manifest, &info, options, target);
             let file = directory.path().join(&entry.engine.file);
             let cache = cache::path(&file, &gpu.name, &driver);
             LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
@@ -254,29 +310,36 @@ impl TensorRtEngine {
             })
         };
 
-        let element = Element::of(manifest.towers.image.input.element);
-        let planner = Planner::new(processor, element);
         let looking = || format!("asking for the free memory of {gpu}");
         context.bind_to_thread().doing(looking)?;
         let (free, _) = result::mem_get_info().doing(looking)?;
         let free = free.saturating_sub(options.beside);
-        let needs = needs::check(gpu, free, manifest, &planner, &info, options)
+        let needs = needs::check(gpu, free, manifest, processor, &info, options)
             .map_err(LoadError::Memory)?;
         let free = free >> 20;
         tracing::info!(%gpu, "the engines take {needs}, of {free} MiB that are free");
-        let cubin = directory.read(&manifest.kernel.file)?;
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;
-        let kernel = Arc::new(
-            ResizeKernel::load(&cubin, element)
-                .doing(|| format!("loading {}", manifest.kernel.file))?,
-        );
-        let image = load(Tower::Image, &mut |shape| {
-            let planner = Planner::new(processor, element);
-            let kernel = Arc::clone(&kernel);
-            let mut feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
-            card::check(&context, &mut feed)?;
-            Ok(Feed::Images(Box::new(feed)))
-        })?;
+        let image = match &manifest.patches {
+            Some(patches) => load(Tower::Image, &mut |_| {
+                Ok(Feed::Patches(PatchFeed::new(patches.size)))
+            })?,
+            None => {
+                let element = Element::of(manifest.towers.image.input.element);
+                let cubin = directory.read(&manifest.kernel.file)?;
+                let kernel = Arc::new(
+                    ResizeKernel::load(&cubin, element)
+                        .doing(|| format!("loading {}", manifest.kernel.file))?,
+                );
+                load(Tower::Image, &mut |shape| {
+                    let planner = Planner::new(processor, element);
+                    let kernel = Arc::clone(&kernel);
+                    let mut feed =
+                        ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
+                    card::check(&context, &mut feed)?;
+                    Ok(Feed::Images(Box::new(feed)))
+                })?
+            }
+        };
         let tokens = manifest.text_tokens;
         let ids = manifest.towers.text.input.element;
         let text = load(Tower::Text, &mut |_| {
@@ -286,6 +349,7 @@ impl TensorRtEngine {
             image,
             text,
             prepare,
+            max_batch_pixels: patches::max_batch_pixels(info.max_batch, target),
             info,
             needs,
         })
@@ -302,6 +366,10 @@ impl Engine for TensorRtEngine {
         self.info.clone()
     }
 
+    fn max_batch_pixels(&self) -> Option<u64> {
+        self.max_batch_pixels
+    }
+
     fn preparer(&self) -> Arc<dyn Prepare> {
         Arc::clone(&self.prepare)
     }
@@ -315,45 +383,43 @@ impl Engine for TensorRtEngine {
 }
 
 /// The sizes that the slots of a tower are made for.
-fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, options: &TensorRtOptions) -> Shape {
+fn shape(
+    tower: Tower,
+    manifest: &Manifest,
+    info: &EngineInfo,
+    options: &TensorRtOptions,
+    target: Target,
+) -> Shape {
     let entry: &TowerEntry = manifest.tower(tower);
-    let side = manifest.image_size as i64;
-    let (row, input_row) = match tower {
-        Tower::Image => {
-            let bytes = match entry.input.element {
-                ElementType::Fp32 => 4,
-                _ => 2,
-            };
-            let pixels = 3 * manifest.image_size * manifest.image_size;
-            (vec![3, side, side], pixels * bytes)
+    let row = match (tower, &manifest.patches) {
+        (Tower::Image, None) => {
+            let side = manifest.image_size as i64;
+            vec![3, side, side]
         }
-        Tower::Text => (
-            vec![manifest.text_tokens as i64],
-            manifest.text_tokens * id_bytes(entry.input.element),
-        ),
+        (Tower::Image, Some(patches)) => {
+            vec![
+                -1,
+                siglip2_model::graph::patches::bytes(patches.size) as i64,
+            ]
+        }
+        (Tower::Text, _) => vec![manifest.text_tokens as i64],
     };
-    // A maximum below the engine's still runs in the smallest bucket that holds it.
-    let mut buckets = manifest.buckets.clone();
-    let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
-    buckets.truncate(needed);
+    let most = target.patches().map(|(_, most)| most as usize);
     Shape {
         tower,
         input: Tensor {
             name: entry.input.name.clone(),
             row,
         },
-        input_row,
+        input_row: needs::input_row(tower, manifest),
         output: Tensor {
             name: entry.output.name.clone(),
             row: vec![manifest.dimensions as i64],
         },
         dimensions: manifest.dimensions,
-        profiles: manifest
-            .profiles
-            .iter()
-            .map(|&[least, _, most]| (least, most))
-            .collect(),
-        buckets,
+        profiles: manifest.profiles_of(tower),
+        sizes: manifest.sizes_of(tower, info.max_batch, most),
+        max_batch: info.max_batch,
         slots: info.slots,
         urgent: tower == Tower::Text,
         warm_ups: options.warm_ups.0..=options.warm_ups.1,

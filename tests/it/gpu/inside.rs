@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+mod naflex;
+
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineError, Pixels, Prepare, Rows};
-use siglip2_embeddings::image::RgbImage;
+use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::service::batcher::{BatchError, Batcher, EngineState, Item, Worker};
 use siglip2_embeddings::service::metrics::Metrics;
 use siglip2_embeddings::tensorrt::directory::{EngineDirectory, measure};
@@ -32,18 +34,26 @@ pub(super) fn load(
     options: TensorRtOptions,
     arena: usize,
 ) -> Result<(TensorRtEngine, Arc<dyn Prepare>), String> {
+    load_with(options, arena, &model::processor())
+}
+
+fn load_with(
+    options: TensorRtOptions,
+    arena: usize,
+    processor: &Processor,
+) -> Result<(TensorRtEngine, Arc<dyn Prepare>), String> {
     Libraries::open(&Search::new(
         std::env::var_os("TENSORRT_LIB_DIR").map(PathBuf::from),
         None,
     ))
     .map_err(|error| error.to_string())?;
     let gpu = gpus().map_err(|error| error.to_string())?.remove(0);
-    let prepare =
-        pinned_pictures(&gpu, arena, options.nvjpeg).map_err(|error| error.to_string())?;
+    let prepare = pinned_pictures(&gpu, arena, processor, options.nvjpeg)
+        .map_err(|error| error.to_string())?;
     let engine = TensorRtEngine::load(
         &gpu,
         &directory(),
-        &model::processor(),
+        processor,
         Arc::clone(&prepare),
         &options,
         &Steps::default(),
@@ -127,8 +137,8 @@ fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batch
     let album = album(recipe);
     let (mut engine, prepare) = load(options, arena).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
     assert_eq!((cosines.fault(), cosines.doubt()), (None, None));
     let info = engine.info();
     let mut under_way: [VecDeque<Waiting>; 2] = Default::default();
@@ -263,8 +273,8 @@ fn measure_and_tell() {
     };
     let (mut engine, _) = load(options, 1 << 20).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
     println!("FAULT {}", cosines.fault().unwrap_or_default());
     println!("DOUBT {}", cosines.doubt().unwrap_or_default());
 }

@@ -19,7 +19,7 @@ pub(super) fn on(machine: &Machine, root: &Path, flags: &[&str]) -> Command {
 }
 
 /// The same with another model.
-fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) -> Command {
+pub(super) fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) -> Command {
     let mut command = command(&["--model", model, "--engines"]);
     command
         .arg(root)
@@ -152,18 +152,6 @@ fn a_gpu_that_was_demanded_and_cannot_be_had_ends_the_start() {
     let (text, code) = refusal(on(&old, root.path(), cuda));
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("supports CUDA 12.9"), "{text}");
-
-    // No engine can be built of it, so nobody is told to build one.
-    let naflex = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/golden/naflex16"
-    );
-    let (text, code) = refusal(of(naflex, &Machine::new(), root.path(), cuda));
-    assert_eq!(code, Some(2), "{text}");
-    assert!(
-        text.contains("NaFlex") && text.contains("--device cpu") && !text.contains("build-engine"),
-        "{text}"
-    );
 
     let newer = Machine::new().tensorrt_version(TENSORRT.newer);
     let (text, code) = refusal(on(&newer, root.path(), cuda));

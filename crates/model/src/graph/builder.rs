@@ -34,9 +34,27 @@ impl<'a> Builder<'a> {
 
     /// The graph's one input, of shape `[batch, dims...]`.
     pub fn input(&mut self, name: &str, elements: ElementType, dims: &[usize]) -> Value {
-        self.graph.inputs.push(batched(name, elements, dims));
-        self.types.insert(name.to_owned(), elements);
-        name.to_owned()
+        self.declare(batched(name, elements, dims))
+    }
+
+    /// The graph's one input where rows differ in length, of shape `[batch, many, width]`.
+    pub fn ragged_input(
+        &mut self,
+        name: &str,
+        elements: ElementType,
+        many: &'static str,
+        width: usize,
+    ) -> Value {
+        let mut input = batched(name, elements, &[width]);
+        input.dims.insert(1, Dim::Named(many));
+        self.declare(input)
+    }
+
+    fn declare(&mut self, input: ValueInfo) -> Value {
+        let name = input.name.clone();
+        self.types.insert(name.clone(), input.elements);
+        self.graph.inputs.push(input);
+        name
     }
 
     /// Ends the graph: `value` becomes its output, named `name`, of shape `[batch, width]`.
@@ -130,6 +148,12 @@ impl<'a> Builder<'a> {
     /// A constant float without dimensions.
     pub fn float(&mut self, name: &str, value: f32) -> Value {
         self.constant(name, Vec::new(), Data::Float(vec![value]))
+    }
+
+    /// A constant list of floats.
+    pub fn floats(&mut self, name: &str, values: Vec<f32>) -> Value {
+        let dims = vec![values.len() as i64];
+        self.constant(name, dims, Data::Float(values))
     }
 
     fn constant(&mut self, name: &str, dims: Vec<i64>, data: Data) -> Value {
@@ -226,6 +250,14 @@ impl<'a> Builder<'a> {
             .collect::<String>();
         let shape = self.ints(&format!("shape{shape_name}"), shape);
         self.op(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// Columns `range` of `x`, along its dimension `axis`.
+    pub fn slice(&mut self, name: &str, x: &Value, axis: i64, range: Range<usize>) -> Value {
+        let mut number = |value: i64| self.ints(&format!("number.{value}"), &[value]);
+        let (start, end) = (number(range.start as i64), number(range.end as i64));
+        let axis = number(axis);
+        self.op(name, "Slice", &[x, &start, &end, &axis], vec![])
     }
 
     /// Layer norm over the last dimension: FP32 in, half precision out. Its sums of squares are

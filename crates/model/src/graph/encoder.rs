@@ -27,9 +27,11 @@ pub(super) enum Wanted {
     One(usize),
 }
 
-/// Writes an encoder into a graph.
+/// Writes an encoder into a graph; the second is added to the scores of attention, if there is
+/// one: `[batch, 1, 1, tokens]`, 0 where there is a token and far below all scores where there is
+/// none.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoder<'a>(pub &'a EncoderConfig);
+pub(super) struct Encoder<'a>(pub &'a EncoderConfig, pub Option<&'a Value>);
 
 impl Encoder<'_> {
     /// Applies all layers to `x`, `[batch, tokens, width]`. With [`Wanted::One`] the result has
@@ -91,7 +93,7 @@ impl Encoder<'_> {
         graph.layer_norm(name, x, self.0.hidden_size, self.0.layer_norm_eps)
     }
 
-    /// Scaled dot-product attention of all heads, without a mask. `query` is
+    /// Scaled dot-product attention of all heads. `query` is
     /// `[batch or 1, queries, width]`, `key` and `value` `[batch, tokens, width]`, FP32;
     /// the result is `[batch, queries, width]` in half precision.
     ///
@@ -123,7 +125,10 @@ impl Encoder<'_> {
         let value = graph.reshape(&format!("{name}.v_split"), &value, &split);
         let value = graph.transpose(&format!("{name}.v_heads"), &value, &[0, 2, 1, 3]);
 
-        let scores = graph.op(&format!("{name}.scores"), "MatMul", &[&query, &key], vec![]);
+        let mut scores = graph.op(&format!("{name}.scores"), "MatMul", &[&query, &key], vec![]);
+        if let Some(mask) = self.1 {
+            scores = graph.op(&format!("{name}.masked"), "Add", &[&scores, mask], vec![]);
+        }
         let shares = graph.op(
             &format!("{name}.softmax"),
             "Softmax",

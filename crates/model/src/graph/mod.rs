@@ -18,11 +18,16 @@
 //! Inputs are `pixel_values` (`[batch, 3, S, S]`, normalized) and `input_ids`
 //! (`[batch, T]`), of the types that [`Precision`] says; the output of both is
 //! `embedding` (`[batch, D]` FP32), the tower's pooled output, not normalized.
+//!
+//! A model of variable resolution (NaFlex) has `patches` (`[batch, P, W]`, bytes) in place of
+//! `pixel_values`: [`naflex`] and [`patches`].
 
 mod builder;
 mod encoder;
 mod export;
+mod naflex;
 mod onnx;
+pub mod patches;
 mod precision;
 mod text;
 #[cfg(test)]
@@ -30,6 +35,7 @@ mod types;
 mod vision;
 
 pub use export::{Export, ExportError, ExportedTower};
+pub use naflex::naflex;
 pub use onnx::Graph;
 pub use precision::Precision;
 pub use text::text;
@@ -37,6 +43,8 @@ pub use vision::vision;
 
 /// The name of the vision tower's input.
 pub const PIXEL_VALUES: &str = "pixel_values";
+/// The name of the vision tower's input where pictures are of variable resolution.
+pub const PATCHES: &str = "patches";
 /// The name of the text tower's input.
 pub const INPUT_IDS: &str = "input_ids";
 /// The name of either tower's output.

@@ -64,6 +64,7 @@ impl Data {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ElementType {
     Float = 1,
+    Uint8 = 2,
     Int32 = 6,
     Int64 = 7,
     Float16 = 10,

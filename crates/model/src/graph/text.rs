@@ -17,7 +17,7 @@ pub fn text(
     weights: &Weights,
     precision: Precision,
 ) -> Result<Graph, CheckpointError> {
-    let encoder = Encoder(&config.encoder);
+    let encoder = Encoder(&config.encoder, None);
     let width = config.encoder.hidden_size;
     let tokens = config.positions;
     let mut graph = Builder::new("siglip.text", weights, precision);

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::onnx::{Attribute, Data, Dim, ElementType, Graph, Node};
-use super::{EMBEDDING, INPUT_IDS, PIXEL_VALUES, Precision, text, vision};
+use super::{EMBEDDING, INPUT_IDS, PATCHES, PIXEL_VALUES, Precision, naflex, text, vision};
 use crate::checkpoint::Checkpoint;
 
 type Types = HashMap<String, ElementType>;
@@ -26,6 +26,7 @@ fn infer(graph: &Graph) -> Types {
                     ElementType::Float | ElementType::Int32 => 4,
                     ElementType::Float16 | ElementType::BFloat16 => 2,
                     ElementType::Int64 => 8,
+                    ElementType::Uint8 => 1,
                 };
                 assert_eq!(count as usize * width, *length, "{}", initializer.name);
                 *elements
@@ -55,8 +56,18 @@ fn infer(graph: &Graph) -> Types {
             ("Reshape", [data, ElementType::Int64]) => *data,
             ("Gather", [data, ElementType::Int32 | ElementType::Int64]) => *data,
             (
-                "Add" | "Mul" | "MatMul" | "Conv" | "LayerNormalization" | "Gelu" | "Relu"
-                | "Sigmoid" | "Softmax" | "Transpose",
+                "Slice",
+                [
+                    data,
+                    ElementType::Int64,
+                    ElementType::Int64,
+                    ElementType::Int64,
+                ],
+            ) => *data,
+            ("ReduceSum", [data, ElementType::Int64]) => *data,
+            (
+                "Abs" | "Add" | "Div" | "Max" | "Mul" | "Sub" | "MatMul" | "Conv"
+                | "LayerNormalization" | "Gelu" | "Relu" | "Sigmoid" | "Softmax" | "Transpose",
                 [first, rest @ ..],
             ) => {
                 assert!(
@@ -98,7 +109,7 @@ fn cast_to(node: &Node) -> ElementType {
 }
 
 /// The towers of the demo model (FP32 weights) and of a checkpoint whose weights are
-/// BF16.
+/// BF16, and the vision tower of one of variable resolution.
 fn towers(precision: Precision) -> Vec<Graph> {
     let fixture = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -115,6 +126,15 @@ fn towers(precision: Precision) -> Vec<Graph> {
         graphs.push(vision(&config.vision, &weights, precision).unwrap());
         graphs.push(text(&config.text, &weights, precision).unwrap());
     }
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden/naflex14"
+    );
+    let Checkpoint {
+        config, weights, ..
+    } = Checkpoint::open(fixture.as_ref()).unwrap();
+    let line = [std::array::from_fn(|byte| byte as f32); 3];
+    graphs.push(naflex(&config.vision, &weights, precision, &line).unwrap());
     graphs
 }
 
@@ -162,13 +182,16 @@ fn products_are_half_and_all_between_them_is_fp32() {
                 assert_eq!(of(&node.outputs[0]), ElementType::Float16, "{}", node.name);
             }
             for op_type in ["MatMul", "Softmax"] {
-                for node in nodes(&graph, op_type) {
+                // Position vectors are sums of vectors, and not products with activations.
+                let positions = "vision_model.embeddings.position.vectors";
+                for node in nodes(&graph, op_type).filter(|node| node.name != positions) {
                     assert_eq!(of(&node.outputs[0]), half, "{}", node.name);
                 }
             }
             for op_type in ["LayerNormalization", "Add", "Mul", "Gelu"] {
                 assert!(nodes(&graph, op_type).count() > 0, "{op_type}");
-                for node in nodes(&graph, op_type) {
+                // The mask is added between the two products of an attention.
+                for node in nodes(&graph, op_type).filter(|node| !node.name.ends_with(".masked")) {
                     assert_eq!(of(&node.outputs[0]), ElementType::Float, "{}", node.name);
                 }
             }
@@ -191,6 +214,10 @@ fn inputs_have_the_types_that_the_precision_says() {
             };
             match input.name.as_str() {
                 PIXEL_VALUES => assert_eq!(input.elements, pixels),
+                PATCHES => {
+                    assert_eq!(input.elements, ElementType::Uint8);
+                    assert_eq!(input.dims[1], Dim::Named("patches"));
+                }
                 INPUT_IDS => assert_eq!(input.elements, ids),
                 other => panic!("an input {other}"),
             }
@@ -200,7 +227,8 @@ fn inputs_have_the_types_that_the_precision_says() {
 }
 
 /// The queries are scaled before the first product, and only the softmax is between the two
-/// products of an attention: the form that TensorRT fuses.
+/// products of an attention, and the sum with a mask where there is one: the form that TensorRT
+/// fuses.
 #[test]
 fn attention_has_the_form_that_is_fused() {
     for graph in towers(Precision::Fp16) {
@@ -214,7 +242,11 @@ fn attention_has_the_form_that_is_fused() {
         for mix in nodes(&graph, "MatMul").filter(|node| node.name.ends_with(".mix")) {
             let softmax = source(mix, 0);
             assert_eq!(softmax.op_type, "Softmax");
-            let scores = source(softmax, 0);
+            let mut scores = source(softmax, 0);
+            if scores.name.ends_with(".masked") {
+                assert_eq!(graph.inputs[0].name, PATCHES);
+                scores = source(scores, 0);
+            }
             assert_eq!(scores.op_type, "MatMul");
             let mut query = source(scores, 0);
             while ["Transpose", "Reshape", "Cast"].contains(&query.op_type) {

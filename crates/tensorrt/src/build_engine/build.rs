@@ -14,8 +14,9 @@ use crate::DeviceError;
 use crate::build::builder::{self, Built, Request, Staging};
 use crate::build::nvrtc::Compiler;
 use crate::directory::{
-    self, Architecture, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry, Manifest,
-    RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles,
+    self, Architecture, BatchSize, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry,
+    Manifest, PatchEntry, RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets,
+    model_name, profiles, size_profiles,
 };
 use crate::kernel;
 use crate::libraries::{Libraries, Search};
@@ -23,9 +24,10 @@ use crate::run::{Gpu, gpus};
 use siglip2_engine::Tower;
 use siglip2_engine::cpu::CpuEngine;
 use siglip2_image::Processor;
-use siglip2_model::checkpoint::{Checkpoint, Source};
+use siglip2_model::checkpoint::{Checkpoint, NaflexImages, Resolution, Source};
+use siglip2_model::files::ModelFiles;
 use siglip2_model::fingerprint::WeightsDigest;
-use siglip2_model::graph::Precision;
+use siglip2_model::graph::{self, Precision};
 
 use super::canary::canary;
 use super::options::{BuildOptions, Verify};
@@ -63,14 +65,22 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
 
     let source = Source::of(&options.model)?;
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
-    checkpoint.config.check_fixed(&options.model)?;
     CpuEngine::check(&checkpoint)?;
-    let side = u32::try_from(checkpoint.config.vision.image_size)?;
-    let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
-    processor.check_square()?;
+    let (processor, patches) = pictures(options, &checkpoint)?;
+    processor.check_uncut()?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
-        (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
-        _ => Towers::of(&checkpoint, options.precision)?,
+        (Some(vision), Some(text)) => {
+            if patches.is_some() {
+                return Err(
+                    "--vision-onnx is for models of fixed resolution: what this program gives an \
+                     engine of a model of variable resolution (NaFlex) no export takes; leave out \
+                     --vision-onnx and --text-onnx to build the checkpoint"
+                        .into(),
+                );
+            }
+            Towers::exported(vision, text, options.precision)?
+        }
+        _ => Towers::of(&checkpoint, &processor, options.precision)?,
     };
     tracing::info!(
         model = options.model,
@@ -79,10 +89,11 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let model = Model {
         name: model_name(&options.model).to_owned(),
         max_batch: usize::from(options.max_batch),
-        canary: canary(&checkpoint, &processor)?,
+        canary: canary(&checkpoint, &processor, patches.as_ref())?,
         weights_digest: WeightsDigest::of(&checkpoint.weights, siglip2_flags::cores()),
         checkpoint,
         processor,
+        patches,
         towers,
     };
     for (target, gpu) in targets {
@@ -93,6 +104,22 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         say(&directory);
     }
     Ok(())
+}
+
+/// The image processor, and how pictures are taken if they are of variable resolution.
+fn pictures(
+    options: &BuildOptions,
+    checkpoint: &Checkpoint,
+) -> Result<(Processor, Option<PatchEntry>), Box<dyn Error>> {
+    let (json, vision) = (&checkpoint.files.preprocessor, &checkpoint.config.vision);
+    if vision.resolution == Resolution::Fixed {
+        let side = u32::try_from(vision.image_size)?;
+        return Ok((Processor::from_json(json, side)?, None));
+    }
+    let images = NaflexImages::of(&checkpoint.files, vision, options.max_num_patches)?;
+    let (size, most) = (images.patch_size, images.max_num_patches);
+    let processor = Processor::naflex(json, u32::try_from(size)?, u32::try_from(most)?)?;
+    Ok((processor, Some(PatchEntry::new(size, most))))
 }
 
 /// An architecture, and the GPU of this machine that has it.
@@ -158,12 +185,29 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
         && manifest.created_by == CREATED_BY
         && manifest.weights_digest.is_some()
         && manifest.max_batch == usize::from(options.max_batch)
+        && has_the_patches(options, &directory)
         && !has_other_weights(options, manifest);
     if same {
         tracing::info!("{target}: kept, as --keep says");
         say(&directory);
     }
     same
+}
+
+/// Whether an engine takes pictures of as many patches as it would if it were built anew.
+fn has_the_patches(options: &BuildOptions, directory: &EngineDirectory) -> bool {
+    let Some(patches) = &directory.manifest().patches else {
+        return true;
+    };
+    let wanted = || -> Result<usize, Box<dyn Error>> {
+        let files = ModelFiles::read(directory.path(), |file| {
+            Ok::<_, Box<dyn Error>>(directory.read_optional(file)?)
+        })?;
+        let config = files.config(&directory.path().display().to_string())?;
+        let images = NaflexImages::of(&files, &config.vision, options.max_num_patches)?;
+        Ok(images.max_num_patches)
+    };
+    wanted().is_ok_and(|wanted| wanted == patches.most())
 }
 
 /// Prints the path of a directory, for scripts.
@@ -187,6 +231,7 @@ struct Model {
     checkpoint: Checkpoint,
     weights_digest: WeightsDigest,
     processor: Processor,
+    patches: Option<PatchEntry>,
     towers: Towers,
     canary: Canary,
 }
@@ -207,18 +252,10 @@ fn one(
         .into());
     }
     let writer = Writer::new(&options.out, &model.name, target, model.towers.precision)?;
-    let vision = &model.checkpoint.config.vision;
-    let side = vision.image_size;
-    let image = tower(
-        model,
-        tools,
-        &writer,
-        target,
-        Tower::Image,
-        &[3, side, side],
-    )?;
+    let side = model.checkpoint.config.vision.image_size;
+    let image = tower(model, tools, &writer, target, Tower::Image)?;
     let tokens = model.checkpoint.config.text.positions;
-    let text = tower(model, tools, &writer, target, Tower::Text, &[tokens])?;
+    let text = tower(model, tools, &writer, target, Tower::Text)?;
 
     let kernel = tools
         .compiler
@@ -226,7 +263,7 @@ fn one(
     tracing::debug!("{}", kernel.log);
     let kernel = writer.write(RESIZE_KERNEL, &kernel.cubin)?;
     let mut manifest = Manifest {
-        format: Manifest::FORMAT,
+        format: Manifest::format_of(model.patches.as_ref()),
         model: model.name.clone(),
         weights_sha256: model.towers.weights_sha256.clone(),
         weights_digest: Some(model.weights_digest.clone()),
@@ -236,6 +273,7 @@ fn one(
         precision: model.towers.precision,
         dimensions: model.checkpoint.config.dimensions(),
         image_size: side,
+        patches: model.patches.clone(),
         text_tokens: tokens,
         logit_scale: model.checkpoint.logit_scale()?,
         logit_bias: model.checkpoint.logit_bias()?,
@@ -267,6 +305,25 @@ fn one(
     Ok((writer.finish()?, said))
 }
 
+/// The dimensions of a tower's input, for each of its optimization profiles.
+fn inputs(model: &Model, tower: Tower) -> Vec<[Vec<usize>; 3]> {
+    let config = &model.checkpoint.config;
+    let patches = model.patches.as_ref().filter(|_| tower == Tower::Image);
+    let sizes = size_profiles(&profiles(model.max_batch), model.max_batch, patches);
+    let dims = |size: BatchSize| match (tower, size.patches) {
+        (Tower::Text, _) => vec![size.rows, config.text.positions],
+        (Tower::Image, None) => {
+            let side = config.vision.image_size;
+            vec![size.rows, 3, side, side]
+        }
+        (Tower::Image, Some(patches)) => {
+            let bytes = graph::patches::bytes(config.vision.patch_size);
+            vec![size.rows, patches, bytes]
+        }
+    };
+    sizes.into_iter().map(|sizes| sizes.map(dims)).collect()
+}
+
 /// Builds and writes the engine of one tower.
 fn tower(
     model: &Model,
@@ -274,7 +331,6 @@ fn tower(
     writer: &Writer,
     target: Architecture,
     tower: Tower,
-    input: &[usize],
 ) -> Result<TowerEntry, Box<dyn Error>> {
     let staging = Staging::new(writer.path().join(".staging"))?;
     let (graph, graph_sha256) = model.towers.stage(tower, &model.checkpoint, &staging)?;
@@ -282,9 +338,8 @@ fn tower(
         label: &format!("{tower} tower for {target}"),
         graph: &graph,
         gpu: target,
-        input,
+        profiles: &inputs(model, tower),
         width: model.checkpoint.config.dimensions(),
-        max_batch: model.max_batch,
     };
     let Built {
         engine,

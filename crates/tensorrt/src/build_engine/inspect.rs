@@ -88,7 +88,16 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         ("weights", manifest.weights_sha256.clone()),
         ("dimensions", manifest.dimensions.to_string()),
-        ("image size", manifest.image_size.to_string()),
+        match &manifest.patches {
+            None => ("image size", manifest.image_size.to_string()),
+            Some(patches) => (
+                "patches",
+                format!(
+                    "of {} pixels, padded to {:?} in a picture",
+                    patches.size, patches.buckets
+                ),
+            ),
+        },
         ("text tokens", manifest.text_tokens.to_string()),
         (
             "logit scale, bias",

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::build::builder::Staging;
 use crate::directory::{hash, hash_all, hash_file};
 use siglip2_engine::Tower;
-use siglip2_model::checkpoint::Checkpoint;
+use siglip2_image::Processor;
+use siglip2_model::checkpoint::{Checkpoint, Resolution};
 use siglip2_model::graph::{self, Export, ExportedTower, Precision};
 
 /// Both towers' graphs, in one precision.
@@ -30,6 +31,7 @@ impl Towers {
     /// The checkpoint's own.
     pub fn of(
         checkpoint: &Checkpoint,
+        processor: &Processor,
         precision: Option<Precision>,
     ) -> Result<Self, Box<dyn Error>> {
         let precision = precision.unwrap_or(Precision::Fp16);
@@ -41,7 +43,13 @@ impl Towers {
         Ok(Self {
             precision,
             weights_sha256: weights_sha256(checkpoint),
-            vision: own(graph::vision(&config.vision, weights, precision)?),
+            vision: own(match config.vision.resolution {
+                Resolution::Fixed => graph::vision(&config.vision, weights, precision)?,
+                Resolution::Variable => {
+                    let table = processor.normalization();
+                    graph::naflex(&config.vision, weights, precision, table)?
+                }
+            }),
             text: own(graph::text(&config.text, weights, precision)?),
         })
     }

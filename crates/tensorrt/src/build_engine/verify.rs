@@ -23,7 +23,7 @@ pub fn verify(
     gpu: &Gpu,
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
-    let pinned = pinned_pictures(gpu, PINNED_BYTES, None)?;
+    let pinned = pinned_pictures(gpu, PINNED_BYTES, processor, None)?;
     // The canary's picture is small, and the GPU may be too, or a service may have most of it.
     let options = TensorRtOptions {
         source_bytes: 4 << 20,
@@ -41,8 +41,8 @@ pub fn verify(
         &options,
         &Steps::default(),
     )?;
-    let buckets = &directory.manifest().buckets;
-    let cosines = measure(&mut engine, &directory.canary()?, buckets, &gpu.name)?;
+    let manifest = directory.manifest();
+    let cosines = measure(&mut engine, &directory.canary()?, manifest, &gpu.name)?;
     if let Some(doubt) = cosines.doubt() {
         tracing::warn!("{doubt}");
     }

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE};
+use super::{
+    Architecture, CANARY, DirectoryError, PatchEntry, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE,
+};
 use siglip2_engine::Tower;
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph::Precision;
@@ -37,8 +39,12 @@ pub struct Manifest {
     pub precision: Precision,
     /// Floats per embedding.
     pub dimensions: usize,
-    /// Side of the image tower's square, in pixels.
+    /// Side of the image tower's square, in pixels; where pictures are of variable resolution,
+    /// that of the square whose position vectors are stored.
     pub image_size: usize,
+    /// How pictures of variable resolution are taken; `None` if all become the same square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<PatchEntry>,
     /// Token ids per text.
     pub text_tokens: usize,
     /// Natural logarithm of the factor that cosines are multiplied by.
@@ -49,7 +55,8 @@ pub struct Manifest {
     pub max_batch: usize,
     /// The sizes that batches are padded to, in order; the last is `max_batch`.
     pub buckets: Vec<usize>,
-    /// The batch sizes of each optimization profile: smallest, optimal, largest.
+    /// The batch sizes of each optimization profile: smallest, optimal, largest. Those of an image
+    /// tower that takes pictures of variable resolution follow from `patches`.
     pub profiles: Vec<[usize; 3]>,
     /// The engines.
     pub towers: Towers,
@@ -124,7 +131,7 @@ pub struct TowerEntry {
     pub engine: FileEntry,
     /// SHA-256 of the ONNX graph that it was built from, without its weights.
     pub graph_sha256: String,
-    /// Its input: `[batch, 3, S, S]` or `[batch, T]`.
+    /// Its input: `[batch, 3, S, S]`, `[batch, P, W]` or `[batch, T]`.
     pub input: TensorEntry,
     /// Its output: `[batch, D]`.
     pub output: TensorEntry,
@@ -180,6 +187,8 @@ pub enum ElementType {
     Int32,
     /// 64 bits, signed.
     Int64,
+    /// 8 bits, unsigned.
+    Uint8,
 }
 
 impl fmt::Display for ElementType {
@@ -190,6 +199,7 @@ impl fmt::Display for ElementType {
             ElementType::Bf16 => "bf16",
             ElementType::Int32 => "int32",
             ElementType::Int64 => "int64",
+            ElementType::Uint8 => "uint8",
         })
     }
 }
@@ -227,42 +237,24 @@ pub struct Cosines {
 pub struct Place {
     /// Rows.
     pub rows: usize,
+    /// Patches of each row, where pictures are of variable resolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<usize>,
     /// The slot's number, from 1.
     pub slot: usize,
 }
 
-/// The sizes that batches up to `max_batch` are padded to, and `max_batch` itself: powers of two
-/// and, from 8 on, the numbers halfway between them. With powers of two alone 33 rows would cost
-/// as much as 64. Below 8 a batch costs about the same whatever its size.
-pub fn buckets(max_batch: usize) -> Vec<usize> {
-    let powers = std::iter::successors(Some(1_usize), |size| size.checked_mul(2));
-    let mut buckets: Vec<usize> = powers
-        .take_while(|&size| size < max_batch)
-        .flat_map(|size| match size < 8 {
-            true => vec![size],
-            false => vec![size, size + size / 2],
-        })
-        .take_while(|&size| size < max_batch)
-        .collect();
-    buckets.push(max_batch.max(1));
-    buckets
-}
-
-/// The optimization profiles of an engine for up to `max_batch`: one for a single row, whose
-/// kernels differ most from those of a full batch, and one for all sizes, optimized for full
-/// batches.
-pub fn profiles(max_batch: usize) -> Vec<[usize; 3]> {
-    let max = max_batch.max(1);
-    let mut profiles = vec![[1, 1, 1]];
-    if max > 1 {
-        profiles.push([1, max, max]);
-    }
-    profiles
-}
-
 impl Manifest {
-    /// The newest format that this program reads, and the one it writes.
-    pub const FORMAT: u32 = 1;
+    /// The newest format that this program reads. Format 2 has `patches`.
+    pub const FORMAT: u32 = 2;
+
+    /// The oldest format that says all of a manifest: older programs can read what they know.
+    pub fn format_of(patches: Option<&PatchEntry>) -> u32 {
+        match patches {
+            None => 1,
+            Some(_) => 2,
+        }
+    }
 
     /// Reads a manifest; `path` names it in errors.
     ///
@@ -373,13 +365,15 @@ impl Manifest {
                 self.profiles
             ));
         }
+        let pictures = match &self.patches {
+            None => &[ElementType::Fp16, ElementType::Fp32][..],
+            Some(patches) => {
+                patches.check()?;
+                &[ElementType::Uint8][..]
+            }
+        };
         for (tower, entry, inputs, file) in [
-            (
-                Tower::Image,
-                &self.towers.image,
-                &[ElementType::Fp16, ElementType::Fp32][..],
-                VISION_ENGINE,
-            ),
+            (Tower::Image, &self.towers.image, pictures, VISION_ENGINE),
             (
                 Tower::Text,
                 &self.towers.text,
@@ -447,7 +441,7 @@ pub(super) mod tests {
             layers: None,
         };
         Manifest {
-            format: Manifest::FORMAT,
+            format: Manifest::format_of(None),
             model: "google/siglip2-base-patch16-224".into(),
             weights_sha256: String::new(),
             weights_digest: None,
@@ -460,12 +454,13 @@ pub(super) mod tests {
             precision: Precision::Fp16,
             dimensions: 2,
             image_size: 224,
+            patches: None,
             text_tokens: 3,
             logit_scale: 4.720_5,
             logit_bias: -16.771,
             max_batch: 48,
-            buckets: buckets(48),
-            profiles: profiles(48),
+            buckets: super::super::buckets(48),
+            profiles: super::super::profiles(48),
             towers: Towers {
                 image: tower(VISION_ENGINE, "pixel_values", ElementType::Fp16),
                 text: tower(TEXT_ENGINE, "input_ids", ElementType::Int32),
@@ -487,7 +482,11 @@ pub(super) mod tests {
         written.cosine = Some(Cosines {
             image: 0.999_98,
             text: 0.999_99,
-            image_at: Some(Place { rows: 48, slot: 2 }),
+            image_at: Some(Place {
+                rows: 48,
+                patches: None,
+                slot: 2,
+            }),
             text_at: None,
             measured_on: "NVIDIA GeForce RTX 5090".into(),
         });
@@ -525,10 +524,10 @@ pub(super) mod tests {
         let more = json.replacen('{', r#"{"later": {"a": [1]},"#, 1);
         assert_eq!(parse(&more).unwrap(), manifest());
 
-        let newer = r#"{"format": 2, "towers": "all different"}"#;
+        let newer = r#"{"format": 3, "towers": "all different"}"#;
         let error = parse(newer).unwrap_err();
         assert!(
-            error.contains("format 2") && error.contains("e/manifest.json"),
+            error.contains("format 3") && error.contains("e/manifest.json"),
             "{error}"
         );
         assert!(parse("{}").unwrap_err().contains("not an engine manifest"));
@@ -537,7 +536,7 @@ pub(super) mod tests {
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused() {
         type Spoil = fn(&mut Manifest);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
             ("dimensions", |it| it.dimensions = 0),
             ("buckets", |it| it.buckets = vec![1, 2, 2, 48]),
             ("buckets", |it| it.max_batch = 64),
@@ -546,6 +545,16 @@ pub(super) mod tests {
                 it.gpu.compute_capability = "8.9".into()
             }),
             ("sm_12x", |it| it.gpu.name = "sm_12x".into()),
+            // Squares are not bytes, and patches are nothing else.
+            ("image tower", |it| {
+                it.patches = Some(PatchEntry::new(16, 256));
+            }),
+            ("patches", |it| {
+                it.patches = Some(PatchEntry {
+                    size: 16,
+                    buckets: vec![256, 64],
+                });
+            }),
             ("text tower", |it| {
                 it.towers.text.input.element = ElementType::Fp16
             }),
@@ -564,25 +573,5 @@ pub(super) mod tests {
             let error = parse(&json).unwrap_err();
             assert!(error.contains(said), "{said}: {error}");
         }
-    }
-
-    #[test]
-    fn buckets_reach_the_largest_batch_and_profiles_cover_them() {
-        assert_eq!(buckets(1), [1]);
-        assert_eq!(buckets(6), [1, 2, 4, 6]);
-        assert_eq!(buckets(8), [1, 2, 4, 8]);
-        assert_eq!(buckets(10), [1, 2, 4, 8, 10]);
-        assert_eq!(buckets(64), [1, 2, 4, 8, 12, 16, 24, 32, 48, 64]);
-        assert_eq!(buckets(128)[10..], [96, 128]);
-        for most in 1..=300 {
-            let buckets = buckets(most);
-            assert!(buckets.is_sorted_by(|a, b| a < b), "{buckets:?}");
-            assert_eq!(buckets.last(), Some(&most));
-            // A batch has at most twice its rows.
-            let apart = |pair: &[usize]| pair[1] <= 2 * pair[0];
-            assert!(buckets.windows(2).all(apart), "{buckets:?}");
-        }
-        assert_eq!(profiles(1), [[1, 1, 1]]);
-        assert_eq!(profiles(64), [[1, 1, 1], [1, 64, 64]]);
     }
 }

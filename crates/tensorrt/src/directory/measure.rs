@@ -1,12 +1,14 @@
 //! Checks an engine's vectors against the canary's, which were computed in FP32.
 //!
 //! Every batch size has kernels of its own, and every slot its own contexts and graphs, so each
-//! of them is checked: a fault of one size, or of one slot, shows in no other.
+//! of them is checked: a fault of one size, or of one slot, shows in no other. Where pictures are
+//! of variable resolution, every number of patches has a canary of its own.
 
 use std::sync::mpsc;
 
-use super::{Canary, Cosines, Place};
+use super::{BatchSize, Canary, Cosines, Manifest, Place};
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Pixels, Rows, Tower, cosine};
+use siglip2_image::RgbImage;
 
 /// An engine with a lower cosine to the FP32 vectors is not used. Known faults of fused attention
 /// fall to 0.65 and less.
@@ -16,8 +18,8 @@ pub const LEAST_COSINE: f64 = 0.999;
 /// BF16 (docs/precision.md).
 pub const USUAL_COSINE: f64 = 0.9999;
 
-/// The lowest cosine of each tower's vectors to the canary's, over all batch sizes and slots.
-/// `buckets` are the sizes that batches are padded to; `name` is the device's.
+/// The lowest cosine of each tower's vectors to the canary's, over all batch sizes and slots of
+/// the engine that `manifest` describes; `name` is the device's.
 ///
 /// # Errors
 ///
@@ -25,16 +27,19 @@ pub const USUAL_COSINE: f64 = 0.9999;
 pub fn measure(
     engine: &mut dyn Engine,
     canary: &Canary,
-    buckets: &[usize],
+    manifest: &Manifest,
     name: &str,
 ) -> Result<Cosines, EngineError> {
     let most = engine.info().max_batch.max(1);
-    let mut sizes: Vec<usize> = buckets.iter().map(|&rows| rows.min(most)).collect();
-    sizes.dedup();
+    let processor = engine.preparer();
+    let patches = processor.processor().and_then(|it| it.target().patches());
+    let patches = patches.map(|(_, most)| most as usize);
     let mut lowest = [Lowest::default(); 2];
-    for rows in sizes {
-        for (tower, lowest) in [Tower::Image, Tower::Text].into_iter().zip(&mut lowest) {
-            in_every_slot(engine, canary, tower, rows, lowest)?;
+    for (tower, lowest) in [Tower::Image, Tower::Text].into_iter().zip(&mut lowest) {
+        for mut size in manifest.sizes_of(tower, most, patches) {
+            size.rows = size.rows.min(most);
+            let canary = Fitting::of(canary, manifest, size)?;
+            in_every_slot(engine, &canary, tower, size, lowest)?;
         }
     }
     let [image, text] = lowest;
@@ -47,23 +52,53 @@ pub fn measure(
     })
 }
 
+/// The canary, with the picture for batches of one size.
+struct Fitting<'a> {
+    image: &'a RgbImage,
+    image_embedding: &'a [f32],
+    all: &'a Canary,
+}
+
+impl<'a> Fitting<'a> {
+    fn of(all: &'a Canary, manifest: &Manifest, size: BatchSize) -> Result<Self, EngineError> {
+        let Some(patches) = size.patches else {
+            return Ok(Self {
+                image: &all.image,
+                image_embedding: &all.image_embedding,
+                all,
+            });
+        };
+        let buckets = manifest.patches.iter().flat_map(|entry| &entry.buckets);
+        let mut grids = std::iter::zip(buckets, &all.grids);
+        let (_, (image, image_embedding)) = grids
+            .find(|&(&bucket, _)| bucket == patches)
+            .ok_or_else(|| EngineError::Failed(format!("no canary is for {size}")))?;
+        Ok(Self {
+            image,
+            image_embedding,
+            all,
+        })
+    }
+}
+
 /// Fills a batch with canaries for each slot, all before the first is waited for: slots are used
 /// in turn, so each gets one.
 fn in_every_slot(
     engine: &mut dyn Engine,
-    canary: &Canary,
+    canary: &Fitting<'_>,
     tower: Tower,
-    rows: usize,
+    size: BatchSize,
     lowest: &mut Lowest,
 ) -> Result<(), EngineError> {
+    let BatchSize { rows, patches } = size;
     let slots = engine.info().slots.max(1);
     let (done, results) = mpsc::channel();
     for slot in 1..=slots {
         let batch = match tower {
-            Tower::Image => images(engine, canary, rows)?,
+            Tower::Image => images(engine, canary.image, size)?,
             Tower::Text => {
                 // Shifted, so that no slot has the others' rows.
-                let texts = canary.texts.iter().cycle().skip(slot - 1);
+                let texts = canary.all.texts.iter().cycle().skip(slot - 1);
                 Batch::Texts(texts.take(rows).cloned().collect())
             }
         };
@@ -83,12 +118,16 @@ fn in_every_slot(
             let why = format!("{} rows for a batch of {rows}", found.len());
             return Err(EngineError::Failed(why));
         }
-        let at = Place { rows, slot };
-        let texts = canary.text_embeddings.iter().cycle().skip(slot - 1);
+        let at = Place {
+            rows,
+            patches,
+            slot,
+        };
+        let texts = canary.all.text_embeddings.iter().cycle().skip(slot - 1);
         match tower {
             Tower::Image => found
                 .iter()
-                .for_each(|row| lowest.note(cosine(row, &canary.image_embedding), at)),
+                .for_each(|row| lowest.note(cosine(row, canary.image_embedding), at)),
             Tower::Text => std::iter::zip(found.iter(), texts)
                 .for_each(|(row, expected)| lowest.note(cosine(row, expected), at)),
         }
@@ -100,11 +139,14 @@ fn in_every_slot(
     }
 }
 
-/// The canary's picture, so many times.
-fn images(engine: &dyn Engine, canary: &Canary, rows: usize) -> Result<Batch, EngineError> {
+/// The canary's picture, so many times. One of whole patches is not resized.
+fn images(engine: &dyn Engine, image: &RgbImage, size: BatchSize) -> Result<Batch, EngineError> {
     let prepare = engine.preparer();
-    let pixels: Result<Vec<Pixels>, _> = (0..rows)
-        .map(|_| prepare.prepare(canary.image.clone()))
+    let pixels: Result<Vec<Pixels>, _> = (0..size.rows)
+        .map(|_| match size.patches {
+            None => prepare.prepare(image.clone()),
+            Some(_) => prepare.prepare_resized(image.clone()),
+        })
         .collect();
     pixels
         .map(Batch::Images)
@@ -170,8 +212,14 @@ impl Cosines {
             true => (Tower::Image, self.image, self.image_at),
             false => (Tower::Text, self.text, self.text_at),
         };
-        let place = at.map_or_else(String::new, |Place { rows, slot }| {
-            format!(" in a batch of {rows} (slot {slot})")
+        let place = at.map_or_else(String::new, |at| {
+            let Place {
+                rows,
+                patches,
+                slot,
+            } = at;
+            let patches = patches.map_or_else(String::new, |it| format!(" with {it} patches each"));
+            format!(" in a batch of {rows}{patches} (slot {slot})")
         });
         let said =
             format!("the {tower} tower's canary has cosine {worst:.6} to its FP32 vector{place}");
@@ -187,7 +235,11 @@ mod tests {
         Cosines {
             image,
             text,
-            image_at: Some(Place { rows: 4, slot: 2 }),
+            image_at: Some(Place {
+                rows: 4,
+                patches: None,
+                slot: 2,
+            }),
             text_at: None,
             measured_on: "a GPU".into(),
         }
@@ -219,11 +271,12 @@ mod tests {
         for (number, cosine) in [1.0, 0.5, 0.9, f64::NAN, 0.1].into_iter().enumerate() {
             let at = Place {
                 rows: number,
+                patches: None,
                 slot: 1,
             };
             lowest.note(cosine, at);
         }
         assert!(lowest.cosine.is_nan());
-        assert_eq!(lowest.at, Some(Place { rows: 3, slot: 1 }));
+        assert_eq!(lowest.at.map(|at| at.rows), Some(3));
     }
 }

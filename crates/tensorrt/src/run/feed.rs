@@ -3,6 +3,7 @@
 //! ```text
 //! images: pinned pixels --upload--> source --resize kernel--> pixel_values   [B, 3, S, S]
 //! JPEGs:  pinned files  --decode on the card---^   (card.rs)
+//! patches: see `patches`                                                      [B, P, W]
 //! texts:  ids --copy--> pinned ids --upload--> input_ids                      [B, T]
 //! ```
 //!
@@ -20,6 +21,8 @@ use cudarc::driver::{CudaContext, CudaStream, result};
 use super::TensorRtOptions;
 use super::card::{CardDecoder, DecoderMemory};
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::Part;
+use super::patches::PatchFeed;
 use crate::directory::ElementType;
 use crate::error::{DeviceError, Doing, refused};
 use crate::kernel::{Cost, MAX_SIDE, Planner, ResizeKernel, SOURCE_ALIGN};
@@ -28,11 +31,13 @@ use siglip2_engine::{Batch, Pixels};
 /// The buffers with which one slot fills its tower's input.
 pub(super) enum Feed {
     Images(Box<ImageFeed>),
+    Patches(PatchFeed),
     Texts(TextFeed),
 }
 
 impl Feed {
-    /// Writes the items of a batch to a tower's input, on `stream`.
+    /// Writes the items of a part of a batch to a tower's input, on `stream`. Only batches of
+    /// patches have more parts than one.
     ///
     /// # Safety
     ///
@@ -41,10 +46,15 @@ impl Feed {
     pub(super) unsafe fn upload(
         &mut self,
         batch: &Batch,
+        part: &Part,
         input: &DeviceBuffer,
         stream: &CudaStream,
     ) -> Result<(), DeviceError> {
         match (self, batch) {
+            // SAFETY: the caller's promise.
+            (Feed::Patches(feed), Batch::Images(images)) => unsafe {
+                feed.upload(images, part, input, stream)
+            },
             // SAFETY: the caller's promise.
             (Feed::Images(feed), Batch::Images(images)) => unsafe {
                 feed.upload(images, input, stream)
@@ -66,7 +76,7 @@ impl Feed {
 /// # Safety
 ///
 /// `bytes` and `to` must live until the stream has passed the copy.
-unsafe fn copy(
+pub(super) unsafe fn copy(
     bytes: &[u8],
     to: &DeviceBuffer,
     at: usize,

@@ -16,8 +16,11 @@ use super::contexts::{Binding, Contexts, Profile, Tensor};
 use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::parts;
+use super::patches;
 use super::slot::{Slot, SlotBuffers};
 use super::steps::Steps;
+use crate::directory::BatchSize;
 use crate::error::{DeviceError, Doing};
 use crate::logger;
 use siglip2_engine::{Batch, Completion, EngineError};
@@ -26,20 +29,22 @@ use siglip2_engine::{Batch, Completion, EngineError};
 pub(super) struct Shape {
     pub(super) tower: siglip2_engine::Tower,
     pub(super) input: Tensor,
-    /// Bytes of one row of the input.
+    /// Bytes of one row of the input; where rows have patches, of one patch.
     pub(super) input_row: usize,
     pub(super) output: Tensor,
     /// Floats of one row of the output.
     pub(super) dimensions: usize,
     pub(super) profiles: Vec<Profile>,
-    /// The sizes that batches are padded to, in order.
-    pub(super) buckets: Vec<usize>,
+    /// The sizes that batches are padded to.
+    pub(super) sizes: Vec<BatchSize>,
+    /// The largest batch, in rows. It may have several parts of smaller sizes.
+    pub(super) max_batch: usize,
     pub(super) slots: usize,
     /// Whether the GPU runs small batches of this tower before other work.
     pub(super) urgent: bool,
-    /// The fewest and most runs of each bucket at the start.
+    /// The fewest and most runs of each size at the start.
     pub(super) warm_ups: RangeInclusive<usize>,
-    /// Whether this program captures the work of a bucket as a CUDA graph.
+    /// Whether this program captures the work of a size as a CUDA graph.
     pub(super) capture: bool,
 }
 
@@ -50,7 +55,9 @@ pub(super) struct LoadedTower {
     completer: Completer,
     /// Recorded after the tower of the batch started last.
     last: Option<Arc<Event>>,
-    buckets: Vec<usize>,
+    sizes: Vec<BatchSize>,
+    /// Whether its rows have patches.
+    has_patches: bool,
     lost: Lost,
     _engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
@@ -63,7 +70,7 @@ pub(super) struct LoadedTower {
 unsafe impl Send for LoadedTower {}
 
 impl LoadedTower {
-    /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket on
+    /// Loads a serialized engine, makes all contexts and buffers, and runs every size on
     /// every slot. `feed` makes a slot's upload buffers; `cache` is the file that keeps what
     /// TensorRT compiled.
     pub(super) fn load(
@@ -83,16 +90,24 @@ impl LoadedTower {
         let mut engine = runtime.deserialize_cuda_engine(plan).doing(loading)?;
         check_tensors(&engine, shape)?;
         let mut cache = Cache::open(cache);
-        let largest = shape.buckets.last().copied().unwrap_or(1);
+        // Of a part; all parts of a batch together have no more rows than the largest batch.
+        let rows = shape.sizes.iter().map(|size| size.rows).max().unwrap_or(1);
+        let work = shape
+            .sizes
+            .iter()
+            .map(|size| size.work())
+            .max()
+            .unwrap_or(1);
+        let most = rows.max(shape.max_batch);
         let mut slots = Vec::new();
         let mut dear = Vec::new();
         for number in 1..=shape.slots.max(1) {
             steps.begin(format!("making slot {number} of the {tower} tower"));
             let stream = stream(context, shape.urgent)?;
             let buffers = SlotBuffers {
-                input: DeviceBuffer::new(context, largest * shape.input_row, "inputs")?,
-                output: DeviceBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
-                rows: PinnedBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
+                input: DeviceBuffer::new(context, work * shape.input_row, "inputs")?,
+                output: DeviceBuffer::new(context, rows * shape.output_bytes(), "embeddings")?,
+                rows: PinnedBuffer::new(context, most * shape.output_bytes(), "embeddings")?,
             };
             let contexts = Contexts::new(
                 context,
@@ -100,7 +115,7 @@ impl LoadedTower {
                 |engine| config(engine, &mut cache),
                 &Binding {
                     profiles: &shape.profiles,
-                    buckets: &shape.buckets,
+                    sizes: &shape.sizes,
                     input: (&shape.input, &buffers.input),
                     output: (&shape.output, &buffers.output),
                     stream: &stream,
@@ -114,12 +129,14 @@ impl LoadedTower {
                 buffers,
                 shape.dimensions,
             )?;
-            for &rows in &shape.buckets {
-                steps.begin(format!("running the first batches of {rows} {tower}s"));
-                let warm_up = slot.warm_up(rows, &shape.warm_ups, shape.capture)?;
-                tracing::debug!(%tower, slot = number, rows, "warm-up: {warm_up}");
+            for &size in &shape.sizes {
+                let of = size.patches.map(|patches| format!(" of {patches} patches"));
+                let (rows, of) = (size.rows, of.unwrap_or_default());
+                steps.begin(format!("running the first batches of {rows} {tower}s{of}"));
+                let warm_up = slot.warm_up(size, &shape.warm_ups, shape.capture)?;
+                tracing::debug!(%tower, slot = number, %size, "warm-up: {warm_up}");
                 if !warm_up.is_cheap() {
-                    dear.push(format!("{rows} (slot {number}: {warm_up})"));
+                    dear.push(format!("{size} (slot {number}: {warm_up})"));
                 }
             }
             slots.push(slot);
@@ -136,7 +153,8 @@ impl LoadedTower {
         Ok(Self {
             completer: Completer::new(&name, slots, lost).map_err(LoadError::Thread)?,
             last: None,
-            buckets: shape.buckets.clone(),
+            has_patches: shape.sizes.iter().any(|size| size.patches.is_some()),
+            sizes: shape.sizes.clone(),
             lost: Arc::clone(lost),
             _engine: engine,
             _runtime: runtime,
@@ -159,14 +177,24 @@ impl LoadedTower {
         {
             return done.finish(Err(error.into()));
         }
-        let bucket = self.buckets.iter().find(|&&rows| rows >= batch.len());
-        let slot = bucket.and_then(|&bucket| Some((bucket, self.completer.slot()?)));
-        let Some((bucket, slot)) = slot else {
-            let why = format!("there is no free slot for a batch of {}", batch.len());
+        let patches = match &batch {
+            Batch::Images(images) if self.has_patches => Some(patches::counts(images)),
+            _ => None,
+        };
+        let parts = parts(&self.sizes, batch.len(), patches.as_deref());
+        let slot = parts.and_then(|parts| Some((parts, self.completer.slot()?)));
+        let Some((parts, slot)) = slot else {
+            let why = match patches.and_then(|patches| patches.into_iter().max()) {
+                Some(most) => format!(
+                    "there is no free slot for a batch of {} with up to {most} patches",
+                    batch.len()
+                ),
+                None => format!("there is no free slot for a batch of {}", batch.len()),
+            };
             return done.finish(Err(EngineError::Failed(why)));
         };
         let computed = Arc::clone(slot.computed());
-        let (flight, started) = slot.start(batch, bucket, self.last.as_deref(), done);
+        let (flight, started) = slot.start(batch, &parts, self.last.as_deref(), done);
         match started {
             Ok(()) => {
                 self.last = Some(computed);
