@@ -81,7 +81,7 @@ pub(super) struct Info<'a> {
     pub(super) description: &'a str,
     /// `siglip2-cpu` or `tensorrt`.
     pub(super) engine: &'a str,
-    /// What the products are computed in: `fp32`, `fp16`, `bf16` or `int8`.
+    /// What the products are computed in: `fp32`, `fp16`, `bf16`, `int8` or `fp8`.
     pub(super) precision: &'a str,
     /// Which vector space normalized vectors are in: a short hash over weights, tokenizer,
     /// preparation of images and precision, to be kept beside vectors that outlive the

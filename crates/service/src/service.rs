@@ -48,7 +48,7 @@ pub struct ModelInfo {
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
-    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`.
+    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`, `fp8`.
     pub precision: &'static str,
     /// The worst cosine to FP32 that the engine's canaries had at the start, if known.
     pub agreement: Option<f64>,

@@ -110,23 +110,15 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         memory_taken(gpu)?.saturating_sub(before) >> 20,
         engine.needs()
     );
-    let cosines = measure(
-        &mut engine,
-        &directory.canary()?,
-        &manifest.buckets,
-        &gpu.name,
-    )?;
-    println!(
-        "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
-        cosines.image, cosines.text
-    );
-    if let Some(doubt) = cosines.doubt() {
+    let cosines = measure(&mut engine, &directory.canary()?, manifest, &gpu.name)?;
+    println!("- canaries, in every batch size and slot, cosine to FP32: {cosines}");
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         println!("- {doubt}");
     }
     println!();
     let span = Duration::from_secs_f64(arguments.seconds);
     rates::rates(&mut engine, &config, &manifest.buckets, span)?;
-    if let Some(fault) = cosines.fault() {
+    if let Some(fault) = cosines.fault(manifest.precision) {
         return Err(fault.into());
     }
     if !equal {

@@ -55,7 +55,7 @@ pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_pro
 use feed::{Feed, ImageFeed, TextFeed, id_bytes};
 pub use needs::Needs;
 pub use steps::{Steps, WatchedError, watched};
-use tower::{LoadedTower, Shape};
+use tower::{LoadedTower, Plan, Shape};
 
 /// Why the GPU engine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -201,13 +201,25 @@ impl TensorRtEngine {
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
-            let plan = directory.read(&entry.engine.file)?;
             let shape = shape(tower, manifest, &info, options);
-            let file = directory.path().join(&entry.engine.file);
-            let cache = cache::path(&file, &gpu.name, &driver);
-            LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
-                feed(&shape)
-            })
+            let small = entry.small.as_ref().map(|small| &small.engine.file);
+            let files = small.into_iter().chain([&entry.engine.file]);
+            let mut plans = Vec::new();
+            for (file, profiles) in files.zip(manifest.profiles_by_engine()) {
+                let profiles = profiles.iter().map(|&[least, _, most]| (least, most));
+                let profiles: Vec<_> = profiles.collect();
+                let largest = shape.buckets.last().copied().unwrap_or(1);
+                if profiles.iter().all(|&(least, _)| least > largest) {
+                    // No batch is so large.
+                    continue;
+                }
+                plans.push(Plan {
+                    bytes: directory.read(file)?,
+                    profiles,
+                    cache: cache::path(&directory.path().join(file), &gpu.name, &driver),
+                });
+            }
+            LoadedTower::load(&context, plans, &shape, &lost, steps, || feed(&shape))
         };
 
         let element = Element::of(manifest.towers.image.input.element);
@@ -302,11 +314,6 @@ fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, options: &TensorR
             row: vec![manifest.dimensions as i64],
         },
         dimensions: manifest.dimensions,
-        profiles: manifest
-            .profiles
-            .iter()
-            .map(|&[least, _, most]| (least, most))
-            .collect(),
         buckets,
         slots: info.slots,
         urgent: tower == Tower::Text,

@@ -126,9 +126,11 @@ fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batch
     let album = album(recipe);
     let (mut engine, prepare) = load(options, arena).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
-    assert_eq!((cosines.fault(), cosines.doubt()), (None, None));
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
+    let precision = manifest.precision;
+    let said = (cosines.fault(precision), cosines.doubt(precision));
+    assert_eq!(said, (None, None));
     let info = engine.info();
     let mut under_way: [VecDeque<Waiting>; 2] = Default::default();
     let mut state = 1_u64;
@@ -262,10 +264,16 @@ fn measure_and_tell() {
     };
     let (mut engine, _) = load(options, 1 << 20).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
-    println!("FAULT {}", cosines.fault().unwrap_or_default());
-    println!("DOUBT {}", cosines.doubt().unwrap_or_default());
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
+    println!(
+        "FAULT {}",
+        cosines.fault(manifest.precision).unwrap_or_default()
+    );
+    println!(
+        "DOUBT {}",
+        cosines.doubt(manifest.precision).unwrap_or_default()
+    );
 }
 
 /// Sends texts and images through a batcher until a fault shows, and prints the outcomes.

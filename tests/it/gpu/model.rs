@@ -5,11 +5,11 @@ use std::path::Path;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::Tower;
 use siglip2_embeddings::fingerprint::WeightsDigest;
-use siglip2_embeddings::graph::Precision;
+use siglip2_embeddings::graph::{Precision, Scales};
 use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::tensorrt::directory::{
     Architecture, Canary, ElementType, EngineDirectory, Flavour, LayerCounts, Manifest,
-    TensorEntry, TensorRtVersion, TowerEntry, Towers, Writer, hash,
+    SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers, Writer, hash,
 };
 use siglip2_embeddings::tensorrt::kernel::Element;
 
@@ -26,6 +26,8 @@ pub struct Recipe {
     pub element: Element,
     pub ids: ElementType,
     pub max_batch: usize,
+    /// The largest batch of engines for small batches, which FP8 has.
+    pub small: Option<usize>,
     /// The architecture in the manifest.
     pub gpu: &'static str,
     /// The architecture of the engines themselves.
@@ -50,6 +52,7 @@ impl Default for Recipe {
             element: Element::Fp16,
             ids: ElementType::Int32,
             max_batch: 8,
+            small: None,
             gpu: "sm_120",
             compute_capability: "12.0",
             flavour: TENSORRT.flavour,
@@ -76,7 +79,11 @@ impl Recipe {
     /// Writes the directory under `root`.
     pub fn write(&self, root: &Path) -> EngineDirectory {
         let gpu: Architecture = self.gpu.parse().unwrap();
-        let writer = Writer::new(root, "demo", gpu, Precision::Fp16).unwrap();
+        let precision = match self.small {
+            Some(_) => Precision::Fp8,
+            None => Precision::Fp16,
+        };
+        let writer = Writer::new(root, "demo", gpu, precision).unwrap();
         let demo = Checkpoint::demo().unwrap();
         let mut files = Vec::new();
         let mut file = |name: &str, bytes: &[u8]| files.push(writer.write(name, bytes).unwrap());
@@ -86,20 +93,42 @@ impl Recipe {
         file("canary.safetensors", &self.canary().encode().unwrap());
 
         let most = self.max_batch;
-        let profiles = vec![[1, 1, 1], [1, most, most]];
+        let profiles = match self.small {
+            Some(small) => vec![[small + 1, most, most]],
+            None => vec![[1, 1, 1], [1, most, most]],
+        };
         let (pixels, ids) = match self.element {
             Element::Fp16 => (ElementType::Fp16, self.ids),
             Element::Fp32 => (ElementType::Fp32, self.ids),
         };
-        let tower = |file: &str, engine: EngineFile, element: ElementType| TowerEntry {
-            engine: writer.write(file, &self.finished(engine)).unwrap(),
-            graph_sha256: hash(b""),
-            input: tensor(engine_input(file), element),
-            output: tensor("embedding", ElementType::Fp32),
-            layers: Some(LayerCounts {
+        let layers = || {
+            Some(LayerCounts {
                 weights_bytes: Some(1 << 20),
                 context_bytes: Some(self.context_bytes as u64),
                 ..LayerCounts::default()
+            })
+        };
+        let write = |file: &str, engine: &EngineFile, profiles: Vec<[usize; 3]>| {
+            let engine = EngineFile {
+                profiles,
+                ..engine.clone()
+            };
+            writer.write(file, &self.finished(engine)).unwrap()
+        };
+        let tower = |file: &str, engine: EngineFile, element: ElementType| TowerEntry {
+            engine: write(file, &engine, profiles.clone()),
+            graph_sha256: hash(b""),
+            input: tensor(engine_input(file), element),
+            output: tensor("embedding", ElementType::Fp32),
+            layers: layers(),
+            small: self.small.map(|small| SmallEngine {
+                engine: write(
+                    &file.replace(".engine", "-small.engine"),
+                    &engine,
+                    vec![[1, 1, 1], [1, small, small]],
+                ),
+                graph_sha256: hash(b""),
+                layers: layers(),
             }),
         };
         let side = SIDE as usize;
@@ -119,7 +148,7 @@ impl Recipe {
                 version: self.tensorrt.into(),
             },
             gpu: gpu.into(),
-            precision: Precision::Fp16,
+            precision,
             dimensions: DIMENSIONS,
             image_size: SIDE as usize,
             text_tokens: TOKENS,
@@ -128,6 +157,10 @@ impl Recipe {
             max_batch: most,
             buckets: siglip2_embeddings::tensorrt::directory::buckets(most),
             profiles: profiles.clone(),
+            small_batches: self.small,
+            scales: self
+                .small
+                .map(|_| Scales::of([("a".to_owned(), 1.0)]).unwrap()),
             towers: Towers {
                 image: tower("vision.engine", image, pixels),
                 text: tower("text.engine", text, ids),

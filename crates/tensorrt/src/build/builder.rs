@@ -14,9 +14,12 @@ use std::sync::Arc;
 
 use trtx::builder::{Builder, network_flags};
 use trtx::trtx_sys::Dims64;
-use trtx::{BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector};
+use trtx::{
+    BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector,
+    ProfilingVerbosity,
+};
 
-use crate::directory::{Architecture, ElementType, LayerCounts, TensorEntry, profiles};
+use crate::directory::{Architecture, ElementType, LayerCounts, TensorEntry};
 use crate::libraries::{Libraries, LibraryError};
 use crate::logger::{listen, logger};
 
@@ -91,8 +94,10 @@ pub struct Request<'a> {
     pub input: &'a [usize],
     /// The output's width.
     pub width: usize,
-    /// The largest batch.
-    pub max_batch: usize,
+    /// The batch sizes of each optimization profile: smallest, optimal, largest.
+    pub profiles: &'a [[usize; 3]],
+    /// Whether TensorRT lists the kernels, from which it is known what is computed in FP8.
+    pub details: bool,
 }
 
 /// An engine.
@@ -155,7 +160,7 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
     let attentions = attentions(network);
 
     let mut config = builder.create_config().map_err(failed)?;
-    for batches in profiles(request.max_batch) {
+    for &batches in request.profiles {
         profile(
             &mut builder,
             &mut config,
@@ -166,6 +171,9 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
         .map_err(failed)?;
     }
     target::set(&mut config, gpu).map_err(failed)?;
+    if request.details {
+        config.set_profiling_verbosity(ProfilingVerbosity::kDETAILED);
+    }
     config
         .set_progress_monitor(Box::new(Progress::new(request.label)))
         .map_err(failed)?;

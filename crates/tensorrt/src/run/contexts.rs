@@ -2,7 +2,8 @@
 //! buffers and set to its size once and for all.
 //!
 //! ```text
-//! bucket 1, 2, 4 ... max --> context, of the narrowest profile that takes it --> CUDA graph
+//! bucket 1, 2, 4 ... max --> context, of the first engine and the narrowest of its profiles that
+//!                            takes it --> CUDA graph
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
@@ -20,6 +21,7 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
 use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, RuntimeConfig};
 
+use super::cache::Cache;
 use super::memory::DeviceBuffer;
 use crate::error::{DeviceError, Doing, refused};
 use crate::logger;
@@ -35,9 +37,24 @@ pub(super) struct Tensor {
 /// The smallest and largest number of rows that a profile accepts.
 pub(super) type Profile = (usize, usize);
 
+/// An engine whose contexts compute some of the batch sizes.
+pub(super) struct Computes {
+    pub(super) engine: CudaEngine<'static>,
+    pub(super) profiles: Vec<Profile>,
+    /// What TensorRT compiled for it.
+    pub(super) cache: Cache,
+}
+
+impl Computes {
+    /// Whether one of its profiles accepts so many rows.
+    fn takes(&self, rows: usize) -> bool {
+        let mut profiles = self.profiles.iter();
+        profiles.any(|&(least, most)| (least..=most).contains(&rows))
+    }
+}
+
 /// The buffers that the contexts of a slot read and write, and the batch sizes.
 pub(super) struct Binding<'a> {
-    pub(super) profiles: &'a [Profile],
     /// The batch sizes that will be used.
     pub(super) buckets: &'a [usize],
     pub(super) input: (&'a Tensor, &'a DeviceBuffer),
@@ -69,14 +86,17 @@ impl Contexts {
     /// `binding`, by the slot that owns both. `config` configures each context.
     pub(super) fn new(
         context: &Arc<CudaContext>,
-        engine: &mut CudaEngine<'static>,
-        mut config: impl FnMut(&mut CudaEngine<'static>) -> Result<RuntimeConfig<'static>, trtx::Error>,
+        engines: &mut [Computes],
+        mut config: impl FnMut(&mut Computes) -> Result<RuntimeConfig<'static>, trtx::Error>,
         binding: &Binding<'_>,
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
         let mut most = 0;
         for &rows in binding.buckets {
             let doing = || format!("making the execution context of {rows} rows");
+            let one = engines.iter_mut().find(|it| it.takes(rows));
+            let engine =
+                one.ok_or_else(|| refused(doing(), "no profile accepts this many rows"))?;
             // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
             // The only strategy for an engine that was built for it (kREQUIRE_USER_ALLOCATION).
@@ -85,6 +105,7 @@ impl Contexts {
             );
             let config = Rc::new(config);
             let context = engine
+                .engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
             let mut one = Bound {
@@ -94,7 +115,7 @@ impl Contexts {
                 context,
                 _config: config,
             };
-            one.takes = one.bind(binding)?;
+            one.takes = one.bind(&engine.profiles, binding)?;
             most = most.max(one.takes);
             bound.push(one);
         }
@@ -176,11 +197,10 @@ impl Contexts {
 
 impl Bound {
     /// Sets profile, shape and addresses; returns how many bytes of activations a batch needs.
-    fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
+    fn bind(&mut self, profiles: &[Profile], binding: &Binding<'_>) -> Result<usize, DeviceError> {
         let rows = self.rows;
         let doing = || format!("setting an execution context to {rows} rows");
-        let (number, _) = binding
-            .profiles
+        let (number, _) = profiles
             .iter()
             .enumerate()
             .filter(|(_, profile)| (profile.0..=profile.1).contains(&rows))

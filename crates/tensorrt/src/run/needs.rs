@@ -10,7 +10,7 @@
 use std::fmt;
 
 use super::{Gpu, TensorRtOptions};
-use crate::directory::{ElementType, Manifest};
+use crate::directory::{ElementType, LayerCounts, Manifest};
 use crate::kernel::Planner;
 use siglip2_engine::{EngineInfo, Tower};
 
@@ -54,11 +54,25 @@ impl Needs {
         for tower in [Tower::Image, Tower::Text] {
             let entry = manifest.tower(tower);
             let layers = entry.layers.clone().unwrap_or_default();
-            let weights = layers.weights_bytes.unwrap_or(entry.engine.bytes);
-            needs.weights += usize::try_from(weights).unwrap_or(usize::MAX / 4);
             // Known for the largest batch of the engine; it grows with the rows.
-            let context = layers.context_bytes.unwrap_or(0) as f64;
-            let context = context * rows as f64 / manifest.max_batch as f64;
+            let context = |layers: &LayerCounts, most: usize| {
+                let bytes = layers.context_bytes.unwrap_or(0) as f64;
+                bytes * rows.min(most) as f64 / most as f64
+            };
+            let mut weights = 0;
+            let mut most = 0.0_f64;
+            if let (Some(small), Some(batches)) = (&entry.small, manifest.small_batches) {
+                let layers = small.layers.clone().unwrap_or_default();
+                weights += layers.weights_bytes.unwrap_or(small.engine.bytes);
+                most = context(&layers, batches);
+            }
+            if manifest.small_batches.is_none_or(|small| rows > small) {
+                weights += layers.weights_bytes.unwrap_or(entry.engine.bytes);
+                // Contexts of both compute in one block.
+                most = most.max(context(&layers, manifest.max_batch));
+            }
+            needs.weights += usize::try_from(weights).unwrap_or(usize::MAX / 4);
+            let context = most;
             let input = match tower {
                 Tower::Image => {
                     let wide = entry.input.element == ElementType::Fp32;
