@@ -29,6 +29,8 @@ mod fp32;
 mod int8;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 #[cfg(target_arch = "x86_64")]
 pub use amx::{Amx, AmxInt8};

@@ -3,10 +3,11 @@
 
 use std::arch::x86_64::*;
 
-use super::dot::{Dot, by_size};
+use super::dot::by_size;
+use super::wide::dot_512;
 use super::{Kernel, Layout, Tile};
 use crate::quantize::Span;
-use crate::simd::{Avx512, Simd};
+use crate::simd::Avx512;
 
 /// BF16 products by VDPBF16PS.
 #[derive(Clone, Copy, Debug)]
@@ -28,22 +29,6 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// # Safety
-///
-/// The processor has the named features.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn dot(a: __m512i, w: __m512i, sums: __m512) -> __m512 {
-    // SAFETY: both types are 64 bytes of plain numbers.
-    let (a, w) = unsafe {
-        (
-            std::mem::transmute::<__m512i, __m512bh>(a),
-            std::mem::transmute::<__m512i, __m512bh>(w),
-        )
-    };
-    _mm512_dpbf16_ps(sums, a, w)
-}
-
 /// Sixteen floats to eight words.
 ///
 /// # Safety
@@ -59,46 +44,7 @@ unsafe fn narrow(from: *const f32, to: *mut u32) {
     }
 }
 
-impl Dot for Avx512Bf16 {
-    const LANES: usize = 16;
-    type Words = __m512i;
-    type Sums = __m512;
-
-    #[inline(always)]
-    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: `self` exists only where the processor has these features.
-        unsafe { with_features(f) }
-    }
-    #[inline(always)]
-    fn zero(self) -> __m512 {
-        self.0.splat(0.0)
-    }
-    #[inline(always)]
-    unsafe fn words(self, at: *const u32) -> __m512i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn broadcast(self, at: *const u32) -> __m512i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_set1_epi32((*at).cast_signed()) }
-    }
-    #[inline(always)]
-    fn dot(self, a: __m512i, w: __m512i, sums: __m512) -> __m512 {
-        // SAFETY: `self` exists only where the processor has AVX512-BF16.
-        unsafe { dot(a, w, sums) }
-    }
-    #[inline(always)]
-    unsafe fn read(self, at: *const f32) -> __m512 {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_loadu_ps(at) }
-    }
-    #[inline(always)]
-    unsafe fn write(self, sums: __m512, at: *mut f32) {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_storeu_ps(at, sums) }
-    }
-}
+dot_512!(Avx512Bf16, with_features, "vdpbf16ps", "avx512f,avx512bf16");
 
 impl Kernel for Avx512Bf16 {
     type Simd = Avx512;

@@ -25,11 +25,17 @@ pub(super) trait Dot: Copy {
     ///
     /// A vector of words can be read there.
     unsafe fn words(self, at: *const u32) -> Self::Words;
+    /// A word of the left side, times vectors of the right side, added to their sums.
+    ///
     /// # Safety
     ///
     /// A word can be read there.
-    unsafe fn broadcast(self, at: *const u32) -> Self::Words;
-    fn dot(self, a: Self::Words, w: Self::Words, sums: Self::Sums) -> Self::Sums;
+    unsafe fn row<const VECTORS: usize>(
+        self,
+        at: *const u32,
+        w: [Self::Words; VECTORS],
+        sums: &mut [Self::Sums; VECTORS],
+    );
     /// # Safety
     ///
     /// A vector of floats can be read there.
@@ -79,10 +85,7 @@ pub(super) unsafe fn sums<D: Dot, const ROWS: usize, const VECTORS: usize>(
             for (i, row) in sums.iter_mut().enumerate() {
                 // SAFETY: each of ROWS rows, `pitch` words apart, has `depth` words, as the
                 // caller promises; `left` is at word k - $k of them.
-                let a = unsafe { d.broadcast(left.add(i * pitch + $k)) };
-                for (j, sum) in row.iter_mut().enumerate() {
-                    *sum = d.dot(a, w[j], *sum);
-                }
+                unsafe { d.row(left.add(i * pitch + $k), w, row) };
             }
         };
     }
@@ -139,7 +142,7 @@ macro_rules! by_size {
     (@rows $d:ident, $tile:ident, $out:ident, $count:ident, $vectors:literal, [$($rows:literal)*]) => {
         match $count {
             // SAFETY: the lengths were checked above.
-            $($rows => $d.compiled(#[inline(always)] || unsafe { $crate::kernel::dot::sums::<_, $rows, $vectors>($d, &$tile, $out) }),)*
+            $($rows => $crate::kernel::dot::Dot::compiled($d, #[inline(always)] || unsafe { $crate::kernel::dot::sums::<_, $rows, $vectors>($d, &$tile, $out) }),)*
             _ => panic!("a tile of {} rows", $count),
         }
     };

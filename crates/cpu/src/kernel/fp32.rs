@@ -38,13 +38,17 @@ impl<S: Simd> Dot for Fp32<S> {
             .load(unsafe { std::slice::from_raw_parts(at.cast(), S::LANES) })
     }
     #[inline(always)]
-    unsafe fn broadcast(self, at: *const u32) -> S::Vector {
+    unsafe fn row<const VECTORS: usize>(
+        self,
+        at: *const u32,
+        w: [S::Vector; VECTORS],
+        sums: &mut [S::Vector; VECTORS],
+    ) {
         // SAFETY: the caller's.
-        self.0.splat(unsafe { *at.cast::<f32>() })
-    }
-    #[inline(always)]
-    fn dot(self, a: S::Vector, w: S::Vector, sums: S::Vector) -> S::Vector {
-        self.0.mul_add(a, w, sums)
+        let a = self.0.splat(unsafe { *at.cast::<f32>() });
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum = self.0.mul_add(a, w, *sum);
+        }
     }
     #[inline(always)]
     unsafe fn read(self, at: *const f32) -> S::Vector {

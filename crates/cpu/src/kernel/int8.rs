@@ -84,21 +84,24 @@ impl Dot for PlainBytes {
         unsafe { at.cast::<[u32; LANES]>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn broadcast(self, at: *const u32) -> [u32; LANES] {
+    unsafe fn row<const VECTORS: usize>(
+        self,
+        at: *const u32,
+        w: [[u32; LANES]; VECTORS],
+        sums: &mut [[i32; LANES]; VECTORS],
+    ) {
         // SAFETY: the caller's.
-        [unsafe { *at }; LANES]
-    }
-    #[inline(always)]
-    fn dot(self, a: [u32; LANES], w: [u32; LANES], sums: [i32; LANES]) -> [i32; LANES] {
-        std::array::from_fn(|lane| {
-            let (a, w) = (a[lane].to_le_bytes(), w[lane].to_le_bytes());
-            let products = a
-                .iter()
-                .zip(w)
-                .map(|(&a, w)| i32::from(a) * i32::from(w.cast_signed()));
-            // At most DEEPEST of them: no overflow.
-            sums[lane] + products.sum::<i32>()
-        })
+        let a = unsafe { *at }.to_le_bytes();
+        for (sums, w) in sums.iter_mut().zip(w) {
+            for (sum, w) in sums.iter_mut().zip(w) {
+                let products = a
+                    .iter()
+                    .zip(w.to_le_bytes())
+                    .map(|(&a, w)| i32::from(a) * i32::from(w.cast_signed()));
+                // At most DEEPEST of them: no overflow.
+                *sum += products.sum::<i32>();
+            }
+        }
     }
     #[inline(always)]
     unsafe fn read(self, at: *const f32) -> [i32; LANES] {

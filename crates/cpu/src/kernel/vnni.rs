@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::dot::{Dot, by_size};
 use super::int8::Bytes;
+use super::wide::dot_512;
 use super::{Layout, Tile};
 use crate::simd::{Avx2, Avx512};
 
@@ -33,56 +34,7 @@ unsafe fn with_avx512<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// # Safety
-///
-/// The processor has the named features.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn dot_512(sums: __m512i, a: __m512i, w: __m512i) -> __m512i {
-    _mm512_dpbusd_epi32(sums, a, w)
-}
-
-impl Dot for Vnni512 {
-    const LANES: usize = 16;
-    type Words = __m512i;
-    type Sums = __m512i;
-
-    #[inline(always)]
-    fn compiled<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: `self` exists only where the processor has these features.
-        unsafe { with_avx512(f) }
-    }
-    #[inline(always)]
-    fn zero(self) -> __m512i {
-        // SAFETY: the token's.
-        unsafe { _mm512_setzero_si512() }
-    }
-    #[inline(always)]
-    unsafe fn words(self, at: *const u32) -> __m512i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn broadcast(self, at: *const u32) -> __m512i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_set1_epi32((*at).cast_signed()) }
-    }
-    #[inline(always)]
-    fn dot(self, a: __m512i, w: __m512i, sums: __m512i) -> __m512i {
-        // SAFETY: `self` exists only where the processor has AVX512-VNNI.
-        unsafe { dot_512(sums, a, w) }
-    }
-    #[inline(always)]
-    unsafe fn read(self, at: *const f32) -> __m512i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_loadu_si512(at.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn write(self, sums: __m512i, at: *mut f32) {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm512_storeu_si512(at.cast(), sums) }
-    }
-}
+dot_512!(Vnni512, with_avx512, "vpdpbusd", "avx512f,avx512vnni");
 
 impl Bytes for Vnni512 {
     type Simd = Avx512;
@@ -193,18 +145,21 @@ impl<const EVEX: bool> Dot for Vnni256<EVEX> {
         unsafe { _mm256_loadu_si256(at.cast()) }
     }
     #[inline(always)]
-    unsafe fn broadcast(self, at: *const u32) -> __m256i {
-        // SAFETY: the caller's, and the token's.
-        unsafe { _mm256_set1_epi32((*at).cast_signed()) }
-    }
-    #[inline(always)]
-    fn dot(self, a: __m256i, w: __m256i, sums: __m256i) -> __m256i {
-        // SAFETY: `self` exists only where the processor has this encoding.
+    unsafe fn row<const VECTORS: usize>(
+        self,
+        at: *const u32,
+        w: [__m256i; VECTORS],
+        sums: &mut [__m256i; VECTORS],
+    ) {
+        // SAFETY: the caller's, and `self` exists only where the processor has this encoding.
         unsafe {
-            if EVEX {
-                dot_256_evex(sums, a, w)
-            } else {
-                dot_256(sums, a, w)
+            let a = _mm256_set1_epi32((*at).cast_signed());
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = if EVEX {
+                    dot_256_evex(*sum, a, w)
+                } else {
+                    dot_256(*sum, a, w)
+                };
             }
         }
     }

@@ -161,7 +161,7 @@ impl<K: Kernel> Encoder<K> {
                     &read
                 }
             };
-            let way = forced.unwrap_or_else(|| way(rows, team.size()));
+            let way = forced.unwrap_or_else(|| way::<K>(rows, team.size()));
             self.project(team, space, layer, rows, way)?;
             if let Some(observed) = &self.observed {
                 observed.projected::<K>(index, space, rows);
@@ -175,7 +175,7 @@ impl<K: Kernel> Encoder<K> {
                         .stream
                         .copy_within(from..from + width, at * stride(width));
                 }
-                let way = forced.unwrap_or_else(|| self::way(items.len(), team.size()));
+                let way = forced.unwrap_or_else(|| self::way::<K>(items.len(), team.size()));
                 self.mix(team, space, layer, items.len(), way)?;
             } else {
                 self.mix(team, space, layer, rows, way)?;
