@@ -434,6 +434,11 @@ fn fp8_is_built_for_gpus_that_have_it() {
     let directory = find(out.path(), "sm_120", Precision::Fp8).unwrap();
     let scales = directory.manifest().scales.as_ref().unwrap();
     assert_eq!(scales.len(), 4 * 8 + 8 + 1);
+    // Fused attentions that read FP8 besides.
+    for (tower, products) in [(Tower::Image, 4 * 5), (Tower::Text, 5 + 2)] {
+        let layers = directory.manifest().tower(tower).layers.as_ref().unwrap();
+        assert_eq!(layers.fp8_products, Some(products), "{layers:?}");
+    }
 }
 
 #[test]
