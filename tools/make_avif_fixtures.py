@@ -96,6 +96,62 @@ def of_pillow():
     add("pillow_tiles", saved(image, "AVIF", quality=20, tile_rows=1, tile_cols=1))
 
 
+def box(kind, *parts):
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def full(kind, *parts, version=0):
+    return box(kind, struct.pack(">I", version << 24), *parts)
+
+
+def grid_of_one(tile, shown):
+    """A grid of a single tile, of which as much is shown: it is larger than the picture."""
+    image = draw_pictures.picture(random.Random(8), ["RGB"]).resize(tile)
+    coded = draw_pictures.saved(image, "AVIF", quality=60)
+    at = coded.index(b"av1C") - 4
+    configuration = coded[at : at + struct.unpack_from(">I", coded, at)[0]]
+    bitstream = coded[coded.rindex(b"mdat") + 4 :]
+    grid = struct.pack(">BBBBHH", 0, 0, 0, 0, *shown)
+    properties = [
+        full(b"ispe", struct.pack(">II", *shown)),
+        full(b"ispe", struct.pack(">II", *tile)),
+        configuration,
+        full(b"pixi", bytes([3, 8, 8, 8])),
+    ]
+    kinds = ((1, b"grid"), (2, b"av01"))
+    infos = [full(b"infe", struct.pack(">HH4sx", id, 0, kind), version=2) for id, kind in kinds]
+
+    def file(begin):
+        places = struct.pack(">HHHII", 1, 0, 1, begin, len(grid))
+        places += struct.pack(">HHHII", 2, 0, 1, begin + len(grid), len(bitstream))
+        meta = full(
+            b"meta",
+            full(b"hdlr", b"\0\0\0\0pict", bytes(13)),
+            full(b"pitm", struct.pack(">H", 1)),
+            full(b"iinf", struct.pack(">H", 2), *infos),
+            box(
+                b"iprp",
+                box(b"ipco", *properties),
+                full(b"ipma", struct.pack(">IHBBBHBBBB", 2, 1, 2, 1, 4, 2, 3, 2, 3, 4)),
+            ),
+            full(b"iloc", struct.pack(">HH", 0x4400, 2), places),
+            full(b"iref", box(b"dimg", struct.pack(">HHH", 1, 1, 2))),
+        )
+        head = box(b"ftyp", b"avif\0\0\0\0avifmif1") + meta
+        return len(head), head + box(b"mdat", grid, bitstream)
+
+    begin, _ = file(0)
+    return file(begin + 8)[1]
+
+
+def grids_of_one():
+    for tile, shown in (((128, 128), (128, 128)), ((128, 128), (100, 90)), ((256, 64), (64, 64))):
+        add("grid_of_one_%dx%d_of_%dx%d" % (*shown, *tile), grid_of_one(tile, shown))
+    # No row of the picture is as long as one of the tile.
+    add("grid_of_one_8x8_of_1024x64", grid_of_one((1024, 64), (8, 8)))
+
+
 def boxed(data, old, new):
     """Other bytes in the place of the first ones that are these."""
     assert data.count(old) >= 1 and len(old) == len(new), old
@@ -132,7 +188,7 @@ def large():
 
 def main():
     assert PIL.__version__ == "13.0.0", PIL.__version__
-    for make in (planes, alphas, grids, of_pillow, damaged):
+    for make in (planes, alphas, grids, grids_of_one, of_pillow, damaged):
         make()
     large()
     shutil.rmtree(OUT, ignore_errors=True)

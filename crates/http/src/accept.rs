@@ -18,7 +18,8 @@ pub(super) fn listed(
         let name = pieces.next().unwrap_or_default().to_owned();
         let quality = pieces
             .filter_map(|piece| piece.strip_prefix("q=").or(piece.strip_prefix("Q=")))
-            .find_map(|value| value.parse().ok());
+            .find_map(|value| value.parse().ok())
+            .filter(|quality| (0.0..=1.0).contains(quality));
         (name, quality.unwrap_or(1.0))
     })
 }
@@ -46,6 +47,8 @@ mod tests {
             ("gzip;q=0", 0.0, 0.0),
             ("gzip;q=0, *;q=0.5", 0.0, 0.5),
             ("identity", 0.0, 0.0),
+            ("gzip;q=0.1, zstd;q=nan", 0.1, 1.0),
+            ("gzip;q=inf, zstd;q=-1", 1.0, 1.0),
             ("", 0.0, 0.0),
         ] {
             let value = HeaderValue::from_static(accept);

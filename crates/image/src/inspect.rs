@@ -37,20 +37,9 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
             format_args!("its header says {width} x {height} pixels"),
         ));
     }
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels <= limits.max_pixels && width.max(height) > MAX_SIDE {
-        return Err(ImageError::TooLong {
-            width,
-            height,
-            max_side: MAX_SIDE,
-        });
-    }
-    if pixels > limits.max_pixels {
-        return Err(ImageError::TooLarge {
-            width,
-            height,
-            max_pixels: limits.max_pixels,
-        });
+    check_size((width, height), limits)?;
+    if format == ImageFormat::Avif {
+        check_size(avif::coded_size(bytes)?, limits)?;
     }
     let scratch_bytes = match format {
         ImageFormat::Jpeg => jpeg::scratch(bytes)?,
@@ -84,6 +73,26 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
     };
     header.check(bytes, limits)?;
     Ok(header)
+}
+
+/// Refuses what has more pixels, or longer sides, than the limits allow.
+fn check_size((width, height): (u32, u32), limits: &ImageLimits) -> Result<(), ImageError> {
+    let max_pixels = limits.max_pixels;
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(ImageError::TooLarge {
+            width,
+            height,
+            max_pixels,
+        });
+    }
+    if width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLong {
+            width,
+            height,
+            max_side: MAX_SIDE,
+        });
+    }
+    Ok(())
 }
 
 /// The formats that are decoded, by the same magic bytes as Pillow's plugins; TGA, which has none,

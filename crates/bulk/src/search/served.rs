@@ -64,13 +64,23 @@ impl ServedIndex {
         match names.iter().find(|name| !self.about.columns.contains(name)) {
             None => Ok(()),
             Some(name) => Err(IndexError::NoColumn(format!(
-                "The index has no column {name:.80?}; it has: {}.",
+                "The index has no column {:?}; it has: {}.",
+                shown(name, 80),
                 match self.about.columns.as_slice() {
                     [] => "none".to_owned(),
-                    columns => columns.join(", "),
+                    columns => shown(&columns.join(", "), 1000),
                 }
             ))),
         }
+    }
+}
+
+/// The beginning of what may be of any length. `{:.80?}` would not cut it.
+fn shown(text: &str, characters: usize) -> String {
+    let end = text.char_indices().nth(characters);
+    match end {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
     }
 }
 

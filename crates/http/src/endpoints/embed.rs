@@ -113,7 +113,8 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
         let body = call.bytes().await?;
         let most = call.shared.settings.max_images_per_request;
         let (names, images) = match kind == packed::TAR {
-            true => split(packed::tar(&body, most)?),
+            // Its heads are read one after the other, and folders cost a head and are no file.
+            true => split(off_thread(body.len(), move || packed::tar(&body, most)).await?),
             false => (
                 Names::Files(Vec::new()),
                 packed::length_prefixed(body, most)?,

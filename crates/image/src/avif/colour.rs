@@ -98,6 +98,10 @@ fn rows<T: Sample>(
     stop: &Stop<'_>,
 ) -> Result<(), ImageError> {
     let width = planes.width;
+    // Every pixel is written, or none is given out: the memory may have been another picture's.
+    if width == 0 || rgb.len() != width * planes.height * 3 {
+        return Err(damaged("its planes are not of its size"));
+    }
     let mut row = Row {
         y: vec![T::default(); width],
         u: vec![T::default(); width],

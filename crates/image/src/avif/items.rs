@@ -14,6 +14,12 @@ const MAX_ITEMS: usize = 4096;
 /// all, so the file's size does not bound them.
 const MAX_EXTENTS: usize = 16_384;
 
+/// Properties that an item may have. The boxes that name them can name each again and again.
+const MAX_PROPERTIES: usize = 256;
+
+/// Boxes of which a second one would be added to the first, as libavif refuses them.
+const UNIQUE: [&[u8; 4]; 6] = [b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat"];
+
 /// What an item may have beside what is written there, for a decoder that must know all that
 /// is marked as essential.
 const KNOWN: [&[u8; 4]; 13] = [
@@ -60,8 +66,16 @@ impl<'a> Items<'a> {
             items: BTreeMap::new(),
             properties: Vec::new(),
         };
+        let mut seen = [false; UNIQUE.len()];
         for atom in meta.atoms() {
             let atom = atom?;
+            if let Some(nth) = UNIQUE.iter().position(|kind| **kind == atom.kind) {
+                if std::mem::replace(&mut seen[nth], true) {
+                    return Err(damaged(
+                        "it has a second box of a kind of which there is one",
+                    ));
+                }
+            }
             match &atom.kind {
                 b"pitm" => items.primary(atom.body)?,
                 b"iinf" => items.infos(atom.body)?,
@@ -167,6 +181,9 @@ impl<'a> Items<'a> {
                 )));
             }
             let item = self.entry(id)?;
+            if !item.extents.is_empty() {
+                return Err(damaged("it says twice where an item lies"));
+            }
             item.in_idat = method == 1;
             for _ in 0..pieces {
                 body.sized(index_size)?;
@@ -230,6 +247,11 @@ impl<'a> Items<'a> {
                 let known = property.is_some_and(|(kind, _)| KNOWN.contains(&kind));
                 let item = self.entry(id)?;
                 item.beyond_us |= essential && !known;
+                if item.properties.len() == MAX_PROPERTIES {
+                    return Err(damaged(format_args!(
+                        "an item of it has more than {MAX_PROPERTIES} properties"
+                    )));
+                }
                 item.properties.push(number);
             }
         }

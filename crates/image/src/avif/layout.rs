@@ -87,7 +87,15 @@ impl Coded<'_> {
             (false, _) => 12,
         };
         let sample_bytes = if sequence.depth > 8 { 2 } else { 1 };
-        let tile = pixels(self.tile, 128);
+        // Frames are padded to blocks of 128. They are no larger than the sequence header says and
+        // have no more pixels than the boxes say, but may be as narrow as they like.
+        let tile = match (sequence.width, sequence.height) == self.tile {
+            true => pixels(self.tile, 128),
+            false => {
+                let sides = u64::from(sequence.width) + u64::from(sequence.height);
+                pixels(self.tile, 1) + 127 * sides + 127 * 127
+            }
+        };
         let picture = tile * samples / 4 * sample_bytes;
         // Levels of the loop filter, masks, lines between the filters.
         let frame = tile * 2;
@@ -347,7 +355,15 @@ fn grid<'a>(
     item: &Item,
     (width, height): (u32, u32),
 ) -> Result<Coded<'a>, ImageError> {
-    let data = items.data(item)?.concat();
+    /// Bytes of a grid with sides of four bytes.
+    const LONGEST: usize = 12;
+    let pieces = items.data(item)?;
+    // Its pieces may each be all of the file.
+    let length = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    if length > LONGEST as u64 {
+        return Err(damaged("its grid has more bytes than a grid has"));
+    }
+    let data = pieces.concat();
     let mut fields = Fields(&data);
     if fields.u8()? != 0 {
         return Err(damaged("its grid is of an unknown version"));
@@ -365,9 +381,14 @@ fn grid<'a>(
     if (rows * columns) as usize != item.parts.len() {
         return Err(damaged("its grid has not as many tiles as it says"));
     }
-    let mut tiles = Vec::with_capacity(item.parts.len());
+    // There are only so many items, so that there are only so many tiles.
+    let mut named = std::collections::BTreeSet::new();
+    let mut tiles = Vec::new();
     let mut of_first = None;
     for id in &item.parts {
+        if !named.insert(*id) {
+            return Err(damaged("a tile of its grid is in two places"));
+        }
         let part = items.get(*id).filter(|part| &part.kind == b"av01");
         let part = part.ok_or_else(|| damaged("its grid has a tile that is not AV1"))?;
         let of_tile = size(items, part)?.ok_or_else(|| damaged("a tile of it has no size"))?;

@@ -43,6 +43,16 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     Layout::read(bytes).map(|layout| (layout.width, layout.height))
 }
 
+/// Width and height of the largest picture that has to be decoded for it: a tile may reach beyond the
+/// grid that it is cut off by.
+pub(super) fn coded_size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+    let layout = Layout::read(bytes)?;
+    let of = |coded: &Coded<'_>| coded.tile;
+    let (width, height) = of(&layout.colour);
+    let (beside, below) = multiplied(&layout).map_or((0, 0), of);
+    Ok((width.max(beside), height.max(below)))
+}
+
 /// How it is to be turned, if it is asked for: Pillow makes an orientation tag of its boxes,
 /// which goes before that of its EXIF data.
 pub(super) fn orientation(bytes: &[u8]) -> Orientation {
@@ -132,10 +142,10 @@ fn planes_of(
         }
         let picture = decoder.decode(bytes, stop)?;
         let planes = Planes::of(&picture, &scan.sequence, coded.tile)?;
-        if coded.tiles.len() == 1 {
+        let size = (layout.width, layout.height);
+        if coded.tiles.len() == 1 && coded.tile == size {
             return Ok((planes, scan.sequence));
         }
-        let size = (layout.width, layout.height);
         let (whole, _) =
             whole.get_or_insert_with(|| (Planes::empty(&scan.sequence, size), scan.sequence));
         let nth = nth as u32;

@@ -19,7 +19,8 @@ const XMP: &[u8] = b"XML:com.adobe.xmp";
 /// What its chunks say, before and behind the image data. Of several the last counts.
 pub(crate) fn metadata(bytes: &[u8]) -> Metadata<'_> {
     let mut found = Metadata::default();
-    let mut raw_exif = None;
+    // Only the last ones are unpacked, and when the others are passed: each may become a megabyte.
+    let (mut raw_exif, mut xmp) = (None, None);
     let (mut in_data, mut behind, mut animated) = (false, false, false);
     let mut at = 8;
     while let Some(Head { kind, length, body }) = chunks::head(bytes, at) {
@@ -38,9 +39,13 @@ pub(crate) fn metadata(bytes: &[u8]) -> Metadata<'_> {
             b"tEXt" | b"zTXt" | b"iTXt" => {
                 if let Some((key, text)) = text(&kind, body) {
                     match key {
-                        b"exif" if &kind == b"tEXt" => found.exif = Some(text),
+                        b"exif" => {
+                            if let Text::Plain(text) = text {
+                                found.exif = Some(text.into());
+                            }
+                        }
                         RAW_EXIF => raw_exif = Some(text),
-                        XMP => found.xmp = Some(text),
+                        XMP => xmp = Some(text),
                         _ => {}
                     }
                 }
@@ -49,24 +54,46 @@ pub(crate) fn metadata(bytes: &[u8]) -> Metadata<'_> {
         }
         at = at.saturating_add(12).saturating_add(length);
     }
+    found.xmp = xmp.and_then(Text::unpacked);
     if found.exif.is_none() {
         found.exif = raw_exif
+            .and_then(Text::unpacked)
             .and_then(|text| from_hexadecimal(&text))
             .map(Cow::Owned);
     }
     found
 }
 
-/// The key and the text of a chunk, unpacked where it is packed. Only the texts that matter are.
-fn text<'a>(kind: &[u8; 4], body: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
+/// The text of a chunk, as it lies there.
+#[derive(Clone, Copy)]
+enum Text<'a> {
+    Plain(&'a [u8]),
+    /// Packed, and empty where it is damaged.
+    Packed(&'a [u8]),
+    /// Packed, and no text where it is damaged.
+    PackedWhole(&'a [u8]),
+}
+
+impl<'a> Text<'a> {
+    fn unpacked(self) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Text::Plain(text) => Some(text.into()),
+            Text::Packed(packed) => Some(unpacked(packed).unwrap_or_default().into()),
+            Text::PackedWhole(packed) => unpacked(packed).map(Cow::Owned),
+        }
+    }
+}
+
+/// The key and the text of a chunk, if it is one of those that matter.
+fn text<'a>(kind: &[u8; 4], body: &'a [u8]) -> Option<(&'a [u8], Text<'a>)> {
     let (key, value) = split(body);
     if ![b"exif", RAW_EXIF, XMP].contains(&key) {
         return None;
     }
     let text = match kind {
-        b"tEXt" => value.into(),
+        b"tEXt" => Text::Plain(value),
         b"zTXt" => match value {
-            [0, packed @ ..] => unpacked(packed).unwrap_or_default().into(),
+            [0, packed @ ..] => Text::Packed(packed),
             _ => return None,
         },
         _ => {
@@ -75,8 +102,10 @@ fn text<'a>(kind: &[u8; 4], body: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)>
             };
             let text = rest.splitn(3, |&byte| byte == 0).nth(2)?;
             match (packed, method) {
-                (0, _) => text.into(),
-                (_, 0) => unpacked(text)?.into(),
+                // EXIF data is never told in this way.
+                _ if key == b"exif" => return None,
+                (0, _) => Text::Plain(text),
+                (_, 0) => Text::PackedWhole(text),
                 _ => return None,
             }
         }

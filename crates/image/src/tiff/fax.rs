@@ -1,8 +1,8 @@
 //! Fax compression: rows of black and white pixels as their runs (ITU-T T.4, one-dimensional) or
 //! as differences to the row above (T.4 two-dimensional, and T.6).
 //!
-//! Rows whose runs are too long or too short for the width are cut and filled up with white, as
-//! libtiff does it; a code that does not exist is an error.
+//! Of a row whose runs are too long for the width, those that reach beyond it are left out; what runs
+//! do not reach is white. So does libtiff. A code that does not exist is an error.
 
 use std::io::BufRead;
 use std::sync::OnceLock;
@@ -104,7 +104,8 @@ pub(super) struct Fax<'a> {
     bits: Bits<'a>,
     coding: Coding,
     width: usize,
-    /// Where the colour changes in the row above: to black at the first, to white at the second.
+    /// Where the colour changes in the row above: to black at the first, to white at the second, none
+    /// beyond the width.
     above: Vec<usize>,
     /// The same of the row that is read.
     row: Vec<usize>,
@@ -129,7 +130,7 @@ impl<'a> Fax<'a> {
     /// Bytes that it takes at most.
     pub(super) fn bytes(width: usize) -> u64 {
         // Two lists that double as they grow.
-        2 * 2 * 8 * (width as u64 + 2)
+        2 * 2 * 8 * (most_changes(width) as u64 + 1)
     }
 
     /// Reads the next row into bits, of which black ones are 1.
@@ -154,6 +155,7 @@ impl<'a> Fax<'a> {
             }
             Coding::Group4 => self.differences()?,
         }
+        self.clean_up()?;
         out.fill(0);
         for black in self.row.chunks(2) {
             let end = black.get(1).copied().unwrap_or(self.width);
@@ -175,8 +177,25 @@ impl<'a> Fax<'a> {
     }
 
     /// Notes a change of colour.
-    fn change(&mut self, at: usize) {
-        self.row.push(at.min(self.width));
+    fn change(&mut self, at: usize) -> Result<(), ImageError> {
+        if self.row.len() == most_changes(self.width) {
+            return Err(damaged("a row of it has more runs than pixels"));
+        }
+        self.row.push(at);
+        Ok(())
+    }
+
+    /// Leaves out what reaches beyond the row, and fills up with white.
+    fn clean_up(&mut self) -> Result<(), ImageError> {
+        let mut cut = false;
+        while self.row.last().is_some_and(|&at| at > self.width) {
+            self.row.pop();
+            cut = true;
+        }
+        if cut && self.row.len() % 2 == 1 {
+            self.change(self.row.last().copied().unwrap_or(0))?;
+        }
+        Ok(())
     }
 
     /// A row that is coded as its runs.
@@ -187,12 +206,12 @@ impl<'a> Fax<'a> {
             // The row ends before its time: the rest is white.
             if matches!(self.coding, Coding::Group3 { .. }) && self.bits.peek(11)? == 0 {
                 if black {
-                    self.change(at);
+                    self.change(at)?;
                 }
                 break;
             }
             at += self.run(black)?;
-            self.change(at);
+            self.change(at)?;
             black = !black;
         }
         Ok(())
@@ -208,8 +227,8 @@ impl<'a> Fax<'a> {
                 return Err(no_code(&self.bits));
             }
             self.bits.take(bits.into())?;
-            // No row is longer.
-            length = (length + usize::from(run)).min(self.width);
+            // One pixel beyond the row is as good as many.
+            length = (length + usize::from(run)).min(self.width + 1);
             if run < 64 {
                 return Ok(length);
             }
@@ -243,7 +262,7 @@ impl<'a> Fax<'a> {
                 Mode::Horizontal => {
                     for black in [black, !black] {
                         at += self.run(black)?;
-                        self.change(at);
+                        self.change(at)?;
                     }
                     continue;
                 }
@@ -251,7 +270,7 @@ impl<'a> Fax<'a> {
             };
             let to = first.checked_add_signed(shift).filter(|&to| to >= at);
             at = to.ok_or_else(|| damaged("a run of it has a negative length"))?;
-            self.change(at);
+            self.change(at)?;
             black = !black;
         }
         Ok(())
@@ -297,6 +316,11 @@ fn no_code(bits: &Bits<'_>) -> ImageError {
         true => truncated(),
         false => damaged("a code of its pixels does not exist"),
     }
+}
+
+/// Changes of colour that a row may have: runs of no pixels are allowed, but not without an end.
+fn most_changes(width: usize) -> usize {
+    2 * width.next_multiple_of(32)
 }
 
 /// Sets the bits from one place to another.

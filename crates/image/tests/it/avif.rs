@@ -120,6 +120,151 @@ fn tiles_that_lie_over_each_other_are_refused() {
     );
 }
 
+/// Boxes that are written by hand, to say what no encoder says.
+mod boxes {
+    pub(super) fn plain(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        let length = u32::try_from(body.len() + 8).unwrap();
+        [&length.to_be_bytes()[..], kind, &body].concat()
+    }
+
+    pub(super) fn full(kind: &[u8; 4], version: u8, parts: &[&[u8]]) -> Vec<u8> {
+        plain(kind, &[&[version, 0, 0, 0], &parts.concat()])
+    }
+
+    pub(super) fn numbers(numbers: &[u16]) -> Vec<u8> {
+        numbers
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect()
+    }
+
+    /// Item 1 is the picture, a grid, and item 2 a tile; the rest says where they lie, and more.
+    pub(super) fn file(associations: &[u8], rest: &[&[u8]], data: &[u8]) -> Vec<u8> {
+        let info = |id: u16, kind: &[u8]| full(b"infe", 2, &[&numbers(&[id, 0]), kind, &[0]]);
+        let size = |side: u32| full(b"ispe", 0, &[&side.to_be_bytes(), &side.to_be_bytes()]);
+        let properties = [size(100), size(64), plain(b"av1C", &[&[0x81, 0, 0, 0]])].concat();
+        let meta = full(
+            b"meta",
+            0,
+            &[
+                &full(b"pitm", 0, &[&numbers(&[1])]),
+                &full(
+                    b"iinf",
+                    0,
+                    &[&numbers(&[2]), &info(1, b"grid"), &info(2, b"av01")],
+                ),
+                &plain(b"iprp", &[&plain(b"ipco", &[&properties]), associations]),
+                &rest.concat(),
+            ],
+        );
+        let brands = plain(b"ftyp", &[b"avif\0\0\0\0avifmif1"]);
+        [&brands[..], &meta, &plain(b"mdat", &[data])].concat()
+    }
+
+    /// One entry of `ipma` for the grid, and this one for the tile.
+    pub(super) fn associations(of_tile: &[u8]) -> Vec<u8> {
+        let count = of_tile.len() as u8;
+        let entries = [&[0, 1, 1, 1, 0, 2, count][..], of_tile].concat();
+        full(b"ipma", 0, &[&2_u32.to_be_bytes(), &entries])
+    }
+
+    /// Where an item lies: so many pieces, each from the beginning of `idat` or of the file.
+    pub(super) fn place(id: u16, pieces: u16, length: u16) -> Vec<u8> {
+        let pieces_of_it = numbers(&[0, 0, 0, length]).repeat(pieces.into());
+        [&numbers(&[id, 0, pieces])[..], &pieces_of_it].concat()
+    }
+
+    pub(super) fn places(places: &[&[u8]]) -> Vec<u8> {
+        let count = numbers(&[0x4400, places.len() as u16]);
+        full(b"iloc", 0, &[&count, &places.concat()])
+    }
+}
+
+/// What a few bytes ask for is refused while the boxes are read, and not done first.
+#[test]
+fn boxes_that_say_much_are_refused() {
+    use boxes::{associations, file, full, numbers, place, places, plain};
+    let says = |file: &[u8]| {
+        let error = inspect(file, &ImageLimits::default()).unwrap_err();
+        error.to_string()
+    };
+    let usual = associations(&[2, 3]);
+    let tiles = |tiles: &[u16]| {
+        let count = tiles.len() as u16;
+        full(
+            b"iref",
+            0,
+            &[&plain(b"dimg", &[&numbers(&[1, count]), &numbers(tiles)])],
+        )
+    };
+
+    // A grid of eight bytes, 8,000 times as much as the file.
+    let long = file(
+        &usual,
+        &[&places(&[&place(1, 8000, 2000)]), &tiles(&[2])],
+        &[0; 4000],
+    );
+    let said = says(&long);
+    assert!(
+        said.contains("its grid has more bytes than a grid has"),
+        "{said}"
+    );
+
+    // Pieces of no bytes, in one box after the other, each of which has as many as are allowed.
+    let nothing = [&numbers(&[0, 1, 2, 0, 16_000])[..]].concat();
+    let nothing = full(b"iloc", 0, &[&nothing]);
+    let said = says(&file(&usual, &[&nothing.repeat(200)], &[]));
+    assert!(said.contains("a second box"), "{said}");
+    let twice = places(&[&place(2, 1, 1), &place(2, 1, 1)]);
+    let said = says(&file(&usual, &[&twice], &[]));
+    assert!(said.contains("twice where an item lies"), "{said}");
+
+    // One tile again and again.
+    let grid = [0, 0, 0, 1, 0, 100, 0, 100];
+    let in_idat = |rest: &[&[u8]]| {
+        let at = |id: u16, length: u16| numbers(&[id, 1, 0, 1, 0, 0, 0, length]);
+        let count = numbers(&[0x4400, 2]);
+        let iloc = full(b"iloc", 1, &[&count, &at(1, 8), &at(2, 1)]);
+        file(
+            &usual,
+            &[&iloc, &plain(b"idat", &[&grid]), &rest.concat()],
+            &[],
+        )
+    };
+    let said = says(&in_idat(&[&tiles(&[2, 2])]));
+    assert!(
+        said.contains("a tile of its grid is in two places"),
+        "{said}"
+    );
+
+    // A property again and again.
+    let many = [associations(&[2, 3]), associations(&[100; 254]).repeat(2)].concat();
+    let said = says(&file(&many, &[&tiles(&[2])], &[]));
+    assert!(said.contains("more than 256 properties"), "{said}");
+}
+
+/// The tile that a grid cuts off is decoded, and so held to what pictures may have.
+#[test]
+fn a_tile_is_held_to_the_limits_of_a_picture() {
+    let limits = ImageLimits {
+        max_pixels: 1024 * 64 - 1,
+        ..ImageLimits::default()
+    };
+    let error = inspect(&file("grid_of_one_8x8_of_1024x64.avif"), &limits).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ImageError::TooLarge {
+                width: 1024,
+                height: 64,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
 /// Ended before it is decoded, while its rows are converted, and between tiles.
 #[test]
 fn decoding_ends_when_nobody_waits() {
