@@ -259,6 +259,9 @@ pub enum Precision {
     /// INT8, on a CPU with VNNI or AMX: half of BF16's memory, and vectors that differ
     /// more from FP32's.
     Int8,
+    /// FP8, on a GPU of compute capability 8.9 or later, with engines that build-engine made for
+    /// it; batches of up to 16 in FP16.
+    Fp8,
 }
 
 /// What to compute on.

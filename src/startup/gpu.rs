@@ -305,10 +305,10 @@ fn load(
     let manifest = directory.manifest();
     let cosines =
         measure(&mut engine, &canary, manifest, &gpu.name).map_err(|error| failed(&error))?;
-    if let Some(fault) = cosines.fault() {
+    if let Some(fault) = cosines.fault(manifest.precision) {
         return Err(fault);
     }
-    if let Some(doubt) = cosines.doubt() {
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");
     }
     tracing::info!(%gpu, image = cosines.image, text = cosines.text, "canary vectors are right");
@@ -337,8 +337,9 @@ fn graph_precision(precision: settings::Precision) -> Result<graph::Precision, S
         settings::Precision::Auto | settings::Precision::Fp16 => Ok(graph::Precision::Fp16),
         settings::Precision::Bf16 => Ok(graph::Precision::Bf16),
         settings::Precision::Fp32 => Ok(graph::Precision::Fp32),
+        settings::Precision::Fp8 => Ok(graph::Precision::Fp8),
         settings::Precision::Int8 => Err(
-            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16 or fp32, or \
+            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16, fp32 or fp8, or \
              --device cpu with int8"
                 .to_owned(),
         ),

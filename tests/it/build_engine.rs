@@ -366,6 +366,125 @@ fn bf16_is_built_where_it_is_asked_for() {
     assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
 }
 
+/// What `--precision fp8` is calibrated with: the demo model's pictures, and three texts.
+fn calibration(folder: &Path) -> Vec<String> {
+    let texts = folder.join("texts.txt");
+    fs::write(
+        &texts,
+        "two red circles\na blue star\na small green square\n",
+    )
+    .unwrap();
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/samples");
+    let texts = texts.to_str().unwrap();
+    let flags = [
+        "--precision",
+        "fp8",
+        "--calibrate",
+        samples,
+        "--calibrate-texts",
+        texts,
+    ];
+    flags.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn fp8_is_refused_where_it_cannot_be_built_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = calibration(folder.path());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let said = |more: &[&str]| refused(&[&["--model", "demo"], more].concat());
+    for (more, part) in [
+        (
+            &["--precision", "fp8", "--gpu", "sm_120"][..],
+            "--calibrate FOLDER",
+        ),
+        (
+            &["--calibrate", "x", "--gpu", "sm_120"],
+            "are for --precision fp8",
+        ),
+        (
+            &[&flags[..], &["--gpu", "sm_89,a100"]].concat(),
+            "sm_80 has no FP8",
+        ),
+        (
+            &[&flags[..], &["--gpu", "sm_120", "--max-batch", "12"]].concat(),
+            "--max-batch is 12",
+        ),
+    ] {
+        let said = said(more);
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+/// FP8 for both architectures that have it: the products of all whole layers, the scales in the
+/// manifest, and engines in FP16 for small batches.
+#[test]
+fn fp8_is_built_for_gpus_that_have_it() {
+    if !libraries_are_there("building in fp8") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let flags = calibration(out.path());
+    let mut arguments = vec![
+        "--model",
+        "demo",
+        "--gpu",
+        "sm_120,sm_89",
+        "--max-batch",
+        "24",
+    ];
+    arguments.extend(["--out", root]);
+    arguments.extend(flags.iter().map(String::as_str));
+    let said = run(build_engine(&arguments)).unwrap();
+    assert!(
+        said.contains("measured how large activations become"),
+        "{said}"
+    );
+    for gpu in ["sm_120", "sm_89"] {
+        let directory = find(out.path(), gpu, Precision::Fp8).unwrap();
+        directory.verify_hashes().unwrap();
+        let manifest = directory.manifest();
+        assert_towers(manifest, [ElementType::Fp16, ElementType::Int32]);
+        assert_eq!((manifest.small_batches, manifest.max_batch), (Some(16), 24));
+        assert_eq!(manifest.profiles, [[17, 24, 24]]);
+        // Four layers of the vision tower, one of the text tower and the keys of the other.
+        let scales = manifest.scales.as_ref().unwrap();
+        assert_eq!(scales.len(), 4 * 4 + 4 + 1);
+        // Of a layer queries, keys and values at once, and three more.
+        for (tower, products) in [(Tower::Image, 4 * 4), (Tower::Text, 4 + 2)] {
+            let tower = manifest.tower(tower);
+            let layers = tower.layers.as_ref().unwrap();
+            assert_eq!(layers.fp8_products, Some(products), "{gpu}: {layers:?}");
+            let small = tower.small.as_ref().unwrap().layers.as_ref().unwrap();
+            assert_eq!(small.fp8_products, None, "{small:?}");
+            assert_eq!(small.fused_attention, Some(small.attention), "{small:?}");
+        }
+    }
+    let directory = format!("{root}/demo/sm_120/fp8");
+    let said = run(build_engine(&["inspect", &directory])).unwrap();
+    for part in [
+        "products in FP8  16",
+        "up to 16, on engines of their own in FP16",
+        "of 21 activations",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    // The products of attention as well.
+    arguments[3] = "sm_120";
+    arguments.push("--fp8-attention");
+    run(build_engine(&arguments)).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Fp8).unwrap();
+    let scales = directory.manifest().scales.as_ref().unwrap();
+    assert_eq!(scales.len(), 4 * 8 + 8 + 1);
+    // Fused attentions that read FP8 besides.
+    for (tower, products) in [(Tower::Image, 4 * 5), (Tower::Text, 5 + 2)] {
+        let layers = directory.manifest().tower(tower).layers.as_ref().unwrap();
+        assert_eq!(layers.fp8_products, Some(products), "{layers:?}");
+    }
+}
+
 #[test]
 fn a_build_that_is_killed_leaves_nothing_that_looks_finished() {
     if !libraries_are_there("killing a build") {

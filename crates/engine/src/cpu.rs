@@ -19,9 +19,11 @@ use siglip2_model::graph;
 use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
 
 mod agreement;
+mod calibration;
 mod precision;
 mod towers;
 
+pub use calibration::{Calibration, Samples};
 pub use precision::{CpuPrecision, Kernel};
 use towers::{Shapes, Towers};
 

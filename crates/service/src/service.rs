@@ -50,7 +50,7 @@ pub struct ModelInfo {
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
-    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`.
+    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`, `fp8`.
     pub precision: &'static str,
     /// What decodes photos, once `auto` has been decided.
     pub decode: Decode,

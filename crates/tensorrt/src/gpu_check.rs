@@ -133,11 +133,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     );
     let canary = directory.canary()?;
     let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
-    println!(
-        "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
-        cosines.image, cosines.text
-    );
-    if let Some(doubt) = cosines.doubt() {
+    println!("- canaries, in every batch size and slot, cosine to FP32: {cosines}");
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         println!("- {doubt}");
     }
     let span = Duration::from_secs_f64(arguments.seconds);
@@ -146,7 +143,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     }
     println!();
     rates::rates(&mut engine, &config, manifest, &canary, span)?;
-    if let Some(fault) = cosines.fault() {
+    if let Some(fault) = cosines.fault(manifest.precision) {
         return Err(fault.into());
     }
     if !equal {

@@ -65,7 +65,7 @@ use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::Needs;
 use patches::{PackedPatches, PatchFeed};
 pub use steps::{Steps, WatchedError, watched};
-use tower::{LoadedTower, Shape};
+use tower::{LoadedTower, Plan, Shape};
 
 /// Why the GPU engine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -299,15 +299,25 @@ impl TensorRtEngine {
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
-            // A slow disk is not the device's doing.
-            steps.begin(format!("reading {}", entry.engine.file));
-            let plan = directory.read(&entry.engine.file)?;
             let shape = shape(tower, manifest, &info, options, target);
-            let file = directory.path().join(&entry.engine.file);
-            let cache = cache::path(&file, &gpu.name, &driver);
-            LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
-                feed(&shape)
-            })
+            let small = entry.small.as_ref().map(|small| &small.engine.file);
+            let files = small.into_iter().chain([&entry.engine.file]);
+            let largest = shape.sizes.iter().map(|size| size.rows).max().unwrap_or(1);
+            let mut plans = Vec::new();
+            for (file, profiles) in files.zip(manifest.profiles_of_engines(tower)) {
+                if profiles.iter().all(|[least, ..]| least.rows > largest) {
+                    // No batch is so large.
+                    continue;
+                }
+                // A slow disk is not the device's doing.
+                steps.begin(format!("reading {file}"));
+                plans.push(Plan {
+                    bytes: directory.read(file)?,
+                    profiles,
+                    cache: cache::path(&directory.path().join(file), &gpu.name, &driver),
+                });
+            }
+            LoadedTower::load(&context, plans, &shape, &lost, steps, || feed(&shape))
         };
 
         let looking = || format!("asking for the free memory of {gpu}");
@@ -417,7 +427,6 @@ fn shape(
             row: vec![manifest.dimensions as i64],
         },
         dimensions: manifest.dimensions,
-        profiles: manifest.profiles_of(tower),
         sizes: manifest.sizes_of(tower, info.max_batch, most),
         max_batch: info.max_batch,
         slots: info.slots,

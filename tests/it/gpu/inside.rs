@@ -139,7 +139,9 @@ fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batch
     let directory = directory();
     let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
     let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
-    assert_eq!((cosines.fault(), cosines.doubt()), (None, None));
+    let precision = manifest.precision;
+    let said = (cosines.fault(precision), cosines.doubt(precision));
+    assert_eq!(said, (None, None));
     let info = engine.info();
     let mut under_way: [VecDeque<Waiting>; 2] = Default::default();
     let mut state = 1_u64;
@@ -275,8 +277,14 @@ fn measure_and_tell() {
     let directory = directory();
     let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
     let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
-    println!("FAULT {}", cosines.fault().unwrap_or_default());
-    println!("DOUBT {}", cosines.doubt().unwrap_or_default());
+    println!(
+        "FAULT {}",
+        cosines.fault(manifest.precision).unwrap_or_default()
+    );
+    println!(
+        "DOUBT {}",
+        cosines.doubt(manifest.precision).unwrap_or_default()
+    );
 }
 
 /// Sends texts and images through a batcher until a fault shows, and prints the outcomes.

@@ -6,11 +6,12 @@ use std::path::Path;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::Tower;
 use siglip2_embeddings::fingerprint::WeightsDigest;
-use siglip2_embeddings::graph::{self, Precision};
+use siglip2_embeddings::graph::{self, Precision, Scales};
 use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::tensorrt::directory::{
     Architecture, Canary, ElementType, EngineDirectory, Flavour, LayerCounts, Manifest, PatchEntry,
-    TensorEntry, TensorRtVersion, TowerEntry, Towers, Writer, hash,
+    SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers, Writer, hash, profiles,
+    size_profiles,
 };
 use siglip2_embeddings::tensorrt::kernel::Element;
 
@@ -34,6 +35,8 @@ pub struct Recipe {
     pub element: Element,
     pub ids: ElementType,
     pub max_batch: usize,
+    /// The largest batch of engines for small batches, which FP8 has.
+    pub small: Option<usize>,
     /// The architecture in the manifest.
     pub gpu: &'static str,
     /// The architecture of the engines themselves.
@@ -61,6 +64,7 @@ impl Default for Recipe {
             element: Element::Fp16,
             ids: ElementType::Int32,
             max_batch: 8,
+            small: None,
             gpu: "sm_120",
             compute_capability: "12.0",
             flavour: TENSORRT.flavour,
@@ -118,8 +122,12 @@ impl Recipe {
     /// Writes the directory under `root`.
     pub fn write(&self, root: &Path) -> EngineDirectory {
         let gpu: Architecture = self.gpu.parse().unwrap();
+        let precision = match self.small {
+            Some(_) => Precision::Fp8,
+            None => Precision::Fp16,
+        };
         let (model, checkpoint, dimensions) = self.model();
-        let writer = Writer::new(root, model, gpu, Precision::Fp16).unwrap();
+        let writer = Writer::new(root, model, gpu, precision).unwrap();
         let mut files = Vec::new();
         let mut file = |name: &str, bytes: &[u8]| files.push(writer.write(name, bytes).unwrap());
         for (name, bytes) in checkpoint.files.named() {
@@ -128,21 +136,45 @@ impl Recipe {
         file("canary.safetensors", &self.canary().encode().unwrap());
 
         let most = self.max_batch;
+        let by_rows = match self.small {
+            Some(small) => vec![[small + 1, most, most]],
+            None => profiles(most),
+        };
         let ids = self.ids;
         let pixels = match (&self.patches, self.element) {
             (Some(_), _) => ElementType::Uint8,
             (None, Element::Fp16) => ElementType::Fp16,
             (None, Element::Fp32) => ElementType::Fp32,
         };
-        let tower = |file: &str, engine: EngineFile, element: ElementType| TowerEntry {
-            engine: writer.write(file, &self.finished(engine)).unwrap(),
-            graph_sha256: hash(b""),
-            input: tensor(engine_input(file, element), element),
-            output: tensor("embedding", ElementType::Fp32),
-            layers: Some(LayerCounts {
+        let layers = || {
+            Some(LayerCounts {
                 weights_bytes: Some(1 << 20),
                 context_bytes: Some(self.context_bytes as u64),
                 ..LayerCounts::default()
+            })
+        };
+        let write = |file: &str, engine: &EngineFile, by_rows: &[[usize; 3]]| {
+            let patches = self.patches.as_ref().filter(|_| engine.tower == "image");
+            let engine = EngineFile {
+                profiles: size_profiles(by_rows, most, patches),
+                ..engine.clone()
+            };
+            writer.write(file, &self.finished(engine)).unwrap()
+        };
+        let tower = |file: &str, engine: EngineFile, element: ElementType| TowerEntry {
+            engine: write(file, &engine, &by_rows),
+            graph_sha256: hash(b""),
+            input: tensor(engine_input(file, element), element),
+            output: tensor("embedding", ElementType::Fp32),
+            layers: layers(),
+            small: self.small.map(|small| SmallEngine {
+                engine: write(
+                    &file.replace(".engine", "-small.engine"),
+                    &engine,
+                    &profiles(small),
+                ),
+                graph_sha256: hash(b""),
+                layers: layers(),
             }),
         };
         let side = SIDE as usize;
@@ -165,7 +197,7 @@ impl Recipe {
                 version: self.tensorrt.into(),
             },
             gpu: gpu.into(),
-            precision: Precision::Fp16,
+            precision,
             dimensions,
             image_size: SIDE as usize,
             patches: self.patches.clone(),
@@ -174,7 +206,11 @@ impl Recipe {
             logit_bias: checkpoint.logit_bias().unwrap(),
             max_batch: most,
             buckets: siglip2_embeddings::tensorrt::directory::buckets(most),
-            profiles: siglip2_embeddings::tensorrt::directory::profiles(most),
+            profiles: by_rows.clone(),
+            small_batches: self.small,
+            scales: self
+                .small
+                .map(|_| Scales::of([("a".to_owned(), 1.0)]).unwrap()),
             towers: Towers {
                 image: tower("vision.engine", image, pixels),
                 text: tower("text.engine", text, ids),

@@ -61,19 +61,27 @@ impl Encoder<'_> {
         x: &Value,
         wanted: Wanted,
     ) -> Result<Value, CheckpointError> {
-        let keys = self.layer_norm(graph, &format!("{name}.layer_norm1"), x)?;
+        let attention = format!("{name}.self_attn");
+        let normed = self.layer_norm(graph, &format!("{name}.layer_norm1"), x)?;
+        let keys = graph.quantized(&format!("{attention}.qkv"), &normed);
         let (x, queries) = match wanted {
             Wanted::All => (x.clone(), keys.clone()),
             Wanted::One(position) => (
                 pick(graph, &format!("{name}.residual.pick"), x, position),
-                pick(graph, &format!("{name}.query.pick"), &keys, position),
+                pick(graph, &format!("{name}.query.pick"), &normed, position),
             ),
         };
-        let attention = format!("{name}.self_attn");
         let width = self.0.hidden_size;
-        let query = graph.linear(&format!("{attention}.q_proj"), &queries, width, width)?;
-        let key = graph.linear(&format!("{attention}.k_proj"), &keys, width, width)?;
-        let value = graph.linear(&format!("{attention}.v_proj"), &keys, width, width)?;
+        let [query, key, value] = match wanted {
+            Wanted::All if graph.is_rounded(&keys) => {
+                graph.projections(&attention, &keys, width)?
+            }
+            _ => [
+                graph.linear(&format!("{attention}.q_proj"), &queries, width, width)?,
+                graph.linear(&format!("{attention}.k_proj"), &keys, width, width)?,
+                graph.linear(&format!("{attention}.v_proj"), &keys, width, width)?,
+            ],
+        };
         let mixed = self.attention(graph, &attention, &query, &key, &value);
         let mixed = graph.linear(&format!("{attention}.out_proj"), &mixed, width, width)?;
         let x = graph.op(&format!("{name}.residual1"), "Add", &[&x, &mixed], vec![]);
@@ -115,9 +123,14 @@ impl Encoder<'_> {
             1.0 / (head_width as f32).sqrt(),
         );
         let query = graph.op(&format!("{name}.q_scaled"), "Mul", &[query, &scale], vec![]);
-        let query = graph.narrowed(&format!("{name}.q"), &query);
-        let key = graph.narrowed(&format!("{name}.k"), key);
-        let value = graph.narrowed(&format!("{name}.v"), value);
+        let half = |graph: &mut Builder, part: &str, x: &Value| {
+            let name = format!("{name}.{part}");
+            let x = graph.narrowed(&name, x);
+            graph.quantized(&name, &x)
+        };
+        let query = half(graph, "q", &query);
+        let key = half(graph, "k", key);
+        let value = half(graph, "v", value);
         let query = graph.reshape(&format!("{name}.q_split"), &query, &split);
         let query = graph.transpose(&format!("{name}.q_heads"), &query, &[0, 2, 1, 3]);
         let key = graph.reshape(&format!("{name}.k_split"), &key, &split);
@@ -135,6 +148,7 @@ impl Encoder<'_> {
             &[&scores],
             vec![("axis", Attribute::Int(-1))],
         );
+        let shares = graph.quantized(&format!("{name}.softmax"), &shares);
         let mixed = graph.op(&format!("{name}.mix"), "MatMul", &[&shares, &value], vec![]);
         let mixed = graph.transpose(&format!("{name}.merge"), &mixed, &[0, 2, 1, 3]);
         graph.reshape(

@@ -1,7 +1,7 @@
 //! The two SigLIP towers as ONNX graphs: the only place that knows the architecture.
 //!
 //! ```text
-//! Config, Weights, Precision --vision, text--> Graph --encode--> bytes of a model.onnx
+//! Config, Weights, Precision or Scales --vision, text--> Graph --encode--> bytes of a model.onnx
 //! ```
 //!
 //! Weights are not copied into a graph. Each is ONNX external data: a byte range of
@@ -29,6 +29,8 @@ mod naflex;
 mod onnx;
 pub mod patches;
 mod precision;
+mod quantize;
+mod scales;
 mod text;
 #[cfg(test)]
 mod types;
@@ -38,6 +40,7 @@ pub use export::{Export, ExportError, ExportedTower};
 pub use naflex::naflex;
 pub use onnx::Graph;
 pub use precision::Precision;
+pub use scales::{Products, Scales};
 pub use text::text;
 pub use vision::vision;
 

@@ -16,7 +16,7 @@ use super::builder::{Builder, Value};
 use super::onnx::{Attribute, ElementType, Graph};
 use super::patches::{self, PLACE};
 use super::vision::tower;
-use super::{PATCHES, Precision};
+use super::{PATCHES, Products};
 use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 
 /// What is added to the scores of padding: far enough below those of patches for a share of
@@ -31,15 +31,15 @@ const FAR_BELOW: f32 = -32_768.0;
 /// # Errors
 ///
 /// If a tensor is missing or does not have the shape that `config` requires.
-pub fn naflex(
+pub fn naflex<'a>(
     config: &VisionConfig,
-    weights: &Weights,
-    precision: Precision,
+    weights: &'a Weights,
+    products: impl Into<Products<'a>>,
     normalization: &[[f32; 256]; 3],
 ) -> Result<Graph, CheckpointError> {
     let width = config.encoder.hidden_size;
     let pixels = 3 * config.patch_size * config.patch_size;
-    let mut graph = Builder::new("siglip.vision", weights, precision);
+    let mut graph = Builder::new("siglip.vision", weights, products.into());
     let bytes = patches::bytes(config.patch_size);
     let input = graph.ragged_input(PATCHES, ElementType::Uint8, PATCHES, bytes);
     let all = graph.cast("vision_model.embeddings.bytes", &input, ElementType::Float);

@@ -3,7 +3,7 @@
 use super::builder::{Builder, Value};
 use super::encoder::{Encoder, Wanted};
 use super::onnx::{Attribute, ElementType, Graph};
-use super::{EMBEDDING, PIXEL_VALUES, Precision};
+use super::{EMBEDDING, PIXEL_VALUES, Precision, Products};
 use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 
 /// The graph of the vision tower of a model of fixed resolution (transformers'
@@ -12,20 +12,22 @@ use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 /// # Errors
 ///
 /// If a tensor is missing or does not have the shape that `config` requires.
-pub fn vision(
+pub fn vision<'a>(
     config: &VisionConfig,
-    weights: &Weights,
-    precision: Precision,
+    weights: &'a Weights,
+    products: impl Into<Products<'a>>,
 ) -> Result<Graph, CheckpointError> {
     let width = config.encoder.hidden_size;
     let patch = config.patch_size;
     let side = config.image_size;
     let patches = config.patches();
-    let mut graph = Builder::new("siglip.vision", weights, precision);
+    let products = products.into();
+    let precision = products.precision;
+    let mut graph = Builder::new("siglip.vision", weights, products);
     // ONNX has no BF16 convolution before opset 22; for patches, FP16 is as good.
     let (input, fine) = match precision {
         Precision::Fp32 => (ElementType::Float, ElementType::Float),
-        Precision::Fp16 => (ElementType::Float16, ElementType::Float16),
+        Precision::Fp16 | Precision::Fp8 => (ElementType::Float16, ElementType::Float16),
         Precision::Bf16 => (ElementType::Float, ElementType::Float16),
     };
     let pixels = graph.input(PIXEL_VALUES, input, &[3, side, side]);

@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 use trtx::builder::{Builder, network_flags};
 use trtx::trtx_sys::Dims64;
-use trtx::{BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector};
+use trtx::{
+    BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector,
+    ProfilingVerbosity,
+};
 
 use crate::directory::{Architecture, ElementType, LayerCounts, TensorEntry};
 use crate::libraries::{Libraries, LibraryError};
@@ -91,6 +94,8 @@ pub struct Request<'a> {
     pub profiles: &'a [[Vec<usize>; 3]],
     /// The output's width.
     pub width: usize,
+    /// Whether TensorRT lists the kernels, from which it is known what is computed in FP8.
+    pub details: bool,
 }
 
 impl Request<'_> {
@@ -178,6 +183,9 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
         profile(&mut builder, &mut config, &input.name, sizes).map_err(failed)?;
     }
     target::set(&mut config, gpu).map_err(failed)?;
+    if request.details {
+        config.set_profiling_verbosity(ProfilingVerbosity::kDETAILED);
+    }
     config
         .set_progress_monitor(Box::new(Progress::new(request.label)))
         .map_err(failed)?;

@@ -15,8 +15,8 @@ use crate::build::builder::{self, Built, Request, Staging};
 use crate::build::nvrtc::Compiler;
 use crate::directory::{
     self, Architecture, BatchSize, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry,
-    Manifest, PatchEntry, RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets,
-    model_name, profiles, size_profiles,
+    Manifest, PatchEntry, RESIZE_KERNEL, SMALL_TEXT_ENGINE, SMALL_VISION_ENGINE, SmallEngine,
+    TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles, size_profiles,
 };
 use crate::kernel;
 use crate::libraries::{Libraries, Search};
@@ -27,8 +27,9 @@ use siglip2_image::Processor;
 use siglip2_model::checkpoint::{Checkpoint, NaflexImages, Resolution, Source};
 use siglip2_model::files::ModelFiles;
 use siglip2_model::fingerprint::WeightsDigest;
-use siglip2_model::graph::{self, Precision};
+use siglip2_model::graph::{self, Precision, Scales};
 
+use super::calibrate::{self, SMALL_BATCHES};
 use super::canary::canary;
 use super::options::{BuildOptions, Verify};
 use super::towers::{Towers, weights_sha256};
@@ -50,6 +51,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         found => found?,
     };
     let mut targets = targets(&options.gpu, &here)?;
+    calibrate::check(options, targets.iter().map(|&(target, _)| target))?;
     let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
     let tools = Tools {
         libraries: Libraries::open(&search)?,
@@ -68,6 +70,14 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     CpuEngine::check(&checkpoint)?;
     let (processor, patches) = pictures(options, &checkpoint)?;
     processor.check_uncut()?;
+    if patches.is_some() && options.precision == Some(Precision::Fp8) {
+        return Err(
+            "--precision fp8 is for models of fixed resolution, and this one is of variable \
+             resolution (NaFlex); use --precision fp16"
+                .into(),
+        );
+    }
+    let scales = calibrate::scales(options, &checkpoint, &processor)?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
         (Some(vision), Some(text)) => {
             if patches.is_some() {
@@ -80,7 +90,18 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
             }
             Towers::exported(vision, text, options.precision)?
         }
-        _ => Towers::of(&checkpoint, &processor, options.precision)?,
+        _ => match &scales {
+            Some(scales) => Towers::of(&checkpoint, &processor, scales)?,
+            None => Towers::of(
+                &checkpoint,
+                &processor,
+                options.precision.unwrap_or(Precision::Fp16),
+            )?,
+        },
+    };
+    let small = match scales {
+        Some(_) => Some(Towers::of(&checkpoint, &processor, Precision::Fp16)?),
+        None => None,
     };
     tracing::info!(
         model = options.model,
@@ -95,6 +116,8 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         processor,
         patches,
         towers,
+        small,
+        scales,
     };
     for (target, gpu) in targets {
         let started = Instant::now();
@@ -186,6 +209,7 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
         && manifest.weights_digest.is_some()
         && manifest.max_batch == usize::from(options.max_batch)
         && has_the_patches(options, &directory)
+        && has_fp8_attention(manifest) == options.fp8_attention
         && !has_other_weights(options, manifest);
     if same {
         tracing::info!("{target}: kept, as --keep says");
@@ -208,6 +232,12 @@ fn has_the_patches(options: &BuildOptions, directory: &EngineDirectory) -> bool 
         Ok(images.max_num_patches)
     };
     wanted().is_ok_and(|wanted| wanted == patches.most())
+}
+
+/// Whether the products of attention are in FP8.
+fn has_fp8_attention(manifest: &Manifest) -> bool {
+    let mut scales = manifest.scales.iter().flat_map(Scales::iter);
+    scales.any(|(name, _)| name.ends_with(".softmax"))
 }
 
 /// Prints the path of a directory, for scripts.
@@ -233,7 +263,21 @@ struct Model {
     processor: Processor,
     patches: Option<PatchEntry>,
     towers: Towers,
+    /// In FP8, what small batches are computed by.
+    small: Option<Towers>,
+    /// In FP8, the scales of activations.
+    scales: Option<Scales>,
     canary: Canary,
+}
+
+impl Model {
+    /// The profiles of the engines that compute the largest batches.
+    fn profiles(&self) -> Vec<[usize; 3]> {
+        match self.small {
+            Some(_) => vec![[SMALL_BATCHES + 1, self.max_batch, self.max_batch]],
+            None => profiles(self.max_batch),
+        }
+    }
 }
 
 /// Builds the directory for one GPU. Returns it, and a sentence about its vectors.
@@ -279,7 +323,9 @@ fn one(
         logit_bias: model.checkpoint.logit_bias()?,
         max_batch: model.max_batch,
         buckets: buckets(model.max_batch),
-        profiles: profiles(model.max_batch),
+        profiles: model.profiles(),
+        small_batches: model.small.as_ref().map(|_| SMALL_BATCHES),
+        scales: model.scales.clone(),
         towers: directory::Towers { image, text },
         kernel,
         files: files(model, &writer)?,
@@ -289,10 +335,7 @@ fn one(
     let said = match gpu {
         Some(gpu) if options.verify != Verify::No => {
             let cosines = verify(&directory, &model.processor, gpu)?;
-            let said = format!(
-                "cosine to FP32 on {}: image {:.6}, text {:.6}",
-                cosines.measured_on, cosines.image, cosines.text
-            );
+            let said = format!("cosine to FP32: {cosines}");
             manifest.cosine = Some(cosines);
             writer.seal(&manifest)?;
             said
@@ -305,11 +348,11 @@ fn one(
     Ok((writer.finish()?, said))
 }
 
-/// The dimensions of a tower's input, for each of its optimization profiles.
-fn inputs(model: &Model, tower: Tower) -> Vec<[Vec<usize>; 3]> {
+/// The dimensions of a tower's input, for each optimization profile of one of its engines.
+fn inputs(model: &Model, tower: Tower, profiles: &[[usize; 3]]) -> Vec<[Vec<usize>; 3]> {
     let config = &model.checkpoint.config;
     let patches = model.patches.as_ref().filter(|_| tower == Tower::Image);
-    let sizes = size_profiles(&profiles(model.max_batch), model.max_batch, patches);
+    let sizes = size_profiles(profiles, model.max_batch, patches);
     let dims = |size: BatchSize| match (tower, size.patches) {
         (Tower::Text, _) => vec![size.rows, config.text.positions],
         (Tower::Image, None) => {
@@ -324,7 +367,8 @@ fn inputs(model: &Model, tower: Tower) -> Vec<[Vec<usize>; 3]> {
     sizes.into_iter().map(|sizes| sizes.map(dims)).collect()
 }
 
-/// Builds and writes the engine of one tower.
+/// Builds and writes the engine of one tower, and the one of its small batches, if those have
+/// their own.
 fn tower(
     model: &Model,
     tools: &Tools,
@@ -332,31 +376,57 @@ fn tower(
     target: Architecture,
     tower: Tower,
 ) -> Result<TowerEntry, Box<dyn Error>> {
-    let staging = Staging::new(writer.path().join(".staging"))?;
-    let (graph, graph_sha256) = model.towers.stage(tower, &model.checkpoint, &staging)?;
-    let request = Request {
-        label: &format!("{tower} tower for {target}"),
-        graph: &graph,
-        gpu: target,
-        profiles: &inputs(model, tower),
-        width: model.checkpoint.config.dimensions(),
+    let (file, small_file) = match tower {
+        Tower::Image => (VISION_ENGINE, SMALL_VISION_ENGINE),
+        Tower::Text => (TEXT_ENGINE, SMALL_TEXT_ENGINE),
+    };
+    let engine = |towers: &Towers, label: &str, file: &str, profiles: &[[usize; 3]]| {
+        let staging = Staging::new(writer.path().join(".staging"))?;
+        let (graph, graph_sha256) = towers.stage(tower, &model.checkpoint, &staging)?;
+        let request = Request {
+            label: &format!("{tower} tower for {target}{label}"),
+            graph: &graph,
+            gpu: target,
+            width: model.checkpoint.config.dimensions(),
+            profiles: &inputs(model, tower, profiles),
+            details: towers.precision == Precision::Fp8,
+        };
+        let built = builder::build(&tools.libraries, request)?;
+        let entry = writer.write(file, &built.engine)?;
+        Ok::<_, Box<dyn Error>>((built, entry, graph_sha256))
+    };
+    let (built, entry, graph_sha256) = engine(&model.towers, "", file, &model.profiles())?;
+    let small = match &model.small {
+        None => None,
+        Some(towers) => {
+            let label = format!(", batches up to {SMALL_BATCHES} in {}", towers.precision);
+            let profiles = profiles(SMALL_BATCHES);
+            let (small, entry, graph_sha256) = engine(towers, &label, small_file, &profiles)?;
+            if (&small.input, &small.output) != (&built.input, &built.output) {
+                return Err(
+                    format!("the two engines of the {tower} tower differ in tensors").into(),
+                );
+            }
+            Some(SmallEngine {
+                engine: entry,
+                graph_sha256,
+                layers: Some(small.layers),
+            })
+        }
     };
     let Built {
-        engine,
         input,
         output,
         layers,
-    } = builder::build(&tools.libraries, request)?;
-    let file = match tower {
-        Tower::Image => VISION_ENGINE,
-        Tower::Text => TEXT_ENGINE,
-    };
+        ..
+    } = built;
     Ok(TowerEntry {
-        engine: writer.write(file, &engine)?,
+        engine: entry,
         graph_sha256,
         input,
         output,
         layers: Some(layers),
+        small,
     })
 }
 

@@ -9,7 +9,7 @@ use siglip2_image::{Processor, RgbImage};
 use siglip2_model::checkpoint::Checkpoint;
 
 /// Short and long texts in several scripts, so that attention sees few tokens and all of them.
-const TEXTS: [&str; 8] = [
+pub(super) const TEXTS: [&str; 8] = [
     "a photo of a cat",
     "two red circles and a blue square",
     "",
@@ -71,7 +71,7 @@ pub fn canary(
 
 /// A picture whose sides no model has: a sky, a disc, stripes and speckle, so that patches
 /// differ, computed in whole numbers only.
-fn picture() -> Option<RgbImage> {
+pub(super) fn picture() -> Option<RgbImage> {
     const WIDTH: u32 = 331;
     const HEIGHT: u32 = 257;
     let mut pixels = Vec::with_capacity((WIDTH * HEIGHT * 3) as usize);

@@ -70,6 +70,19 @@ pub struct BuildOptions {
     #[arg(long, env = "PRECISION", value_enum)]
     pub precision: Option<Precision>,
 
+    /// With --precision fp8: a directory of pictures like those that will be embedded. The CPU
+    /// measures with them how large activations become.
+    #[arg(long, value_name = "FOLDER")]
+    pub calibrate: Option<PathBuf>,
+
+    /// With --precision fp8: a file of texts like those that will be embedded, one on each line.
+    #[arg(long, value_name = "FILE")]
+    pub calibrate_texts: Option<PathBuf>,
+
+    /// With --precision fp8: compute the two products of attention in FP8 as well.
+    #[arg(long, requires = "calibrate")]
+    pub fp8_attention: bool,
+
     /// The largest batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_batch: u16,

@@ -43,10 +43,10 @@ pub fn verify(
     )?;
     let manifest = directory.manifest();
     let cosines = measure(&mut engine, &directory.canary()?, manifest, &gpu.name)?;
-    if let Some(doubt) = cosines.doubt() {
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");
     }
-    match cosines.fault() {
+    match cosines.fault(manifest.precision) {
         Some(fault) => Err(fault.into()),
         None => Ok(cosines),
     }
@@ -82,13 +82,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
     directory.runs_in(&libraries.version, &libraries.runtime)?;
     let cosines = verify(&directory, &directory.processor()?, gpu)?;
     // Standard output may be closed: the exit code is the result.
-    let _ = writeln!(
-        stdout(),
-        "cosine to FP32 on {}: image {:.6}, text {:.6}",
-        cosines.measured_on,
-        cosines.image,
-        cosines.text
-    );
+    let _ = writeln!(stdout(), "cosine to FP32: {cosines}");
     if let Err(error) = directory.note(cosines) {
         tracing::warn!("cannot record the result in the manifest: {error}");
     }

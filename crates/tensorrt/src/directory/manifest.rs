@@ -12,7 +12,7 @@ use super::{
 };
 use siglip2_engine::Tower;
 use siglip2_model::fingerprint::WeightsDigest;
-use siglip2_model::graph::Precision;
+use siglip2_model::graph::{Precision, Scales};
 
 /// The description of an engine directory. Fields that this program does not know are
 /// ignored; a change that old programs must not ignore raises `format`.
@@ -58,6 +58,13 @@ pub struct Manifest {
     /// The batch sizes of each optimization profile: smallest, optimal, largest. Those of an image
     /// tower that takes pictures of variable resolution follow from `patches`.
     pub profiles: Vec<[usize; 3]>,
+    /// The largest batch that the towers' other engines compute, if they have such. Their profiles
+    /// are those of [`profiles`] up to this size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_batches: Option<usize>,
+    /// In FP8, the scales of activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<Scales>,
     /// The engines.
     pub towers: Towers,
     /// The resize kernel.
@@ -138,6 +145,24 @@ pub struct TowerEntry {
     /// What is known about its layers; `None` if the builder could not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerCounts>,
+    /// The engine of small batches, where they have one of their own ([`Manifest::small_batches`]).
+    /// Its input and output are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallEngine>,
+}
+
+/// The engine of a tower for small batches. In FP8 those are computed in FP16, which is faster
+/// there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmallEngine {
+    /// The serialized engine.
+    #[serde(flatten)]
+    pub engine: FileEntry,
+    /// SHA-256 of the ONNX graph that it was built from, without its weights.
+    pub graph_sha256: String,
+    /// What is known about its layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerCounts>,
 }
 
 /// What the builder reports about an engine without a GPU. Whatever it does not report is
@@ -154,6 +179,9 @@ pub struct LayerCounts {
     /// Layers of the engine. A transformer that was compiled as a whole counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<usize>,
+    /// Products that are computed in FP8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8_products: Option<usize>,
     /// Device memory of the weights, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_bytes: Option<u64>,
@@ -228,8 +256,30 @@ pub struct Cosines {
     /// Where the text tower's was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_at: Option<Place>,
+    /// Those of small batches, where they have engines of their own; the others are then of larger
+    /// batches alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallCosines>,
+    /// In FP8, the share of pairs of canaries that are ranked in FP32's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<f64>,
     /// The GPU's name.
     pub measured_on: String,
+}
+
+/// The lowest cosines of small batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmallCosines {
+    /// Of the vision tower.
+    pub image: f64,
+    /// Of the text tower.
+    pub text: f64,
+    /// Where the vision tower's was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_at: Option<Place>,
+    /// Where the text tower's was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_at: Option<Place>,
 }
 
 /// The place of a batch: its size, and the slot that it ran in.
@@ -322,7 +372,21 @@ impl Manifest {
             &self.kernel,
         ]
         .into_iter()
+        .chain(self.small_engines().map(|small| &small.engine))
         .chain(&self.files)
+    }
+
+    /// The engines of small batches, where they have their own.
+    pub fn small_engines(&self) -> impl Iterator<Item = &SmallEngine> {
+        let Towers { image, text } = &self.towers;
+        image.small.iter().chain(&text.small)
+    }
+
+    /// The smallest and the largest number of rows of each profile of the engines, small batches'
+    /// engines first.
+    pub fn profiles_by_engine(&self) -> Vec<Vec<[usize; 3]>> {
+        let small = self.small_batches.map(super::profiles);
+        small.into_iter().chain([self.profiles.clone()]).collect()
     }
 
     /// Whether it contradicts itself.
@@ -354,10 +418,19 @@ impl Manifest {
                 self.buckets, self.max_batch
             ));
         }
+        if let Some(small) = self.small_batches
+            && !self.buckets.contains(&small)
+        {
+            return Err(format!(
+                "small_batches is {small}, which is none of the buckets {:?}",
+                self.buckets
+            ));
+        }
         if let Some(bucket) = self.buckets.iter().find(|&&bucket| {
             !self
-                .profiles
+                .profiles_by_engine()
                 .iter()
+                .flatten()
                 .any(|&[least, _, most]| (least..=most).contains(&bucket))
         }) {
             return Err(format!(
@@ -372,6 +445,17 @@ impl Manifest {
                 &[ElementType::Uint8][..]
             }
         };
+        if self.scales.is_some() != (self.precision == Precision::Fp8) {
+            let precision = self.precision;
+            return Err(format!(
+                "scales are for FP8, and the precision is {precision}"
+            ));
+        }
+        if self.small_batches.is_some() && self.patches.is_some() {
+            return Err(
+                "small_batches is for pictures of fixed resolution, and there are patches".into(),
+            );
+        }
         for (tower, entry, inputs, file) in [
             (Tower::Image, &self.towers.image, pictures, VISION_ENGINE),
             (
@@ -385,6 +469,12 @@ impl Manifest {
                 return Err(format!(
                     "the {tower} tower's engine is {:?}, but must be {file:?}",
                     entry.engine.file
+                ));
+            }
+            if entry.small.is_some() != self.small_batches.is_some() {
+                return Err(format!(
+                    "the {tower} tower has an engine for small batches, or small_batches is \
+                     given, and the other is not"
                 ));
             }
             if !inputs.contains(&entry.input.element) || entry.output.element != ElementType::Fp32 {
@@ -439,6 +529,7 @@ pub(super) mod tests {
                 element: ElementType::Fp32,
             },
             layers: None,
+            small: None,
         };
         Manifest {
             format: Manifest::format_of(None),
@@ -461,6 +552,8 @@ pub(super) mod tests {
             max_batch: 48,
             buckets: super::super::buckets(48),
             profiles: super::super::profiles(48),
+            small_batches: None,
+            scales: None,
             towers: Towers {
                 image: tower(VISION_ENGINE, "pixel_values", ElementType::Fp16),
                 text: tower(TEXT_ENGINE, "input_ids", ElementType::Int32),
@@ -488,6 +581,8 @@ pub(super) mod tests {
                 slot: 2,
             }),
             text_at: None,
+            small: None,
+            ranks: None,
             measured_on: "NVIDIA GeForce RTX 5090".into(),
         });
         let json = String::from_utf8(written.encode().unwrap()).unwrap();
@@ -568,6 +663,67 @@ pub(super) mod tests {
         ];
         for (said, spoil) in cases {
             let mut spoilt = manifest();
+            spoil(&mut spoilt);
+            let json = String::from_utf8(spoilt.encode().unwrap()).unwrap();
+            let error = parse(&json).unwrap_err();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+    }
+
+    /// The manifest of FP8 engines, whose small batches have their own.
+    fn fp8() -> Manifest {
+        let mut fp8 = manifest();
+        let small = |file: &str| {
+            let engine = FileEntry {
+                file: file.into(),
+                ..fp8.kernel.clone()
+            };
+            Some(SmallEngine {
+                engine,
+                graph_sha256: String::new(),
+                layers: None,
+            })
+        };
+        let (image, text) = (small("vision-small.engine"), small("text-small.engine"));
+        (fp8.towers.image.small, fp8.towers.text.small) = (image, text);
+        fp8.precision = Precision::Fp8;
+        fp8.small_batches = Some(16);
+        fp8.profiles = vec![[17, 48, 48]];
+        fp8.scales = Some(Scales::of([("a".to_owned(), 3.0)]).unwrap());
+        fp8
+    }
+
+    #[test]
+    fn fp8_has_scales_and_engines_for_small_batches() {
+        let written = fp8();
+        let json = String::from_utf8(written.encode().unwrap()).unwrap();
+        assert_eq!(parse(&json).unwrap(), written);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["precision"], "fp8");
+        assert_eq!(value["scales"]["a"], 1.0 / 64.0);
+        assert_eq!(
+            value["towers"]["text"]["small"]["file"],
+            "text-small.engine"
+        );
+        assert_eq!(written.entries().count(), 7);
+        let profiles = written.profiles_by_engine();
+        assert_eq!(profiles, [vec![[1, 1, 1], [1, 16, 16]], vec![[17, 48, 48]]]);
+
+        type Spoil = fn(&mut Manifest);
+        let cases: [(&str, Spoil); 6] = [
+            ("small_batches is 15", |it| it.small_batches = Some(15)),
+            ("no profile", |it| it.small_batches = Some(12)),
+            ("image tower has an engine for small", |it| {
+                it.towers.image.small = None
+            }),
+            ("scales are for FP8", |it| it.scales = None),
+            ("small_batches is for pictures of fixed", |it| {
+                it.patches = Some(PatchEntry::new(16, 256));
+            }),
+            ("scales are for FP8", |it| it.precision = Precision::Bf16),
+        ];
+        for (said, spoil) in cases {
+            let mut spoilt = fp8();
             spoil(&mut spoilt);
             let json = String::from_utf8(spoilt.encode().unwrap()).unwrap();
             let error = parse(&json).unwrap_err();

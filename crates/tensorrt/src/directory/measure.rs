@@ -4,11 +4,14 @@
 //! of them is checked: a fault of one size, or of one slot, shows in no other. Where pictures are
 //! of variable resolution, every number of patches has a canary of its own.
 
+use std::fmt;
 use std::sync::mpsc;
 
-use super::{BatchSize, Canary, Cosines, Manifest, Place};
+use super::ranks::agreement;
+use super::{BatchSize, Canary, Cosines, Manifest, Place, SmallCosines};
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Pixels, Rows, Tower, cosine};
 use siglip2_image::RgbImage;
+use siglip2_model::graph::Precision;
 
 /// An engine with a lower cosine to the FP32 vectors is not used. Known faults of fused attention
 /// fall to 0.65 and less.
@@ -18,8 +21,40 @@ pub const LEAST_COSINE: f64 = 0.999;
 /// BF16 (docs/precision.md).
 pub const USUAL_COSINE: f64 = 0.9999;
 
+/// What an engine of a precision is held to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// An engine with a lower cosine is not used.
+    pub least: f64,
+    /// A lower cosine is worth a warning.
+    pub usual: f64,
+    /// An engine that orders a smaller share of pairs as FP32 does is not used; 0 where cosines
+    /// alone decide.
+    pub least_ranks: f64,
+}
+
+impl Bounds {
+    /// Those of a precision. In FP8 products have four bits, so vectors are further from FP32's
+    /// without a fault, and it matters what that does to ranks.
+    pub const fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 | Precision::Fp16 | Precision::Bf16 => Self {
+                least: LEAST_COSINE,
+                usual: USUAL_COSINE,
+                least_ranks: 0.0,
+            },
+            Precision::Fp8 => Self {
+                least: 0.99,
+                usual: 0.995,
+                least_ranks: 0.95,
+            },
+        }
+    }
+}
+
 /// The lowest cosine of each tower's vectors to the canary's, over all batch sizes and slots of
-/// the engine that `manifest` describes; `name` is the device's.
+/// an engine of the directory that `manifest` describes; `name` is the device's. In FP8 the worst
+/// vector of each canary is also ranked among the others.
 ///
 /// # Errors
 ///
@@ -34,20 +69,42 @@ pub fn measure(
     let processor = engine.preparer();
     let patches = processor.processor().and_then(|it| it.target().patches());
     let patches = patches.map(|(_, most)| most as usize);
-    let mut lowest = [Lowest::default(); 2];
-    for (tower, lowest) in [Tower::Image, Tower::Text].into_iter().zip(&mut lowest) {
+    let is_small = |rows: usize| manifest.small_batches.is_some_and(|small| rows <= small);
+    // Of small batches, if those have engines of their own, and of all others.
+    let mut lowest = [[Lowest::default(); 2]; 2];
+    let mut worst = Worst::new(canary);
+    for (number, tower) in [Tower::Image, Tower::Text].into_iter().enumerate() {
         for mut size in manifest.sizes_of(tower, most, patches) {
             size.rows = size.rows.min(most);
+            let lowest = &mut lowest[usize::from(!is_small(size.rows))][number];
+            let mut note = |item, row: &[f32], cosine, at| {
+                lowest.note(cosine, at);
+                worst.note(item, row, cosine);
+            };
             let canary = Fitting::of(canary, manifest, size)?;
-            in_every_slot(engine, &canary, tower, size, lowest)?;
+            in_every_slot(engine, &canary, tower, size, &mut note)?;
         }
     }
-    let [image, text] = lowest;
+    let [[small_image, small_text], [image, text]] = lowest;
+    let small = small_image.at.map(|_| SmallCosines {
+        image: small_image.cosine,
+        text: small_text.cosine,
+        image_at: small_image.at,
+        text_at: small_text.at,
+    });
+    let (image, text) = match image.at {
+        Some(_) => (image, text),
+        // The largest batch is a small one.
+        None => (small_image, small_text),
+    };
+    let ranked = Bounds::of(manifest.precision).least_ranks > 0.0;
     Ok(Cosines {
         image: image.cosine,
         text: text.cosine,
         image_at: image.at,
         text_at: text.at,
+        small,
+        ranks: ranked.then(|| worst.ranks(canary)),
         measured_on: name.to_owned(),
     })
 }
@@ -81,14 +138,45 @@ impl<'a> Fitting<'a> {
     }
 }
 
+/// The worst row of each canary: the picture's, then those of the texts.
+struct Worst(Vec<(f64, Vec<f32>)>);
+
+impl Worst {
+    fn new(canary: &Canary) -> Self {
+        Self(vec![(f64::INFINITY, Vec::new()); 1 + canary.texts.len()])
+    }
+
+    fn note(&mut self, item: usize, row: &[f32], cosine: f64) {
+        let (worst, kept) = &mut self.0[item];
+        if !worst.is_nan() && (cosine.is_nan() || cosine < *worst) {
+            *worst = cosine;
+            kept.clear();
+            kept.extend_from_slice(row);
+        }
+    }
+
+    fn ranks(&self, canary: &Canary) -> f64 {
+        let expected = std::iter::once(&canary.image_embedding).chain(&canary.text_embeddings);
+        // Where batches are small, some texts were in none.
+        let seen = expected
+            .zip(&self.0)
+            .filter(|(_, (_, row))| !row.is_empty());
+        let (expected, found): (Vec<&[f32]>, Vec<&[f32]>) = seen
+            .map(|(expected, (_, row))| (expected.as_slice(), row.as_slice()))
+            .unzip();
+        agreement(&expected, &found)
+    }
+}
+
 /// Fills a batch with canaries for each slot, all before the first is waited for: slots are used
-/// in turn, so each gets one.
+/// in turn, so each gets one. `note` gets the number of each canary, its row and cosine, and
+/// where that was.
 fn in_every_slot(
     engine: &mut dyn Engine,
     canary: &Fitting<'_>,
     tower: Tower,
     size: BatchSize,
-    lowest: &mut Lowest,
+    note: &mut dyn FnMut(usize, &[f32], f64, Place),
 ) -> Result<(), EngineError> {
     let BatchSize { rows, patches } = size;
     let slots = engine.info().slots.max(1);
@@ -123,13 +211,14 @@ fn in_every_slot(
             patches,
             slot,
         };
-        let texts = canary.all.text_embeddings.iter().cycle().skip(slot - 1);
+        let texts = canary.all.text_embeddings.iter().enumerate();
+        let texts = texts.cycle().skip(slot - 1);
         match tower {
             Tower::Image => found
                 .iter()
-                .for_each(|row| lowest.note(cosine(row, canary.image_embedding), at)),
+                .for_each(|row| note(0, row, cosine(row, canary.image_embedding), at)),
             Tower::Text => std::iter::zip(found.iter(), texts)
-                .for_each(|(row, expected)| lowest.note(cosine(row, expected), at)),
+                .for_each(|(row, (text, it))| note(1 + text, row, cosine(row, it), at)),
         }
         answered += 1;
     }
@@ -182,49 +271,110 @@ impl Lowest {
 }
 
 impl Cosines {
-    /// A sentence that names the worst tower, if one is below [`LEAST_COSINE`].
-    pub fn fault(&self) -> Option<String> {
-        let (worst, said) = self.worst();
-        (worst.is_nan() || worst < LEAST_COSINE).then(|| {
-            format!(
-                "the engine gives wrong vectors on {}: {said}, and must have at least \
-                 {LEAST_COSINE}; use another TensorRT version or --precision fp32",
-                self.measured_on
-            )
-        })
+    /// A sentence about what is wrong with an engine of this precision, if it must not be used:
+    /// the tower that is furthest below its bound, or ranks that change.
+    pub fn fault(&self, precision: Precision) -> Option<String> {
+        let on = &self.measured_on;
+        let refused = |precision: Precision, (worst, said): (f64, String)| {
+            let Bounds { least, .. } = Bounds::of(precision);
+            let advice = match precision {
+                Precision::Fp8 => {
+                    "calibrate it with pictures and texts like those that it will embed, or use \
+                     --precision fp16"
+                }
+                _ => "use another TensorRT version or --precision fp32",
+            };
+            (worst.is_nan() || worst < least).then(|| {
+                format!(
+                    "the engine gives wrong vectors on {on}: {said}, and must have at least \
+                     {least}; {advice}"
+                )
+            })
+        };
+        let Bounds { least_ranks, .. } = Bounds::of(precision);
+        let small = || refused(Precision::Fp16, self.small.as_ref()?.worst());
+        let ranks = || {
+            let ranks = self
+                .ranks
+                .filter(|ranks| ranks.is_nan() || *ranks < least_ranks)?;
+            Some(format!(
+                "the engine ranks the canaries in another order on {on}: {:.1}% of the pairs are \
+                 in FP32's, and {:.0}% must be; calibrate it with pictures and texts like those \
+                 that it will embed, or use --precision fp16",
+                ranks * 100.0,
+                least_ranks * 100.0
+            ))
+        };
+        refused(precision, self.worst())
+            .or_else(small)
+            .or_else(ranks)
     }
 
-    /// A sentence that names the worst tower, if one can be used but is below [`USUAL_COSINE`].
-    pub fn doubt(&self) -> Option<String> {
-        let (worst, said) = self.worst();
-        (LEAST_COSINE..USUAL_COSINE).contains(&worst).then(|| {
-            format!(
-                "the engine's vectors are less exact than usual on {}: {said}, and usually at \
-                 least {USUAL_COSINE}; --precision bf16 or fp32 may be closer",
-                self.measured_on
-            )
-        })
+    /// A sentence that names the worst tower, if one can be used but is less exact than usual in
+    /// this precision.
+    pub fn doubt(&self, precision: Precision) -> Option<String> {
+        let doubted = |precision: Precision, (worst, said): (f64, String)| {
+            let Bounds { least, usual, .. } = Bounds::of(precision);
+            let closer = match precision {
+                Precision::Fp8 => "fp16 is closer",
+                _ => "bf16 or fp32 may be closer",
+            };
+            (least..usual).contains(&worst).then(|| {
+                format!(
+                    "the engine's vectors are less exact than usual on {}: {said}, and usually at \
+                     least {usual}; --precision {closer}",
+                    self.measured_on
+                )
+            })
+        };
+        let small = || doubted(Precision::Fp16, self.small.as_ref()?.worst());
+        doubted(precision, self.worst()).or_else(small)
     }
 
     /// The lower of the two, and a clause about it.
     fn worst(&self) -> (f64, String) {
-        let (tower, worst, at) = match self.image < self.text || self.image.is_nan() {
-            true => (Tower::Image, self.image, self.image_at),
-            false => (Tower::Text, self.text, self.text_at),
-        };
-        let place = at.map_or_else(String::new, |at| {
-            let Place {
-                rows,
-                patches,
-                slot,
-            } = at;
-            let patches = patches.map_or_else(String::new, |it| format!(" with {it} patches each"));
-            format!(" in a batch of {rows}{patches} (slot {slot})")
-        });
-        let said =
-            format!("the {tower} tower's canary has cosine {worst:.6} to its FP32 vector{place}");
-        (worst, said)
+        worst((self.image, self.image_at), (self.text, self.text_at))
     }
+}
+
+/// For people: `image 0.999980, text 0.999990, on NVIDIA L4`.
+impl fmt::Display for Cosines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "image {:.6}, text {:.6}", self.image, self.text)?;
+        if let Some(SmallCosines { image, text, .. }) = self.small {
+            write!(f, " (small batches: image {image:.6}, text {text:.6})")?;
+        }
+        if let Some(ranks) = self.ranks {
+            write!(f, ", {:.1}% of ranks the same", ranks * 100.0)?;
+        }
+        write!(f, ", on {}", self.measured_on)
+    }
+}
+
+impl SmallCosines {
+    fn worst(&self) -> (f64, String) {
+        worst((self.image, self.image_at), (self.text, self.text_at))
+    }
+}
+
+/// The lower of both towers' cosines, and a clause about it.
+fn worst(image: (f64, Option<Place>), text: (f64, Option<Place>)) -> (f64, String) {
+    let (tower, (worst, at)) = match image.0 < text.0 || image.0.is_nan() {
+        true => (Tower::Image, image),
+        false => (Tower::Text, text),
+    };
+    let place = at.map_or_else(String::new, |at| {
+        let Place {
+            rows,
+            patches,
+            slot,
+        } = at;
+        let patches = patches.map_or_else(String::new, |it| format!(" with {it} patches each"));
+        format!(" in a batch of {rows}{patches} (slot {slot})")
+    });
+    let said =
+        format!("the {tower} tower's canary has cosine {worst:.6} to its FP32 vector{place}");
+    (worst, said)
 }
 
 #[cfg(test)]
@@ -241,6 +391,8 @@ mod tests {
                 slot: 2,
             }),
             text_at: None,
+            small: None,
+            ranks: None,
             measured_on: "a GPU".into(),
         }
     }
@@ -258,11 +410,82 @@ mod tests {
             (1.0, f64::NAN, true, false),
         ] {
             let cosines = cosines(image, text);
-            assert_eq!(cosines.fault().is_some(), refused, "{image} {text}");
-            assert_eq!(cosines.doubt().is_some(), doubted, "{image} {text}");
+            for precision in [Precision::Fp16, Precision::Bf16, Precision::Fp32] {
+                let said = (cosines.fault(precision), cosines.doubt(precision));
+                let said = (said.0.is_some(), said.1.is_some());
+                assert_eq!(said, (refused, doubted), "{image} {text} {precision}");
+            }
         }
-        let said = cosines(0.5, 1.0).fault().unwrap();
+        let said = cosines(0.5, 1.0).fault(Precision::Fp16).unwrap();
         assert!(said.contains("in a batch of 4 (slot 2)"), "{said}");
+    }
+
+    /// FP8 has bounds of its own, its small batches those of FP16, in which they are computed,
+    /// and its ranks are looked at as well.
+    #[test]
+    fn fp8_is_held_to_its_own_bounds_and_its_small_batches_to_those_of_fp16() {
+        let small = |image, text| {
+            Some(SmallCosines {
+                image,
+                text,
+                image_at: Some(Place {
+                    rows: 16,
+                    patches: None,
+                    slot: 1,
+                }),
+                text_at: Some(Place {
+                    rows: 8,
+                    patches: None,
+                    slot: 2,
+                }),
+            })
+        };
+        for (image, text, small, ranks, refused, doubted) in [
+            (0.998, 0.997, small(0.9999, 1.0), 1.0, None, None),
+            (0.994, 0.997, small(1.0, 1.0), 0.95, None, Some("0.995")),
+            (0.998, 0.9899, None, 1.0, Some("at least 0.99;"), None),
+            (
+                0.998,
+                0.998,
+                small(0.998, 1.0),
+                1.0,
+                Some("at least 0.999;"),
+                None,
+            ),
+            (
+                0.998,
+                0.998,
+                small(1.0, 0.9995),
+                1.0,
+                None,
+                Some("at least 0.9999;"),
+            ),
+            (
+                0.998,
+                0.998,
+                small(f64::NAN, 1.0),
+                1.0,
+                Some("batch of 16"),
+                None,
+            ),
+            (0.998, 0.998, None, 0.94, Some("94.0% of the pairs"), None),
+            (0.998, 0.998, None, f64::NAN, Some("NaN"), None),
+        ] {
+            let cosines = Cosines {
+                small,
+                ranks: Some(ranks),
+                ..cosines(image, text)
+            };
+            for (said, wanted) in [
+                (cosines.fault(Precision::Fp8), refused),
+                (cosines.doubt(Precision::Fp8), doubted),
+            ] {
+                match (&said, wanted) {
+                    (Some(said), Some(part)) => assert!(said.contains(part), "{said}"),
+                    _ => assert_eq!(said.is_some(), wanted.is_some(), "{said:?}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod hash;
 mod manifest;
 mod measure;
 mod names;
+mod ranks;
 mod sizes;
 mod writer;
 
@@ -36,10 +37,10 @@ use error::damaged;
 pub use gpu::{Architecture, PRODUCTS};
 pub use hash::{hash, hash_all, hash_file};
 pub use manifest::{
-    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place, TensorEntry,
-    TensorRtVersion, TowerEntry, Towers,
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place,
+    SmallCosines, SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers,
 };
-pub use measure::{LEAST_COSINE, USUAL_COSINE, measure};
+pub use measure::{Bounds, LEAST_COSINE, USUAL_COSINE, measure};
 use names::built;
 pub use names::{directory_of, model_directory, model_name};
 pub use sizes::{BatchSize, PatchEntry, ROW_OF_PATCHES, buckets, profiles, size_profiles};
@@ -51,6 +52,10 @@ pub const MANIFEST: &str = "manifest.json";
 pub const VISION_ENGINE: &str = "vision.engine";
 /// The text tower's engine.
 pub const TEXT_ENGINE: &str = "text.engine";
+/// The vision tower's engine for small batches, where they have their own.
+pub const SMALL_VISION_ENGINE: &str = "vision-small.engine";
+/// The text tower's.
+pub const SMALL_TEXT_ENGINE: &str = "text-small.engine";
 /// The resize kernel, compiled for the GPU.
 pub const RESIZE_KERNEL: &str = "resize.cubin";
 /// The canary's inputs and vectors.

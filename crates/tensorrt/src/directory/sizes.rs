@@ -144,9 +144,17 @@ impl Manifest {
         self.patches.as_ref().filter(|_| tower == Tower::Image)
     }
 
-    /// The optimization profiles of a tower's engine.
+    /// The optimization profiles of a tower's engine, of two that of the largest batches.
     pub fn profiles_of(&self, tower: Tower) -> Vec<[BatchSize; 3]> {
         size_profiles(&self.profiles, self.max_batch, self.patches_of(tower))
+    }
+
+    /// The optimization profiles of each engine of a tower, that of small batches first, if those
+    /// have one.
+    pub fn profiles_of_engines(&self, tower: Tower) -> Vec<Vec<[BatchSize; 3]>> {
+        let of =
+            |rows: Vec<[usize; 3]>| size_profiles(&rows, self.max_batch, self.patches_of(tower));
+        self.profiles_by_engine().into_iter().map(of).collect()
     }
 
     /// The sizes that batches of a tower are padded to, if they have at most `max_batch` rows, and

@@ -2,7 +2,8 @@
 //! buffers and set to its size once and for all.
 //!
 //! ```text
-//! bucket 1, 2, 4 ... max --> context, of the narrowest profile that takes it --> CUDA graph
+//! bucket 1, 2, 4 ... max --> context, of the first engine and the narrowest of its profiles that
+//!                            takes it --> CUDA graph
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
@@ -20,6 +21,7 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
 use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, RuntimeConfig};
 
+use super::cache::Cache;
 use super::memory::DeviceBuffer;
 use crate::directory::BatchSize;
 use crate::error::{DeviceError, Doing, refused};
@@ -47,9 +49,28 @@ impl Tensor {
 /// The sizes that a profile accepts: least, optimized for, most.
 pub(super) type Profile = [BatchSize; 3];
 
+/// An engine whose contexts compute some of the batch sizes.
+pub(super) struct Computes {
+    pub(super) engine: CudaEngine<'static>,
+    pub(super) profiles: Vec<Profile>,
+    /// What TensorRT compiled for it.
+    pub(super) cache: Cache,
+}
+
+impl Computes {
+    /// Whether one of its profiles accepts batches of this size.
+    fn takes(&self, size: BatchSize) -> bool {
+        self.profiles.iter().any(|profile| accepts(profile, size))
+    }
+}
+
+/// Whether a profile accepts batches of this size. Every number of patches has profiles of its own.
+fn accepts([least, _, most]: &Profile, size: BatchSize) -> bool {
+    least.patches == size.patches && (least.rows..=most.rows).contains(&size.rows)
+}
+
 /// The buffers that the contexts of a slot read and write, and the batch sizes.
 pub(super) struct Binding<'a> {
-    pub(super) profiles: &'a [Profile],
     /// The batch sizes that will be used.
     pub(super) sizes: &'a [BatchSize],
     pub(super) input: (&'a Tensor, &'a DeviceBuffer),
@@ -81,14 +102,16 @@ impl Contexts {
     /// `binding`, by the slot that owns both. `config` configures each context.
     pub(super) fn new(
         context: &Arc<CudaContext>,
-        engine: &mut CudaEngine<'static>,
-        mut config: impl FnMut(&mut CudaEngine<'static>) -> Result<RuntimeConfig<'static>, trtx::Error>,
+        engines: &mut [Computes],
+        mut config: impl FnMut(&mut Computes) -> Result<RuntimeConfig<'static>, trtx::Error>,
         binding: &Binding<'_>,
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
         let mut most = 0;
         for &size in binding.sizes {
             let doing = || format!("making the execution context of {size}");
+            let one = engines.iter_mut().find(|it| it.takes(size));
+            let engine = one.ok_or_else(|| refused(doing(), "no profile accepts it"))?;
             // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
             // The only strategy for an engine of TensorRT for RTX, which is built for it
@@ -98,6 +121,7 @@ impl Contexts {
             );
             let config = Rc::new(config);
             let context = engine
+                .engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
             let mut one = Bound {
@@ -107,7 +131,7 @@ impl Contexts {
                 context,
                 _config: config,
             };
-            one.takes = one.bind(binding)?;
+            one.takes = one.bind(&engine.profiles, binding)?;
             most = most.max(one.takes);
             bound.push(one);
         }
@@ -189,17 +213,13 @@ impl Contexts {
 
 impl Bound {
     /// Sets profile, shape and addresses; returns how many bytes of activations a batch needs.
-    fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
+    fn bind(&mut self, profiles: &[Profile], binding: &Binding<'_>) -> Result<usize, DeviceError> {
         let size = self.size;
         let doing = || format!("setting an execution context to {size}");
-        let (number, _) = binding
-            .profiles
+        let (number, _) = profiles
             .iter()
             .enumerate()
-            .filter(|(_, [least, _, most])| {
-                // Every number of patches has profiles of its own.
-                least.patches == size.patches && (least.rows..=most.rows).contains(&size.rows)
-            })
+            .filter(|(_, profile)| accepts(profile, size))
             .min_by_key(|(_, [least, _, most])| most.rows - least.rows)
             .ok_or_else(|| refused(doing(), "no profile accepts it"))?;
         let number = i32::try_from(number).unwrap_or(i32::MAX);

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use super::{Gpu, TensorRtOptions};
-use crate::directory::Manifest;
+use crate::directory::{LayerCounts, Manifest};
 use crate::kernel::{Element, Planner};
 use siglip2_engine::{EngineInfo, Tower};
 use siglip2_image::Processor;
@@ -62,21 +62,35 @@ impl Needs {
         for tower in [Tower::Image, Tower::Text] {
             let entry = manifest.tower(tower);
             let layers = entry.layers.clone().unwrap_or_default();
-            let weights = layers.weights_bytes.unwrap_or(entry.engine.bytes);
-            needs.weights = needs
-                .weights
-                .saturating_add(usize::try_from(weights).unwrap_or(usize::MAX));
             let sizes = manifest.sizes_of(tower, info.max_batch, patches);
             let rows = sizes.iter().map(|size| size.rows).max().unwrap_or(1);
             let work = sizes.iter().map(|size| size.work()).max().unwrap_or(1);
-            // Known for the largest batch of the engine; it grows with what a batch computes.
-            let built = manifest.profiles_of(tower);
-            let built = built.iter().map(|[.., most]| most.work()).max();
-            let context = layers.context_bytes.unwrap_or(0) as f64;
-            let context = context * work as f64 / built.unwrap_or(work) as f64;
+            // Known for the largest batch of an engine; it grows with what a batch computes.
+            let context = |layers: &LayerCounts, most: usize| {
+                let bytes = layers.context_bytes.unwrap_or(0) as f64;
+                bytes * work.min(most) as f64 / most as f64
+            };
+            let mut weights = 0_u64;
+            let mut most = 0.0_f64;
+            if let (Some(small), Some(batches)) = (&entry.small, manifest.small_batches) {
+                let layers = small.layers.clone().unwrap_or_default();
+                weights = layers.weights_bytes.unwrap_or(small.engine.bytes);
+                most = context(&layers, batches);
+            }
+            if manifest.small_batches.is_none_or(|small| rows > small) {
+                let own = layers.weights_bytes.unwrap_or(entry.engine.bytes);
+                weights = weights.saturating_add(own);
+                let built = manifest.profiles_of(tower);
+                let built = built.iter().map(|[.., most]| most.work()).max();
+                // Contexts of both compute in one block.
+                most = most.max(context(&layers, built.unwrap_or(work)));
+            }
+            needs.weights = needs
+                .weights
+                .saturating_add(usize::try_from(weights).unwrap_or(usize::MAX));
             let input = work * input_row(tower, manifest);
             let tensors = input + rows * manifest.dimensions * size_of::<f32>();
-            let slot = (context.ceil() as usize).saturating_add(tensors);
+            let slot = (most.ceil() as usize).saturating_add(tensors);
             needs.batches = needs
                 .batches
                 .saturating_add(slot.saturating_mul(info.slots));

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
@@ -12,7 +12,7 @@ use trtx::{CudaEngine, Runtime, RuntimeConfig};
 use super::LoadError;
 use super::cache::Cache;
 use super::completer::{Completer, Lost};
-use super::contexts::{Binding, Contexts, Profile, Tensor};
+use super::contexts::{Binding, Computes, Contexts, Profile, Tensor};
 use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
@@ -34,7 +34,6 @@ pub(super) struct Shape {
     pub(super) output: Tensor,
     /// Floats of one row of the output.
     pub(super) dimensions: usize,
-    pub(super) profiles: Vec<Profile>,
     /// The sizes that batches are padded to.
     pub(super) sizes: Vec<BatchSize>,
     /// The largest batch, in rows. It may have several parts of smaller sizes.
@@ -48,6 +47,15 @@ pub(super) struct Shape {
     pub(super) capture: bool,
 }
 
+/// An engine of a tower.
+pub(super) struct Plan {
+    /// The serialized engine.
+    pub(super) bytes: Vec<u8>,
+    pub(super) profiles: Vec<Profile>,
+    /// The file that keeps what TensorRT compiled of it.
+    pub(super) cache: PathBuf,
+}
+
 /// See the module. Its fields are dropped in this order, as TensorRT requires: first all
 /// batches finish, then the slots are dropped with their contexts, then the engine, then the
 /// runtime.
@@ -59,7 +67,7 @@ pub(super) struct LoadedTower {
     /// Whether its rows have patches.
     has_patches: bool,
     lost: Lost,
-    _engine: CudaEngine<'static>,
+    _engines: Vec<CudaEngine<'static>>,
     _runtime: Runtime<'static>,
     context: Arc<CudaContext>,
 }
@@ -70,14 +78,13 @@ pub(super) struct LoadedTower {
 unsafe impl Send for LoadedTower {}
 
 impl LoadedTower {
-    /// Loads a serialized engine, makes all contexts and buffers, and runs every size on
-    /// every slot. `feed` makes a slot's upload buffers; `cache` is the file that keeps what
-    /// TensorRT compiled.
+    /// Loads serialized engines, makes all contexts and buffers, and runs every size on
+    /// every slot. A size is computed by the first engine that takes it. `feed` makes a slot's
+    /// upload buffers.
     pub(super) fn load(
         context: &Arc<CudaContext>,
-        plan: &[u8],
+        plans: Vec<Plan>,
         shape: &Shape,
-        cache: &Path,
         lost: &Lost,
         steps: &Steps,
         mut feed: impl FnMut() -> Result<Feed, DeviceError>,
@@ -87,9 +94,18 @@ impl LoadedTower {
         steps.begin(loading());
         context.bind_to_thread().doing(loading)?;
         let mut runtime = runtime().doing(loading)?;
-        let mut engine = runtime.deserialize_cuda_engine(plan).doing(loading)?;
-        check_tensors(&engine, shape)?;
-        let mut cache = Cache::open(cache);
+        let mut engines = Vec::new();
+        for plan in plans {
+            let engine = runtime
+                .deserialize_cuda_engine(&plan.bytes)
+                .doing(loading)?;
+            check_tensors(&engine, shape, plan.profiles.len())?;
+            engines.push(Computes {
+                engine,
+                profiles: plan.profiles,
+                cache: Cache::open(&plan.cache),
+            });
+        }
         // Of a part; all parts of a batch together have no more rows than the largest batch.
         let rows = shape.sizes.iter().map(|size| size.rows).max().unwrap_or(1);
         let work = shape
@@ -111,10 +127,9 @@ impl LoadedTower {
             };
             let contexts = Contexts::new(
                 context,
-                &mut engine,
-                |engine| config(engine, &mut cache),
+                &mut engines,
+                |it| config(&mut it.engine, &mut it.cache),
                 &Binding {
-                    profiles: &shape.profiles,
                     sizes: &shape.sizes,
                     input: (&shape.input, &buffers.input),
                     output: (&shape.output, &buffers.output),
@@ -148,7 +163,11 @@ impl LoadedTower {
                 "TensorRT launches these batch sizes kernel by kernel, and not as a CUDA graph"
             );
         }
-        cache.save();
+        let keep = |it: Computes| {
+            it.cache.save();
+            it.engine
+        };
+        let engines = engines.into_iter().map(keep).collect();
         let name = tower.to_string();
         Ok(Self {
             completer: Completer::new(&name, slots, lost).map_err(LoadError::Thread)?,
@@ -156,7 +175,7 @@ impl LoadedTower {
             has_patches: shape.sizes.iter().any(|size| size.patches.is_some()),
             sizes: shape.sizes.clone(),
             lost: Arc::clone(lost),
-            _engine: engine,
+            _engines: engines,
             _runtime: runtime,
             context: Arc::clone(context),
         })
@@ -274,7 +293,11 @@ fn config(
 }
 
 /// Checks that the engine has the tensors its manifest names.
-fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), LoadError> {
+fn check_tensors(
+    engine: &CudaEngine<'static>,
+    shape: &Shape,
+    wanted: usize,
+) -> Result<(), LoadError> {
     let tower = shape.tower;
     let doing = || format!("looking at the {tower} tower's tensors");
     for tensor in [&shape.input, &shape.output] {
@@ -290,12 +313,11 @@ fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), Load
         }
     }
     let profiles = engine.nb_optimization_profiles().doing(doing)?;
-    if usize::try_from(profiles) != Ok(shape.profiles.len()) {
+    if usize::try_from(profiles) != Ok(wanted) {
         return Err(LoadError::Engine {
             tower,
             reason: format!(
-                "it has {profiles} optimization profiles, but its manifest says {}",
-                shape.profiles.len()
+                "it has {profiles} optimization profiles, but its manifest says {wanted}"
             ),
         });
     }

@@ -62,7 +62,9 @@ fn rows_are_right_in_batches_of_all_grids() {
     let directory = directory();
     let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
     let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
-    assert_eq!((cosines.fault(), cosines.doubt()), (None, None));
+    let precision = manifest.precision;
+    let said = (cosines.fault(precision), cosines.doubt(precision));
+    assert_eq!(said, (None, None));
 
     let info = engine.info();
     // 8 rows of 256 patches, each a few pixels longer than its own.
@@ -119,7 +121,10 @@ fn load_and_tell() {
             let directory = directory();
             let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
             let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
-            println!("FAULT {}", cosines.fault().unwrap_or_default());
+            println!(
+                "FAULT {}",
+                cosines.fault(manifest.precision).unwrap_or_default()
+            );
             println!("NEEDS {}", engine.needs());
         }
         Err(error) => println!("REFUSED {error}"),
