@@ -26,7 +26,8 @@ use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::nvjpeg::{Backend, NvJpeg};
 use crate::tensorrt::run::{
-    Gpu, PinnedMemory, Steps, TensorRtEngine, TensorRtOptions, card_backend, gpus, watched,
+    Gpu, PinnedMemory, Steps, TensorRtEngine, TensorRtOptions, WatchedError, card_backend, gpus,
+    watched,
 };
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
@@ -180,10 +181,10 @@ impl Gpus {
             steps.begin("pinning memory for pictures");
             let pinned = match kept {
                 Some(pinned) => pinned,
-                None => PinnedMemory::new(&first, bytes).map_err(|error| error.to_string())?,
+                None => PinnedMemory::new(&first, bytes)?,
             };
-            let prepare = pinned.preparer(&pictures, options.nvjpeg);
-            Ok((pinned, prepare.map_err(|error| error.to_string())?))
+            let prepare = pinned.preparer(&pictures, options.nvjpeg)?;
+            Ok((pinned, prepare))
         })?;
         *arena = Some(pinned);
         let workers: Result<_, LoadError> = self
@@ -196,7 +197,8 @@ impl Gpus {
                     let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
                     let options = TensorRtOptions { beside, ..options };
                     watched(options.device_timeout, move |steps| {
-                        load(&gpu, &directory, &processor, &prepare, &options, steps)
+                        let loaded = load(&gpu, &directory, &processor, &prepare, &options, steps);
+                        loaded.map_err(|error| error.on(&gpu))
                     })
                 };
                 Ok(Worker {
@@ -268,7 +270,7 @@ fn card_decoder(
             let on = gpu.clone();
             let backend = watched(settings.gpu.device_timeout(), move |steps| {
                 steps.begin("opening nvJPEG");
-                card_backend(&on, nvjpeg).map_err(|error| error.to_string())
+                Ok(card_backend(&on, nvjpeg)?)
             })
             .map_err(|error| error.to_string())?;
             if asked == Decode::Auto && backend != Backend::Engine {
@@ -295,18 +297,15 @@ fn load(
     prepare: &Arc<dyn Prepare>,
     options: &TensorRtOptions,
     steps: &Steps,
-) -> Result<Box<dyn Engine>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{gpu}: {error}");
+) -> Result<Box<dyn Engine>, WatchedError> {
     let prepare = Arc::clone(prepare);
-    let mut engine = TensorRtEngine::load(gpu, directory, processor, prepare, options, steps)
-        .map_err(|error| failed(&error))?;
-    let canary = directory.canary().map_err(|error| failed(&error))?;
+    let mut engine = TensorRtEngine::load(gpu, directory, processor, prepare, options, steps)?;
+    let canary = directory.canary()?;
     steps.begin("comparing vectors with the canary's");
     let manifest = directory.manifest();
-    let cosines =
-        measure(&mut engine, &canary, manifest, &gpu.name).map_err(|error| failed(&error))?;
+    let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
     if let Some(fault) = cosines.fault(manifest.precision) {
-        return Err(fault);
+        return Err(fault.into());
     }
     if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");

@@ -73,6 +73,14 @@ pub enum LoadError {
     /// The device or TensorRT failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// TensorRT failed because the device is lost to this process.
+    #[error("{failed}; {device}")]
+    Lost {
+        /// What failed.
+        failed: DeviceError,
+        /// What the device says.
+        device: DeviceError,
+    },
     /// The engine directory cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -289,6 +297,33 @@ impl TensorRtEngine {
         }
         steps.begin(format!("opening {gpu}"));
         let context = device::context(gpu)?;
+        let loaded = Self::load_in(&context, gpu, directory, processor, prepare, options, steps);
+        loaded.map_err(|error| match error {
+            // TensorRT does not say that it is a lost device that it failed on; the driver does.
+            LoadError::Device(failed @ DeviceError::TensorRt { .. }) => {
+                steps.begin(format!("asking whether {gpu} is lost"));
+                let asked = context
+                    .bind_to_thread()
+                    .and_then(|()| context.synchronize());
+                match asked.doing(|| format!("waiting for {gpu}")) {
+                    Err(device) if device.is_sticky() => LoadError::Lost { failed, device },
+                    _ => LoadError::Device(failed),
+                }
+            }
+            other => other,
+        })
+    }
+
+    fn load_in(
+        context: &Arc<CudaContext>,
+        gpu: &Gpu,
+        directory: &EngineDirectory,
+        processor: &Processor,
+        prepare: Arc<dyn Prepare>,
+        options: &TensorRtOptions,
+        steps: &Steps,
+    ) -> Result<Self, LoadError> {
+        let manifest = directory.manifest();
         let info = Self::describe(manifest, options);
         let driver = match driver_release() {
             Some(release) => release,
@@ -317,7 +352,7 @@ impl TensorRtEngine {
                     cache: cache::path(&directory.path().join(file), &gpu.name, &driver),
                 });
             }
-            LoadedTower::load(&context, plans, &shape, &lost, steps, || feed(&shape))
+            LoadedTower::load(context, plans, &shape, &lost, steps, || feed(&shape))
         };
 
         let looking = || format!("asking for the free memory of {gpu}");
@@ -344,8 +379,8 @@ impl TensorRtEngine {
                     let planner = Planner::new(processor, element);
                     let kernel = Arc::clone(&kernel);
                     let mut feed =
-                        ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
-                    card::check(&context, &mut feed)?;
+                        ImageFeed::new(context, kernel, planner, options, shape.input_row)?;
+                    card::check(context, &mut feed)?;
                     Ok(Feed::Images(Box::new(feed)))
                 })?
             }
@@ -353,7 +388,7 @@ impl TensorRtEngine {
         let tokens = manifest.text_tokens;
         let ids = manifest.towers.text.input.element;
         let text = load(Tower::Text, &mut |_| {
-            TextFeed::new(&context, info.max_batch, tokens, ids).map(Feed::Texts)
+            TextFeed::new(context, info.max_batch, tokens, ids).map(Feed::Texts)
         })?;
         Ok(Self {
             image,

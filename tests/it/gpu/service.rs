@@ -265,6 +265,76 @@ fn a_device_that_hangs_while_the_engine_is_loaded_is_exit_code_3() {
     assert!(text.contains(said), "{text}");
 }
 
+#[test]
+fn a_device_that_is_lost_while_the_engine_is_loaded_is_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    for fault in ["sticky@infer:20", "lost@infer:20", "sticky@upload:1"] {
+        let machine = Machine::new().fault(fault);
+        let (text, code) = refusal(on(&machine, root.path(), &["--device", "cuda"]));
+        assert_eq!(code, Some(3), "{fault}: {text}");
+        assert!(text.contains("the device is lost: "), "{fault}: {text}");
+    }
+}
+
+/// The batches that readiness is checked by are the last of the start.
+#[test]
+fn a_device_that_hangs_or_is_lost_when_readiness_is_checked_first_is_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let flags = ["--device", "cuda", "--device-timeout", "1"];
+    let machine = Machine::new();
+    let mut program = Program::start(on(&machine, root.path(), &flags), |lines| {
+        lines.for_each(drop)
+    });
+    program.signal("-TERM");
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
+    let all = machine.trace().operations("infer").len();
+    for (kind, said) in [
+        (
+            "hang",
+            "the device hangs: embedding for the readiness check ",
+        ),
+        ("sticky", "the device is lost: "),
+    ] {
+        let machine = Machine::new().fault(&format!("{kind}@infer:{all}"));
+        let (text, code) = refusal(on(&machine, root.path(), &flags));
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains("canary vectors are right"), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+/// Nor does a command without HTTP wait for such a device, or say that its arguments are wrong.
+#[test]
+fn a_device_that_hangs_or_is_lost_is_exit_code_3_of_other_commands() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    let pictures = tempfile::tempdir().unwrap();
+    std::fs::write(pictures.path().join("a.png"), png(200, 30, 90)).unwrap();
+    let out = pictures.path().join("out");
+    for (fault, said) in [
+        ("hang@infer:20", "the device hangs: "),
+        ("sticky@infer:20", "the device is lost: "),
+    ] {
+        let machine = Machine::new().fault(fault);
+        let mut command = command(&["embed", "--model", "demo", "--device", "cuda"]);
+        command
+            .arg(pictures.path())
+            .arg("--out")
+            .arg(&out)
+            .arg("--engines")
+            .arg(root.path())
+            .args(["--device-timeout", "1"])
+            .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
+        machine.apply(&mut command);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_device_that_hangs_is_503_and_exit_code_3() {
     let root = tempfile::tempdir().unwrap();
