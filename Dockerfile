@@ -29,7 +29,8 @@ ENV API_PORT=8091 \
     HF_HOME=/data/models \
     ENGINES=/data/engines \
     TENSORRT_LIB_DIR=/opt/nvidia \
-    NVRTC_LIB_DIR=/opt/nvidia
+    NVRTC_LIB_DIR=/opt/nvidia \
+    NVJPEG_LIB_DIR=/opt/nvidia
 EXPOSE 8091
 # The first start downloads the model and builds its engine.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15m --retries=3 CMD ["healthy"]

@@ -219,7 +219,9 @@ impl Bare {
         let mut left = pictures;
         while left > 0 {
             let rows = left.min(self.batch);
-            let batch = (0..rows).map(|_| Pixels(self.square.clone())).collect();
+            let batch = (0..rows)
+                .map(|_| Pixels::Decoded(self.square.clone()))
+                .collect();
             embed(&mut self.engine, Batch::Images(batch))?;
             left -= rows;
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench engine -- --model DIR [--threads N] [--kernel K,K]  a table of both towers
 //! cargo bench --bench engine -- --model DIR --export OUT [--precision fp16]  the graphs, for others
+//!   (... --precision fp8 --calibrate FOLDER --calibrate-texts FILE [--fp8-attention])
 //! cargo bench --bench engine -- --model DIR --serve             one batch per line of input
 //! ```
 //!
@@ -22,9 +23,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
-use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions, Kernel};
+use siglip2_embeddings::engine::cpu::{Calibration, CpuEngine, CpuOptions, Kernel, Samples};
 use siglip2_embeddings::engine::{Batch, Engine, Pixels, embed};
-use siglip2_embeddings::graph::{self, Precision};
+use siglip2_embeddings::graph::{self, Precision, Products, Scales};
 use siglip2_embeddings::image::{Processor, RgbImage};
 
 #[derive(Parser)]
@@ -42,6 +43,15 @@ struct Arguments {
     /// What the exported graphs compute in.
     #[arg(long, value_enum, default_value_t = Precision::Fp32, requires = "export")]
     precision: Precision,
+    /// With --precision fp8, whose scales are measured over it: a folder of pictures.
+    #[arg(long, requires = "calibrate_texts")]
+    calibrate: Option<PathBuf>,
+    /// Likewise, a file of texts, one on each line.
+    #[arg(long, requires = "calibrate")]
+    calibrate_texts: Option<PathBuf>,
+    /// Likewise, the products of attention in FP8 as well.
+    #[arg(long)]
+    fp8_attention: bool,
     /// Run batches as they are asked for on standard input.
     #[arg(long)]
     serve: bool,
@@ -64,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let checkpoint = Checkpoint::open(&arguments.model)?;
     if let Some(directory) = &arguments.export {
-        return export(&checkpoint, directory, arguments.precision);
+        return export(&checkpoint, directory, &arguments);
     }
     let threads = match arguments.threads {
         Some(threads) => threads,
@@ -117,10 +127,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn export(
     checkpoint: &Checkpoint,
     directory: &Path,
-    precision: Precision,
+    arguments: &Arguments,
 ) -> Result<(), Box<dyn Error>> {
-    let vision = graph::vision(&checkpoint.config.vision, &checkpoint.weights, precision)?;
-    let text = graph::text(&checkpoint.config.text, &checkpoint.weights, precision)?;
+    let scales = scales(checkpoint, arguments)?;
+    let products = match &scales {
+        Some(scales) => Products::from(scales),
+        None => Products::from(arguments.precision),
+    };
+    let vision = graph::vision(&checkpoint.config.vision, &checkpoint.weights, products)?;
+    let text = graph::text(&checkpoint.config.text, &checkpoint.weights, products)?;
     std::fs::create_dir_all(directory)?;
     std::fs::write(directory.join("vision.onnx"), vision.encode())?;
     std::fs::write(directory.join("text.onnx"), text.encode())?;
@@ -128,6 +143,30 @@ fn export(
         std::fs::write(directory.join(graph::external_name(shard)), bytes)?;
     }
     Ok(())
+}
+
+/// In FP8 the scales of activations, over the samples that are named.
+fn scales(
+    checkpoint: &Checkpoint,
+    arguments: &Arguments,
+) -> Result<Option<Scales>, Box<dyn Error>> {
+    if arguments.precision != Precision::Fp8 {
+        return Ok(None);
+    }
+    let (Some(folder), Some(texts)) = (&arguments.calibrate, &arguments.calibrate_texts) else {
+        return Err("--precision fp8 needs --calibrate FOLDER and --calibrate-texts FILE".into());
+    };
+    let side = u32::try_from(checkpoint.config.vision.image_size)?;
+    let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
+    let samples = Samples {
+        folder,
+        texts,
+        pictures: Vec::new(),
+        more_texts: &[],
+    };
+    let threads = std::thread::available_parallelism()?.get();
+    let calibration = Calibration::over(checkpoint, &processor, threads, samples)?;
+    Ok(Some(calibration.scales(arguments.fp8_attention)?))
 }
 
 struct Bench {
@@ -145,7 +184,7 @@ impl Bench {
                 let side = u32::try_from(self.side)?;
                 let pixels = (0..3 * self.side * self.side).map(|i| (i * 7 % 251) as u8);
                 let image = RgbImage::new(side, side, pixels.collect()).ok_or("no pixels")?;
-                Batch::Images((0..rows).map(|_| Pixels(image.clone())).collect())
+                Batch::Images((0..rows).map(|_| Pixels::Decoded(image.clone())).collect())
             }
             "text" => Batch::Texts(vec![(0..self.tokens as i32).collect(); rows]),
             other => return Err(format!("{other:?} is no tower: image or text").into()),

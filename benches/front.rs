@@ -25,7 +25,7 @@ use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
 use siglip2_embeddings::http::{HttpSettings, serve};
 use siglip2_embeddings::image::{ImageError, RgbImage, Target};
-use siglip2_embeddings::service::{BuildInfo, Model, ModelInfo, Service, ServiceSettings};
+use siglip2_embeddings::service::{BuildInfo, Decode, Model, ModelInfo, Service, ServiceSettings};
 use tokio::net::TcpListener;
 
 #[global_allocator]
@@ -186,7 +186,7 @@ impl Engine for Nothing {
         let values = match &batch {
             Batch::Images(images) => images
                 .iter()
-                .flat_map(|image| (0..DIMENSIONS).map(value(image.0.pixels().len())))
+                .flat_map(|image| (0..DIMENSIONS).map(value(image.bytes())))
                 .collect(),
             Batch::Texts(texts) => texts
                 .iter()
@@ -202,7 +202,7 @@ struct AsDecoded;
 
 impl Prepare for AsDecoded {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-        Ok(Pixels(image))
+        Ok(Pixels::Decoded(image))
     }
 }
 
@@ -216,6 +216,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
             device: "cuda",
             engine: "nothing",
             precision: "fp16",
+            decode: Decode::Cpu,
             agreement: None,
             dimensions: DIMENSIONS,
             images: Target::Square { side: 224 },

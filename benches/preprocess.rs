@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Without files it takes a few of the fixtures, which are tiny: their numbers show the
-//! cost per image, not per pixel. Times are medians of the runs of about a second. JPEG
+//! cost per image, not per pixel. For JPEGs also what a walk through their codes costs (`--decode gpu`), and
+//! decoding at a part of their size (`--decode-reduced`). Times are medians of the runs of about a second. JPEG
 //! is much faster where nasm was installed when libjpeg was built.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -14,7 +15,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use siglip2_embeddings::image::{ImageLimits, Processor, RgbImage, decode};
+use siglip2_embeddings::image::{ImageLimits, IntactJpeg, Processor, RgbImage, decode};
 
 const SIZE: u32 = 224;
 
@@ -50,9 +51,13 @@ fn main() {
     let config = format!(r#"{{"size": {{"height": {SIZE}, "width": {SIZE}}}, "resample": 2}}"#);
     let processor = Processor::from_json(config.as_bytes(), SIZE).unwrap();
     let limits = ImageLimits::default();
+    let reducing = ImageLimits {
+        reduce_for: Some(processor.target()),
+        ..limits
+    };
     println!(
-        "{:<40} {:>13} {:>10} {:>10} {:>10}",
-        "file", "pixels", "decode ms", "resize ms", "images/s"
+        "{:<40} {:>13} {:>10} {:>10} {:>10} {:>10} {:>20}",
+        "file", "pixels", "decode ms", "resize ms", "images/s", "walk ms", "reduced: images/s"
     );
     for file in files {
         let bytes = std::fs::read(&file).expect("the file can be read");
@@ -63,13 +68,28 @@ fn main() {
         let resizing = median(|| {
             black_box(processor.resize(black_box(&image)).unwrap());
         });
+        let reduced = decode(&bytes, &reducing).expect("the file is an image");
+        let reducing_all = median(|| {
+            let image = decode(black_box(&bytes), &reducing).unwrap();
+            black_box(processor.resize(&image).unwrap());
+        });
+        let walk = IntactJpeg::read(&bytes, &limits).map(|_| {
+            median(|| {
+                black_box(IntactJpeg::read(black_box(&bytes), &limits));
+            })
+        });
+        let walk = walk.map_or("-".to_owned(), |it| {
+            format!("{:.3}", it.as_secs_f64() * 1e3)
+        });
+        let by = image.width().div_ceil(reduced.width());
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         println!(
-            "{name:<40} {:>13} {:>10.3} {:>10.3} {:>10.0}",
+            "{name:<40} {:>13} {:>10.3} {:>10.3} {:>10.0} {walk:>10} {:>20}",
             format!("{} x {}", image.width(), image.height()),
             decoding.as_secs_f64() * 1e3,
             resizing.as_secs_f64() * 1e3,
             1.0 / (decoding + resizing).as_secs_f64(),
+            format!("1/{by}: {:.0}", 1.0 / reducing_all.as_secs_f64()),
         );
     }
 }

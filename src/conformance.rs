@@ -10,9 +10,10 @@ use siglip2_conformance::options::ConformanceOptions;
 use siglip2_conformance::report::{Report, lines};
 use siglip2_conformance::truth::ServiceTruth;
 
+use crate::exit::UNUSABLE;
 use crate::log::{Log, last_line};
 use crate::settings::{Device, Precision, Settings};
-use crate::subcommand::{self, Given, UNUSABLE};
+use crate::subcommand::{self, Given};
 
 /// Checks whether a running server returns the vectors of a SigLIP 2 checkpoint: texts,
 /// pictures, batches, scores. The truth comes from this program's own engine, on the CPU and in

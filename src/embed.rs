@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use siglip2_bulk::{Bulk, BulkError, EmbedOptions, Limits, Place, Remote, Summary};
 
+use crate::exit::{ENGINE_DEAD, UNUSABLE, end};
 use crate::log::{Log, last_line};
 use crate::settings::Settings;
-use crate::subcommand::{self, UNUSABLE};
+use crate::subcommand;
 
 /// Embeds folders, tars and tables into files that vector stores read, and resumes where it
 /// was stopped.
@@ -27,9 +28,6 @@ pub struct Embed {
     settings: Settings,
 }
 
-/// The engine failed, was rebuilt, and failed again.
-const ENGINE_DEAD: u8 = 3;
-
 impl Embed {
     /// The run, if the command line asks for one. Invalid flags end the process with a
     /// sentence.
@@ -39,7 +37,7 @@ impl Embed {
 
     /// Runs it.
     pub fn run(self) -> ExitCode {
-        let _log = Log::start(&self.settings.log);
+        let log = Log::start(&self.settings.log);
         let strict = self.bulk.strict;
         match self.embed() {
             Ok((summary, _)) if !summary.interrupted => {
@@ -60,7 +58,10 @@ impl Embed {
                 ExitCode::from(match error {
                     BulkError::Unusable(_) => UNUSABLE,
                     BulkError::Disk(_) => 1,
-                    BulkError::Engine(_) => ENGINE_DEAD,
+                    BulkError::Engine(_) => {
+                        drop(log);
+                        end(ENGINE_DEAD)
+                    }
                 })
             }
         }

@@ -27,6 +27,7 @@ pub mod build_info;
 pub mod conformance;
 pub mod download;
 pub mod embed;
+pub mod exit;
 pub mod generate;
 pub mod index;
 pub mod log;

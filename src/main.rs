@@ -26,6 +26,7 @@ use siglip2_embeddings::checkpoint::explain_truncation;
 use siglip2_embeddings::conformance::Conformance;
 use siglip2_embeddings::download::Download;
 use siglip2_embeddings::embed::Embed;
+use siglip2_embeddings::exit::{ENGINE_DEAD, UNUSABLE, end};
 use siglip2_embeddings::generate::Generate;
 use siglip2_embeddings::http::{self, ApiKeysFile, TlsFiles};
 use siglip2_embeddings::log::{Log, last_line};
@@ -40,13 +41,6 @@ use tokio::sync::oneshot;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The settings or the model's files are wrong.
-const UNUSABLE: u8 = 2;
-
-/// The engine failed, was rebuilt, and failed again, or its GPU is lost or hangs: the
-/// supervisor must restart the process.
-const ENGINE_DEAD: u8 = 3;
-
 /// How long to wait for the answers that report this to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -57,14 +51,6 @@ const LAST_SPANS: Duration = Duration::from_secs(5);
 fn end_at_once() -> ! {
     tracing::warn!("second signal: exiting at once");
     end(1)
-}
-
-/// Ends the process without waiting for its threads, which may be inside calls to a device.
-fn end(code: u8) -> ! {
-    #[cfg(feature = "tensorrt")]
-    siglip2_embeddings::tensorrt::run::end_process(code);
-    #[cfg(not(feature = "tensorrt"))]
-    std::process::exit(code.into())
 }
 
 fn main() -> ExitCode {
@@ -228,7 +214,7 @@ async fn serve(
                 (ENGINE_DEAD, format!("the engine is dead: {reason}"))
             }
             Ok(Err(LoadError::Unusable(error))) => (UNUSABLE, error),
-            Ok(Err(LoadError::Hangs(error))) => (ENGINE_DEAD, error),
+            Ok(Err(LoadError::DeviceGone(error))) => (ENGINE_DEAD, error),
             Err(_) => (
                 UNUSABLE,
                 "loading the model panicked; the message above says where".to_owned(),

@@ -9,10 +9,11 @@ use clap::Parser;
 use serde_json::{Value, json};
 use siglip2_bulk::search::{Hit, Index, SearchOptions, sheet};
 
+use crate::exit::UNUSABLE;
 use crate::log::{Log, last_line};
 use crate::service::{Context, Service};
 use crate::settings::Settings;
-use crate::subcommand::{self, Given, UNUSABLE};
+use crate::subcommand::{self, Given};
 
 /// Shows the rows written by embed that are nearest to a text or a picture.
 #[derive(Debug, Parser)]

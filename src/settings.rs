@@ -157,7 +157,8 @@ pub struct GpuSettings {
     pub engine_dir: Option<PathBuf>,
 
     /// Memory for pictures before they are resized, on each GPU and for each of two batches, such
-    /// as 128MiB; the largest picture (`--max-image-pixels`) always fits. By default 256MiB.
+    /// as 128MiB. By default 256MiB, and never less than the 3 bytes for each of
+    /// `--max-image-pixels` that the largest picture takes: 512MiB by default.
     #[arg(long, env = "GPU_PICTURE_MEMORY", value_parser = some_bytes::<usize>)]
     pub gpu_picture_memory: Option<usize>,
 
@@ -169,6 +170,10 @@ pub struct GpuSettings {
     /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
     pub tensorrt_lib: Option<PathBuf>,
+
+    /// Directory of nvJPEG, for `--decode auto` and `--decode gpu`; by default it is searched for.
+    #[arg(long, env = "NVJPEG_LIB_DIR", value_parser = path)]
+    pub nvjpeg_lib: Option<PathBuf>,
 }
 
 impl GpuSettings {
@@ -205,6 +210,7 @@ impl GpuSettings {
                 "--tensorrt-lib (TENSORRT_LIB_DIR)",
                 self.tensorrt_lib.is_some(),
             ),
+            ("--nvjpeg-lib (NVJPEG_LIB_DIR)", self.nvjpeg_lib.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -253,6 +259,9 @@ pub enum Precision {
     /// INT8, on a CPU with VNNI or AMX: half of BF16's memory, and vectors that differ
     /// more from FP32's.
     Int8,
+    /// FP8, on a GPU of compute capability 8.9 or later, with engines that build-engine made for
+    /// it; batches of up to 16 in FP16.
+    Fp8,
 }
 
 /// What to compute on.

@@ -13,11 +13,12 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::engine::Engine;
 use crate::http::Spans;
 use crate::image::{ImageLimits, Processor};
 use crate::index::Indexes;
 use crate::service::batcher::Worker;
-use crate::service::{Model, Models, Readiness, Service};
+use crate::service::{Decode, Model, Models, Readiness, Service};
 use crate::settings::Settings;
 use siglip2_model::fingerprint::WeightsDigest;
 
@@ -43,7 +44,7 @@ pub struct Prepared {
 struct SharedByEngines {
     /// Pinned memory for pictures.
     #[cfg(feature = "tensorrt")]
-    arena: Option<Arc<dyn crate::engine::Prepare>>,
+    arena: Option<crate::tensorrt::run::PinnedMemory>,
 }
 
 /// Engines, and the digest of their weights if known.
@@ -54,13 +55,13 @@ type Loaded = (Vec<Worker>, Option<WeightsDigest>);
 pub enum LoadError {
     /// The model, its files or the settings cannot be used here.
     Unusable(String),
-    /// The device hangs: only another process may have it again.
-    Hangs(String),
+    /// The device hangs or is lost: only another process may have it again.
+    DeviceGone(String),
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Unusable(reason) | Self::Hangs(reason)) = self;
+        let (Self::Unusable(reason) | Self::DeviceGone(reason)) = self;
         f.write_str(reason)
     }
 }
@@ -79,7 +80,8 @@ impl From<crate::tensorrt::run::WatchedError> for LoadError {
         use crate::tensorrt::run::WatchedError;
         match error {
             WatchedError::Failed(reason) => Self::Unusable(reason),
-            hangs @ WatchedError::Hangs { .. } => Self::Hangs(hangs.to_string()),
+            WatchedError::Lost(reason) => Self::DeviceGone(format!("the device is lost: {reason}")),
+            hangs @ WatchedError::Hangs { .. } => Self::DeviceGone(hangs.to_string()),
         }
     }
 }
@@ -167,6 +169,20 @@ impl Device {
             Device::Gpu(_) => cores.saturating_sub(2).max(1),
         }
     }
+
+    /// What decodes photos, once `auto` has been decided.
+    fn decode(&self, asked: Decode) -> Result<Decode, String> {
+        match (self, asked) {
+            #[cfg(feature = "tensorrt")]
+            (Device::Gpu(gpus), _) if gpus.decodes() => Ok(Decode::Gpu),
+            (Device::Cpu(_), Decode::Gpu) => Err(
+                "--decode gpu (DECODE) asks for a GPU that decodes, but the service computes on the \
+                 CPU: use --decode auto or cpu"
+                    .to_owned(),
+            ),
+            _ => Ok(Decode::Cpu),
+        }
+    }
 }
 
 /// Finds the models and prepares everything but the engines.
@@ -213,6 +229,24 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     })
 }
 
+/// What readiness is checked by, from an engine of its own thread's; a device that hangs is noticed.
+fn embed_first(
+    mut engine: Box<dyn Engine>,
+    ids: Vec<i32>,
+) -> Result<(Box<dyn Engine>, Readiness), LoadError> {
+    #[cfg(feature = "tensorrt")]
+    if let Some(device_timeout) = engine.info().device_timeout {
+        let first = crate::tensorrt::run::watched(device_timeout, move |steps| {
+            steps.begin("embedding for the readiness check");
+            let readiness = Readiness::of(engine.as_mut(), ids)?;
+            Ok((engine, readiness))
+        });
+        return Ok(first?);
+    }
+    let readiness = Readiness::of(engine.as_mut(), ids).map_err(|error| error.to_string())?;
+    Ok((engine, readiness))
+}
+
 /// A model that was found, and what will compute it.
 struct PreparedModel {
     device: Device,
@@ -231,7 +265,8 @@ impl PreparedModel {
         };
         let processor = files.processor(settings)?;
         without_effect::warn_of_patches(settings, &processor);
-        let model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        let mut model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        model.info.decode = device.decode(settings.service.decode)?;
         Ok(Self {
             processor,
             model,
@@ -299,10 +334,12 @@ impl Prepared {
                 service.identify(&weights, &processor);
             }
             let ids = service.readiness_ids()?;
-            let none = || "there is no engine".to_owned();
-            let first = workers.first_mut().ok_or_else(none)?;
-            let readiness =
-                Readiness::of(first.engine.as_mut(), ids).map_err(|error| error.to_string())?;
+            if workers.is_empty() {
+                return Err("there is no engine".to_owned().into());
+            }
+            let Worker { engine, rebuild } = workers.remove(0);
+            let (engine, readiness) = embed_first(engine, ids)?;
+            workers.insert(0, Worker { engine, rebuild });
             loaded.push((service, workers, readiness));
         }
         self.indexes.give_to(&self.models)?;

@@ -15,12 +15,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::exit::{ENGINE_DEAD, end};
+use crate::log::last_line;
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::startup::prepare;
-
-/// The settings, the model or the inputs are wrong.
-pub const UNUSABLE: u8 = 2;
+use crate::startup::{LoadError, prepare};
 
 /// Settings of the service that have no effect without HTTP, besides those under this heading.
 const OF_THE_SERVICE: [&str; 8] = [
@@ -99,7 +98,8 @@ pub(crate) fn runtime() -> Result<Runtime, String> {
         .map_err(|error| format!("cannot start threads: {error}"))
 }
 
-/// The service that the settings describe, with its engine loaded.
+/// The service that the settings describe, with its engine loaded. If the device hangs or is lost
+/// meanwhile, the process ends here: only another one may have it again.
 pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
     let prepared = prepare(settings).map_err(|error| error.to_string())?;
     let service = prepared.service().clone();
@@ -108,8 +108,14 @@ pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
         compute = prepared.compute(),
         "loading the model"
     );
-    prepared.load().map_err(|error| error.to_string())?;
-    Ok(service)
+    match prepared.load() {
+        Ok(()) => Ok(service),
+        Err(LoadError::Unusable(reason)) => Err(reason),
+        Err(gone @ LoadError::DeviceGone(_)) => {
+            last_line(&gone.to_string());
+            end(ENGINE_DEAD)
+        }
+    }
 }
 
 /// What identifies the service's vectors.

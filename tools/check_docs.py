@@ -34,6 +34,8 @@ REASONS = {
     "needs systemd",
     "needs PyTorch",
     "needs a build of its own",
+    "needs a certificate",
+    "needs a server with pictures",
 }
 
 # Blocks that are run by another check, by their document and language or first word.

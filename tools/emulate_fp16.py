@@ -63,6 +63,10 @@ class Graph:
             name = initializer.name
             if initializer.data_type in TYPES:
                 self.types[name] = TYPES[initializer.data_type]
+            if initializer.data_type == onnx.TensorProto.FLOAT8E4M3FN:
+                # The zero points of FP8, which are 0 and say only the type.
+                self.constants[name] = torch.zeros(())
+                continue
             if name not in shared:
                 values = numpy_helper.to_array(initializer, str(path.parent))
                 if name in self.types:
@@ -158,6 +162,20 @@ def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return value if dtype == FP32 else value.to(dtype).float()
 
 
+def e4m3(value: torch.Tensor) -> torch.Tensor:
+    """Rounded to FP8, and clamped to its range as TensorRT does."""
+    return value.clamp(-448, 448).to(torch.float8_e4m3fn).float()
+
+
+def along(scale: torch.Tensor, of: torch.Tensor, axis: int) -> torch.Tensor:
+    """A scale, or one for each place of an axis, in a shape that goes with `of`."""
+    if not scale.ndim:
+        return scale
+    shape = [1] * of.ndim
+    shape[axis] = -1
+    return scale.reshape(shape)
+
+
 def layer_norm(
     policy: Policy, name: str, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor,
     epsilon: float, seen: Seen,
@@ -212,6 +230,21 @@ def run(
         args = [values[name] for name in node.input]
         own = types.get(node.input[0], FP32)
         match node.op_type:
+            case "QuantizeLinear":
+                axis = attributes.get("axis", -1)
+                out = e4m3(args[0] / along(args[1], args[0], axis))
+                if watch:
+                    watch(node.name, args[0] / along(args[1], args[0], axis))
+            case "DequantizeLinear":
+                own = types[node.input[1]]
+                out = args[0] * along(args[1], args[0], attributes.get("axis", -1))
+            case "Concat":
+                out = torch.cat(args, attributes["axis"])
+            case "Split":
+                parts = torch.split(args[0], args[1].tolist(), attributes["axis"])
+                values.update(zip(node.output, parts))
+                types.update((name, own) for name in node.output)
+                continue
             case "Conv":
                 stride = attributes["strides"]
                 out = functional.conv2d(*args, stride=stride)
@@ -255,7 +288,7 @@ def run(
             case other:
                 sys.exit(f"{graph.path.name} has an operator {other}, which is not emulated")
         types[node.output[0]] = own
-        moved = node.op_type in ("Reshape", "Transpose", "Gather")
+        moved = node.op_type in ("Reshape", "Transpose", "Gather", "Concat", "QuantizeLinear")
         if not moved:
             out = rounded(out, policy.round_as(node.name, own))
             if node.input[0] not in graph.constants:
@@ -270,14 +303,20 @@ def run(
     return out, seen
 
 
-def export(checkpoint: Path, directory: Path) -> dict[str, dict[str, Graph]]:
-    """Both towers of the checkpoint in every precision."""
+def export(
+    checkpoint: Path, directory: Path, others: dict[str, list[str]] | None = None,
+    exporter: str | None = None,
+) -> dict[str, dict[str, Graph]]:
+    """Both towers of the checkpoint in every precision, and in others, whose graphs are exported
+    with these flags. `exporter` is the benchmark's program; it is built if left out."""
     graphs: dict[str, dict[str, Graph]] = {"image": {}, "text": {}}
     shared: dict[str, dict] = {"image": {}, "text": {}}
     command = ["cargo", "bench", "--quiet", "--profile", "dev", "--bench", "engine", "--"]
+    command = [exporter] if exporter else command
     command += ["--model", str(checkpoint.resolve()), "--export", str(directory)]
-    for precision in ("fp32", "fp16", "bf16"):
-        subprocess.run([*command, "--precision", precision], cwd=ROOT, check=True)
+    flags = {name: ["--precision", name] for name in ("fp32", "fp16", "bf16")} | (others or {})
+    for precision in flags:
+        subprocess.run([*command, *flags[precision]], cwd=ROOT, check=True)
         for tower, file in (("image", "vision"), ("text", "text")):
             path = directory / f"{file}-{precision}.onnx"
             (directory / f"{file}.onnx").rename(path)

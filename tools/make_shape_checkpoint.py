@@ -1,15 +1,18 @@
-"""Writes a checkpoint of siglip2-base's exact shape with arbitrary FP16 weights.
+"""Writes a checkpoint of siglip2-base's exact shape with arbitrary FP16 weights; with --naflex, of
+siglip2-base-patch16-naflex's.
 
 For building engines where the real one cannot be downloaded. It needs only Python, while
 make_random_checkpoint.py needs PyTorch and transformers and makes weights similar to
 those of a trained model.
 
     python3 tools/make_shape_checkpoint.py /tmp/siglip2-base-shape
+    python3 tools/make_shape_checkpoint.py --naflex /tmp/siglip2-base-naflex-shape
 
 Data flow: CONFIG -> names and shapes of transformers' SiglipModel -> model.safetensors;
 the tokenizer is the demo model's, whose ids are all below the vocabulary.
 """
 
+import argparse
 import array
 import json
 import math
@@ -47,6 +50,17 @@ PROCESSOR = {
     "size": {"height": 224, "width": 224},
 }
 
+NAFLEX_CONFIG = CONFIG | {
+    "architectures": ["Siglip2Model"],
+    "model_type": "siglip2",
+    "vision_config": ENCODER | {"patch_size": 16, "num_patches": 256},
+}
+NAFLEX_PROCESSOR = {key: value for key, value in PROCESSOR.items() if key != "size"} | {
+    "image_processor_type": "Siglip2ImageProcessor",
+    "patch_size": 16,
+    "max_num_patches": 256,
+}
+
 
 def linear(name: str, to: int, fan_in: int) -> Iterator[tuple[str, list[int]]]:
     yield f"{name}.weight", [to, fan_in]
@@ -74,16 +88,18 @@ def encoder(name: str, config: dict) -> Iterator[tuple[str, list[int]]]:
         yield from mlp(f"{at}.mlp", width, config["intermediate_size"])
 
 
-def tensors() -> Iterator[tuple[str, list[int]]]:
-    """Names and shapes, as transformers' SiglipModel has them."""
+def tensors(config: dict) -> Iterator[tuple[str, list[int]]]:
+    """Names and shapes, as transformers' SiglipModel and Siglip2Model have them."""
     yield "logit_scale", [1]
     yield "logit_bias", [1]
-    vision, text = CONFIG["vision_config"], CONFIG["text_config"]
+    vision, text = config["vision_config"], config["text_config"]
     width, patch = vision["hidden_size"], vision["patch_size"]
     at = "vision_model"
-    yield f"{at}.embeddings.patch_embedding.weight", [width, 3, patch, patch]
+    is_naflex = "num_patches" in vision
+    pixels = [3 * patch * patch] if is_naflex else [3, patch, patch]
+    yield f"{at}.embeddings.patch_embedding.weight", [width, *pixels]
     yield f"{at}.embeddings.patch_embedding.bias", [width]
-    patches = (vision["image_size"] // patch) ** 2
+    patches = vision["num_patches"] if is_naflex else (vision["image_size"] // patch) ** 2
     yield f"{at}.embeddings.position_embedding.weight", [patches, width]
     yield from encoder(at, vision)
     yield from norm(f"{at}.post_layernorm", width)
@@ -102,15 +118,22 @@ def tensors() -> Iterator[tuple[str, list[int]]]:
 
 
 def main() -> None:
-    directory = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Writes a checkpoint of siglip2-base's shape.")
+    parser.add_argument("--naflex", action="store_true", help="of variable resolution")
+    parser.add_argument("directory", type=Path)
+    arguments = parser.parse_args()
+    directory = arguments.directory
+    config, processor = CONFIG, PROCESSOR
+    if arguments.naflex:
+        config, processor = NAFLEX_CONFIG, NAFLEX_PROCESSOR
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(CONFIG, indent=2))
-    (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2))
+    (directory / "config.json").write_text(json.dumps(config, indent=2))
+    (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=2))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(DEMO / file, directory / file)
 
     header, offset = {}, 0
-    for name, shape in tensors():
+    for name, shape in tensors(config):
         end = offset + 2 * math.prod(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [offset, end]}
         offset = end

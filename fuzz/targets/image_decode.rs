@@ -21,6 +21,7 @@ const LIMITS: ImageLimits = ImageLimits {
     max_jpeg_scans: 100,
     max_picture_bytes: 256 << 20,
     apply_orientation: true,
+    reduce_for: None,
 };
 
 /// Buffers of the allocator and of libraries that do not depend on the image.

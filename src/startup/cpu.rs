@@ -149,11 +149,14 @@ fn kernel(settings: &Settings) -> Result<Kernel, String> {
         Precision::Fp32 => CpuPrecision::Fp32,
         Precision::Bf16 => CpuPrecision::Bf16,
         Precision::Int8 => CpuPrecision::Int8,
-        Precision::Fp16 => {
-            return Err(
-                "--precision fp16 (PRECISION) is for GPUs; on the CPU take auto, fp32, bf16 or int8"
-                    .to_owned(),
-            );
+        Precision::Fp16 | Precision::Fp8 => {
+            let name = match settings.precision {
+                Precision::Fp8 => "fp8",
+                _ => "fp16",
+            };
+            return Err(format!(
+                "--precision {name} (PRECISION) is for GPUs; on the CPU take auto, fp32, bf16 or int8"
+            ));
         }
     })
 }

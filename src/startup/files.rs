@@ -10,7 +10,7 @@ use crate::build_info::build_info;
 use crate::checkpoint::{Checkpoint, Config, NaflexImages, Resolution};
 use crate::engine::EngineInfo;
 use crate::image::Processor;
-use crate::service::{Model, ModelInfo};
+use crate::service::{Decode, Model, ModelInfo};
 use crate::settings::Settings;
 
 /// transformers' files, and the two numbers that turn cosines into probabilities.
@@ -86,6 +86,7 @@ impl<'a> Files<'a> {
                 device: engine.device,
                 engine: engine.name,
                 precision: engine.precision,
+                decode: Decode::Cpu,
                 agreement: engine.agreement,
                 dimensions: engine.dimensions,
                 images: processor.target(),

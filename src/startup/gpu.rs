@@ -13,19 +13,21 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use siglip2_model::checkpoint::hub::HubSettings;
 use siglip2_model::files::ModelFiles;
 
 use super::files::Files;
 use super::{LoadError, Loaded};
 use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
+use crate::service::Decode;
 use crate::service::batcher::Worker;
 use crate::settings::{self, Device, Settings};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
+use crate::tensorrt::nvjpeg::{Backend, NvJpeg};
 use crate::tensorrt::run::{
-    Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures, watched,
+    Gpu, PinnedMemory, Steps, TensorRtEngine, TensorRtOptions, WatchedError, card_backend, gpus,
+    watched,
 };
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph;
@@ -67,9 +69,6 @@ impl Gpus {
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
         }
-        if settings.gpu.engine_dir.is_none() {
-            check_fixed(settings)?;
-        }
         let default = TensorRtOptions::default();
         let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
         let seats = settings
@@ -90,9 +89,11 @@ impl Gpus {
                 Ok((gpu.clone(), directory))
             })
             .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        let nvjpeg = card_decoder(settings, &seats)?;
         Ok(Self {
             seats,
             options: TensorRtOptions {
+                nvjpeg,
                 max_batch: settings.max_batch,
                 limits,
                 device_timeout: settings.gpu.device_timeout(),
@@ -104,6 +105,11 @@ impl Gpus {
             },
             pinned_bytes: usize::try_from(settings.service.picture_memory())?,
         })
+    }
+
+    /// Whether photos are decoded on the GPUs.
+    pub(super) fn decodes(&self) -> bool {
+        self.options.nvjpeg.is_some()
     }
 
     fn first(&self) -> Result<&EngineDirectory, Box<dyn Error>> {
@@ -162,26 +168,25 @@ impl Gpus {
     pub(super) fn load(
         self,
         processor: Processor,
-        arena: &mut Option<Arc<dyn Prepare>>,
+        arena: &mut Option<PinnedMemory>,
         beside: usize,
     ) -> Result<Loaded, LoadError> {
-        processor
-            .check_square()
-            .map_err(|error| error.to_string())?;
+        processor.check_uncut().map_err(|error| error.to_string())?;
         let digest = self.digest()?;
         let options = self.options;
         let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
         let (first, bytes) = (first.clone(), self.pinned_bytes);
-        let prepare = match arena {
-            Some(arena) => Arc::clone(arena),
-            None => {
-                let pinned: Arc<dyn Prepare> = watched(options.device_timeout, move |steps| {
-                    steps.begin("pinning memory for pictures");
-                    pinned_pictures(&first, bytes).map_err(|error| error.to_string())
-                })?;
-                Arc::clone(arena.insert(pinned))
-            }
-        };
+        let (kept, pictures) = (arena.clone(), processor.clone());
+        let (pinned, prepare) = watched(options.device_timeout, move |steps| {
+            steps.begin("pinning memory for pictures");
+            let pinned = match kept {
+                Some(pinned) => pinned,
+                None => PinnedMemory::new(&first, bytes)?,
+            };
+            let prepare = pinned.preparer(&pictures, options.nvjpeg)?;
+            Ok((pinned, prepare))
+        })?;
+        *arena = Some(pinned);
         let workers: Result<_, LoadError> = self
             .seats
             .into_iter()
@@ -192,7 +197,8 @@ impl Gpus {
                     let (prepare, processor) = (Arc::clone(&prepare), processor.clone());
                     let options = TensorRtOptions { beside, ..options };
                     watched(options.device_timeout, move |steps| {
-                        load(&gpu, &directory, &processor, &prepare, &options, steps)
+                        let loaded = load(&gpu, &directory, &processor, &prepare, &options, steps);
+                        loaded.map_err(|error| error.on(&gpu))
                     })
                 };
                 Ok(Worker {
@@ -236,6 +242,54 @@ impl Gpus {
     }
 }
 
+/// nvJPEG, if it is to decode photos and can on every GPU.
+fn card_decoder(
+    settings: &Settings,
+    seats: &[(Gpu, EngineDirectory)],
+) -> Result<Option<&'static NvJpeg>, Box<dyn Error>> {
+    let asked = settings.service.decode;
+    if asked == Decode::Cpu {
+        return Ok(None);
+    }
+    let in_patches =
+        |(_, directory): &(Gpu, EngineDirectory)| directory.manifest().patches.is_some();
+    if seats.iter().any(in_patches) {
+        return match asked {
+            Decode::Gpu => Err(
+                "--decode gpu (DECODE) is not for models of variable resolution (NaFlex), whose \
+                 pictures are resized on the CPU and must be decoded there: use --decode auto or cpu"
+                    .into(),
+            ),
+            _ => Ok(None),
+        };
+    }
+    let open = || -> Result<&'static NvJpeg, String> {
+        let search = Search::new(None, None).with_nvjpeg(settings.gpu.nvjpeg_lib.clone());
+        let nvjpeg = NvJpeg::open(&search).map_err(|error| error.to_string())?;
+        for (gpu, _) in seats {
+            let on = gpu.clone();
+            let backend = watched(settings.gpu.device_timeout(), move |steps| {
+                steps.begin("opening nvJPEG");
+                Ok(card_backend(&on, nvjpeg)?)
+            })
+            .map_err(|error| error.to_string())?;
+            if asked == Decode::Auto && backend != Backend::Engine {
+                return Err(format!("{gpu} has no JPEG engine"));
+            }
+            tracing::info!(%gpu, "photos are decoded by nvJPEG {}, {backend}", nvjpeg.version());
+        }
+        Ok(nvjpeg)
+    };
+    match (open(), asked) {
+        (Ok(nvjpeg), _) => Ok(Some(nvjpeg)),
+        (Err(error), Decode::Auto) => {
+            tracing::warn!("photos are decoded on the CPU: {error}");
+            Ok(None)
+        }
+        (Err(error), _) => Err(format!("--decode gpu (DECODE) asks for nvJPEG: {error}").into()),
+    }
+}
+
 fn load(
     gpu: &Gpu,
     directory: &EngineDirectory,
@@ -243,20 +297,17 @@ fn load(
     prepare: &Arc<dyn Prepare>,
     options: &TensorRtOptions,
     steps: &Steps,
-) -> Result<Box<dyn Engine>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{gpu}: {error}");
+) -> Result<Box<dyn Engine>, WatchedError> {
     let prepare = Arc::clone(prepare);
-    let mut engine = TensorRtEngine::load(gpu, directory, processor, prepare, options, steps)
-        .map_err(|error| failed(&error))?;
-    let canary = directory.canary().map_err(|error| failed(&error))?;
+    let mut engine = TensorRtEngine::load(gpu, directory, processor, prepare, options, steps)?;
+    let canary = directory.canary()?;
     steps.begin("comparing vectors with the canary's");
-    let buckets = &directory.manifest().buckets;
-    let cosines =
-        measure(&mut engine, &canary, buckets, &gpu.name).map_err(|error| failed(&error))?;
-    if let Some(fault) = cosines.fault() {
-        return Err(fault);
+    let manifest = directory.manifest();
+    let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
+    if let Some(fault) = cosines.fault(manifest.precision) {
+        return Err(fault.into());
     }
-    if let Some(doubt) = cosines.doubt() {
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");
     }
     tracing::info!(%gpu, image = cosines.image, text = cosines.text, "canary vectors are right");
@@ -279,27 +330,15 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
     Ok(found)
 }
 
-/// Whether engines can be built for the model, if its checkpoint is on this machine. Otherwise
-/// a message would tell users to look for an engine that cannot exist.
-fn check_fixed(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let hub = HubSettings {
-        offline: true,
-        ..settings.hub.settings()
-    };
-    let Ok(checkpoint) = settings.source()?.open(&settings.hub.revision, &hub) else {
-        return Ok(());
-    };
-    Ok(checkpoint.config.check_fixed(settings.named().0)?)
-}
-
 /// What the graph of an engine computes in.
 fn graph_precision(precision: settings::Precision) -> Result<graph::Precision, String> {
     match precision {
         settings::Precision::Auto | settings::Precision::Fp16 => Ok(graph::Precision::Fp16),
         settings::Precision::Bf16 => Ok(graph::Precision::Bf16),
         settings::Precision::Fp32 => Ok(graph::Precision::Fp32),
+        settings::Precision::Fp8 => Ok(graph::Precision::Fp8),
         settings::Precision::Int8 => Err(
-            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16 or fp32, or \
+            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16, fp32 or fp8, or \
              --device cpu with int8"
                 .to_owned(),
         ),

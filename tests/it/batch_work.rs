@@ -68,7 +68,7 @@ impl Engine for Counting {
 fn batches(limit: Option<u64>, interactive: &[u32], bulk: &[u32]) -> Vec<Vec<u64>> {
     let image = |pixels: u32| {
         let bytes = vec![0; pixels as usize * 3];
-        Item::Image(Pixels(RgbImage::new(pixels, 1, bytes).unwrap()))
+        Item::Image(Pixels::Decoded(RgbImage::new(pixels, 1, bytes).unwrap()))
     };
     let (begun, begins) = channel();
     let (go, wait) = channel();

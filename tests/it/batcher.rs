@@ -72,13 +72,13 @@ pub(crate) fn info(slots: usize) -> EngineInfo {
 /// An image that holds a number below 250 * 250, as digits to the base 250.
 fn image(number: u32) -> Item {
     let digits = vec![0, (number / 250) as u8, (number % 250) as u8];
-    Item::Image(Pixels(RgbImage::new(1, 1, digits).unwrap()))
+    Item::Image(Pixels::Decoded(RgbImage::new(1, 1, digits).unwrap()))
 }
 
 /// The numbers that the items of a batch hold.
 pub(crate) fn numbers(batch: &Batch) -> Vec<f32> {
     let digits = |image: &Pixels| {
-        let digits = image.0.pixels().iter();
+        let digits = image.decoded().unwrap().pixels().iter();
         digits.fold(0.0, |n, d| n * 250.0 + f32::from(*d))
     };
     match batch {

@@ -94,20 +94,13 @@ fn a_library_that_is_not_there_is_named_with_where_it_was_looked_for() {
     );
 }
 
-/// Pictures of variable resolution, or of which the middle is cut out: on the CPU alone.
+/// Pictures of which the middle is cut out: on the CPU alone.
 #[test]
 fn models_that_run_on_the_cpu_alone_are_refused() {
     if !libraries_are_there("refusing models that run on the CPU alone") {
         return;
     }
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
-    let naflex = golden.join("naflex16");
-    let said = refused(&["--model", naflex.to_str().unwrap(), "--gpu", "sm_120"]);
-    assert!(
-        said.contains("NaFlex") && said.contains("--device cpu"),
-        "{said}"
-    );
-
     let model = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(golden.join("patch16")).unwrap() {
         let entry = entry.unwrap();
@@ -120,9 +113,60 @@ fn models_that_run_on_the_cpu_alone_are_refused() {
     .unwrap();
     let said = refused(&["--model", model.path().to_str().unwrap(), "--gpu", "sm_120"]);
     assert!(
-        said.contains("to a square") && said.contains("--device cpu"),
+        said.contains("cuts the middle") && said.contains("--device cpu"),
         "{said}"
     );
+}
+
+/// Engines of a model of variable resolution (NaFlex), in every precision: TensorRT takes the graph
+/// and fuses every attention in spite of the mask, for each number of patches.
+#[test]
+fn a_model_of_variable_resolution_is_built_for_every_number_of_patches() {
+    if !libraries_are_there("building engines of variable resolution") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let model = golden.join("naflex16");
+    let build = |flags: &[&str]| {
+        let shared = ["--model", model.to_str().unwrap(), "--gpu", "sm_120"];
+        let rest = ["--max-batch", "4", "--out", root];
+        run(build_engine(&[&shared[..], &rest[..], flags].concat())).unwrap()
+    };
+    for (precision, flags, buckets) in [
+        (Precision::Fp16, &[][..], vec![64, 128, 256]),
+        (
+            Precision::Fp32,
+            &["--precision", "fp32", "--max-num-patches", "300"][..],
+            vec![64, 128, 300],
+        ),
+        (
+            Precision::Bf16,
+            &["--precision", "bf16", "--max-num-patches", "64"][..],
+            vec![64],
+        ),
+    ] {
+        build(flags);
+        let path = out.path().join(format!("naflex16/sm_120/{precision}"));
+        let directory = EngineDirectory::open(&path).unwrap();
+        directory.verify_hashes().unwrap();
+        let manifest = directory.manifest();
+        let patches = manifest.patches.as_ref().unwrap();
+        assert_eq!((patches.size, &patches.buckets), (16, &buckets));
+        let image = &manifest.towers.image;
+        assert_eq!(image.input.name, "patches");
+        assert_eq!(image.input.element, ElementType::Uint8);
+        if precision != Precision::Fp32 {
+            let layers = image.layers.as_ref().unwrap();
+            assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
+        }
+        let canary = directory.canary().unwrap();
+        assert_eq!(canary.grids.len(), buckets.len());
+        assert!(directory.processor().unwrap().target().patches().is_some());
+    }
+    assert!(build(&["--keep"]).contains("sm_120: kept"));
+    assert!(!build(&["--keep", "--max-num-patches", "128"]).contains("sm_120: kept"));
 }
 
 #[test]
@@ -320,6 +364,125 @@ fn bf16_is_built_where_it_is_asked_for() {
     let layers = directory.manifest().tower(Tower::Image).layers.as_ref();
     let layers = layers.unwrap();
     assert_eq!(layers.fused_attention, Some(layers.attention), "{layers:?}");
+}
+
+/// What `--precision fp8` is calibrated with: the demo model's pictures, and three texts.
+fn calibration(folder: &Path) -> Vec<String> {
+    let texts = folder.join("texts.txt");
+    fs::write(
+        &texts,
+        "two red circles\na blue star\na small green square\n",
+    )
+    .unwrap();
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/samples");
+    let texts = texts.to_str().unwrap();
+    let flags = [
+        "--precision",
+        "fp8",
+        "--calibrate",
+        samples,
+        "--calibrate-texts",
+        texts,
+    ];
+    flags.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn fp8_is_refused_where_it_cannot_be_built_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = calibration(folder.path());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let said = |more: &[&str]| refused(&[&["--model", "demo"], more].concat());
+    for (more, part) in [
+        (
+            &["--precision", "fp8", "--gpu", "sm_120"][..],
+            "--calibrate FOLDER",
+        ),
+        (
+            &["--calibrate", "x", "--gpu", "sm_120"],
+            "are for --precision fp8",
+        ),
+        (
+            &[&flags[..], &["--gpu", "sm_89,a100"]].concat(),
+            "sm_80 has no FP8",
+        ),
+        (
+            &[&flags[..], &["--gpu", "sm_120", "--max-batch", "12"]].concat(),
+            "--max-batch is 12",
+        ),
+    ] {
+        let said = said(more);
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+/// FP8 for both architectures that have it: the products of all whole layers, the scales in the
+/// manifest, and engines in FP16 for small batches.
+#[test]
+fn fp8_is_built_for_gpus_that_have_it() {
+    if !libraries_are_there("building in fp8") {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let root = out.path().to_str().unwrap();
+    let flags = calibration(out.path());
+    let mut arguments = vec![
+        "--model",
+        "demo",
+        "--gpu",
+        "sm_120,sm_89",
+        "--max-batch",
+        "24",
+    ];
+    arguments.extend(["--out", root]);
+    arguments.extend(flags.iter().map(String::as_str));
+    let said = run(build_engine(&arguments)).unwrap();
+    assert!(
+        said.contains("measured how large activations become"),
+        "{said}"
+    );
+    for gpu in ["sm_120", "sm_89"] {
+        let directory = find(out.path(), gpu, Precision::Fp8).unwrap();
+        directory.verify_hashes().unwrap();
+        let manifest = directory.manifest();
+        assert_towers(manifest, [ElementType::Fp16, ElementType::Int32]);
+        assert_eq!((manifest.small_batches, manifest.max_batch), (Some(16), 24));
+        assert_eq!(manifest.profiles, [[17, 24, 24]]);
+        // Four layers of the vision tower, one of the text tower and the keys of the other.
+        let scales = manifest.scales.as_ref().unwrap();
+        assert_eq!(scales.len(), 4 * 4 + 4 + 1);
+        // Of a layer queries, keys and values at once, and three more.
+        for (tower, products) in [(Tower::Image, 4 * 4), (Tower::Text, 4 + 2)] {
+            let tower = manifest.tower(tower);
+            let layers = tower.layers.as_ref().unwrap();
+            assert_eq!(layers.fp8_products, Some(products), "{gpu}: {layers:?}");
+            let small = tower.small.as_ref().unwrap().layers.as_ref().unwrap();
+            assert_eq!(small.fp8_products, None, "{small:?}");
+            assert_eq!(small.fused_attention, Some(small.attention), "{small:?}");
+        }
+    }
+    let directory = format!("{root}/demo/sm_120/fp8");
+    let said = run(build_engine(&["inspect", &directory])).unwrap();
+    for part in [
+        "products in FP8  16",
+        "up to 16, on engines of their own in FP16",
+        "of 21 activations",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    // The products of attention as well.
+    arguments[3] = "sm_120";
+    arguments.push("--fp8-attention");
+    run(build_engine(&arguments)).unwrap();
+    let directory = find(out.path(), "sm_120", Precision::Fp8).unwrap();
+    let scales = directory.manifest().scales.as_ref().unwrap();
+    assert_eq!(scales.len(), 4 * 8 + 8 + 1);
+    // Fused attentions that read FP8 besides.
+    for (tower, products) in [(Tower::Image, 4 * 5), (Tower::Text, 5 + 2)] {
+        let layers = directory.manifest().tower(tower).layers.as_ref().unwrap();
+        assert_eq!(layers.fp8_products, Some(products), "{layers:?}");
+    }
 }
 
 #[test]

@@ -4,13 +4,17 @@
 //!
 //! ```text
 //! runtime, faults --start--> this binary again, with the stand-in libraries: inside
+//! coded           --start--> this binary again: card
 //! service         --start--> the program itself, with the same libraries
 //! ```
 
+mod card;
 mod check;
+mod coded;
 mod faults;
 mod inside;
 mod model;
+mod naflex;
 mod pack;
 mod runtime;
 mod service;
@@ -25,7 +29,11 @@ use crate::common::stand_in::{Machine, Trace};
 /// whether it passed.
 fn run(test: &str, machine: &Machine, engine: &Path) -> (String, bool) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let name = format!("gpu::inside::{test}");
+    // Those of `card` are named with their module.
+    let name = match test.contains("::") {
+        true => format!("gpu::{test}"),
+        false => format!("gpu::inside::{test}"),
+    };
     command
         .args([
             "--exact",

@@ -211,6 +211,7 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-image-pixels", "1234"),
         ("--max-jpeg-scans", "20"),
         ("--apply-orientation", "1"),
+        ("--decode-reduced", "1"),
         ("--max-queued-rows", "4321"),
         ("--max-request-memory", "1MiB"),
         ("--decode-threads", "3"),

@@ -53,6 +53,7 @@ mod orientation;
 mod picture_urls;
 mod program;
 mod readiness;
+mod reduced;
 #[cfg(feature = "tensorrt")]
 mod resize_kernel;
 mod search;

@@ -28,4 +28,4 @@ pub use run::{Isa, Precision, Text, Vision};
 pub use shape::{Activation, EncoderShape, Positions, TextShape, VisionShape, normalization};
 pub use source::{Dtype, Source, Tensor};
 pub use team::{Panicked, Team};
-pub use tower::{Keep, Patches, Picture};
+pub use tower::{Keep, Largest, Patches, Picture};

@@ -14,7 +14,7 @@ use crate::simd::Portable;
 use crate::simd::{Avx2, Avx512};
 use crate::source::Source;
 use crate::team::Team;
-use crate::tower::{Input, Keep, Patches, Picture, TextTower, VisionTower};
+use crate::tower::{Input, Keep, Largest, Patches, Picture, TextTower, VisionTower};
 
 #[cfg(target_arch = "x86_64")]
 use isa::AvxVnni;
@@ -23,6 +23,8 @@ pub use isa::{Isa, Precision};
 /// A tower whose kernel is behind it; `I` is what it embeds.
 trait Any<I>: Send + Sync {
     fn dimensions(&self) -> usize;
+    fn observe(&mut self) -> Result<(), Error>;
+    fn largest(&self) -> Vec<Largest>;
     fn run(
         &self,
         team: &Team,
@@ -35,6 +37,12 @@ trait Any<I>: Send + Sync {
 impl<'a, K: Kernel> Any<Input<'a>> for VisionTower<K> {
     fn dimensions(&self) -> usize {
         self.dimensions()
+    }
+    fn observe(&mut self) -> Result<(), Error> {
+        self.observe()
+    }
+    fn largest(&self) -> Vec<Largest> {
+        self.largest()
     }
     fn run(
         &self,
@@ -50,6 +58,12 @@ impl<'a, K: Kernel> Any<Input<'a>> for VisionTower<K> {
 impl<'a, K: Kernel> Any<&'a [&'a [i32]]> for TextTower<K> {
     fn dimensions(&self) -> usize {
         self.dimensions()
+    }
+    fn observe(&mut self) -> Result<(), Error> {
+        self.observe()
+    }
+    fn largest(&self) -> Vec<Largest> {
+        self.largest()
     }
     fn run(
         &self,
@@ -150,6 +164,20 @@ impl Vision {
         })
     }
 
+    /// From now on notes how large the numbers become that enter each layer's products.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel is not one of FP32.
+    pub fn observe(&mut self) -> Result<(), Error> {
+        self.0.observe()
+    }
+
+    /// What was seen of each layer since [`Vision::observe`]; empty without it.
+    pub fn largest(&self) -> Vec<Largest> {
+        self.0.largest()
+    }
+
     /// Floats of an embedding.
     pub fn dimensions(&self) -> usize {
         self.0.dimensions()
@@ -212,6 +240,20 @@ impl Text {
             let tower = TextTower::load(kernel, team, Arc::clone(source), *shape, keep)?;
             Ok(Self(Box::new(tower)))
         })
+    }
+
+    /// From now on notes how large the numbers become that enter each layer's products.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel is not one of FP32.
+    pub fn observe(&mut self) -> Result<(), Error> {
+        self.0.observe()
+    }
+
+    /// What was seen of each layer since [`Text::observe`]; empty without it.
+    pub fn largest(&self) -> Vec<Largest> {
+        self.0.largest()
     }
 
     /// Floats of an embedding.

@@ -7,6 +7,7 @@ mod encoder;
 mod feed;
 mod layer;
 mod linear;
+mod observed;
 mod pool;
 mod positions;
 mod space;
@@ -21,6 +22,7 @@ use std::ops::Range;
 use crate::kernel::Kernel;
 
 pub use encoder::Keep;
+pub use observed::Largest;
 pub(crate) use text::TextTower;
 pub(crate) use vision::{Input, VisionTower};
 pub use vision::{Patches, Picture};

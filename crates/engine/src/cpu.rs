@@ -13,15 +13,17 @@ use std::sync::Arc;
 
 use siglip2_cpu::{Dtype, Keep, Source, Team, Tensor};
 use siglip2_image::{ImageError, Processor, RgbImage, Target};
-use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, DType, Weights};
+use siglip2_model::checkpoint::{Checkpoint, CheckpointError, Config, DType, Resolution, Weights};
 use siglip2_model::graph;
 
 use super::{Batch, Completion, Engine, EngineError, EngineInfo, Pixels, Prepare, Rows};
 
 mod agreement;
+mod calibration;
 mod precision;
 mod towers;
 
+pub use calibration::{Calibration, Samples};
 pub use precision::{CpuPrecision, Kernel};
 use towers::{Shapes, Towers};
 
@@ -106,9 +108,16 @@ impl CpuEngine {
     ///
     /// When a tensor is missing or misshapen.
     pub fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
         let precision = graph::Precision::Fp32;
-        graph::vision(&checkpoint.config.vision, &checkpoint.weights, precision)?;
-        graph::text(&checkpoint.config.text, &checkpoint.weights, precision)?;
+        match config.vision.resolution {
+            Resolution::Fixed => graph::vision(&config.vision, weights, precision)?,
+            // Of what pictures become the tensors know nothing.
+            Resolution::Variable => {
+                graph::naflex(&config.vision, weights, precision, &[[0.0; 256]; 3])?
+            }
+        };
+        graph::text(&config.text, weights, precision)?;
         Ok(())
     }
 
@@ -180,7 +189,10 @@ impl CpuEngine {
         let mut values = vec![0.0; batch.len() * dimensions];
         match batch {
             Batch::Images(images) => {
-                let images: Vec<&RgbImage> = images.iter().map(|image| &image.0).collect();
+                let images: Option<Vec<&RgbImage>> = images.iter().map(Pixels::decoded).collect();
+                let images = images.ok_or_else(|| {
+                    EngineError::Failed("an image was not decoded for the CPU".into())
+                })?;
                 self.towers
                     .images(&self.team, &images, between, &mut values)
                     .map_err(failed)?;
@@ -251,9 +263,9 @@ impl Prepare for CpuPrepare {
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
         let target = self.processor.target();
         if target.keeps(image.width(), image.height()) {
-            return Ok(Pixels(image));
+            return Ok(Pixels::Decoded(image));
         }
-        self.processor.resize(&image).map(Pixels)
+        self.processor.resize(&image).map(Pixels::Decoded)
     }
 }
 

@@ -25,7 +25,7 @@
 //!
 //! impl Prepare for FirstIds {
 //!     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-//!         Ok(Pixels(image))
+//!         Ok(Pixels::Decoded(image))
 //!     }
 //! }
 //!
@@ -68,27 +68,15 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use siglip2_image::{ImageError, MAX_SIDE, PixelMemory, Processor, RgbImage};
+use siglip2_image::{ImageError, ImageLimits, MAX_SIDE, PixelMemory, Processor, RgbImage};
 
 mod cosine;
 pub mod cpu;
+mod pixels;
 
 pub use cosine::cosine;
+pub use pixels::{CodedImage, Pixels};
 pub use siglip2_model::Tower;
-
-/// An image that is ready to join a batch, as its engine takes it: the CPU's is the
-/// model's square, or whole patches with the image's own aspect (NaFlex), resized as the
-/// checkpoint's processor does and not yet normalized; a GPU's has its own size and lies in
-/// pinned memory.
-#[derive(Debug)]
-pub struct Pixels(pub RgbImage);
-
-impl Pixels {
-    /// Its pixels.
-    pub fn count(&self) -> u64 {
-        u64::from(self.0.width()) * u64::from(self.0.height())
-    }
-}
 
 /// What goes through a tower together. The engine owns it until its device has read the
 /// last byte of it.
@@ -251,8 +239,23 @@ pub trait Prepare: Send + Sync {
         Ok(None)
     }
 
-    /// What makes pictures ready, if that is all that is done to them: then one that is decoded
-    /// row by row need not be in memory as a whole.
+    /// Takes a file as it is, where the engine's device decodes such files itself. `None`: it is to
+    /// be decoded here. It may wait, as [`Prepare::memory`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Prepare::memory`].
+    fn take_coded(
+        &self,
+        file: &[u8],
+        limits: &ImageLimits,
+    ) -> Result<Option<CodedImage>, EngineError> {
+        let _ = (file, limits);
+        Ok(None)
+    }
+
+    /// What pictures are resized by, if that is done here: then one that is decoded row by row need
+    /// not be in memory as a whole.
     fn processor(&self) -> Option<&Processor> {
         None
     }
@@ -269,6 +272,15 @@ pub trait Prepare: Send + Sync {
     /// When the picture cannot be resized, for want of memory or because a side is
     /// beyond what the resizer takes.
     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError>;
+
+    /// Makes ready what [`Prepare::processor`] has already made of an image.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    fn prepare_resized(&self, image: RgbImage) -> Result<Pixels, ImageError> {
+        Ok(Pixels::Decoded(image))
+    }
 }
 
 /// Runs towers on one device. It is moved to the thread that owns the device and

@@ -85,8 +85,10 @@ pub(super) struct Info<'a> {
     pub(super) description: &'a str,
     /// `siglip2-cpu` or `tensorrt`.
     pub(super) engine: &'a str,
-    /// What the products are computed in: `fp32`, `fp16`, `bf16` or `int8`.
+    /// What the products are computed in: `fp32`, `fp16`, `bf16`, `int8` or `fp8`.
     pub(super) precision: &'a str,
+    /// What decodes photos: `cpu`, or `gpu` for the JPEG files that nvJPEG is fast at.
+    pub(super) decode: &'static str,
     /// Which vector space normalized vectors are in: a short hash over weights, tokenizer,
     /// preparation of images and precision, to be kept beside vectors that outlive the
     /// process. Null while the model is loaded.

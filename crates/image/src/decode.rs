@@ -31,15 +31,15 @@ impl Job<'_> {
 #[cfg(test)]
 pub(super) fn decode_whole(
     bytes: &[u8],
+    limits: &ImageLimits,
     decode: impl FnOnce(&Job<'_>, &mut dyn Rows) -> Result<(), ImageError>,
 ) -> Result<Vec<u8>, ImageError> {
-    let limits = ImageLimits::default();
-    let header = inspect(bytes, &limits)?;
+    let header = inspect(bytes, limits)?;
     let mut pixels = vec![0; header.pixel_bytes() as usize];
     let job = Job {
         bytes,
         header: &header,
-        limits: &limits,
+        limits,
         stop: &Stop::never(),
     };
     let rows = pixels.chunks_exact_mut(header.width as usize * 3);

@@ -1,7 +1,7 @@
 //! What an image is, from its first bytes: format, width and height, and whether it
 //! is worth decoding at all. Nothing of the pixels is read and nothing big allocated.
 
-use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation};
+use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation, Target};
 use super::{
     avif, bmp, cur, exif, gif, icns, ico, jpeg, names, pcx, png, pnm, qoi, sgi, sun, tga, tiff,
     webp,
@@ -72,11 +72,16 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         false => Orientation::STORED,
     };
     let (width, height) = orientation.size((width, height));
+    let reduction = match (format, limits.reduce_for) {
+        (ImageFormat::Jpeg, Some(target)) => reduction(target, width, height),
+        _ => 1,
+    };
     let header = Header {
         format,
-        width,
-        height,
+        width: width.div_ceil(reduction.into()),
+        height: height.div_ceil(reduction.into()),
         orientation,
+        reduction,
         scratch_bytes,
     };
     // Whether the pixels of a JPEG are in memory together is for the caller to choose.
@@ -106,6 +111,19 @@ fn check_size((width, height): (u32, u32), limits: &ImageLimits) -> Result<(), I
         });
     }
     Ok(())
+}
+
+/// What the sides of a JPEG may be divided by.
+fn reduction(target: Target, width: u32, height: u32) -> u8 {
+    let (across, down) = target.resized(width, height);
+    let is_enough = |&by: &u8| {
+        let (width, height) = (width.div_ceil(by.into()), height.div_ceil(by.into()));
+        // With rounded sides a picture's own aspect may become another one.
+        u64::from(width) >= 2 * u64::from(across)
+            && u64::from(height) >= 2 * u64::from(down)
+            && target.resized(width, height) == (across, down)
+    };
+    [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
 }
 
 /// The formats that are decoded, by the same magic bytes as Pillow's plugins; TGA, which has none,

@@ -77,6 +77,7 @@ mod work;
 
 pub use decode::{decode, decode_into, decode_rows};
 pub use inspect::inspect;
+pub use jpeg::IntactJpeg;
 pub use orientation::Orientation;
 pub use pixels::{PixelMemory, RgbImage};
 pub use processor::{Filter, Processor, ProcessorError};
@@ -110,6 +111,9 @@ pub struct ImageLimits {
     /// Whether pictures are turned as the orientation tag of their EXIF or XMP data says, as
     /// Pillow's `ImageOps.exif_transpose` turns them. TIFF is always turned.
     pub apply_orientation: bool,
+    /// What pictures are resized to, where a JPEG that is much larger may be decoded at 1/2, 1/4 or 1/8
+    /// of its size, as Pillow's `Image.draft` does it: see [`Header::reduction`].
+    pub reduce_for: Option<Target>,
 }
 
 impl Default for ImageLimits {
@@ -124,6 +128,7 @@ impl Default for ImageLimits {
             max_jpeg_scans: 100,
             max_picture_bytes: 1 << 30,
             apply_orientation: false,
+            reduce_for: None,
         }
     }
 }
@@ -208,6 +213,10 @@ pub struct Header {
     /// [`STORED`](Orientation::STORED) without [`ImageLimits::apply_orientation`], and for TIFF,
     /// which is turned while it is decoded.
     pub orientation: Orientation,
+    /// What the sides of a JPEG are divided by while it is decoded, rounded up: 1, 2, 4 or 8. It is
+    /// the largest that leaves both sides at least twice as long as what they are resized to; always 1
+    /// without [`ImageLimits::reduce_for`].
+    pub reduction: u8,
     /// Bytes that decoding takes beside the file and the RGB pixels, at most: computed
     /// from the header, before anything is decoded. Turning is not included.
     pub scratch_bytes: u64,

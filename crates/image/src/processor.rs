@@ -80,10 +80,10 @@ pub enum ProcessorError {
         /// The side of the model's input in pixels, from config.json.
         image_size: u32,
     },
-    /// Cut or of variable resolution, which is done on the CPU alone.
+    /// Cut, which is done on the CPU alone.
     #[error(
-        "preprocessor_config.json does not resize pictures to a square and nothing else; on a \
-         GPU that is all there is: run it on the CPU (--device cpu)"
+        "preprocessor_config.json cuts the middle out of pictures, which only the CPU engine \
+         does: run it on the CPU (--device cpu)"
     )]
     NotForGpus,
     /// A filter that torchvision has not.
@@ -138,15 +138,25 @@ impl Processor {
         config.processor(class, Target::Patches { patch, most })
     }
 
-    /// Whether pictures are resized to a square and nothing else, which is what a GPU does.
+    /// The same, but that pictures have at most so many patches, where they are of variable
+    /// resolution.
+    pub fn of_most(&self, most: u32) -> Self {
+        let mut other = self.clone();
+        if let Target::Patches { most: patches, .. } = &mut other.target {
+            *patches = most;
+        }
+        other
+    }
+
+    /// Whether all of a picture is kept, which is what a GPU does.
     ///
     /// # Errors
     ///
-    /// When they are not.
-    pub fn check_square(&self) -> Result<(), ProcessorError> {
+    /// When the middle is cut out.
+    pub fn check_uncut(&self) -> Result<(), ProcessorError> {
         match self.target {
-            Target::Square { .. } => Ok(()),
-            Target::Middle { .. } | Target::Patches { .. } => Err(ProcessorError::NotForGpus),
+            Target::Square { .. } | Target::Patches { .. } => Ok(()),
+            Target::Middle { .. } => Err(ProcessorError::NotForGpus),
         }
     }
 

@@ -119,15 +119,19 @@ extern "C-unwind" fn set_transform(cinfo: &mut jpeg_common_struct, _: c_int) {
 ///
 /// Called by libjpeg with pointers to its own variables.
 unsafe extern "C-unwind" fn select(
-    _: *mut jpeg_decompress_struct,
+    cinfo: *mut jpeg_decompress_struct,
     _: *mut jpeg_component_info,
     method: *mut Option<InverseDct>,
     _: *mut c_int,
 ) {
-    // Nothing is scaled while it is decoded here, so all blocks are 8 x 8 samples, and the
-    // accurate method is the default.
+    // The accurate method is the default. Blocks that are reduced have room for fewer samples, and
+    // methods of libjpeg's own.
     // SAFETY: see above.
-    unsafe { *method = Some(transform_block) };
+    unsafe {
+        if (*cinfo).scale_num == (*cinfo).scale_denom {
+            *method = Some(transform_block);
+        }
+    }
 }
 
 /// Transforms a block of a component into rows of samples.

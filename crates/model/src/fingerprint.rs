@@ -55,7 +55,7 @@ pub struct Space<'a> {
     pub tokenizer: &'a TextTokenizer,
     /// How pictures are prepared, written so that equal preparation gives equal bytes.
     pub image_processor: &'a [u8],
-    /// The engine's precision by name: `fp32`, `fp16` or `bf16`.
+    /// The engine's precision by name, such as `fp32`, `fp16` or `fp8`.
     pub precision: &'a str,
     /// Whether vectors are L2-normalized.
     pub normalized: bool,

@@ -23,11 +23,11 @@
 //! # use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
 //! # use siglip2_image::{ImageError, RgbImage, Target};
 //! use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerFiles};
-//! use siglip2_service::{BuildInfo, Context, Model, ModelInfo, Service, ServiceSettings};
+//! use siglip2_service::{BuildInfo, Context, Decode, Model, ModelInfo, Service, ServiceSettings};
 //! # struct FirstIds;
 //! # impl Prepare for FirstIds {
 //! #     fn prepare(&self, image: RgbImage) -> Result<Pixels, ImageError> {
-//! #         Ok(Pixels(image))
+//! #         Ok(Pixels::Decoded(image))
 //! #     }
 //! # }
 //! # impl Engine for FirstIds {
@@ -71,6 +71,7 @@
 //!         device: "cpu",
 //!         engine: "first ids",
 //!         precision: "fp32",
+//!         decode: Decode::Cpu,
 //!         agreement: None,
 //!         dimensions: 2,
 //!         images: Target::Square { side: 64 },
@@ -127,7 +128,7 @@ pub use readiness::Readiness;
 pub use request::{Context, Request};
 pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 pub use service::{Fingerprints, Model, ModelInfo, Service, State};
-pub use settings::ServiceSettings;
+pub use settings::{Decode, ServiceSettings};
 pub use siglip2_model::fingerprint::Fingerprint;
 pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
 pub use vectors::{Embeddings, PartialEmbeddings, Ranked, Score, Similarity};

@@ -215,7 +215,8 @@ impl Request {
 
     /// What its images may be, and whether they are turned.
     pub(crate) fn limits(&self) -> ImageLimits {
-        let limits = self.service.settings().image_limits();
+        let images = self.service.info().images;
+        let limits = self.service.settings().limits_for(images);
         let said = self.context.apply_orientation;
         ImageLimits {
             apply_orientation: said.unwrap_or(limits.apply_orientation),

@@ -26,7 +26,7 @@ use crate::pool::WorkLease;
 use crate::request::Request;
 use crate::service::{Running, State};
 use crate::tokens::TokenUsage;
-use siglip2_engine::{EngineError, Pixels, Prepare, Tower};
+use siglip2_engine::{CodedImage, EngineError, Pixels, Prepare, Tower};
 use siglip2_image::{Header, ImageError, ImageLimits, Narrowed, Processor, RgbImage, Stop};
 use siglip2_model::text::Tokenized;
 
@@ -235,11 +235,14 @@ impl Decoding {
     fn run(
         self,
         file: &[u8],
-        mut lease: WorkLease,
+        lease: WorkLease,
         permit: Permit,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
         self.still_wanted(is_wanted)?;
+        if let Some((image, took)) = self.take_coded(file)? {
+            return self.queue(Pixels::Coded(image), lease, permit, vec![took]);
+        }
         let processor = by_rows(&*self.prepare, &self.header);
         let memory = match processor {
             Some(_) => None,
@@ -269,20 +272,47 @@ impl Decoding {
         let decode = StageTiming::since(Stage::Decode, begun);
         self.metrics.stage(decode.stage, decode.took);
         let begun = Instant::now();
-        let mut pixels = match decoded {
+        let pixels = match decoded {
             Decoded::Whole(image) => self.prepare.prepare(image),
-            // The resize is all that its preparation is.
-            Decoded::Rows(narrowed) => narrowed.finish().map(Pixels),
+            Decoded::Rows(narrowed) => narrowed
+                .finish()
+                .and_then(|image| self.prepare.prepare_resized(image)),
         }
         .map_err(RowError::Image)?;
         let prepare = StageTiming::since(Stage::Prepare, begun);
         self.metrics.stage(prepare.stage, prepare.took);
-        lease.shrink_to(pixels.0.pixels().len() as u64);
-        pixels.0.keep(Box::new(lease));
+        self.queue(pixels, lease, permit, vec![decode, prepare])
+    }
+
+    /// The file itself, where the engine's device decodes it; looking at it is what its decoding
+    /// takes here.
+    fn take_coded(&self, file: &[u8]) -> Result<Option<(CodedImage, StageTiming)>, RowError> {
+        let begun = Instant::now();
+        let taken = self
+            .prepare
+            .take_coded(file, &self.limits)
+            .map_err(|error| RowError::Failed(error.to_string()))?;
+        Ok(taken.map(|image| {
+            let took = StageTiming::since(Stage::Decode, begun);
+            self.metrics.stage(took.stage, took.took);
+            (image, took)
+        }))
+    }
+
+    /// Puts an image that is ready into its lane.
+    fn queue(
+        self,
+        mut pixels: Pixels,
+        mut lease: WorkLease,
+        permit: Permit,
+        stages: Vec<StageTiming>,
+    ) -> Result<(Ticket, Vec<StageTiming>), RowError> {
+        lease.shrink_to(pixels.bytes() as u64);
+        pixels.keep(Box::new(lease));
         let ticket = permit
             .submit_for(Item::Image(pixels), self.demand)
             .map_err(RowError::Batch)?;
-        Ok((ticket, vec![decode, prepare]))
+        Ok((ticket, stages))
     }
 
     /// Ends the work, and counts it, when nobody waits for it any more.

@@ -16,7 +16,7 @@ use crate::readiness::Readiness;
 use crate::request::{Context, Request};
 use crate::rows;
 use crate::search::Searching;
-use crate::settings::ServiceSettings;
+use crate::settings::{Decode, ServiceSettings};
 use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
 use siglip2_image::{Header, ImageError, ImageFormat, ImageLimits, Processor, Target};
@@ -50,8 +50,10 @@ pub struct ModelInfo {
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
     pub engine: &'static str,
-    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`.
+    /// The precision of products: `fp32`, `fp16`, `bf16`, `int8`, `fp8`.
     pub precision: &'static str,
+    /// What decodes photos, once `auto` has been decided.
+    pub decode: Decode,
     /// The worst cosine to FP32 that the engine's canaries had at the start, if known.
     pub agreement: Option<f64>,
     /// Floats per embedding.
@@ -258,7 +260,11 @@ impl Service {
     /// Sets the vector space, once, before the engine is attached: the digest of the weights
     /// and how pictures are prepared. Without it a service has no fingerprints.
     pub fn identify(&self, weights: &WeightsDigest, processor: &Processor) {
-        let stored = processor.identity();
+        let stored = [
+            &processor.identity()[..],
+            self.settings().identity(self.0.info.decode).as_bytes(),
+        ]
+        .concat();
         let turned = [&stored[..], b" turned"].concat();
         let of = |image_processor: &[u8], normalized| {
             Fingerprint::of(Space {

@@ -1,9 +1,9 @@
 //! Limits on what the service may hold at one time.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use siglip2_flags::{bytes, cores, count, some_bytes, switch};
-use siglip2_image::ImageLimits;
+use siglip2_image::{ImageLimits, Target};
 
 use crate::memory::MemoryUse;
 
@@ -29,6 +29,20 @@ pub struct ServiceSettings {
     #[arg(long, env = "APPLY_ORIENTATION", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
     pub apply_orientation: bool,
 
+    /// What decodes photos: the CPU, or nvJPEG on the GPU those JPEG files that it is fast at, and
+    /// the CPU all others. nvJPEG's pixels differ from Pillow's by a few levels, so vectors do, and have
+    /// another fingerprint.
+    // `/info` tells it beside the precision.
+    #[arg(long, env = "DECODE", value_enum, default_value_t = Decode::Cpu)]
+    #[serde(skip)]
+    pub decode: Decode,
+
+    /// Decode JPEG files at 1/2, 1/4 or 1/8 of their size on the CPU, where that leaves both sides at
+    /// least twice as long as the model takes them. Faster for photos; vectors differ a little, and
+    /// have another fingerprint.
+    #[arg(long, env = "DECODE_REDUCED", value_parser = switch, num_args = 0..=1, default_value = "0", default_missing_value = "1")]
+    pub decode_reduced: bool,
+
     /// Images that are decoded at the same time; by default one per core, and on a GPU two
     /// fewer, for the threads that feed it.
     #[arg(long, env = "DECODE_THREADS", value_parser = count)]
@@ -53,10 +67,52 @@ pub struct ServiceSettings {
     pub image_cache_bytes: usize,
 }
 
+/// What decodes photos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Decode {
+    /// The GPU, if it has a JPEG engine and nvJPEG is installed, otherwise the CPU.
+    Auto,
+    /// The CPU, with the pixels of Pillow.
+    Cpu,
+    /// The GPU, with its JPEG engine or else with CUDA; without nvJPEG the service does not start.
+    Gpu,
+}
+
+impl Decode {
+    /// Its name, as in the flag.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
 impl ServiceSettings {
     /// Images that are decoded at the same time.
     pub fn decode_threads(&self) -> usize {
         self.decode_threads.unwrap_or_else(cores)
+    }
+
+    /// The limits on a single image, for a model that resizes to `target`.
+    pub fn limits_for(&self, target: Target) -> ImageLimits {
+        ImageLimits {
+            reduce_for: self.decode_reduced.then_some(target),
+            ..self.image_limits()
+        }
+    }
+
+    /// What of the preparation of images is not as the checkpoint's processor has it, in words that
+    /// stay the same, because fingerprints are made of them. `decode` is what was decided for the
+    /// model.
+    pub(crate) fn identity(&self, decode: Decode) -> &'static str {
+        match (decode, self.decode_reduced) {
+            (Decode::Cpu, false) => "",
+            (Decode::Cpu, true) => " reduced",
+            (_, false) => " nvjpeg",
+            (_, true) => " nvjpeg reduced",
+        }
     }
 
     /// The limits on a single image.
@@ -69,6 +125,7 @@ impl ServiceSettings {
                 .max_picture_bytes
                 .min(self.picture_memory()),
             apply_orientation: self.apply_orientation,
+            reduce_for: None,
         }
     }
 

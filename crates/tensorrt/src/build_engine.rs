@@ -3,6 +3,7 @@
 //! ```text
 //! checkpoint --graph--> two ONNX graphs --TensorRT--> vision.engine, text.engine --+
 //!            --CPU engine, FP32--> the canary's vectors ---------------------------+--> directory
+//!            --CPU engine, pictures, texts--> the scales of graphs in FP8
 //! resize.cu  --NVRTC--> resize.cubin ----------------------------------------------+
 //! ```
 //!
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod build;
+mod calibrate;
 mod canary;
 mod inspect;
 mod options;

@@ -23,6 +23,7 @@ use crate::run::{
 use clap::Parser;
 use siglip2_model::checkpoint::Config;
 
+mod card;
 mod cost;
 mod kernel;
 mod rates;
@@ -39,6 +40,12 @@ struct Arguments {
     /// Directory of TensorRT's libraries; by default they are searched for.
     #[arg(long, env = "TENSORRT_LIB_DIR")]
     tensorrt_lib: Option<PathBuf>,
+    /// Directory of nvJPEG; by default it is searched for.
+    #[arg(long, env = "NVJPEG_LIB_DIR")]
+    nvjpeg_lib: Option<PathBuf>,
+    /// A directory of JPEG files, to compare the card's decoder with the CPU's.
+    #[arg(long)]
+    photos: Option<PathBuf>,
     /// How many seconds to measure each rate.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -83,15 +90,29 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     let config = Config::parse(&directory.read("config.json")?, "config.json")?;
     let processor = directory.processor()?;
-    let element = Element::of(manifest.towers.image.input.element);
-    let cubin = directory.read(&manifest.kernel.file)?;
-    let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
-    let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
-    kernel::copies(&mut probe, manifest.max_batch)?;
-    drop(probe);
+    let equal = match &manifest.patches {
+        // Pictures of variable resolution are resized on the CPU.
+        Some(_) => true,
+        None => {
+            let element = Element::of(manifest.towers.image.input.element);
+            let cubin = directory.read(&manifest.kernel.file)?;
+            let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
+            let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
+            kernel::copies(&mut probe, manifest.max_batch)?;
+            equal
+        }
+    };
 
-    let prepare = pinned_pictures(gpu, 512 << 20)?;
-    let options = TensorRtOptions::default();
+    let search = Search::new(None, None).with_nvjpeg(arguments.nvjpeg_lib);
+    let options = TensorRtOptions {
+        nvjpeg: match manifest.patches {
+            // Their pictures are resized on the CPU, and decoded there.
+            Some(_) => None,
+            None => card::find(gpu, &search),
+        },
+        ..TensorRtOptions::default()
+    };
+    let prepare = pinned_pictures(gpu, 512 << 20, &processor, options.nvjpeg)?;
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
     let mut engine = TensorRtEngine::load(
@@ -110,23 +131,19 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         memory_taken(gpu)?.saturating_sub(before) >> 20,
         engine.needs()
     );
-    let cosines = measure(
-        &mut engine,
-        &directory.canary()?,
-        &manifest.buckets,
-        &gpu.name,
-    )?;
-    println!(
-        "- canary, in every batch size and slot: cosine to FP32 {:.6} (image), {:.6} (text)",
-        cosines.image, cosines.text
-    );
-    if let Some(doubt) = cosines.doubt() {
+    let canary = directory.canary()?;
+    let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
+    println!("- canaries, in every batch size and slot, cosine to FP32: {cosines}");
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         println!("- {doubt}");
     }
-    println!();
     let span = Duration::from_secs_f64(arguments.seconds);
-    rates::rates(&mut engine, &config, &manifest.buckets, span)?;
-    if let Some(fault) = cosines.fault() {
+    if let (Some(_), Some(photos)) = (options.nvjpeg, &arguments.photos) {
+        card::check(&mut engine, photos, span)?;
+    }
+    println!();
+    rates::rates(&mut engine, &config, manifest, &canary, span)?;
+    if let Some(fault) = cosines.fault(manifest.precision) {
         return Err(fault.into());
     }
     if !equal {

@@ -11,6 +11,7 @@
 //! With the feature `tensorrt` (or `tensorrt-enterprise`):
 //!
 //! * `libraries`: finds TensorRT's and CUDA's libraries, which are opened at run time.
+//! * `nvjpeg`: NVIDIA's decoder of JPEG files, opened at run time.
 //! * `run`: the engine: memory, slots, contexts, and the threads that wait for batches.
 //! * `build`: ONNX to an engine, CUDA C++ to machine code; needs no GPU.
 //! * `kernel`: the kernel that resizes and normalizes. `error`, `logger`: errors and TensorRT's
@@ -43,6 +44,8 @@ pub mod kernel;
 pub mod libraries;
 #[cfg(feature = "tensorrt")]
 mod logger;
+#[cfg(feature = "tensorrt")]
+pub mod nvjpeg;
 #[cfg(feature = "tensorrt")]
 pub mod run;
 

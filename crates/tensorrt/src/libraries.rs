@@ -40,6 +40,8 @@ pub enum Kind {
     Parser,
     /// The compiler of CUDA's kernels.
     Nvrtc,
+    /// The decoder of JPEG files.
+    NvJpeg,
 }
 
 impl Kind {
@@ -51,13 +53,14 @@ impl Kind {
             (Kind::Parser, Flavour::Rtx) => "libtensorrt_onnxparser_rtx",
             (Kind::Parser, Flavour::Enterprise) => "libnvonnxparser",
             (Kind::Nvrtc, _) => "libnvrtc",
+            (Kind::NvJpeg, _) => "libnvjpeg",
         }
     }
 
     /// Supported major versions, the best first.
     fn majors(self) -> &'static [u32] {
         match (self, FLAVOUR) {
-            (Kind::Nvrtc, _) => &[13, 12],
+            (Kind::Nvrtc | Kind::NvJpeg, _) => &[13, 12],
             (_, Flavour::Rtx) => &[1],
             (_, Flavour::Enterprise) => &[11],
         }
@@ -67,6 +70,7 @@ impl Kind {
     fn packages(self) -> &'static [&'static str] {
         match (self, FLAVOUR) {
             (Kind::Nvrtc, _) => &["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"],
+            (Kind::NvJpeg, _) => &["nvidia/cu13/lib", "nvidia/nvjpeg/lib"],
             (_, Flavour::Rtx) => &["tensorrt_rtx_libs"],
             (_, Flavour::Enterprise) => &["tensorrt_libs"],
         }
@@ -81,12 +85,14 @@ impl Kind {
         match self {
             Kind::Runtime | Kind::Parser => "--tensorrt-lib (TENSORRT_LIB_DIR)",
             Kind::Nvrtc => "--nvrtc-lib (NVRTC_LIB_DIR)",
+            Kind::NvJpeg => "--nvjpeg-lib (NVJPEG_LIB_DIR)",
         }
     }
 
     fn install(self) -> &'static str {
         match (self, FLAVOUR) {
             (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc==13.0.88",
+            (Kind::NvJpeg, _) => "pip install nvidia-nvjpeg==13.0.4.44",
             (_, Flavour::Rtx) => "pip install tensorrt-rtx-cu13-libs",
             (_, Flavour::Enterprise) => {
                 "it is in NVIDIA's packages libnvinfer11 and libnvonnxparsers11"
@@ -101,6 +107,7 @@ impl fmt::Display for Kind {
             Kind::Runtime => write!(f, "{FLAVOUR}"),
             Kind::Parser => write!(f, "the ONNX parser of {FLAVOUR}"),
             Kind::Nvrtc => f.write_str("NVRTC"),
+            Kind::NvJpeg => f.write_str("nvJPEG"),
         }
     }
 }
@@ -160,6 +167,8 @@ pub struct Search {
     pub tensorrt: Option<PathBuf>,
     /// The directory of NVRTC, if one was named.
     pub nvrtc: Option<PathBuf>,
+    /// The directory of nvJPEG, if one was named.
+    pub nvjpeg: Option<PathBuf>,
     /// Directories to search for a library whose directory was not named.
     pub directories: Vec<PathBuf>,
     /// Python's package directories, searched before those.
@@ -208,9 +217,23 @@ impl Search {
         Self {
             tensorrt: tensorrt.filter(|path| !path.as_os_str().is_empty()),
             nvrtc: nvrtc.filter(|path| !path.as_os_str().is_empty()),
+            nvjpeg: None,
             directories: existing(directories),
             site_packages: existing(site_packages),
         }
+    }
+
+    /// Searches nvJPEG in a directory, if one is named.
+    #[must_use]
+    pub fn with_nvjpeg(mut self, directory: Option<PathBuf>) -> Self {
+        self.nvjpeg = directory.filter(|path| !path.as_os_str().is_empty());
+        self
+    }
+
+    /// nvJPEG, opened, and its file.
+    pub(crate) fn nvjpeg(&self) -> Result<(Library, PathBuf), LibraryError> {
+        let path = self.find(Kind::NvJpeg)?;
+        Ok((load(Kind::NvJpeg, &path)?, path))
     }
 
     /// NVRTC's file, which is only needed for building.
@@ -227,6 +250,7 @@ impl Search {
         let named = match kind {
             Kind::Runtime | Kind::Parser => &self.tensorrt,
             Kind::Nvrtc => &self.nvrtc,
+            Kind::NvJpeg => &self.nvjpeg,
         };
         let directories = match named {
             Some(directory) => vec![directory.clone()],

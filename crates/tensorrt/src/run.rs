@@ -14,31 +14,37 @@
 //!
 //! * `device`: the GPUs. `memory`, `arena`, `gaps`: their memory, and pinned memory; `event`.
 //! * `tower`: an engine and its slots; `slot`, `contexts`, `feed`: everything one batch needs;
+//!   `parts`, `patches`: what is different where pictures are of variable resolution;
 //!   `completer`: the threads that wait for it; `cache`: what TensorRT compiled; `warm_up`: how
 //!   often each batch size runs at the start.
+//! * `card`: JPEG files decoded on the card, in memory that `lent` lends.
 //! * `needs`: what all of it takes of the GPU's memory.
 //! * `steps`: whether a load goes on. `probe`: runs the parts one by one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cudarc::driver::result;
+use cudarc::driver::{CudaContext, result};
 
-use crate::directory::{DirectoryError, ElementType, EngineDirectory, Manifest, TowerEntry};
+use crate::directory::{DirectoryError, EngineDirectory, Manifest, TowerEntry};
 use siglip2_engine::{Batch, Completion, Engine, EngineInfo, Prepare};
-use siglip2_image::{ImageLimits, Processor};
+use siglip2_image::{ImageLimits, Processor, Target};
 use siglip2_model::Tower;
 
 mod arena;
 mod cache;
+mod card;
 mod completer;
 mod contexts;
 mod device;
 mod event;
 mod feed;
 mod gaps;
+mod lent;
 mod memory;
 mod needs;
+mod parts;
+mod patches;
 mod prepare;
 pub mod probe;
 mod slot;
@@ -48,14 +54,18 @@ mod warm_up;
 
 use crate::error::{DeviceError, Doing};
 use crate::kernel::{Element, Planner, ResizeKernel};
+use crate::nvjpeg::NvJpeg;
 use arena::Arena;
+use card::Judge;
+pub use card::card_backend;
 use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
-use feed::{Feed, ImageFeed, TextFeed, id_bytes};
+use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::Needs;
+use patches::{PackedPatches, PatchFeed};
 pub use steps::{Steps, WatchedError, watched};
-use tower::{LoadedTower, Shape};
+use tower::{LoadedTower, Plan, Shape};
 
 /// Why the GPU engine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +73,14 @@ pub enum LoadError {
     /// The device or TensorRT failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// TensorRT failed because the device is lost to this process.
+    #[error("{failed}; {device}")]
+    Lost {
+        /// What failed.
+        failed: DeviceError,
+        /// What the device says.
+        device: DeviceError,
+    },
     /// The engine directory cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -85,6 +103,18 @@ pub enum LoadError {
         /// The GPU of this machine.
         gpu: Gpu,
     },
+    /// Pictures become more patches than the engine takes.
+    #[error(
+        "pictures become up to {wanted} patches, but the engine takes at most {built}: serve it \
+         with --max-num-patches {built} (MAX_NUM_PATCHES), or build it with build-engine \
+         --max-num-patches {wanted}"
+    )]
+    Patches {
+        /// The most that the engine takes.
+        built: usize,
+        /// The most that pictures become.
+        wanted: usize,
+    },
     /// The GPU has less memory free than the engine takes.
     #[error("{0}")]
     Memory(String),
@@ -104,7 +134,7 @@ pub struct TensorRtOptions {
     pub limits: ImageLimits,
     /// The least number of bytes of pixels that a slot can upload and resize at once; a larger
     /// batch is uploaded in parts. The largest picture always fits. As much is on the GPU for
-    /// each slot.
+    /// each slot, and with `nvjpeg` twice as much again.
     pub source_bytes: usize,
     /// Whether the work of each batch size is captured as a CUDA graph. TensorRT for RTX does
     /// this itself.
@@ -112,6 +142,8 @@ pub struct TensorRtOptions {
     /// The fewest and most runs of each batch size at the start; it ends when the library has
     /// captured it.
     pub warm_ups: (usize, usize),
+    /// What decodes JPEG files on the card; without it the CPU does.
+    pub nvjpeg: Option<&'static NvJpeg>,
     /// How long the device may go without finishing a batch while it has one.
     pub device_timeout: Duration,
     /// Bytes of the GPU's memory that are left free, for engines that are loaded after this one.
@@ -125,6 +157,7 @@ impl Default for TensorRtOptions {
         Self {
             source_bytes: 256 << 20,
             slots: 2,
+            nvjpeg: None,
             max_batch: None,
             limits: ImageLimits::default(),
             // Even on a slow GPU the largest batch takes about a second.
@@ -136,14 +169,63 @@ impl Default for TensorRtOptions {
     }
 }
 
-/// Pinned memory for decoded pictures, for the engines of all GPUs.
+/// Pinned memory for the pictures of all engines of the process, on whatever GPU and of whatever
+/// model. Cheap to clone; all clones are the same memory.
+#[derive(Clone)]
+pub struct PinnedMemory {
+    context: Arc<CudaContext>,
+    arena: Arc<Arena>,
+}
+
+impl PinnedMemory {
+    /// Pins so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the driver cannot pin them.
+    pub fn new(gpu: &Gpu, bytes: usize) -> Result<Self, DeviceError> {
+        let context = device::context(gpu)?;
+        let arena = Arena::new(&context, bytes)?;
+        Ok(Self { context, arena })
+    }
+
+    /// What makes the pictures of one model ready in it: as they were decoded, or, where pictures
+    /// are of variable resolution, in patches. With nvJPEG it takes the files, too, that the card
+    /// decodes; pictures in patches are decoded on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// When nvJPEG cannot be used.
+    pub fn preparer(
+        &self,
+        processor: &Processor,
+        nvjpeg: Option<&'static NvJpeg>,
+    ) -> Result<Arc<dyn Prepare>, DeviceError> {
+        let arena = Arc::clone(&self.arena);
+        Ok(match processor.target().patches() {
+            None => Arc::new(prepare::Pinned {
+                arena,
+                judge: nvjpeg
+                    .map(|nvjpeg| Judge::new(&self.context, nvjpeg))
+                    .transpose()?,
+            }),
+            Some((side, _)) => Arc::new(PackedPatches::new(arena, processor, side)),
+        })
+    }
+}
+
+/// [`PinnedMemory::preparer`] with memory of its own.
 ///
 /// # Errors
 ///
-/// When the driver cannot pin it.
-pub fn pinned_pictures(gpu: &Gpu, bytes: usize) -> Result<Arc<dyn Prepare>, DeviceError> {
-    let context = device::context(gpu)?;
-    Ok(Arc::new(prepare::Pinned(Arena::new(&context, bytes)?)))
+/// Those of [`PinnedMemory::new`] and [`PinnedMemory::preparer`].
+pub fn pinned_pictures(
+    gpu: &Gpu,
+    bytes: usize,
+    processor: &Processor,
+    nvjpeg: Option<&'static NvJpeg>,
+) -> Result<Arc<dyn Prepare>, DeviceError> {
+    PinnedMemory::new(gpu, bytes)?.preparer(processor, nvjpeg)
 }
 
 /// Both towers on one GPU.
@@ -152,6 +234,7 @@ pub struct TensorRtEngine {
     text: LoadedTower,
     prepare: Arc<dyn Prepare>,
     info: EngineInfo,
+    max_batch_pixels: Option<u64>,
     needs: Needs,
 }
 
@@ -181,11 +264,9 @@ impl TensorRtEngine {
         processor: &Processor,
         options: &TensorRtOptions,
     ) -> Result<Needs, String> {
-        let element = Element::of(manifest.towers.image.input.element);
-        let planner = Planner::new(processor, element);
         Needs::of(
             manifest,
-            &planner,
+            processor,
             &Self::describe(manifest, options),
             options,
         )
@@ -216,54 +297,104 @@ impl TensorRtEngine {
         }
         steps.begin(format!("opening {gpu}"));
         let context = device::context(gpu)?;
+        let loaded = Self::load_in(&context, gpu, directory, processor, prepare, options, steps);
+        loaded.map_err(|error| match error {
+            // TensorRT does not say that it is a lost device that it failed on; the driver does.
+            LoadError::Device(failed @ DeviceError::TensorRt { .. }) => {
+                steps.begin(format!("asking whether {gpu} is lost"));
+                let asked = context
+                    .bind_to_thread()
+                    .and_then(|()| context.synchronize());
+                match asked.doing(|| format!("waiting for {gpu}")) {
+                    Err(device) if device.is_sticky() => LoadError::Lost { failed, device },
+                    _ => LoadError::Device(failed),
+                }
+            }
+            other => other,
+        })
+    }
+
+    fn load_in(
+        context: &Arc<CudaContext>,
+        gpu: &Gpu,
+        directory: &EngineDirectory,
+        processor: &Processor,
+        prepare: Arc<dyn Prepare>,
+        options: &TensorRtOptions,
+        steps: &Steps,
+    ) -> Result<Self, LoadError> {
+        let manifest = directory.manifest();
         let info = Self::describe(manifest, options);
         let driver = match driver_release() {
             Some(release) => release,
             None => format!("cuda-{}", driver_version()?),
         };
+        let target = processor.target();
+        patches::check(manifest, target)?;
         let lost = Lost::new(OnceLock::new());
         let load = |tower: Tower, feed: &mut dyn FnMut(&Shape) -> Result<Feed, DeviceError>| {
             let entry = manifest.tower(tower);
-            let plan = directory.read(&entry.engine.file)?;
-            let shape = shape(tower, manifest, &info, options);
-            let file = directory.path().join(&entry.engine.file);
-            let cache = cache::path(&file, &gpu.name, &driver);
-            LoadedTower::load(&context, &plan, &shape, &cache, &lost, steps, || {
-                feed(&shape)
-            })
+            let shape = shape(tower, manifest, &info, options, target);
+            let small = entry.small.as_ref().map(|small| &small.engine.file);
+            let files = small.into_iter().chain([&entry.engine.file]);
+            let largest = shape.sizes.iter().map(|size| size.rows).max().unwrap_or(1);
+            let mut plans = Vec::new();
+            for (file, profiles) in files.zip(manifest.profiles_of_engines(tower)) {
+                if profiles.iter().all(|[least, ..]| least.rows > largest) {
+                    // No batch is so large.
+                    continue;
+                }
+                // A slow disk is not the device's doing.
+                steps.begin(format!("reading {file}"));
+                plans.push(Plan {
+                    bytes: directory.read(file)?,
+                    profiles,
+                    cache: cache::path(&directory.path().join(file), &gpu.name, &driver),
+                });
+            }
+            LoadedTower::load(context, plans, &shape, &lost, steps, || feed(&shape))
         };
 
-        let element = Element::of(manifest.towers.image.input.element);
-        let planner = Planner::new(processor, element);
         let looking = || format!("asking for the free memory of {gpu}");
         context.bind_to_thread().doing(looking)?;
         let (free, _) = result::mem_get_info().doing(looking)?;
         let free = free.saturating_sub(options.beside);
-        let needs = needs::check(gpu, free, manifest, &planner, &info, options)
+        let needs = needs::check(gpu, free, manifest, processor, &info, options)
             .map_err(LoadError::Memory)?;
         let free = free >> 20;
         tracing::info!(%gpu, "the engines take {needs}, of {free} MiB that are free");
-        let cubin = directory.read(&manifest.kernel.file)?;
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;
-        let kernel = Arc::new(
-            ResizeKernel::load(&cubin, element)
-                .doing(|| format!("loading {}", manifest.kernel.file))?,
-        );
-        let image = load(Tower::Image, &mut |shape| {
-            let planner = Planner::new(processor, element);
-            let kernel = Arc::clone(&kernel);
-            let feed = ImageFeed::new(&context, kernel, planner, options, shape.input_row)?;
-            Ok(Feed::Images(Box::new(feed)))
-        })?;
+        let image = match &manifest.patches {
+            Some(patches) => load(Tower::Image, &mut |_| {
+                Ok(Feed::Patches(PatchFeed::new(patches.size)))
+            })?,
+            None => {
+                let element = Element::of(manifest.towers.image.input.element);
+                let cubin = directory.read(&manifest.kernel.file)?;
+                let kernel = Arc::new(
+                    ResizeKernel::load(&cubin, element)
+                        .doing(|| format!("loading {}", manifest.kernel.file))?,
+                );
+                load(Tower::Image, &mut |shape| {
+                    let planner = Planner::new(processor, element);
+                    let kernel = Arc::clone(&kernel);
+                    let mut feed =
+                        ImageFeed::new(context, kernel, planner, options, shape.input_row)?;
+                    card::check(context, &mut feed)?;
+                    Ok(Feed::Images(Box::new(feed)))
+                })?
+            }
+        };
         let tokens = manifest.text_tokens;
         let ids = manifest.towers.text.input.element;
         let text = load(Tower::Text, &mut |_| {
-            TextFeed::new(&context, info.max_batch, tokens, ids).map(Feed::Texts)
+            TextFeed::new(context, info.max_batch, tokens, ids).map(Feed::Texts)
         })?;
         Ok(Self {
             image,
             text,
             prepare,
+            max_batch_pixels: patches::max_batch_pixels(info.max_batch, target),
             info,
             needs,
         })
@@ -280,6 +411,10 @@ impl Engine for TensorRtEngine {
         self.info.clone()
     }
 
+    fn max_batch_pixels(&self) -> Option<u64> {
+        self.max_batch_pixels
+    }
+
     fn preparer(&self) -> Arc<dyn Prepare> {
         Arc::clone(&self.prepare)
     }
@@ -293,45 +428,42 @@ impl Engine for TensorRtEngine {
 }
 
 /// The sizes that the slots of a tower are made for.
-fn shape(tower: Tower, manifest: &Manifest, info: &EngineInfo, options: &TensorRtOptions) -> Shape {
+fn shape(
+    tower: Tower,
+    manifest: &Manifest,
+    info: &EngineInfo,
+    options: &TensorRtOptions,
+    target: Target,
+) -> Shape {
     let entry: &TowerEntry = manifest.tower(tower);
-    let side = manifest.image_size as i64;
-    let (row, input_row) = match tower {
-        Tower::Image => {
-            let bytes = match entry.input.element {
-                ElementType::Fp32 => 4,
-                _ => 2,
-            };
-            let pixels = 3 * manifest.image_size * manifest.image_size;
-            (vec![3, side, side], pixels * bytes)
+    let row = match (tower, &manifest.patches) {
+        (Tower::Image, None) => {
+            let side = manifest.image_size as i64;
+            vec![3, side, side]
         }
-        Tower::Text => (
-            vec![manifest.text_tokens as i64],
-            manifest.text_tokens * id_bytes(entry.input.element),
-        ),
+        (Tower::Image, Some(patches)) => {
+            vec![
+                -1,
+                siglip2_model::graph::patches::bytes(patches.size) as i64,
+            ]
+        }
+        (Tower::Text, _) => vec![manifest.text_tokens as i64],
     };
-    // A maximum below the engine's still runs in the smallest bucket that holds it.
-    let mut buckets = manifest.buckets.clone();
-    let needed = buckets.partition_point(|&bucket| bucket < info.max_batch) + 1;
-    buckets.truncate(needed);
+    let most = target.patches().map(|(_, most)| most as usize);
     Shape {
         tower,
         input: Tensor {
             name: entry.input.name.clone(),
             row,
         },
-        input_row,
+        input_row: needs::input_row(tower, manifest),
         output: Tensor {
             name: entry.output.name.clone(),
             row: vec![manifest.dimensions as i64],
         },
         dimensions: manifest.dimensions,
-        profiles: manifest
-            .profiles
-            .iter()
-            .map(|&[least, _, most]| (least, most))
-            .collect(),
-        buckets,
+        sizes: manifest.sizes_of(tower, info.max_batch, most),
+        max_batch: info.max_batch,
         slots: info.slots,
         urgent: tower == Tower::Text,
         warm_ups: options.warm_ups.0..=options.warm_ups.1,

@@ -11,7 +11,7 @@ use siglip2_embeddings::engine::{
 use siglip2_embeddings::image::{ImageError, RgbImage, Target};
 use siglip2_embeddings::service::batcher::Worker;
 use siglip2_embeddings::service::{
-    BuildInfo, Model, ModelInfo, Readiness, Service, ServiceSettings,
+    BuildInfo, Decode, Model, ModelInfo, Readiness, Service, ServiceSettings,
 };
 use siglip2_embeddings::text::{TextOptions, TextTokenizer, TokenizerFiles};
 
@@ -87,7 +87,8 @@ impl Engine for FakeEngine {
             Batch::Images(images) => images
                 .iter()
                 .map(|image| {
-                    let part = |at: usize| f32::from(image.0.pixels()[at]) / 255.0;
+                    let pixels = image.decoded().map_or(&[][..], RgbImage::pixels);
+                    let part = |at: usize| f32::from(pixels[at]) / 255.0;
                     [part(0), part(1), part(2), 0.1]
                 })
                 .collect(),
@@ -112,7 +113,7 @@ impl Prepare for FakePrepare {
             !self.0.panic_in_prepare.load(Ordering::SeqCst),
             "a panic as ordered"
         );
-        Ok(Pixels(image))
+        Ok(Pixels::Decoded(image))
     }
 }
 
@@ -198,6 +199,7 @@ pub fn model(name: &str) -> Model {
             device: "cpu",
             engine: "fake",
             precision: "fp32",
+            decode: Decode::Cpu,
             agreement: None,
             dimensions: DIMENSIONS,
             images: Target::Square { side: 224 },

@@ -8,6 +8,7 @@ pub mod document;
 pub mod engine;
 pub mod http2;
 pub mod index;
+pub mod jpegs;
 pub mod model;
 pub mod noise;
 pub mod picture;

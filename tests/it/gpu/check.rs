@@ -57,7 +57,7 @@ fn the_report_has_all_parts() {
         "- resize kernel: 43 of 43 batches equal to the CPU, bit for bit",
         "- uploads from pinned memory:",
         "MiB of the GPU's memory",
-        "- canary, in every batch size and slot: cosine to FP32 1.000000 (image), 1.000000 (text)",
+        "- canaries, in every batch size and slot, cosine to FP32: image 1.000000, text 1.000000, on",
         "### The service over HTTP",
         "#### Time by stage",
         "No peer",

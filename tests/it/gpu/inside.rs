@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+mod naflex;
+
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineError, Pixels, Prepare, Rows};
-use siglip2_embeddings::image::RgbImage;
+use siglip2_embeddings::image::{Processor, RgbImage};
 use siglip2_embeddings::service::batcher::{BatchError, Batcher, EngineState, Item, Worker};
 use siglip2_embeddings::service::metrics::Metrics;
 use siglip2_embeddings::tensorrt::directory::{EngineDirectory, measure};
@@ -21,16 +23,24 @@ use siglip2_embeddings::tensorrt::run::{
 use crate::common::noise::noise;
 use crate::gpu::model::{self, Recipe};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-fn directory() -> EngineDirectory {
+pub(super) fn directory() -> EngineDirectory {
     let path = std::env::var_os("TEST_ENGINE").map(PathBuf::from).unwrap();
     EngineDirectory::open(&path).unwrap()
 }
 
-fn load(
+pub(super) fn load(
     options: TensorRtOptions,
     arena: usize,
+) -> Result<(TensorRtEngine, Arc<dyn Prepare>), String> {
+    load_with(options, arena, &model::processor())
+}
+
+fn load_with(
+    options: TensorRtOptions,
+    arena: usize,
+    processor: &Processor,
 ) -> Result<(TensorRtEngine, Arc<dyn Prepare>), String> {
     Libraries::open(&Search::new(
         std::env::var_os("TENSORRT_LIB_DIR").map(PathBuf::from),
@@ -38,11 +48,12 @@ fn load(
     ))
     .map_err(|error| error.to_string())?;
     let gpu = gpus().map_err(|error| error.to_string())?.remove(0);
-    let prepare = pinned_pictures(&gpu, arena).map_err(|error| error.to_string())?;
+    let prepare = pinned_pictures(&gpu, arena, processor, options.nvjpeg)
+        .map_err(|error| error.to_string())?;
     let engine = TensorRtEngine::load(
         &gpu,
         &directory(),
-        &model::processor(),
+        processor,
         Arc::clone(&prepare),
         &options,
         &Steps::default(),
@@ -51,7 +62,7 @@ fn load(
     Ok((engine, prepare))
 }
 
-fn small() -> TensorRtOptions {
+pub(super) fn small() -> TensorRtOptions {
     let mut options = TensorRtOptions::default();
     // The largest picture of the album has 600 KB: a batch with two of them is split into parts.
     options.limits.max_pixels = 300_000;
@@ -62,7 +73,7 @@ fn small() -> TensorRtOptions {
 }
 
 /// A picture as a decoder leaves it: in the arena, unless it is larger than the arena.
-fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
+pub(super) fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
     let (width, height) = (image.width(), image.height());
     let image = match prepare.memory(image.pixels().len()).unwrap() {
         None => image.clone(),
@@ -75,9 +86,9 @@ fn pinned(prepare: &dyn Prepare, image: &RgbImage) -> Pixels {
 }
 
 /// Pending rows, and their expected values.
-type Waiting = (Receiver<Result<Rows, EngineError>>, Vec<Vec<f32>>);
+pub(super) type Waiting = (Receiver<Result<Rows, EngineError>>, Vec<Vec<f32>>);
 
-fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, EngineError>> {
+pub(super) fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, EngineError>> {
     let (done, result) = channel();
     engine.submit(
         batch,
@@ -88,7 +99,7 @@ fn submit(engine: &mut dyn Engine, batch: Batch) -> Receiver<Result<Rows, Engine
     result
 }
 
-fn check((result, expected): Waiting) {
+pub(super) fn check((result, expected): Waiting) {
     let rows = result.recv_timeout(PATIENCE).unwrap().unwrap();
     let rows: Vec<&[f32]> = rows.iter().collect();
     assert_eq!(rows, expected);
@@ -126,9 +137,11 @@ fn random_batches(recipe: &Recipe, options: TensorRtOptions, arena: usize, batch
     let album = album(recipe);
     let (mut engine, prepare) = load(options, arena).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
-    assert_eq!((cosines.fault(), cosines.doubt()), (None, None));
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
+    let precision = manifest.precision;
+    let said = (cosines.fault(precision), cosines.doubt(precision));
+    assert_eq!(said, (None, None));
     let info = engine.info();
     let mut under_way: [VecDeque<Waiting>; 2] = Default::default();
     let mut state = 1_u64;
@@ -262,10 +275,16 @@ fn measure_and_tell() {
     };
     let (mut engine, _) = load(options, 1 << 20).unwrap();
     let directory = directory();
-    let (canary, buckets) = (directory.canary().unwrap(), &directory.manifest().buckets);
-    let cosines = measure(&mut engine, &canary, buckets, "the stand-in").unwrap();
-    println!("FAULT {}", cosines.fault().unwrap_or_default());
-    println!("DOUBT {}", cosines.doubt().unwrap_or_default());
+    let (canary, manifest) = (directory.canary().unwrap(), directory.manifest());
+    let cosines = measure(&mut engine, &canary, manifest, "the stand-in").unwrap();
+    println!(
+        "FAULT {}",
+        cosines.fault(manifest.precision).unwrap_or_default()
+    );
+    println!(
+        "DOUBT {}",
+        cosines.doubt(manifest.precision).unwrap_or_default()
+    );
 }
 
 /// Sends texts and images through a batcher until a fault shows, and prints the outcomes.

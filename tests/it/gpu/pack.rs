@@ -8,6 +8,7 @@ use siglip2_embeddings::tensorrt::directory::Architecture;
 use siglip2_embeddings::tensorrt::kernel::SOURCE;
 use siglip2_embeddings::tensorrt::libraries::Search;
 
+use crate::common::jpegs::{baseline, progressive, waves};
 use crate::common::stand_in::{Machine, libraries};
 use crate::gpu::model::Recipe;
 
@@ -40,6 +41,16 @@ fn pack() {
         copy(engine.path(), &into.join("engines").join(name));
     }
     copy(&libraries().on_driver(), &into.join("lib"));
+    // Photos, as far as drawings are: some that the card's decoder takes, and one that it does not.
+    let photos = into.join("photos");
+    std::fs::create_dir_all(&photos).unwrap();
+    for number in 0..12 {
+        let sharing = [(2, 2), (2, 1), (1, 1)][number as usize % 3];
+        let file = baseline(&waves(1920, 1280, number), sharing);
+        std::fs::write(photos.join(format!("{number:02}.jpg")), file).unwrap();
+    }
+    let other = progressive(&waves(1920, 1280, 12));
+    std::fs::write(photos.join("progressive.jpg"), other).unwrap();
 }
 
 /// Copies the files of a directory into another, which is created.
@@ -69,6 +80,8 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
         .env("BIN", programs.parent().unwrap())
         .env("TEST", std::env::current_exe().unwrap())
         .env("PACK_PLACEHOLDER", "1")
+        // The stand-in for it has no driver of its own to be packed for.
+        .env("NO_NVJPEG", "1")
         .env("COMPRESS", "gzip -1")
         // These programs are not optimized.
         .env("LIMIT_MB", "4000")
@@ -89,6 +102,7 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
         .arg(place.path().join("results"))
         .env("PYTHON", "/bin/false")
         .env("NO_TRAP", "1")
+        .env("NVJPEG_LIB_DIR", libraries().directory())
         .env("LOAD_SECONDS", "2")
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
@@ -111,6 +125,8 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
         "| products | not run: ",
         "| nvjpeg | not run: ",
         "| peer | not run: ",
+        "| JPEG files decoded on the card | 12 of 13; ",
+        "| 1920 x 1280 JPEGs decoded on the card, 64 clients | ",
         "| resize kernel | 43 of 43 batches equal to the CPU, bit for bit |",
         "| 224-pixel JPEGs, 32 per request, 16 clients | ",
         "| texts and images together, 64 clients | ",

@@ -72,6 +72,26 @@ fn full_precision_long_ids_three_slots_and_captured_graphs() {
     assert!(replayed > 500, "{replayed} towers were replayed as graphs");
 }
 
+/// Small batches have engines of their own where products are in FP8: every row is right, whichever
+/// engine its batch is for.
+#[test]
+fn small_batches_run_on_engines_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        small: Some(2),
+        ..Recipe::default()
+    };
+    let engine = recipe.write(root.path());
+    let machine = Machine::new().delay("random:4:200us");
+    let (_, trace) = passes(
+        "rows_are_right_under_thousands_of_random_batches",
+        &machine,
+        engine.path(),
+    );
+    let towers = trace.operations("infer");
+    assert!(towers.len() > 3000, "{}", towers.len());
+}
+
 /// A tower that computes without activations gets none, and its contexts stay user-managed: those
 /// of an engine as build-engine builds it cannot be anything else.
 #[test]
@@ -153,9 +173,10 @@ fn what_is_compiled_at_the_start_is_kept_for_the_next() {
 #[test]
 fn an_engine_that_is_wrong_for_one_batch_size_or_in_one_slot_is_refused() {
     use siglip2_embeddings::engine::Tower;
-    let said = |wrong: &[(Tower, usize, usize, f32)]| {
+    let told = |small, wrong: &[(Tower, usize, usize, f32)]| {
         let root = tempfile::tempdir().unwrap();
         let recipe = Recipe {
+            small,
             wrong: wrong.to_vec(),
             ..Recipe::default()
         };
@@ -166,6 +187,7 @@ fn an_engine_that_is_wrong_for_one_batch_size_or_in_one_slot_is_refused() {
             line.unwrap().1.to_owned()
         })
     };
+    let said = |wrong: &[(Tower, usize, usize, f32)]| told(None, wrong);
     assert_eq!(said(&[]), ["", ""]);
     for tower in [Tower::Image, Tower::Text] {
         for rows in [1, 2, 4, 8] {
@@ -182,6 +204,13 @@ fn an_engine_that_is_wrong_for_one_batch_size_or_in_one_slot_is_refused() {
     let [fault, doubt] = said(&[(Tower::Text, 2, 3, 0.02)]);
     assert_eq!(fault, "");
     assert!(doubt.contains("in a batch of 2 (slot 3)"), "{doubt}");
+    // In FP8 that is usual, but not in its small batches, which are computed in FP16.
+    assert_eq!(told(Some(2), &[(Tower::Text, 4, 3, 0.02)]), ["", ""]);
+    let [fault, doubt] = told(Some(2), &[(Tower::Text, 2, 3, 0.02)]);
+    assert_eq!(fault, "");
+    assert!(doubt.contains("in a batch of 2 (slot 3)"), "{doubt}");
+    let [fault, _] = told(Some(2), &[(Tower::Image, 8, 1, 1.0)]);
+    assert!(fault.contains("in a batch of 8 (slot 1)"), "{fault}");
 }
 
 /// Upload and resize of a batch begin before the tower of the previous batch has ended; two

@@ -28,7 +28,7 @@ fn what_was_measured_is_said_and_noted_in_the_manifest() {
     let machine = Machine::new();
     let (said, good) = verify(&machine, engine.path());
     assert!(good, "{said}");
-    let line = "cosine to FP32 on NVIDIA GeForce RTX 5090: image 1.000000, text 1.000000";
+    let line = "cosine to FP32: image 1.000000, text 1.000000, on NVIDIA GeForce RTX 5090";
     assert!(said.contains(line), "{said}");
     machine.trace().assert_clean();
     let noted = EngineDirectory::open(engine.path()).unwrap();

@@ -31,6 +31,8 @@ const std::map<std::string, CUresult> &defaults() {
         {"trt_enqueue", CUDA_ERROR_UNKNOWN},
         {"memory_size", CUDA_ERROR_UNKNOWN},
         {"nan", CUDA_ERROR_UNKNOWN},
+        {"decode", CUDA_ERROR_UNKNOWN},
+        {"state", CUDA_ERROR_UNKNOWN},
     };
     return *results;
 }

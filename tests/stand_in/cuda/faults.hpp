@@ -8,7 +8,8 @@
 // `enqueue`, `launch`, `graph_launch`, `copy`), works that fail when they run (`sticky`: an
 // illegal address, `lost`: the device is gone, `hang`: the work never ends; all three also as
 // `KIND@WORK` for one kind of work), and faults of the stand-in for TensorRT (`deserialize`,
-// `context`, `trt_enqueue`, `memory_size`, `nan`).
+// `context`, `trt_enqueue`, `memory_size`, `nan`) and of that for nvJPEG (`decode`, `state`, in
+// STAND_IN_NVJPEG_FAULT).
 #pragma once
 
 #include "api.hpp"

@@ -40,7 +40,8 @@ struct State {
     std::mutex lock;
     // Pinned input and output, by the address of the output buffer.
     std::map<const void *, std::pair<Pinned, Pinned>> staging;
-    std::map<std::tuple<const void *, const void *, std::size_t>, std::unique_ptr<Job>> jobs;
+    std::map<std::tuple<const void *, const void *, std::size_t, std::int64_t>, std::unique_ptr<Job>>
+        jobs;
 };
 
 State &state() {
@@ -102,7 +103,8 @@ CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
         return trap(stream);
     }
     std::size_t rows = inference.rows;
-    std::size_t in_bytes = rows * engine.file().input.row_bytes();
+    std::int64_t patches = inference.patches;
+    std::size_t in_bytes = rows * engine.file().input.row_bytes(patches);
     std::size_t out_bytes = rows * engine.file().output.row_bytes();
     Job *job = nullptr;
     {
@@ -115,11 +117,12 @@ CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
         if (result != CUDA_SUCCESS) {
             return result;
         }
-        auto &kept = state().jobs[{inference.input, inference.output, rows}];
+        auto &kept = state().jobs[{inference.input, inference.output, rows, patches}];
         if (!kept || kept->input != in.start || kept->output != out.start) {
             // A graph may hold the old job, so it is leaked.
             kept.release();
-            kept.reset(new Job{compute(engine, rows, engine.slot_of(stream)), in.start, out.start});
+            kept.reset(new Job{compute(engine, rows, patches, engine.slot_of(stream)), in.start,
+                               out.start});
         }
         job = kept.get();
     }

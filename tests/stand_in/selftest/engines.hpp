@@ -52,6 +52,15 @@ inline std::string text_engine() {
                          "weight_bytes 0\ncontext_bytes 0\n");
 }
 
+// Rows of patches of 6 bytes, two or three of them.
+inline std::string patches_engine() {
+    return with_checksum("stand-in engine 1\ntower image\ntensorrt " + VERSION +
+                         "\ncompute_capability any\n"
+                         "input patches uint8 -1 6\noutput embedding fp32 5\n"
+                         "profile 1 4 4 2 2 2\nprofile 1 2 2 3 3 3\n"
+                         "weight_bytes 0\ncontext_bytes 0\n");
+}
+
 struct Runtime {
     Log log;
     std::unique_ptr<nvinfer1::IRuntime> runtime{nvinfer1::createInferRuntime(log)};

@@ -272,6 +272,42 @@ CASE(an_engine_that_is_wrong_in_one_place) {
     }
 }
 
+CASE(padding_has_no_effect_on_rows_of_patches) {
+    Gpu gpu;
+    Runtime runtime;
+    auto engine = runtime.engine(patches_engine());
+    nvinfer1::Dims any = engine->getTensorShape("patches");
+    EQUAL(any.nbDims, 3);
+    CHECK(any.d[0] == -1 && any.d[1] == -1 && any.d[2] == 6);
+    CHECK(engine->getTensorDataType("patches") == nvinfer1::DataType::kUINT8);
+    CUstream s = stream();
+    // Two rows; the bytes of padding are all but the last of a patch.
+    auto run = [&](int32_t profile, std::int64_t patches, std::vector<unsigned char> bytes) {
+        auto one = context(*engine);
+        CUdeviceptr input = device_numbers(16), output = device_numbers(2 * 5);
+        OK(cuMemcpyHtoD_v2(input, bytes.data(), bytes.size()));
+        CHECK(one->setOptimizationProfileAsync(profile, reinterpret_cast<cudaStream_t>(s)));
+        CHECK(one->setInputShape("patches", {3, {2, patches, 6}}));
+        CHECK(!one->setInputShape("patches", {3, {2, 5 - patches, 6}}));
+        CHECK(runtime.log.has("patches are outside profile"));
+        CHECK(one->setTensorAddress("patches", reinterpret_cast<void *>(input)));
+        CHECK(one->setTensorAddress("embedding", reinterpret_cast<void *>(output)));
+        CHECK(one->enqueueV3(reinterpret_cast<cudaStream_t>(s)));
+        OK(cuStreamSynchronize(s));
+        std::vector<float> out(2 * 5);
+        OK(cuMemcpyDtoH_v2(out.data(), output, out.size() * sizeof(float)));
+        return out;
+    };
+    std::vector<float> two = run(0, 2, {1, 2, 3, 4, 5, 1, 6, 7, 8, 9, 9, 1, //
+                                        5, 4, 3, 2, 1, 1, 7, 7, 7, 7, 7, 0});
+    std::vector<float> three = run(1, 3, {1, 2, 3, 4, 5, 1, 6, 7, 8, 9, 9, 1, 8, 8, 8, 8, 8, 0, //
+                                          5, 4, 3, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+    CHECK(two == three);
+    std::vector<float> other = run(0, 2, {1, 2, 3, 4, 5, 1, 6, 7, 8, 9, 9, 1, //
+                                          5, 4, 3, 2, 1, 1, 7, 7, 7, 7, 7, 1});
+    CHECK(two != other);
+}
+
 // An inference in a graph reads what its input holds when the graph is launched.
 CASE(an_inference_in_a_graph) {
     Inference inference;

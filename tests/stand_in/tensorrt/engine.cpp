@@ -16,8 +16,8 @@ Engine::Engine(EngineFile file, nvinfer1::ILogger *logger, std::shared_ptr<int> 
     mImpl = this;
     ++*engines_;
     if (file_.image) {
-        image_function_ = std::make_shared<ImageFunction>(file_.input.row_elements(),
-                                                          file_.output.row_elements());
+        image_function_ = std::make_shared<ImageFunction>(
+            file_.input.row_elements(file_.most_patches()), file_.output.row_elements());
     }
 }
 
@@ -110,6 +110,7 @@ nvinfer1::DataType Engine::getTensorDataType(char const *name) const noexcept {
     const Tensor *found = tensor(name);
     std::string type = found ? found->type : "";
     return type == "fp16"    ? nvinfer1::DataType::kHALF
+           : type == "uint8" ? nvinfer1::DataType::kUINT8
            : type == "int32" ? nvinfer1::DataType::kINT32
            : type == "int64" ? nvinfer1::DataType::kINT64
                              : nvinfer1::DataType::kFLOAT;
@@ -130,7 +131,8 @@ nvinfer1::Dims Engine::getProfileShape(char const *name, int32_t profile,
     if (found != &file_.input || !known || which > 2) {
         return NO_SHAPE;
     }
-    return shape(*found, file_.profiles[static_cast<std::size_t>(profile)][which]);
+    const ProfileSizes &sizes = file_.profiles[static_cast<std::size_t>(profile)];
+    return shape(*found, sizes.rows[which], sizes.patches[which]);
 }
 
 int32_t Engine::getTensorBytesPerComponent(char const *name) const noexcept {

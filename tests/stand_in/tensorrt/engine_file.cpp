@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <numeric>
 #include <sstream>
 #include <stdexcept>
 
@@ -18,6 +17,9 @@ std::uint64_t fnv1a(const std::string &text) {
 }
 
 std::size_t width_of(const std::string &type) {
+    if (type == "uint8") {
+        return 1;
+    }
     if (type == "fp16") {
         return 2;
     }
@@ -64,11 +66,14 @@ void parse_line(EngineFile &engine, const std::string &text) {
     } else if (key == "output") {
         engine.output = tensor(line);
     } else if (key == "profile") {
-        std::vector<std::int64_t> rows = words<std::int64_t>(line);
-        if (rows.size() != 3) {
-            throw std::invalid_argument("a profile has three numbers");
+        std::vector<std::int64_t> sizes = words<std::int64_t>(line);
+        if (sizes.size() == 3) {
+            sizes.resize(6, 1);
         }
-        engine.profiles.push_back({rows[0], rows[1], rows[2]});
+        if (sizes.size() != 6) {
+            throw std::invalid_argument("a profile has three numbers, or three more of patches");
+        }
+        engine.profiles.push_back({{sizes[0], sizes[1], sizes[2]}, {sizes[3], sizes[4], sizes[5]}});
     } else if (key == "weight_bytes") {
         line >> engine.weight_bytes;
     } else if (key == "context_bytes") {
@@ -80,7 +85,10 @@ void parse_line(EngineFile &engine, const std::string &text) {
     } else if (key == "wrong") {
         Wrong wrong;
         if (!(line >> wrong.rows >> wrong.slot >> wrong.share)) {
-            throw std::invalid_argument("what is wrong has three numbers");
+            throw std::invalid_argument("what is wrong has three numbers, or four");
+        }
+        if (!(line >> wrong.patches)) {
+            wrong.patches = 0;
         }
         engine.wrong.push_back(wrong);
     } else {
@@ -90,17 +98,30 @@ void parse_line(EngineFile &engine, const std::string &text) {
 
 } // namespace
 
-std::size_t Tensor::row_elements() const {
-    return static_cast<std::size_t>(
-        std::accumulate(row.begin(), row.end(), std::int64_t{1}, std::multiplies<>()));
+std::size_t Tensor::row_elements(std::int64_t patches) const {
+    std::int64_t elements = 1;
+    for (std::int64_t dimension : row) {
+        elements *= dimension == -1 ? patches : dimension;
+    }
+    return static_cast<std::size_t>(elements);
 }
 
-std::size_t Tensor::row_bytes() const { return row_elements() * width_of(type); }
+std::size_t Tensor::row_bytes(std::int64_t patches) const {
+    return row_elements(patches) * width_of(type);
+}
 
 std::int64_t EngineFile::most_rows() const {
     std::int64_t most = 0;
     for (const auto &profile : profiles) {
-        most = std::max(most, profile[2]);
+        most = std::max(most, profile.rows[2]);
+    }
+    return most;
+}
+
+std::int64_t EngineFile::most_patches() const {
+    std::int64_t most = 0;
+    for (const auto &profile : profiles) {
+        most = std::max(most, profile.patches[2]);
     }
     return most;
 }

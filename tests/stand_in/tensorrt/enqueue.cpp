@@ -5,7 +5,7 @@
 namespace stand_in {
 
 CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
-    auto [input, output, rows, memory] = inference;
+    auto [input, output, rows, patches, memory] = inference;
     auto from = reinterpret_cast<std::uintptr_t>(input);
     auto to = reinterpret_cast<std::uintptr_t>(output);
 
@@ -13,7 +13,7 @@ CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
     work.kind = "infer";
     work.label = engine.getName();
     work.rows = rows;
-    work.bytes = rows * engine.file().input.row_bytes();
+    work.bytes = rows * engine.file().input.row_bytes(patches);
     work.ranges = {{from, from + work.bytes, false},
                    {to, to + rows * engine.file().output.row_bytes(), true}};
     if (engine.weights().begin != 0) {
@@ -22,7 +22,7 @@ CUresult infer(CUstream stream, Engine &engine, const Inference &inference) {
     if (memory) {
         work.ranges.push_back(*memory);
     }
-    work.act = [=, run = compute(engine, rows, engine.slot_of(stream))]() -> CUresult {
+    work.act = [=, run = compute(engine, rows, patches, engine.slot_of(stream))]() -> CUresult {
         run(input, output);
         return CUDA_SUCCESS;
     };

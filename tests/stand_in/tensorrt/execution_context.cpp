@@ -31,9 +31,9 @@ CUresult ExecutionContext::allocate() {
 }
 
 std::size_t ExecutionContext::needed() const {
-    auto most = static_cast<std::size_t>(profile()[2]);
-    auto rows = static_cast<std::size_t>(rows_.value_or(profile()[2]));
-    return engine_.file().context_bytes * rows / most;
+    auto most = static_cast<std::size_t>(profile().rows[2] * profile().patches[2]);
+    std::size_t now = rows_ ? static_cast<std::size_t>(*rows_ * patches_) : most;
+    return engine_.file().context_bytes * now / most;
 }
 
 size_t ExecutionContext::updateDeviceMemorySizeForShapes() noexcept {
@@ -62,7 +62,7 @@ bool ExecutionContext::refuse(const std::string &why) const {
     return false;
 }
 
-const std::array<std::int64_t, 3> &ExecutionContext::profile() const {
+const ProfileSizes &ExecutionContext::profile() const {
     return engine_.file().profiles[static_cast<std::size_t>(profile_)];
 }
 
@@ -92,17 +92,24 @@ bool ExecutionContext::setInputShape(char const *name, nvinfer1::Dims const &dim
     }
     bool same = dims.nbDims == static_cast<int32_t>(tensor->row.size()) + 1;
     for (std::size_t i = 0; same && i < tensor->row.size(); ++i) {
-        same = dims.d[i + 1] == tensor->row[i];
+        same = tensor->row[i] == -1 || dims.d[i + 1] == tensor->row[i];
     }
     if (!same) {
         return refuse("the shape of \"" + tensor->name + "\" is not the engine's");
     }
-    if (dims.d[0] < profile()[0] || dims.d[0] > profile()[2]) {
-        return refuse(std::to_string(dims.d[0]) + " rows are outside profile " +
-                      std::to_string(profile_) + ", which has " + std::to_string(profile()[0]) +
-                      " to " + std::to_string(profile()[2]));
+    auto within = [&](const std::array<std::int64_t, 3> &range, std::int64_t number, const char *of) {
+        return (number >= range[0] && number <= range[2]) ||
+               refuse(std::to_string(number) + " " + of + " are outside profile " +
+                      std::to_string(profile_) + ", which has " + std::to_string(range[0]) + " to " +
+                      std::to_string(range[2]));
+    };
+    std::int64_t patches = tensor->has_patches() ? dims.d[1] : 1;
+    if (!within(profile().rows, dims.d[0], "rows") ||
+        !within(profile().patches, patches, "patches")) {
+        return false;
     }
     rows_ = dims.d[0];
+    patches_ = patches;
     return true;
 }
 
@@ -118,7 +125,7 @@ int32_t ExecutionContext::inferShapes(int32_t most, char const **names) noexcept
 
 nvinfer1::Dims ExecutionContext::getTensorShape(char const *name) const noexcept {
     const Tensor *tensor = engine_.tensor(name);
-    return tensor ? shape(*tensor, rows_.value_or(-1)) : NO_SHAPE;
+    return tensor ? shape(*tensor, rows_.value_or(-1), rows_ ? patches_ : -1) : NO_SHAPE;
 }
 
 nvinfer1::Dims ExecutionContext::getTensorStrides(char const *name) const noexcept {
@@ -163,7 +170,8 @@ void *ExecutionContext::getOutputTensorAddress(char const *name) const noexcept 
 
 int64_t ExecutionContext::getMaxOutputSize(char const *name) const noexcept {
     const Tensor *tensor = engine_.tensor(name);
-    return tensor ? static_cast<int64_t>(tensor->row_bytes()) * profile()[2] : -1;
+    return tensor ? static_cast<int64_t>(tensor->row_bytes(profile().patches[2])) * profile().rows[2]
+                  : -1;
 }
 
 bool ExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
@@ -181,7 +189,7 @@ bool ExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
     CUresult result = fault("trt_enqueue");
     if (result == CUDA_SUCCESS) {
         result = infer(stream, engine_,
-                       {input_, output_, static_cast<std::size_t>(*rows_), memory});
+                       {input_, output_, static_cast<std::size_t>(*rows_), patches_, memory});
     }
     if (result == CUDA_SUCCESS && consumed_) {
         result = cuEventRecord(consumed_, stream);

@@ -89,7 +89,7 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
 
   private:
     bool refuse(const std::string &why) const;
-    const std::array<std::int64_t, 3> &profile() const;
+    const ProfileSizes &profile() const;
     bool user_managed() const;
     // Bytes that a batch of the current shape computes in; the largest batch uses all of them.
     std::size_t needed() const;
@@ -104,6 +104,8 @@ class ExecutionContext final : public ExecutionContextOfFlavour {
     Range given_{0, 0, true};
     int32_t profile_ = 0;
     std::optional<int64_t> rows_;
+    // Of each row, where the input has them.
+    int64_t patches_ = 1;
     void *input_ = nullptr;
     void *output_ = nullptr;
     cudaEvent_t consumed_ = nullptr;

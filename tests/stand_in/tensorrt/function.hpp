@@ -12,6 +12,9 @@
 // Dimension d is the sum over its elements, in their order and in FP64, of weight times
 // value; each product is exact. It is rounded to FP32 once, at the end.
 //
+// Image of variable resolution: the same, over the bytes of those patches of the row whose last
+// byte is 1. So padding has no effect.
+//
 // Text. A row of n ids: h = 0; for i in 0..n, h = mix(h ^ (id[i] + 0x9e3779b97f4a7c15 * (i + 1)))
 // with the id sign-extended. Dimension d is (k / 2^23) - 1 where k is the upper 24 bits of
 // mix(h + 0x9e3779b97f4a7c15 * (d + 1)).
@@ -31,9 +34,21 @@ class ImageFunction {
 
     // One row. `value` gives element i.
     template <typename Value> void row(Value value, float *out) const {
+        patches(1, terms_.size(), [](std::size_t) { return true; }, value, out);
+    }
+
+    // One row of `count` patches of `width` elements, without those of which `is_there` says no.
+    template <typename IsThere, typename Value>
+    void patches(std::size_t count, std::size_t width, IsThere is_there, Value value,
+                 float *out) const {
         std::vector<double> sums(dimensions_);
-        for (std::size_t i = 0; i < terms_.size(); ++i) {
-            sums[terms_[i].dimension] += terms_[i].weight * static_cast<double>(value(i));
+        for (std::size_t patch = 0; patch < count; ++patch) {
+            if (!is_there(patch)) {
+                continue;
+            }
+            for (std::size_t i = patch * width; i < (patch + 1) * width; ++i) {
+                sums[terms_[i].dimension] += terms_[i].weight * static_cast<double>(value(i));
+            }
         }
         for (std::size_t d = 0; d < dimensions_; ++d) {
             out[d] = static_cast<float>(sums[d]);

@@ -13,9 +13,16 @@ template <typename Value> Value value_at(const void *from, std::size_t index) {
     return value;
 }
 
-// One row of images, whose values may be FP16.
-void image_row(const ImageFunction &function, bool half, const void *input, float *out) {
-    if (half) {
+// One row of images: FP16 or FP32 values, or the bytes of patches.
+void image_row(const ImageFunction &function, const Tensor &tensor, std::int64_t patches,
+               const void *input, float *out) {
+    if (tensor.has_patches()) {
+        auto width = static_cast<std::size_t>(tensor.row[1]);
+        auto byte = [&](std::size_t i) { return value_at<std::uint8_t>(input, i); };
+        function.patches(
+            static_cast<std::size_t>(patches), width,
+            [&](std::size_t patch) { return byte((patch + 1) * width - 1) == 1; }, byte, out);
+    } else if (tensor.type == "fp16") {
         function.row([&](std::size_t i) { return widen(value_at<std::uint16_t>(input, i)); }, out);
     } else {
         function.row([&](std::size_t i) { return value_at<float>(input, i); }, out);
@@ -45,11 +52,11 @@ void spoil(float *row, std::size_t dimensions, float share) {
 
 } // namespace
 
-Compute compute(const Engine &engine, std::size_t rows, std::size_t slot) {
+Compute compute(const Engine &engine, std::size_t rows, std::int64_t patches, std::size_t slot) {
     // It may run after the engine has been destroyed.
     float share = 0;
     for (const Wrong &wrong : engine.file().wrong) {
-        if (wrong.is_of(static_cast<std::int64_t>(rows), slot)) {
+        if (wrong.is_of(static_cast<std::int64_t>(rows), patches, slot)) {
             share = wrong.share;
         }
     }
@@ -59,10 +66,10 @@ Compute compute(const Engine &engine, std::size_t rows, std::size_t slot) {
     return [=](const void *input, void *output) {
         std::vector<float> out(rows * dimensions);
         for (std::size_t row = 0; row < rows; ++row) {
-            const char *row_in = static_cast<const char *>(input) + row * in.row_bytes();
+            const char *row_in = static_cast<const char *>(input) + row * in.row_bytes(patches);
             float *row_out = out.data() + row * dimensions;
             if (function) {
-                image_row(*function, in.type == "fp16", row_in, row_out);
+                image_row(*function, in, patches, row_in, row_out);
             } else {
                 std::vector<std::int64_t> ids = ids_of(in, row_in);
                 text_row(ids.data(), ids.size(), row_out, dimensions);

@@ -12,12 +12,14 @@ namespace stand_in {
 using Compute = std::function<void(const void *input, void *output)>;
 
 // `slot` is the number of the stream: see `Wrong`.
-Compute compute(const Engine &engine, std::size_t rows, std::size_t slot);
+Compute compute(const Engine &engine, std::size_t rows, std::int64_t patches, std::size_t slot);
 
 struct Inference {
     const void *input;
     void *output;
     std::size_t rows;
+    // Of each row, where the input has them; 1 otherwise.
+    std::int64_t patches;
     // Memory that it uses exclusively while it runs.
     std::optional<Range> memory;
 };

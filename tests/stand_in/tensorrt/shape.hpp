@@ -10,13 +10,13 @@ namespace stand_in {
 // The shape of a tensor that does not exist.
 inline constexpr nvinfer1::Dims NO_SHAPE{-1, {}};
 
-// With this many rows, -1 for any number.
-inline nvinfer1::Dims shape(const Tensor &tensor, std::int64_t rows) {
+// With this many rows, and patches if it has any; -1 for any number.
+inline nvinfer1::Dims shape(const Tensor &tensor, std::int64_t rows, std::int64_t patches = -1) {
     nvinfer1::Dims dims{};
     dims.nbDims = static_cast<std::int32_t>(tensor.row.size()) + 1;
     dims.d[0] = rows;
     for (std::size_t i = 0; i < tensor.row.size(); ++i) {
-        dims.d[i + 1] = tensor.row[i];
+        dims.d[i + 1] = tensor.row[i] == -1 ? patches : tensor.row[i];
     }
     return dims;
 }

@@ -23,6 +23,7 @@ use super::apart::apart;
 use super::attention::{Head, Projected, attend};
 use super::dealing::{Way, pieces, way};
 use super::layer::{Layer, stride};
+use super::observed::{Largest, Observed};
 use super::space::Space;
 use super::together::{To, add, fine_row, narrow, together};
 use crate::error::Error;
@@ -49,6 +50,7 @@ pub(crate) struct Encoder<K> {
     kernel: K,
     shape: EncoderShape,
     layers: Layers<K>,
+    observed: Option<Observed>,
 }
 
 /// Where the layers are.
@@ -103,7 +105,27 @@ impl<K: Kernel> Encoder<K> {
             kernel,
             shape,
             layers,
+            observed: None,
         })
+    }
+
+    /// From now on every run notes how large the numbers are; each is slower by reading them.
+    pub fn observe(&mut self) -> Result<(), Error> {
+        let EncoderShape {
+            layers,
+            width,
+            hidden,
+            ..
+        } = self.shape;
+        self.observed = Some(Observed::new::<K>(layers, width, hidden)?);
+        Ok(())
+    }
+
+    /// What was seen of each layer since [`Encoder::observe`].
+    pub fn largest(&self) -> Vec<Largest> {
+        self.observed
+            .as_ref()
+            .map_or_else(Vec::new, Observed::largest)
     }
 
     /// Takes the rows of `items`, which are in `space.stream`, through all layers; `between`
@@ -124,6 +146,11 @@ impl<K: Kernel> Encoder<K> {
         let fine = columns / K::Fine::LAYOUT.per_word;
         space.projected.reserve(rows * fine);
         space.mixed.reserve(rows * stride(width));
+        // Together all of a product's left side is in the space afterwards.
+        let forced = match &self.observed {
+            Some(_) => Some(Way::Together),
+            None => forced,
+        };
         for index in 0..self.shape.layers {
             let read;
             let layer = match &self.layers {
@@ -136,6 +163,9 @@ impl<K: Kernel> Encoder<K> {
             };
             let way = forced.unwrap_or_else(|| way::<K>(rows, team.size()));
             self.project(team, space, layer, rows, way)?;
+            if let Some(observed) = &self.observed {
+                observed.projected::<K>(index, space, rows);
+            }
             let last = last_only && index + 1 == self.shape.layers;
             self.attention(team, space, items, last)?;
             if last {
@@ -149,6 +179,10 @@ impl<K: Kernel> Encoder<K> {
                 self.mix(team, space, layer, items.len(), way)?;
             } else {
                 self.mix(team, space, layer, rows, way)?;
+            }
+            if let Some(observed) = &self.observed {
+                let rows = if last { items.len() } else { rows };
+                observed.mixed::<K>(index, space, rows);
             }
             between();
         }

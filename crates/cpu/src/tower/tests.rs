@@ -4,6 +4,7 @@
 
 mod bits;
 mod made;
+mod observed;
 mod plain;
 mod refusals;
 mod truth;

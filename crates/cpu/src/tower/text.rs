@@ -6,6 +6,7 @@ use super::dealing::Way;
 use super::encoder::{Encoder, Keep};
 use super::layer::stride;
 use super::linear::{Linear, Norm};
+use super::observed::Largest;
 use super::space::{Space, Spaces};
 use super::together::{To, narrow, together};
 use super::{rows_of, waves};
@@ -74,6 +75,16 @@ impl<K: Kernel> TextTower<K> {
             source,
             shape,
         })
+    }
+
+    /// See [`Encoder::observe`].
+    pub fn observe(&mut self) -> Result<(), Error> {
+        self.encoder.observe()
+    }
+
+    /// See [`Encoder::largest`].
+    pub fn largest(&self) -> Vec<Largest> {
+        self.encoder.largest()
     }
 
     /// Floats of an embedding.

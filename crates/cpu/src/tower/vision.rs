@@ -9,6 +9,7 @@ use super::dealing::{Way, pieces};
 use super::encoder::{Encoder, Keep};
 use super::layer::stride;
 use super::linear::{Linear, Part};
+use super::observed::Largest;
 use super::pool::Pool;
 use super::positions::resized;
 use super::space::{Space, Spaces};
@@ -108,6 +109,16 @@ impl<K: Kernel> VisionTower<K> {
             spaces: Spaces::default(),
             shape,
         })
+    }
+
+    /// See [`Encoder::observe`].
+    pub fn observe(&mut self) -> Result<(), Error> {
+        self.encoder.observe()
+    }
+
+    /// See [`Encoder::largest`].
+    pub fn largest(&self) -> Vec<Largest> {
+        self.encoder.largest()
     }
 
     /// Floats of an embedding.

@@ -104,6 +104,7 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         description: &info.description,
         engine: info.engine,
         precision: info.precision,
+        decode: info.decode.name(),
         fingerprint: fingerprints.map(|both| both.normalized.to_string()),
         fingerprint_pooled: fingerprints.map(|both| both.pooled.to_string()),
         cosine_to_fp32: info.agreement,

@@ -12,7 +12,9 @@
 //! is an error here. The end marker is asked for only where libjpeg needs it to know that
 //! it has seen all scans, again as in Pillow.
 
+mod entropy;
 mod frame;
+mod intact;
 mod scans;
 
 use std::cell::Cell;
@@ -27,6 +29,8 @@ use super::exif::Metadata;
 use super::reader::{Pieces, Watch};
 use super::work::{STEP, Stop};
 use super::{ImageError, ImageFormat, ImageLimits, convert};
+
+pub use intact::IntactJpeg;
 
 #[cfg(panic = "abort")]
 compile_error!("libjpeg reports a damaged file by unwinding: build with panic = \"unwind\"");
@@ -174,11 +178,15 @@ fn read_pixels(
     transform: Transform,
     all_rows: &Cell<bool>,
 ) -> io::Result<()> {
-    let decompress = opened(reader, transform)?;
+    let mut decompress = opened(reader, transform)?;
     let (width, height) = job.size();
-    if decompress.size() != (width, height) {
+    let reduction = usize::from(job.header.reduction);
+    let whole = decompress.size();
+    if (whole.0.div_ceil(reduction), whole.1.div_ceil(reduction)) != (width, height) {
         return Err(io::Error::other("its frame headers contradict each other"));
     }
+    // In eighths. The inverse transform leaves the rest out.
+    decompress.scale(8 / job.header.reduction.clamp(1, 8));
     if decompress.components().len() != 4 {
         let mut started = decompress.rgb()?;
         for _ in 0..height {
@@ -233,12 +241,35 @@ mod tests {
     fn the_portable_transform_gives_the_same_pixels_for_damaged_files() {
         let mut decoded = 0;
         for bytes in damaged_files() {
-            let decoded_by =
-                |transform| decode_whole(&bytes, |job, rows| decode_by(job, rows, transform));
+            let limits = ImageLimits::default();
+            let decoded_by = |transform| {
+                decode_whole(&bytes, &limits, |job, rows| decode_by(job, rows, transform))
+            };
             let fastest = decoded_by(Transform::Fastest);
             assert!(fastest == decoded_by(Transform::Portable));
             decoded += usize::from(fastest.is_ok());
         }
         assert!(decoded > 300, "{decoded}");
+    }
+
+    /// Blocks that are reduced have fewer samples than the portable transform writes.
+    #[test]
+    fn reduced_blocks_are_left_to_libjpeg() {
+        let limits = ImageLimits {
+            reduce_for: Some(crate::Target::Square { side: 4 }),
+            ..ImageLimits::default()
+        };
+        let mut reduced = 0;
+        for bytes in damaged_files() {
+            let by = |transform| {
+                decode_whole(&bytes, &limits, |job, rows| {
+                    reduced += usize::from(job.header.reduction > 1);
+                    decode_by(job, rows, transform)
+                })
+            };
+            let [fastest, portable] = [Transform::Fastest, Transform::Portable].map(by);
+            assert_eq!(fastest.is_ok(), portable.is_ok());
+        }
+        assert!(reduced > 300, "{reduced}");
     }
 }

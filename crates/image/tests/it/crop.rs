@@ -82,9 +82,9 @@ fn what_is_no_square_in_the_end_is_refused() {
         read(&clip).unwrap().target(),
         Target::Middle { .. }
     ));
-    assert!(read(&clip).unwrap().check_square().is_err());
+    assert!(read(&clip).unwrap().check_uncut().is_err());
     let square = json!({"size": [224, 224]});
-    assert!(read(&square).unwrap().check_square().is_ok());
+    assert!(read(&square).unwrap().check_uncut().is_ok());
     for (config, said) in [
         (json!({"size": 224}), "a shortest edge of 224"),
         (json!({"size": {"longest_edge": 224}}), "longest_edge"),

@@ -12,6 +12,9 @@ mod crop;
 mod decode;
 mod fax;
 mod fixtures;
+mod intact;
+#[path = "../../../../tests/it/common/jpegs.rs"]
+mod jpegs;
 mod large;
 mod limits;
 mod made;
@@ -19,6 +22,7 @@ mod naflex;
 #[path = "../../../../tests/it/common/noise.rs"]
 mod noise;
 mod orientation;
+mod reduced;
 mod resize;
 mod rows;
 mod stop;

@@ -108,12 +108,6 @@ pub enum ConfigError {
     /// No architecture.
     #[error("it has no model_type; \"siglip\" or \"siglip2\" is expected")]
     NoArchitecture,
-    /// Variable resolution, for which there are no TensorRT engines.
-    #[error(
-        "model_type is \"siglip2\", a model of variable resolution (NaFlex), for which there are \
-         no TensorRT engines: the service runs it on the CPU (--device cpu)"
-    )]
-    Naflex,
     /// A size that no model has.
     #[error("{name} is {value}")]
     Size {
@@ -194,21 +188,6 @@ impl Config {
             file: file.to_owned(),
             reason,
         })
-    }
-
-    /// Checks that TensorRT engines can be built for it.
-    ///
-    /// # Errors
-    ///
-    /// If its resolution is variable.
-    pub fn check_fixed(&self, file: &str) -> Result<(), CheckpointError> {
-        match self.vision.resolution {
-            Resolution::Fixed => Ok(()),
-            Resolution::Variable => Err(CheckpointError::Config {
-                file: file.to_owned(),
-                reason: ConfigError::Naflex,
-            }),
-        }
     }
 
     /// Floats per embedding, of both towers.
@@ -503,8 +482,6 @@ mod tests {
         assert_eq!(config.vision.resolution, Resolution::Variable);
         assert_eq!(config.vision.patches(), 256);
         assert_eq!(config.vision.image_size, 256);
-        let refused = config.check_fixed("config.json").unwrap_err();
-        assert!(refused.to_string().contains("NaFlex"), "{refused}");
         let odd = r#"{"model_type": "siglip2", "vision_config": {"num_patches": 200}}"#;
         assert!(reason(odd).contains("not a square"));
     }

@@ -240,6 +240,23 @@ impl Weights {
         Some((tensor, bytes))
     }
 
+    /// The largest magnitude in each row of the tensor `name`, which must have this shape: a row
+    /// for each number of the first dimension.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`Weights::get`].
+    pub(crate) fn largest_of_rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, CheckpointError> {
+        let floats = self.floats(self.get(name, shape)?);
+        let row: usize = shape.iter().skip(1).product();
+        let largest = |row: &[f32]| row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        Ok(floats.chunks_exact(row.max(1)).map(largest).collect())
+    }
+
     /// The single float of the tensor `name`, whose shape is `[1]` or `[]`.
     ///
     /// # Errors

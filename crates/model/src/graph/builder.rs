@@ -1,11 +1,11 @@
 //! Builds a graph one operator at a time and tracks the element type of every value, so that
 //! casts are added exactly where types differ.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::onnx::{Attribute, Data, Dim, ElementType, Graph, Initializer, Node, ValueInfo};
-use super::{Precision, external_name};
+use super::{Precision, Products, external_name};
 use crate::checkpoint::{CheckpointError, DType, Weights};
 
 /// A value in the graph, by name.
@@ -15,28 +15,49 @@ pub(super) type Value = String;
 pub(super) struct Builder<'a> {
     weights: &'a Weights,
     graph: Graph,
-    precision: Precision,
+    products: Products<'a>,
     types: HashMap<Value, ElementType>,
+    /// Activations that are rounded to FP8.
+    rounded: HashSet<Value>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(name: &str, weights: &'a Weights, precision: Precision) -> Self {
+    pub fn new(name: &str, weights: &'a Weights, products: Products<'a>) -> Self {
         Self {
             weights,
             graph: Graph {
                 name: name.to_owned(),
                 ..Graph::default()
             },
-            precision,
+            products,
             types: HashMap::new(),
+            rounded: HashSet::new(),
         }
     }
 
     /// The graph's one input, of shape `[batch, dims...]`.
     pub fn input(&mut self, name: &str, elements: ElementType, dims: &[usize]) -> Value {
-        self.graph.inputs.push(batched(name, elements, dims));
-        self.types.insert(name.to_owned(), elements);
-        name.to_owned()
+        self.declare(batched(name, elements, dims))
+    }
+
+    /// The graph's one input where rows differ in length, of shape `[batch, many, width]`.
+    pub fn ragged_input(
+        &mut self,
+        name: &str,
+        elements: ElementType,
+        many: &'static str,
+        width: usize,
+    ) -> Value {
+        let mut input = batched(name, elements, &[width]);
+        input.dims.insert(1, Dim::Named(many));
+        self.declare(input)
+    }
+
+    fn declare(&mut self, input: ValueInfo) -> Value {
+        let name = input.name.clone();
+        self.types.insert(name.clone(), input.elements);
+        self.graph.inputs.push(input);
+        name
     }
 
     /// Ends the graph: `value` becomes its output, named `name`, of shape `[batch, width]`.
@@ -58,9 +79,9 @@ impl<'a> Builder<'a> {
 
     /// The element type of the inputs of products.
     pub fn half(&self) -> ElementType {
-        match self.precision {
+        match self.products.precision {
             Precision::Fp32 => ElementType::Float,
-            Precision::Fp16 => ElementType::Float16,
+            Precision::Fp16 | Precision::Fp8 => ElementType::Float16,
             Precision::Bf16 => ElementType::BFloat16,
         }
     }
@@ -80,7 +101,7 @@ impl<'a> Builder<'a> {
     /// precision: the looked-up rows are widened without loss.
     pub fn table(&mut self, name: &str, shape: &[usize]) -> Result<Value, CheckpointError> {
         let stored = element_type(self.weights.get(name, shape)?.dtype);
-        let elements = match (self.precision, stored) {
+        let elements = match (self.products.precision, stored) {
             (Precision::Fp32, _) | (_, ElementType::Float) => self.half(),
             (_, stored) => stored,
         };
@@ -132,7 +153,13 @@ impl<'a> Builder<'a> {
         self.constant(name, Vec::new(), Data::Float(vec![value]))
     }
 
-    fn constant(&mut self, name: &str, dims: Vec<i64>, data: Data) -> Value {
+    /// A constant list of floats.
+    pub fn floats(&mut self, name: &str, values: Vec<f32>) -> Value {
+        let dims = vec![values.len() as i64];
+        self.constant(name, dims, Data::Float(values))
+    }
+
+    pub(super) fn constant(&mut self, name: &str, dims: Vec<i64>, data: Data) -> Value {
         if !self.types.contains_key(name) {
             self.types.insert(name.to_owned(), data.elements());
             self.graph.initializers.push(Initializer {
@@ -166,6 +193,35 @@ impl<'a> Builder<'a> {
         self.cast(&format!("{name}.narrowed"), x, half)
     }
 
+    /// The scale of an activation that enters `name`, if it is quantized.
+    pub(super) fn scale_of(&self, name: &str) -> Option<f32> {
+        self.products.scales?.get(name)
+    }
+
+    /// Whether the activation `x` is rounded to FP8.
+    pub(super) fn is_rounded(&self, x: &Value) -> bool {
+        self.rounded.contains(x)
+    }
+
+    /// The activation `x` is rounded to FP8.
+    pub(super) fn note_rounded(&mut self, x: &Value) {
+        self.rounded.insert(x.clone());
+    }
+
+    /// `x` has another type than the first input of its operator.
+    pub(super) fn set_type(&mut self, x: &Value, elements: ElementType) {
+        self.types.insert(x.clone(), elements);
+    }
+
+    /// The largest magnitude in each row of a tensor of the checkpoint.
+    pub(super) fn largest_of_rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, CheckpointError> {
+        self.weights.largest_of_rows(name, shape)
+    }
+
     /// Adds an operator with one output, which is named after it and has the type of the first
     /// input.
     pub fn op(
@@ -192,7 +248,8 @@ impl<'a> Builder<'a> {
 
     /// `x * transpose(weight) + bias`, a torch `Linear`: `name.weight` is
     /// `[to, from]`. Half precision in, FP32 out. A runtime folds the transposition of
-    /// a constant when it loads the graph.
+    /// a constant when it loads the graph. In FP8, if `x` is rounded already or `name` has a
+    /// scale for it, so is the weight.
     pub fn linear(
         &mut self,
         name: &str,
@@ -201,7 +258,11 @@ impl<'a> Builder<'a> {
         to: usize,
     ) -> Result<Value, CheckpointError> {
         let half = self.half();
-        let weight = self.weight(&format!("{name}.weight"), &[to, from], half)?;
+        let mut weight = self.weight(&format!("{name}.weight"), &[to, from], half)?;
+        let x = &self.quantized(name, x);
+        if self.is_rounded(x) {
+            weight = self.rounded_weight(name, &weight, &[name], [to, from])?;
+        }
         let bias = self.weight(&format!("{name}.bias"), &[to], ElementType::Float)?;
         Ok(self.product(name, x, &weight, &bias))
     }
@@ -212,6 +273,29 @@ impl<'a> Builder<'a> {
         let product = self.op(&format!("{name}.matmul"), "MatMul", &[x, &weight], vec![]);
         let product = self.widened(name, &product);
         self.op(name, "Add", &[&product, bias], vec![])
+    }
+
+    /// Parts of `x` along its last dimension, of these lengths.
+    pub fn split(&mut self, name: &str, x: &Value, lengths: &[usize]) -> Vec<Value> {
+        let lengths: Vec<i64> = lengths.iter().map(|&length| length as i64).collect();
+        let sizes = self.ints(&format!("{name}.split.lengths"), &lengths);
+        let name = format!("{name}.split");
+        let parts: Vec<Value> = (0..lengths.len())
+            .map(|part| format!("{name}.out.{part}"))
+            .collect();
+        if let Some(&elements) = self.types.get(x) {
+            let typed = parts.iter().map(|part| (part.clone(), elements));
+            self.types.extend(typed);
+        }
+        self.graph.nodes.push(Node {
+            name,
+            op_type: "Split",
+            domain: "",
+            inputs: vec![x.clone(), sizes],
+            outputs: parts.clone(),
+            attributes: vec![("axis", Attribute::Int(-1))],
+        });
+        parts
     }
 
     pub fn transpose(&mut self, name: &str, x: &Value, order: &[i64]) -> Value {
@@ -226,6 +310,14 @@ impl<'a> Builder<'a> {
             .collect::<String>();
         let shape = self.ints(&format!("shape{shape_name}"), shape);
         self.op(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// Columns `range` of `x`, along its dimension `axis`.
+    pub fn slice(&mut self, name: &str, x: &Value, axis: i64, range: Range<usize>) -> Value {
+        let mut number = |value: i64| self.ints(&format!("number.{value}"), &[value]);
+        let (start, end) = (number(range.start as i64), number(range.end as i64));
+        let axis = number(axis);
+        self.op(name, "Slice", &[x, &start, &end, &axis], vec![])
     }
 
     /// Layer norm over the last dimension: FP32 in, half precision out. Its sums of squares are

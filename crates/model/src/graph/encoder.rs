@@ -27,9 +27,11 @@ pub(super) enum Wanted {
     One(usize),
 }
 
-/// Writes an encoder into a graph.
+/// Writes an encoder into a graph; the second is added to the scores of attention, if there is
+/// one: `[batch, 1, 1, tokens]`, 0 where there is a token and far below all scores where there is
+/// none.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoder<'a>(pub &'a EncoderConfig);
+pub(super) struct Encoder<'a>(pub &'a EncoderConfig, pub Option<&'a Value>);
 
 impl Encoder<'_> {
     /// Applies all layers to `x`, `[batch, tokens, width]`. With [`Wanted::One`] the result has
@@ -59,19 +61,27 @@ impl Encoder<'_> {
         x: &Value,
         wanted: Wanted,
     ) -> Result<Value, CheckpointError> {
-        let keys = self.layer_norm(graph, &format!("{name}.layer_norm1"), x)?;
+        let attention = format!("{name}.self_attn");
+        let normed = self.layer_norm(graph, &format!("{name}.layer_norm1"), x)?;
+        let keys = graph.quantized(&format!("{attention}.qkv"), &normed);
         let (x, queries) = match wanted {
             Wanted::All => (x.clone(), keys.clone()),
             Wanted::One(position) => (
                 pick(graph, &format!("{name}.residual.pick"), x, position),
-                pick(graph, &format!("{name}.query.pick"), &keys, position),
+                pick(graph, &format!("{name}.query.pick"), &normed, position),
             ),
         };
-        let attention = format!("{name}.self_attn");
         let width = self.0.hidden_size;
-        let query = graph.linear(&format!("{attention}.q_proj"), &queries, width, width)?;
-        let key = graph.linear(&format!("{attention}.k_proj"), &keys, width, width)?;
-        let value = graph.linear(&format!("{attention}.v_proj"), &keys, width, width)?;
+        let [query, key, value] = match wanted {
+            Wanted::All if graph.is_rounded(&keys) => {
+                graph.projections(&attention, &keys, width)?
+            }
+            _ => [
+                graph.linear(&format!("{attention}.q_proj"), &queries, width, width)?,
+                graph.linear(&format!("{attention}.k_proj"), &keys, width, width)?,
+                graph.linear(&format!("{attention}.v_proj"), &keys, width, width)?,
+            ],
+        };
         let mixed = self.attention(graph, &attention, &query, &key, &value);
         let mixed = graph.linear(&format!("{attention}.out_proj"), &mixed, width, width)?;
         let x = graph.op(&format!("{name}.residual1"), "Add", &[&x, &mixed], vec![]);
@@ -91,7 +101,7 @@ impl Encoder<'_> {
         graph.layer_norm(name, x, self.0.hidden_size, self.0.layer_norm_eps)
     }
 
-    /// Scaled dot-product attention of all heads, without a mask. `query` is
+    /// Scaled dot-product attention of all heads. `query` is
     /// `[batch or 1, queries, width]`, `key` and `value` `[batch, tokens, width]`, FP32;
     /// the result is `[batch, queries, width]` in half precision.
     ///
@@ -113,9 +123,14 @@ impl Encoder<'_> {
             1.0 / (head_width as f32).sqrt(),
         );
         let query = graph.op(&format!("{name}.q_scaled"), "Mul", &[query, &scale], vec![]);
-        let query = graph.narrowed(&format!("{name}.q"), &query);
-        let key = graph.narrowed(&format!("{name}.k"), key);
-        let value = graph.narrowed(&format!("{name}.v"), value);
+        let half = |graph: &mut Builder, part: &str, x: &Value| {
+            let name = format!("{name}.{part}");
+            let x = graph.narrowed(&name, x);
+            graph.quantized(&name, &x)
+        };
+        let query = half(graph, "q", &query);
+        let key = half(graph, "k", key);
+        let value = half(graph, "v", value);
         let query = graph.reshape(&format!("{name}.q_split"), &query, &split);
         let query = graph.transpose(&format!("{name}.q_heads"), &query, &[0, 2, 1, 3]);
         let key = graph.reshape(&format!("{name}.k_split"), &key, &split);
@@ -123,13 +138,17 @@ impl Encoder<'_> {
         let value = graph.reshape(&format!("{name}.v_split"), &value, &split);
         let value = graph.transpose(&format!("{name}.v_heads"), &value, &[0, 2, 1, 3]);
 
-        let scores = graph.op(&format!("{name}.scores"), "MatMul", &[&query, &key], vec![]);
+        let mut scores = graph.op(&format!("{name}.scores"), "MatMul", &[&query, &key], vec![]);
+        if let Some(mask) = self.1 {
+            scores = graph.op(&format!("{name}.masked"), "Add", &[&scores, mask], vec![]);
+        }
         let shares = graph.op(
             &format!("{name}.softmax"),
             "Softmax",
             &[&scores],
             vec![("axis", Attribute::Int(-1))],
         );
+        let shares = graph.quantized(&format!("{name}.softmax"), &shares);
         let mixed = graph.op(&format!("{name}.mix"), "MatMul", &[&shares, &value], vec![]);
         let mixed = graph.transpose(&format!("{name}.merge"), &mixed, &[0, 2, 1, 3]);
         graph.reshape(

@@ -42,6 +42,11 @@ pub(super) struct Initializer {
 pub(super) enum Data {
     Int64(Vec<i64>),
     Float(Vec<f32>),
+    /// Numbers of any type, as little-endian bytes.
+    Raw {
+        elements: ElementType,
+        bytes: Vec<u8>,
+    },
     External {
         elements: ElementType,
         location: String,
@@ -55,7 +60,7 @@ impl Data {
         match self {
             Data::Int64(_) => ElementType::Int64,
             Data::Float(_) => ElementType::Float,
-            Data::External { elements, .. } => *elements,
+            Data::Raw { elements, .. } | Data::External { elements, .. } => *elements,
         }
     }
 }
@@ -64,10 +69,13 @@ impl Data {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ElementType {
     Float = 1,
+    Uint8 = 2,
     Int32 = 6,
     Int64 = 7,
     Float16 = 10,
     BFloat16 = 16,
+    /// E4M3 without infinities (`FLOAT8E4M3FN`).
+    Float8E4M3 = 17,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +192,7 @@ impl Initializer {
                 let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 tensor.bytes(9, &raw);
             }
+            Data::Raw { bytes, .. } => tensor.bytes(9, bytes),
             Data::External {
                 location,
                 offset,

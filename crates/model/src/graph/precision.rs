@@ -22,6 +22,9 @@ pub enum Precision {
     /// Products in BF16, which has the range of FP32 and an eighth of FP16's
     /// resolution: `pixel_values` are FP32, `input_ids` INT32.
     Bf16,
+    /// FP16, and products of the layers in FP8 (E4M3), which needs scales ([`super::Scales`]).
+    /// Only for GPUs of compute capability 8.9 and later.
+    Fp8,
 }
 
 impl Precision {
@@ -31,6 +34,7 @@ impl Precision {
             Self::Fp32 => "fp32",
             Self::Fp16 => "fp16",
             Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::encoder::{Encoder, Wanted};
 use super::onnx::{Attribute, ElementType, Graph};
-use super::{EMBEDDING, INPUT_IDS, Precision};
+use super::{EMBEDDING, INPUT_IDS, Precision, Products};
 use crate::checkpoint::{CheckpointError, TextConfig, Weights};
 
 /// The graph of the text tower (transformers' `SiglipTextModel`). It has no attention mask:
@@ -12,19 +12,21 @@ use crate::checkpoint::{CheckpointError, TextConfig, Weights};
 /// # Errors
 ///
 /// If a tensor is missing or does not have the shape that `config` requires.
-pub fn text(
+pub fn text<'a>(
     config: &TextConfig,
-    weights: &Weights,
-    precision: Precision,
+    weights: &'a Weights,
+    products: impl Into<Products<'a>>,
 ) -> Result<Graph, CheckpointError> {
-    let encoder = Encoder(&config.encoder);
+    let encoder = Encoder(&config.encoder, None);
     let width = config.encoder.hidden_size;
     let tokens = config.positions;
-    let mut graph = Builder::new("siglip.text", weights, precision);
+    let products = products.into();
+    let precision = products.precision;
+    let mut graph = Builder::new("siglip.text", weights, products);
     let index = match precision {
         Precision::Fp32 => ElementType::Int64,
         // The type that the service has, and TensorRT's own index type.
-        Precision::Fp16 | Precision::Bf16 => ElementType::Int32,
+        Precision::Fp16 | Precision::Bf16 | Precision::Fp8 => ElementType::Int32,
     };
     let ids = graph.input(INPUT_IDS, index, &[tokens]);
 

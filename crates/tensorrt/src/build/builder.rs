@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Staging: .onnx, weights beside it --parser--> network, strongly typed
-//!     --> variable batch: one profile for a single row, one for all sizes
+//!     --> variable batch: profiles, each for a range of sizes
 //!     --> compiled for one architecture --> the engine's bytes, and facts about it
 //! ```
 //!
@@ -14,9 +14,12 @@ use std::sync::Arc;
 
 use trtx::builder::{Builder, network_flags};
 use trtx::trtx_sys::Dims64;
-use trtx::{BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector};
+use trtx::{
+    BuilderConfig, DataType, LayerType, NetworkDefinition, OnnxParser, OptProfileSelector,
+    ProfilingVerbosity,
+};
 
-use crate::directory::{Architecture, ElementType, LayerCounts, TensorEntry, profiles};
+use crate::directory::{Architecture, ElementType, LayerCounts, TensorEntry};
 use crate::libraries::{Libraries, LibraryError};
 use crate::logger::{listen, logger};
 
@@ -86,13 +89,34 @@ pub struct Request<'a> {
     pub graph: &'a Path,
     /// The GPU.
     pub gpu: Architecture,
-    /// The input's dimensions after the batch. They also replace dimensions that the graph
-    /// leaves open.
-    pub input: &'a [usize],
+    /// The optimization profiles: the input's least dimensions, those to optimize for, and its
+    /// most. They also replace dimensions that the graph leaves open.
+    pub profiles: &'a [[Vec<usize>; 3]],
     /// The output's width.
     pub width: usize,
-    /// The largest batch.
-    pub max_batch: usize,
+    /// Whether TensorRT lists the kernels, from which it is known what is computed in FP8.
+    pub details: bool,
+}
+
+impl Request<'_> {
+    /// The input's dimensions; `None` for those that vary.
+    fn input(&self) -> Vec<Option<usize>> {
+        let mut all = self.profiles.iter().flatten();
+        let mut dims: Vec<Option<usize>> = match all.next() {
+            Some(first) => first.iter().copied().map(Some).collect(),
+            None => Vec::new(),
+        };
+        for other in all {
+            for (dim, &other) in std::iter::zip(&mut dims, other) {
+                dim.take_if(|dim| *dim != other);
+            }
+        }
+        // A batch may have any number of rows, whatever it is built for.
+        if let Some(batch) = dims.first_mut() {
+            *batch = None;
+        }
+        dims
+    }
 }
 
 /// An engine.
@@ -155,17 +179,13 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
     let attentions = attentions(network);
 
     let mut config = builder.create_config().map_err(failed)?;
-    for batches in profiles(request.max_batch) {
-        profile(
-            &mut builder,
-            &mut config,
-            &input.name,
-            request.input,
-            batches,
-        )
-        .map_err(failed)?;
+    for sizes in request.profiles {
+        profile(&mut builder, &mut config, &input.name, sizes).map_err(failed)?;
     }
     target::set(&mut config, gpu).map_err(failed)?;
+    if request.details {
+        config.set_profiling_verbosity(ProfilingVerbosity::kDETAILED);
+    }
     config
         .set_progress_monitor(Box::new(Progress::new(request.label)))
         .map_err(failed)?;
@@ -183,24 +203,21 @@ pub fn build(libraries: &Libraries, request: Request<'_>) -> Result<Built, Build
 /// `ILogger::Severity::kVERBOSE`, as the parser counts it.
 const VERBOSE: i32 = 4;
 
-/// Adds an optimization profile for batches of `[least, optimized for, most]`.
+/// Adds an optimization profile for inputs of these dimensions: least, optimized for, most.
 fn profile(
     builder: &mut Builder<'_>,
     config: &mut BuilderConfig<'_>,
     input: &str,
-    behind: &[usize],
-    [min, opt, max]: [usize; 3],
+    sizes: &[Vec<usize>; 3],
 ) -> trtx::Result<()> {
     let mut profile = builder.creata_optimization_profile()?;
-    for (selector, batch) in [
-        (OptProfileSelector::kMIN, min),
-        (OptProfileSelector::kOPT, opt),
-        (OptProfileSelector::kMAX, max),
-    ] {
-        let dims: Vec<i64> = std::iter::once(&batch)
-            .chain(behind)
-            .map(|&dim| dim as i64)
-            .collect();
+    let selectors = [
+        OptProfileSelector::kMIN,
+        OptProfileSelector::kOPT,
+        OptProfileSelector::kMAX,
+    ];
+    for (selector, dims) in std::iter::zip(selectors, sizes) {
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         profile.set_dimensions(input, selector, &Dims64::from_slice(&dims))?;
     }
     config.add_optimization_profile(&mut profile)?;
@@ -225,24 +242,26 @@ fn tensors(
         path: request.graph.to_owned(),
         reason,
     };
-    let entry = |tensor: trtx::Result<trtx::Tensor<'_>>, behind: &[usize]| {
+    let entry = |tensor: trtx::Result<trtx::Tensor<'_>>, wanted: &[Option<usize>]| {
         let described = tensor.and_then(|tensor| {
             let name = tensor.name(network)?;
             let dims = tensor.dimensions(network)?;
             Ok((name, dims, tensor.data_type(network)))
         });
         let (name, dims, data_type) = described.map_err(|error| wrong(error.to_string()))?;
-        let fits = dims.split_first().is_some_and(|(&batch, rest)| {
-            let fits = |(&dim, &wanted): (&i64, &usize)| dim == -1 || dim == wanted as i64;
-            batch == -1 && rest.len() == behind.len() && std::iter::zip(rest, behind).all(fits)
-        });
-        if !fits {
-            let behind: Vec<String> = behind.iter().map(ToString::to_string).collect();
+        let fits = |(&dim, &wanted): (&i64, &Option<usize>)| {
+            dim == -1 || wanted.is_some_and(|wanted| dim == wanted as i64)
+        };
+        if dims.len() != wanted.len() || !std::iter::zip(&dims, wanted).all(fits) {
+            let wanted: Vec<String> = wanted
+                .iter()
+                .map(|dim| dim.map_or_else(|| "-1".to_owned(), |dim| dim.to_string()))
+                .collect();
             return Err(wrong(format!(
-                "its tensor {name:?} has shape {dims:?} (-1 is variable), but [-1, {}] is \
+                "its tensor {name:?} has shape {dims:?} (-1 is variable), but [{}] is \
                  expected; export it with a variable batch size, from the checkpoint that \
                  --model names",
-                behind.join(", ")
+                wanted.join(", ")
             )));
         }
         let element = match data_type {
@@ -251,6 +270,7 @@ fn tensors(
             DataType::kBF16 => ElementType::Bf16,
             DataType::kINT32 => ElementType::Int32,
             DataType::kINT64 => ElementType::Int64,
+            DataType::kUINT8 => ElementType::Uint8,
             other => return Err(wrong(format!("its tensor {name:?} is {other:?}"))),
         };
         Ok(TensorEntry { name, element })
@@ -262,8 +282,8 @@ fn tensors(
         )));
     }
     Ok((
-        entry(network.input(0), request.input)?,
-        entry(network.output(0), &[request.width])?,
+        entry(network.input(0), &request.input())?,
+        entry(network.output(0), &[None, Some(request.width)])?,
     ))
 }
 

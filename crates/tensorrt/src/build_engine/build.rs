@@ -14,8 +14,9 @@ use crate::DeviceError;
 use crate::build::builder::{self, Built, Request, Staging};
 use crate::build::nvrtc::Compiler;
 use crate::directory::{
-    self, Architecture, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry, Manifest,
-    RESIZE_KERNEL, TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles,
+    self, Architecture, BatchSize, CANARY, Canary, DirectoryError, EngineDirectory, FileEntry,
+    Manifest, PatchEntry, RESIZE_KERNEL, SMALL_TEXT_ENGINE, SMALL_VISION_ENGINE, SmallEngine,
+    TEXT_ENGINE, TowerEntry, VISION_ENGINE, Writer, buckets, model_name, profiles, size_profiles,
 };
 use crate::kernel;
 use crate::libraries::{Libraries, Search};
@@ -23,10 +24,12 @@ use crate::run::{Gpu, gpus};
 use siglip2_engine::Tower;
 use siglip2_engine::cpu::CpuEngine;
 use siglip2_image::Processor;
-use siglip2_model::checkpoint::{Checkpoint, Source};
+use siglip2_model::checkpoint::{Checkpoint, NaflexImages, Resolution, Source};
+use siglip2_model::files::ModelFiles;
 use siglip2_model::fingerprint::WeightsDigest;
-use siglip2_model::graph::Precision;
+use siglip2_model::graph::{self, Precision, Scales};
 
+use super::calibrate::{self, SMALL_BATCHES};
 use super::canary::canary;
 use super::options::{BuildOptions, Verify};
 use super::towers::{Towers, weights_sha256};
@@ -48,6 +51,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         found => found?,
     };
     let mut targets = targets(&options.gpu, &here)?;
+    calibrate::check(options, targets.iter().map(|&(target, _)| target))?;
     let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
     let tools = Tools {
         libraries: Libraries::open(&search)?,
@@ -63,14 +67,41 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
 
     let source = Source::of(&options.model)?;
     let checkpoint = source.open(&options.hub.revision, &options.hub.settings())?;
-    checkpoint.config.check_fixed(&options.model)?;
     CpuEngine::check(&checkpoint)?;
-    let side = u32::try_from(checkpoint.config.vision.image_size)?;
-    let processor = Processor::from_json(&checkpoint.files.preprocessor, side)?;
-    processor.check_square()?;
+    let (processor, patches) = pictures(options, &checkpoint)?;
+    processor.check_uncut()?;
+    if patches.is_some() && options.precision == Some(Precision::Fp8) {
+        return Err(
+            "--precision fp8 is for models of fixed resolution, and this one is of variable \
+             resolution (NaFlex); use --precision fp16"
+                .into(),
+        );
+    }
+    let scales = calibrate::scales(options, &checkpoint, &processor)?;
     let towers = match (&options.vision_onnx, &options.text_onnx) {
-        (Some(vision), Some(text)) => Towers::exported(vision, text, options.precision)?,
-        _ => Towers::of(&checkpoint, options.precision)?,
+        (Some(vision), Some(text)) => {
+            if patches.is_some() {
+                return Err(
+                    "--vision-onnx is for models of fixed resolution: what this program gives an \
+                     engine of a model of variable resolution (NaFlex) no export takes; leave out \
+                     --vision-onnx and --text-onnx to build the checkpoint"
+                        .into(),
+                );
+            }
+            Towers::exported(vision, text, options.precision)?
+        }
+        _ => match &scales {
+            Some(scales) => Towers::of(&checkpoint, &processor, scales)?,
+            None => Towers::of(
+                &checkpoint,
+                &processor,
+                options.precision.unwrap_or(Precision::Fp16),
+            )?,
+        },
+    };
+    let small = match scales {
+        Some(_) => Some(Towers::of(&checkpoint, &processor, Precision::Fp16)?),
+        None => None,
     };
     tracing::info!(
         model = options.model,
@@ -79,11 +110,14 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let model = Model {
         name: model_name(&options.model).to_owned(),
         max_batch: usize::from(options.max_batch),
-        canary: canary(&checkpoint, &processor)?,
+        canary: canary(&checkpoint, &processor, patches.as_ref())?,
         weights_digest: WeightsDigest::of(&checkpoint.weights, siglip2_flags::cores()),
         checkpoint,
         processor,
+        patches,
         towers,
+        small,
+        scales,
     };
     for (target, gpu) in targets {
         let started = Instant::now();
@@ -93,6 +127,22 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         say(&directory);
     }
     Ok(())
+}
+
+/// The image processor, and how pictures are taken if they are of variable resolution.
+fn pictures(
+    options: &BuildOptions,
+    checkpoint: &Checkpoint,
+) -> Result<(Processor, Option<PatchEntry>), Box<dyn Error>> {
+    let (json, vision) = (&checkpoint.files.preprocessor, &checkpoint.config.vision);
+    if vision.resolution == Resolution::Fixed {
+        let side = u32::try_from(vision.image_size)?;
+        return Ok((Processor::from_json(json, side)?, None));
+    }
+    let images = NaflexImages::of(&checkpoint.files, vision, options.max_num_patches)?;
+    let (size, most) = (images.patch_size, images.max_num_patches);
+    let processor = Processor::naflex(json, u32::try_from(size)?, u32::try_from(most)?)?;
+    Ok((processor, Some(PatchEntry::new(size, most))))
 }
 
 /// An architecture, and the GPU of this machine that has it.
@@ -158,12 +208,36 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
         && manifest.created_by == CREATED_BY
         && manifest.weights_digest.is_some()
         && manifest.max_batch == usize::from(options.max_batch)
+        && has_the_patches(options, &directory)
+        && has_fp8_attention(manifest) == options.fp8_attention
         && !has_other_weights(options, manifest);
     if same {
         tracing::info!("{target}: kept, as --keep says");
         say(&directory);
     }
     same
+}
+
+/// Whether an engine takes pictures of as many patches as it would if it were built anew.
+fn has_the_patches(options: &BuildOptions, directory: &EngineDirectory) -> bool {
+    let Some(patches) = &directory.manifest().patches else {
+        return true;
+    };
+    let wanted = || -> Result<usize, Box<dyn Error>> {
+        let files = ModelFiles::read(directory.path(), |file| {
+            Ok::<_, Box<dyn Error>>(directory.read_optional(file)?)
+        })?;
+        let config = files.config(&directory.path().display().to_string())?;
+        let images = NaflexImages::of(&files, &config.vision, options.max_num_patches)?;
+        Ok(images.max_num_patches)
+    };
+    wanted().is_ok_and(|wanted| wanted == patches.most())
+}
+
+/// Whether the products of attention are in FP8.
+fn has_fp8_attention(manifest: &Manifest) -> bool {
+    let mut scales = manifest.scales.iter().flat_map(Scales::iter);
+    scales.any(|(name, _)| name.ends_with(".softmax"))
 }
 
 /// Prints the path of a directory, for scripts.
@@ -187,8 +261,23 @@ struct Model {
     checkpoint: Checkpoint,
     weights_digest: WeightsDigest,
     processor: Processor,
+    patches: Option<PatchEntry>,
     towers: Towers,
+    /// In FP8, what small batches are computed by.
+    small: Option<Towers>,
+    /// In FP8, the scales of activations.
+    scales: Option<Scales>,
     canary: Canary,
+}
+
+impl Model {
+    /// The profiles of the engines that compute the largest batches.
+    fn profiles(&self) -> Vec<[usize; 3]> {
+        match self.small {
+            Some(_) => vec![[SMALL_BATCHES + 1, self.max_batch, self.max_batch]],
+            None => profiles(self.max_batch),
+        }
+    }
 }
 
 /// Builds the directory for one GPU. Returns it, and a sentence about its vectors.
@@ -207,18 +296,10 @@ fn one(
         .into());
     }
     let writer = Writer::new(&options.out, &model.name, target, model.towers.precision)?;
-    let vision = &model.checkpoint.config.vision;
-    let side = vision.image_size;
-    let image = tower(
-        model,
-        tools,
-        &writer,
-        target,
-        Tower::Image,
-        &[3, side, side],
-    )?;
+    let side = model.checkpoint.config.vision.image_size;
+    let image = tower(model, tools, &writer, target, Tower::Image)?;
     let tokens = model.checkpoint.config.text.positions;
-    let text = tower(model, tools, &writer, target, Tower::Text, &[tokens])?;
+    let text = tower(model, tools, &writer, target, Tower::Text)?;
 
     let kernel = tools
         .compiler
@@ -226,7 +307,7 @@ fn one(
     tracing::debug!("{}", kernel.log);
     let kernel = writer.write(RESIZE_KERNEL, &kernel.cubin)?;
     let mut manifest = Manifest {
-        format: Manifest::FORMAT,
+        format: Manifest::format_of(model.patches.as_ref()),
         model: model.name.clone(),
         weights_sha256: model.towers.weights_sha256.clone(),
         weights_digest: Some(model.weights_digest.clone()),
@@ -236,12 +317,15 @@ fn one(
         precision: model.towers.precision,
         dimensions: model.checkpoint.config.dimensions(),
         image_size: side,
+        patches: model.patches.clone(),
         text_tokens: tokens,
         logit_scale: model.checkpoint.logit_scale()?,
         logit_bias: model.checkpoint.logit_bias()?,
         max_batch: model.max_batch,
         buckets: buckets(model.max_batch),
-        profiles: profiles(model.max_batch),
+        profiles: model.profiles(),
+        small_batches: model.small.as_ref().map(|_| SMALL_BATCHES),
+        scales: model.scales.clone(),
         towers: directory::Towers { image, text },
         kernel,
         files: files(model, &writer)?,
@@ -251,10 +335,7 @@ fn one(
     let said = match gpu {
         Some(gpu) if options.verify != Verify::No => {
             let cosines = verify(&directory, &model.processor, gpu)?;
-            let said = format!(
-                "cosine to FP32 on {}: image {:.6}, text {:.6}",
-                cosines.measured_on, cosines.image, cosines.text
-            );
+            let said = format!("cosine to FP32: {cosines}");
             manifest.cosine = Some(cosines);
             writer.seal(&manifest)?;
             said
@@ -267,41 +348,85 @@ fn one(
     Ok((writer.finish()?, said))
 }
 
-/// Builds and writes the engine of one tower.
+/// The dimensions of a tower's input, for each optimization profile of one of its engines.
+fn inputs(model: &Model, tower: Tower, profiles: &[[usize; 3]]) -> Vec<[Vec<usize>; 3]> {
+    let config = &model.checkpoint.config;
+    let patches = model.patches.as_ref().filter(|_| tower == Tower::Image);
+    let sizes = size_profiles(profiles, model.max_batch, patches);
+    let dims = |size: BatchSize| match (tower, size.patches) {
+        (Tower::Text, _) => vec![size.rows, config.text.positions],
+        (Tower::Image, None) => {
+            let side = config.vision.image_size;
+            vec![size.rows, 3, side, side]
+        }
+        (Tower::Image, Some(patches)) => {
+            let bytes = graph::patches::bytes(config.vision.patch_size);
+            vec![size.rows, patches, bytes]
+        }
+    };
+    sizes.into_iter().map(|sizes| sizes.map(dims)).collect()
+}
+
+/// Builds and writes the engine of one tower, and the one of its small batches, if those have
+/// their own.
 fn tower(
     model: &Model,
     tools: &Tools,
     writer: &Writer,
     target: Architecture,
     tower: Tower,
-    input: &[usize],
 ) -> Result<TowerEntry, Box<dyn Error>> {
-    let staging = Staging::new(writer.path().join(".staging"))?;
-    let (graph, graph_sha256) = model.towers.stage(tower, &model.checkpoint, &staging)?;
-    let request = Request {
-        label: &format!("{tower} tower for {target}"),
-        graph: &graph,
-        gpu: target,
-        input,
-        width: model.checkpoint.config.dimensions(),
-        max_batch: model.max_batch,
+    let (file, small_file) = match tower {
+        Tower::Image => (VISION_ENGINE, SMALL_VISION_ENGINE),
+        Tower::Text => (TEXT_ENGINE, SMALL_TEXT_ENGINE),
+    };
+    let engine = |towers: &Towers, label: &str, file: &str, profiles: &[[usize; 3]]| {
+        let staging = Staging::new(writer.path().join(".staging"))?;
+        let (graph, graph_sha256) = towers.stage(tower, &model.checkpoint, &staging)?;
+        let request = Request {
+            label: &format!("{tower} tower for {target}{label}"),
+            graph: &graph,
+            gpu: target,
+            width: model.checkpoint.config.dimensions(),
+            profiles: &inputs(model, tower, profiles),
+            details: towers.precision == Precision::Fp8,
+        };
+        let built = builder::build(&tools.libraries, request)?;
+        let entry = writer.write(file, &built.engine)?;
+        Ok::<_, Box<dyn Error>>((built, entry, graph_sha256))
+    };
+    let (built, entry, graph_sha256) = engine(&model.towers, "", file, &model.profiles())?;
+    let small = match &model.small {
+        None => None,
+        Some(towers) => {
+            let label = format!(", batches up to {SMALL_BATCHES} in {}", towers.precision);
+            let profiles = profiles(SMALL_BATCHES);
+            let (small, entry, graph_sha256) = engine(towers, &label, small_file, &profiles)?;
+            if (&small.input, &small.output) != (&built.input, &built.output) {
+                return Err(
+                    format!("the two engines of the {tower} tower differ in tensors").into(),
+                );
+            }
+            Some(SmallEngine {
+                engine: entry,
+                graph_sha256,
+                layers: Some(small.layers),
+            })
+        }
     };
     let Built {
-        engine,
         input,
         output,
         layers,
-    } = builder::build(&tools.libraries, request)?;
-    let file = match tower {
-        Tower::Image => VISION_ENGINE,
-        Tower::Text => TEXT_ENGINE,
-    };
+        ..
+    } = built;
     Ok(TowerEntry {
-        engine: writer.write(file, &engine)?,
+        engine: entry,
         graph_sha256,
         input,
         output,
         layers: Some(layers),
+        small,
     })
 }
 

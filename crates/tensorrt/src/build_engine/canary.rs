@@ -2,14 +2,14 @@
 
 use std::error::Error;
 
-use crate::directory::Canary;
+use crate::directory::{Canary, PatchEntry};
 use siglip2_engine::cpu::{CpuEngine, CpuOptions};
-use siglip2_engine::{Batch, Engine, embed};
+use siglip2_engine::{Batch, Engine, Pixels, embed};
 use siglip2_image::{Processor, RgbImage};
 use siglip2_model::checkpoint::Checkpoint;
 
 /// Short and long texts in several scripts, so that attention sees few tokens and all of them.
-const TEXTS: [&str; 8] = [
+pub(super) const TEXTS: [&str; 8] = [
     "a photo of a cat",
     "two red circles and a blue square",
     "",
@@ -27,7 +27,11 @@ const TEXTS: [&str; 8] = [
 /// # Errors
 ///
 /// A sentence, when the checkpoint's files do not fit each other or the CPU engine fails.
-pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, Box<dyn Error>> {
+pub fn canary(
+    checkpoint: &Checkpoint,
+    processor: &Processor,
+    patches: Option<&PatchEntry>,
+) -> Result<Canary, Box<dyn Error>> {
     let tokenizer = checkpoint.files.text_tokenizer(&checkpoint.config, None)?;
     let texts = TEXTS
         .iter()
@@ -37,20 +41,37 @@ pub fn canary(checkpoint: &Checkpoint, processor: &Processor) -> Result<Canary, 
 
     let options = CpuOptions::fp32(siglip2_flags::cores(), texts.len());
     let mut engine = CpuEngine::load(checkpoint, processor, options)?;
-    let pixels = engine.preparer().prepare(image.clone())?;
-    let of_image = embed(&mut engine, Batch::Images(vec![pixels]))?;
+    let prepare = engine.preparer();
+    let mut vector = |pixels: Pixels| -> Result<Vec<f32>, Box<dyn Error>> {
+        let rows = embed(&mut engine, Batch::Images(vec![pixels]))?;
+        Ok(rows.iter().flatten().copied().collect())
+    };
+    let mut grids = Vec::new();
+    for &most in patches.iter().flat_map(|patches| &patches.buckets) {
+        let image = processor.of_most(u32::try_from(most)?).resize(&image)?;
+        let embedding = vector(prepare.prepare_resized(image.clone())?)?;
+        grids.push((image, embedding));
+    }
+    let (image, image_embedding) = match grids.last() {
+        Some(last) => last.clone(),
+        None => {
+            let embedding = vector(prepare.prepare(image.clone())?)?;
+            (image, embedding)
+        }
+    };
     let of_texts = embed(&mut engine, Batch::Texts(texts.clone()))?;
     Ok(Canary {
         image,
         texts,
-        image_embedding: of_image.iter().flatten().copied().collect(),
+        image_embedding,
         text_embeddings: of_texts.iter().map(<[f32]>::to_vec).collect(),
+        grids,
     })
 }
 
 /// A picture whose sides no model has: a sky, a disc, stripes and speckle, so that patches
 /// differ, computed in whole numbers only.
-fn picture() -> Option<RgbImage> {
+pub(super) fn picture() -> Option<RgbImage> {
     const WIDTH: u32 = 331;
     const HEIGHT: u32 = 257;
     let mut pixels = Vec::with_capacity((WIDTH * HEIGHT * 3) as usize);

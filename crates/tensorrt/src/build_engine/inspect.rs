@@ -88,7 +88,16 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         ("weights", manifest.weights_sha256.clone()),
         ("dimensions", manifest.dimensions.to_string()),
-        ("image size", manifest.image_size.to_string()),
+        match &manifest.patches {
+            None => ("image size", manifest.image_size.to_string()),
+            Some(patches) => (
+                "patches",
+                format!(
+                    "of {} pixels, padded to {:?} in a picture",
+                    patches.size, patches.buckets
+                ),
+            ),
+        },
         ("text tokens", manifest.text_tokens.to_string()),
         (
             "logit scale, bias",
@@ -100,12 +109,23 @@ fn overview(manifest: &Manifest) -> Vec<(&'static str, String)> {
             format!("{:?} (least, optimized for, most)", manifest.profiles),
         ),
         (
+            "small batches",
+            match manifest.small_batches {
+                Some(most) => format!("up to {most}, on engines of their own in FP16"),
+                None => "as all others".into(),
+            },
+        ),
+        (
+            "scales",
+            match &manifest.scales {
+                Some(scales) => format!("of {} activations", scales.len()),
+                None => "none".into(),
+            },
+        ),
+        (
             "cosine to FP32",
             match &manifest.cosine {
-                Some(it) => format!(
-                    "image {:.6}, text {:.6}, on {}",
-                    it.image, it.text, it.measured_on
-                ),
+                Some(it) => it.to_string(),
                 None => "not measured, built without its GPU; run build-engine verify".into(),
             },
         ),
@@ -119,7 +139,16 @@ fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
     lines.add("  takes", format!("{} ({})", input.name, input.element));
     lines.add("  gives", format!("{} ({})", output.name, output.element));
     lines.add("  engine bytes", entry.engine.bytes);
-    let Some(layers) = &entry.layers else {
+    add_layers(lines, entry.layers.as_ref());
+    if let Some(small) = &entry.small {
+        lines.add("  small batches", &small.engine.file);
+        lines.add("  engine bytes", small.engine.bytes);
+        add_layers(lines, small.layers.as_ref());
+    }
+}
+
+fn add_layers(lines: &mut Lines, layers: Option<&LayerCounts>) {
+    let Some(layers) = layers else {
         return lines.add("  layers", "not known");
     };
     let LayerCounts {
@@ -127,6 +156,7 @@ fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
         attention,
         fused_attention,
         engine,
+        fp8_products,
         weights_bytes,
         context_bytes,
     } = layers;
@@ -138,6 +168,9 @@ fn add_tower(lines: &mut Lines, tower: Tower, entry: &TowerEntry) {
     lines.add("  network layers", network);
     lines.add("  engine layers", number(engine.map(|it| it as u64)));
     lines.add("  fused attention", fused.unwrap_or_else(|| number(None)));
+    if let Some(products) = fp8_products {
+        lines.add("  products in FP8", products);
+    }
     lines.add("  weights, bytes", number(*weights_bytes));
     lines.add("  context, bytes", number(*context_bytes));
 }

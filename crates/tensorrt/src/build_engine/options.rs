@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::directory::PRODUCTS;
 use clap::{Parser, Subcommand, ValueEnum};
-use siglip2_model::checkpoint::HubOptions;
+use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES};
 use siglip2_model::graph::Precision;
 
 /// Builds the engine directories that the service runs on GPUs. The GPU need not be present.
@@ -70,9 +70,28 @@ pub struct BuildOptions {
     #[arg(long, env = "PRECISION", value_enum)]
     pub precision: Option<Precision>,
 
+    /// With --precision fp8: a directory of pictures like those that will be embedded. The CPU
+    /// measures with them how large activations become.
+    #[arg(long, value_name = "FOLDER")]
+    pub calibrate: Option<PathBuf>,
+
+    /// With --precision fp8: a file of texts like those that will be embedded, one on each line.
+    #[arg(long, value_name = "FILE")]
+    pub calibrate_texts: Option<PathBuf>,
+
+    /// With --precision fp8: compute the two products of attention in FP8 as well.
+    #[arg(long, requires = "calibrate")]
+    pub fp8_attention: bool,
+
     /// The largest batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_batch: u16,
+
+    /// The most patches that a picture becomes, 1 to 1024, with a model of variable resolution
+    /// (NaFlex); by default as many as its image processor says, 256 for google's. The service
+    /// takes any number up to this.
+    #[arg(long, env = "MAX_NUM_PATCHES", value_parser = parse_patches)]
+    pub max_num_patches: Option<usize>,
 
     /// Where to put engine directories.
     #[arg(long, env = "ENGINES", default_value = "engines")]
@@ -112,6 +131,15 @@ pub enum Verify {
     Yes,
     /// Never.
     No,
+}
+
+/// A number of patches.
+fn parse_patches(text: &str) -> Result<usize, String> {
+    let patches: usize = text.parse().map_err(|_| "it must be a whole number")?;
+    match (1..=MAX_NUM_PATCHES).contains(&patches) {
+        true => Ok(patches),
+        false => Err(format!("it must be 1 to {MAX_NUM_PATCHES}")),
+    }
 }
 
 /// The products that `--gpu` knows, one line for each architecture.
@@ -161,5 +189,6 @@ mod tests {
         assert!(help.starts_with("Builds the engine directories"), "{help}");
         assert!(parse(&["inspect", "d"]).unwrap().command.is_some());
         assert!(parse(&["--max-batch", "0"]).is_err());
+        assert!(parse(&["--max-num-patches", "1025"]).is_err());
     }
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::build::builder::Staging;
 use crate::directory::{hash, hash_all, hash_file};
 use siglip2_engine::Tower;
-use siglip2_model::checkpoint::Checkpoint;
-use siglip2_model::graph::{self, Export, ExportedTower, Precision};
+use siglip2_image::Processor;
+use siglip2_model::checkpoint::{Checkpoint, Resolution};
+use siglip2_model::graph::{self, Export, ExportedTower, Precision, Products};
 
 /// Both towers' graphs, in one precision.
 pub struct Towers {
@@ -28,21 +29,28 @@ struct Graph {
 
 impl Towers {
     /// The checkpoint's own.
-    pub fn of(
-        checkpoint: &Checkpoint,
-        precision: Option<Precision>,
+    pub fn of<'a>(
+        checkpoint: &'a Checkpoint,
+        processor: &Processor,
+        products: impl Into<Products<'a>>,
     ) -> Result<Self, Box<dyn Error>> {
-        let precision = precision.unwrap_or(Precision::Fp16);
+        let products = products.into();
         let (config, weights) = (&checkpoint.config, &checkpoint.weights);
         let own = |graph: graph::Graph| Graph {
             onnx: graph.encode(),
             export: None,
         };
         Ok(Self {
-            precision,
+            precision: products.precision(),
             weights_sha256: weights_sha256(checkpoint),
-            vision: own(graph::vision(&config.vision, weights, precision)?),
-            text: own(graph::text(&config.text, weights, precision)?),
+            vision: own(match config.vision.resolution {
+                Resolution::Fixed => graph::vision(&config.vision, weights, products)?,
+                Resolution::Variable => {
+                    let table = processor.normalization();
+                    graph::naflex(&config.vision, weights, products, table)?
+                }
+            }),
+            text: own(graph::text(&config.text, weights, products)?),
         })
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::{Cosines, EngineDirectory, measure};
 use crate::libraries::{Libraries, Search};
 use crate::run::{Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
-use siglip2_image::Processor;
+use siglip2_image::{ImageLimits, Processor};
 
 /// Pinned memory for the canary's one picture.
 const PINNED_BYTES: usize = 1 << 20;
@@ -23,8 +23,16 @@ pub fn verify(
     gpu: &Gpu,
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
-    let pinned = pinned_pictures(gpu, PINNED_BYTES)?;
-    let options = TensorRtOptions::default();
+    let pinned = pinned_pictures(gpu, PINNED_BYTES, processor, None)?;
+    // The canary's picture is small, and the GPU may be too, or a service may have most of it.
+    let options = TensorRtOptions {
+        source_bytes: 4 << 20,
+        limits: ImageLimits {
+            max_pixels: 1 << 20,
+            ..ImageLimits::default()
+        },
+        ..TensorRtOptions::default()
+    };
     let mut engine = TensorRtEngine::load(
         gpu,
         directory,
@@ -33,12 +41,12 @@ pub fn verify(
         &options,
         &Steps::default(),
     )?;
-    let buckets = &directory.manifest().buckets;
-    let cosines = measure(&mut engine, &directory.canary()?, buckets, &gpu.name)?;
-    if let Some(doubt) = cosines.doubt() {
+    let manifest = directory.manifest();
+    let cosines = measure(&mut engine, &directory.canary()?, manifest, &gpu.name)?;
+    if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");
     }
-    match cosines.fault() {
+    match cosines.fault(manifest.precision) {
         Some(fault) => Err(fault.into()),
         None => Ok(cosines),
     }
@@ -74,13 +82,7 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
     directory.runs_in(&libraries.version, &libraries.runtime)?;
     let cosines = verify(&directory, &directory.processor()?, gpu)?;
     // Standard output may be closed: the exit code is the result.
-    let _ = writeln!(
-        stdout(),
-        "cosine to FP32 on {}: image {:.6}, text {:.6}",
-        cosines.measured_on,
-        cosines.image,
-        cosines.text
-    );
+    let _ = writeln!(stdout(), "cosine to FP32: {cosines}");
     if let Err(error) = directory.note(cosines) {
         tracing::warn!("cannot record the result in the manifest: {error}");
     }

@@ -14,7 +14,8 @@ use siglip2_image::RgbImage;
 /// output, not normalized.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
-    /// The picture, whose size is not the model's.
+    /// The picture, whose size is not the model's; where pictures are of variable resolution, the
+    /// last of `grids`.
     pub image: RgbImage,
     /// The texts, as token ids.
     pub texts: Vec<Vec<i32>>,
@@ -22,6 +23,15 @@ pub struct Canary {
     pub image_embedding: Vec<f32>,
     /// The texts' vectors, in the order of the texts.
     pub text_embeddings: Vec<Vec<f32>>,
+    /// Where pictures are of variable resolution, one for each number of patches that they are
+    /// padded to, in that order: a picture of whole patches, fewer than that and more than the
+    /// number before, and its vector.
+    pub grids: Vec<(RgbImage, Vec<f32>)>,
+}
+
+/// The name of the tensor of a grid's picture.
+fn grid_name(index: usize) -> String {
+    format!("grid.{index}")
 }
 
 impl Canary {
@@ -46,31 +56,36 @@ impl Canary {
 
         let dimensions = self.image_embedding.len();
         let tokens = self.texts.first().map_or(0, Vec::len);
-        let view = |dtype, shape: &[usize], data| {
+        let of_grids = bytes(&mut self.grids.iter().flat_map(|(_, vector)| vector));
+        fn view<'a>(
+            dtype: Dtype,
+            shape: &[usize],
+            data: &'a [u8],
+        ) -> Result<TensorView<'a>, String> {
             TensorView::new(dtype, shape.to_vec(), data).map_err(|error| error.to_string())
-        };
-        let tensors = [
+        }
+        fn picture(image: &RgbImage) -> Result<TensorView<'_>, String> {
+            let shape = [image.height() as usize, image.width() as usize, 3];
+            view(Dtype::U8, &shape, image.pixels())
+        }
+        let rows = |rows: usize, data| view(Dtype::F32, &[rows, dimensions], data);
+        let ids = view(Dtype::I32, &[self.texts.len(), tokens], &ids)?;
+        let mut tensors = vec![
+            ("image".to_owned(), picture(image)?),
+            ("input_ids".to_owned(), ids),
+            ("image_embedding".to_owned(), rows(1, &of_image)?),
             (
-                "image",
-                view(
-                    Dtype::U8,
-                    &[image.height() as usize, image.width() as usize, 3],
-                    image.pixels(),
-                )?,
-            ),
-            (
-                "input_ids",
-                view(Dtype::I32, &[self.texts.len(), tokens], &ids)?,
-            ),
-            (
-                "image_embedding",
-                view(Dtype::F32, &[1, dimensions], &of_image)?,
-            ),
-            (
-                "text_embedding",
-                view(Dtype::F32, &[self.texts.len(), dimensions], &of_texts)?,
+                "text_embedding".to_owned(),
+                rows(self.texts.len(), &of_texts)?,
             ),
         ];
+        if !self.grids.is_empty() {
+            let of_grids = rows(self.grids.len(), &of_grids)?;
+            tensors.push(("grid_embedding".to_owned(), of_grids));
+            for (index, (image, _)) in self.grids.iter().enumerate() {
+                tensors.push((grid_name(index), picture(image)?));
+            }
+        }
         safetensors::serialize(tensors, None).map_err(|error| error.to_string())
     }
 
@@ -119,13 +134,40 @@ impl Canary {
             }
         };
 
-        let image = get("image", Dtype::U8)?;
-        let pixels = match *image.shape() {
-            [height, width, 3] => u32::try_from(width)
-                .ok()
-                .zip(u32::try_from(height).ok())
-                .and_then(|(width, height)| RgbImage::new(width, height, image.data().to_vec())),
-            _ => None,
+        let picture = |name: &str| {
+            let image = get(name, Dtype::U8)?;
+            let pixels = match *image.shape() {
+                [height, width, 3] => u32::try_from(width)
+                    .ok()
+                    .zip(u32::try_from(height).ok())
+                    .and_then(|(width, height)| {
+                        RgbImage::new(width, height, image.data().to_vec())
+                    }),
+                _ => None,
+            };
+            pixels.ok_or_else(|| misshapen(name, image.shape()))
+        };
+        let grids = match &manifest.patches {
+            None => Vec::new(),
+            Some(patches) => {
+                let vectors = vectors("grid_embedding", patches.buckets.len())?;
+                let pictures = (0..vectors.len()).map(|index| {
+                    let name = grid_name(index);
+                    let image = picture(&name)?;
+                    let (width, height) = (image.width() as usize, image.height() as usize);
+                    let count = (width / patches.size) * (height / patches.size);
+                    let before = index.checked_sub(1).map_or(0, |at| patches.buckets[at]);
+                    let is_whole = [width, height]
+                        .iter()
+                        .all(|it| it.is_multiple_of(patches.size));
+                    if !is_whole || !(before + 1..=patches.buckets[index]).contains(&count) {
+                        return Err(misshapen(&name, &[height, width, 3]));
+                    }
+                    Ok(image)
+                });
+                let pictures = pictures.collect::<Result<Vec<_>, String>>()?;
+                std::iter::zip(pictures, vectors).collect()
+            }
         };
         let (ids, texts, tokens) = numbers("input_ids", Dtype::I32)?;
         if texts == 0 || tokens != manifest.text_tokens {
@@ -133,10 +175,11 @@ impl Canary {
         }
         let ids: Vec<i32> = ids.into_iter().map(i32::from_le_bytes).collect();
         Ok(Self {
-            image: pixels.ok_or_else(|| misshapen("image", image.shape()))?,
+            image: picture("image")?,
             texts: ids.chunks_exact(tokens).map(<[i32]>::to_vec).collect(),
             image_embedding: vectors("image_embedding", 1)?.concat(),
             text_embeddings: vectors("text_embedding", texts)?,
+            grids,
         })
     }
 }
@@ -152,6 +195,41 @@ mod tests {
             texts: vec![vec![1, -2, 3], vec![4, 5, 256_000]],
             image_embedding: vec![0.5, -1.25],
             text_embeddings: vec![vec![1.0, 2.0], vec![3.0, f32::MIN_POSITIVE]],
+            grids: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_number_of_patches_has_its_picture() {
+        let grid = |width: u32, height: u32, value: f32| {
+            let pixels = vec![7; (width * height * 3) as usize];
+            let image = RgbImage::new(width, height, pixels).unwrap();
+            (image, vec![value, 1.0])
+        };
+        let mut manifest = manifest();
+        manifest.patches = Some(super::super::PatchEntry {
+            size: 2,
+            buckets: vec![4, 9],
+        });
+        let with = |grids: Vec<_>| Canary { grids, ..canary() };
+        let right = with(vec![grid(4, 4, 1.0), grid(2, 16, 2.0)]);
+        assert_eq!(
+            Canary::decode(&right.encode().unwrap(), &manifest),
+            Ok(right)
+        );
+        for (wrong, name) in [
+            (vec![], "grid_embedding"),
+            (vec![grid(4, 4, 1.0)], "grid_embedding"),
+            // As few patches as those before; more than there is room for; a part of one.
+            (vec![grid(4, 4, 1.0), grid(4, 4, 2.0)], "grid.1"),
+            (vec![grid(4, 4, 1.0), grid(2, 20, 2.0)], "grid.1"),
+            (vec![grid(4, 5, 1.0), grid(6, 6, 2.0)], "grid.0"),
+        ] {
+            let error = Canary::decode(&with(wrong).encode().unwrap(), &manifest);
+            assert!(
+                error.as_ref().is_err_and(|it| it.contains(name)),
+                "{error:?}"
+            );
         }
     }
 

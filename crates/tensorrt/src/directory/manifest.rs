@@ -7,10 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, CANARY, DirectoryError, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE};
+use super::{
+    Architecture, CANARY, DirectoryError, PatchEntry, RESIZE_KERNEL, TEXT_ENGINE, VISION_ENGINE,
+};
 use siglip2_engine::Tower;
 use siglip2_model::fingerprint::WeightsDigest;
-use siglip2_model::graph::Precision;
+use siglip2_model::graph::{Precision, Scales};
 
 /// The description of an engine directory. Fields that this program does not know are
 /// ignored; a change that old programs must not ignore raises `format`.
@@ -37,8 +39,12 @@ pub struct Manifest {
     pub precision: Precision,
     /// Floats per embedding.
     pub dimensions: usize,
-    /// Side of the image tower's square, in pixels.
+    /// Side of the image tower's square, in pixels; where pictures are of variable resolution,
+    /// that of the square whose position vectors are stored.
     pub image_size: usize,
+    /// How pictures of variable resolution are taken; `None` if all become the same square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<PatchEntry>,
     /// Token ids per text.
     pub text_tokens: usize,
     /// Natural logarithm of the factor that cosines are multiplied by.
@@ -49,8 +55,16 @@ pub struct Manifest {
     pub max_batch: usize,
     /// The sizes that batches are padded to, in order; the last is `max_batch`.
     pub buckets: Vec<usize>,
-    /// The batch sizes of each optimization profile: smallest, optimal, largest.
+    /// The batch sizes of each optimization profile: smallest, optimal, largest. Those of an image
+    /// tower that takes pictures of variable resolution follow from `patches`.
     pub profiles: Vec<[usize; 3]>,
+    /// The largest batch that the towers' other engines compute, if they have such. Their profiles
+    /// are those of [`profiles`] up to this size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_batches: Option<usize>,
+    /// In FP8, the scales of activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<Scales>,
     /// The engines.
     pub towers: Towers,
     /// The resize kernel.
@@ -124,11 +138,29 @@ pub struct TowerEntry {
     pub engine: FileEntry,
     /// SHA-256 of the ONNX graph that it was built from, without its weights.
     pub graph_sha256: String,
-    /// Its input: `[batch, 3, S, S]` or `[batch, T]`.
+    /// Its input: `[batch, 3, S, S]`, `[batch, P, W]` or `[batch, T]`.
     pub input: TensorEntry,
     /// Its output: `[batch, D]`.
     pub output: TensorEntry,
     /// What is known about its layers; `None` if the builder could not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerCounts>,
+    /// The engine of small batches, where they have one of their own ([`Manifest::small_batches`]).
+    /// Its input and output are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallEngine>,
+}
+
+/// The engine of a tower for small batches. In FP8 those are computed in FP16, which is faster
+/// there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmallEngine {
+    /// The serialized engine.
+    #[serde(flatten)]
+    pub engine: FileEntry,
+    /// SHA-256 of the ONNX graph that it was built from, without its weights.
+    pub graph_sha256: String,
+    /// What is known about its layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerCounts>,
 }
@@ -147,6 +179,9 @@ pub struct LayerCounts {
     /// Layers of the engine. A transformer that was compiled as a whole counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<usize>,
+    /// Products that are computed in FP8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8_products: Option<usize>,
     /// Device memory of the weights, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_bytes: Option<u64>,
@@ -180,6 +215,8 @@ pub enum ElementType {
     Int32,
     /// 64 bits, signed.
     Int64,
+    /// 8 bits, unsigned.
+    Uint8,
 }
 
 impl fmt::Display for ElementType {
@@ -190,6 +227,7 @@ impl fmt::Display for ElementType {
             ElementType::Bf16 => "bf16",
             ElementType::Int32 => "int32",
             ElementType::Int64 => "int64",
+            ElementType::Uint8 => "uint8",
         })
     }
 }
@@ -218,8 +256,30 @@ pub struct Cosines {
     /// Where the text tower's was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_at: Option<Place>,
+    /// Those of small batches, where they have engines of their own; the others are then of larger
+    /// batches alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallCosines>,
+    /// In FP8, the share of pairs of canaries that are ranked in FP32's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<f64>,
     /// The GPU's name.
     pub measured_on: String,
+}
+
+/// The lowest cosines of small batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmallCosines {
+    /// Of the vision tower.
+    pub image: f64,
+    /// Of the text tower.
+    pub text: f64,
+    /// Where the vision tower's was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_at: Option<Place>,
+    /// Where the text tower's was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_at: Option<Place>,
 }
 
 /// The place of a batch: its size, and the slot that it ran in.
@@ -227,42 +287,24 @@ pub struct Cosines {
 pub struct Place {
     /// Rows.
     pub rows: usize,
+    /// Patches of each row, where pictures are of variable resolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<usize>,
     /// The slot's number, from 1.
     pub slot: usize,
 }
 
-/// The sizes that batches up to `max_batch` are padded to, and `max_batch` itself: powers of two
-/// and, from 8 on, the numbers halfway between them. With powers of two alone 33 rows would cost
-/// as much as 64. Below 8 a batch costs about the same whatever its size.
-pub fn buckets(max_batch: usize) -> Vec<usize> {
-    let powers = std::iter::successors(Some(1_usize), |size| size.checked_mul(2));
-    let mut buckets: Vec<usize> = powers
-        .take_while(|&size| size < max_batch)
-        .flat_map(|size| match size < 8 {
-            true => vec![size],
-            false => vec![size, size + size / 2],
-        })
-        .take_while(|&size| size < max_batch)
-        .collect();
-    buckets.push(max_batch.max(1));
-    buckets
-}
-
-/// The optimization profiles of an engine for up to `max_batch`: one for a single row, whose
-/// kernels differ most from those of a full batch, and one for all sizes, optimized for full
-/// batches.
-pub fn profiles(max_batch: usize) -> Vec<[usize; 3]> {
-    let max = max_batch.max(1);
-    let mut profiles = vec![[1, 1, 1]];
-    if max > 1 {
-        profiles.push([1, max, max]);
-    }
-    profiles
-}
-
 impl Manifest {
-    /// The newest format that this program reads, and the one it writes.
-    pub const FORMAT: u32 = 1;
+    /// The newest format that this program reads. Format 2 has `patches`.
+    pub const FORMAT: u32 = 2;
+
+    /// The oldest format that says all of a manifest: older programs can read what they know.
+    pub fn format_of(patches: Option<&PatchEntry>) -> u32 {
+        match patches {
+            None => 1,
+            Some(_) => 2,
+        }
+    }
 
     /// Reads a manifest; `path` names it in errors.
     ///
@@ -330,7 +372,21 @@ impl Manifest {
             &self.kernel,
         ]
         .into_iter()
+        .chain(self.small_engines().map(|small| &small.engine))
         .chain(&self.files)
+    }
+
+    /// The engines of small batches, where they have their own.
+    pub fn small_engines(&self) -> impl Iterator<Item = &SmallEngine> {
+        let Towers { image, text } = &self.towers;
+        image.small.iter().chain(&text.small)
+    }
+
+    /// The smallest and the largest number of rows of each profile of the engines, small batches'
+    /// engines first.
+    pub fn profiles_by_engine(&self) -> Vec<Vec<[usize; 3]>> {
+        let small = self.small_batches.map(super::profiles);
+        small.into_iter().chain([self.profiles.clone()]).collect()
     }
 
     /// Whether it contradicts itself.
@@ -362,10 +418,19 @@ impl Manifest {
                 self.buckets, self.max_batch
             ));
         }
+        if let Some(small) = self.small_batches
+            && !self.buckets.contains(&small)
+        {
+            return Err(format!(
+                "small_batches is {small}, which is none of the buckets {:?}",
+                self.buckets
+            ));
+        }
         if let Some(bucket) = self.buckets.iter().find(|&&bucket| {
             !self
-                .profiles
+                .profiles_by_engine()
                 .iter()
+                .flatten()
                 .any(|&[least, _, most]| (least..=most).contains(&bucket))
         }) {
             return Err(format!(
@@ -373,13 +438,26 @@ impl Manifest {
                 self.profiles
             ));
         }
+        let pictures = match &self.patches {
+            None => &[ElementType::Fp16, ElementType::Fp32][..],
+            Some(patches) => {
+                patches.check()?;
+                &[ElementType::Uint8][..]
+            }
+        };
+        if self.scales.is_some() != (self.precision == Precision::Fp8) {
+            let precision = self.precision;
+            return Err(format!(
+                "scales are for FP8, and the precision is {precision}"
+            ));
+        }
+        if self.small_batches.is_some() && self.patches.is_some() {
+            return Err(
+                "small_batches is for pictures of fixed resolution, and there are patches".into(),
+            );
+        }
         for (tower, entry, inputs, file) in [
-            (
-                Tower::Image,
-                &self.towers.image,
-                &[ElementType::Fp16, ElementType::Fp32][..],
-                VISION_ENGINE,
-            ),
+            (Tower::Image, &self.towers.image, pictures, VISION_ENGINE),
             (
                 Tower::Text,
                 &self.towers.text,
@@ -391,6 +469,12 @@ impl Manifest {
                 return Err(format!(
                     "the {tower} tower's engine is {:?}, but must be {file:?}",
                     entry.engine.file
+                ));
+            }
+            if entry.small.is_some() != self.small_batches.is_some() {
+                return Err(format!(
+                    "the {tower} tower has an engine for small batches, or small_batches is \
+                     given, and the other is not"
                 ));
             }
             if !inputs.contains(&entry.input.element) || entry.output.element != ElementType::Fp32 {
@@ -445,9 +529,10 @@ pub(super) mod tests {
                 element: ElementType::Fp32,
             },
             layers: None,
+            small: None,
         };
         Manifest {
-            format: Manifest::FORMAT,
+            format: Manifest::format_of(None),
             model: "google/siglip2-base-patch16-224".into(),
             weights_sha256: String::new(),
             weights_digest: None,
@@ -460,12 +545,15 @@ pub(super) mod tests {
             precision: Precision::Fp16,
             dimensions: 2,
             image_size: 224,
+            patches: None,
             text_tokens: 3,
             logit_scale: 4.720_5,
             logit_bias: -16.771,
             max_batch: 48,
-            buckets: buckets(48),
-            profiles: profiles(48),
+            buckets: super::super::buckets(48),
+            profiles: super::super::profiles(48),
+            small_batches: None,
+            scales: None,
             towers: Towers {
                 image: tower(VISION_ENGINE, "pixel_values", ElementType::Fp16),
                 text: tower(TEXT_ENGINE, "input_ids", ElementType::Int32),
@@ -487,8 +575,14 @@ pub(super) mod tests {
         written.cosine = Some(Cosines {
             image: 0.999_98,
             text: 0.999_99,
-            image_at: Some(Place { rows: 48, slot: 2 }),
+            image_at: Some(Place {
+                rows: 48,
+                patches: None,
+                slot: 2,
+            }),
             text_at: None,
+            small: None,
+            ranks: None,
             measured_on: "NVIDIA GeForce RTX 5090".into(),
         });
         let json = String::from_utf8(written.encode().unwrap()).unwrap();
@@ -525,10 +619,10 @@ pub(super) mod tests {
         let more = json.replacen('{', r#"{"later": {"a": [1]},"#, 1);
         assert_eq!(parse(&more).unwrap(), manifest());
 
-        let newer = r#"{"format": 2, "towers": "all different"}"#;
+        let newer = r#"{"format": 3, "towers": "all different"}"#;
         let error = parse(newer).unwrap_err();
         assert!(
-            error.contains("format 2") && error.contains("e/manifest.json"),
+            error.contains("format 3") && error.contains("e/manifest.json"),
             "{error}"
         );
         assert!(parse("{}").unwrap_err().contains("not an engine manifest"));
@@ -537,7 +631,7 @@ pub(super) mod tests {
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused() {
         type Spoil = fn(&mut Manifest);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
             ("dimensions", |it| it.dimensions = 0),
             ("buckets", |it| it.buckets = vec![1, 2, 2, 48]),
             ("buckets", |it| it.max_batch = 64),
@@ -546,6 +640,16 @@ pub(super) mod tests {
                 it.gpu.compute_capability = "8.9".into()
             }),
             ("sm_12x", |it| it.gpu.name = "sm_12x".into()),
+            // Squares are not bytes, and patches are nothing else.
+            ("image tower", |it| {
+                it.patches = Some(PatchEntry::new(16, 256));
+            }),
+            ("patches", |it| {
+                it.patches = Some(PatchEntry {
+                    size: 16,
+                    buckets: vec![256, 64],
+                });
+            }),
             ("text tower", |it| {
                 it.towers.text.input.element = ElementType::Fp16
             }),
@@ -566,23 +670,64 @@ pub(super) mod tests {
         }
     }
 
+    /// The manifest of FP8 engines, whose small batches have their own.
+    fn fp8() -> Manifest {
+        let mut fp8 = manifest();
+        let small = |file: &str| {
+            let engine = FileEntry {
+                file: file.into(),
+                ..fp8.kernel.clone()
+            };
+            Some(SmallEngine {
+                engine,
+                graph_sha256: String::new(),
+                layers: None,
+            })
+        };
+        let (image, text) = (small("vision-small.engine"), small("text-small.engine"));
+        (fp8.towers.image.small, fp8.towers.text.small) = (image, text);
+        fp8.precision = Precision::Fp8;
+        fp8.small_batches = Some(16);
+        fp8.profiles = vec![[17, 48, 48]];
+        fp8.scales = Some(Scales::of([("a".to_owned(), 3.0)]).unwrap());
+        fp8
+    }
+
     #[test]
-    fn buckets_reach_the_largest_batch_and_profiles_cover_them() {
-        assert_eq!(buckets(1), [1]);
-        assert_eq!(buckets(6), [1, 2, 4, 6]);
-        assert_eq!(buckets(8), [1, 2, 4, 8]);
-        assert_eq!(buckets(10), [1, 2, 4, 8, 10]);
-        assert_eq!(buckets(64), [1, 2, 4, 8, 12, 16, 24, 32, 48, 64]);
-        assert_eq!(buckets(128)[10..], [96, 128]);
-        for most in 1..=300 {
-            let buckets = buckets(most);
-            assert!(buckets.is_sorted_by(|a, b| a < b), "{buckets:?}");
-            assert_eq!(buckets.last(), Some(&most));
-            // A batch has at most twice its rows.
-            let apart = |pair: &[usize]| pair[1] <= 2 * pair[0];
-            assert!(buckets.windows(2).all(apart), "{buckets:?}");
+    fn fp8_has_scales_and_engines_for_small_batches() {
+        let written = fp8();
+        let json = String::from_utf8(written.encode().unwrap()).unwrap();
+        assert_eq!(parse(&json).unwrap(), written);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["precision"], "fp8");
+        assert_eq!(value["scales"]["a"], 1.0 / 64.0);
+        assert_eq!(
+            value["towers"]["text"]["small"]["file"],
+            "text-small.engine"
+        );
+        assert_eq!(written.entries().count(), 7);
+        let profiles = written.profiles_by_engine();
+        assert_eq!(profiles, [vec![[1, 1, 1], [1, 16, 16]], vec![[17, 48, 48]]]);
+
+        type Spoil = fn(&mut Manifest);
+        let cases: [(&str, Spoil); 6] = [
+            ("small_batches is 15", |it| it.small_batches = Some(15)),
+            ("no profile", |it| it.small_batches = Some(12)),
+            ("image tower has an engine for small", |it| {
+                it.towers.image.small = None
+            }),
+            ("scales are for FP8", |it| it.scales = None),
+            ("small_batches is for pictures of fixed", |it| {
+                it.patches = Some(PatchEntry::new(16, 256));
+            }),
+            ("scales are for FP8", |it| it.precision = Precision::Bf16),
+        ];
+        for (said, spoil) in cases {
+            let mut spoilt = fp8();
+            spoil(&mut spoilt);
+            let json = String::from_utf8(spoilt.encode().unwrap()).unwrap();
+            let error = parse(&json).unwrap_err();
+            assert!(error.contains(said), "{said}: {error}");
         }
-        assert_eq!(profiles(1), [[1, 1, 1]]);
-        assert_eq!(profiles(64), [[1, 1, 1], [1, 64, 64]]);
     }
 }

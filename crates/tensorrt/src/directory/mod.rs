@@ -27,6 +27,8 @@ mod hash;
 mod manifest;
 mod measure;
 mod names;
+mod ranks;
+mod sizes;
 mod writer;
 
 pub use canary::Canary;
@@ -35,12 +37,13 @@ use error::damaged;
 pub use gpu::{Architecture, PRODUCTS};
 pub use hash::{hash, hash_all, hash_file};
 pub use manifest::{
-    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place, TensorEntry,
-    TensorRtVersion, TowerEntry, Towers, buckets, profiles,
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place,
+    SmallCosines, SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers,
 };
-pub use measure::{LEAST_COSINE, USUAL_COSINE, measure};
+pub use measure::{Bounds, LEAST_COSINE, USUAL_COSINE, measure};
 use names::built;
 pub use names::{directory_of, model_directory, model_name};
+pub use sizes::{BatchSize, PatchEntry, ROW_OF_PATCHES, buckets, profiles, size_profiles};
 pub use writer::Writer;
 
 /// The manifest's name in its directory.
@@ -49,6 +52,10 @@ pub const MANIFEST: &str = "manifest.json";
 pub const VISION_ENGINE: &str = "vision.engine";
 /// The text tower's engine.
 pub const TEXT_ENGINE: &str = "text.engine";
+/// The vision tower's engine for small batches, where they have their own.
+pub const SMALL_VISION_ENGINE: &str = "vision-small.engine";
+/// The text tower's.
+pub const SMALL_TEXT_ENGINE: &str = "text-small.engine";
 /// The resize kernel, compiled for the GPU.
 pub const RESIZE_KERNEL: &str = "resize.cubin";
 /// The canary's inputs and vectors.
@@ -155,7 +162,8 @@ impl EngineDirectory {
         }
     }
 
-    /// The checkpoint's image processor.
+    /// The checkpoint's image processor; where pictures are of variable resolution, the one for
+    /// the most patches that the engine takes.
     ///
     /// # Errors
     ///
@@ -163,11 +171,19 @@ impl EngineDirectory {
     pub fn processor(&self) -> Result<Processor, DirectoryError> {
         const FILE: &str = "preprocessor_config.json";
         let wrong = |reason: String| damaged(self.path.join(FILE), reason);
-        let side = u32::try_from(self.manifest.image_size)
-            .map_err(|_| wrong("the manifest's image size is too large".into()))?;
-        Processor::from_json(&self.read(FILE)?, side)
-            .and_then(|processor| processor.check_square().map(|()| processor))
-            .map_err(|error| wrong(error.to_string()))
+        let number = |number: usize| {
+            u32::try_from(number)
+                .map_err(|_| wrong("the manifest's image size is too large".into()))
+        };
+        let json = self.read(FILE)?;
+        match &self.manifest.patches {
+            None => Processor::from_json(&json, number(self.manifest.image_size)?),
+            Some(patches) => {
+                Processor::naflex(&json, number(patches.size)?, number(patches.most())?)
+            }
+        }
+        .and_then(|processor| processor.check_uncut().map(|()| processor))
+        .map_err(|error| wrong(error.to_string()))
     }
 
     /// The fixed inputs, and the vectors expected for them.

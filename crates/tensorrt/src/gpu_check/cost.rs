@@ -4,9 +4,9 @@
 
 use siglip2_model::checkpoint::{TextConfig, VisionConfig};
 
-/// Of one image.
-pub fn image(config: &VisionConfig) -> f64 {
-    let (tokens, width) = (config.patches() as f64, config.encoder.hidden_size as f64);
+/// Of one image of so many patches.
+pub fn image(config: &VisionConfig, patches: usize) -> f64 {
+    let (tokens, width) = (patches as f64, config.encoder.hidden_size as f64);
     let feed_forward = config.encoder.intermediate_size as f64;
     let patch = (3 * config.patch_size * config.patch_size) as f64;
     let embedding = 2.0 * tokens * patch * width;
@@ -48,7 +48,7 @@ mod tests {
         );
         let config = Config::parse(json.as_bytes(), "config.json").unwrap();
         let giga = |flop: f64| (flop / 1e8).round() / 10.0;
-        assert_eq!(giga(image(&config.vision)), 35.4);
+        assert_eq!(giga(image(&config.vision, config.vision.patches())), 35.4);
         assert_eq!(giga(text(&config.text)), 11.0);
     }
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::directory::{BatchSize, Canary, Manifest};
 use crate::run::TensorRtEngine;
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Pixels, Rows, Tower};
 use siglip2_image::RgbImage;
@@ -17,7 +18,8 @@ use super::cost;
 pub fn rates(
     engine: &mut TensorRtEngine,
     config: &Config,
-    buckets: &[usize],
+    manifest: &Manifest,
+    canary: &Canary,
     span: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let slots = engine.info().slots;
@@ -26,15 +28,24 @@ pub fn rates(
          TFLOP/s |\n| --- | --- | --- | --- | --- | --- |"
     );
     for tower in [Tower::Image, Tower::Text] {
-        let flop = match tower {
-            Tower::Image => cost::image(&config.vision),
-            Tower::Text => cost::text(&config.text),
-        };
-        for &rows in buckets {
-            let alone = rate(engine, config, tower, rows, 1, span)?;
-            let full = rate(engine, config, tower, rows, slots, span)?;
+        for size in manifest.sizes_of(tower, manifest.max_batch, None) {
+            let items = Items::new(config, manifest, canary, tower, size)?;
+            let alone = rate(engine, &items, size.rows, 1, span)?;
+            let full = rate(engine, &items, size.rows, slots, span)?;
+            let flop = match (tower, &items) {
+                (Tower::Text, _) => cost::text(&config.text),
+                (Tower::Image, Items::Patches(image)) => {
+                    let patches = patches(image, config.vision.patch_size);
+                    cost::image(&config.vision, patches)
+                }
+                (Tower::Image, _) => cost::image(&config.vision, config.vision.patches()),
+            };
+            let batch = match size.patches {
+                None => size.rows.to_string(),
+                Some(patches) => format!("{} of {patches} patches", size.rows),
+            };
             println!(
-                "| {tower} | {rows} | {:.0} | {:.2}, {:.2} | {:.0} | {:.1} |",
+                "| {tower} | {batch} | {:.0} | {:.2}, {:.2} | {:.0} | {:.1} |",
                 alone.rows_per_second,
                 alone.p50.as_secs_f64() * 1e3,
                 alone.p99.as_secs_f64() * 1e3,
@@ -55,8 +66,7 @@ struct Rate {
 /// Keeps a number of batches in flight for some time.
 fn rate(
     engine: &mut TensorRtEngine,
-    config: &Config,
-    tower: Tower,
+    items: &Items,
     rows: usize,
     under_way: usize,
     span: Duration,
@@ -66,7 +76,7 @@ fn rate(
     let begun = Instant::now();
     while begun.elapsed() < span || !waiting.is_empty() {
         while waiting.len() < under_way && begun.elapsed() < span {
-            let batch = batch(engine, config, tower, rows)?;
+            let batch = items.batch(engine, rows)?;
             let (done, result) = channel();
             let submitted = Instant::now();
             engine.submit(
@@ -96,26 +106,59 @@ fn rate(
     })
 }
 
-/// Pictures of the model's own size in pinned memory, as decoders leave them; or texts.
-fn batch(
-    engine: &TensorRtEngine,
-    config: &Config,
-    tower: Tower,
-    rows: usize,
-) -> Result<Batch, Box<dyn Error>> {
-    if tower == Tower::Text {
-        let ids: Vec<i32> = (0..config.text.positions as i32).collect();
-        return Ok(Batch::Texts(vec![ids; rows]));
+/// What the rows of batches are made of.
+enum Items {
+    /// Pictures of the model's own size, with a side of so many pixels, as decoders leave them.
+    Squares(u32),
+    /// A picture of whole patches.
+    Patches(RgbImage),
+    /// Texts of so many token ids.
+    Texts(usize),
+}
+
+impl Items {
+    /// For batches of this size; pictures of patches are the canary's.
+    fn new(
+        config: &Config,
+        manifest: &Manifest,
+        canary: &Canary,
+        tower: Tower,
+        size: BatchSize,
+    ) -> Result<Self, Box<dyn Error>> {
+        if tower == Tower::Text {
+            return Ok(Self::Texts(config.text.positions));
+        }
+        let Some(entry) = &manifest.patches else {
+            return Ok(Self::Squares(u32::try_from(config.vision.image_size)?));
+        };
+        let mut grids = std::iter::zip(&entry.buckets, &canary.grids);
+        let grid = grids.find(|&(&bucket, _)| Some(bucket) == size.patches);
+        let (_, (image, _)) = grid.ok_or_else(|| format!("no canary is for {size}"))?;
+        Ok(Self::Patches(image.clone()))
     }
-    let prepare = engine.preparer();
-    let side = u32::try_from(config.vision.image_size)?;
-    let bytes = 3 * side as usize * side as usize;
-    let images = (0..rows)
-        .map(|_| {
-            let memory = prepare.memory(bytes)?.ok_or("there is no pinned memory")?;
-            let image = RgbImage::lent(side, side, memory).ok_or("memory of another size")?;
-            Ok(Pixels(image))
+
+    /// A batch of so many rows, whose pictures are in pinned memory.
+    fn batch(&self, engine: &TensorRtEngine, rows: usize) -> Result<Batch, Box<dyn Error>> {
+        let prepare = engine.preparer();
+        let images = (0..rows).map(|_| match self {
+            Self::Texts(_) => Ok(None),
+            Self::Patches(image) => Ok(Some(prepare.prepare_resized(image.clone())?)),
+            &Self::Squares(side) => {
+                let bytes = 3 * side as usize * side as usize;
+                let memory = prepare.memory(bytes)?.ok_or("there is no pinned memory")?;
+                let image = RgbImage::lent(side, side, memory).ok_or("memory of another size")?;
+                Ok(Some(Pixels::Decoded(image)))
+            }
+        });
+        let images: Vec<Option<Pixels>> = images.collect::<Result<_, Box<dyn Error>>>()?;
+        Ok(match self {
+            &Self::Texts(tokens) => Batch::Texts(vec![(0..tokens as i32).collect(); rows]),
+            _ => Batch::Images(images.into_iter().flatten().collect()),
         })
-        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
-    Ok(Batch::Images(images))
+    }
+}
+
+/// How many patches a picture of whole ones has.
+fn patches(image: &RgbImage, side: usize) -> usize {
+    (image.width() as usize / side) * (image.height() as usize / side)
 }

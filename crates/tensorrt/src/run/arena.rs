@@ -87,6 +87,23 @@ impl Arena {
         })
     }
 
+    /// Memory for a picture if it is free now and nobody waits for it.
+    pub(super) fn lend_now(self: &Arc<Self>, bytes: usize) -> Option<Chunk> {
+        let taken = bytes.max(1).checked_next_multiple_of(ALIGN)?;
+        let mut state = self.state();
+        if state.turn != state.next {
+            return None;
+        }
+        let start = state.gaps.take(taken)?;
+        drop(state);
+        Some(Chunk {
+            arena: Arc::clone(self),
+            start,
+            taken,
+            bytes,
+        })
+    }
+
     /// Ignores poisoning: no code panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

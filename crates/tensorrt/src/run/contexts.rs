@@ -2,7 +2,8 @@
 //! buffers and set to its size once and for all.
 //!
 //! ```text
-//! bucket 1, 2, 4 ... max --> context, of the narrowest profile that takes it --> CUDA graph
+//! bucket 1, 2, 4 ... max --> context, of the first engine and the narrowest of its profiles that
+//!                            takes it --> CUDA graph
 //!                                 \-- all compute in one block of activations
 //! ```
 //!
@@ -20,7 +21,9 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
 use trtx::{CudaEngine, ExecutionContext, ExecutionContextAllocationStrategy, RuntimeConfig};
 
+use super::cache::Cache;
 use super::memory::DeviceBuffer;
+use crate::directory::BatchSize;
 use crate::error::{DeviceError, Doing, refused};
 use crate::logger;
 
@@ -28,18 +31,48 @@ use crate::logger;
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub(super) name: String,
-    /// All dimensions but the first, which is the batch.
+    /// All dimensions but the first, which is the batch; -1 for that of patches.
     pub(super) row: Vec<i64>,
 }
 
-/// The smallest and largest number of rows that a profile accepts.
-pub(super) type Profile = (usize, usize);
+impl Tensor {
+    /// Its dimensions in a batch of this size.
+    fn of_size(&self, size: BatchSize) -> Vec<i64> {
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let patches = size.patches.map_or(-1, number);
+        let row = self.row.iter();
+        let row = row.map(|&dim| if dim == -1 { patches } else { dim });
+        std::iter::once(number(size.rows)).chain(row).collect()
+    }
+}
+
+/// The sizes that a profile accepts: least, optimized for, most.
+pub(super) type Profile = [BatchSize; 3];
+
+/// An engine whose contexts compute some of the batch sizes.
+pub(super) struct Computes {
+    pub(super) engine: CudaEngine<'static>,
+    pub(super) profiles: Vec<Profile>,
+    /// What TensorRT compiled for it.
+    pub(super) cache: Cache,
+}
+
+impl Computes {
+    /// Whether one of its profiles accepts batches of this size.
+    fn takes(&self, size: BatchSize) -> bool {
+        self.profiles.iter().any(|profile| accepts(profile, size))
+    }
+}
+
+/// Whether a profile accepts batches of this size. Every number of patches has profiles of its own.
+fn accepts([least, _, most]: &Profile, size: BatchSize) -> bool {
+    least.patches == size.patches && (least.rows..=most.rows).contains(&size.rows)
+}
 
 /// The buffers that the contexts of a slot read and write, and the batch sizes.
 pub(super) struct Binding<'a> {
-    pub(super) profiles: &'a [Profile],
     /// The batch sizes that will be used.
-    pub(super) buckets: &'a [usize],
+    pub(super) sizes: &'a [BatchSize],
     pub(super) input: (&'a Tensor, &'a DeviceBuffer),
     pub(super) output: (&'a Tensor, &'a DeviceBuffer),
     pub(super) stream: &'a Arc<CudaStream>,
@@ -53,8 +86,8 @@ pub(super) struct Contexts {
 }
 
 struct Bound {
-    /// The number of rows its input is set to.
-    rows: usize,
+    /// What its input is set to.
+    size: BatchSize,
     /// Dropped before the context whose work it replays.
     graph: Option<CudaGraph>,
     /// Bytes of the slot's shared activations that it uses; 0 if it computes without any.
@@ -65,36 +98,40 @@ struct Bound {
 }
 
 impl Contexts {
-    /// Makes one context for each bucket. They are used only together with the buffers of
+    /// Makes one context for each size. They are used only together with the buffers of
     /// `binding`, by the slot that owns both. `config` configures each context.
     pub(super) fn new(
         context: &Arc<CudaContext>,
-        engine: &mut CudaEngine<'static>,
-        mut config: impl FnMut(&mut CudaEngine<'static>) -> Result<RuntimeConfig<'static>, trtx::Error>,
+        engines: &mut [Computes],
+        mut config: impl FnMut(&mut Computes) -> Result<RuntimeConfig<'static>, trtx::Error>,
         binding: &Binding<'_>,
     ) -> Result<Self, DeviceError> {
         let mut bound = Vec::new();
         let mut most = 0;
-        for &rows in binding.buckets {
-            let doing = || format!("making the execution context of {rows} rows");
+        for &size in binding.sizes {
+            let doing = || format!("making the execution context of {size}");
+            let one = engines.iter_mut().find(|it| it.takes(size));
+            let engine = one.ok_or_else(|| refused(doing(), "no profile accepts it"))?;
             // One for each context: an `Rc` must not be shared between threads.
             let mut config = config(engine).doing(doing)?;
-            // The only strategy for an engine that was built for it (kREQUIRE_USER_ALLOCATION).
+            // The only strategy for an engine of TensorRT for RTX, which is built for it
+            // (kREQUIRE_USER_ALLOCATION); the standard TensorRT takes it as well.
             config.set_execution_context_allocation_strategy(
                 ExecutionContextAllocationStrategy::kUSER_MANAGED,
             );
             let config = Rc::new(config);
             let context = engine
+                .engine
                 .create_execution_context_with_config(Rc::clone(&config))
                 .doing(doing)?;
             let mut one = Bound {
-                rows,
+                size,
                 graph: None,
                 takes: 0,
                 context,
                 _config: config,
             };
-            one.takes = one.bind(binding)?;
+            one.takes = one.bind(&engine.profiles, binding)?;
             most = most.max(one.takes);
             bound.push(one);
         }
@@ -125,10 +162,10 @@ impl Contexts {
     /// # Safety
     ///
     /// The slot's buffers are not used for anything else until the stream has passed it.
-    pub(super) unsafe fn enqueue(&mut self, rows: usize) -> Result<(), DeviceError> {
+    pub(super) unsafe fn enqueue(&mut self, size: BatchSize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
-        let bound = self.of(rows)?;
-        let doing = || format!("starting a batch of {rows} rows");
+        let bound = self.of(size)?;
+        let doing = || format!("starting a batch of {size}");
         match &bound.graph {
             Some(graph) => graph.launch().doing(doing),
             // SAFETY: the stream is alive; the addresses were set in `new`, and the caller
@@ -137,12 +174,12 @@ impl Contexts {
         }
     }
 
-    /// Captures the work of a batch of `rows` rows, which must have run before, so that it is
+    /// Captures the work of a batch of this size, which must have run before, so that it is
     /// launched as a whole from now on.
-    pub(super) fn capture(&mut self, rows: usize) -> Result<(), DeviceError> {
+    pub(super) fn capture(&mut self, size: BatchSize) -> Result<(), DeviceError> {
         let stream = Arc::clone(&self.stream);
-        let bound = self.of(rows)?;
-        let doing = || format!("capturing the work of {rows} rows as a CUDA graph");
+        let bound = self.of(size)?;
+        let doing = || format!("capturing the work of {size} as a CUDA graph");
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .doing(doing)?;
@@ -159,33 +196,32 @@ impl Contexts {
         }
     }
 
-    /// Goes back to launching batches of `rows` rows kernel by kernel.
-    pub(super) fn forget_graph(&mut self, rows: usize) -> Result<(), DeviceError> {
-        self.of(rows)?.graph = None;
+    /// Goes back to launching batches of this size kernel by kernel.
+    pub(super) fn forget_graph(&mut self, size: BatchSize) -> Result<(), DeviceError> {
+        self.of(size)?.graph = None;
         Ok(())
     }
 
-    /// The context for batches of `rows` rows.
-    fn of(&mut self, rows: usize) -> Result<&mut Bound, DeviceError> {
+    /// The context for batches of this size.
+    fn of(&mut self, size: BatchSize) -> Result<&mut Bound, DeviceError> {
         self.bound
             .iter_mut()
-            .find(|bound| bound.rows == rows)
-            .ok_or_else(|| refused(format!("starting a batch of {rows} rows"), "no such bucket"))
+            .find(|bound| bound.size == size)
+            .ok_or_else(|| refused(format!("starting a batch of {size}"), "no such size"))
     }
 }
 
 impl Bound {
     /// Sets profile, shape and addresses; returns how many bytes of activations a batch needs.
-    fn bind(&mut self, binding: &Binding<'_>) -> Result<usize, DeviceError> {
-        let rows = self.rows;
-        let doing = || format!("setting an execution context to {rows} rows");
-        let (number, _) = binding
-            .profiles
+    fn bind(&mut self, profiles: &[Profile], binding: &Binding<'_>) -> Result<usize, DeviceError> {
+        let size = self.size;
+        let doing = || format!("setting an execution context to {size}");
+        let (number, _) = profiles
             .iter()
             .enumerate()
-            .filter(|(_, profile)| (profile.0..=profile.1).contains(&rows))
-            .min_by_key(|(_, profile)| profile.1 - profile.0)
-            .ok_or_else(|| refused(doing(), "no profile accepts this many rows"))?;
+            .filter(|(_, profile)| accepts(profile, size))
+            .min_by_key(|(_, [least, _, most])| most.rows - least.rows)
+            .ok_or_else(|| refused(doing(), "no profile accepts it"))?;
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         // SAFETY: the stream lives as long as the slot, which also owns this context.
         let set = unsafe {
@@ -199,9 +235,7 @@ impl Bound {
         binding.stream.synchronize().doing(doing)?;
         let (input, source) = binding.input;
         let (output, target) = binding.output;
-        let mut shape = vec![i64::try_from(rows).unwrap_or(i64::MAX)];
-        shape.extend(&input.row);
-        let shape = trtx::trtx_sys::Dims64::from_slice(&shape);
+        let shape = trtx::trtx_sys::Dims64::from_slice(&input.of_size(size));
         self.context
             .set_input_shape(&input.name, &shape)
             .doing(doing)?;
@@ -221,7 +255,7 @@ impl Bound {
             0 => match logger::last_error() {
                 None => Ok(0),
                 Some(said) => Err(DeviceError::TensorRt {
-                    doing: format!("asking for the memory that a batch of {rows} rows needs"),
+                    doing: format!("asking for the memory that a batch of {size} needs"),
                     said,
                 }),
             },

@@ -86,9 +86,11 @@ pub fn driver_release() -> Option<String> {
     release(&text).map(str::to_owned)
 }
 
-/// The first word of numbers and dots.
+/// The first word of numbers and dots in the first line; the second one is about the compiler.
 fn release(text: &str) -> Option<&str> {
-    text.split_whitespace()
+    text.lines()
+        .next()?
+        .split_whitespace()
         .find(|word| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! images: pinned pixels --upload--> source --resize kernel--> pixel_values   [B, 3, S, S]
+//! JPEGs:  pinned files  --decode on the card---^   (card.rs)
+//! patches: see `patches`                                                      [B, P, W]
 //! texts:  ids --copy--> pinned ids --upload--> input_ids                      [B, T]
 //! ```
 //!
@@ -10,12 +12,17 @@
 //! parts, one after the other on the same stream; the tower still runs on the whole batch.
 #![allow(unsafe_code)]
 
+mod coded;
+
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
 use super::TensorRtOptions;
+use super::card::{CardDecoder, DecoderMemory};
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::Part;
+use super::patches::PatchFeed;
 use crate::directory::ElementType;
 use crate::error::{DeviceError, Doing, refused};
 use crate::kernel::{Cost, MAX_SIDE, Planner, ResizeKernel, SOURCE_ALIGN};
@@ -24,11 +31,13 @@ use siglip2_engine::{Batch, Pixels};
 /// The buffers with which one slot fills its tower's input.
 pub(super) enum Feed {
     Images(Box<ImageFeed>),
+    Patches(PatchFeed),
     Texts(TextFeed),
 }
 
 impl Feed {
-    /// Writes the items of a batch to a tower's input, on `stream`.
+    /// Writes the items of a part of a batch to a tower's input, on `stream`. Only batches of
+    /// patches have more parts than one.
     ///
     /// # Safety
     ///
@@ -37,10 +46,15 @@ impl Feed {
     pub(super) unsafe fn upload(
         &mut self,
         batch: &Batch,
+        part: &Part,
         input: &DeviceBuffer,
         stream: &CudaStream,
     ) -> Result<(), DeviceError> {
         match (self, batch) {
+            // SAFETY: the caller's promise.
+            (Feed::Patches(feed), Batch::Images(images)) => unsafe {
+                feed.upload(images, part, input, stream)
+            },
             // SAFETY: the caller's promise.
             (Feed::Images(feed), Batch::Images(images)) => unsafe {
                 feed.upload(images, input, stream)
@@ -62,7 +76,7 @@ impl Feed {
 /// # Safety
 ///
 /// `bytes` and `to` must live until the stream has passed the copy.
-unsafe fn copy(
+pub(super) unsafe fn copy(
     bytes: &[u8],
     to: &DeviceBuffer,
     at: usize,
@@ -152,6 +166,8 @@ pub(super) struct ImageFeed {
     scratch: DeviceBuffer,
     /// Bytes of one row of the tower's input.
     row: usize,
+    /// What decodes files, if anything.
+    decoder: Option<CardDecoder>,
 }
 
 /// The sizes of the buffers for pictures that a slot has, in bytes.
@@ -163,6 +179,8 @@ pub(super) struct PictureBuffers {
     pub(super) scratch: usize,
     /// The kernel's tables, on both sides.
     pub(super) tables: usize,
+    /// What decodes files, if anything does.
+    pub(super) decoder: DecoderMemory,
 }
 
 impl PictureBuffers {
@@ -175,10 +193,15 @@ impl PictureBuffers {
             .ok()
             .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
             .ok_or("--max-image-pixels is too large")?;
+        let source = largest.max(options.source_bytes);
         Ok(Self {
-            source: largest.max(options.source_bytes),
+            source,
             scratch: extreme.scratch_bytes.max(options.source_bytes / 4),
             tables: TABLE_PARTS * planner.largest_table_bytes(1).max(TABLE_BYTES),
+            decoder: match options.nvjpeg {
+                Some(_) => DecoderMemory::of(options.source_bytes),
+                None => DecoderMemory::default(),
+            },
         })
     }
 
@@ -187,6 +210,7 @@ impl PictureBuffers {
         self.source
             .saturating_add(self.scratch)
             .saturating_add(self.tables)
+            .saturating_add(self.decoder.device)
     }
 }
 
@@ -203,11 +227,17 @@ impl ImageFeed {
             source,
             scratch,
             tables,
+            decoder,
         } = PictureBuffers::of(&planner, options)
             .map_err(|why| refused("making buffers for pictures", why))?;
+        let decoder = options
+            .nvjpeg
+            .map(|nvjpeg| CardDecoder::new(context, nvjpeg, decoder))
+            .transpose()?;
         Ok(Self {
             kernel,
             planner,
+            decoder,
             tables: PinnedBuffer::new(context, tables, "resize tables")?,
             device_tables: DeviceBuffer::new(context, tables, "resize tables")?,
             source: DeviceBuffer::new(context, source, "pictures")?,
@@ -225,6 +255,9 @@ impl ImageFeed {
         input: &DeviceBuffer,
         stream: &CudaStream,
     ) -> Result<(), DeviceError> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.begin();
+        }
         let mut first = 0;
         let mut table = 0;
         while first < images.len() {
@@ -238,8 +271,7 @@ impl ImageFeed {
                 count = self.fitting(&images[first..], self.tables.len())?;
             }
             if count == 0 {
-                let image = &images[first].0;
-                let (width, height) = (image.width(), image.height());
+                let (width, height) = images[first].size();
                 let why = format!("a picture of {width} x {height} does not fit the buffers");
                 return Err(refused("uploading pictures", why));
             }
@@ -258,9 +290,10 @@ impl ImageFeed {
             ..Cost::default()
         };
         for (count, image) in images.iter().enumerate() {
+            let (width, height) = image.size();
             all += self
                 .planner
-                .cost(image.0.width(), image.0.height())
+                .cost(width, height)
                 .doing(|| "uploading pictures".to_owned())?;
             if all.source_bytes > self.source.len()
                 || all.table_bytes > tables
@@ -285,19 +318,26 @@ impl ImageFeed {
         at: usize,
         stream: &CudaStream,
     ) -> Result<usize, DeviceError> {
-        let sizes: Vec<(u32, u32)> = images
-            .iter()
-            .map(|image| (image.0.width(), image.0.height()))
-            .collect();
+        let sizes: Vec<(u32, u32)> = images.iter().map(Pixels::size).collect();
         let doing = || format!("resizing {} pictures", images.len());
         let plan = self
             .planner
             .plan_into(&sizes, &mut self.tables.bytes_mut()[table..])
             .doing(doing)?;
+        let mut coded = Vec::new();
         for (image, &offset) in images.iter().zip(&plan.offsets) {
-            // SAFETY: the caller keeps the pictures until the stream is past the copy. The
-            // part before this one has been resized before that, in stream order.
-            unsafe { copy(image.0.pixels(), &self.source, offset, stream)? };
+            match image {
+                // SAFETY: the caller keeps the pictures until the stream is past the copy. The
+                // part before this one has been resized before that, in stream order.
+                Pixels::Decoded(image) => unsafe {
+                    copy(image.pixels(), &self.source, offset, stream)?
+                },
+                Pixels::Coded(image) => coded.push((image, offset)),
+            }
+        }
+        if !coded.is_empty() {
+            // SAFETY: as for the copies; the plan has room for the pixels of each.
+            unsafe { self.decode(&coded, stream)? };
         }
         let end = table + plan.table_bytes;
         // SAFETY: this part of the tables is not written again before the stream is past it.

@@ -10,9 +10,10 @@
 use std::fmt;
 
 use super::{Gpu, TensorRtOptions};
-use crate::directory::{ElementType, Manifest};
-use crate::kernel::Planner;
+use crate::directory::{LayerCounts, Manifest};
+use crate::kernel::{Element, Planner};
 use siglip2_engine::{EngineInfo, Tower};
+use siglip2_image::Processor;
 
 use super::feed::{PictureBuffers, id_bytes};
 
@@ -41,40 +42,67 @@ impl Needs {
     /// A sentence, when the largest picture is too large for any memory.
     pub(super) fn of(
         manifest: &Manifest,
-        planner: &Planner,
+        processor: &Processor,
         info: &EngineInfo,
         options: &TensorRtOptions,
     ) -> Result<Self, String> {
-        let rows = bucket_of(manifest, info.max_batch);
+        let patches = processor.target().patches();
         let mut needs = Self {
             weights: 0,
             batches: 0,
-            pictures: info.slots * PictureBuffers::of(planner, options)?.on_gpu(),
+            pictures: 0,
         };
+        // Pictures of variable resolution come resized.
+        if patches.is_none() {
+            needs.pictures = picture_buffers(manifest, processor, options)?
+                .on_gpu()
+                .saturating_mul(info.slots);
+        }
+        let patches = patches.map(|(_, most)| most as usize);
         for tower in [Tower::Image, Tower::Text] {
             let entry = manifest.tower(tower);
             let layers = entry.layers.clone().unwrap_or_default();
-            let weights = layers.weights_bytes.unwrap_or(entry.engine.bytes);
-            needs.weights += usize::try_from(weights).unwrap_or(usize::MAX / 4);
-            // Known for the largest batch of the engine; it grows with the rows.
-            let context = layers.context_bytes.unwrap_or(0) as f64;
-            let context = context * rows as f64 / manifest.max_batch as f64;
-            let input = match tower {
-                Tower::Image => {
-                    let wide = entry.input.element == ElementType::Fp32;
-                    3 * manifest.image_size * manifest.image_size * if wide { 4 } else { 2 }
-                }
-                Tower::Text => manifest.text_tokens * id_bytes(entry.input.element),
+            let sizes = manifest.sizes_of(tower, info.max_batch, patches);
+            let rows = sizes.iter().map(|size| size.rows).max().unwrap_or(1);
+            let work = sizes.iter().map(|size| size.work()).max().unwrap_or(1);
+            // Known for the largest batch of an engine; it grows with what a batch computes.
+            let context = |layers: &LayerCounts, most: usize| {
+                let bytes = layers.context_bytes.unwrap_or(0) as f64;
+                bytes * work.min(most) as f64 / most as f64
             };
-            let tensors = rows * (input + manifest.dimensions * size_of::<f32>());
-            needs.batches += info.slots * (context.ceil() as usize + tensors);
+            let mut weights = 0_u64;
+            let mut most = 0.0_f64;
+            if let (Some(small), Some(batches)) = (&entry.small, manifest.small_batches) {
+                let layers = small.layers.clone().unwrap_or_default();
+                weights = layers.weights_bytes.unwrap_or(small.engine.bytes);
+                most = context(&layers, batches);
+            }
+            if manifest.small_batches.is_none_or(|small| rows > small) {
+                let own = layers.weights_bytes.unwrap_or(entry.engine.bytes);
+                weights = weights.saturating_add(own);
+                let built = manifest.profiles_of(tower);
+                let built = built.iter().map(|[.., most]| most.work()).max();
+                // Contexts of both compute in one block.
+                most = most.max(context(&layers, built.unwrap_or(work)));
+            }
+            needs.weights = needs
+                .weights
+                .saturating_add(usize::try_from(weights).unwrap_or(usize::MAX));
+            let input = work * input_row(tower, manifest);
+            let tensors = input + rows * manifest.dimensions * size_of::<f32>();
+            let slot = (most.ceil() as usize).saturating_add(tensors);
+            needs.batches = needs
+                .batches
+                .saturating_add(slot.saturating_mul(info.slots));
         }
         Ok(needs)
     }
 
     /// All of it, with what cannot be known before.
     pub fn bytes(&self) -> usize {
-        self.weights + self.batches + self.pictures + BESIDE
+        [self.batches, self.pictures, BESIDE]
+            .into_iter()
+            .fold(self.weights, usize::saturating_add)
     }
 }
 
@@ -92,12 +120,27 @@ impl fmt::Display for Needs {
     }
 }
 
-/// The size that a batch of so many rows is padded to.
-fn bucket_of(manifest: &Manifest, rows: usize) -> usize {
-    let mut buckets = manifest.buckets.iter().copied();
-    buckets
-        .find(|&bucket| bucket >= rows)
-        .unwrap_or(manifest.max_batch)
+/// The buffers for pictures that are resized on the GPU.
+fn picture_buffers(
+    manifest: &Manifest,
+    processor: &Processor,
+    options: &TensorRtOptions,
+) -> Result<PictureBuffers, String> {
+    let element = Element::of(manifest.towers.image.input.element);
+    PictureBuffers::of(&Planner::new(processor, element), options)
+}
+
+/// Bytes of one row of a tower's input; where rows have patches, of one patch.
+pub(super) fn input_row(tower: Tower, manifest: &Manifest) -> usize {
+    let element = manifest.tower(tower).input.element;
+    match (tower, &manifest.patches) {
+        (Tower::Image, Some(patches)) => siglip2_model::graph::patches::bytes(patches.size),
+        (Tower::Image, None) => {
+            let values = 3 * manifest.image_size * manifest.image_size;
+            values * Element::of(element).bytes()
+        }
+        (Tower::Text, _) => manifest.text_tokens * id_bytes(element),
+    }
 }
 
 /// Checks that an engine fits into what is free of its GPU's memory, without what is kept for the
@@ -110,16 +153,16 @@ pub(super) fn check(
     gpu: &Gpu,
     free: usize,
     manifest: &Manifest,
-    planner: &Planner,
+    processor: &Processor,
     info: &EngineInfo,
     options: &TensorRtOptions,
 ) -> Result<Needs, String> {
-    let needs = Needs::of(manifest, planner, info, options)?;
+    let needs = Needs::of(manifest, processor, info, options)?;
     if needs.bytes() <= free {
         return Ok(needs);
     }
-    let advice = match what_fits(free, manifest, planner, info, options) {
-        Some(flags) => format!("it would fit with {flags}"),
+    let advice = match what_fits(free, manifest, processor, info, options) {
+        Some(flags) => format!("the service would fit with {flags}"),
         None => {
             "no setting makes it fit: end other programs on the GPU, or use a larger one".into()
         }
@@ -139,12 +182,28 @@ pub(super) fn check(
 fn what_fits(
     free: usize,
     manifest: &Manifest,
-    planner: &Planner,
+    processor: &Processor,
     info: &EngineInfo,
     options: &TensorRtOptions,
 ) -> Option<String> {
-    let now = PictureBuffers::of(planner, options).ok()?.source;
+    let now = match processor.target().patches() {
+        None => picture_buffers(manifest, processor, options).ok()?.source,
+        Some(_) => 0,
+    };
     let smaller = SMALLER_PICTURES.into_iter().filter(|&bytes| bytes < now);
+    if options.nvjpeg.is_some() {
+        let options = TensorRtOptions {
+            nvjpeg: None,
+            ..*options
+        };
+        let needs = Needs::of(manifest, processor, info, &options).ok()?;
+        let cpu = "--decode cpu".to_owned();
+        return match needs.bytes() <= free {
+            true => Some(cpu),
+            false => what_fits(free, manifest, processor, info, &options)
+                .map(|flags| format!("{cpu} {flags}")),
+        };
+    }
     let pictures = std::iter::once(None).chain(smaller.map(Some));
     for pictures in pictures {
         let mut options = *options;
@@ -167,7 +226,7 @@ fn what_fits(
                 max_batch: rows,
                 ..info.clone()
             };
-            let needs = Needs::of(manifest, planner, &smaller, &options).ok()?;
+            let needs = Needs::of(manifest, processor, &smaller, &options).ok()?;
             if needs.bytes() <= free {
                 if rows < info.max_batch {
                     flags.insert(0, format!("--max-batch {rows}"));

@@ -11,6 +11,8 @@ use super::TensorRtOptions;
 use super::device::{self, Gpu};
 use super::feed::{Feed, ImageFeed};
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::Part;
+use crate::directory::BatchSize;
 use crate::error::{DeviceError, Doing, refused};
 use crate::kernel::{Element, Planner, ResizeKernel};
 use siglip2_engine::{Batch, Pixels};
@@ -93,11 +95,16 @@ impl Probe {
                 "there are more than the probe was made for",
             ));
         }
+        let size = BatchSize {
+            rows: pictures.len(),
+            patches: None,
+        };
+        let part = Part::whole(size, pictures.len());
         self.context.bind_to_thread().doing(doing)?;
         self.before.record(&self.stream).doing(doing)?;
         // SAFETY: the stream is waited for below, even when this fails, before anything it uses
         // is released; the input is as large as the output.
-        let uploaded = unsafe { self.feed.upload(pictures, &self.input, &self.stream) };
+        let uploaded = unsafe { self.feed.upload(pictures, &part, &self.input, &self.stream) };
         let recorded = self.after.record(&self.stream).doing(doing);
         self.stream.synchronize().doing(doing)?;
         uploaded.and(recorded)?;
@@ -153,5 +160,5 @@ impl Drop for Probe {
 
 /// Pictures in a batch, as they are.
 pub fn pictures(images: Vec<siglip2_image::RgbImage>) -> Batch {
-    Batch::Images(images.into_iter().map(Pixels).collect())
+    Batch::Images(images.into_iter().map(Pixels::Decoded).collect())
 }

@@ -6,7 +6,8 @@
 //!            [uploaded]                                    [done]
 //! ```
 //!
-//! All of it runs on the slot's own stream, in that order. The uploads of one slot overlap the
+//! All of it runs on the slot's own stream, in that order, and again for each part of a batch that
+//! has several (`parts`). The uploads of one slot overlap the
 //! computation of another because they are on different streams. Two batches of the same tower
 //! must not compute at the same time, because both would finish later; so each slot waits for
 //! an event of the one before.
@@ -22,8 +23,10 @@ use super::contexts::Contexts;
 use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::Part;
 use super::warm_up::WarmUp;
-use crate::error::{DeviceError, Doing};
+use crate::directory::BatchSize;
+use crate::error::{DeviceError, Doing, refused};
 use siglip2_engine::{Batch, Completion, EngineError, Rows};
 
 /// See the module. Its fields are dropped in this order: the contexts use the buffers.
@@ -34,6 +37,8 @@ pub(super) struct Slot {
     input: DeviceBuffer,
     output: DeviceBuffer,
     rows: PinnedBuffer,
+    /// The items of the rows of the batch started last.
+    items: Vec<usize>,
     dimensions: usize,
     /// Recorded after the last byte has been read from the batch's items.
     uploaded: Event,
@@ -77,17 +82,19 @@ impl Slot {
             input: buffers.input,
             output: buffers.output,
             rows: buffers.rows,
+            items: Vec::new(),
             dimensions,
             stream,
         })
     }
 
-    /// Submits a batch, padded to `bucket` rows; the tower waits for `before`, the tower of the
-    /// previous batch. Afterwards [`Slot::computed`] is recorded after it.
+    /// Submits a batch in these parts, of which it has at least one; the tower waits for
+    /// `before`, the tower of the previous batch. Afterwards [`Slot::computed`] is recorded after
+    /// it.
     pub(super) fn start(
         self,
         batch: Batch,
-        bucket: usize,
+        parts: &[Part],
         before: Option<&Event>,
         completion: Completion,
     ) -> (SubmittedBatch, Result<(), DeviceError>) {
@@ -99,7 +106,7 @@ impl Slot {
             slot: Some(self),
         };
         let started = match (&mut flight.slot, &flight.batch) {
-            (Some(slot), Some(batch)) => slot.enqueue(batch, bucket, before),
+            (Some(slot), Some(batch)) => slot.enqueue(batch, parts, before),
             _ => Ok(()),
         };
         (flight, started)
@@ -108,61 +115,75 @@ impl Slot {
     fn enqueue(
         &mut self,
         batch: &Batch,
-        bucket: usize,
+        parts: &[Part],
         before: Option<&Event>,
     ) -> Result<(), DeviceError> {
         let doing = || "ordering a batch".to_owned();
-        // SAFETY: batch and slot are in a `SubmittedBatch`, which keeps them until the stream has
-        // passed everything enqueued here, even when a step fails or panics. The input is large
-        // enough for the largest batch.
-        unsafe { self.feed.upload(batch, &self.input, &self.stream)? };
-        self.uploaded.record(&self.stream).doing(doing)?;
-        if let Some(before) = before {
-            before.holds_up(&self.stream).doing(doing)?;
-        }
-        // SAFETY: as above.
-        unsafe { self.contexts.enqueue(bucket)? };
-        self.computed.record(&self.stream).doing(doing)?;
-        let bytes = batch.len() * self.dimensions * size_of::<f32>();
-        let doing_rows = || format!("downloading {} rows", batch.len());
-        // SAFETY: both buffers have room for the largest batch, and belong to this slot;
-        // nothing reads the rows before `done`.
-        unsafe {
-            result::memcpy_dtoh_async(
-                &mut self.rows.bytes_mut()[..bytes],
-                self.output.address(),
-                self.stream.cu_stream(),
-            )
-            .doing(doing_rows)?;
+        self.items.clear();
+        for (number, part) in parts.iter().enumerate() {
+            let is_last = number + 1 == parts.len();
+            // SAFETY: batch and slot are in a `SubmittedBatch`, which keeps them until the stream
+            // has passed everything enqueued here, even when a step fails or panics. The input is
+            // large enough for the largest batch, and on this stream the tower of the part before
+            // has read it.
+            unsafe { self.feed.upload(batch, part, &self.input, &self.stream)? };
+            if is_last {
+                self.uploaded.record(&self.stream).doing(doing)?;
+            }
+            if let Some(before) = before.filter(|_| number == 0) {
+                before.holds_up(&self.stream).doing(doing)?;
+            }
+            // SAFETY: as above.
+            unsafe { self.contexts.enqueue(part.size)? };
+            if is_last {
+                self.computed.record(&self.stream).doing(doing)?;
+            }
+            self.download(&part.items)?;
         }
         self.done.record(&self.stream).doing(doing)
     }
 
-    /// Runs batches of arbitrary content, `rows` rows long, so that kernels are compiled and
+    /// Enqueues the download of a part's rows, behind those of the parts before.
+    fn download(&mut self, items: &[usize]) -> Result<(), DeviceError> {
+        let row = self.dimensions * size_of::<f32>();
+        let doing = || format!("downloading {} rows", items.len());
+        let (from, to) = (self.items.len(), self.items.len() + items.len());
+        self.items.extend(items);
+        let rows = self.rows.bytes_mut().get_mut(from * row..to * row);
+        let rows = rows.ok_or_else(|| refused(doing(), "they are more than the largest batch"))?;
+        // SAFETY: the output has as many rows as the largest part, and both buffers belong to this
+        // slot; nothing reads the rows before `done`.
+        unsafe { result::memcpy_dtoh_async(rows, self.output.address(), self.stream.cu_stream()) }
+            .doing(doing)
+    }
+
+    /// Runs batches of arbitrary content, of one size, so that kernels are compiled and
     /// memory is touched now and not while the first client waits. With `capture` the work
     /// becomes a CUDA graph of this program's; without, the library may make one, and the runs go
     /// on until it has. Returns how they went.
     pub(super) fn warm_up(
         &mut self,
-        rows: usize,
+        size: BatchSize,
         runs: &RangeInclusive<usize>,
         capture: bool,
     ) -> Result<WarmUp, DeviceError> {
         let mut warm_up = WarmUp::default();
         while !warm_up.is_enough(runs, capture) {
-            warm_up.ran(self.run(rows)?);
+            warm_up.ran(self.run(size)?);
         }
         if !capture {
             return Ok(warm_up);
         }
-        // The first launch of a graph allocates memory for it, so it can fail as well.
-        let captured = self.contexts.capture(rows).and_then(|()| self.run(rows));
+        // The first launch of a graph allocates memory for it: it can fail as well, and takes longer
+        // than any after it, so that its time says nothing.
+        let captured = self.contexts.capture(size);
+        let captured = captured.and_then(|()| self.run(size).and_then(|_| self.run(size)));
         match captured {
             // A graph only makes it faster; the results are the same without one.
             Err(error) if !error.is_sticky() => {
-                tracing::warn!(%error, "batches of {rows} run slower, without a CUDA graph");
-                self.contexts.forget_graph(rows)?;
-                self.run(rows)?;
+                tracing::warn!(%error, "batches of {size} run slower, without a CUDA graph");
+                self.contexts.forget_graph(size)?;
+                self.run(size)?;
             }
             captured => warm_up.ran(captured?),
         }
@@ -171,11 +192,11 @@ impl Slot {
 
     /// Runs one batch with the current contents of the buffers, and waits for it. Returns how
     /// long the host took to enqueue it.
-    fn run(&mut self, rows: usize) -> Result<Duration, DeviceError> {
+    fn run(&mut self, size: BatchSize) -> Result<Duration, DeviceError> {
         let begun = Instant::now();
         // SAFETY: nothing else uses the slot, and the stream is waited for, even when this
         // fails.
-        let started = unsafe { self.contexts.enqueue(rows) };
+        let started = unsafe { self.contexts.enqueue(size) };
         let enqueued = begun.elapsed();
         let settled = self.settle();
         started.and(settled).map(|()| enqueued)
@@ -196,12 +217,21 @@ impl Slot {
             .doing(|| "waiting for a batch".to_owned())
     }
 
-    /// The rows of the finished batch.
+    /// The rows of the finished batch, in the order of its items.
     fn read(&self, rows: usize) -> Result<Rows, EngineError> {
-        let bytes = rows * self.dimensions * size_of::<f32>();
-        let (floats, _) = self.rows.bytes()[..bytes].as_chunks::<4>();
-        let values = floats.iter().map(|&bytes| f32::from_ne_bytes(bytes));
-        Rows::new(self.dimensions, values.collect())
+        let lost = || EngineError::Failed("a batch has lost rows".into());
+        let mut values = vec![0.0; rows * self.dimensions];
+        let (floats, _) = self.rows.bytes().as_chunks::<4>();
+        if self.items.len() != rows {
+            return Err(lost());
+        }
+        for (&item, row) in std::iter::zip(&self.items, floats.chunks_exact(self.dimensions)) {
+            let out = values.chunks_exact_mut(self.dimensions).nth(item);
+            for (value, &bytes) in std::iter::zip(out.ok_or_else(lost)?, row) {
+                *value = f32::from_ne_bytes(bytes);
+            }
+        }
+        Rows::new(self.dimensions, values)
     }
 }
 

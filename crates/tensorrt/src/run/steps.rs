@@ -6,9 +6,15 @@
 //! loading thread --begin("loading the image tower")--> Steps <--look-- the thread that waits
 //! ```
 
+use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use super::LoadError;
+use crate::directory::DirectoryError;
+use crate::error::DeviceError;
+use siglip2_engine::EngineError;
 
 /// How long a step may take, in timeouts of a batch: kernels are compiled in some of them.
 const TIMEOUTS: u32 = 5;
@@ -42,6 +48,9 @@ pub enum WatchedError {
     /// It failed.
     #[error("{0}")]
     Failed(String),
+    /// The device is lost to this process: only another one may have it again.
+    #[error("{0}")]
+    Lost(String),
     /// It does not come to an end: only another process may have the device again.
     #[error("the device hangs: {doing} has taken longer than {seconds} s")]
     Hangs {
@@ -52,6 +61,58 @@ pub enum WatchedError {
     },
 }
 
+impl WatchedError {
+    /// The same, of work on this device.
+    #[must_use]
+    pub fn on(self, device: &impl fmt::Display) -> Self {
+        match self {
+            Self::Failed(reason) => Self::Failed(format!("{device}: {reason}")),
+            Self::Lost(reason) => Self::Lost(format!("{device}: {reason}")),
+            hangs @ Self::Hangs { .. } => hangs,
+        }
+    }
+}
+
+impl From<String> for WatchedError {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+impl From<DirectoryError> for WatchedError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<DeviceError> for WatchedError {
+    fn from(error: DeviceError) -> Self {
+        match error.is_sticky() {
+            true => Self::Lost(error.to_string()),
+            false => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<LoadError> for WatchedError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Device(error) => error.into(),
+            lost @ LoadError::Lost { .. } => Self::Lost(lost.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<EngineError> for WatchedError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            lost @ EngineError::Lost(_) => Self::Lost(lost.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 /// Does work on a thread of its own and waits for it, as long as one step after the other is
 /// begun: each may take five times `device_timeout`. A thread that hangs is left where it is.
 ///
@@ -60,7 +121,7 @@ pub enum WatchedError {
 /// [`WatchedError`].
 pub fn watched<T: Send + 'static>(
     device_timeout: Duration,
-    work: impl FnOnce(&Steps) -> Result<T, String> + Send + 'static,
+    work: impl FnOnce(&Steps) -> Result<T, WatchedError> + Send + 'static,
 ) -> Result<T, WatchedError> {
     let failed = WatchedError::Failed;
     let limit = device_timeout.saturating_mul(TIMEOUTS);
@@ -78,7 +139,7 @@ pub fn watched<T: Send + 'static>(
     let (mut seen, mut lasts) = (0, Duration::ZERO);
     loop {
         match result.recv_timeout(look) {
-            Ok(result) => return result.map_err(failed),
+            Ok(result) => return result,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(failed("loading the engine panicked".into()));
             }
@@ -98,16 +159,36 @@ pub fn watched<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use cudarc::driver::sys::CUresult;
+
     use super::*;
 
     #[test]
     fn a_result_an_error_and_a_panic_come_back() {
         let hour = Duration::from_secs(3600);
         assert_eq!(watched(hour, |_| Ok(7)), Ok(7));
-        let failed = watched(hour, |_| Err::<(), _>("no memory".to_owned()));
+        let failed = watched(hour, |_| Err::<(), _>("no memory".to_owned().into()));
         assert_eq!(failed, Err(WatchedError::Failed("no memory".into())));
         let panicked = watched::<()>(hour, |_| panic!("as the test wants"));
         assert!(panicked.unwrap_err().to_string().contains("panicked"));
+    }
+
+    #[test]
+    fn only_errors_that_stay_are_of_a_lost_device() {
+        let driver = |code| DeviceError::Driver {
+            doing: "waiting for a batch".into(),
+            code,
+        };
+        let stays = driver(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+        let passes = driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        let is_lost = |error: WatchedError| matches!(error, WatchedError::Lost(_));
+        assert!(is_lost(stays.clone().into()) && !is_lost(passes.clone().into()));
+        assert!(is_lost(LoadError::Device(stays.clone()).into()));
+        assert!(!is_lost(LoadError::Device(passes.clone()).into()));
+        assert!(is_lost(EngineError::from(stays).into()));
+        assert!(!is_lost(EngineError::from(passes).into()));
+        let lost = WatchedError::Lost("gone".into()).on(&"GPU 1");
+        assert_eq!(lost, WatchedError::Lost("GPU 1: gone".into()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
@@ -12,12 +12,15 @@ use trtx::{CudaEngine, Runtime, RuntimeConfig};
 use super::LoadError;
 use super::cache::Cache;
 use super::completer::{Completer, Lost};
-use super::contexts::{Binding, Contexts, Profile, Tensor};
+use super::contexts::{Binding, Computes, Contexts, Profile, Tensor};
 use super::event::Event;
 use super::feed::Feed;
 use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::parts::parts;
+use super::patches;
 use super::slot::{Slot, SlotBuffers};
 use super::steps::Steps;
+use crate::directory::BatchSize;
 use crate::error::{DeviceError, Doing};
 use crate::logger;
 use siglip2_engine::{Batch, Completion, EngineError};
@@ -26,21 +29,31 @@ use siglip2_engine::{Batch, Completion, EngineError};
 pub(super) struct Shape {
     pub(super) tower: siglip2_engine::Tower,
     pub(super) input: Tensor,
-    /// Bytes of one row of the input.
+    /// Bytes of one row of the input; where rows have patches, of one patch.
     pub(super) input_row: usize,
     pub(super) output: Tensor,
     /// Floats of one row of the output.
     pub(super) dimensions: usize,
-    pub(super) profiles: Vec<Profile>,
-    /// The sizes that batches are padded to, in order.
-    pub(super) buckets: Vec<usize>,
+    /// The sizes that batches are padded to.
+    pub(super) sizes: Vec<BatchSize>,
+    /// The largest batch, in rows. It may have several parts of smaller sizes.
+    pub(super) max_batch: usize,
     pub(super) slots: usize,
     /// Whether the GPU runs small batches of this tower before other work.
     pub(super) urgent: bool,
-    /// The fewest and most runs of each bucket at the start.
+    /// The fewest and most runs of each size at the start.
     pub(super) warm_ups: RangeInclusive<usize>,
-    /// Whether this program captures the work of a bucket as a CUDA graph.
+    /// Whether this program captures the work of a size as a CUDA graph.
     pub(super) capture: bool,
+}
+
+/// An engine of a tower.
+pub(super) struct Plan {
+    /// The serialized engine.
+    pub(super) bytes: Vec<u8>,
+    pub(super) profiles: Vec<Profile>,
+    /// The file that keeps what TensorRT compiled of it.
+    pub(super) cache: PathBuf,
 }
 
 /// See the module. Its fields are dropped in this order, as TensorRT requires: first all
@@ -50,9 +63,11 @@ pub(super) struct LoadedTower {
     completer: Completer,
     /// Recorded after the tower of the batch started last.
     last: Option<Arc<Event>>,
-    buckets: Vec<usize>,
+    sizes: Vec<BatchSize>,
+    /// Whether its rows have patches.
+    has_patches: bool,
     lost: Lost,
-    _engine: CudaEngine<'static>,
+    _engines: Vec<CudaEngine<'static>>,
     _runtime: Runtime<'static>,
     context: Arc<CudaContext>,
 }
@@ -63,14 +78,13 @@ pub(super) struct LoadedTower {
 unsafe impl Send for LoadedTower {}
 
 impl LoadedTower {
-    /// Loads a serialized engine, makes all contexts and buffers, and runs every bucket on
-    /// every slot. `feed` makes a slot's upload buffers; `cache` is the file that keeps what
-    /// TensorRT compiled.
+    /// Loads serialized engines, makes all contexts and buffers, and runs every size on
+    /// every slot. A size is computed by the first engine that takes it. `feed` makes a slot's
+    /// upload buffers.
     pub(super) fn load(
         context: &Arc<CudaContext>,
-        plan: &[u8],
+        plans: Vec<Plan>,
         shape: &Shape,
-        cache: &Path,
         lost: &Lost,
         steps: &Steps,
         mut feed: impl FnMut() -> Result<Feed, DeviceError>,
@@ -80,27 +94,43 @@ impl LoadedTower {
         steps.begin(loading());
         context.bind_to_thread().doing(loading)?;
         let mut runtime = runtime().doing(loading)?;
-        let mut engine = runtime.deserialize_cuda_engine(plan).doing(loading)?;
-        check_tensors(&engine, shape)?;
-        let mut cache = Cache::open(cache);
-        let largest = shape.buckets.last().copied().unwrap_or(1);
+        let mut engines = Vec::new();
+        for plan in plans {
+            let engine = runtime
+                .deserialize_cuda_engine(&plan.bytes)
+                .doing(loading)?;
+            check_tensors(&engine, shape, plan.profiles.len())?;
+            engines.push(Computes {
+                engine,
+                profiles: plan.profiles,
+                cache: Cache::open(&plan.cache),
+            });
+        }
+        // Of a part; all parts of a batch together have no more rows than the largest batch.
+        let rows = shape.sizes.iter().map(|size| size.rows).max().unwrap_or(1);
+        let work = shape
+            .sizes
+            .iter()
+            .map(|size| size.work())
+            .max()
+            .unwrap_or(1);
+        let most = rows.max(shape.max_batch);
         let mut slots = Vec::new();
         let mut dear = Vec::new();
         for number in 1..=shape.slots.max(1) {
             steps.begin(format!("making slot {number} of the {tower} tower"));
             let stream = stream(context, shape.urgent)?;
             let buffers = SlotBuffers {
-                input: DeviceBuffer::new(context, largest * shape.input_row, "inputs")?,
-                output: DeviceBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
-                rows: PinnedBuffer::new(context, largest * shape.output_bytes(), "embeddings")?,
+                input: DeviceBuffer::new(context, work * shape.input_row, "inputs")?,
+                output: DeviceBuffer::new(context, rows * shape.output_bytes(), "embeddings")?,
+                rows: PinnedBuffer::new(context, most * shape.output_bytes(), "embeddings")?,
             };
             let contexts = Contexts::new(
                 context,
-                &mut engine,
-                |engine| config(engine, &mut cache),
+                &mut engines,
+                |it| config(&mut it.engine, &mut it.cache),
                 &Binding {
-                    profiles: &shape.profiles,
-                    buckets: &shape.buckets,
+                    sizes: &shape.sizes,
                     input: (&shape.input, &buffers.input),
                     output: (&shape.output, &buffers.output),
                     stream: &stream,
@@ -114,12 +144,14 @@ impl LoadedTower {
                 buffers,
                 shape.dimensions,
             )?;
-            for &rows in &shape.buckets {
-                steps.begin(format!("running the first batches of {rows} {tower}s"));
-                let warm_up = slot.warm_up(rows, &shape.warm_ups, shape.capture)?;
-                tracing::debug!(%tower, slot = number, rows, "warm-up: {warm_up}");
+            for &size in &shape.sizes {
+                let of = size.patches.map(|patches| format!(" of {patches} patches"));
+                let (rows, of) = (size.rows, of.unwrap_or_default());
+                steps.begin(format!("running the first batches of {rows} {tower}s{of}"));
+                let warm_up = slot.warm_up(size, &shape.warm_ups, shape.capture)?;
+                tracing::debug!(%tower, slot = number, %size, "warm-up: {warm_up}");
                 if !warm_up.is_cheap() {
-                    dear.push(format!("{rows} (slot {number}: {warm_up})"));
+                    dear.push(format!("{size} (slot {number}: {warm_up})"));
                 }
             }
             slots.push(slot);
@@ -131,14 +163,19 @@ impl LoadedTower {
                 "TensorRT launches these batch sizes kernel by kernel, and not as a CUDA graph"
             );
         }
-        cache.save();
+        let keep = |it: Computes| {
+            it.cache.save();
+            it.engine
+        };
+        let engines = engines.into_iter().map(keep).collect();
         let name = tower.to_string();
         Ok(Self {
             completer: Completer::new(&name, slots, lost).map_err(LoadError::Thread)?,
             last: None,
-            buckets: shape.buckets.clone(),
+            has_patches: shape.sizes.iter().any(|size| size.patches.is_some()),
+            sizes: shape.sizes.clone(),
             lost: Arc::clone(lost),
-            _engine: engine,
+            _engines: engines,
             _runtime: runtime,
             context: Arc::clone(context),
         })
@@ -159,14 +196,24 @@ impl LoadedTower {
         {
             return done.finish(Err(error.into()));
         }
-        let bucket = self.buckets.iter().find(|&&rows| rows >= batch.len());
-        let slot = bucket.and_then(|&bucket| Some((bucket, self.completer.slot()?)));
-        let Some((bucket, slot)) = slot else {
-            let why = format!("there is no free slot for a batch of {}", batch.len());
+        let patches = match &batch {
+            Batch::Images(images) if self.has_patches => Some(patches::counts(images)),
+            _ => None,
+        };
+        let parts = parts(&self.sizes, batch.len(), patches.as_deref());
+        let slot = parts.and_then(|parts| Some((parts, self.completer.slot()?)));
+        let Some((parts, slot)) = slot else {
+            let why = match patches.and_then(|patches| patches.into_iter().max()) {
+                Some(most) => format!(
+                    "there is no free slot for a batch of {} with up to {most} patches",
+                    batch.len()
+                ),
+                None => format!("there is no free slot for a batch of {}", batch.len()),
+            };
             return done.finish(Err(EngineError::Failed(why)));
         };
         let computed = Arc::clone(slot.computed());
-        let (flight, started) = slot.start(batch, bucket, self.last.as_deref(), done);
+        let (flight, started) = slot.start(batch, &parts, self.last.as_deref(), done);
         match started {
             Ok(()) => {
                 self.last = Some(computed);
@@ -246,7 +293,11 @@ fn config(
 }
 
 /// Checks that the engine has the tensors its manifest names.
-fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), LoadError> {
+fn check_tensors(
+    engine: &CudaEngine<'static>,
+    shape: &Shape,
+    wanted: usize,
+) -> Result<(), LoadError> {
     let tower = shape.tower;
     let doing = || format!("looking at the {tower} tower's tensors");
     for tensor in [&shape.input, &shape.output] {
@@ -262,12 +313,11 @@ fn check_tensors(engine: &CudaEngine<'static>, shape: &Shape) -> Result<(), Load
         }
     }
     let profiles = engine.nb_optimization_profiles().doing(doing)?;
-    if usize::try_from(profiles) != Ok(shape.profiles.len()) {
+    if usize::try_from(profiles) != Ok(wanted) {
         return Err(LoadError::Engine {
             tower,
             reason: format!(
-                "it has {profiles} optimization profiles, but its manifest says {}",
-                shape.profiles.len()
+                "it has {profiles} optimization profiles, but its manifest says {wanted}"
             ),
         });
     }

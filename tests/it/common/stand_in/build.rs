@@ -29,6 +29,11 @@ impl Libraries {
         self.directory.join(TENSORRT.file())
     }
 
+    /// The stand-in for nvJPEG.
+    pub fn nvjpeg(&self) -> PathBuf {
+        self.directory.join(NVJPEG)
+    }
+
     /// The directory of the one that runs on a real driver as well: alone, so that no stand-in
     /// for the driver is taken with it.
     pub fn on_driver(&self) -> PathBuf {
@@ -66,6 +71,9 @@ const FLAGS: &[&str] = &[
 
 /// The sources, and the library, that bring TensorRT's stand-in to a real driver.
 const ON_DRIVER: &str = "on_driver";
+
+/// The stand-in for nvJPEG.
+const NVJPEG: &str = "libnvjpeg.so.13";
 
 const KERNEL: &str = "crates/tensorrt/src/kernel/resize.cu";
 
@@ -185,15 +193,13 @@ fn compile(root: &Path, sources: &[PathBuf], into: &Path) {
     link_library(into, "libcuda.so.1", &cuda, &[]);
     let runtime = TENSORRT.file();
     link_library(into, &runtime, &of("tensorrt"), &["-l:libcuda.so.1"]);
+    // What the driver's stand-in has for itself.
+    let faults = ["faults", "errors", "spec"]
+        .map(|name| object(&PathBuf::from(format!("tests/stand_in/cuda/{name}.cpp"))));
+    let nvjpeg = [of("nvjpeg"), faults.to_vec()].concat();
+    link_library(into, NVJPEG, &nvjpeg, &["-l:libcuda.so.1"]);
     fs::create_dir(into.join(ON_DRIVER)).expect("a directory");
-    let on_driver = [
-        of("tensorrt"),
-        of(ON_DRIVER),
-        ["faults", "errors", "spec"]
-            .map(|name| object(&PathBuf::from(format!("tests/stand_in/cuda/{name}.cpp"))))
-            .to_vec(),
-    ]
-    .concat();
+    let on_driver = [of("tensorrt"), of(ON_DRIVER), faults.to_vec()].concat();
     // How an inference comes into a stream is said once in each library.
     let enqueue = object(Path::new("tests/stand_in/tensorrt/enqueue.cpp"));
     let on_driver: Vec<String> = on_driver.into_iter().filter(|it| *it != enqueue).collect();

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use siglip2_embeddings::graph;
+use siglip2_embeddings::tensorrt::directory::{BatchSize, PatchEntry, profiles, size_profiles};
+
 use super::TENSORRT;
 
 /// An engine of one tower.
@@ -12,19 +15,22 @@ pub struct EngineFile {
     /// As `12.0`, or `any`.
     pub compute_capability: String,
     pub input: &'static str,
-    /// `fp16`, `fp32`, `int32` or `int64`.
+    /// `fp16`, `fp32`, `int32`, `int64` or `uint8`.
     pub input_type: &'static str,
-    pub input_row: Vec<usize>,
+    /// -1 for the dimension of patches.
+    pub input_row: Vec<i64>,
     pub output: &'static str,
     pub dimensions: usize,
-    /// Rows: least, best, most.
-    pub profiles: Vec<[usize; 3]>,
+    /// Least, best, most: of rows, and of the patches of each if it has any.
+    pub profiles: Vec<[BatchSize; 3]>,
     /// Device memory that the engine takes.
     pub weight_bytes: usize,
     /// Device memory that each of its contexts takes.
     pub context_bytes: usize,
     /// Batches whose results are wrong: rows, slot (0 is any), and by how much.
     pub wrong: Vec<(usize, usize, f32)>,
+    /// Only those are wrong whose rows have so many patches; 0 is any number.
+    pub wrong_patches: usize,
 }
 
 impl EngineFile {
@@ -34,7 +40,19 @@ impl EngineFile {
             tower: "image",
             input: "pixel_values",
             input_type,
-            input_row: vec![3, size, size],
+            input_row: vec![3, size as i64, size as i64],
+            ..Self::text(0, dimensions, most)
+        }
+    }
+
+    /// A vision tower for pictures of variable resolution.
+    pub fn patches(patches: &PatchEntry, dimensions: usize, most: usize) -> Self {
+        Self {
+            tower: "image",
+            input: "patches",
+            input_type: "uint8",
+            input_row: vec![-1, graph::patches::bytes(patches.size) as i64],
+            profiles: size_profiles(&profiles(most), most, Some(patches)),
             ..Self::text(0, dimensions, most)
         }
     }
@@ -47,13 +65,14 @@ impl EngineFile {
             compute_capability: "12.0".into(),
             input: "input_ids",
             input_type: "int32",
-            input_row: vec![tokens],
+            input_row: vec![tokens as i64],
             output: "embedding",
             dimensions,
-            profiles: vec![[1, 1, 1], [1, most, most]],
+            profiles: size_profiles(&profiles(most), most, None),
             weight_bytes: 1 << 20,
             context_bytes: 1 << 16,
             wrong: Vec::new(),
+            wrong_patches: 0,
         }
     }
 
@@ -70,19 +89,31 @@ impl EngineFile {
             std::slice::from_ref(&self.compute_capability),
         );
         let mut input = vec![self.input.to_owned(), self.input_type.to_owned()];
-        input.extend(self.input_row.iter().map(usize::to_string));
+        input.extend(self.input_row.iter().map(i64::to_string));
         line("input", &input);
         let dimensions = self.dimensions.to_string();
         line("output", &[self.output.into(), "fp32".into(), dimensions]);
         for profile in &self.profiles {
-            line("profile", &profile.map(|rows| rows.to_string()));
+            let rows = profile.map(|size| Some(size.rows));
+            let patches = profile.map(|size| size.patches);
+            let numbers = rows.into_iter().chain(patches).flatten();
+            line(
+                "profile",
+                &numbers.map(|it| it.to_string()).collect::<Vec<_>>(),
+            );
         }
         line("weight_bytes", &[self.weight_bytes.to_string()]);
         line("context_bytes", &[self.context_bytes.to_string()]);
         // As build-engine builds them.
         line("allocation", &["user".into()]);
         for (rows, slot, share) in &self.wrong {
-            let words = [rows.to_string(), slot.to_string(), share.to_string()];
+            let patches = self.wrong_patches.to_string();
+            let words = [
+                rows.to_string(),
+                slot.to_string(),
+                share.to_string(),
+                patches,
+            ];
             line("wrong", &words);
         }
         let checksum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -52,6 +52,12 @@ impl Machine {
         self.set("STAND_IN_FAULT", faults)
     }
 
+    /// What nvJPEG's stand-in decodes with, and what it does wrong: tests/stand_in/nvjpeg/library.cpp.
+    pub fn nvjpeg(self, settings: &[(&'static str, &str)]) -> Self {
+        let set = |machine: Self, (name, value): &(&'static str, &str)| machine.set(name, value);
+        settings.iter().fold(self, set)
+    }
+
     /// A race is in the trace and is no error of the device, so that the wrong answer comes.
     pub fn report_races(self) -> Self {
         self.set("STAND_IN_RACE", "report")

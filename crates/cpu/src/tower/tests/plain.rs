@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::shape::{Activation, EncoderShape, Positions, TextShape, VisionShape};
 use crate::source::Source;
-use crate::tower::Patches;
+use crate::tower::{Largest, Patches};
 
 /// A matrix: rows of numbers.
 type Matrix = Vec<Vec<f64>>;
@@ -74,6 +74,11 @@ fn erf(x: f64) -> f64 {
 }
 
 fn mlp(source: &dyn Source, name: &str, activation: Activation, x: &Matrix) -> Matrix {
+    let hidden = hidden(source, name, activation, x);
+    linear(source, &format!("{name}.fc2"), &hidden)
+}
+
+fn hidden(source: &dyn Source, name: &str, activation: Activation, x: &Matrix) -> Matrix {
     let mut x = linear(source, &format!("{name}.fc1"), x);
     for x in x.iter_mut().flatten() {
         *x = match activation {
@@ -87,7 +92,7 @@ fn mlp(source: &dyn Source, name: &str, activation: Activation, x: &Matrix) -> M
             Activation::GeluErf => 0.5 * *x * (1.0 + erf(*x / 2f64.sqrt())),
         };
     }
-    linear(source, &format!("{name}.fc2"), &x)
+    x
 }
 
 fn attention(heads: usize, q: &Matrix, k: &Matrix, v: &Matrix) -> Matrix {
@@ -124,22 +129,55 @@ fn add(a: &Matrix, b: &Matrix) -> Matrix {
         .collect()
 }
 
-fn encode(source: &dyn Source, name: &str, shape: &EncoderShape, mut x: Matrix) -> Matrix {
+fn encode(source: &dyn Source, name: &str, shape: &EncoderShape, x: Matrix) -> Matrix {
+    encode_seen(source, name, shape, x).0
+}
+
+/// The rows after all layers, and the largest magnitudes of what enters each layer's products.
+fn encode_seen(
+    source: &dyn Source,
+    name: &str,
+    shape: &EncoderShape,
+    mut x: Matrix,
+) -> (Matrix, Vec<Largest>) {
+    let most = |x: &Matrix| {
+        x.iter()
+            .flatten()
+            .fold(0.0, |most: f64, x| most.max(x.abs())) as f32
+    };
+    let mut seen = Vec::new();
     for layer in 0..shape.layers {
         let at = format!("{name}.encoder.layers.{layer}");
         let y = norm(source, &format!("{at}.layer_norm1"), &x);
         let part = |part: &str| linear(source, &format!("{at}.self_attn.{part}"), &y);
-        let y = attention(
-            shape.heads,
-            &part("q_proj"),
-            &part("k_proj"),
-            &part("v_proj"),
-        );
+        let mut largest = Largest {
+            projections: most(&y),
+            ..Largest::default()
+        };
+        let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(part);
+        let root = ((shape.width / shape.heads) as f32).sqrt();
+        (largest.queries, largest.keys, largest.values) = (most(&q) / root, most(&k), most(&v));
+        let y = attention(shape.heads, &q, &k, &v);
+        largest.out = most(&y);
         x = add(&x, &linear(source, &format!("{at}.self_attn.out_proj"), &y));
         let y = norm(source, &format!("{at}.layer_norm2"), &x);
-        x = add(&x, &mlp(source, &format!("{at}.mlp"), shape.activation, &y));
+        largest.up = most(&y);
+        let name = format!("{at}.mlp");
+        let y = hidden(source, &name, shape.activation, &y);
+        largest.down = most(&y);
+        x = add(&x, &linear(source, &format!("{name}.fc2"), &y));
+        seen.push(largest);
     }
-    x
+    (x, seen)
+}
+
+/// The largest magnitudes of what enters each layer's products, for one picture.
+pub fn seen(
+    source: &dyn Source,
+    shape: &VisionShape,
+    embed: impl FnOnce(&dyn Source) -> Matrix,
+) -> Vec<Largest> {
+    encode_seen(source, "vision_model", &shape.encoder, embed(source)).1
 }
 
 /// The patches of a picture, embedded, with their positions.

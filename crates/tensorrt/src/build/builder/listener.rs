@@ -2,7 +2,7 @@
 //! for a failure is in the log. So are the facts about an engine when there is no GPU: the
 //! inspector needs a loaded engine.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,9 @@ struct Heard {
     /// Layers that the compiler recognized as parts of an attention.
     in_attention: HashSet<String>,
     engine_layers: Option<usize>,
+    /// Kernels that were listed as computing in FP8, by the graph that they are in. There is a
+    /// graph for each profile.
+    in_fp8: HashMap<String, HashSet<String>>,
     weights_bytes: Option<u64>,
     context_bytes: Option<u64>,
 }
@@ -58,10 +61,17 @@ impl BuildListener {
             // A log without any mention of attention does not mean that none was found.
             fused_attention: (!heard.in_attention.is_empty()).then_some(found),
             engine: heard.engine_layers,
+            fp8_products: heard.in_fp8.values().map(|kernels| products(kernels)).max(),
             weights_bytes: heard.weights_bytes,
             context_bytes: heard.context_bytes,
         }
     }
+}
+
+/// How many products these kernels compute: those that were joined are named together.
+fn products(kernels: &HashSet<String>) -> usize {
+    let count = |kernel: &String| kernel.matches('+').count() + 1;
+    kernels.iter().map(count).sum()
 }
 
 impl Heard {
@@ -76,6 +86,9 @@ impl Heard {
                 .strip_prefix(before)
                 .and_then(|rest| rest.strip_suffix(behind))
         };
+        for line in message.lines() {
+            self.list(line);
+        }
         let bytes = |before| between(before, " bytes").and_then(|number| number.parse().ok());
         if let Some(name) = between("Found ", " to be part of self-attention pattern.") {
             self.in_attention.insert(name.to_owned());
@@ -87,6 +100,29 @@ impl Heard {
         } else if let Some(bytes) = bytes("Total Weights Memory: ") {
             self.weights_bytes = Some(bytes);
         }
+    }
+
+    /// Parses a line of the list of an engine's kernels, which is logged if it is built with
+    /// details: `Name: a.matmul_myl0_3, LayerType: gemm, Inputs: [...], Constants: [...], ...`.
+    /// A product is in FP8 if what it reads is: an input, and an input or a constant.
+    fn list(&mut self, line: &str) {
+        let Some(kernel) = line.strip_prefix("Name: ") else {
+            return;
+        };
+        let Some((name, rest)) = kernel.split_once(", LayerType: ") else {
+            return;
+        };
+        let is_product = rest.starts_with("gemm,") || name.contains("_mha_");
+        let reads = rest.split("Outputs: [").next().unwrap_or(rest);
+        if !is_product || reads.matches("Datatype: FP8,").count() < 2 {
+            return;
+        }
+        let graph = name.rsplit_once("_myl").map_or("", |(_, place)| place);
+        let graph = graph.split('_').next().unwrap_or(graph);
+        self.in_fp8
+            .entry(graph.to_owned())
+            .or_default()
+            .insert(name.to_owned());
     }
 }
 
@@ -116,11 +152,43 @@ mod tests {
                 attention: 2,
                 fused_attention: Some(1),
                 engine: Some(1),
+                fp8_products: None,
                 weights_bytes: Some(1_842_176),
                 context_bytes: Some(24_444_928),
             }
         );
         assert_eq!(heard.complaints_or(&"no"), "no");
+    }
+
+    #[test]
+    fn the_products_in_fp8_are_those_that_read_it() {
+        let line = |name: &str, kind: &str, left: &str, right: &str| {
+            format!(
+                "Name: {name}, LayerType: {kind}, Inputs: [ {{ Name: x, Dimensions: [-1,768], \
+                 Datatype: {left}, Format: (Linear) }}], Constants: [ {{ Name: w, Datatype: \
+                 {right}, Format: (Transposed) }}], Outputs: [ {{ Name: y, Datatype: FP8, \
+                 Format: (Linear) }}], TacticName: stub"
+            )
+        };
+        let graph = |graph: usize| {
+            [
+                line(&format!("a.matmul_myl{graph}_1"), "gemm", "FP8", "FP8"),
+                line(
+                    &format!("k.matmul+v.matmul_myl{graph}_2"),
+                    "gemm",
+                    "FP8",
+                    "FP8",
+                ),
+                line(&format!("_gemm_mha_v2_myl{graph}_3"), "kgen", "FP8", "FP8"),
+                line(&format!("b.matmul_myl{graph}_4"), "gemm", "Half", "Half"),
+                line(&format!("__myl_Cast_myl{graph}_5"), "kgen", "FP8", "FP8"),
+            ]
+            .join("\n")
+        };
+        let heard = BuildListener::default();
+        heard.hear(Severity::Verbose, &graph(0));
+        heard.hear(Severity::Verbose, &graph(1));
+        assert_eq!(heard.layers(9, &[]).fp8_products, Some(4));
     }
 
     #[test]
