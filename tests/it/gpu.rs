@@ -30,7 +30,7 @@ use crate::common::stand_in::{Machine, Trace};
 fn run(test: &str, machine: &Machine, engine: &Path) -> (String, bool) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     // Those of `card` are named with their module.
-    let name = match test.contains("::") {
+    let name = match test.starts_with("card::") {
         true => format!("gpu::{test}"),
         false => format!("gpu::inside::{test}"),
     };

@@ -277,7 +277,8 @@ fn a_device_that_is_lost_while_the_engine_is_loaded_is_exit_code_3() {
     }
 }
 
-/// The batches that readiness is checked by are the last of the start.
+/// The batches that readiness is checked by are the last of the start. Uploads are counted: how often
+/// batches run before the canary, which upload nothing, differs from start to start.
 #[test]
 fn a_device_that_hangs_or_is_lost_when_readiness_is_checked_first_is_exit_code_3() {
     let root = tempfile::tempdir().unwrap();
@@ -289,7 +290,7 @@ fn a_device_that_hangs_or_is_lost_when_readiness_is_checked_first_is_exit_code_3
     });
     program.signal("-TERM");
     assert_eq!(program.child.wait().unwrap().code(), Some(0));
-    let all = machine.trace().operations("infer").len();
+    let all = machine.trace().operations("upload").len();
     for (kind, said) in [
         (
             "hang",
@@ -297,7 +298,7 @@ fn a_device_that_hangs_or_is_lost_when_readiness_is_checked_first_is_exit_code_3
         ),
         ("sticky", "the device is lost: "),
     ] {
-        let machine = Machine::new().fault(&format!("{kind}@infer:{all}"));
+        let machine = Machine::new().fault(&format!("{kind}@upload:{all}"));
         let (text, code) = refusal(on(&machine, root.path(), &flags));
         assert_eq!(code, Some(3), "{text}");
         assert!(text.contains("canary vectors are right"), "{text}");

@@ -215,10 +215,10 @@ impl Mirrored {
         })
     }
 
-    /// Whether a row of a batch is its own, and not the canary's. Which ones are differs from slot
-    /// to slot, and none of a batch of 1 is in the first two.
-    fn is_in(row: usize, slot: usize) -> bool {
-        (row + slot).is_multiple_of(3)
+    /// Whether a row of a batch of so many is its own, and not the canary's, which is in all batches.
+    /// Which ones are differs from slot to slot.
+    fn is_in(row: usize, rows: usize, slot: usize) -> bool {
+        rows > 1 && (row + slot).is_multiple_of(3)
     }
 }
 
@@ -317,7 +317,7 @@ fn in_every_slot(
                         continue;
                     };
                     let to_mirrored = cosine(row, &mirrored.embedding);
-                    let (item, own, other) = match Mirrored::is_in(number, slot) {
+                    let (item, own, other) = match Mirrored::is_in(number, rows, slot) {
                         true => (None, to_mirrored, to_canary),
                         false => (Some(0), to_canary, to_mirrored),
                     };
@@ -353,7 +353,7 @@ fn images(
     size: BatchSize,
     slot: usize,
 ) -> Result<Batch, EngineError> {
-    let image = |row| match mirrored.filter(|_| Mirrored::is_in(row, slot)) {
+    let image = |row| match mirrored.filter(|_| Mirrored::is_in(row, size.rows, slot)) {
         Some(mirrored) => &mirrored.image,
         None => canary.image,
     };
