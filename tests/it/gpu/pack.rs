@@ -104,6 +104,7 @@ fn what_is_packed_runs_where_there_is_only_a_driver() {
         .env("NO_TRAP", "1")
         .env("NVJPEG_LIB_DIR", libraries().directory())
         .env("LOAD_SECONDS", "2")
+        .env("LOAD_REQUESTS", "64")
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
         .env("TOTAL", "3600")
