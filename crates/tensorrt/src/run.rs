@@ -79,7 +79,7 @@ pub enum LoadError {
         /// What failed.
         failed: DeviceError,
         /// What the device says.
-        device: DeviceError,
+        device: Box<DeviceError>,
     },
     /// The engine directory cannot be read.
     #[error(transparent)]
@@ -306,7 +306,10 @@ impl TensorRtEngine {
                     .bind_to_thread()
                     .and_then(|()| context.synchronize());
                 match asked.doing(|| format!("waiting for {gpu}")) {
-                    Err(device) if device.is_sticky() => LoadError::Lost { failed, device },
+                    Err(device) if device.is_sticky() => LoadError::Lost {
+                        failed,
+                        device: Box::new(device),
+                    },
                     _ => LoadError::Device(failed),
                 }
             }

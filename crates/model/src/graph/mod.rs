@@ -20,7 +20,7 @@
 //! `embedding` (`[batch, D]` FP32), the tower's pooled output, not normalized.
 //!
 //! A model of variable resolution (NaFlex) has `patches` (`[batch, P, W]`, bytes) in place of
-//! `pixel_values`: [`naflex`] and [`patches`].
+//! `pixel_values`: [`naflex()`] and [`patches`].
 
 mod builder;
 mod encoder;

@@ -7,7 +7,7 @@ use super::{EMBEDDING, PIXEL_VALUES, Precision, Products};
 use crate::checkpoint::{CheckpointError, VisionConfig, Weights};
 
 /// The graph of the vision tower of a model of fixed resolution (transformers'
-/// `SiglipVisionModel`). [`super::naflex`] is that of the others.
+/// `SiglipVisionModel`). [`super::naflex()`] is that of the others.
 ///
 /// # Errors
 ///

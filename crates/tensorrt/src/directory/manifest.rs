@@ -59,7 +59,7 @@ pub struct Manifest {
     /// tower that takes pictures of variable resolution follow from `patches`.
     pub profiles: Vec<[usize; 3]>,
     /// The largest batch that the towers' other engines compute, if they have such. Their profiles
-    /// are those of [`profiles`] up to this size.
+    /// are those of [`super::profiles`] up to this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub small_batches: Option<usize>,
     /// In FP8, the scales of activations.

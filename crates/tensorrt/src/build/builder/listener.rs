@@ -61,7 +61,7 @@ impl BuildListener {
             // A log without any mention of attention does not mean that none was found.
             fused_attention: (!heard.in_attention.is_empty()).then_some(found),
             engine: heard.engine_layers,
-            fp8_products: heard.in_fp8.values().map(|kernels| products(kernels)).max(),
+            fp8_products: heard.in_fp8.values().map(products).max(),
             weights_bytes: heard.weights_bytes,
             context_bytes: heard.context_bytes,
         }
