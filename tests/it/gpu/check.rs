@@ -37,7 +37,6 @@ fn check(machine: &Machine, engine: &Path) -> (String, bool) {
         .env("PORT", port().to_string())
         .env("WARM_UP", "0s")
         .env("SECONDS_EACH", "0.1")
-        .env("LOAD_REQUESTS", "64")
         .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
     let output = machine.apply(&mut command).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
