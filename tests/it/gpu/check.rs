@@ -71,7 +71,8 @@ fn the_report_has_all_parts() {
         }
     }
     let loads: Vec<&str> = report.split("\n#### ").skip(1).collect();
-    assert_eq!(loads.len(), 12, "{report}");
+    // Three more where nvJPEG is found, which may be that of another test.
+    assert!(loads.len() == 12 || loads.len() == 15, "{report}");
     for load in &loads[..11] {
         assert!(load.contains("good"), "{load}");
         assert!(load.contains("the engine had work "), "{load}");
