@@ -29,6 +29,7 @@ mod measure;
 mod names;
 mod ranks;
 mod sizes;
+mod verdict;
 mod writer;
 
 pub use canary::Canary;
@@ -40,10 +41,11 @@ pub use manifest::{
     Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place,
     SmallCosines, SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers,
 };
-pub use measure::{Bounds, LEAST_COSINE, USUAL_COSINE, measure};
+pub use measure::measure;
 use names::built;
 pub use names::{directory_of, model_directory, model_name};
 pub use sizes::{BatchSize, PatchEntry, ROW_OF_PATCHES, buckets, profiles, size_profiles};
+pub use verdict::{Bounds, LEAST_COSINE, USUAL_COSINE};
 pub use writer::Writer;
 
 /// The manifest's name in its directory.
