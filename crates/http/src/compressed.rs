@@ -50,6 +50,15 @@ impl Coding {
         }
     }
 
+    /// Bytes that compressing takes beside what it reads and writes, at most: a window and tables, at
+    /// the levels here.
+    fn scratch(self) -> u64 {
+        match self {
+            Self::Gzip => 512 << 10,
+            Self::Zstd => 2 << 20,
+        }
+    }
+
     fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip => {
@@ -85,7 +94,8 @@ pub(super) async fn compressed(
         return response;
     };
     // Both are there for a moment. Where memory is short, the answer goes as it is.
-    let Ok(lease) = memory.take(MemoryUse::Answers, body.len() as u64) else {
+    let bytes = body.len() as u64 + coding.scratch();
+    let Ok(mut lease) = memory.take(MemoryUse::Answers, bytes) else {
         return response;
     };
     let plain = body.clone();
@@ -93,6 +103,7 @@ pub(super) async fn compressed(
     if let Ok(Ok(coded)) = coded
         && coded.len() < body.len()
     {
+        lease.shrink_to(coded.len() as u64);
         replace(&mut response, lease.keep_with(coded), coding);
     }
     response
