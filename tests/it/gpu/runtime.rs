@@ -35,9 +35,12 @@ fn rows_are_right_under_thousands_of_random_batches() {
     let kernels = trace.operations("kernel");
     let resizes = kernels.iter().filter(|it| it.label.contains("normalize"));
     let resizes = resizes.count();
+    // A warm-up has no pictures: 4 batch sizes in 2 slots ran three times, and as graphs twice.
+    let runs = if TENSORRT.captures() { 3 + 2 } else { 3 };
+    let served = images - 4 * 2 * runs;
     assert!(
-        resizes > images + 40,
-        "{resizes} resizes for {images} batches"
+        resizes > served + 72,
+        "{resizes} resizes for {served} batches"
     );
 }
 
