@@ -24,9 +24,7 @@ pub(super) trait TypedForm: ToSchema + Sized {
     fn model(&self) -> Option<Cow<'_, str>>;
 
     /// Whether it says that images are turned, or are not.
-    fn apply_orientation(&self) -> Option<bool> {
-        None
-    }
+    fn apply_orientation(&self) -> Option<bool>;
 }
 
 /// One image, as a file or as base64; the file counts where both are there.
@@ -421,13 +419,17 @@ pub(super) struct PredictForm {
     /// The text, where it is textual.
     #[schema(nullable = false)]
     pub(super) text: Option<String>,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(super) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for PredictForm {
     const FIELDS: Fields = Fields {
         image: "image",
         many: false,
-        texts: &["entries", "text"],
+        texts: &["entries", "text", APPLY_ORIENTATION],
         long_text: None,
     };
 
@@ -437,8 +439,13 @@ impl TypedForm for PredictForm {
             entries: form.required_text("entries", &mut issues),
             image: form.image("image", &mut issues),
             text: form.text("text", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 
     /// The name of the model in the task; what is wrong with the task is said when it is read.
