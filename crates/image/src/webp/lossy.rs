@@ -33,7 +33,11 @@ fn check_work((width, height): (u32, u32), packed: usize) -> Result<(), ImageErr
     const BYTES_OF_PIXEL: u64 = 32;
     let pixels = u64::from(width) * u64::from(height);
     let bytes = (packed as u64).min(pixels * BYTES_OF_PIXEL);
-    work::check(ImageFormat::WebP, pixels * PIXEL + bytes * BYTE, "its frame")
+    work::check(
+        ImageFormat::WebP,
+        pixels * PIXEL + bytes * BYTE,
+        "its frame",
+    )
 }
 
 /// Decodes to the rows of `out`.
