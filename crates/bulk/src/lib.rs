@@ -25,8 +25,6 @@ mod dedup;
 mod disk;
 mod embedder;
 mod error;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod identity;
 pub mod options;
 mod output;

@@ -52,8 +52,6 @@ mod convert;
 mod cur;
 mod decode;
 mod exif;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod gif;
 mod icns;
 mod ico;
