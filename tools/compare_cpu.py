@@ -4,7 +4,9 @@
     python tools/compare_cpu.py /tmp/siglip2-base-random
 
 For each tower and batch size every runtime runs one batch, then every runtime the
-next, and so on: what slows the machine for a while slows all of them. The figure is
+next, and so on: what slows the machine for a while slows all of them. Before each run
+there is a pause, since the threads of most runtimes spin for some milliseconds after
+their work, and would take the cores of whoever comes next. The figure is
 the median; the ratio is the median of the paired ratios. ONNX Runtime and OpenVINO run
 the very graphs that this project writes (`cargo bench --bench engine -- --export`),
 PyTorch runs transformers' SiglipModel; peers that are not installed are left out.
@@ -189,6 +191,17 @@ def inputs(config: dict, batches: list[int]) -> dict:
     return made
 
 
+# Longer than any runtime's threads spin after their last work: OpenBLAS, which computes the
+# plain product, has the longest, 2^26 cycles.
+PAUSE = 0.1
+
+
+def after_a_pause(measure, *arguments) -> float:
+    """What `measure` gives once the threads of the one before have gone to sleep."""
+    time.sleep(PAUSE)
+    return measure(*arguments)
+
+
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a.astype(np.float64), b.astype(np.float64)
     return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
@@ -251,11 +264,11 @@ def report(tower, batch, ours, peers, product, operations_per_row, rounds) -> No
     took = {peer.name: [] for peer in everyone}
     shares = []
     for _ in range(rounds):
-        plain = product.rate()
+        plain = after_a_pause(product.rate)
         for peer in everyone:
-            took[peer.name].append(peer.milliseconds(tower, batch) / batch)
+            took[peer.name].append(after_a_pause(peer.milliseconds, tower, batch) / batch)
         reached = operations_per_row / (took[ours.name][-1] * 1e-3)
-        shares.append(reached / ((plain + product.rate()) / 2))
+        shares.append(reached / ((plain + after_a_pause(product.rate)) / 2))
     median = {name: statistics.median(values) for name, values in took.items()}
     columns = ""
     for peer in peers:
