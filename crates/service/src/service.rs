@@ -46,6 +46,8 @@ pub struct ModelInfo {
     pub name: String,
     /// Where it is from: a directory, a name on the hub or `demo`, as given by the user.
     pub source: String,
+    /// The branch, tag or commit of the hub that was asked for; none where it is not from the hub.
+    pub revision: Option<String>,
     /// `cpu` or `cuda`.
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.

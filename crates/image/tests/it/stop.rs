@@ -87,6 +87,29 @@ fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
     assert!(decode(&one, u64::MAX).0.is_ok());
 }
 
+/// Old-style JPEG is one stream over all strips: 1 GB of it in a file of 250 KB.
+#[test]
+fn strips_of_old_style_jpeg_count_however_often_they_are_the_same() {
+    let strip = [0; 200_000];
+    let (image, asked) = decode(&made::tiff_of_old_jpeg((8, 40_000), 8, &strip), u64::MAX);
+    assert!(
+        matches!(image, Err(ImageError::TooComplex { .. })),
+        "{image:?}"
+    );
+    assert!(asked <= 1, "asked {asked} times");
+    // A unit for each strip.
+    let image = decode(&made::tiff_of_old_jpeg((8, 40), 8, &[0]), u64::MAX).0;
+    let image = image.unwrap();
+    assert_eq!((image.width(), image.height()), (8, 40));
+    let first = image.pixels()[0];
+    assert!(
+        image
+            .pixels()
+            .iter()
+            .all(|&value| value.abs_diff(first) <= 1)
+    );
+}
+
 /// 2,000 refinements of 16 million pixels; and 100 of 81 million, which is how many scans a
 /// file may have at all.
 #[test]
