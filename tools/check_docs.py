@@ -227,11 +227,12 @@ esac
             }
         )
         # The reader has a service from before.
+        script = self.moved(code)
         if "localhost:8091" in code and not (self.work / "pid").exists():
-            code = f"{self.release}/siglip2-embeddings --model demo\n" + code
+            script = f"{self.release}/siglip2-embeddings --model demo\n" + script
         try:
             made = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", self.moved(code)],
+                ["bash", "-euo", "pipefail", "-c", script],
                 cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, timeout=300, stdin=subprocess.DEVNULL,
             )
