@@ -219,7 +219,7 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
     );
     add(
         ignored::HEADER.as_str(),
-        "What the request brought that is not read: fields of a form, parameters of the query",
+        "Parts of the request that are not read: fields of a form, parameters of the query",
         text(),
     );
     match status {
@@ -242,7 +242,7 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
         }
         415 => add(
             "accept-encoding",
-            "Where the coding of the body is not undone: those that are",
+            "Where the coding of the body is not supported: those that are",
             text(),
         ),
         401 => add("www-authenticate", "How the key is sent", text()),
@@ -269,7 +269,7 @@ fn meaning(status: u16) -> &'static str {
         415 => "A content type, a coding or an image format that is not supported",
         417 => "An expectation other than 100-continue",
         422 => "Validation Error",
-        429 => "Too much at once; Retry-After says when to try again",
+        429 => "Too many requests or rows at once; Retry-After says when to try again",
         431 => "The headers are too large",
         500 => "A fault of the service; the id is in its log",
         503 => "The service cannot embed at the moment; Retry-After says when to try again",

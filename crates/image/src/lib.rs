@@ -327,7 +327,7 @@ pub enum ImageError {
         reason: String,
     },
     /// Nobody waits for it any more.
-    #[error("the decoding was ended because nobody waits for it any more")]
+    #[error("decoding was stopped because nobody waits for the image any more")]
     Stopped,
     /// Decoded, but not made into the model's square.
     #[error("the image cannot be resized: {reason}")]

@@ -411,8 +411,8 @@ impl Service {
             .map(|header| (header.width, header.height))
     }
 
-    /// What images may be as they are stored: whether one is turned, only its request can say,
-    /// and not before it is whole.
+    /// The limits before it is known whether images are turned: the field that says so may stand
+    /// behind them. `Request::limits` has those that are in force.
     fn stored_limits(&self) -> ImageLimits {
         ImageLimits {
             apply_orientation: false,

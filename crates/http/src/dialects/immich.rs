@@ -10,7 +10,7 @@ use crate::answer::messages::finite;
 use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
 use crate::call::{Call, Embed};
-use crate::request::forms::PredictForm;
+use crate::request::bodies::PredictForm;
 use crate::request::item_reader::Place;
 use crate::request::json::{self, wrong};
 

@@ -179,7 +179,7 @@ impl<'a> Fax<'a> {
     /// Notes a change of colour.
     fn change(&mut self, at: usize) -> Result<(), ImageError> {
         if self.row.len() == most_changes(self.width) {
-            return Err(damaged("a row of it has more runs than pixels"));
+            return Err(damaged("one of its rows has more runs than pixels"));
         }
         self.row.push(at);
         Ok(())
@@ -269,7 +269,7 @@ impl<'a> Fax<'a> {
                 Mode::Vertical(shift) => shift,
             };
             let to = first.checked_add_signed(shift).filter(|&to| to >= at);
-            at = to.ok_or_else(|| damaged("a run of it has a negative length"))?;
+            at = to.ok_or_else(|| damaged("one of its runs has a negative length"))?;
             self.change(at)?;
             black = !black;
         }

@@ -43,7 +43,7 @@ impl Tables {
         };
         let broken = |weight: &f32| !weight.is_finite();
         if weights.iter().chain(&levels).any(broken) || *green == 0.0 {
-            return Err(damaged("its YCbCr weights or levels are no numbers"));
+            return Err(damaged("its YCbCr weights or levels are not numbers"));
         }
         let factor = |factor: f32| {
             let factor = f64::from(factor.clamp(0.0, 2.0));

@@ -73,7 +73,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
             state.running -= 1;
             state.running == 0
         });
-        tracing::warn!(engine = number, reason = %death.reason, "building the engine anew");
+        tracing::warn!(engine = number, reason = %death.reason, "rebuilding the engine");
         match catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("it panicked".into())) {
             Ok(new) => {
                 let mut state = queue.lock();
@@ -96,7 +96,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
                 next = Some(new);
             }
             Err(error) => {
-                let reason = format!("{}; building it anew failed: {error}", death.reason);
+                let reason = format!("{}; rebuilding it failed: {error}", death.reason);
                 return queue.give_up(reason);
             }
         }

@@ -55,8 +55,7 @@ pub(super) fn look_out(queue: &Queue, timeouts: &[Option<Duration>], ended: &Rec
         for (number, tower, limit) in hanging(queue, timeouts, look, &mut seen) {
             let seconds = limit.as_secs_f64();
             let reason = format!(
-                "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
-                 nothing back"
+                "the device hangs: engine {number} has had {tower}s for {seconds} s without an answer"
             );
             let held = {
                 let load = &mut queue.lock().engines[number];
