@@ -401,13 +401,18 @@ impl Service {
         self.inspect(bytes, &self.stored_limits()).map(|_header| ())
     }
 
-    /// Like [`Service::inspect_image`], and returns the width and height in pixels.
+    /// Like [`Service::inspect_image`], and returns the width and height in pixels, of the image as it
+    /// is once it was turned, if it is to be.
     ///
     /// # Errors
     ///
     /// The same.
-    pub fn image_sides(&self, bytes: &[u8]) -> Result<(u32, u32), ImageError> {
-        self.inspect(bytes, &self.stored_limits())
+    pub fn image_sides(&self, bytes: &[u8], turned: bool) -> Result<(u32, u32), ImageError> {
+        let limits = ImageLimits {
+            apply_orientation: turned,
+            ..self.settings().image_limits()
+        };
+        self.inspect(bytes, &limits)
             .map(|header| (header.width, header.height))
     }
 

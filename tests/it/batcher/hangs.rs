@@ -105,6 +105,37 @@ async fn a_batcher_that_ends_does_not_wait_for_an_engine_that_hangs() {
     }
 }
 
+/// What it has been given came back, so that nothing but its drop waits for the device.
+#[tokio::test]
+async fn a_drop_that_hangs_is_given_up_as_a_batch_is() {
+    let patience = Duration::from_secs(60);
+    let (slots, batches) = patient(1, Some(Duration::from_millis(100)));
+    let (_hold, let_go) = channel();
+    let worker = Worker {
+        engine: Box::new(Clinging { slots, let_go }),
+        rebuild: Some(Box::new(|| panic!("its device hangs"))),
+    };
+    let batcher = Batcher::start(vec![worker], 100, Metrics::new()).unwrap();
+    for _ in 0..FAILURES_IN_A_ROW {
+        let failing = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![1]));
+        let (.., done) = batches.recv_timeout(patience).unwrap();
+        done.finish(Err(EngineError::Failed("told to".into())));
+        assert!(failing.row().await.is_err());
+    }
+    let waiting = batcher.reserve(1).unwrap().one().unwrap();
+    let waiting = waiting.submit(Item::Text(vec![2]));
+    let hangs = |state: &EngineState| matches!(state, EngineState::Failed(reason) if reason.contains("has been dropped for 0.1 s"));
+    let mut state = batcher.state();
+    let waited = timeout(patience, state.wait_for(hangs)).await;
+    waited.unwrap().unwrap();
+    let answer = match waiting {
+        Ok(ticket) => timeout(patience, ticket.row()).await.unwrap().unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(answer, BatchError::Stopped);
+    drop(batcher);
+}
+
 #[tokio::test]
 async fn an_engine_without_work_does_not_hang() {
     let (engine, batches) = patient(1, Some(Duration::from_millis(1)));

@@ -4,7 +4,7 @@
 //! memory, or the samples where those are fewer; strips and tiles that are JPEGs are there as
 //! a whole.
 
-use super::fax::Fax;
+use super::fax::{Coding, Fax};
 use super::layout::{Compression, Layout};
 use super::packed::{FAX_BYTE, LZMA_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker, window};
 use super::ycc;
@@ -140,6 +140,8 @@ fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), Ima
                 }
                 last.1
             }
+            // It may have to be read twice.
+            Compression::Fax(Coding::Group3 { .. }) => SETUP + 2 * packed.len() as u64 * FAX_BYTE,
             Compression::Fax(_) => SETUP + packed.len() as u64 * FAX_BYTE,
             _ => SETUP + packed.len() as u64 * PACKED_BYTE,
         };

@@ -47,6 +47,11 @@ impl<'a> Packed<'a> {
             stop,
         }
     }
+
+    /// The same bytes once more, while none of them has been read.
+    pub(super) fn at_its_beginning(&self) -> Self {
+        Self::new(self.bytes, self.reversed, self.stop)
+    }
 }
 
 impl Read for Packed<'_> {

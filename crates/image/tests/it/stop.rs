@@ -39,6 +39,29 @@ fn every_decoder_asks_often_and_ends_at_once() {
     }
 }
 
+/// A frame of lossy WebP is decoded in one go: what one takes is bounded before it is begun.
+#[test]
+fn a_lossy_frame_of_too_many_bytes_is_refused_before_it_is_begun() {
+    let (side, length) = (4000_u16, 196_000_000_u32);
+    let mut file = vec![0; 30 + length as usize];
+    file[..4].copy_from_slice(b"RIFF");
+    file[4..8].copy_from_slice(&(22 + length).to_le_bytes());
+    file[8..16].copy_from_slice(b"WEBPVP8 ");
+    file[16..20].copy_from_slice(&(10 + length).to_le_bytes());
+    // A key frame that is shown, its mark, and its sides.
+    file[20..26].copy_from_slice(b"\x10\0\0\x9d\x01\x2a");
+    file[26..28].copy_from_slice(&side.to_le_bytes());
+    file[28..30].copy_from_slice(&side.to_le_bytes());
+    let header = inspect(&file, &ImageLimits::default()).unwrap();
+    assert_eq!((header.width, header.height), (side.into(), side.into()));
+    let (image, asked) = decode(&file, u64::MAX);
+    let Err(ImageError::TooComplex { reason, .. }) = image else {
+        panic!("{image:?}");
+    };
+    assert!(reason.contains("about 9 s"), "{reason}");
+    assert_eq!(asked, 0);
+}
+
 /// 19 KB that were 162 s of work: 5,460 strips, each the same JPEG of 100 refinements.
 #[test]
 fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {

@@ -47,7 +47,9 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
         }
         // It may have been woken for rows that it will not take.
         queue.ring_all();
-        // Its batches finish or fail before the engine is dropped.
+        // Its batches finish or fail before the engine is dropped. That the device does not answer
+        // meanwhile is noticed by the lookout.
+        queue.lock().engines[number].put_away();
         drop_quietly(engine);
         let Some(death) = ended else {
             return;

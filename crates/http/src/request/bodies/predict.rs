@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::typed_form::{TypedForm, Upload};
 use crate::answer::problem::Problem;
 use crate::answer::validation::Issues;
-use crate::request::form::{Fields, File, Form};
+use crate::request::form::{APPLY_ORIENTATION, Fields, File, Form};
 use crate::request::json;
 
 /// What immich asks for: an image or a text, and which task of which model.
@@ -28,13 +28,17 @@ pub(crate) struct PredictForm {
     /// The text, where it is textual.
     #[schema(nullable = false)]
     pub(crate) text: Option<String>,
+    /// Whether images are turned as their orientation tag says; by default as the service's
+    /// `--apply-orientation` has it.
+    #[schema(nullable = false)]
+    pub(crate) apply_orientation: Option<bool>,
 }
 
 impl TypedForm for PredictForm {
     const FIELDS: Fields = Fields {
         image: "image",
         many: false,
-        texts: &["entries", "text"],
+        texts: &["entries", "text", APPLY_ORIENTATION],
         long_text: None,
     };
 
@@ -44,8 +48,13 @@ impl TypedForm for PredictForm {
             entries: form.required_text("entries", &mut issues),
             image: form.image("image", &mut issues),
             text: form.text("text", &mut issues),
+            apply_orientation: form.maybe_said(APPLY_ORIENTATION, &mut issues),
         };
         Ok(issues.or(read)?)
+    }
+
+    fn apply_orientation(&self) -> Option<bool> {
+        self.apply_orientation
     }
 
     /// The name of the model in the task; what is wrong with the task is said when it is read.

@@ -19,9 +19,7 @@ pub(crate) trait TypedForm: ToSchema + Sized {
     fn model(&self) -> Option<Cow<'_, str>>;
 
     /// Whether it says that images are turned, or are not.
-    fn apply_orientation(&self) -> Option<bool> {
-        None
-    }
+    fn apply_orientation(&self) -> Option<bool>;
 }
 
 /// A file part.
