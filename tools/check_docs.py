@@ -5,8 +5,9 @@ Usage: python check_docs.py SERVICE LOAD_TEST WORK_FOLDER [DOCUMENT...]
 A block of a document is a command if its first word is a program. Such a block runs here, or a
 comment before it says why not (`<!-- not run: REASON -->`, with one of REASONS), or another check
 of this project runs it (ELSEWHERE). Only places are replaced: the port, /data, /models and /tmp, and
-`cargo run` by the program that is built already. A service goes on running for the blocks that
-follow it.
+`cargo run` by the program that is built already. README.md finds the programs in target/release, where
+`cargo build` puts them, and nowhere else; the other documents find them in PATH as well, which README.md
+tells their readers. A service goes on running for the blocks that follow it.
 """
 
 import os
@@ -96,6 +97,7 @@ class Commands:
     def __init__(self, service, load_test, work):
         self.service, self.load_test, self.work = service, load_test, work
         self.folder = work / "folder"
+        self.release = work / "release"
         self.port = free_port()
         self.make_data()
         self.make_programs()
@@ -105,8 +107,10 @@ class Commands:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(ROOT / "models/demo/samples", self.folder)
         shutil.copytree(ROOT / "models/demo/samples", self.folder / "photos")
-        for name in ("models", "tools", "deploy", "examples", "docs", "benches", "Cargo.toml"):
+        for name in ("models", "tools", "deploy", "examples", "docs", "benches", "python", "Cargo.toml"):
             (self.folder / name).symlink_to(ROOT / name)
+        (self.folder / "target").mkdir()
+        (self.folder / "target/release").symlink_to(self.release)
 
     def make_data(self):
         """What lies at /data and /models, and in the cache of the hub."""
@@ -139,6 +143,7 @@ class Commands:
         """`cargo run` runs what is built; a service is left running, once it is ready."""
         bin = self.work / "bin"
         bin.mkdir()
+        self.release.mkdir()
         scripts = {
             "siglip2-embeddings": f"""
 case ${{1:-}} in
@@ -183,7 +188,7 @@ case "$1 $2" in
     case $1 in --bin) program=$2; shift 2 ;; esac
     [ "$1" = -- ] || {{ echo "cargo run: what is $1?" >&2; exit 2; }}
     shift
-    exec $program "$@" ;;
+    exec {self.release}/$program "$@" ;;
   'bench --bench')
     # A benchmark takes minutes, and what it prints is no fact on a busy machine: it is there.
     grep -q "^name = \\"$3\\"" {ROOT}/Cargo.toml || {{ echo "there is no benchmark $3" >&2; exit 2; }} ;;
@@ -194,8 +199,10 @@ esac
             "pidof": f"\ncat {self.work}/pid\n",
         }
         for name, script in scripts.items():
-            (bin / name).write_text("#!/usr/bin/env bash\nset -euo pipefail" + script)
-            (bin / name).chmod(0o755)
+            built = name in ("siglip2-embeddings", "load-test")
+            path = (self.release if built else bin) / name
+            path.write_text("#!/usr/bin/env bash\nset -euo pipefail" + script)
+            path.chmod(0o755)
 
     def moved(self, code):
         """The code with the places of this machine."""
@@ -204,12 +211,13 @@ esac
         # Refusals are no success, and a line that goes on begins no command.
         return re.sub(r"^curl -s ", "curl -sS --fail-with-body ", code, flags=re.M)
 
-    def run(self, code):
-        """The result of a block; an empty text where it was right."""
+    def run(self, name, code):
+        """The result of a block of a document; an empty text where it was right."""
+        found = [self.work / "bin"] + ([] if name == "README.md" else [self.release])
         (self.work / "tmp").mkdir(exist_ok=True)
         env = environment(
             {
-                "PATH": f"{self.work / 'bin'}:{os.environ['PATH']}",
+                "PATH": ":".join([*map(str, found), os.environ["PATH"]]),
                 "HF_HUB_CACHE": str(self.work / "hub"),
                 "MODEL_NAME": "",
                 "PRECISION": "fp32",
@@ -219,11 +227,12 @@ esac
             }
         )
         # The reader has a service from before.
+        script = self.moved(code)
         if "localhost:8091" in code and not (self.work / "pid").exists():
-            code = "siglip2-embeddings --model demo\n" + code
+            script = f"{self.release}/siglip2-embeddings --model demo\n" + script
         try:
             made = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", self.moved(code)],
+                ["bash", "-euo", "pipefail", "-c", script],
                 cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, timeout=300, stdin=subprocess.DEVNULL,
             )
@@ -333,7 +342,7 @@ def main():
                     failures.append(f"{name}:{line}: no check runs this")
                 elif is_command(language, code):
                     counts["run"] += 1
-                    said = commands.run(code)
+                    said = commands.run(name, code)
                     print(f"{'FAILED ' if said else 'ok     '} {name}:{line}: {first}", flush=True)
                     if said:
                         failures.append(f"{name}:{line}: {said}")

@@ -38,9 +38,11 @@ CHECKS = {
     "keyboard": accessibility.keyboard,
     "axe": accessibility.axe,
     "status": status.live,
+    "metrics": status.what_metrics_say,
     "hidden": status.pauses_when_hidden,
     "docs": docs.every_example_runs,
     "refused": docs.refusals_are_shown,
+    "no-index": docs.without_an_index,
 }
 
 

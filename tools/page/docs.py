@@ -1,5 +1,6 @@
 """The viewer of the OpenAPI document."""
 
+from service import Service
 from visit import refused, visit
 
 # Bodies that no example can be made of: bytes behind their lengths, or behind a head of JSON that
@@ -19,6 +20,7 @@ def every_example_runs(browser, service, shots):
         sections = page.locator(".operation")
         assert sections.count() == len(operations), (sections.count(), len(operations))
         page.screenshot(path=shots / "docs.png")
+        assert page.locator("#post-search .notice").count() == 0
         for at in range(len(operations)):
             section = sections.nth(at)
             name = section.locator("h2").inner_text()
@@ -39,6 +41,16 @@ def every_example_runs(browser, service, shots):
             assert field in shown, field
         page.fill("#filter", "similarity")
         assert page.locator(".operation:visible").count() == 1
+
+
+def without_an_index(browser, service, shots):
+    with Service(service.binary) as bare, visit(browser, bare, "/docs", expected=[refused(404)]) as page:
+        page.wait_for_selector("#post-search")
+        assert "--index" in page.inner_text("#post-search .notice")
+        assert page.locator(".notice:visible").count() == 1
+        page.click("#post-search button:has-text('Send')")
+        page.locator("#post-search .answer b.bad").wait_for()
+        assert "404" in page.inner_text("#post-search .answer b")
 
 
 def refusals_are_shown(browser, service, shots):

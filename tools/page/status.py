@@ -1,5 +1,6 @@
 """The view of the service's state."""
 
+import itertools
 import re
 
 from visit import load_samples, visit
@@ -32,6 +33,59 @@ def live(browser, service, shots):
         assert drawn.startswith("M"), drawn
         limit = page.inner_text(".gauges")
         assert "GiB" in limit and "pictures" in limit, limit
+
+
+def grown(metrics: str, reading: int) -> str:
+    """The text of /metrics with rows that wait, and with batches and lookups that grow alike with
+    each reading, so that what is shown does not depend on which readings it is made of."""
+
+    def line(found):
+        name, labels, value = found.groups()
+        labelled = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        tower, result = labelled.get("tower"), labelled.get("result")
+        batches, rows = {"image": (9, 4), "text": (5, 2)}.get(tower, (0, 0))
+        value = {
+            "siglip2_queue_rows": {"image": 5, "text": 3}.get(tower),
+            "siglip2_batch_rows_sum": float(value) + batches * rows * reading,
+            "siglip2_batch_rows_count": float(value) + batches * reading,
+            "siglip2_batch_rows_bucket": float(value)
+            + batches * reading * (float(labelled.get("le", "0").replace("+", "")) >= rows),
+            "siglip2_text_cache_total": {"hit": 3, "miss": 1}.get(result, 0) * reading,
+            "siglip2_image_cache_total": {"hit": 1, "miss": 3}.get(result, 0) * reading,
+        }.get(name, value)
+        return f"{name}{{{labels}}} {value}"
+
+    return re.sub(r"^(\w+)\{(.*)\} (\S+)", line, metrics, flags=re.M)
+
+
+def what_metrics_say(browser, service, shots):
+    readings = itertools.count(1)
+
+    def answer(route):
+        response = route.fetch()
+        route.fulfill(response=response, body=grown(response.text(), next(readings)))
+
+    with visit(browser, service) as page:
+        page.route("**/metrics", answer)
+        page.click("a[href='#status']")
+        # Once there are two readings to compare.
+        page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('mean 4')")
+
+        def tile(name):
+            return page.locator(".tile", has_text=name).locator("dd").inner_text().strip()
+
+        assert tile("Rows waiting") == "8", tile("Rows waiting")
+        assert tile("Cache hits") == "50%", tile("Cache hits")
+        waiting = page.locator(".chart-card", has_text="Waiting").inner_text()
+        assert "images 5" in waiting and "texts 3" in waiting, waiting
+        sizes = page.locator("#status .card", has_text="Batch sizes")
+        assert "Images, mean 4" in sizes.inner_text() and "Texts, mean 2" in sizes.inner_text()
+        titles = [column.get_attribute("title") for column in sizes.locator("li").all()]
+        filled = [title for title in titles if not title.endswith(": 0 batches")]
+        assert [title.split(":")[0] for title in filled] == ["up to 4 rows", "up to 2 rows"], titles
+        caches = page.locator("#status .card", has_text="cache of")
+        shares = {row.locator("td").first.inner_text(): row.locator("td").last.inner_text() for row in caches.locator("tbody tr").all()}
+        assert shares == {"texts": "75%", "images": "25%"}, shares
 
 
 def pauses_when_hidden(browser, service, shots):

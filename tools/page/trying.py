@@ -36,6 +36,11 @@ def rank(browser, service, shots):
         # A suggestion is a click.
         page.click("#suggestions button:has-text('a red circle')")
         page.wait_for_selector("#ranked li.best [title='red-circle.png']")
+        # What is dropped here becomes one of the page's pictures, and is ranked with them.
+        drop(page, (SAMPLES / "black-diamond.png").read_bytes())
+        embedded(page, 25)
+        page.wait_for_function("() => document.querySelectorAll('#ranked li').length === 25")
+        assert page.locator("#ranked [title='dropped.png']").count() > 0
 
 
 def similarity(browser, service, shots):

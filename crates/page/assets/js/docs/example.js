@@ -6,8 +6,9 @@ import { alternatives, properties, resolved } from './schema.js';
 const SENTENCE = 'three blue stars';
 const SENTENCES = ['a red circle', SENTENCE];
 
-/** What examples are made of: the model that is loaded, and a sample picture as base64. */
-export const known = { model: 'demo', picture: '' };
+/** What examples are made of: the model that is loaded, a sample picture as base64, and whether there
+ * is an index to search. */
+export const known = { model: 'demo', picture: '', hasIndex: true };
 
 /** Names of fields that hold text, in the dialects of embedding services. */
 const TEXTS = /^(texts?|inputs?|query|queries|sentences?|prompt|content|documents?|labels?|candidate_labels)$/;

@@ -22,6 +22,7 @@ async function begin() {
 async function learn() {
   const [{ data }, [sample]] = await Promise.all([send('info'), samples(1)]);
   known.model = data.model;
+  known.hasIndex = data.models.some(({ index_rows: rows }) => rows !== null);
   known.picture = btoa(String.fromCharCode(...new Uint8Array(await sample.file.arrayBuffer())));
 }
 

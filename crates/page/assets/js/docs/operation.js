@@ -1,6 +1,7 @@
 // One operation: what it reads, what it answers, and beside it a request to try.
 
 import { h } from '../dom.js';
+import { known } from './example.js';
 import { fields, typeOf } from './schema.js';
 import { tryIt } from './try.js';
 
@@ -17,6 +18,7 @@ export function operation(document, path, method, of) {
   const id = anchor(method, path);
   return h('section', { class: 'card operation', id, 'aria-label': `${method.toUpperCase()} ${path}` },
     h('header', {}, badge(method), h('h2', {}, path), of.summary && h('p', {}, of.summary)),
+    path === '/search' && !known.hasIndex && h('p', { class: 'notice' }, 'This service has no index, so it answers 404 here. Start it with --index to search what embed wrote.'),
     h('div', { class: 'halves' },
       h('div', { class: 'told' }, of.description && of.description !== of.summary && h('p', {}, of.description), body(document, of), parameters(document, of), statuses(document, of)),
       h('div', { class: 'run' }, tryIt(document, path, method, of))));
