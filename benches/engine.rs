@@ -13,8 +13,21 @@
 //! processors (on Linux), which other processes change less.
 //!
 //! `--serve` is for tools/compare_cpu.py, which measures this engine and its peers
-//! in turn: it reads lines such as `image 8`, runs such a batch and prints the
-//! milliseconds that it took.
+//! in turn. It reads a command a line, and answers each with a line:
+//!
+//! ```text
+//! image 8          runs such a batch: the milliseconds that it took
+//! text 8
+//! vector image 5   the vector of the picture with this number, not normalized, in JSON: [0.12, ...]
+//! vector text 5    that of the text with this number
+//! peak             the rate of the kernel's own instruction over all threads, in JSON:
+//!                  {"instruction": "vdpbf16ps, 512 bits", "per_second": 4.7e11}, in operations, of
+//!                  which a multiplication and an addition are two; null for kernels in plain Rust
+//! ```
+//!
+//! Whoever compares vectors makes the same inputs. Byte `i` of picture `n`, of rows of RGB with the
+//! side that the model takes, is `(7 * i + 31 * n) % 251`; token `i` of text `n`, as many as the
+//! model has positions, is `(i + 97 * n) % 1000 % vocabulary`. The batches are of number 0.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -22,11 +35,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
+use serde_json::json;
+use siglip2_allocator::MiMalloc;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{Calibration, CpuEngine, CpuOptions, Kernel, Samples};
 use siglip2_embeddings::engine::{Batch, Engine, Pixels, embed};
 use siglip2_embeddings::graph::{self, Precision, Products, Scales};
 use siglip2_embeddings::image::{Processor, RgbImage};
+
+/// The program's, so that memory is what it is there.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Arguments {
@@ -71,6 +90,7 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    siglip2_allocator::return_freed_memory_at_once();
     let arguments = Arguments::parse();
     let checkpoint = Checkpoint::open(&arguments.model)?;
     if let Some(directory) = &arguments.export {
@@ -82,6 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let side = checkpoint.config.vision.image_size;
     let tokens = checkpoint.config.text.positions;
+    let vocabulary = i32::try_from(checkpoint.config.text.vocab_size)?;
     let processor = Processor::from_json(&checkpoint.files.preprocessor, u32::try_from(side)?)?;
     let kernels = match &arguments.kernel[..] {
         [] => vec![Kernel::fp32()],
@@ -110,6 +131,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             engine,
             side,
             tokens,
+            vocabulary,
         });
     }
     if arguments.serve {
@@ -174,21 +196,31 @@ struct Bench {
     engine: CpuEngine,
     side: usize,
     tokens: usize,
+    vocabulary: i32,
 }
 
 impl Bench {
-    /// One batch. What the pixels and ids are makes no difference to the arithmetic.
-    fn run(&mut self, tower: &str, rows: usize) -> Result<Took, Box<dyn Error>> {
-        let batch = match tower {
+    /// The input of this number, so many times.
+    fn batch(&self, tower: &str, number: usize, rows: usize) -> Result<Batch, Box<dyn Error>> {
+        Ok(match tower {
             "image" => {
                 let side = u32::try_from(self.side)?;
-                let pixels = (0..3 * self.side * self.side).map(|i| (i * 7 % 251) as u8);
+                let byte = |i| ((7 * i + 31 * number) % 251) as u8;
+                let pixels = (0..3 * self.side * self.side).map(byte);
                 let image = RgbImage::new(side, side, pixels.collect()).ok_or("no pixels")?;
                 Batch::Images((0..rows).map(|_| Pixels::Decoded(image.clone())).collect())
             }
-            "text" => Batch::Texts(vec![(0..self.tokens as i32).collect(); rows]),
+            "text" => {
+                let id = |i| ((i + 97 * number) % 1000) as i32 % self.vocabulary;
+                Batch::Texts(vec![(0..self.tokens).map(id).collect(); rows])
+            }
             other => return Err(format!("{other:?} is no tower: image or text").into()),
-        };
+        })
+    }
+
+    /// One batch. What the pixels and ids are makes no difference to the arithmetic.
+    fn run(&mut self, tower: &str, rows: usize) -> Result<Took, Box<dyn Error>> {
+        let batch = self.batch(tower, 0, rows)?;
         let (started, before) = (Instant::now(), on_processors());
         let answer = embed(&mut self.engine, batch)?;
         let took = Took {
@@ -204,9 +236,21 @@ impl Bench {
     fn serve(&mut self) -> Result<(), Box<dyn Error>> {
         for line in std::io::stdin().lock().lines() {
             let line = line?;
-            let (tower, batch) = line.split_once(' ').ok_or("expected: TOWER BATCH")?;
-            let took = self.run(tower, batch.trim().parse()?)?;
-            println!("{:.3}", took.passed);
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["peak"] => {
+                    let peak = self.engine.peak()?.map(|peak| {
+                        json!({"instruction": peak.instruction, "per_second": peak.per_second})
+                    });
+                    println!("{}", json!(peak));
+                }
+                ["vector", tower, number] => {
+                    let batch = self.batch(tower, number.parse()?, 1)?;
+                    let rows = embed(&mut self.engine, batch)?;
+                    println!("{}", json!(rows.iter().next().ok_or("no row")?));
+                }
+                [tower, rows] => println!("{:.3}", self.run(tower, rows.parse()?)?.passed),
+                _ => return Err("expected: TOWER BATCH, vector TOWER NUMBER, or peak".into()),
+            }
             std::io::stdout().flush()?;
         }
         Ok(())

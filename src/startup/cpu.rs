@@ -100,11 +100,20 @@ impl Cpu {
 
     /// Describes it for the log.
     pub(super) fn describe(&self) -> String {
-        let (threads, info) = (self.options.threads, self.engine());
-        let kernel = self.options.kernel.name();
-        match info.agreement {
-            Some(cosine) => format!("{threads} threads, {kernel}, cosine to FP32 {cosine:.6}"),
-            None => format!("{threads} threads, {kernel}, {}", info.precision),
+        let (threads, asked) = (self.options.threads, self.options.kernel);
+        let Some(engine) = &self.engine else {
+            return format!("{threads} threads, {}, {}", asked.name(), asked.precision());
+        };
+        let kernel = engine.kernel();
+        let (name, precision) = (kernel.name(), kernel.precision());
+        let cosine = engine.info().agreement.unwrap_or(f64::NAN);
+        if kernel.is_fp32() {
+            let refused = asked.name();
+            format!(
+                "{threads} threads, {name}, {precision}, because {refused} has a cosine of only {cosine:.6} to it"
+            )
+        } else {
+            format!("{threads} threads, {name}, {precision}, cosine to FP32 {cosine:.6}")
         }
     }
 

@@ -102,6 +102,13 @@ async fn precision_and_model_are_other_spaces_and_a_second_start_is_the_same() {
     // Lower case is a part of what the tokenizer does.
     let cased = of(service("demo", &["--lower-case", "false"]));
     assert_ne!(demo(), cased);
+    let on = |kernel: &str| of(service("demo", &["--cpu-kernel", kernel]));
+    assert_eq!(
+        demo(),
+        on("portable"),
+        "the kernel alone makes no other space"
+    );
+    assert_ne!(on("portable"), on("portable-int8"));
 }
 
 #[tokio::test]

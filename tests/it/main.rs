@@ -15,6 +15,7 @@ mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
 mod bulk;
+mod canaries;
 mod conformance;
 #[cfg(unix)]
 mod container;
@@ -62,3 +63,5 @@ mod spans;
 #[cfg(all(feature = "tensorrt", target_os = "linux"))]
 mod stand_in_self;
 mod text_cache;
+#[cfg(target_os = "linux")]
+mod threads;

@@ -33,6 +33,8 @@ mod vnni;
 mod wide;
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use amx::rates as tile_rates;
+#[cfg(target_arch = "x86_64")]
 pub use amx::{Amx, AmxInt8};
 #[cfg(target_arch = "x86_64")]
 pub use bf16::Avx512Bf16;

@@ -12,6 +12,7 @@ mod kernel;
 mod math;
 mod matrix;
 mod memory;
+mod peak;
 mod product;
 mod quantize;
 mod run;
@@ -24,6 +25,7 @@ mod testing;
 mod tower;
 
 pub use error::Error;
+pub use peak::{Peak, peak};
 pub use run::{Isa, Precision, Text, Vision};
 pub use shape::{Activation, EncoderShape, Positions, TextShape, VisionShape, normalization};
 pub use source::{Dtype, Source, Tensor};

@@ -24,11 +24,19 @@ mod private {
 impl Plain for f32 {}
 impl Plain for u32 {}
 
-/// A slice on the heap that starts on a cache line.
+/// A slice that starts on a cache line: on the heap, or in a mapping of its own if it is large.
 pub struct Buffer<T: Plain> {
     start: NonNull<T>,
     len: usize,
-    layout: Layout,
+    place: Place,
+}
+
+/// Where a buffer is, and what gives it back.
+enum Place {
+    Heap(Layout),
+    /// So many bytes of address space.
+    #[cfg(target_os = "linux")]
+    Mapping(usize),
 }
 
 // SAFETY: it owns its numbers, as a Vec does.
@@ -40,8 +48,18 @@ impl<T: Plain> Buffer<T> {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         let bytes = len.saturating_mul(size_of::<T>()).max(LINE);
-        let align = if bytes >= HUGE { HUGE } else { LINE };
-        let Ok(layout) = Layout::from_size_align(bytes, align) else {
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE && !cfg!(miri) {
+            let Some((start, mapped)) = map(bytes) else {
+                handle_alloc_error(Layout::new::<T>())
+            };
+            return Self {
+                start: start.cast(),
+                len,
+                place: Place::Mapping(mapped),
+            };
+        }
+        let Ok(layout) = Layout::from_size_align(bytes, LINE) else {
             handle_alloc_error(Layout::new::<T>())
         };
         // SAFETY: the layout is at least a line long.
@@ -49,27 +67,12 @@ impl<T: Plain> Buffer<T> {
         let Some(start) = NonNull::new(start) else {
             handle_alloc_error(layout)
         };
-        #[cfg(target_os = "linux")]
-        if align == HUGE && !cfg!(miri) {
-            // This must come before the first touch, which decides the size of the pages. So
-            // `alloc_zeroed` will not do: it touches blocks with a larger alignment than
-            // malloc's own. Only whole huge pages are advised: other blocks may share the
-            // last one.
-            // SAFETY: the range lies inside the block, and the advice changes no content.
-            unsafe {
-                libc::madvise(
-                    start.as_ptr().cast(),
-                    bytes / HUGE * HUGE,
-                    libc::MADV_HUGEPAGE,
-                );
-            }
-        }
         // SAFETY: the block is `bytes` long.
         unsafe { start.write_bytes(0, bytes) };
         Self {
             start: start.cast(),
             len,
-            layout,
+            place: Place::Heap(layout),
         }
     }
 
@@ -82,10 +85,55 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
+/// Zeros in a mapping that starts on a huge page, and the bytes of address space that it takes.
+///
+/// The first touch of a page decides its size, so it must come after the advice. An allocator cannot
+/// promise that: mimalloc, for one, writes to the start of a block before it hands it out, and the
+/// first huge page of each weight was 512 small ones. Only whole huge pages are advised: the rest of
+/// the last one would be memory for nothing.
+#[cfg(target_os = "linux")]
+fn map(bytes: usize) -> Option<(NonNull<u8>, usize)> {
+    let mapped = bytes.checked_next_multiple_of(HUGE)?;
+    let more = mapped.checked_add(HUGE)?;
+    // SAFETY: a new mapping, at an address that the system chooses.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            more,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let before = start.addr().next_multiple_of(HUGE) - start.addr();
+    let aligned = start.wrapping_byte_add(before);
+    // SAFETY: all of it lies inside the new mapping, which nobody uses yet. What is given back
+    // starts and ends on a page: the mapping does, and a huge page is made of whole ones.
+    unsafe {
+        if before > 0 {
+            libc::munmap(start, before);
+        }
+        libc::munmap(aligned.wrapping_byte_add(mapped), HUGE - before);
+        libc::madvise(aligned, bytes / HUGE * HUGE, libc::MADV_HUGEPAGE);
+    }
+    NonNull::new(aligned.cast()).map(|start| (start, mapped))
+}
+
 impl<T: Plain> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) }
+        match self.place {
+            // SAFETY: allocated in `zeroed` with this layout.
+            Place::Heap(layout) => unsafe { dealloc(self.start.as_ptr().cast(), layout) },
+            #[cfg(target_os = "linux")]
+            Place::Mapping(bytes) => {
+                // SAFETY: mapped in `map` with this length, and lent to nobody any more.
+                unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+            }
+        }
     }
 }
 
@@ -112,6 +160,8 @@ impl<T: Plain> std::fmt::Debug for Buffer<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -126,6 +176,35 @@ mod tests {
             assert!((buffer.as_ptr() as usize).is_multiple_of(LINE));
             buffer.fill(7);
         }
+    }
+
+    /// Nothing touches a large buffer before it has been advised to use huge pages. Whether the
+    /// system has any at the time is its own affair.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn a_large_buffer_is_untouched_and_advised() {
+        let buffer = Buffer::<u32>::zeroed((5 * HUGE / 2) / 4);
+        let at = buffer.as_ptr() as usize;
+        assert!(at.is_multiple_of(HUGE));
+        let mut resident = vec![0_u8; 5 * HUGE / 2 / 4096];
+        // SAFETY: the pages are mapped, and there is a byte for each: none is smaller than this.
+        let told =
+            unsafe { libc::mincore(at as *mut libc::c_void, 2 * HUGE, resident.as_mut_ptr()) };
+        assert_eq!(told, 0);
+        assert!(resident.iter().all(|page| page & 1 == 0));
+
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        let flags = maps.lines().find_map(|line| {
+            if let Some((from, to)) = line.split(' ').next().unwrap().split_once('-') {
+                let number = |hex| usize::from_str_radix(hex, 16).unwrap();
+                inside = (number(from)..number(to)).contains(&at);
+            }
+            line.strip_prefix("VmFlags:").filter(|_| inside)
+        });
+        let has = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        let advised = flags.unwrap().split(' ').any(|flag| flag == "hg");
+        assert_eq!(advised, has);
     }
 
     #[test]

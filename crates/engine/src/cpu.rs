@@ -25,6 +25,7 @@ mod towers;
 
 pub use calibration::{Calibration, Samples};
 pub use precision::{CpuPrecision, Kernel};
+pub use siglip2_cpu::Peak;
 use towers::{Shapes, Towers};
 
 /// Where pictures differ in size, one with this many patches counts as one row of work. It is
@@ -82,6 +83,8 @@ pub struct CpuEngine {
     towers: Towers,
     team: Team,
     preparer: Arc<CpuPrepare>,
+    /// What computes: FP32's if the one that was asked for gave way.
+    kernel: Kernel,
     info: EngineInfo,
 }
 
@@ -138,48 +141,75 @@ impl CpuEngine {
         let team = Team::new(options.threads.max(1));
         let shapes = Shapes::of(&checkpoint.config, processor);
         let source: Arc<dyn Source> = Arc::new(Files(checkpoint.weights.clone()));
-        let mut isa = options.kernel.isa();
-        let mut towers = Towers::load(isa, &team, &source, &shapes, Keep::Packed)?;
+        let mut kernel = options.kernel;
+        let mut towers = Towers::load(kernel.isa(), &team, &source, &shapes, Keep::Packed)?;
         let mut agreement = None;
-        if isa.precision() != siglip2_cpu::Precision::Fp32 {
+        if !kernel.is_fp32() {
             let worst = agreement::worst(&towers, &team, &source, &shapes)?;
             tracing::info!(
-                kernel = isa.name(),
+                kernel = kernel.name(),
                 cosine = worst,
                 "canaries were compared with FP32"
             );
-            let least = options.kernel.least_cosine();
+            agreement = Some(worst);
+            let least = kernel.least_cosine();
             // NaN is too little, too.
-            if worst >= least {
-                agreement = Some(worst);
-            } else if options.kernel.may_fall_back() {
-                tracing::warn!(
-                    cosine = worst,
-                    "taking FP32: in half precision the canaries are too far from it"
-                );
-                isa = Kernel::fp32().isa();
-                towers = Towers::load(isa, &team, &source, &shapes, Keep::Packed)?;
-            } else {
+            let agrees = worst >= least;
+            if !agrees && !kernel.may_fall_back() {
                 return Err(CpuEngineError::Apart {
-                    precision: isa.precision().name(),
+                    precision: kernel.precision(),
                     worst,
                     least,
                 });
+            }
+            if !agrees {
+                let fp32 = Kernel::fp32();
+                tracing::warn!(
+                    kernel = fp32.name(),
+                    refused = kernel.name(),
+                    cosine = worst,
+                    least,
+                    "taking FP32: in {} the canaries are too far from it",
+                    kernel.precision()
+                );
+                kernel = fp32;
+                // The other's weights go first: the peak of memory is that of one engine.
+                drop(towers);
+                towers = Towers::load(kernel.isa(), &team, &source, &shapes, Keep::Packed)?;
             }
         }
         source.release();
         Ok(Self {
             info: EngineInfo {
-                precision: isa.precision().name(),
+                precision: kernel.precision(),
                 agreement,
                 ..Self::describe(&checkpoint.config, options)
             },
             towers,
             team,
+            kernel,
             preparer: Arc::new(CpuPrepare {
                 processor: processor.clone(),
             }),
         })
+    }
+
+    /// What computes: [`CpuOptions::kernel`], or the one for FP32 that it gave way to.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// How fast its threads are together in the kernel's own instruction, in operations a second,
+    /// and which that is: what its products can reach at most. Takes a second; none for kernels in
+    /// plain Rust.
+    ///
+    /// # Errors
+    ///
+    /// When a thread panicked.
+    pub fn peak(&self) -> Result<Option<Peak>, EngineError> {
+        let time = std::time::Duration::from_secs(1);
+        siglip2_cpu::peak(self.kernel.isa(), &self.team, time)
+            .map_err(|error| EngineError::Failed(error.to_string()))
     }
 
     /// Runs a batch; `between` is called wherever another batch could be run.

@@ -211,7 +211,8 @@ pub struct EngineInfo {
     /// `fp32`, `fp16`, `bf16` or `int8`: what the products are computed in.
     pub precision: &'static str,
     /// The worst cosine between its canaries and the same in FP32, where it was asked for
-    /// at the start: not for FP32 itself.
+    /// at the start: not for FP32 itself, unless that was taken because another precision was
+    /// too far from it. Then it is the other's.
     pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,

@@ -56,7 +56,8 @@ pub struct ModelInfo {
     pub precision: &'static str,
     /// What decodes photos, once `auto` has been decided.
     pub decode: Decode,
-    /// The worst cosine to FP32 that the engine's canaries had at the start, if known.
+    /// The worst cosine to FP32 that the engine's canaries had at the start, if known; where FP32
+    /// was taken in place of another precision, that one's.
     pub agreement: Option<f64>,
     /// Floats per embedding.
     pub dimensions: usize,

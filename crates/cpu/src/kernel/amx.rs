@@ -4,6 +4,7 @@
 //! depth by 16 columns; both lie in one piece of 1 KiB (see the layouts in [`super`]).
 
 mod detect;
+pub(crate) mod rates;
 mod tiles;
 
 use super::bf16::Avx512Bf16;

@@ -36,7 +36,7 @@ impl Precision {
 /// The kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// FP32 in plain Rust, on any processor (on aarch64 that is NEON).
+    /// FP32 in plain Rust, on any processor (on aarch64 the compiler makes NEON of it; not run there).
     Portable,
     /// FP32 on AVX2 with FMA.
     Avx2,
@@ -155,5 +155,50 @@ fn is_amd() -> bool {
     #[cfg(not(target_arch = "x86_64"))]
     {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// The tests of this crate run every kernel that the processor has. Which those are is part of
+    /// what a passed run says, so it is written past the harness, which would hide it.
+    #[test]
+    fn says_which_kernels_were_tested() {
+        let (has, lacks): (Vec<Isa>, Vec<Isa>) =
+            Isa::ALL.into_iter().partition(|isa| isa.available());
+        assert!(has.contains(&Isa::Portable) && has.contains(&Isa::PortableInt8));
+        #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+        let emulates = crate::testing::tiles::kernel().is_some();
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+        let emulates = false;
+        let told = |isa: &Isa| match isa {
+            Isa::AmxBf16 | Isa::AmxInt8 if emulates => format!("{} (emulated)", isa.name()),
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Isa::AvxVnni if Vnni256::<true>::detect().is_some() => {
+                format!("{} (AVX512-VNNI's encoding in its place)", isa.name())
+            }
+            _ => format!("{} (not run)", isa.name()),
+        };
+        let names = |isas: &[Isa]| {
+            isas.iter()
+                .map(|isa| isa.name())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let lacks: Vec<String> = lacks.iter().map(told).collect();
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: kernels of this processor, all tested: {}; it lacks: {}",
+            names(&has),
+            if lacks.is_empty() {
+                "none".into()
+            } else {
+                lacks.join(", ")
+            },
+        );
     }
 }

@@ -34,7 +34,7 @@ impl Kernel {
         match precision {
             CpuPrecision::Fp32 => Ok(Self::fp32()),
             CpuPrecision::Auto => Ok(match half.filter(|isa| isa.pays()) {
-                Some(isa) => Self { isa, chosen: true },
+                Some(isa) => Self { isa, chosen: false }.or_fp32(),
                 None => Self::fp32(),
             }),
             CpuPrecision::Bf16 => match half {
@@ -72,6 +72,14 @@ impl Kernel {
             ));
         }
         Ok(Self { isa, chosen: false })
+    }
+
+    /// The same, which gives way to FP32 where the canaries are too far from it.
+    pub fn or_fp32(self) -> Self {
+        Self {
+            chosen: true,
+            ..self
+        }
     }
 
     /// Every kernel that this processor has.

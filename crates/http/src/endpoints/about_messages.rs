@@ -97,8 +97,8 @@ pub(crate) struct Info<'a> {
     pub(crate) fingerprint: Option<String>,
     /// The same for vectors that are not normalized.
     pub(crate) fingerprint_pooled: Option<String>,
-    /// The worst cosine between the engine's vectors and FP32's that was found at the start;
-    /// null where it computes in FP32 itself.
+    /// The worst cosine to FP32's vectors that was found at the start. Null where FP32 was asked
+    /// for; where FP32 was taken because another precision was too far from it, that one's.
     pub(crate) cosine_to_fp32: Option<f64>,
     /// Rows in the engine's largest batch.
     pub(crate) max_batch: usize,

@@ -19,7 +19,7 @@ const WORDS: usize = 256;
 
 /// What LDTILECFG reads.
 #[repr(C, align(64))]
-struct Configuration {
+pub(super) struct Configuration {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -28,7 +28,7 @@ struct Configuration {
 }
 
 /// Eight tiles of 16 rows of 64 bytes.
-static EIGHT_WHOLE_TILES: Configuration = Configuration {
+pub(super) static EIGHT_WHOLE_TILES: Configuration = Configuration {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],

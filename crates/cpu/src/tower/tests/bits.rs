@@ -13,7 +13,7 @@ use crate::tower::{Input, Keep, Patches, TextTower, VisionTower, name_of};
 
 /// Any number of threads, apart or together, alone or in a batch: the same bits.
 fn bits_do_not_depend_on_how<K: Kernel>(kernel: K, small: bool) {
-    let (vision, text) = shapes().remove(if small { 0 } else { 1 });
+    let (vision, text) = shapes().remove(if small { 0 } else { 2 });
     let source = Arc::new(Made::new(&vision, &text));
     let count = if small { 2 } else { 5 };
     let pictures = pictures(count, side(&vision));

@@ -159,8 +159,8 @@ fn encoder(
     }
 }
 
-/// Shapes that differ where kernels do: widths that no panel divides, heads of 24, 16
-/// and 72, hidden widths of more than a chunk, both kinds of GELU.
+/// Shapes that differ where kernels do: widths that no panel divides, heads of 24, 10, 64, 72
+/// and 16, hidden widths of more than a chunk, both kinds of GELU.
 pub(super) fn shapes() -> Vec<(VisionShape, TextShape)> {
     use Activation::{GeluErf, GeluTanh};
     let made = |vision: EncoderShape, patch, side, text: EncoderShape, positions| {
@@ -189,6 +189,14 @@ pub(super) fn shapes() -> Vec<(VisionShape, TextShape)> {
     )];
     if !cfg!(miri) {
         shapes.extend([
+            // Heads of 64, as in base and large, and small enough for emulated tiles.
+            made(
+                encoder(128, 96, 1, 2, GeluTanh),
+                7,
+                30,
+                encoder(128, 96, 2, 2, GeluTanh),
+                9,
+            ),
             made(
                 encoder(144, 215, 2, 2, GeluTanh),
                 14,
