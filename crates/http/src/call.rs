@@ -1,6 +1,10 @@
 //! One request on its way through an endpoint: what it brought, until when it is
 //! wanted, and what its stages took.
 
+pub(crate) mod accepted;
+pub(crate) mod shared;
+pub(crate) mod spans;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,22 +15,22 @@ use hyper::header;
 use hyper::http::request::Parts;
 use serde_json::value::RawValue;
 
-use super::answer::json_bytes;
-use super::body::{Body, off_thread};
-use super::encoding::Encoding;
-use super::fingerprint;
-use super::form::{APPLY_ORIENTATION, Form};
-use super::form_reader::FormKind;
-use super::forms::TypedForm;
-use super::ignored::Ignored;
-use super::item_reader::{ItemReader, Items};
-use super::json;
-use super::json_text;
-use super::model::Choice;
-use super::parameters::{self, Parameters};
-use super::problem::{Named, Problem, part_name, printable};
-use super::shared::Shared;
-use super::validation::bool_word;
+use crate::answer::encoding::Encoding;
+use crate::answer::json_bytes;
+use crate::answer::problem::{Named, Problem, part_name, printable};
+use crate::answer::validation::bool_word;
+use crate::header::parameters::{self, Parameters};
+use crate::request::body::{Body, off_thread};
+use crate::request::fingerprint;
+use crate::request::form::reader::FormKind;
+use crate::request::form::{APPLY_ORIENTATION, Form};
+use crate::request::forms::TypedForm;
+use crate::request::ignored::Ignored;
+use crate::request::item_reader::{ItemReader, Items};
+use crate::request::json;
+use crate::request::json_text;
+use crate::request::model::Choice;
+use shared::Shared;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
@@ -36,35 +40,35 @@ use siglip2_service::{
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
-pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
+pub(crate) const TIMEOUT: &str = "x-request-timeout-ms";
 
 /// How items are embedded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Embed {
+pub(crate) struct Embed {
     /// Whether the rows are L2-normalized.
-    pub(super) normalize: bool,
+    pub(crate) normalize: bool,
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused.
-    pub(super) truncate: bool,
+    pub(crate) truncate: bool,
 }
 
 /// What an answer tells in headers of its own.
 #[derive(Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// What the request brought that is not read.
-    pub(super) ignored: Ignored,
+    pub(crate) ignored: Ignored,
     /// The space that the vectors are in, or that scores were computed in.
-    pub(super) space: Option<Fingerprint>,
+    pub(crate) space: Option<Fingerprint>,
 }
 
 /// See the module.
-pub(super) struct Call<'a> {
-    pub(super) shared: &'a Shared,
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Shared,
     /// The model that it is for.
-    pub(super) choice: Choice,
+    pub(crate) choice: Choice,
     /// The headers that came with it.
-    pub(super) headers: &'a HeaderMap,
+    pub(crate) headers: &'a HeaderMap,
     /// What stands in the path where it has a name in braces, as it was written.
-    pub(super) path_value: Option<&'a str>,
+    pub(crate) path_value: Option<&'a str>,
     query: Option<&'a str>,
     body: &'a mut Body,
     began: Instant,
@@ -73,14 +77,14 @@ pub(super) struct Call<'a> {
     /// Whether its form says that images are turned as their orientation tag says.
     apply_orientation: Option<bool>,
     /// What the request brought that is not read.
-    pub(super) ignored: &'a mut Ignored,
+    pub(crate) ignored: &'a mut Ignored,
     /// The space that its vectors are in, once it is known.
     space: &'a mut Option<Fingerprint>,
 }
 
 impl<'a> Call<'a> {
     /// A call that began when its head was read.
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: &'a Shared,
         choice: Choice,
         head: &'a Parts,
@@ -110,18 +114,18 @@ impl<'a> Call<'a> {
     }
 
     /// The same, at a path with this in it.
-    pub(super) fn on(mut self, path_value: Option<&'a str>) -> Self {
+    pub(crate) fn on(mut self, path_value: Option<&'a str>) -> Self {
         self.path_value = path_value;
         self
     }
 
     /// The model that the request is for: what it said of it was read, and it is fixed.
-    pub(super) fn model(&self) -> &Service {
+    pub(crate) fn model(&self) -> &Service {
         self.choice.model()
     }
 
     /// The whole body, which must be JSON by its content type.
-    pub(super) async fn json_body(&mut self) -> Result<Bytes, Problem> {
+    pub(crate) async fn json_body(&mut self) -> Result<Bytes, Problem> {
         takes_json(self.headers)?;
         self.body
             .limit(self.shared.settings.max_text_body_bytes as u64)?;
@@ -132,7 +136,7 @@ impl<'a> Call<'a> {
 
     /// The body as JSON in which texts and images may stand, so that it may be as large as a
     /// form, and the items in it. `read` runs where a large body holds up nobody.
-    pub(super) async fn items<T: Send + 'static>(
+    pub(crate) async fn items<T: Send + 'static>(
         &mut self,
         read: impl FnOnce(&RawValue, &mut ItemReader) -> Result<T, Problem> + Send + 'static,
     ) -> Result<(T, Items), Problem> {
@@ -167,7 +171,7 @@ impl<'a> Call<'a> {
 
     /// Fetches the images that are named by their URLs, and looks at their headers. With the body
     /// they have no more bytes than a body may.
-    pub(super) async fn fetch(&self, items: &mut Items) -> Result<(), Problem> {
+    pub(crate) async fn fetch(&self, items: &mut Items) -> Result<(), Problem> {
         let wanted = std::mem::take(&mut items.wanted);
         let Some(fetcher) = self.shared.fetcher.as_ref().filter(|_| !wanted.is_empty()) else {
             return Ok(());
@@ -186,7 +190,7 @@ impl<'a> Call<'a> {
     }
 
     /// The whole body, which may be as large as a form.
-    pub(super) async fn bytes(&mut self) -> Result<Bytes, Problem> {
+    pub(crate) async fn bytes(&mut self) -> Result<Bytes, Problem> {
         self.body.limit(self.shared.settings.payload_limit)?;
         let bytes = self.body.whole().await?;
         self.received();
@@ -194,23 +198,23 @@ impl<'a> Call<'a> {
     }
 
     /// A reader of items for a body of so many bytes.
-    pub(super) fn reader(&self, body: usize) -> ItemReader {
+    pub(crate) fn reader(&self, body: usize) -> ItemReader {
         ItemReader::new(&self.choice, &self.shared.settings, body as u64)
     }
 
     /// The content type without its parameters, in lower case.
-    pub(super) fn content_type(&self) -> Option<String> {
+    pub(crate) fn content_type(&self) -> Option<String> {
         let value = self.headers.get(header::CONTENT_TYPE)?;
         Some(Parameters::parse(value.as_bytes()).value)
     }
 
     /// The name that stands in the path, percent-decoded.
-    pub(super) fn path_name(&self) -> String {
+    pub(crate) fn path_name(&self) -> String {
         parameters::path_text(self.path_value.unwrap_or_default())
     }
 
     /// A boolean in the query of the path: where the body is a file, options have no other place.
-    pub(super) fn option(&mut self, name: &str, unsaid: bool) -> Result<bool, Problem> {
+    pub(crate) fn option(&mut self, name: &str, unsaid: bool) -> Result<bool, Problem> {
         Ok(self.said(name)?.unwrap_or(unsaid))
     }
 
@@ -231,18 +235,18 @@ impl<'a> Call<'a> {
     }
 
     /// What the client would have its rows as.
-    pub(super) fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Encoding {
         Encoding::wanted(self.headers)
     }
 
     /// A header that is text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// One embedding per item, within the memory that answers may take; `bytes` is what the
     /// answer takes at most, besides the rows themselves.
-    pub(super) async fn embed(
+    pub(crate) async fn embed(
         &mut self,
         items: Items,
         how: Embed,
@@ -266,7 +270,7 @@ impl<'a> Call<'a> {
 
     /// The body as a form. An image that may come with others is looked at as soon as it
     /// is here, so that a bad one ends the reading.
-    pub(super) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
+    pub(crate) async fn form<F: TypedForm>(&mut self) -> Result<F, Problem> {
         let kind = FormKind::of(self.headers, self.body)?;
         let settings = &self.shared.settings;
         self.body.limit(settings.payload_limit)?;
@@ -291,24 +295,24 @@ impl<'a> Call<'a> {
     }
 
     /// Takes so many bytes, for what is decoded out of the body.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
         self.body.hold(bytes)
     }
 
     /// Takes the memory for an answer with so many floats, before anything of it is computed:
     /// as JSON, and in the rows that it is made of.
-    pub(super) fn answer_memory(&self, floats: usize) -> Result<Lease, Problem> {
+    pub(crate) fn answer_memory(&self, floats: usize) -> Result<Lease, Problem> {
         self.answer_bytes(json_bytes(floats) + 2 * size_of::<f32>() * floats)
     }
 
     /// Takes the memory for an answer of so many bytes at most.
-    pub(super) fn answer_bytes(&self, bytes: usize) -> Result<Lease, Problem> {
+    pub(crate) fn answer_bytes(&self, bytes: usize) -> Result<Lease, Problem> {
         let memory = self.shared.models.memory();
         Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
     }
 
     /// Reads an image's header, so that a bad one is refused before anything is begun.
-    pub(super) fn inspect(&self, part: &str, bytes: &[u8]) -> Result<(), Problem> {
+    pub(crate) fn inspect(&self, part: &str, bytes: &[u8]) -> Result<(), Problem> {
         self.model()
             .inspect_image(bytes)
             .map_err(|error| Problem::image(part, &error))
@@ -317,13 +321,13 @@ impl<'a> Call<'a> {
     /// The service, working for this request, whose body is here. The request is refused if
     /// its client has vectors of another space than those that it would get, which are
     /// normalized or not.
-    pub(super) fn request(&mut self, normalized: bool) -> Result<Request, Problem> {
+    pub(crate) fn request(&mut self, normalized: bool) -> Result<Request, Problem> {
         self.request_with_texts(normalized, true)
     }
 
     /// The same, where texts that the model does not read to their end are refused, unless they
     /// may be cut.
-    pub(super) fn request_with_texts(
+    pub(crate) fn request_with_texts(
         &mut self,
         normalized: bool,
         truncate: bool,
@@ -347,12 +351,12 @@ impl<'a> Call<'a> {
     }
 
     /// Texts of the request whose end was cut off.
-    pub(super) fn cut_texts(&self) -> u64 {
+    pub(crate) fn cut_texts(&self) -> u64 {
         self.timings.cut_texts()
     }
 
     /// Waits for the service; `name` says what the client calls an item.
-    pub(super) async fn rows<T>(
+    pub(crate) async fn rows<T>(
         &self,
         work: impl Future<Output = Result<T, ServiceError>>,
         name: impl FnOnce(Named) -> String,
@@ -374,7 +378,7 @@ impl<'a> Call<'a> {
 /// The memory for reading JSON: for undoing its escapes, where it has any, because the longest
 /// string may be all of it, and is unescaped in a buffer that grows, and copied out of it; and
 /// for what nesting takes.
-pub(super) fn reading(memory: &MemoryBudget, json: &[u8]) -> Result<Lease, Problem> {
+pub(crate) fn reading(memory: &MemoryBudget, json: &[u8]) -> Result<Lease, Problem> {
     let is_escaped = memchr::memchr(b'\\', json).is_some();
     let escapes = if is_escaped { 3 * json.len() } else { 0 };
     let bytes = (escapes + json::nesting_bytes(json)) as u64;

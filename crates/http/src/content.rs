@@ -5,26 +5,26 @@ use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema as _, ToSchema};
 
 /// What a request or an answer holds: a media type, and the schema of what is in it.
-pub(super) struct Content {
-    pub(super) media_type: &'static str,
-    pub(super) schema: fn(&mut Schemas) -> RefOr<Schema>,
+pub(crate) struct Content {
+    pub(crate) media_type: &'static str,
+    pub(crate) schema: fn(&mut Schemas) -> RefOr<Schema>,
     /// Headers that an answer of this kind has, and what each says.
-    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(crate) headers: &'static [(&'static str, &'static str)],
     /// What a request of this kind says outside of its body.
-    pub(super) parameters: &'static [Parameter],
+    pub(crate) parameters: &'static [Parameter],
 }
 
 /// What a request says outside of its body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) says: &'static str,
-    pub(super) kind: ParameterKind,
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) says: &'static str,
+    pub(crate) kind: ParameterKind,
 }
 
 /// Where a parameter stands, and what it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ParameterKind {
+pub(crate) enum ParameterKind {
     /// A boolean in the query, and what it is where nothing is said.
     Query(bool),
     /// A header that is a whole number.
@@ -32,11 +32,11 @@ pub(super) enum ParameterKind {
 }
 
 /// The schemas that were referred to, by their names.
-pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
+pub(crate) type Schemas = Vec<(String, RefOr<Schema>)>;
 
 impl Content {
     /// JSON of a type.
-    pub(super) const fn json<T: ToSchema>() -> Self {
+    pub(crate) const fn json<T: ToSchema>() -> Self {
         Self {
             media_type: "application/json",
             schema: reference::<T>,
@@ -46,7 +46,7 @@ impl Content {
     }
 
     /// A form of a type.
-    pub(super) const fn form<T: ToSchema>() -> Self {
+    pub(crate) const fn form<T: ToSchema>() -> Self {
         Self {
             media_type: "multipart/form-data",
             schema: reference::<T>,
@@ -56,7 +56,7 @@ impl Content {
     }
 
     /// Text of some kind.
-    pub(super) const fn text(media_type: &'static str) -> Self {
+    pub(crate) const fn text(media_type: &'static str) -> Self {
         Self {
             media_type,
             schema: |_| String::schema(),
@@ -66,7 +66,7 @@ impl Content {
     }
 
     /// Bytes of some kind, and the headers that tell of them.
-    pub(super) const fn bytes(
+    pub(crate) const fn bytes(
         media_type: &'static str,
         headers: &'static [(&'static str, &'static str)],
     ) -> Self {
@@ -79,20 +79,20 @@ impl Content {
     }
 
     /// The same, with what a request says outside of its body.
-    pub(super) const fn with(mut self, parameters: &'static [Parameter]) -> Self {
+    pub(crate) const fn with(mut self, parameters: &'static [Parameter]) -> Self {
         self.parameters = parameters;
         self
     }
 
     /// As the document has it.
-    pub(super) fn described(&self, schemas: &mut Schemas) -> openapi::Content {
+    pub(crate) fn described(&self, schemas: &mut Schemas) -> openapi::Content {
         let schema = (self.schema)(schemas);
         ContentBuilder::new().schema(Some(schema)).build()
     }
 }
 
 /// A reference to a type's schema, which is put among the others.
-pub(super) fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+pub(crate) fn reference<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
     T::schemas(schemas);
     let name = T::name();
     schemas.push((name.clone().into_owned(), T::schema()));

@@ -25,21 +25,21 @@ mod tei;
 mod vectors;
 mod weaviate;
 
-pub(super) use classify::{ClassifyAnswer, classify};
-pub(super) use classify_request::ClassifyRequest;
-pub(super) use cohere::{CohereAnswer, CohereRequest, cohere_embed};
-pub(super) use immich::{ImmichAnswer, immich_ping, immich_predict};
-pub(super) use kserve::{
+pub(crate) use classify::{ClassifyAnswer, classify};
+pub(crate) use classify_request::ClassifyRequest;
+pub(crate) use cohere::{CohereAnswer, CohereRequest, cohere_embed};
+pub(crate) use immich::{ImmichAnswer, immich_ping, immich_predict};
+pub(crate) use kserve::{
     JSON_LENGTH, kserve_infer, kserve_live, kserve_model, kserve_model_ready, kserve_ready,
     kserve_server,
 };
-pub(super) use kserve_messages::{
+pub(crate) use kserve_messages::{
     KServeAnswer, KServeLive, KServeModel, KServeReady, KServeRequest, KServeServer,
 };
-pub(super) use openai::{OpenAiAnswer, OpenAiRequest, openai_embeddings};
-pub(super) use openai_models::{Model, ModelList, openai_model, openai_models};
-pub(super) use tei::{TeiAnswer, TeiRequest, tei_embed};
-pub(super) use weaviate::{
+pub(crate) use openai::{OpenAiAnswer, OpenAiRequest, openai_embeddings};
+pub(crate) use openai_models::{Model, ModelList, openai_model, openai_models};
+pub(crate) use tei::{TeiAnswer, TeiRequest, tei_embed};
+pub(crate) use weaviate::{
     WeaviateAnswer, WeaviateMeta, WeaviateRequest, weaviate_live, weaviate_meta, weaviate_ready,
     weaviate_vectorize,
 };

@@ -11,12 +11,12 @@ use hyper::HeaderMap;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use super::HttpSettings;
-use super::body::Body;
-use super::form::{Fields, Form};
-use super::form_reader::FormKind;
-use super::text_request::{self, TextLimits};
-use super::validation::Issues;
+use crate::HttpSettings;
+use crate::answer::validation::Issues;
+use crate::request::body::Body;
+use crate::request::form::reader::FormKind;
+use crate::request::form::{Fields, Form};
+use crate::request::text_request::{self, TextLimits};
 use siglip2_service::MemoryBudget;
 use siglip2_service::metrics::Metrics;
 
@@ -97,7 +97,7 @@ pub async fn form(
 
 /// The bytes of a base64 text or data URI, if it is one.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
-    super::base64::decode(text).ok()
+    crate::request::base64::decode(text).ok()
 }
 
 /// The texts and `normalize` of a body of `/embed/text`.

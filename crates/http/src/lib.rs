@@ -1,44 +1,26 @@
 //! The endpoints: HTTP in, HTTP out; knows nothing of engines.
 //!
 //! ```text
-//! listener -> server -> wire (socket) -> hyper -> app -> routes -> endpoints -> Service
-//!                                                  |                  |
-//!                       problem, answer, record <--+                  +-> call -> body -> text_request (JSON)
-//!                       (what goes out, and what is told of it)                        -> form, forms (multipart)
+//! server      accepts connections, takes each request to its endpoint, records it
+//!   openapi     the document that clients are generated from
+//!     routes      the table of paths
+//!       endpoints, dialects    what each path reads, asks of the service, and answers
+//!         call        one request on its way through an endpoint
+//!           request     what comes in: body, forms, JSON, pictures that are fetched
+//!             connection  what is below HTTP: sockets, HTTP/1, HTTP/2
+//!               settings    what is allowed, and for how long
+//!                 answer      what goes out: answers and refusals
+//!                   header, content    headers; the words of the document
 //! ```
 //!
-//! * `server`: accepts connections within bounds (`descriptors`, `clients`), drains them at
-//!   shutdown.
-//! * `connection`: one connection from its accept to its end. `opening`: TLS or not, HTTP/1 or
-//!   HTTP/2. `tls`: the certificate, and when it changes. `socket`: below all that, and the timer
-//!   of clients that take nothing. `connection_state`: what a connection is doing.
-//! * `wire`: what is under hyper's HTTP/1: timers, last words and half-closed clients, which
-//!   hyper lacks. `framing`: where requests begin and end, by the letter.
-//! * `http2`: what is under and around hyper's HTTP/2. `frames`: what a client may not do by the
-//!   thousand. `progress`: whether the client of a stream takes its answer.
-//! * `app`: one request: its id, who may pass, its permit, its panic. `head`: what its head must
-//!   be. `record`: what is told of it when it is over: log, metrics, spans.
-//! * `routes`, `dialect_routes`: the table of paths, from which all that depends on a path
-//!   follows. `route`: what a row of it is.
-//! * `model`: which model a request is for.
-//! * `page`: which requests get the page of `siglip2-page`, and its headers.
-//! * `endpoints`: what each path reads, asks of the service, and answers, through a `call`.
-//!   `dialects`: the same for the paths of other services, whose clients work here too.
-//! * `body`, `coded`, `form`, `form_reader`, `form_pieces`, `part_heads`, `parameters`, `base64`, `json_text`, `text_request`: reading,
-//!   within bounds. `ignored`: what was not read.
-//! * `forms`, `messages`, `about_messages`: what is read and answered, as types.
-//! * `json`, `item_reader`, `image_request`: texts and images in JSON, read without a tree of
-//!   values. `packed`: several images in one body. `json_writer`: floats in JSON, written fast.
-//! * `picture_url`, `networks`: which pictures and addresses may be fetched. `fetch`: fetches them.
-//!   `picture_settings`: its bounds.
-//! * `error_shape`: the refusals of the dialects. `validation`: FastAPI's 422. `problem`: every other refusal. `answer`: the body of an
-//!   answer on its way.
-//! * `encoding`: rows as bytes, where the client asks for them: `row_bytes`, `arrow_rows`,
-//!   `quantized`.
-//! * `accept`: what clients take. `compressed`: answers that go compressed. `cors`: pages of other
-//!   origins.
-//! * `openapi`, `content`: the description that clients are generated from, made of the table of
-//!   routes and the types.
+//! A module uses those below it in this list and none above it; a test of this file holds them to
+//! it. Each folder's own file says what is in it.
+//!
+//! The way of a request:
+//!
+//! ```text
+//! listener -> server -> connection::wire (socket) -> hyper -> server::app -> routes -> endpoints -> Service
+//! ```
 //!
 //! What a client may send is bounded before it is read: by its Content-Length where
 //! there is one, else piece by piece. Nothing of a request is decoded here; images
@@ -54,86 +36,30 @@
 
 #![forbid(unsafe_code)]
 
-mod about_messages;
-mod accept;
-mod accepted;
 mod answer;
-mod api_key;
-mod app;
-mod arrow_rows;
-mod base64;
-mod body;
 mod call;
-mod clients;
-mod coded;
-mod compressed;
 mod connection;
-mod connection_state;
 mod content;
-mod cors;
-mod date;
-mod descriptors;
-mod dialect_routes;
 mod dialects;
-mod encoding;
 mod endpoints;
-mod error_shape;
-mod fetch;
-mod fingerprint;
-mod form;
-mod form_pieces;
-mod form_reader;
-mod forms;
-mod frames;
-mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod head;
-mod http2;
-mod ignored;
-mod image_request;
-mod item_reader;
-mod json;
-mod json_text;
-mod json_writer;
-mod messages;
-mod model;
-mod networks;
+mod header;
 mod openapi;
-mod opening;
-mod packed;
-mod page;
-mod parameters;
-mod part_heads;
-mod picture_settings;
-mod picture_url;
-mod problem;
-mod progress;
-mod quantized;
-mod record;
-mod request_id;
-mod route;
+mod request;
 mod routes;
-mod row_bytes;
 mod server;
 mod settings;
-mod shared;
-mod socket;
-mod spans;
-mod text_request;
-mod tls;
-mod validation;
-mod wire;
 
-pub use api_key::{ApiKey, ApiKeysFile};
-pub use cors::Origins;
-pub use networks::Networks;
-pub use picture_settings::PictureUrlSettings;
-pub use picture_url::PictureHosts;
+pub use call::spans::Spans;
 pub use server::{ServeError, serve};
 pub use settings::HttpSettings;
-pub use spans::Spans;
-pub use tls::TlsFiles;
+pub use settings::api_key::{ApiKey, ApiKeysFile};
+pub use settings::cors::Origins;
+pub use settings::networks::Networks;
+pub use settings::picture_url::PictureHosts;
+pub use settings::pictures::PictureUrlSettings;
+pub use settings::tls::TlsFiles;
 
 /// What answers.
 const PROGRAM: &str = "siglip2-embeddings";
@@ -148,52 +74,99 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
-    /// The modules of this crate, and which others each uses.
+    /// The rooms of this crate: each uses those before it alone.
+    const ROOMS: [&str; 12] = [
+        "content",
+        "header",
+        "answer",
+        "settings",
+        "connection",
+        "request",
+        "call",
+        "endpoints",
+        "dialects",
+        "routes",
+        "openapi",
+        "server",
+    ];
+
+    /// The modules of this crate, as paths such as `request::body`, and which others each uses:
+    /// the lines that begin with `use crate::` or `use super::`, and what a module lets others
+    /// have of those inside it.
     fn uses() -> BTreeMap<String, BTreeSet<String>> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for folder in [
-            source.clone(),
-            source.join("dialects"),
-            source.join("endpoints"),
-        ] {
-            for file in std::fs::read_dir(folder).unwrap() {
-                let path = file.unwrap().path();
-                let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
-                    continue;
-                };
-                let is_source = path.extension().is_some_and(|kind| kind == "rs");
-                if !is_source || ["lib", "fuzzing"].contains(&name) {
-                    continue;
-                }
-                // A folder is one module.
-                let inner = ["dialects", "endpoints"]
-                    .into_iter()
-                    .find(|folder| path.parent().is_some_and(|parent| parent.ends_with(folder)));
-                let is_inner = inner.is_some();
-                let name = inner.unwrap_or(name);
-                let text = std::fs::read_to_string(&path).unwrap();
-                let outer = if is_inner {
-                    "use crate::"
+        let mut files = BTreeMap::new();
+        read_folder(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            "",
+            &mut files,
+        );
+        files.retain(|name, _| name != "lib" && name != "fuzzing");
+        // The longest part of a path that is a module: what follows is a thing in it.
+        let module = |path: &str| {
+            let mut path = path;
+            while !files.contains_key(path) {
+                path = path.rsplit_once("::")?.0;
+            }
+            Some(path.to_owned())
+        };
+        let uses_of = |name: &str, text: &str| {
+            let outer = name.rsplit_once("::").map_or("", |(outer, _)| outer);
+            let lines = text.lines().filter_map(|line| {
+                let path = if let Some(path) = line.strip_prefix("use crate::") {
+                    path.to_owned()
+                } else if let Some(path) = line.strip_prefix("use super::") {
+                    format!("{outer}::{path}")
                 } else {
-                    "use super::"
+                    let inner = line.strip_prefix("pub(crate) use ");
+                    format!("{name}::{}", inner.or(line.strip_prefix("use "))?)
                 };
-                let lines = text.lines().filter_map(|line| line.strip_prefix(outer));
-                let used = lines.map(|line| {
-                    let end = line.find(|c: char| c != '_' && !c.is_alphanumeric());
-                    line[..end.unwrap_or(line.len())].to_owned()
-                });
-                uses.entry(name.to_owned()).or_default().extend(used);
+                let end = path.find(|c: char| c != '_' && c != ':' && !c.is_alphanumeric());
+                module(&path[..end.unwrap_or(path.len())])
+            });
+            let mut used: BTreeSet<String> = lines.collect();
+            used.remove(name);
+            used
+        };
+        let uses = files.iter();
+        uses.map(|(name, text)| (name.clone(), uses_of(name, text)))
+            .collect()
+    }
+
+    fn read_folder(folder: &Path, outer: &str, files: &mut BTreeMap<String, String>) {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap();
+            let name = match outer {
+                "" => name.to_owned(),
+                outer => format!("{outer}::{name}"),
+            };
+            if path.is_dir() {
+                read_folder(&path, &name, files);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                files.insert(name, std::fs::read_to_string(&path).unwrap());
             }
         }
-        uses
+    }
+
+    #[test]
+    fn a_room_uses_those_before_it_alone() {
+        let place = |module: &str| {
+            let room = module.split("::").next().unwrap();
+            let place = ROOMS.iter().position(|name| *name == room);
+            place.unwrap_or_else(|| panic!("{room} has no place in ROOMS"))
+        };
+        for (name, used) in uses() {
+            for other in used {
+                assert!(place(&other) <= place(&name), "{name} uses {other}");
+            }
+        }
     }
 
     #[test]
     fn no_module_uses_one_that_uses_it() {
         let mut uses = uses();
         assert!(
-            uses.len() > 25 && uses["routes"].contains("endpoints"),
+            uses.len() > 70 && uses["routes"].contains("endpoints"),
             "{uses:?}"
         );
         // Those that use no other that is left, again and again.

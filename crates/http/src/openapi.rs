@@ -13,19 +13,19 @@ use utoipa::openapi::{
     Response, ResponseBuilder, SecurityRequirement,
 };
 
-use super::call::TIMEOUT;
-use super::content::{self, ParameterKind, Schemas, reference};
-use super::error_shape::ErrorShape;
-use super::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
-use super::ignored;
-use super::model;
-use super::request_id;
-use super::route::{Class, Route};
-use super::routes::routes;
-use super::validation::ValidationErrors;
+use crate::answer::error_shape::ErrorShape;
+use crate::answer::validation::ValidationErrors;
+use crate::call::TIMEOUT;
+use crate::content::{self, ParameterKind, Schemas, reference};
+use crate::header::request_id;
+use crate::request::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
+use crate::request::ignored;
+use crate::request::model;
+use crate::routes::route::{Class, Route};
+use crate::routes::routes;
 
 /// The document of all routes.
-pub(super) fn document() -> OpenApi {
+pub(crate) fn document() -> OpenApi {
     let mut schemas = Schemas::new();
     let mut paths = PathsBuilder::new();
     for route in routes() {

@@ -8,25 +8,28 @@
 //! PAGE   -> the same for what browsers are served, which is not in the document
 //! ```
 
+mod dialects;
+pub(crate) mod route;
+
 use hyper::Method;
 use hyper::http::request::Parts;
 
-use super::about_messages::{Document, Health, Info, Readiness, Root};
-use super::answer;
-use super::content::{Content, Parameter, ParameterKind};
-use super::dialect_routes::DIALECTS;
-use super::encoding;
-use super::endpoints::{self, SearchRequest};
-use super::error_shape::ErrorShape;
-use super::form;
-use super::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
-use super::image_request::{ImageRequest, ImagesRequest, RankRequest, SimilarityRequest};
-use super::messages::{RankAnswer, SearchAnswer, SimilarityAnswer};
-use super::packed;
-use super::page::Asked;
-use super::problem::Problem;
-use super::route::{Class, Handler, Route, SEARCH};
-use super::text_request::TextRequest;
+use crate::answer;
+use crate::answer::encoding;
+use crate::answer::error_shape::ErrorShape;
+use crate::answer::messages::{RankAnswer, SearchAnswer, SimilarityAnswer};
+use crate::answer::problem::Problem;
+use crate::content::{Content, Parameter, ParameterKind};
+use crate::endpoints::about_messages::{Document, Health, Info, Readiness, Root};
+use crate::endpoints::page_request::Asked;
+use crate::endpoints::{self, SearchRequest};
+use crate::request::form;
+use crate::request::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
+use crate::request::image_request::{ImageRequest, ImagesRequest, RankRequest, SimilarityRequest};
+use crate::request::packed;
+use crate::request::text_request::TextRequest;
+use dialects::DIALECTS;
+use route::{Class, Handler, Route, SEARCH};
 
 /// Of a body that is bytes.
 const NORMALIZE: Parameter = Parameter {
@@ -196,11 +199,11 @@ static PAGE: Route = Route {
 };
 
 /// What requests for a path that is not served are counted under.
-pub(super) const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// What is counted: each route, whether it embeds, and the statuses that it may answer; 405 is
 /// the answer to another method, and 499 a client that did not wait for its answer.
-pub(super) fn series() -> impl Iterator<Item = (&'static str, bool, Vec<u16>)> {
+pub(crate) fn series() -> impl Iterator<Item = (&'static str, bool, Vec<u16>)> {
     let of_routes = routes().chain([&PAGE]).map(|route| {
         let statuses = [200, 204, 405, 499].into_iter().chain(route.refusals());
         (route.name, route.class == Class::Work, statuses.collect())
@@ -213,25 +216,25 @@ pub(super) fn series() -> impl Iterator<Item = (&'static str, bool, Vec<u16>)> {
 }
 
 /// The methods that some route has.
-pub(super) const ANY_METHOD: &str = "GET, HEAD, OPTIONS, POST";
+pub(crate) const ANY_METHOD: &str = "GET, HEAD, OPTIONS, POST";
 
 /// All routes of the document.
-pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
+pub(crate) fn routes() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().chain(&DIALECTS)
 }
 
 /// A route that was asked for, and what stands in its path where it has a name in braces.
 #[derive(Clone, Copy)]
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// The route: where a path has two, that of the method.
-    pub(super) route: &'static Route,
+    pub(crate) route: &'static Route,
     /// The value, as it was written.
-    pub(super) value: Option<&'a str>,
+    pub(crate) value: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
     /// The route of a request; `path` is its path without the model that it may name.
-    pub(super) fn of(head: &'a Parts, path: &'a str) -> Option<Self> {
+    pub(crate) fn of(head: &'a Parts, path: &'a str) -> Option<Self> {
         match Asked::of(head) {
             Some(_) => Some(Self {
                 route: &PAGE,
@@ -243,7 +246,7 @@ impl<'a> Found<'a> {
 
     /// The route at a path. A slash at its end makes no difference: FastAPI sent clients
     /// that wrote one to the path without it.
-    pub(super) fn at(path: &'a str, method: &Method) -> Option<Self> {
+    pub(crate) fn at(path: &'a str, method: &Method) -> Option<Self> {
         let path = match path.strip_suffix('/') {
             Some(without) if !without.is_empty() && !without.ends_with('/') => without,
             _ => path,
@@ -263,7 +266,7 @@ impl<'a> Found<'a> {
     }
 
     /// The methods of the path, as the header `Allow` lists them.
-    pub(super) fn allow(&self) -> &'static str {
+    pub(crate) fn allow(&self) -> &'static str {
         let is_page = std::ptr::eq(self.route, &PAGE);
         // The page has its path in common with what answers JSON there.
         let path = match self.value {
@@ -279,7 +282,7 @@ impl<'a> Found<'a> {
     }
 
     /// Answers a request by a method that it has, or refuses another one.
-    pub(super) fn handler(&self, method: &Method) -> Result<Handler, Problem> {
+    pub(crate) fn handler(&self, method: &Method) -> Result<Handler, Problem> {
         match self.route.has(method) {
             true => Ok(self.route.handler),
             false => Err(Problem::MethodNotAllowed(self.allow())),

@@ -1,5 +1,10 @@
 //! Accepts connections, serves them, and lets them finish at shutdown.
 
+mod app;
+mod compressed;
+mod connection;
+mod record;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,20 +15,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::accepted::AcceptedCount;
-use super::answer;
-use super::app::App;
-use super::clients::{self, Clients};
-use super::connection::{Connections, Phase};
-use super::descriptors;
-use super::fetch::Fetcher;
-use super::openapi;
-use super::routes;
-use super::settings::HttpSettings;
-use super::shared::Shared;
-use super::spans::Spans;
-use super::tls::TlsFiles;
-use super::wire;
+use crate::answer;
+use crate::call::accepted::AcceptedCount;
+use crate::call::shared::Shared;
+use crate::call::spans::Spans;
+use crate::connection::clients::{self, Clients};
+use crate::connection::descriptors;
+use crate::connection::wire;
+use crate::openapi;
+use crate::request::fetch::Fetcher;
+use crate::routes;
+use crate::settings::HttpSettings;
+use crate::settings::tls::TlsFiles;
+use app::App;
+use connection::{Connections, Phase};
 use siglip2_service::Models;
 
 /// How long to wait after an accept that failed, at first and at most. The usual

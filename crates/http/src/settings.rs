@@ -3,6 +3,13 @@
 //! Every bound here exists because something on the other end of a socket can do
 //! without it what it likes: send slowly, send for ever, or read nothing.
 
+pub(crate) mod api_key;
+pub(crate) mod cors;
+pub(crate) mod networks;
+pub(crate) mod picture_url;
+pub(crate) mod pictures;
+pub(crate) mod tls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,10 +18,10 @@ use hyper::header::HeaderName;
 use serde::Serialize;
 use siglip2_flags::{as_seconds, bytes, count, path, seconds, some_bytes, switch};
 
-use crate::api_key::{ApiKey, ApiKeysFile};
-use crate::cors::Origins;
-use crate::picture_settings::PictureUrlSettings;
-use crate::tls::{self, TlsFiles};
+use api_key::{ApiKey, ApiKeysFile};
+use cors::Origins;
+use pictures::PictureUrlSettings;
+use tls::TlsFiles;
 
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search. Durations are serialized as seconds.
@@ -199,7 +206,7 @@ impl HttpSettings {
     }
 
     /// Whether a request that carries one of these may pass.
-    pub(super) fn admits<'a>(&self, mut presented: impl Iterator<Item = &'a [u8]>) -> bool {
+    pub(crate) fn admits<'a>(&self, mut presented: impl Iterator<Item = &'a [u8]>) -> bool {
         let file = self.api_keys_file.as_ref();
         !self.asks_for_keys()
             || presented.any(|presented| {

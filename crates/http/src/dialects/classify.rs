@@ -9,10 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::classify_request::{Activation, Told, of_form, of_json};
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed};
-use crate::problem::Problem;
+use crate::request::body::off_thread;
 use siglip2_service::{Embeddings, Service};
 
 /// Scores of every picture; or those of one, in Hugging Face's form.

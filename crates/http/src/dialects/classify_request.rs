@@ -3,13 +3,13 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::body::off_thread;
+use crate::answer::problem::Problem;
 use crate::call::Call;
-use crate::form::File;
-use crate::forms::ClassifyForm;
-use crate::item_reader::{ItemReader, Items, Place};
-use crate::json::{self, Kind, wrong};
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::form::File;
+use crate::request::forms::ClassifyForm;
+use crate::request::item_reader::{ItemReader, Items, Place};
+use crate::request::json::{self, Kind, wrong};
 
 const TEMPLATE: &str = "This is a photo of {}.";
 

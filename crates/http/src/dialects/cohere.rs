@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 use super::openai::{full_size, may_cut};
 use super::parts::{self, ContentInput};
 use super::vectors::{FORMS, Form, Row};
+use crate::answer::messages::finite;
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed};
-use crate::item_reader::{ItemReader, Place};
-use crate::json::{self, Kind, wrong};
-use crate::messages::finite;
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::item_reader::{ItemReader, Place};
+use crate::request::json::{self, Kind, wrong};
 use siglip2_service::{Embeddings, Item};
 
 /// Texts, images or inputs: one of the three.

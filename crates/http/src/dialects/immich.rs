@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::answer::messages::finite;
+use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
 use crate::call::{Call, Embed};
-use crate::forms::PredictForm;
-use crate::item_reader::Place;
-use crate::json::{self, wrong};
-use crate::messages::finite;
-use crate::problem::{Problem, printable};
+use crate::request::forms::PredictForm;
+use crate::request::item_reader::Place;
+use crate::request::json::{self, wrong};
 
 /// The vector of an image or a text.
 #[derive(Serialize, ToSchema)]

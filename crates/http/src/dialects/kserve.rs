@@ -10,13 +10,13 @@ use super::kserve_messages::{
     OutputTensor, TensorInfo,
 };
 use super::kserve_tensor::{Element, Tensor};
+use crate::answer::messages::finite;
+use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed, reading};
-use crate::item_reader::{ItemReader, Items, Place};
-use crate::json::{self, wrong};
-use crate::messages::finite;
-use crate::problem::{Problem, printable};
+use crate::request::body::off_thread;
+use crate::request::item_reader::{ItemReader, Items, Place};
+use crate::request::json::{self, wrong};
 use siglip2_service::{Embeddings, Service, State};
 
 /// The name that the model has besides its own, which may have slashes in it.

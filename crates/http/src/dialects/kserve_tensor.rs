@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::item_reader::Place;
-use crate::json::{self, Kind, wrong};
-use crate::problem::{Problem, printable};
+use crate::answer::problem::{Problem, printable};
+use crate::request::item_reader::Place;
+use crate::request::json::{self, Kind, wrong};
 
 /// So many dimensions a shape may have, and lists may stand in each other.
 const MAX_RANK: usize = 8;

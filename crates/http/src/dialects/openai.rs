@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 
 use super::parts::{self, Message, Part};
 use super::vectors::{FORMS, Form, Row, Vector};
+use crate::answer::messages::finite;
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed};
-use crate::item_reader::{ItemReader, Place};
-use crate::json::{self, Kind, wrong};
-use crate::messages::finite;
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::item_reader::{ItemReader, Place};
+use crate::request::json::{self, Kind, wrong};
 use siglip2_service::Embeddings;
 
 /// Texts and images, in `input` or in `messages`.

@@ -4,9 +4,9 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::problem::Problem;
 use siglip2_service::Service;
 
 /// The models.

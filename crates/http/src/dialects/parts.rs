@@ -4,9 +4,9 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::item_reader::{ItemReader, Place};
-use crate::json::{self, Kind, wrong};
-use crate::problem::Problem;
+use crate::answer::problem::Problem;
+use crate::request::item_reader::{ItemReader, Place};
+use crate::request::json::{self, Kind, wrong};
 
 /// A text or an image, in one of its fields.
 #[derive(ToSchema)]

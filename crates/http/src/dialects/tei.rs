@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 
 use super::openai::{Modality, full_size, items};
 use super::vectors::{Form, Row};
+use crate::answer::messages::finite;
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed};
-use crate::item_reader::ItemReader;
-use crate::json::{self, wrong};
-use crate::messages::finite;
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::item_reader::ItemReader;
+use crate::request::json::{self, wrong};
 use siglip2_service::Embeddings;
 
 /// Texts.

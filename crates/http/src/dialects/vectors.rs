@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::answer::FLOAT_BYTES;
-use crate::quantized::{bits, int8};
+use crate::answer::quantized::{bits, int8};
 
 /// The forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

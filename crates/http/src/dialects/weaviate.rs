@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::vectors::{Form, Row};
+use crate::answer::messages::finite;
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::{Call, Embed};
-use crate::item_reader::{ItemReader, Place};
-use crate::json;
-use crate::messages::finite;
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::item_reader::{ItemReader, Place};
+use crate::request::json;
 use siglip2_service::{Embeddings, State};
 
 /// Texts and images.

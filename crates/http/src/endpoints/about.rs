@@ -3,12 +3,12 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::about_messages::{
+use super::about_messages::{
     Build, Health, IndexTold, Info, Limits, ModelTold, ModelType, Readiness, Root,
 };
+use crate::answer::problem::{self, Problem};
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::problem::{self, Problem};
 use siglip2_service::{Models, Service, State};
 
 /// `GET /`

@@ -3,16 +3,16 @@
 use bytes::Bytes;
 use hyper::Response;
 
-use super::{Names, is_json, split};
+use super::names::{Names, is_json, split};
+use crate::answer::messages::{RankAnswer, SimilarityAnswer};
+use crate::answer::problem::{Named, Problem};
 use crate::answer::{self, Answer, json_bytes};
-use crate::body::off_thread;
 use crate::call::Call;
-use crate::forms::{RankForm, SimilarityForm};
-use crate::image_request::{RankRequest, SimilarityRequest};
-use crate::item_reader::Items;
-use crate::messages::{RankAnswer, SimilarityAnswer};
-use crate::problem::{Named, Problem};
-use crate::text_request::{self, TextLimits};
+use crate::request::body::off_thread;
+use crate::request::forms::{RankForm, SimilarityForm};
+use crate::request::image_request::{RankRequest, SimilarityRequest};
+use crate::request::item_reader::Items;
+use crate::request::text_request::{self, TextLimits};
 use siglip2_service::Lease;
 
 /// What is held against each other, however it came.

@@ -3,20 +3,20 @@
 use bytes::Bytes;
 use hyper::Response;
 
-use super::{Names, is_json, split};
+use super::names::{Names, is_json, split};
+use crate::answer::messages::{EmbeddingsAnswer, RowError, RowsTold, TextsTold, finite};
+use crate::answer::problem::{Problem, part_name};
 use crate::answer::{self, Answer, json_bytes};
-use crate::base64;
-use crate::body::off_thread;
 use crate::call::Call;
-use crate::form::{File, PARTIAL};
-use crate::forms::{ImageForm, ImagesForm};
-use crate::ignored::Ignored;
-use crate::image_request::{ImageRequest, ImagesRequest};
-use crate::json;
-use crate::messages::{EmbeddingsAnswer, RowError, RowsTold, TextsTold, finite};
-use crate::packed;
-use crate::problem::{Problem, part_name};
-use crate::text_request::{self, TextLimits};
+use crate::request::base64;
+use crate::request::body::off_thread;
+use crate::request::form::{File, PARTIAL};
+use crate::request::forms::{ImageForm, ImagesForm};
+use crate::request::ignored::Ignored;
+use crate::request::image_request::{ImageRequest, ImagesRequest};
+use crate::request::json;
+use crate::request::packed;
+use crate::request::text_request::{self, TextLimits};
 use siglip2_service::{Embeddings, Lease};
 
 /// What is told of a bad image takes no more bytes: a sentence and a name, escaped.

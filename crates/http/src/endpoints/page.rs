@@ -4,11 +4,11 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::accept::coding_quality;
+use super::page_request::{self, Asked};
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::page::{self, Asked};
-use crate::problem::Problem;
+use crate::header::accept::coding_quality;
 
 /// `GET /` of a browser, `GET /docs`, `GET /assets/...`
 pub(crate) async fn page(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {

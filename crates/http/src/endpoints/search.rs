@@ -4,14 +4,14 @@ use hyper::Response;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::answer::messages::SearchAnswer;
+use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::body::off_thread;
 use crate::call::Call;
-use crate::forms::SearchForm;
-use crate::item_reader::{ItemReader, Items, Place};
-use crate::json::{self, Kind, wrong};
-use crate::messages::SearchAnswer;
-use crate::problem::Problem;
+use crate::request::body::off_thread;
+use crate::request::forms::SearchForm;
+use crate::request::item_reader::{ItemReader, Items, Place};
+use crate::request::json::{self, Kind, wrong};
 use siglip2_service::{Columns, Item, Wanted};
 
 /// Rows that are answered where the request does not say how many, and at most.

@@ -1,0 +1,146 @@
+//! How much one client may hold at a time, whatever it holds: connections, or behind a proxy
+//! requests.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
+
+/// Counts by address.
+#[derive(Clone)]
+pub(crate) struct Clients(Arc<Counts>);
+
+struct Counts {
+    most: usize,
+    held: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Clients {
+    /// Each may hold so many; 0 is for any number.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Counts {
+            most,
+            held: Mutex::default(),
+        }))
+    }
+
+    /// What a client may hold; 0 is for any number.
+    pub(crate) fn most(&self) -> usize {
+        self.0.most
+    }
+
+    /// One more for a client, until what is given is dropped; none if it holds as many as it
+    /// may.
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Held> {
+        let address = network(address);
+        let mut held = self.0.held();
+        let count = held.entry(address).or_default();
+        if self.0.most > 0 && *count >= self.0.most {
+            return None;
+        }
+        *count += 1;
+        Some(Held {
+            counts: Arc::clone(&self.0),
+            address,
+        })
+    }
+}
+
+impl Counts {
+    /// A change of one number cannot be left half done.
+    fn held(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One thing that a client holds.
+pub(crate) struct Held {
+    counts: Arc<Counts>,
+    address: IpAddr,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = self.counts.held();
+        if let Some(count) = held.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What counts as one client: an address of IPv4, or a network of IPv6, of which anybody has
+/// 2^64 addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+        v4 => v4,
+    }
+}
+
+/// The address that the proxy before us wrote into a header: the last one in it, because
+/// those before it are the client's own words.
+pub(crate) fn told_by_proxy(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
+    let last = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    let address = last.rsplit(',').next()?.trim();
+    let socket = || address.parse::<SocketAddr>().map(|socket| socket.ip());
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().or_else(|_| socket()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_client_has_its_own_count_and_gets_it_back() {
+        let clients = Clients::new(2);
+        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let other: IpAddr = "192.0.2.2".parse().unwrap();
+        let first = clients.enter(one).unwrap();
+        let _second = clients.enter(one).unwrap();
+        assert!(clients.enter(one).is_none());
+        assert!(clients.enter("::ffff:192.0.2.1".parse().unwrap()).is_none());
+        assert!(clients.enter(other).is_some());
+        drop(first);
+        assert!(clients.enter(one).is_some());
+        assert_eq!(clients.0.held().len(), 1);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let clients = Clients::new(1);
+        let _held = clients.enter("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(clients.enter("2001:db8::ffff:2".parse().unwrap()).is_none());
+        assert!(clients.enter("2001:db8:0:1::1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn the_last_address_counts() {
+        let name = HeaderName::from_static("x-forwarded-for");
+        for (values, expected) in [
+            (&["192.0.2.1"][..], Some("192.0.2.1")),
+            (&["10.0.0.1, 192.0.2.1"], Some("192.0.2.1")),
+            (&["10.0.0.1", "192.0.2.1:1234"], Some("192.0.2.1")),
+            (&["[2001:db8::1]"], Some("2001:db8::1")),
+            (&["[2001:db8::1]:99"], Some("2001:db8::1")),
+            (&["unknown"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&name, value.parse().unwrap());
+            }
+            let told = told_by_proxy(&headers, &name).map(|address| address.to_string());
+            assert_eq!(told.as_deref(), expected, "{values:?}");
+        }
+    }
+}

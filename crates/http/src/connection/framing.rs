@@ -1,0 +1,259 @@
+//! Where requests begin and end in the bytes of a connection, by the letter of RFC 9112.
+//!
+//! hyper is lenient where a proxy before us may read the same bytes in another way: it takes
+//! a lone line feed for the end of a line, and drops a Content-Length that stands beside a
+//! Transfer-Encoding. A request that two readers cut differently is how one client's request
+//! is smuggled into another's, so such heads never reach hyper. Everything else that can be
+//! wrong with a head it refuses by itself: what is not understood here is left to it.
+
+/// The longest head that is looked at; hyper refuses longer ones.
+const MAX_HEAD: usize = 64 << 10;
+
+/// The longest line of a chunk's size that is looked at.
+const MAX_LINE: usize = 16 << 10;
+
+/// What a request may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    /// A line feed without a carriage return before it (RFC 9112, 2.2).
+    BareLineFeed,
+    /// Content-Length and Transfer-Encoding together (RFC 9112, 6.1).
+    TwoLengths,
+    /// A Content-Length that hyper keeps for itself, and answers as if the headers were too
+    /// large.
+    HugeLength,
+}
+
+impl Violation {
+    /// What the client is told.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => {
+                "The lines of a request's head end with CR LF; one of them ends with LF alone."
+            }
+            Self::TwoLengths => "A request has a Content-Length or a Transfer-Encoding, not both.",
+            Self::HugeLength => "The Content-Length is larger than any body can be.",
+        }
+    }
+}
+
+/// Follows a connection's bytes.
+#[derive(Debug)]
+pub(crate) struct Framing(State);
+
+#[derive(Debug)]
+enum State {
+    /// In a head; what there is of it.
+    Head(Vec<u8>),
+    /// In a body of which so many bytes are to come.
+    Sized(u64),
+    /// In the line of a chunk's size; what there is of it.
+    Size(Vec<u8>),
+    /// In a chunk of which so many bytes are to come, with its line end.
+    Chunk(u64),
+    /// Behind the last chunk; the length of the line so far.
+    Trailer(usize),
+    /// hyper will refuse what comes, or has.
+    Unknown,
+}
+
+impl Framing {
+    pub(crate) fn new() -> Self {
+        Self(State::Head(Vec::new()))
+    }
+
+    /// Takes in the next bytes. An error comes with how many of them stand before the
+    /// violation; no more of the connection is to be read then.
+    pub(crate) fn observe(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            let left = (bytes.len() - at) as u64;
+            match &mut self.0 {
+                State::Unknown => return Ok(()),
+                State::Sized(more) | State::Chunk(more) if *more > left => {
+                    *more -= left;
+                    return Ok(());
+                }
+                State::Sized(more) => {
+                    at += *more as usize;
+                    self.0 = State::Head(Vec::new());
+                    continue;
+                }
+                State::Chunk(more) => {
+                    at += *more as usize;
+                    self.0 = State::Size(Vec::new());
+                    continue;
+                }
+                State::Head(head) => {
+                    if byte == b'\n' && head.last() != Some(&b'\r') {
+                        return Err((at, Violation::BareLineFeed));
+                    }
+                    head.push(byte);
+                    if head == b"\r\n" {
+                        // An empty line before a request is skipped (RFC 9112, 2.2).
+                        head.clear();
+                    } else if head.ends_with(b"\r\n\r\n") {
+                        self.0 = body(head).map_err(|violation| (at, violation))?;
+                    } else if head.len() > MAX_HEAD {
+                        self.0 = State::Unknown;
+                    }
+                }
+                State::Size(line) => {
+                    line.push(byte);
+                    if byte == b'\n' {
+                        self.0 = chunk(line);
+                    } else if line.len() > MAX_LINE {
+                        self.0 = State::Unknown;
+                    }
+                }
+                State::Trailer(length) => match byte {
+                    b'\n' if *length == 0 => self.0 = State::Head(Vec::new()),
+                    b'\n' => *length = 0,
+                    b'\r' => {}
+                    _ => *length += 1,
+                },
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What follows a head.
+fn body(head: &[u8]) -> Result<State, Violation> {
+    let mut lines = head.split(|&byte| byte == b'\n');
+    let request = lines.next().unwrap_or_default();
+    let (mut length, mut coding) = (None, None);
+    for line in lines {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // Two that differ are hyper's to refuse.
+            length = Some(value);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            coding = Some(value);
+        }
+    }
+    // After CONNECT hyper takes what follows for another protocol.
+    if request.starts_with(b"CONNECT ") {
+        return Ok(State::Unknown);
+    }
+    match (length, coding) {
+        (Some(_), Some(_)) => Err(Violation::TwoLengths),
+        (None, None) => Ok(State::Head(Vec::new())),
+        (Some(length), None) => {
+            let digits = length.iter().all(u8::is_ascii_digit);
+            let length = std::str::from_utf8(length).ok().filter(|_| digits);
+            match length.and_then(|length| length.parse().ok()) {
+                Some(length) if length > u64::MAX - 2 => Err(Violation::HugeLength),
+                Some(length) => Ok(State::Sized(length)),
+                None => Ok(State::Unknown),
+            }
+        }
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
+            Ok(State::Size(Vec::new()))
+        }
+        (None, Some(_)) => Ok(State::Unknown),
+    }
+}
+
+/// What follows the line of a chunk's size.
+fn chunk(line: &[u8]) -> State {
+    let end = line
+        .iter()
+        .position(|byte| !byte.is_ascii_hexdigit())
+        .unwrap_or(line.len());
+    let size = std::str::from_utf8(&line[..end])
+        .ok()
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    match size {
+        Some(0) => State::Trailer(0),
+        Some(size) if size < u64::MAX - 2 => State::Chunk(size + 2),
+        _ => State::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdict on bytes, which is the same in whatever pieces they come.
+    fn verdict(bytes: &[u8]) -> Result<(), (usize, Violation)> {
+        let whole = Framing::new().observe(bytes);
+        for size in [1, 2, 3, 7, 64] {
+            let mut framing = Framing::new();
+            let mut seen = 0;
+            let mut result = Ok(());
+            for piece in bytes.chunks(size) {
+                if let Err((at, violation)) = framing.observe(piece) {
+                    result = Err((seen + at, violation));
+                    break;
+                }
+                seen += piece.len();
+            }
+            assert_eq!(result, whole, "in pieces of {size}");
+        }
+        whole
+    }
+
+    #[test]
+    fn good_requests_pass_one_behind_the_other() {
+        let requests: [&[u8]; 7] = [
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 7\r\n\r\na\nb\n\nc\n",
+            b"POST / HTTP/1.1\r\nContent-Length:0\r\n\r\n",
+            b"POST / HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n3;x=y\r\n\n\n\n\r\n0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n\n234567890\r\n0\r\nT: u\r\nV: w\r\n\r\n",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ];
+        for first in requests {
+            for second in requests {
+                assert_eq!(verdict(&[first, second, requests[0]].concat()), Ok(()));
+                // What is wrong behind them is still found.
+                let wrong = [first, second, b"GET / HTTP/1.1\n\n"].concat();
+                let at = wrong.len() - 2;
+                assert_eq!(verdict(&wrong), Err((at, Violation::BareLineFeed)));
+            }
+        }
+    }
+
+    #[test]
+    fn two_lengths_are_found_before_the_head_is_whole() {
+        for head in [
+            "POST / HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX: y\r\nCONTENT-LENGTH: 6\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: x\r\nContent-Length: many\r\n\r\n",
+        ] {
+            let expected = Err((head.len() - 1, Violation::TwoLengths));
+            assert_eq!(verdict(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn the_lengths_that_hyper_keeps_for_itself_are_refused() {
+        for (length, good) in [
+            (u64::MAX, false),
+            (u64::MAX - 1, false),
+            (u64::MAX - 2, true),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(verdict(head.as_bytes()).is_ok(), good, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_hyper_refuses_is_left_to_it() {
+        for bytes in [
+            b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n\n\n".as_slice(),
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n\n\n",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\n\n",
+            b"CONNECT a:1 HTTP/1.1\r\n\r\n\n\n",
+            &[b'a'; MAX_HEAD + 9],
+        ] {
+            assert_eq!(verdict(bytes), Ok(()));
+        }
+    }
+}

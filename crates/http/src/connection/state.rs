@@ -1,0 +1,127 @@
+//! What a connection is doing: told by its requests to the socket under them, and by both to
+//! the server.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::Version;
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    peer: IpAddr,
+    opened: Instant,
+    heads: AtomicU64,
+    /// Requests from the end of a head until the last of its answer was handed to hyper; with
+    /// HTTP/1 at most one.
+    busy: AtomicUsize,
+    /// The body of the request under way is here.
+    body_is_whole: AtomicBool,
+    /// Nothing of its answer has been written, and its client reads over an interim one.
+    awaits_interim: AtomicBool,
+    linger: AtomicBool,
+    /// When the last answer was handed over, in milliseconds from the opening.
+    last: AtomicU64,
+}
+
+/// A request that is under way on a connection, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<ConnectionState>);
+
+impl ConnectionState {
+    /// A connection of this client that was just opened.
+    pub(crate) fn new(peer: IpAddr) -> Self {
+        Self {
+            peer,
+            opened: Instant::now(),
+            heads: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            body_is_whole: AtomicBool::new(false),
+            awaits_interim: AtomicBool::new(false),
+            linger: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// When it was opened.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether no request is under way, and none has been for so long. A head that comes in
+    /// drips makes no difference.
+    pub(crate) fn is_idle_for(&self, pause: Duration) -> bool {
+        !self.is_busy() && self.quiet_since().elapsed() >= pause
+    }
+
+    /// When the last answer was handed over, or when it was opened.
+    pub(crate) fn quiet_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// A head is complete.
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> UnderWay {
+        self.heads.fetch_add(1, Ordering::Relaxed);
+        self.body_is_whole.store(false, Ordering::Relaxed);
+        self.awaits_interim
+            .store(version == Version::HTTP_11, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Its body is here.
+    pub(crate) fn body_is_whole(&self) {
+        self.body_is_whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is known, and the next thing that is written.
+    pub(crate) fn answered(&self) {
+        self.awaits_interim.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection will be closed while its client may still be sending.
+    pub(crate) fn linger(&self) {
+        self.linger.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it will.
+    pub(crate) fn lingers(&self) -> bool {
+        self.linger.load(Ordering::Relaxed)
+    }
+
+    /// Heads that were complete.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a client that sends no more may be waiting for an answer.
+    pub(crate) fn waits_for_answer(&self) -> bool {
+        self.is_busy() && self.body_is_whole.load(Ordering::Relaxed)
+    }
+
+    /// Whether an interim answer may be written now.
+    pub(crate) fn awaits_interim(&self) -> bool {
+        self.is_busy() && self.awaits_interim.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last.store(now, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}

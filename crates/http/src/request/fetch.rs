@@ -1,0 +1,330 @@
+//! Fetches pictures that a request names by their URLs.
+//!
+//! ```text
+//! URL --host in the list?--> names --> addresses --public?--> connect to that address
+//!      ^                                                        --> GET --> bytes, as they come
+//!      +---------------------- redirect, at most 3 ------------------+      out of the budget
+//! ```
+//!
+//! The address that was checked is the one that is connected to, so that a name cannot mean
+//! another one a moment later. A redirect goes the whole way again. Everything ends when the
+//! request does: it is all on its task.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::body::joined;
+use crate::answer::problem::{Problem, printable};
+use crate::settings::networks::Networks;
+use crate::settings::picture_url::{PictureHosts, Target, Wanted};
+use crate::settings::pictures::PictureUrlSettings;
+use crate::settings::tls;
+use siglip2_service::{Lease, MemoryBudget, MemoryUse};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 3;
+
+/// Pictures of one request that are fetched at the same time.
+const AT_A_TIME: usize = 4;
+
+/// Addresses of one host that are tried, and how long each.
+const ADDRESSES: usize = 3;
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// What the head of an answer may have, and what is read of a body at once.
+const BUFFER: usize = 32 << 10;
+
+const USER_AGENT: &str = concat!("siglip2-embeddings/", env!("CARGO_PKG_VERSION"));
+
+/// See the module.
+pub(crate) struct Fetcher {
+    hosts: PictureHosts,
+    networks: Networks,
+    most_bytes: u64,
+    timeout: Duration,
+    turns: Arc<Semaphore>,
+    tls: TlsConnector,
+}
+
+impl Fetcher {
+    /// One for these settings; none if nothing is to be fetched.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when the file of authorities cannot be used.
+    pub(crate) fn new(settings: &PictureUrlSettings) -> Result<Option<Self>, String> {
+        let Some(hosts) = settings.picture_url_hosts.clone() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            hosts,
+            networks: settings.picture_url_networks.clone().unwrap_or_default(),
+            most_bytes: settings.max_picture_url_bytes,
+            timeout: settings.picture_url_timeout,
+            turns: Arc::new(Semaphore::new(settings.max_picture_fetches)),
+            tls: tls::connector(settings.picture_url_ca.as_deref())?,
+        }))
+    }
+
+    /// Fetches pictures, a few at a time: each with the index of its item. They may have `most`
+    /// bytes together. The first that cannot be had ends them all.
+    pub(crate) async fn fetch(
+        &self,
+        wanted: Vec<Wanted>,
+        most: u64,
+        memory: &MemoryBudget,
+        deadline: Instant,
+    ) -> Result<Vec<(usize, Bytes)>, Problem> {
+        let taken = AtomicU64::new(0);
+        let mut files = Vec::with_capacity(wanted.len());
+        let fetches = wanted.into_iter().map(|wanted| {
+            let room = Room {
+                memory,
+                taken: &taken,
+                most,
+                most_of_one: self.most_bytes,
+            };
+            async move {
+                let end = deadline.min(Instant::now() + self.timeout);
+                let fetched = timeout_at(end, self.one(&wanted, &room)).await;
+                let file = fetched.unwrap_or_else(|_| {
+                    if end == deadline {
+                        return Err(Problem::Deadline);
+                    }
+                    let seconds = self.timeout.as_secs_f64();
+                    let why = format!("could not be fetched within {seconds} s");
+                    Err(refused(&wanted.name, &why))
+                })?;
+                Ok::<_, Problem>((wanted.index, file))
+            }
+        });
+        let mut fetches = pin!(stream::iter(fetches).buffered(AT_A_TIME));
+        while let Some(file) = fetches.next().await {
+            files.push(file?);
+        }
+        Ok(files)
+    }
+
+    async fn one(&self, wanted: &Wanted, room: &Room<'_>) -> Result<Bytes, Problem> {
+        let name = &wanted.name;
+        let mut target = wanted.target.clone();
+        for _ in 0..=REDIRECTS {
+            let answer = self.get(&target).await.map_err(|why| refused(name, &why))?;
+            let (answer, _held) = answer;
+            if !is_redirect(answer.status()) {
+                return room.read(name, answer).await;
+            }
+            let location = answer.headers().get(header::LOCATION);
+            let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+                return Err(refused(name, "is redirected to nowhere"));
+            };
+            let next = Target::parse(&target.join(location), &self.hosts)
+                .map_err(|why| refused(name, &format!("is redirected to a URL that {why}")))?;
+            if target.is_https && !next.is_https {
+                return Err(refused(name, "is redirected from https to http"));
+            }
+            target = next;
+        }
+        Err(refused(
+            name,
+            &format!("is redirected more than {REDIRECTS} times"),
+        ))
+    }
+
+    /// Asks for a target; what comes with the answer is to be kept while it is read.
+    async fn get(&self, target: &Target) -> Result<(Response<Incoming>, Held), String> {
+        let (addresses, turn) = self.addresses(target).await?;
+        let stream = connect(&addresses).await?;
+        if !target.is_https {
+            return ask(target, stream, turn).await;
+        }
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|_| "has a host that no certificate can name".to_owned())?;
+        let stream = self.tls.connect(name, stream).await;
+        let stream = stream.map_err(|error| format!("cannot be had over TLS: {error}"))?;
+        ask(target, stream, turn).await
+    }
+
+    /// The addresses of a host that may be connected to, and the turn to do so.
+    async fn addresses(
+        &self,
+        target: &Target,
+    ) -> Result<(Vec<SocketAddr>, OwnedSemaphorePermit), String> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| "cannot be fetched now".to_owned())?;
+        let (host, port) = (target.host.clone(), target.port);
+        // The system's resolver waits as long as it likes, and keeps the turn with it: however
+        // many give up waiting for a name, no more threads than turns look for one.
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = match host.parse::<IpAddr>() {
+                Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+                Err(_) => (host.as_str(), port).to_socket_addrs().map(Vec::from_iter),
+            };
+            (found, turn)
+        });
+        let (found, turn) = looked
+            .await
+            .map_err(|_| "cannot be fetched now".to_owned())?;
+        let mut addresses =
+            found.map_err(|error| format!("has a host that is not found: {error}"))?;
+        let all = addresses.len();
+        addresses.retain(|address| self.networks.allow(address.ip()));
+        if addresses.is_empty() && all > 0 {
+            return Err(
+                "is at an address that is not public (see --picture-url-networks)".to_owned(),
+            );
+        }
+        addresses.truncate(ADDRESSES);
+        Ok((addresses, turn))
+    }
+}
+
+/// What a fetch holds: its turn, and the task that moves its bytes, which ends with it.
+struct Held {
+    #[allow(dead_code, reason = "holding it is all")]
+    turn: OwnedSemaphorePermit,
+    moving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.moving.abort();
+    }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut last = "has a host without an address".to_owned();
+    for address in addresses {
+        match timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => {
+                last = format!("is at a host that cannot be connected to: {}", error.kind())
+            }
+            Err(_) => last = "is at a host that does not answer".to_owned(),
+        }
+    }
+    Err(last)
+}
+
+async fn ask(
+    target: &Target,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    turn: OwnedSemaphorePermit,
+) -> Result<(Response<Incoming>, Held), String> {
+    let broken = |error: hyper::Error| format!("could not be fetched: {error}");
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER);
+    let handshake = builder.handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(broken)?;
+    let moving = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection for a picture ended early");
+        }
+    });
+    let held = Held { turn, moving };
+    let request = Request::get(&target.path)
+        .header(header::HOST, target.authority())
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, "image/*")
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("cannot be asked for: {error}"))?;
+    let answer = sender.send_request(request).await.map_err(broken)?;
+    Ok((answer, held))
+}
+
+/// The room that a request's pictures have.
+struct Room<'a> {
+    memory: &'a MemoryBudget,
+    taken: &'a AtomicU64,
+    most: u64,
+    most_of_one: u64,
+}
+
+impl Room<'_> {
+    /// Reads a picture, whose memory is taken before it is there.
+    async fn read(&self, name: &str, answer: Response<Incoming>) -> Result<Bytes, Problem> {
+        if answer.status() != StatusCode::OK {
+            let status = answer.status().as_u16();
+            return Err(refused(name, &format!("was answered {status}")));
+        }
+        let coding = answer.headers().get(header::CONTENT_ENCODING);
+        if coding.is_some_and(|coding| coding != HeaderValue::from_static("identity")) {
+            return Err(refused(
+                name,
+                "was sent compressed, though that was not asked for",
+            ));
+        }
+        let mut body = answer.into_body();
+        let mut lease = self.memory.empty(MemoryUse::Bodies);
+        let announced = body.size_hint().exact().unwrap_or(0);
+        self.take(name, &mut lease, 0, announced)?;
+        let (mut pieces, mut read, mut held) = (Vec::new(), 0, announced);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error: hyper::Error| {
+                refused(name, &format!("broke off after {read} bytes: {error}"))
+            })?;
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            read += piece.len() as u64;
+            if read > held {
+                self.take(name, &mut lease, held, read - held)?;
+                held = read;
+            }
+            pieces.push(piece);
+        }
+        let file = joined(pieces, self.memory)?;
+        Ok(lease.keep_with(file))
+    }
+
+    /// Takes so many bytes more for a picture that has `held` already.
+    fn take(&self, name: &str, lease: &mut Lease, held: u64, more: u64) -> Result<(), Problem> {
+        let too_large = |most| {
+            Problem::TooLarge(format!(
+                "{name} is a picture of more than the {most} bytes that fetched ones may have."
+            ))
+        };
+        if held.saturating_add(more) > self.most_of_one {
+            return Err(too_large(self.most_of_one));
+        }
+        if self
+            .taken
+            .fetch_add(more, Ordering::Relaxed)
+            .saturating_add(more)
+            > self.most
+        {
+            return Err(too_large(self.most));
+        }
+        Ok(lease.grow(more)?)
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    [301, 302, 303, 307, 308].contains(&status.as_u16())
+}
+
+fn refused(name: &str, why: &str) -> Problem {
+    let why = printable(why, 300);
+    Problem::BadRequest(format!("{name} {why}.").into())
+}
