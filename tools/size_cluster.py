@@ -4,8 +4,8 @@
     python tools/size_cluster.py --photos-per-day 2M --queries-per-second 50 --peak 3
     python tools/size_cluster.py --table          the tables of docs/scaling.md
 
-The rates are measured ones, for siglip2-base's shape. Each is quoted from docs/performance.md, and
-`--table` fails where the document no longer says so. Needs only Python.
+The rates are measured ones, for siglip2-base's shape. Those of CPUs are read from the newest table
+of docs/performance.md, the others quoted from it, and `--table` fails where it no longer says so. Needs only Python.
 """
 
 import argparse
@@ -52,20 +52,33 @@ LARGE = Photo(
 )
 PHOTOS = {photo.name: photo for photo in (SMALL, LARGE)}
 
-# "Against peers" of 2026-11-28: the engine alone on two cores, in batches of 8.
-IMAGES = "| image | 8 | 184 | 1.13 | 1.13 | 100% | 199 | 1.21 | 94 | 1.00 |"
-TEXTS = "| text | 8 | 53.8 | 1.14 | 1.08 | 98% | 53.0 | 1.09 | 28.8 | 0.98 |"
 
 
-def of_two(image, text):
-    """The rates of two cores that take so many milliseconds for an image, and for a text."""
-    return Rate(1000 / image, 2, IMAGES), Rate(1000 / text, 2, TEXTS)
+def peers():
+    """The rows of the newest table beside peers, each by the names of its columns."""
+    _, found, text = DOCUMENT.read_text().partition("### Against peers\n")
+    lines = [line for line in text.split("\n### ")[0].split("\n") if line.startswith("| ")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    if not found or not table:
+        raise SystemExit("docs/performance.md has no table under `Against peers`")
+    return [(dict(zip(table[0], row)), line) for row, line in zip(table[2:], lines[2:])]
+
+
+def of_two(column):
+    """The rates of the engine alone on two cores for images and texts, in batches of 8."""
+    rates = []
+    for tower in ("image", "text"):
+        row = next((row for row in peers() if (row[0]["tower"], row[0]["batch"]) == (tower, "8")), None)
+        if row is None or column not in row[0]:
+            raise SystemExit(f"docs/performance.md has no `{column}` of {tower}s in batches of 8")
+        rates.append(Rate(1000 / float(row[0][column]), 2, row[1]))
+    return tuple(rates)
 
 
 CPUS = {
-    "BF16 (AVX512-BF16)": of_two(94, 28.8),
-    "FP32 (AVX-512)": of_two(184, 53.8),
-    "FP32 (AVX2)": of_two(199, 53.0),
+    "BF16 (AVX512-BF16)": of_two("BF16, ms"),
+    "FP32 (AVX-512)": of_two("FP32, ms"),
+    "FP32 (AVX2)": of_two("AVX2 forced, ms"),
 }
 # Not measured: what the engines are meant to reach.
 GOALS = {
