@@ -5,7 +5,8 @@
     python tools/size_cluster.py --table          the tables of docs/scaling.md
 
 The rates are measured ones, for siglip2-base's shape. Those of CPUs are read from the newest table
-of docs/performance.md, the others quoted from it, and `--table` fails where it no longer says so. Needs only Python.
+of docs/performance.md, the others are quoted from it, and `--table` fails where it no longer says so.
+Needs only Python.
 """
 
 import argparse
