@@ -14,7 +14,7 @@ COPY . .
 RUN docker/build /out
 
 FROM nvidia/cuda:13.0.2-base-ubuntu24.04
-COPY docker/install-libraries docker/install-runtime /docker/
+COPY docker/install-libraries docker/install-runtime docker/libraries.txt /docker/
 RUN /docker/install-runtime && /docker/install-libraries /opt/nvidia
 COPY --from=build /out/ /usr/local/bin/
 COPY docker/entrypoint docker/healthy /usr/local/bin/

@@ -213,6 +213,7 @@ fn service(rows: &Arc<AtomicU64>) -> Service {
         info: ModelInfo {
             name: "nothing".into(),
             source: "nothing".into(),
+            revision: None,
             device: "cuda",
             engine: "nothing",
             precision: "fp16",

@@ -4,6 +4,7 @@
 //! settings --locate--> checkpoint --check--> graph, tokenizer, processor   exit 2 if wrong
 //!     listen (/health says "starting") --load--> engine --attach--> serving
 //!     SIGTERM or SIGINT --> draining --> exit 0          (a second one: exit 1 at once)
+//!     SIGTERM or SIGINT before the model is loaded --> exit 0, without waiting for what loads it
 //!     engine failed, and failed again after a rebuild; GPU lost, or hangs (also while its
 //!     engine is loaded) --> exit 3
 //! ```
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,14 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long to wait for a collector to accept the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
+
+/// Told to end before the model is loaded. What loads it may hang, and so may the exit handlers of
+/// the libraries that it is in: nothing is waited for. The end was asked for, so it is a success.
+fn end_unloaded(log: Log) -> ! {
+    tracing::info!("told to end before the model was loaded: exiting at once");
+    drop(log);
+    end(0)
+}
 
 /// On a second signal nothing is waited for, not even the runtime's threads.
 fn end_at_once() -> ! {
@@ -97,15 +107,11 @@ fn main() -> ExitCode {
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");
     }
-    let opened = settings.http.open_files();
-    let prepared = match opened.and_then(|()| prepared(&settings)) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            last_line(&error);
-            return ExitCode::from(UNUSABLE);
-        }
-    };
-    match run(settings, prepared, &log) {
+    if let Err(error) = settings.http.open_files() {
+        last_line(&error);
+        return ExitCode::from(UNUSABLE);
+    }
+    match run(settings, log) {
         Ok(code) => code,
         Err(error) => {
             last_line(&error.to_string());
@@ -114,27 +120,59 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prepares on a thread of its own, whose priority those that it starts have too.
-fn prepared(settings: &Settings) -> Result<Prepared, String> {
-    thread::scope(|scope| {
-        let preparing = thread::Builder::new()
-            .name("prepare".into())
-            .spawn_scoped(scope, || {
-                give_way(settings.http.compute_nice);
-                prepare(settings).map_err(|error| error.to_string())
-            })
-            .map_err(|error| error.to_string())?;
-        // The message of a panic has been printed.
-        let prepared = preparing.join();
-        prepared.unwrap_or_else(|_| Err("preparing the model panicked".to_owned()))
-    })
+/// Prepares on a thread of its own, whose priority those that it starts have too. A download or a
+/// driver may hang there.
+async fn prepared(settings: &Settings) -> Result<Prepared, LoadError> {
+    let settings = settings.clone();
+    let (done, prepared) = oneshot::channel();
+    thread::Builder::new()
+        .name("prepare".into())
+        .spawn(move || {
+            give_way(settings.http.compute_nice);
+            // The receiver is gone only when the process is ending anyway.
+            let _ = done.send(prepare(&settings).map_err(LoadError::of));
+        })
+        .map_err(|error| error.to_string())?;
+    // The message of a panic has been printed.
+    let panicked = |_| Err("preparing the model panicked".to_owned().into());
+    prepared.await.unwrap_or_else(panicked)
 }
 
-fn run(settings: Settings, prepared: Prepared, log: &Log) -> Result<ExitCode, Box<dyn Error>> {
+fn run(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings, prepared, log))
+    runtime.block_on(start(settings, log))
+}
+
+/// Prepares and serves, unless told to end meanwhile: the first process of a container would
+/// otherwise not even notice.
+async fn start(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
+    let keys = settings.http.api_keys_file.clone();
+    let tls = settings.http.tls.clone();
+    let mut signals = Signals::handle(move || read_again(keys.as_ref(), tls.as_ref()))?;
+    tracing::debug!("preparing the model");
+    let prepared = tokio::select! {
+        prepared = prepared(&settings) => prepared,
+        () = signals.end() => end_unloaded(log),
+    };
+    match prepared {
+        Ok(prepared) => serve(settings, prepared, signals, log).await,
+        Err(error) => {
+            let code = exit_code(&error);
+            last_line(&error.to_string());
+            drop(log);
+            end(code)
+        }
+    }
+}
+
+/// The code of a process that has no engine for this reason.
+fn exit_code(error: &LoadError) -> u8 {
+    match error {
+        LoadError::Unusable(_) => UNUSABLE,
+        LoadError::DeviceGone(_) => ENGINE_DEAD,
+    }
 }
 
 /// What SIGHUP asks for.
@@ -161,7 +199,8 @@ fn read_again(keys: Option<&ApiKeysFile>, tls: Option<&TlsFiles>) {
 async fn serve(
     settings: Settings,
     prepared: Prepared,
-    log: &Log,
+    mut signals: Signals,
+    log: Log,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let started = Instant::now();
     let address = SocketAddr::new(settings.host, settings.port);
@@ -192,6 +231,8 @@ async fn serve(
         "listening; loading the model"
     );
     let (loaded, outcome) = oneshot::channel();
+    let is_loaded = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&is_loaded);
     // What feeds a GPU waits for it, and must then be there at once.
     let nice = match prepared.is_on_cpu() {
         true => settings.http.compute_nice,
@@ -204,6 +245,7 @@ async fn serve(
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(%address, seconds, "ready");
         }
+        noted.store(true, Ordering::Release);
         // The receiver is gone only when the process is ending anyway.
         let _ = loaded.send(result);
     })?;
@@ -213,8 +255,7 @@ async fn serve(
                 let reason = models.engine_failure().await;
                 (ENGINE_DEAD, format!("the engine is dead: {reason}"))
             }
-            Ok(Err(LoadError::Unusable(error))) => (UNUSABLE, error),
-            Ok(Err(LoadError::DeviceGone(error))) => (ENGINE_DEAD, error),
+            Ok(Err(error)) => (exit_code(&error), error.to_string()),
             Err(_) => (
                 UNUSABLE,
                 "loading the model panicked; the message above says where".to_owned(),
@@ -222,9 +263,6 @@ async fn serve(
         }
     };
 
-    let keys = settings.http.api_keys_file.clone();
-    let tls = settings.http.tls.clone();
-    let mut signals = Signals::handle(move || read_again(keys.as_ref(), tls.as_ref()))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = http::serve(
         listener,
@@ -263,6 +301,9 @@ async fn serve(
             _ = flushing => {}
             () = signals.end() => end_at_once(),
         }
+    }
+    if !is_loaded.load(Ordering::Acquire) {
+        end_unloaded(log);
     }
     if let Some(reason) = models.engine_failure().now_or_never() {
         last_line(&format!("the engine is dead: {reason}"));

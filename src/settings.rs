@@ -5,6 +5,8 @@
 //! `FORCE_CPU`, `HF_HOME`, `MODEL_NAME`) keep their meaning and their defaults. A
 //! value that cannot be used stops the program at startup with a sentence that names it.
 
+mod also;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
 
 use crate::index::IndexSettings;
+
+pub use also::Also;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -33,18 +37,18 @@ pub struct Settings {
     )]
     pub model: String,
 
-    /// Another model to serve beside the first, as MODEL or MODEL=NAME; may be given several
-    /// times, and in the variable separated by commas. Requests choose by the header X-Model,
-    /// the field `model` or the path /models/NAME. Limits and the device are the same for all;
-    /// a hub's revision is that of --model alone.
+    /// Another model to serve beside the first, as MODEL[@REVISION][:PRECISION][=NAME]; may be given
+    /// several times, and in the variable separated by commas. Requests choose by the header X-Model,
+    /// the field `model` or the path /models/NAME. Limits and the device are the same for all, and
+    /// so is the precision where none is given; --revision is that of --model alone.
     #[arg(
         long,
         env = "ALSO_MODELS",
         value_name = "MODEL",
         value_delimiter = ',',
-        value_parser = text
+        value_parser = Also::parse
     )]
-    pub also: Vec<String>,
+    pub also: Vec<Also>,
 
     /// Address to listen on.
     #[arg(long, env = "API_HOST", default_value = "0.0.0.0", value_parser = host)]
@@ -296,11 +300,13 @@ impl Settings {
             also: Vec::new(),
             ..self.clone()
         };
-        let others = self.also.iter().map(|model| {
+        let others = self.also.iter().map(|also| {
             let mut own = first.clone();
-            own.model.clone_from(model);
+            own.model.clone_from(&also.model);
             // A commit or a branch is one of a single repository.
-            own.hub.revision = DEFAULT_REVISION.to_owned();
+            let revision = also.revision.as_deref().unwrap_or(DEFAULT_REVISION);
+            own.hub.revision = revision.to_owned();
+            own.precision = also.precision.unwrap_or(own.precision);
             own
         });
         let others: Vec<Self> = others.collect();
@@ -348,9 +354,11 @@ impl Settings {
                 directory.display()
             ));
         }
-        for model in std::iter::once(&self.model).chain(&self.also) {
+        let others = self.also.iter().map(|also| &also.model);
+        for model in std::iter::once(&self.model).chain(others) {
             check_name(named(model).1)?;
         }
+        self.also.iter().try_for_each(Also::check)?;
         if self.force_cpu && self.device == Device::Cuda {
             return Err(
                 "--device cuda (DEVICE) and FORCE_CPU contradict each other; unset one".into(),
@@ -487,25 +495,37 @@ mod tests {
             "google/x=new",
             "--also",
             "src",
+            "--also",
+            "google/x@v1:fp32=old-x",
         ];
-        let settings = settings(&[&arguments[..], &["--revision", "abc"]].concat()).unwrap();
+        let more = ["--revision", "abc", "--precision", "bf16"];
+        let settings = settings(&[&arguments[..], &more].concat()).unwrap();
         assert_eq!(settings.check(), Ok(()));
         let each = settings.of_each();
         let named: Vec<_> = each.iter().map(Settings::named).collect();
         assert_eq!(
             named,
-            [("demo", "old"), ("google/x", "new"), ("src", "src")]
+            [
+                ("demo", "old"),
+                ("google/x", "new"),
+                ("src", "src"),
+                ("google/x", "old-x")
+            ]
         );
         assert_eq!(each[0].source(), Ok(Source::Demo));
         let revisions = each.iter().map(|it| it.hub.revision.as_str());
-        assert_eq!(revisions.collect::<Vec<_>>(), ["abc", "main", "main"]);
+        assert_eq!(revisions.collect::<Vec<_>>(), ["abc", "main", "main", "v1"]);
+        let precisions: Vec<_> = each.iter().map(|it| it.precision).collect();
+        let (bf16, fp32) = (Precision::Bf16, Precision::Fp32);
+        assert_eq!(precisions, [bf16, bf16, bf16, fp32]);
     }
 
     #[test]
     fn names_and_engines_that_cannot_be_used_are_refused() {
         for (arguments, said) in [
             (vec!["--model", "demo="], "name of a model"),
-            (vec!["--also", "demo= "], "name of a model"),
+            (vec!["--also", "demo=a\tb"], "name of a model"),
+            (vec!["--also", "demo@main"], "only a model of the hub"),
             (vec!["--also", "demo", "--engine-dir", "x"], "--engines"),
         ] {
             let error = settings(&arguments).unwrap().check().unwrap_err();

@@ -68,6 +68,24 @@ impl fmt::Display for LoadError {
 
 impl Error for LoadError {}
 
+impl LoadError {
+    /// The same of an error in preparing: a sentence, unless it says that the device is gone.
+    pub fn of(error: Box<dyn Error>) -> Self {
+        match error.downcast::<Self>() {
+            Ok(known) => *known,
+            Err(other) => Self::Unusable(other.to_string()),
+        }
+    }
+
+    /// The same, and what it is about before it.
+    fn about(self, what: impl fmt::Display) -> Self {
+        match self {
+            Self::Unusable(reason) => Self::Unusable(format!("{what}: {reason}")),
+            Self::DeviceGone(reason) => Self::DeviceGone(format!("{what}: {reason}")),
+        }
+    }
+}
+
 impl From<String> for LoadError {
     fn from(reason: String) -> Self {
         Self::Unusable(reason)
@@ -196,7 +214,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Box<dyn Error>> {
     for own in settings.of_each() {
         let one = PreparedModel::of(&own).map_err(|error| match settings.also.is_empty() {
             true => error,
-            false => format!("model {}: {error}", own.named().1).into(),
+            false => LoadError::of(error)
+                .about(format_args!("model {}", own.named().1))
+                .into(),
         });
         found.push(one?);
     }

@@ -101,21 +101,22 @@ pub(crate) fn runtime() -> Result<Runtime, String> {
 /// The service that the settings describe, with its engine loaded. If the device hangs or is lost
 /// meanwhile, the process ends here: only another one may have it again.
 pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
-    let prepared = prepare(settings).map_err(|error| error.to_string())?;
+    let unusable = |error| match error {
+        LoadError::Unusable(reason) => reason,
+        gone @ LoadError::DeviceGone(_) => {
+            last_line(&gone.to_string());
+            end(ENGINE_DEAD)
+        }
+    };
+    let prepared = prepare(settings).map_err(|error| unusable(LoadError::of(error)))?;
     let service = prepared.service().clone();
     tracing::info!(
         model = %service.info().name,
         compute = prepared.compute(),
         "loading the model"
     );
-    match prepared.load() {
-        Ok(()) => Ok(service),
-        Err(LoadError::Unusable(reason)) => Err(reason),
-        Err(gone @ LoadError::DeviceGone(_)) => {
-            last_line(&gone.to_string());
-            end(ENGINE_DEAD)
-        }
-    }
+    prepared.load().map_err(unusable)?;
+    Ok(service)
 }
 
 /// What identifies the service's vectors.

@@ -15,6 +15,7 @@ import json
 import lzma
 import pathlib
 import random
+import struct
 import sys
 import warnings
 import zlib
@@ -133,9 +134,19 @@ def tiff(draw):
 
 
 def rare_tiff(draw):
-    """Subsampled YCbCr, and 12 bits: Pillow reads them and does not write them."""
+    """Subsampled YCbCr, 12 bits, Lab, floats that were predicted, and old-style JPEG: Pillow reads
+    them, and writes none of them but Lab."""
     pixels = np.asarray(picture(draw, ["YCbCr"]))
     height, width = pixels.shape[:2]
+    rare = draw.random()
+    if rare < 0.2:
+        return saved(picture(draw, ["LAB"]), "TIFF", compression=draw.choice(["raw", "tiff_lzw"]))
+    if rare < 0.3:
+        rows = [fixtures.predicted_floats(row) for row in pixels[..., 0].astype(np.float32) * 1.3]
+        made = fixtures.tags(width, height, [32], 1, 8, rows=7, t317=(3, [3]), t339=(3, [3]))
+        return fixtures.tiff(made, fixtures.deflate(fixtures.in_strips(rows, 7)), draw.choice("<>"))
+    if rare < 0.5:
+        return old_jpeg(draw, pixels)
     kind = draw.choice([1, 8, 34925])
     pack = {1: bytes, 8: zlib.compress, 34925: lzma.compress}[kind]
     if draw.random() < 0.3:
@@ -150,6 +161,22 @@ def rare_tiff(draw):
         made[532] = (5, [draw.randint(0, 30), 1, draw.randint(200, 255), 1, 128, 1, 240, 1, 128, 1, 240, 1])
     units = fixtures.ycc_units(pixels, across, down)
     return fixtures.tiff(made, [pack(strip) for strip in fixtures.in_strips(units, 8 // down)])
+
+
+def old_jpeg(draw, pixels):
+    height, width = pixels.shape[:2]
+    planes = [pixels[..., c] for c in range(3)]
+    across, down = draw.choice([(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)])
+    data = fixtures.jpeg(planes, [(across, down), (1, 1), (1, 1)], restart=draw.choice([0, 0, 3]))
+    found, head, scan = fixtures.parts(data)
+    made = fixtures.tags(width, height, [8] * 3, 6, 6, t530=(3, [across, down]))
+    if 0xDD in found:
+        made[515] = (3, [3])
+    kind = draw.choice(["tables", "whole", "head"])
+    if kind == "tables":
+        return fixtures.pointing(made, [scan], fixtures.stored_tables(found))
+    made[514] = (4, [len(data if kind == "whole" else head)])
+    return fixtures.pointing(made, [scan] if kind == "head" else [], {513: [data if kind == "whole" else head]})
 
 
 def avif(draw):
@@ -222,21 +249,49 @@ def sgi(draw):
     return fixtures.sgi(image.width, image.height, pixels.shape[2], depth, rows)
 
 
+def xbm(draw):
+    return saved(picture(draw, ["1"]), "XBM")
+
+
+def xpm(draw):
+    image = picture(draw, ["RGB"]).quantize(draw.choice([2, 40, 256]))
+    table, letters = np.array(image.getpalette()).reshape(-1, 3), draw.choice([2, 3])
+    keys = ["".join(chr(97 + n // 20**i % 20) for i in range(letters)).encode() for n in range(len(table))]
+    colours = [b"c #%02x%02x%02x" % tuple(colour) for colour in table.tolist()]
+    if draw.random() < 0.2:
+        colours[0] = b"c None"
+    rows = [b"".join(keys[n] for n in row) for row in np.asarray(image)]
+    return fixtures.xpm(image.width, image.height, colours, keys, rows)
+
+
+def dds(draw):
+    image = picture(draw, ["RGB", "RGBA", "L", "LA"])
+    kind = draw.choice(["plain", "packed", "noise"])
+    if kind == "plain":
+        return saved(image, "DDS")
+    if kind == "packed":
+        return saved(image.convert("RGBA"), "DDS", pixel_format=draw.choice(["DXT1", "DXT3", "DXT5", "BC2", "BC3"]))
+    blocks = -(-image.width // 4) * -(-image.height // 4)
+    format = draw.choice([71, 74, 77, 80, 83, 84, 98, 98, 98])
+    data = struct.pack("<5I", format, 3, 0, 1, 0) + draw.randbytes(blocks * 16)
+    return fixtures.dds(image.width, image.height, 4, data, b"DX10")
+
+
 def other(draw):
     """Formats that are refused by name."""
-    format, modes = draw.choice([("JPEG2000", ["L", "RGB"]), ("DDS", ["RGBA"]), ("XBM", ["1"]), ("IM", ["RGB"])])
+    format, modes = draw.choice([("JPEG2000", ["L", "RGB"]), ("IM", ["RGB"])])
     return saved(picture(draw, modes), format)
 
 
 # Those that people send most are drawn three times as often.
 COMMON = {"jpeg": jpeg, "png": png, "gif": gif, "webp": webp, "bmp": bmp, "tiff": tiff}
 SELDOM = {"avif": avif, "ico": ico, "cur": cur, "icns": icns, "pnm": pnm, "tga": tga, "qoi": qoi}
-SELDOM |= {"pcx": pcx, "sun": sun, "sgi": sgi, "other": other}
+SELDOM |= {"pcx": pcx, "sun": sun, "sgi": sgi, "xbm": xbm, "xpm": xpm, "dds": dds, "other": other}
 FORMATS = COMMON | SELDOM
 NAMES = [*COMMON] * 3 + [*SELDOM]
 
 # What Pillow calls the formats that are decoded here.
-DECODED = "JPEG MPO PNG GIF WEBP BMP TIFF AVIF ICO CUR ICNS PPM TGA QOI PCX SUN SGI".split()
+DECODED = "JPEG MPO PNG GIF WEBP BMP TIFF AVIF ICO CUR ICNS PPM TGA QOI PCX SUN SGI XBM XPM DDS".split()
 
 
 def damaged(draw, data):

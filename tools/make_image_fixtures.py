@@ -689,8 +689,9 @@ def tiff(tags, strips, order="<", big=False, counts=True):
     below, `strips` the coded strips."""
     entries = dict(tags)
     tiles = 322 in entries
-    entries[324 if tiles else 273] = (4, [0] * len(strips))
-    if counts:
+    if strips:
+        entries[324 if tiles else 273] = (4, [0] * len(strips))
+    if strips and counts:
         entries[325 if tiles else 279] = (4, [len(strip) for strip in strips])
     sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "B", 11: "f"}
     head = 16 if big else 8
@@ -713,8 +714,9 @@ def tiff(tags, strips, order="<", big=False, counts=True):
     for strip in strips:
         offsets.append(at)
         at += len(strip)
-    entries[324 if tiles else 273] = (4, offsets)
-    extra[324 if tiles else 273] = packed_values(4, offsets)
+    if strips:
+        entries[324 if tiles else 273] = (4, offsets)
+        extra[324 if tiles else 273] = packed_values(4, offsets)
     out = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
     out += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
     out += struct.pack(order + ("Q" if big else "H"), count)
@@ -977,6 +979,10 @@ def rare_tiffs():
         add(f"tiff_ycc_11_{name}.tif", tiff(made, deflate([samples.tobytes()])))
         made[259] = (3, [1])
         add(f"tiff_ycc_11_{name}_raw.tif", tiff(made, [samples.tobytes()]))
+    for size in ((1, 5), (5, 1)):
+        small = np.ones((size[1], size[0], 3), np.uint8)
+        made = tags(*size, [8] * 3, 6, 8, t530=(3, [2, 2]))
+        add(f"damaged_tiff_ycc_{size[0]}x{size[1]}.tif", tiff(made, deflate([b"".join(ycc_units(small, 2, 2))])))
     units = b"".join(ycc_units(samples, 2, 2))
     add("tiff_ycc_untold_deflate.tif", tiff(tags(width, height, [8] * 3, 6, 8), deflate([units])))
     add("tiff_ycc_22_packbits.tif", tiff(tags(width, height, [8] * 3, 6, 32773, t530=(3, [2, 2])), [packbits(units)]))
@@ -1367,7 +1373,10 @@ VARIANTS = (
     "tiff_rgb_raw.tif tiff_rgb_lzw.tif tiff_rgb_adobe_deflate.tif tiff_palette_raw.tif tiff_rgb_packbits.tif "
     "tiff_rgb_zstd.tif tiff_rgb_lzma.tif tiff_ycc_22_deflate.tif tiff_grey_12_le.tif "
     "pcx_P.pcx pcx_RGB.pcx pcx_4_planes.pcx sun_24_1.ras sun_8_runs.ras sgi_RGB_8.sgi sgi_3_runs_8.sgi "
-    "cur_P.cur cur_mask_1.cur icns_is32.icns icns_png.icns"
+    "cur_P.cur cur_mask_1.cur icns_is32.icns icns_png.icns "
+    "tiff_old_jpeg_tables_22.tif tiff_old_jpeg_strips_22.tif tiff_old_jpeg_head_21.tif "
+    "tiff_float_predictor_1_le.tif tiff_lab_predictor.tif xbm_plain.xbm xpm_plain.xpm xpm_300_colours.xpm "
+    "dds_DXT5.dds dds_RGB.dds dds_palette.dds dds_bc7_every.dds"
 ).split()
 
 
@@ -1404,10 +1413,393 @@ def faxes():
         add(f"tiff_runs_{name}.tif", saved(image, format="TIFF", compression=compression, tiffinfo=tags))
 
 
+def parts(data):
+    """Segments of a JPEG by marker, and the data of its scan."""
+    found, at = {}, 2
+    while True:
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
+        found.setdefault(marker, []).append(data[at + 4 : at + 2 + length])
+        at += 2 + length
+        if marker == 0xDA:
+            return found, data[:at], data[at:-2]
+
+
+def pointing(made, strips, pieces, order="<"):
+    """A TIFF with pieces behind its strips, to whose places tags point."""
+    made = dict(made)
+    for tag, own in pieces.items():
+        made[tag] = (4, [0] * len(own))
+    at = len(tiff(made, strips, order))
+    behind = b""
+    for tag, own in pieces.items():
+        places = []
+        for nth, piece in enumerate(own):
+            if nth and piece == own[nth - 1]:
+                places.append(places[-1])
+                continue
+            places.append(at + len(behind))
+            behind += piece
+        made[tag] = (4, places)
+    return tiff(made, strips, order) + behind
+
+
+def stored_tables(found):
+    """The tables of a JPEG as the tags of the directory point to them, one for each component."""
+    huffman = {body[0]: body[1:] for body in found[0xC4]}
+    return {519: [found[0xDB][0][1:]] * 3, 520: [huffman[0]] + [huffman[1]] * 2, 521: [huffman[16]] + [huffman[17]] * 2}
+
+
+def patched(file, values):
+    """A little-endian TIFF with other values of tags that have one LONG."""
+    out = bytearray(file)
+    for tag, value in values.items():
+        at = out.index(struct.pack("<HHI", tag, 4, 1)) + 8
+        out[at : at + 4] = struct.pack("<I", value)
+    return bytes(out)
+
+
+def old_jpegs():
+    width, height = 45, 38
+    planes = ycc(picture(width, height, 3))
+    one = (1, 1)
+
+    def made(rows=None, **more):
+        return tags(width, height, [8] * 3, 6, 6, rows=rows, t512=(3, [1]), **more)
+
+    # libjpeg decodes none of the last three.
+    for across, down in [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 4), (2, 4), (1, 4)]:
+        data = jpeg(planes, [(across, down), one, one])
+        found, head, scan = parts(data)
+        said = {"t530": (3, [across, down])}
+        name = f"{across}{down}"
+        # Only tables, with one strip of coded data; the whole JPEG; its header, and a strip.
+        add(f"tiff_old_jpeg_tables_{name}.tif", pointing(made(**said), [scan], stored_tables(found)))
+        add(f"tiff_old_jpeg_whole_{name}.tif", pointing(made(t514=(4, [len(data)])), [], {513: [data]}))
+        add(f"tiff_old_jpeg_head_{name}.tif", pointing(made(t514=(4, [len(head)]), **said), [scan], {513: [head]}))
+        if down > 2:
+            continue
+        # Strips of one row of units each, which are what lies between restart markers.
+        units = -(-width // (8 * across))
+        data = jpeg(planes, [(across, down), one, one], restart=units)
+        found, head, scan = parts(data)
+        strips, at = [], 0
+        for n in range(-(-height // (8 * down)) - 1):
+            end = scan.index(bytes([0xFF, 0xD0 + n % 8]), at)
+            strips.append(scan[at:end])
+            at = end + 2
+        strips.append(scan[at:])
+        add(f"tiff_old_jpeg_strips_{name}.tif", pointing(made(8 * down, **said), strips, stored_tables(found)))
+        add(f"tiff_old_jpeg_head_strips_{name}.tif", pointing(made(8 * down, t514=(4, [len(head)])), strips, {513: [head]}))
+        # The whole with its markers in one strip.
+        add(f"tiff_old_jpeg_restarts_{name}.tif", pointing(made(t515=(3, [units]), **said), [scan], stored_tables(found)))
+        add(f"tiff_old_jpeg_restarts_whole_{name}.tif", pointing(made(t514=(4, [len(data)])), [], {513: [data]}))
+        if (across, down) == (2, 2):
+            big = made(8 * down, **said)
+            add("tiff_old_jpeg_strips_big_endian.tif", pointing(big, strips, stored_tables(found), ">"))
+    data = jpeg(planes, [(2, 2), one, one])
+    found, head, scan = parts(data)
+    tables = stored_tables(found)
+    add("tiff_old_jpeg_big_endian.tif", pointing(made(), [scan], tables, ">"))
+    add("tiff_old_jpeg_all_in_strip.tif", tiff(made(), [data]))
+    add("tiff_old_jpeg_head_without_length.tif", pointing(made(), [scan], {513: [data]}))
+    # The strip lies within the interchange format, as most writers have it.
+    file = tiff(made(t513=(4, [0]), t514=(4, [len(data)])), [data])
+    at = len(file) - len(data)
+    add("tiff_old_jpeg_strip_within.tif", patched(file, {513: at, 273: at + len(head), 279: len(scan)}))
+    file = tiff(made(t513=(4, [0]), t514=(4, [len(head)])), [data])
+    add("tiff_old_jpeg_no_count.tif", patched(file, {513: at, 273: at + len(head), 279: 0}))
+    for name, change in {
+        "rgb": {262: (3, [2])},
+        "grey": {262: (3, [1])},
+        "planes": {284: (3, [2])},
+        "weights": {529: (5, [2126, 10000, 7152, 10000, 722, 10000])},
+        "video": {532: (5, [16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1])},
+        "turned": {274: (3, [6])},
+        "too_small": {257: (4, [height + 9]), 278: (4, [height + 9])},
+        "smaller": {257: (4, [height - 9]), 278: (4, [height - 9])},
+        "wider": {256: (4, [width + 1])},
+        "four_bits": {258: (3, [4] * 3)},
+        "reversed": {266: (3, [2])},
+        "alpha": {258: (3, [8] * 4), 277: (3, [4]), 338: (3, [1])},
+        "one_sample": {258: (3, [8]), 277: (3, [1])},
+    }.items():
+        own = pointing(made(t514=(4, [len(data)])) | change, [scan], {513: [data]})
+        add(f"tiff_old_jpeg_{name}.tif", own)
+    for name, missing in (("samples", 277), ("photometric", 262), ("bits", 258), ("rows", 278)):
+        own = made(t514=(4, [len(head)]))
+        del own[missing]
+        add(f"tiff_old_jpeg_no_{name}.tif", pointing(own, [scan], {513: [head]}))
+    padded = [np.pad(plane, ((0, -height % 48), (0, -width % 48)), "edge") for plane in planes]
+    tile = parts(jpeg(padded, [(2, 2), one, one]))
+    tiled = made(t322=(4, [48]), t323=(4, [48]), t530=(3, [2, 2]))
+    del tiled[278]
+    add("tiff_old_jpeg_tile.tif", pointing(tiled, [tile[2]], stored_tables(tile[0])))
+    colours = [picture(width, height, 3)[..., c] for c in range(3)]
+    own = jpeg(colours, [one] * 3, ids=[82, 71, 66])
+    add("tiff_old_jpeg_rgb_ids.tif", pointing(made(t514=(4, [len(own)])), [], {513: [own]}))
+    own = jpeg(planes, [(2, 2), one, one], before=JFIF + ADOBE + b"\0" + b"\xff\xfe\0\6more")
+    add("tiff_old_jpeg_segments.tif", pointing(made(t514=(4, [len(own)])), [], {513: [own]}))
+    one_segment = b"".join(found[0xC4])
+    own = data[:2] + b"\xff\xc4" + struct.pack(">H", len(one_segment) + 2) + one_segment
+    own += head[2:].replace(HUFFMAN_SEGMENTS, b"")
+    add("tiff_old_jpeg_tables_together.tif", pointing(made(t514=(4, [len(own)])), [scan], {513: [own]}))
+    add("damaged_tiff_old_jpeg_no_tables.tif", tiff(made(), [scan]))
+    for missing in (519, 520, 521):
+        own = {tag: pieces for tag, pieces in tables.items() if tag != missing}
+        add(f"damaged_tiff_old_jpeg_no_{missing}.tif", pointing(made(), [scan], own))
+    own = head.replace(b"\xff\xc0", b"\xff\xc2")
+    add("damaged_tiff_old_jpeg_progressive.tif", pointing(made(t514=(4, [len(own)])), [scan], {513: [own]}))
+    own = head.replace(b"\xff\xdb\0\x43\0", b"\xff\xdb\0\x43\x07")
+    add("damaged_tiff_old_jpeg_fifth_table.tif", pointing(made(t514=(4, [len(own)])), [scan], {513: [own]}))
+    luma = jpeg(planes, [one, (2, 2), (2, 2)])
+    add("damaged_tiff_old_jpeg_fine_chroma.tif", pointing(made(t514=(4, [len(luma)])), [], {513: [luma]}))
+    add("damaged_tiff_old_jpeg_strips_of_5.tif", pointing(made(5), [scan] * 8, tables))
+    add("damaged_tiff_old_jpeg_empty.tif", pointing(made(), [b"\xff\xd9"], tables))
+    half = pointing(made(), [scan], tables)
+    add("damaged_tiff_old_jpeg_half.tif", half.replace(scan, scan[: len(scan) // 2] + b"\0" * (len(scan) - len(scan) // 2)))
+
+
+def predicted_floats(row):
+    """A row whose bytes of each significance are together, as differences to the left."""
+    planes = np.frombuffer(row.astype(">f4").tobytes(), np.uint8).reshape(-1, 4).T.reshape(-1)
+    return np.diff(planes.astype(int), prepend=0).astype(np.uint8).tobytes()
+
+
+def float_tiffs():
+    width, height = 21, 18
+    values = (grey(width, height).astype(np.float32) * 1.5 - 20.25) * np.float32(1.01)
+    rows = [predicted_floats(row) for row in values]
+    for order, label in (("<", "le"), (">", "be")):
+        for photometric in (0, 1):
+            own = tags(width, height, [32], photometric, 8, rows=7, t317=(3, [3]), t339=(3, [3]))
+            add(f"tiff_float_predictor_{photometric}_{label}.tif", tiff(own, deflate(in_strips(rows, 7)), order))
+    own = tags(width, height, [32], 1, 34925, t317=(3, [3]), t339=(3, [3]))
+    add("tiff_float_predictor_lzma.tif", tiff(own, [lzma.compress(b"".join(rows))]))
+    padded = np.pad(values, ((0, -height % 16), (0, -width % 16)))
+    tiles = []
+    for y in range(0, height, 16):
+        for x in range(0, width, 16):
+            tiles.append(b"".join(map(predicted_floats, padded[y : y + 16, x : x + 16])))
+    own = tags(width, height, [32], 1, 8, t317=(3, [3]), t339=(3, [3]), t322=(4, [16]), t323=(4, [16]))
+    del own[278]
+    add("tiff_float_predictor_tiles.tif", tiff(own, deflate(tiles)))
+    # Pillow reads these the wrong way round.
+    for kind, bits, code in ((3, 32, "f4"), (2, 32, "i4"), (2, 16, "i2")):
+        own = tags(width, height, [bits], 1, 8, t339=(3, [kind]))
+        add(f"tiff_big_endian_{code}_deflate.tif", tiff(own, deflate([values.astype(">" + code).tobytes()]), ">"))
+        own[259] = (3, [1])
+        add(f"tiff_big_endian_{code}.tif", tiff(own, [values.astype(">" + code).tobytes()], ">"))
+    own = tags(width, height, [8], 1, 8, t317=(3, [3]))
+    add("damaged_tiff_float_predictor_bytes.tif", tiff(own, deflate([grey(width, height).tobytes()])))
+    own = tags(width, height, [32], 1, 8, t317=(3, [3]), t339=(3, [2]))
+    add("damaged_tiff_float_predictor_integers.tif", tiff(own, deflate(in_strips(rows, height))))
+
+
+def lab_tiffs():
+    width, height = 61, 43
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    # Colours that there are in the upper half, those of no light in the lower one.
+    pixels[: height // 2, :, 1:] = rng.integers(-40, 40, (height // 2, width, 2)).astype(np.uint8)
+    rows = packed(pixels, 8)
+    add("tiff_lab_strips.tif", tiff(tags(width, height, [8] * 3, 8, rows=7), in_strips(rows, 7)))
+    own = tags(width, height, [8] * 3, 8, 8, rows=7, t317=(3, [2]))
+    differences = np.diff(pixels.astype(int), axis=1, prepend=0).astype(np.uint8)
+    add("tiff_lab_predictor.tif", tiff(own, deflate(in_strips(packed(differences, 8), 7))))
+    planes = [s for c in range(3) for s in in_strips(packed(pixels[..., c : c + 1], 8), 7)]
+    own = tags(width, height, [8] * 3, 8, rows=7, t284=(3, [2]))
+    add("tiff_lab_planar.tif", tiff(own, planes))
+    own[259] = (3, [8])
+    add("tiff_lab_planar_deflate.tif", tiff(own, deflate(planes)))
+    ends = np.array(np.meshgrid([0, 1, 127, 128, 129, 254, 255], [0, 1, 127, 128, 129, 254, 255], [0, 127, 128, 255]), np.uint8)
+    ends = ends.reshape(3, -1).T.reshape(14, 14, 3)
+    add("tiff_lab_ends.tif", tiff(tags(14, 14, [8] * 3, 8), [ends.tobytes()]))
+    add("tiff_lab_16.tif", tiff(tags(14, 14, [16] * 3, 8), [ends.repeat(2).tobytes()]))
+
+
+# --- X11 --------------------------------------------------------------------------
+
+
+def xbms():
+    bits = Image.fromarray(grey(37, 19, 4)).convert("1")
+    plain = saved(bits, format="XBM")
+    add("xbm_plain.xbm", plain)
+    add("xbm_hotspot.xbm", saved(bits, format="XBM", hotspot=(3, 4)))
+    head, data = plain.split(b"{\n")
+    add("xbm_unsigned.xbm", plain.replace(b"static char", b"static unsigned char"))
+    add("xbm_comment.xbm", b"/* a\n * comment */\n" + plain)
+    add("xbm_comment_of_one_line.xbm", b"/* a comment */\n" + plain)
+    add("xbm_empty_line.xbm", b"\n" + plain)
+    add("xbm_carriage_returns.xbm", plain.replace(b"\n", b"\r\n"))
+    add("xbm_upper_case.xbm", head + b"{\n" + data.upper())
+    add("xbm_one_digit.xbm", head + b"{\n" + data.replace(b"0x0", b"0x"))
+    add("xbm_junk_between.xbm", head + b"{\n" + data.replace(b",", b" /* e */, "))
+    add("xbm_no_end.xbm", plain[: plain.rindex(b"}") - 1])
+    add("xbm_trailing.xbm", plain + b"and more" * 9)
+    add("xbm_other_definition.xbm", b"#define im_depth 1\n" + plain)
+    add("xbm_long_name.xbm", plain.replace(b"im_", b"a_name_of_more_than_seventy_five_characters_which_is_read_in_two_lines_im_"))
+    add("xbm_no_width.xbm", plain.split(b"\n", 1)[1])
+    add("xbm_width_of_word.xbm", plain.replace(b"im_width 37", b"im_width x"))
+    add("xbm_brace_below.xbm", plain.replace(b" = {", b" =\n{"))
+    add("xbm_no_space.xbm", plain.replace(b"[] = {", b"[]={"))
+    add("xbm_size_in_brackets.xbm", plain.replace(b"[] =", b"[95] ="))
+    add("damaged_xbm_short.xbm", plain[: len(plain) // 2])
+    add("damaged_xbm_zero.xbm", plain.replace(b"im_width 37", b"im_width 0"))
+    add("damaged_xbm_65535.xbm", plain.replace(b"im_width 37", b"im_width 65535").replace(b"im_height 19", b"im_height 65535"))
+    add("damaged_text.c", b"/* A file of C. */\n#include <stdio.h>\n")
+    add("damaged_text.h", b"#define X_WIDTH 12\n#define Y 3\nint main(void) {}\n")
+
+
+def xpm(width, height, colours, keys, rows, size=None, pixels=b""):
+    """Colours by key, and rows of keys."""
+    out = b"/* XPM */\nstatic char * im[] = {\n"
+    out += b'"' + (size or b"%d %d %d %d" % (width, height, len(colours), len(keys[0]))) + b'",\n'
+    for key, colour in zip(keys, colours):
+        out += b'"' + key + b" " + colour + b'",\n'
+    return out + pixels + b",\n".join(b'"' + row + b'"' for row in rows) + b"};\n"
+
+
+def xpms():
+    width, height = 23, 17
+    rng = np.random.default_rng(7)
+
+    def drawn(count, letters):
+        alphabet = b" .+@#$%&*=-;>,')!~{]^/(_:<[}|1234567890abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        keys = [bytes([alphabet[n // 90 ** i % 90] for i in range(letters)]) for n in range(count)]
+        colours = [b"c #%06X" % int(v) for v in rng.integers(0, 1 << 24, count)]
+        rows = [b"".join(keys[n] for n in row) for row in rng.integers(0, count, (height, width))]
+        return colours, keys, rows
+
+    def made(colours, keys, rows, **more):
+        return xpm(width, height, colours, keys, rows, **more)
+
+    colours, keys, rows = drawn(12, 1)
+    plain = made(colours, keys, rows)
+    add("xpm_plain.xpm", plain)
+    add("xpm_none.xpm", made([b"c None"] + colours[1:], keys, rows))
+    add("xpm_lower_case.xpm", made([c.lower() for c in colours], keys, rows))
+    add("xpm_contexts.xpm", made([b"m white g #808080 " + c + b" s name" for c in colours], keys, rows))
+    add("xpm_tabs.xpm", made([c.replace(b" ", b"\t") for c in colours], keys, rows))
+    add("xpm_twelve_digits.xpm", made([c + b"A1B2C3" for c in colours], keys, rows))
+    add("xpm_three_digits.xpm", made([c[:6] for c in colours], keys, rows))
+    add("xpm_pixels_comment.xpm", made(colours, keys, rows, pixels=b"/* pixels */\n"))
+    add("xpm_other_comment.xpm", made(colours, keys, rows, pixels=b"/* more */\n"))
+    add("xpm_quoted_comment.xpm", made(colours, keys, rows, pixels=b'/* "more" */\n'))
+    add("xpm_carriage_returns.xpm", plain.replace(b"\n", b"\r\n"))
+    add("xpm_long_rows.xpm", made(colours, keys, [row + row[:3] for row in rows]))
+    add("xpm_short_rows.xpm", made(colours, keys, [row[:-1] for row in rows]))
+    add("xpm_one_line.xpm", made(colours, keys, [b"".join(rows)]))
+    add("xpm_hotspot.xpm", made(colours, keys, rows, size=b"23 17 12 1 3 4"))
+    add("xpm_extensions.xpm", made(colours, keys, rows, size=b"23 17 12 1 XPMEXT"))
+    add("xpm_trailing.xpm", plain + b"more" * 5)
+    add("xpm_same_key.xpm", made(colours, [keys[0]] + keys[:11], [row.replace(keys[11], keys[3]) for row in rows]))
+    add("xpm_two_letters.xpm", made(*drawn(200, 2)))
+    add("xpm_256_colours.xpm", made(*drawn(256, 2)))
+    add("xpm_300_colours.xpm", made(*drawn(300, 2)))
+    many = drawn(300, 2)
+    add("xpm_300_colours_none.xpm", made([b"c None"] + many[0][1:], *many[1:]))
+    add("xpm_quotation_mark.xpm", made(colours, [b'"'] + keys[1:], [row.replace(keys[0], b'"') for row in rows]))
+    for name, bad in {
+        "named_colour": made([b"c red"] + colours[1:], keys, rows),
+        "no_colour": made([b"m white"] + colours[1:], keys, rows),
+        "no_digits": made([b"c #"] + colours[1:], keys, rows),
+        "no_value": made([b"c"] + colours[1:], keys, rows),
+        "other_key": made(colours, keys, rows[:-1] + [b"?" * width]),
+        "no_size": plain.replace(b'"23 17 12 1"', b'"23 17 12"'),
+        "empty_size": plain.replace(b'"23 17 12 1"', b'"23  12 1"'),
+        "spaces": plain.replace(b'"23 17', b'" 23 17'),
+        "no_letters": made(colours, keys, rows, size=b"23 17 12 0"),
+        "zero": made(colours, keys, rows, size=b"0 17 12 1"),
+        "too_large": made(colours, keys, rows, size=b"65535 65535 12 1"),
+        "too_few_colours": made(colours, keys, rows, size=b"23 17 11 1"),
+        "too_many_colours": made(colours, keys, rows, size=b"23 17 99999 1"),
+        "only_magic": b"/* XPM */",
+        "short": plain[: len(plain) * 3 // 4],
+        "one_row_less": made(colours, keys, rows[:-1]),
+        "half_a_key": made(*drawn(30, 2)[:2], [b"abc"] * 40),
+    }.items():
+        add(f"damaged_xpm_{name}.xpm", bad)
+
+
+# --- DDS --------------------------------------------------------------------------
+
+
+def dds(width, height, flags, data, letters=b"\0" * 4, bits=0, masks=(0, 0, 0, 0), length=124):
+    out = b"DDS " + struct.pack("<IIIIIII44x", length, 0x1007, height, width, 0, 0, 0)
+    out += struct.pack("<II4sIIIII", 32, flags, letters, bits, *masks)
+    return out.ljust(128, b"\0") + data
+
+
+def bc7_blocks(rng):
+    """Blocks of every mode and of every pattern of pairs, the rest of whose bits are drawn."""
+    blocks = []
+    for mode, (partition, patterns) in enumerate([(4, 16), (6, 64), (6, 64), (6, 64), (0, 8), (0, 8), (0, 4), (6, 64)]):
+        for pattern in range(patterns):
+            at = mode + 1 + partition
+            value = int.from_bytes(rng.bytes(16), "little") >> at << at
+            blocks.append((value | (pattern << (mode + 1) if partition else 0) | 1 << mode).to_bytes(16, "little"))
+    return blocks
+
+
+def ddses():
+    width, height = 23, 17
+    pixels = np.dstack([picture(width, height, 4), grey(width, height, 6)])
+    image = Image.fromarray(pixels)
+    for mode in ("RGB", "RGBA", "L", "LA"):
+        add(f"dds_{mode}.dds", saved(image.convert(mode), format="DDS"))
+    for kind in ("DXT1", "DXT3", "DXT5", "BC2", "BC3", "BC5"):
+        own = image.convert("RGB" if kind == "BC5" else "RGBA")
+        add(f"dds_{kind}.dds", saved(own, format="DDS", pixel_format=kind))
+    rng = np.random.default_rng(17)
+    blocks = -(-width // 4) * -(-height // 4)
+    noise = rng.bytes(blocks * 16)
+    for letters in (b"DXT1", b"DXT3", b"DXT5", b"BC4U", b"ATI1", b"BC5U", b"ATI2", b"BC5S"):
+        add(f"dds_noise_{letters.decode()}.dds", dds(width, height, 4, noise, letters))
+    for format in (27, 28, 29, 70, 71, 73, 74, 76, 77, 79, 80, 82, 83, 84, 97, 98, 99):
+        data = struct.pack("<5I", format, 3, 0, 1, 0) + rng.bytes(width * height * 4)
+        add(f"dds_dxgi_{format}.dds", dds(width, height, 4, data, b"DX10"))
+    every = bc7_blocks(rng) + [bytes(16)] * 4
+    every += every[: -len(every) % 16]
+    data = struct.pack("<5I", 98, 3, 0, 1, 0) + b"".join(every)
+    add("dds_bc7_every.dds", dds(64, len(every) // 16 * 4, 4, data, b"DX10"))
+    for name, flags, bits, masks in (
+        ("565", 0x40, 16, (0xF800, 0x7E0, 0x1F, 0)),
+        ("555", 0x40, 16, (0x7C00, 0x3E0, 0x1F, 0)),
+        ("4444", 0x41, 16, (0xF00, 0xF0, 0xF, 0xF000)),
+        ("8_bits", 0x40, 8, (0xE0, 0x1C, 0x3, 0)),
+        ("32_of_10", 0x41, 32, (0x3FF00000, 0xFFC00, 0x3FF, 0xC0000000)),
+        ("holes", 0x40, 32, (0x90900000, 0x5500, 0x12, 0)),
+        ("40_bits", 0x40, 40, (0xFF, 0xFF0000, 0xFF000000, 0)),
+        ("no_green", 0x40, 24, (0xFF0000, 0, 0xFF, 0)),
+    ):
+        add(f"dds_masks_{name}.dds", dds(width, height, flags, rng.bytes(width * height * bits // 8), bits=bits, masks=masks))
+    add("dds_palette.dds", dds(width, height, 0x20, rng.bytes(1024) + rng.bytes(width * height), bits=8))
+    add("dds_mipmaps.dds", FILES["dds_DXT1.dds"] + rng.bytes(99))
+    plain = FILES["dds_RGB.dds"]
+    for name, bad in {
+        "no_bits": dds(width, height, 0x40, bytes(1600), masks=(255, 255, 255, 0)),
+        "grey_24": dds(width, height, 0x20000, bytes(1600), bits=24),
+        "grey_16_without_alpha": dds(width, height, 0x20000, bytes(1600), bits=16),
+        "no_kind": dds(width, height, 8, bytes(1600), bits=8),
+        "letters": dds(width, height, 4, bytes(1600), b"DXT2"),
+        "srgb": dds(width, height, 4, struct.pack("<5I", 72, 3, 0, 1, 0) + bytes(1600), b"DX10"),
+        "header": dds(width, height, 0x20000, bytes(1600), bits=8, length=125),
+        "only_magic": b"DDS ",
+        "within_header": plain[:100],
+        "short": plain[:-1],
+        "short_blocks": dds(width, height, 4, noise[:-1], b"DXT5"),
+        "short_palette": dds(width, height, 0x20, bytes(1024 + width * height - 1), bits=8),
+        "zero": dds(0, height, 0x20000, bytes(1600), bits=8),
+        "65535": dds(65535, 65535, 4, bytes(1600), b"DXT1"),
+    }.items():
+        add(f"damaged_dds_{name}.dds", bad)
+    add("unsupported_bc6h.dds", dds(8, 8, 4, struct.pack("<5I", 95, 3, 0, 1, 0) + bytes(64), b"DX10"))
+
+
 def main():
     assert PIL.__version__ == "13.0.0", PIL.__version__
     formats = (jpegs, pngs, gifs, webps, bmps, tiffs, pnms, tgas, qois, icos)
-    for make in (*formats, rare_tiffs, pcxs, suns, sgis, curs, icnses, others):
+    for make in (*formats, rare_tiffs, pcxs, suns, sgis, curs, icnses, old_jpegs, float_tiffs, lab_tiffs, xbms, xpms, ddses, others):
         make()
     if OUT.exists():
         shutil.rmtree(OUT)

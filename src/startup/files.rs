@@ -7,7 +7,7 @@ use std::error::Error;
 use siglip2_model::files::ModelFiles;
 
 use crate::build_info::build_info;
-use crate::checkpoint::{Checkpoint, Config, NaflexImages, Resolution};
+use crate::checkpoint::{Checkpoint, Config, NaflexImages, Resolution, Source};
 use crate::engine::EngineInfo;
 use crate::image::Processor;
 use crate::service::{Decode, Model, ModelInfo};
@@ -83,6 +83,8 @@ impl<'a> Files<'a> {
             info: ModelInfo {
                 name: settings.named().1.to_owned(),
                 source: settings.named().0.to_owned(),
+                revision: matches!(settings.source(), Ok(Source::Hub(_)))
+                    .then(|| settings.hub.revision.clone()),
                 device: engine.device,
                 engine: engine.name,
                 precision: engine.precision,

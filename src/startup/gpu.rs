@@ -54,18 +54,27 @@ impl Gpus {
         }
         match Self::find(settings, limits) {
             Ok(found) => Ok(Some(found)),
-            Err(error) if settings.device == Device::Cuda => {
-                Err(format!("--device cuda (DEVICE) asks for a GPU: {error}").into())
-            }
-            Err(error) => {
-                tracing::warn!("computing on the CPU: {error}");
-                Ok(None)
-            }
+            Err(error) => match LoadError::of(error) {
+                // A GPU that hangs is a fault of this machine, which computing on the CPU would hide.
+                gone @ LoadError::DeviceGone(_) => Err(gone.into()),
+                LoadError::Unusable(reason) if settings.device == Device::Cuda => {
+                    Err(format!("--device cuda (DEVICE) asks for a GPU: {reason}").into())
+                }
+                LoadError::Unusable(reason) => {
+                    tracing::warn!("computing on the CPU: {reason}");
+                    Ok(None)
+                }
+            },
         }
     }
 
     fn find(settings: &Settings, limits: ImageLimits) -> Result<Self, Box<dyn Error>> {
-        let there = gpus()?;
+        let there = watched(settings.gpu.device_timeout(), |steps| {
+            steps.begin("looking for GPUs");
+            // Whatever it says, there is no GPU to compute on.
+            gpus().map_err(|error| WatchedError::Failed(error.to_string()))
+        })
+        .map_err(LoadError::from)?;
         if there.is_empty() {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
         }
@@ -263,7 +272,7 @@ fn card_decoder(
             _ => Ok(None),
         };
     }
-    let open = || -> Result<&'static NvJpeg, String> {
+    let open = || -> Result<&'static NvJpeg, LoadError> {
         let search = Search::new(None, None).with_nvjpeg(settings.gpu.nvjpeg_lib.clone());
         let nvjpeg = NvJpeg::open(&search).map_err(|error| error.to_string())?;
         for (gpu, _) in seats {
@@ -271,10 +280,9 @@ fn card_decoder(
             let backend = watched(settings.gpu.device_timeout(), move |steps| {
                 steps.begin("opening nvJPEG");
                 Ok(card_backend(&on, nvjpeg)?)
-            })
-            .map_err(|error| error.to_string())?;
+            })?;
             if asked == Decode::Auto && backend != Backend::Engine {
-                return Err(format!("{gpu} has no JPEG engine"));
+                return Err(format!("{gpu} has no JPEG engine").into());
             }
             tracing::info!(%gpu, "photos are decoded by nvJPEG {}, {backend}", nvjpeg.version());
         }
@@ -282,6 +290,7 @@ fn card_decoder(
     };
     match (open(), asked) {
         (Ok(nvjpeg), _) => Ok(Some(nvjpeg)),
+        (Err(gone @ LoadError::DeviceGone(_)), _) => Err(gone.into()),
         (Err(error), Decode::Auto) => {
             tracing::warn!("photos are decoded on the CPU: {error}");
             Ok(None)

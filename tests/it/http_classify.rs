@@ -123,7 +123,7 @@ async fn zero_shot_refuses_with_a_sentence() {
         (json!({ "images": ["http://x"], "labels": ["a"] }), 400, "fetches none"),
         (json!({ "embeddings": [[1.0]], "labels": ["a"] }), 400, "embeddings[0] must be a list"),
         (json!({ "embeddings": [row, vec!["x"; dimensions]], "labels": ["a"] }), 400, "embeddings[1]"),
-        (json!({ "embeddings": vec![row.clone(); 4], "labels": ["a"] }), 413, "more than the 3"),
+        (json!({ "embeddings": vec![row.clone(); 4], "labels": ["a"] }), 413, "the limit of 3"),
         (json!({ "images": [], "labels": ["a"], "hypothesis_template": "x" }), 400, "has no {}"),
         (
             json!({ "images": [], "labels": ["a"], "hypothesis_template": "{}", "hypothesis_templates": ["{}"] }),

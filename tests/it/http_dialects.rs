@@ -141,7 +141,7 @@ async fn text_embeddings_inference() {
             (
                 json!({ "inputs": "a", "truncation_direction": "left" }),
                 400,
-                "at its start",
+                "at the start",
             ),
             (json!({ "inputs": "a", "truncate": "yes" }), 400, "truncate"),
             (json!({ "inputs": "a", "dimensions": 1 }), 400, "Matryoshka"),

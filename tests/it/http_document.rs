@@ -73,6 +73,53 @@ async fn every_route_that_is_described_is_served() {
     );
 }
 
+/// The parameters of the query that are described are read, and no others: of what is described, a wrong
+/// value is refused; what is not is told as ignored.
+#[tokio::test]
+async fn parameters_of_the_query_that_are_described_are_read() {
+    let server = Server::start(HttpSettings::default()).await;
+    let index = Arc::new(OneRow::default());
+    server.service.give_index(index).unwrap();
+    let document = serde_json::to_value(openapi_document()).unwrap();
+    let name = server.service.info().name.replace('"', "%22");
+    let mut turned = BTreeSet::new();
+    for (path, method, _) in operations() {
+        let parameters = &document["paths"][&path][&method]["parameters"];
+        let parameters = parameters.as_array().unwrap().iter();
+        let described: BTreeSet<&str> = parameters
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().unwrap())
+            .collect();
+        let path = path.replace("{model}", &name);
+        let without = good(&method, &path);
+        for parameter in ["apply_orientation", "none_such"] {
+            let target = format!(" {path}?{parameter}=neither HTTP/1.1");
+            let line = format!(" {path} HTTP/1.1");
+            let at = without
+                .windows(line.len())
+                .position(|part| part == line.as_bytes())
+                .unwrap();
+            let mut asked = without.clone();
+            asked.splice(at..at + line.len(), target.bytes());
+            let answer = ask(server.address, asked).await;
+            let told = format!("{method} {path} {parameter}: {}", answer.text());
+            match described.contains(parameter) {
+                true => {
+                    assert!(matches!(answer.status, 400 | 422), "{told}");
+                    assert!(answer.text().contains(parameter), "{told}");
+                    turned.insert(path.clone());
+                }
+                false => {
+                    assert!(answer.status < 300, "{told}");
+                    let ignored = answer.header("x-ignored").unwrap_or_default();
+                    assert!(ignored.contains(parameter), "{told} {ignored}");
+                }
+            }
+        }
+    }
+    assert!(turned.contains("/predict") && turned.contains("/embed/images"));
+}
+
 #[tokio::test]
 async fn every_path_says_which_methods_it_has() {
     let server = Server::start(HttpSettings::default()).await;

@@ -176,11 +176,15 @@ async fn kserve_refuses_with_a_sentence() {
         &[
             (json!({}), 400, "must have inputs"),
             (json!({ "inputs": {} }), 400, "inputs must be a list"),
-            (json!({ "inputs": [words, words] }), 400, "comes twice"),
+            (
+                json!({ "inputs": [words, words] }),
+                400,
+                "repeats an earlier",
+            ),
             (
                 json!({ "inputs": [words, words, words] }),
                 413,
-                "more than the 2",
+                "the limit of 2",
             ),
             (with("name", json!("x")), 400, "there are \"texts\""),
             (with("datatype", json!("FP32")), 400, "must be BYTES"),

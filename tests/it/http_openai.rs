@@ -207,7 +207,7 @@ async fn what_is_not_taken_is_refused_with_a_sentence() {
         (
             json!({ "input": "a", "modality": "audio" }),
             400,
-            "hears nothing",
+            "does not take audio",
         ),
         (
             json!({ "input": "a", "modality": 1 }),
@@ -222,7 +222,7 @@ async fn what_is_not_taken_is_refused_with_a_sentence() {
         (
             json!({ "input": "a", "truncate": "START" }),
             400,
-            "at its start",
+            "at the start",
         ),
         (json!({ "input": ["a", 5] }), 400, "input[1]"),
         (json!({ "input": ["a", null] }), 400, "input[1]"),

@@ -50,14 +50,14 @@ async fn heads_that_two_readers_read_in_two_ways_are_refused() {
                 "POST /embed/text HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"
             ),
             400,
-            "not both",
+            "must not have both",
         ),
         (
             format!(
                 "POST /embed/text HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n{chunked}"
             ),
             400,
-            "not both",
+            "must not have both",
         ),
         (
             "GET health HTTP/1.1\r\nHost: t\r\n\r\n".into(),

@@ -123,4 +123,33 @@ async fn a_service_turns_all_pictures_and_says_so() {
         Some(asked.fingerprint.as_str())
     );
     assert_eq!(answer.json()["data"][0]["embedding"], turned.vector[0]);
+
+    // immich's form has the field as well, which counts before the query.
+    let stored = (json!(13), json!(9));
+    for (query, said, expected) in [
+        ("", Some("true"), &turned),
+        ("?apply_orientation=true", None, &turned),
+        ("?apply_orientation=true", Some("false"), &not),
+    ] {
+        let mut form = Form::new()
+            .text("entries", r#"{"clip": {"visual": {"modelName": "x"}}}"#)
+            .file("image", "a.png", picture("png 6"));
+        if let Some(word) = said {
+            form = form.text("apply_orientation", word);
+        }
+        let answer = ask(plain.address, form.post(&format!("/predict{query}"))).await;
+        let sides = |answer: &Value| (answer["imageWidth"].clone(), answer["imageHeight"].clone());
+        let (width, height) = sides(&answer.json());
+        match expected.fingerprint == turned.fingerprint {
+            true => assert_eq!((&height, &width), (&stored.0, &stored.1)),
+            false => assert_eq!((&width, &height), (&stored.0, &stored.1)),
+        }
+        let clip = answer.json()["clip"].as_str().unwrap().to_owned();
+        let vector: Value = serde_json::from_str(&clip).unwrap();
+        assert_eq!(vector, expected.vector[0], "{query} {said:?}");
+        assert_eq!(
+            answer.header("x-embedding-fingerprint"),
+            Some(expected.fingerprint.as_str())
+        );
+    }
 }

@@ -306,6 +306,31 @@ fn a_checkpoint_that_cannot_be_used_is_refused_in_one_sentence() {
     assert!(said.contains("config.json"), "{said}");
 }
 
+/// The first process of a container has no default for a signal: it would go on, and be killed.
+#[test]
+fn a_start_that_hangs_ends_when_it_is_told_to() {
+    let directory = copy();
+    // A file that never comes: a disk behind a network that does not answer.
+    let config = directory.path().join("config.json");
+    std::fs::remove_file(&config).expect("removed");
+    let made = Command::new("mkfifo").arg(&config).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut command = command(&["--model"]);
+    command.arg(directory.path()).args(["--log-level", "debug"]);
+    let mut child = command.spawn().expect("the program runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+    let preparing = |line: String| line.contains("preparing the model");
+    assert!(lines.by_ref().any(|line| preparing(line.expect("a line"))));
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill runs").success());
+    let text: Vec<String> = lines.map(|line| line.expect("a line")).collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{text:?}");
+    let said = "told to end before the model was loaded";
+    assert!(text.iter().any(|line| line.contains(said)), "{text:?}");
+}
+
 #[test]
 fn a_second_signal_waits_for_nothing() {
     let mut running = Program::demo(&[]);

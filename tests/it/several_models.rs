@@ -13,6 +13,7 @@ use crate::common::picture::{encoded, png};
 use crate::common::server::Server;
 
 mod index;
+mod own;
 mod turns;
 
 const FINGERPRINT: &str = "x-embedding-fingerprint";

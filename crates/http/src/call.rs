@@ -20,11 +20,11 @@ use crate::answer::json_bytes;
 use crate::answer::problem::{Named, Problem, part_name, printable};
 use crate::answer::validation::bool_word;
 use crate::header::parameters::{self, Parameters};
+use crate::request::bodies::TypedForm;
 use crate::request::body::{Body, off_thread};
 use crate::request::fingerprint;
 use crate::request::form::reader::FormKind;
 use crate::request::form::{APPLY_ORIENTATION, Form};
-use crate::request::forms::TypedForm;
 use crate::request::ignored::Ignored;
 use crate::request::item_reader::{ItemReader, Items};
 use crate::request::json;
@@ -318,6 +318,18 @@ impl<'a> Call<'a> {
             .map_err(|error| Problem::image(part, &error))
     }
 
+    /// Whether the request says that images are turned, or are not: the body counts before the query.
+    fn asked_to_turn(&mut self) -> Result<Option<bool>, Problem> {
+        let in_query = self.said(APPLY_ORIENTATION)?;
+        Ok(self.apply_orientation.or(in_query))
+    }
+
+    /// Whether images of this request, whose body is here, are turned.
+    pub(super) fn turned(&mut self) -> Result<bool, Problem> {
+        let by_default = self.model().settings().apply_orientation;
+        Ok(self.asked_to_turn()?.unwrap_or(by_default))
+    }
+
     /// The service, working for this request, whose body is here. The request is refused if
     /// its client has vectors of another space than those that it would get, which are
     /// normalized or not.
@@ -332,11 +344,9 @@ impl<'a> Call<'a> {
         normalized: bool,
         truncate: bool,
     ) -> Result<Request, Problem> {
-        let in_query = self.said(APPLY_ORIENTATION)?;
+        let apply_orientation = self.asked_to_turn()?;
+        let turned = self.turned()?;
         let service = self.choice.model();
-        let apply_orientation = self.apply_orientation.or(in_query);
-        let by_default = service.settings().apply_orientation;
-        let turned = apply_orientation.unwrap_or(by_default);
         *self.space = fingerprint::agreed(self.headers, &self.choice, turned, normalized)?;
         let most = Instant::now() + self.shared.settings.request_timeout;
         Ok(service.request(Context {

@@ -16,7 +16,8 @@ use crate::answer::validation::Issues;
 use crate::request::body::Body;
 use crate::request::form::reader::FormKind;
 use crate::request::form::{Fields, Form};
-use crate::request::text_request::{self, TextLimits};
+use crate::request::text_limits::TextLimits;
+use crate::request::{text_list, text_request};
 use siglip2_service::MemoryBudget;
 use siglip2_service::metrics::Metrics;
 
@@ -117,5 +118,5 @@ pub fn text_request(body: &[u8], settings: &HttpSettings) -> Result<(Vec<String>
 ///
 /// Why they are refused, in words.
 pub fn text_field(text: &str, settings: &HttpSettings) -> Result<Vec<String>, String> {
-    text_request::parse_field(text, TextLimits::of(settings)).map_err(|problem| problem.to_string())
+    text_list::parse_field(text, TextLimits::of(settings)).map_err(|problem| problem.to_string())
 }

@@ -19,6 +19,7 @@ use crate::call::TIMEOUT;
 use crate::content::{self, ParameterKind, Schemas, reference};
 use crate::header::request_id;
 use crate::request::fingerprint::{EXPECT_FINGERPRINT, FINGERPRINT};
+use crate::request::form::APPLY_ORIENTATION;
 use crate::request::ignored;
 use crate::request::model;
 use crate::routes::route::{Class, Route};
@@ -103,6 +104,14 @@ fn operation(route: &Route, schemas: &mut Schemas) -> OperationBuilder {
                 .pattern(Some("^[0-9a-fA-F]{16}$")),
         ));
     }
+    if route.class == Class::Work {
+        // By default it is as the service is set, which the document cannot know.
+        operation = operation.parameter(query(
+            APPLY_ORIENTATION,
+            "Whether images are turned as their orientation tag says; a field of that name in the body counts before it; by default as the service's --apply-orientation has it",
+            None,
+        ));
+    }
     if let Some((_, name, _)) = route.parameter() {
         let name = ParameterBuilder::new()
             .name(name)
@@ -171,19 +180,22 @@ fn outside_of_the_body(parameter: &content::Parameter) -> Parameter {
                 .schema_type(Type::Integer)
                 .minimum(Some(0)),
         ),
-        ParameterKind::Query(unsaid) => {
-            let schema = ObjectBuilder::new()
-                .schema_type(Type::Boolean)
-                .default(Some(unsaid.into()));
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(says))
-                .required(Required::False)
-                .schema(Some(schema.build()))
-                .build()
-        }
+        ParameterKind::Query(unsaid) => query(name, says, Some(unsaid)),
     }
+}
+
+/// A boolean in the query, and what it is where nothing is said.
+fn query(name: &str, description: &str, unsaid: Option<bool>) -> Parameter {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .default(unsaid.map(Into::into));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(description))
+        .required(Required::False)
+        .schema(Some(schema.build()))
+        .build()
 }
 
 fn header(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
@@ -219,7 +231,7 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
     );
     add(
         ignored::HEADER.as_str(),
-        "What the request brought that is not read: fields of a form, parameters of the query",
+        "Parts of the request that are not read: fields of a form, parameters of the query",
         text(),
     );
     match status {
@@ -242,7 +254,7 @@ fn with_headers(mut response: ResponseBuilder, status: u16, class: Class) -> Res
         }
         415 => add(
             "accept-encoding",
-            "Where the coding of the body is not undone: those that are",
+            "Where the coding of the body is not supported: those that are",
             text(),
         ),
         401 => add("www-authenticate", "How the key is sent", text()),
@@ -269,7 +281,7 @@ fn meaning(status: u16) -> &'static str {
         415 => "A content type, a coding or an image format that is not supported",
         417 => "An expectation other than 100-continue",
         422 => "Validation Error",
-        429 => "Too much at once; Retry-After says when to try again",
+        429 => "Too many requests or rows at once; Retry-After says when to try again",
         431 => "The headers are too large",
         500 => "A fault of the service; the id is in its log",
         503 => "The service cannot embed at the moment; Retry-After says when to try again",

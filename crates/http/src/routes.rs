@@ -23,9 +23,11 @@ use crate::content::{Content, Parameter, ParameterKind};
 use crate::endpoints::about_messages::{Document, Health, Info, Readiness, Root};
 use crate::endpoints::page_request::Asked;
 use crate::endpoints::{self, SearchRequest};
+use crate::request::bodies::{
+    ImageForm, ImageRequest, ImagesForm, ImagesRequest, RankForm, RankRequest, SearchForm,
+    SimilarityForm, SimilarityRequest,
+};
 use crate::request::form;
-use crate::request::forms::{ImageForm, ImagesForm, RankForm, SearchForm, SimilarityForm};
-use crate::request::image_request::{ImageRequest, ImagesRequest, RankRequest, SimilarityRequest};
 use crate::request::packed;
 use crate::request::text_request::TextRequest;
 use dialects::DIALECTS;

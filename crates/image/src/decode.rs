@@ -8,7 +8,8 @@ use super::{
     RgbImage,
 };
 use super::{
-    avif, bmp, cur, gif, icns, ico, inspect, jpeg, pcx, png, pnm, qoi, sgi, sun, tga, tiff, webp,
+    avif, bmp, cur, dds, gif, icns, ico, inspect, jpeg, pcx, png, pnm, qoi, sgi, sun, tga, tiff,
+    webp, xbm, xpm,
 };
 
 /// What a decoder is given: the file, what its header says, what it may cost, and whether
@@ -232,5 +233,8 @@ fn decode_format(job: &Job<'_>, out: &mut [u8]) -> Result<(), ImageError> {
         ImageFormat::Pcx => pcx::decode(job, out),
         ImageFormat::Sun => sun::decode(job, out),
         ImageFormat::Sgi => sgi::decode(job, out),
+        ImageFormat::Xbm => xbm::decode(job, out),
+        ImageFormat::Xpm => xpm::decode(job, out),
+        ImageFormat::Dds => dds::decode(job, out),
     }
 }

@@ -52,7 +52,10 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
         | ImageFormat::Icns
         | ImageFormat::Pcx
         | ImageFormat::Sun
-        | ImageFormat::Sgi => Metadata::default(),
+        | ImageFormat::Sgi
+        | ImageFormat::Xbm
+        | ImageFormat::Xpm
+        | ImageFormat::Dds => Metadata::default(),
     };
     metadata.orientation()
 }

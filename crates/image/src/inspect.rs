@@ -3,8 +3,8 @@
 
 use super::{Header, ImageError, ImageFormat, ImageLimits, MAX_SIDE, Orientation, Target};
 use super::{
-    avif, bmp, cur, exif, gif, icns, ico, jpeg, names, pcx, png, pnm, qoi, sgi, sun, tga, tiff,
-    webp,
+    avif, bmp, cur, dds, exif, gif, icns, ico, jpeg, names, pcx, png, pnm, qoi, sgi, sun, tga,
+    tiff, webp, xbm, xpm,
 };
 
 /// Reads format and size from the header, and refuses what is no image, what is not
@@ -38,6 +38,9 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Pcx => pcx::size(bytes)?,
         ImageFormat::Sun => sun::size(bytes)?,
         ImageFormat::Sgi => sgi::size(bytes)?,
+        ImageFormat::Xbm => xbm::size(bytes)?,
+        ImageFormat::Xpm => xpm::size(bytes)?,
+        ImageFormat::Dds => dds::size(bytes)?,
     };
     if width == 0 || height == 0 {
         return Err(ImageError::damaged(
@@ -66,6 +69,9 @@ pub fn inspect(bytes: &[u8], limits: &ImageLimits) -> Result<Header, ImageError>
         ImageFormat::Pcx => pcx::scratch(width),
         ImageFormat::Sun => sun::scratch(width),
         ImageFormat::Sgi => sgi::scratch(width),
+        ImageFormat::Xbm => xbm::scratch(width),
+        ImageFormat::Xpm => xpm::scratch(bytes)?,
+        ImageFormat::Dds => dds::scratch(width),
     };
     let orientation = match limits.apply_orientation {
         true => exif::orientation(format, bytes),
@@ -160,6 +166,12 @@ fn recognize(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Pcx)
     } else if pnm::is_one(bytes) {
         Some(ImageFormat::Pnm)
+    } else if dds::is_one(bytes) {
+        Some(ImageFormat::Dds)
+    } else if xpm::is_one(bytes) {
+        Some(ImageFormat::Xpm)
+    } else if xbm::is_one(bytes) {
+        Some(ImageFormat::Xbm)
     } else if tga::is_one(bytes) {
         Some(ImageFormat::Tga)
     } else {

@@ -78,7 +78,7 @@ fn word(bytes: &[u8], at: &mut usize) -> Result<String, ImageError> {
 fn number(bytes: &[u8], at: &mut usize) -> Result<u32, ImageError> {
     let word = word(bytes, at)?;
     let number = word.parse();
-    number.map_err(|_| damaged("a number of its header is none"))
+    number.map_err(|_| damaged("a number in its header is not a number"))
 }
 
 impl Head {
@@ -100,7 +100,7 @@ impl Head {
             Coding::Floats { little } => {
                 let scale: f64 = word(bytes, &mut at)?
                     .parse()
-                    .map_err(|_| damaged("its scale is no number"))?;
+                    .map_err(|_| damaged("its scale is not a number"))?;
                 if scale == 0.0 || !scale.is_finite() {
                     return Err(damaged("its scale is 0 or not finite"));
                 }
@@ -271,15 +271,13 @@ fn value(head: &Head, data: &mut &[u8]) -> Result<u8, ImageError> {
                 }
             }
             b'#' => *data = behind_comment(data),
-            _ if !is_space(byte) => return Err(damaged("a number of its pixels is none")),
+            _ if !is_space(byte) => return Err(damaged("a number of its pixels is not a number")),
             _ if digits > 0 => break,
             _ => {}
         }
     }
     match u32::try_from(value) {
         Ok(value) if value <= head.most => Ok(head.byte(value)),
-        _ => Err(damaged(
-            "a value of its pixels is brighter than the brightest",
-        )),
+        _ => Err(damaged("a pixel is brighter than its header allows")),
     }
 }

@@ -68,6 +68,7 @@
 //!     info: ModelInfo {
 //!         name: "example".into(),
 //!         source: "example".into(),
+//!         revision: None,
 //!         device: "cpu",
 //!         engine: "first ids",
 //!         precision: "fp32",

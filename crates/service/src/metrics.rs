@@ -13,86 +13,25 @@
 //! process write to the same series, each under its own label.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
 use siglip2_model::Tower;
 
+mod labels;
 mod memory;
 mod model_label;
+mod series;
 mod timings;
 
-use model_label::{ModelLabel, PerModel};
+use labels::of_process;
+use model_label::ModelLabel;
+use series::{Own, Series};
 
 pub(crate) use memory::MemoryMetrics;
 pub use timings::{Lookup, Stage, StageTiming, Timings};
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    endpoint: &'static str,
-    status: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EndpointLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    endpoint: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    stage: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TowerLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    tower: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EngineLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    engine: u64,
-}
-
-fn tower_name(tower: Tower) -> &'static str {
-    match tower {
-        Tower::Image => "image",
-        Tower::Text => "text",
-    }
-}
-
-/// From 0.1 ms, which is less than any batch takes, to 2 minutes, doubling each time.
-fn seconds() -> Histogram {
-    Histogram::new((0..21).map(|power| 1e-4 * f64::from(1_u32 << power)))
-}
-
-fn rows() -> Histogram {
-    Histogram::new((0..11).map(|power| f64::from(1_u32 << power)))
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    #[prometheus(flatten)]
-    model: ModelLabel,
-    result: &'static str,
-}
 
 /// What happened to a span of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +56,6 @@ impl SpanFate {
     }
 }
 
-type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
-
 /// Everything that is counted, as one model or the whole process writes it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -127,203 +64,6 @@ pub struct Metrics {
     model: ModelLabel,
     /// What has no other label than the model.
     own: Own,
-}
-
-/// The series of a process.
-#[derive(Debug)]
-struct Series {
-    registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Seconds<EndpointLabels>,
-    stage_seconds: Seconds<StageLabels>,
-    batch_rows: Seconds<TowerLabels>,
-    queued: Family<TowerLabels, Gauge>,
-    expired: Family<TowerLabels, Counter>,
-    dropped: Family<TowerLabels, Counter>,
-    failed_batches: Family<TowerLabels, Counter>,
-    engine_busy: Family<EngineLabels, Counter<f64, AtomicU64>>,
-    in_flight: Gauge<i64, AtomicI64>,
-    text_lookups: Family<ResultLabels, Counter>,
-    image_lookups: Family<ResultLabels, Counter>,
-    spans: Family<ResultLabels, Counter>,
-    memory: MemoryMetrics,
-    dropped_log_lines: Counter,
-    of_models: OfModels,
-}
-
-/// The series that have no label but that of the model.
-#[derive(Debug, Default)]
-struct OfModels {
-    engine_up: PerModel<Gauge>,
-    rebuilds: PerModel<Counter>,
-    cut_texts: PerModel<Counter>,
-    index_rows: PerModel<Gauge>,
-    searches: PerModel<Counter>,
-    searched_rows: PerModel<Counter>,
-    search_seconds: PerModel<Histogram>,
-}
-
-/// The same series of one model.
-#[derive(Debug)]
-struct Own {
-    engine_up: Gauge,
-    rebuilds: Counter,
-    cut_texts: Counter,
-    index_rows: Gauge,
-    searches: Counter,
-    searched_rows: Counter,
-    search_seconds: Histogram,
-}
-
-impl Default for Own {
-    fn default() -> Self {
-        Self {
-            engine_up: Gauge::default(),
-            rebuilds: Counter::default(),
-            cut_texts: Counter::default(),
-            index_rows: Gauge::default(),
-            searches: Counter::default(),
-            searched_rows: Counter::default(),
-            search_seconds: seconds(),
-        }
-    }
-}
-
-impl Series {
-    fn new() -> Self {
-        let mut registry = Registry::with_prefix("siglip2");
-        let memory = MemoryMetrics::register(&mut registry);
-        let mut series = Self {
-            registry,
-            requests: Family::default(),
-            request_seconds: Family::new_with_constructor(seconds),
-            stage_seconds: Family::new_with_constructor(seconds),
-            batch_rows: Family::new_with_constructor(rows),
-            queued: Family::default(),
-            expired: Family::default(),
-            dropped: Family::default(),
-            failed_batches: Family::default(),
-            engine_busy: Family::default(),
-            in_flight: Gauge::default(),
-            text_lookups: Family::default(),
-            image_lookups: Family::default(),
-            spans: Family::default(),
-            memory,
-            dropped_log_lines: Counter::default(),
-            of_models: OfModels::default(),
-        };
-        series.register();
-        series
-    }
-
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register(
-            "requests",
-            "Requests answered, by endpoint and status; 499 is a client that has gone",
-            self.requests.clone(),
-        );
-        registry.register(
-            "request_seconds",
-            "From a request's head to its answer",
-            self.request_seconds.clone(),
-        );
-        registry.register(
-            "stage_seconds",
-            "What each stage took: receive, search and write per request, the others per row",
-            self.stage_seconds.clone(),
-        );
-        registry.register(
-            "batch_rows",
-            "Rows in a batch when it began",
-            self.batch_rows.clone(),
-        );
-        registry.register(
-            "queue_rows",
-            "Rows that wait for a batch",
-            self.queued.clone(),
-        );
-        registry.register(
-            "expired_rows",
-            "Rows whose last deadline passed while they waited; they were not computed",
-            self.expired.clone(),
-        );
-        registry.register(
-            "dropped_rows",
-            "Rows whose last client went while they waited; they were not computed",
-            self.dropped.clone(),
-        );
-        registry.register(
-            "failed_batches",
-            "Batches that the engine failed",
-            self.failed_batches.clone(),
-        );
-        registry.register(
-            "engine_up",
-            "1 while the engine embeds, else 0",
-            self.of_models.engine_up.clone(),
-        );
-        registry.register(
-            "engine_busy_seconds",
-            "Seconds in which an engine had work: its rate is the share of the time",
-            self.engine_busy.clone(),
-        );
-        registry.register(
-            "engine_rebuilds",
-            "Engines that were built anew after a failure",
-            self.of_models.rebuilds.clone(),
-        );
-        registry.register(
-            "text_cache",
-            "Texts looked up: in the cache, being computed already, or to be computed",
-            self.text_lookups.clone(),
-        );
-        registry.register(
-            "image_cache",
-            "Images looked up: in the cache, being computed already, or to be computed",
-            self.image_lookups.clone(),
-        );
-        registry.register(
-            "cut_texts",
-            "Texts of which the model did not read the end, because they have too many tokens",
-            self.of_models.cut_texts.clone(),
-        );
-        registry.register(
-            "index_rows",
-            "Rows of the index that is searched",
-            self.of_models.index_rows.clone(),
-        );
-        registry.register(
-            "searches",
-            "Searches of the index that came to their end",
-            self.of_models.searches.clone(),
-        );
-        registry.register(
-            "searched_rows",
-            "Rows that these searches looked at",
-            self.of_models.searched_rows.clone(),
-        );
-        registry.register(
-            "search_seconds",
-            "What the searches took, without the wait for those before them",
-            self.of_models.search_seconds.clone(),
-        );
-        registry.register(
-            "spans",
-            "Spans for the collector: recorded, and of these exported and failed; the rest waits or found no room",
-            self.spans.clone(),
-        );
-        registry.register(
-            "dropped_log_lines",
-            "Lines that the log lacks, because whoever reads it did not keep up",
-            self.dropped_log_lines.clone(),
-        );
-        registry.register(
-            "requests_in_flight",
-            "Accepted requests without their answer",
-            self.in_flight.clone(),
-        );
-    }
 }
 
 impl Metrics {
@@ -396,42 +136,6 @@ impl Metrics {
     fn declare_process(&self) {
         for result in SpanFate::ALL.map(SpanFate::as_str) {
             drop(self.series.spans.get_or_create(&of_process(result)));
-        }
-    }
-
-    fn of_stage(&self, stage: Stage) -> StageLabels {
-        StageLabels {
-            model: self.model.clone(),
-            stage: stage.as_str(),
-        }
-    }
-
-    fn of_tower(&self, tower: Tower) -> TowerLabels {
-        TowerLabels {
-            model: self.model.clone(),
-            tower: tower_name(tower),
-        }
-    }
-
-    fn of_result(&self, result: &'static str) -> ResultLabels {
-        ResultLabels {
-            model: self.model.clone(),
-            result,
-        }
-    }
-
-    fn of_request(&self, endpoint: &'static str, status: u16) -> RequestLabels {
-        RequestLabels {
-            model: self.model.clone(),
-            endpoint,
-            status,
-        }
-    }
-
-    fn of_endpoint(&self, endpoint: &'static str) -> EndpointLabels {
-        EndpointLabels {
-            model: self.model.clone(),
-            endpoint,
         }
     }
 
@@ -569,13 +273,9 @@ impl Metrics {
 
     /// Adds how long an engine has had work since the last call for it.
     pub fn engine_busy(&self, engine: usize, took: Duration) {
-        let labels = EngineLabels {
-            model: self.model.clone(),
-            engine: engine as u64,
-        };
         self.series
             .engine_busy
-            .get_or_create(&labels)
+            .get_or_create(&self.of_engine(engine))
             .inc_by(took.as_secs_f64());
     }
 
@@ -605,14 +305,6 @@ impl Metrics {
     }
 }
 
-/// Labels of what belongs to no model.
-fn of_process(result: &'static str) -> ResultLabels {
-    ResultLabels {
-        model: ModelLabel::default(),
-        result,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -636,6 +328,7 @@ mod tests {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }
     }
+
     #[test]
     fn several_models_are_told_apart_and_none_is_counted_without_its_name() {
         let (process, models) = Metrics::of_models(&["a".to_owned(), "b \"x\"".to_owned()]);

@@ -152,7 +152,7 @@ impl Readiness {
         }
         if let Err(reason) = &verdict {
             self.failures.fetch_add(1, Ordering::AcqRel);
-            tracing::error!(%reason, "the readiness check failed; remembered rows are forgotten");
+            tracing::error!(%reason, "the readiness check failed; the caches are cleared");
         }
         let mut known = self.known();
         if verdict.is_ok() && known.doubts != doubts {

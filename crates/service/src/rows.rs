@@ -112,6 +112,11 @@ impl Request {
         file: Bytes,
         permit: Permit,
     ) -> Result<Vec<f32>, ServiceError> {
+        // The HTTP side has read this header before, as soon as the file had arrived, so that a bad
+        // file is refused before the rest of the body is read (`Service::inspect_image`). What it
+        // found cannot be used here: the model, whose limits count and for which a JPEG may be
+        // reduced, and `apply_orientation` may stand behind the images of a form, and rows are also
+        // asked for without HTTP. This header is the one that is kept: the decoder gets it.
         let header = self
             .service
             .inspect(&file, &self.limits())

@@ -46,6 +46,8 @@ pub struct ModelInfo {
     pub name: String,
     /// Where it is from: a directory, a name on the hub or `demo`, as given by the user.
     pub source: String,
+    /// The branch, tag or commit of the hub that was asked for; none where it is not from the hub.
+    pub revision: Option<String>,
     /// `cpu` or `cuda`.
     pub device: &'static str,
     /// `siglip2-cpu` or `tensorrt`.
@@ -401,18 +403,23 @@ impl Service {
         self.inspect(bytes, &self.stored_limits()).map(|_header| ())
     }
 
-    /// Like [`Service::inspect_image`], and returns the width and height in pixels.
+    /// Like [`Service::inspect_image`], and returns the width and height in pixels, of the image as it
+    /// is once it was turned, if it is to be.
     ///
     /// # Errors
     ///
     /// The same.
-    pub fn image_sides(&self, bytes: &[u8]) -> Result<(u32, u32), ImageError> {
-        self.inspect(bytes, &self.stored_limits())
+    pub fn image_sides(&self, bytes: &[u8], turned: bool) -> Result<(u32, u32), ImageError> {
+        let limits = ImageLimits {
+            apply_orientation: turned,
+            ..self.settings().image_limits()
+        };
+        self.inspect(bytes, &limits)
             .map(|header| (header.width, header.height))
     }
 
-    /// What images may be as they are stored: whether one is turned, only its request can say,
-    /// and not before it is whole.
+    /// The limits before it is known whether images are turned: the field that says so may stand
+    /// behind them. `Request::limits` has those that are in force.
     fn stored_limits(&self) -> ImageLimits {
         ImageLimits {
             apply_orientation: false,

@@ -1,86 +1,39 @@
 //! What runs between the pieces of a batch, and what does not.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
-use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Prepare, Rows};
 use siglip2_embeddings::service::batcher::{Batcher, Item, Permits, Ticket};
 use siglip2_embeddings::service::metrics::Metrics;
 
-use super::{NoPrepare, image, info, numbers, one, submit};
-
-/// Rests once in every batch, when it gets leave to, and notes the order in which batches
-/// are finished.
-struct Resting {
-    leave: Receiver<()>,
-    begun: Sender<()>,
-    order: Arc<Mutex<Vec<Vec<f32>>>>,
-    /// Panics when it is handed this number between pieces.
-    bad: f32,
-}
-
-impl Resting {
-    fn finish(&self, batch: &Batch, done: Completion) {
-        let numbers = numbers(batch);
-        assert!(!numbers.contains(&self.bad), "as told");
-        self.order.lock().unwrap().push(numbers.clone());
-        done.finish(Rows::new(1, numbers));
-    }
-}
-
-impl Engine for Resting {
-    fn info(&self) -> EngineInfo {
-        info(1)
-    }
-
-    fn preparer(&self) -> Arc<dyn Prepare> {
-        Arc::new(NoPrepare)
-    }
-
-    fn submit(&mut self, _: Batch, _: Completion) {
-        unreachable!("it may always rest");
-    }
-
-    fn submit_and_rest(
-        &mut self,
-        batch: Batch,
-        done: Completion,
-        next: &mut dyn FnMut() -> Option<(Batch, Completion)>,
-    ) {
-        self.begun.send(()).unwrap();
-        self.leave.recv().unwrap();
-        if let Some((batch, done)) = next() {
-            self.finish(&batch, done);
-        }
-        self.finish(&batch, done);
-    }
-}
+use super::engines::{Cores, Resting, image, one, submit};
 
 struct Test {
     batcher: Batcher,
     leave: Sender<()>,
     begun: Receiver<()>,
-    order: Arc<Mutex<Vec<Vec<f32>>>>,
+    cores: Arc<Cores>,
 }
 
+/// The engine panics when it is to finish this row.
 const BAD: u32 = 99;
 
 impl Test {
     fn new() -> Self {
         let (leave, allowed) = channel();
         let (beginning, begun) = channel();
-        let order = Arc::default();
+        let cores = Arc::default();
         let engine = Resting {
-            leave: allowed,
+            cores: Arc::clone(&cores),
             begun: beginning,
-            order: Arc::clone(&order),
-            bad: BAD as f32,
+            leave: Some(allowed),
+            bad: Some(BAD as f32),
         };
         Self {
             batcher: Batcher::start(one(Box::new(engine)), 100, Metrics::new()).unwrap(),
             leave,
             begun,
-            order,
+            cores,
         }
     }
 
@@ -114,7 +67,7 @@ impl Test {
         for ticket in tickets {
             ticket.row().await.unwrap();
         }
-        let order = self.order.lock().unwrap().concat();
+        let order = self.cores.order();
         assert_eq!(order[0], 0.0, "a text of its own waits for no other");
         order[1..].to_vec()
     }

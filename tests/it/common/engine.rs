@@ -196,6 +196,7 @@ pub fn model(name: &str) -> Model {
         info: ModelInfo {
             name: name.into(),
             source: name.into(),
+            revision: None,
             device: "cpu",
             engine: "fake",
             precision: "fp32",

@@ -31,6 +31,14 @@ pub(super) fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) ->
 
 /// The output and exit code of a program that must not start. If it starts anyway it is killed
 /// and has no exit code: otherwise neither it nor the test would end.
+/// Sends SIGTERM.
+fn terminate(child: &std::process::Child) {
+    let sent = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 pub(super) fn refusal(mut command: Command) -> (String, Option<i32>) {
     let mut child = command
         .args(["--host", "127.0.0.1", "--port", "0"])
@@ -263,6 +271,54 @@ fn a_device_that_hangs_while_the_engine_is_loaded_is_exit_code_3() {
     assert_eq!(code, Some(3), "{text}");
     let said = "the device hangs: running the first batches of ";
     assert!(text.contains(said), "{text}");
+}
+
+/// A driver may hang before there is any device, and the CPU does not take its place.
+#[test]
+fn a_driver_that_hangs_at_its_start_is_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    for device in ["cuda", "auto"] {
+        let machine = Machine::new().fault("init_hang:1");
+        let flags = ["--device", device, "--device-timeout", "0.1"];
+        let (text, code) = refusal(on(&machine, root.path(), &flags));
+        assert_eq!(code, Some(3), "{text}");
+        let said = "the device hangs: looking for GPUs ";
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+/// Told to end while a driver hangs: at its start, and while an engine is loaded.
+#[test]
+fn a_start_that_hangs_ends_when_it_is_told_to() {
+    let root = tempfile::tempdir().unwrap();
+    Recipe::default().write(root.path());
+    for (fault, is_there) in [("init_hang:1", "hangs"), ("hang@infer:20", "listening")] {
+        let machine = Machine::new().fault(fault);
+        let flags = ["--device", "cuda", "--device-timeout", "600"];
+        let mut command = on(&machine, root.path(), &flags);
+        let mut child = command
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        if is_there == "listening" {
+            let listens =
+                |line: &std::io::Result<String>| line.as_ref().unwrap().contains(is_there);
+            assert!(lines.by_ref().any(|line| listens(&line)));
+        } else {
+            // Its handlers are there when the driver's library is: that is the last it opens.
+            let maps = format!("/proc/{}/maps", child.id());
+            while !std::fs::read_to_string(&maps).unwrap().contains("libcuda") {
+                std::thread::yield_now();
+            }
+        }
+        terminate(&child);
+        let text: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{fault}: {text:?}");
+        let said = "told to end before the model was loaded";
+        assert!(text.iter().any(|line| line.contains(said)), "{text:?}");
+    }
 }
 
 #[test]

@@ -1,100 +1,24 @@
 //! Engines of two models compute in turns, and small requests to one go between the pieces of a
 //! batch of the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
-use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Prepare, Rows};
 use siglip2_embeddings::service::batcher::{Batcher, Item, Ticket, Turns, Worker};
 use siglip2_embeddings::service::metrics::Metrics;
 
-use crate::batcher::{NoPrepare, info, numbers};
+use crate::batcher::engines::{Cores, Resting};
 
-/// What all engines do together.
-#[derive(Default)]
-struct Cores {
-    /// Engines that compute now, and the most that did at once.
-    computing: AtomicUsize,
-    most: AtomicUsize,
-    /// The rows of finished batches.
-    order: Mutex<Vec<f32>>,
-}
-
-impl Cores {
-    fn enter(&self) {
-        let now = self.computing.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        std::thread::yield_now();
-    }
-
-    fn leave(&self) {
-        self.computing.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Computes a piece, rests, and computes another. It begins a batch when it gets leave to, and
-/// rests when it gets it again.
-struct OnCores {
-    cores: Arc<Cores>,
-    leave: Option<Receiver<()>>,
-    begun: Sender<()>,
-}
-
-impl OnCores {
-    fn wait(&self) {
-        let _ = self.begun.send(());
-        if let Some(leave) = &self.leave {
-            let _ = leave.recv();
-        }
-    }
-
-    fn finish(&self, batch: &Batch, done: Completion) {
-        let numbers = numbers(batch);
-        self.cores.order.lock().unwrap().extend(&numbers);
-        done.finish(Rows::new(1, numbers));
-    }
-}
-
-impl Engine for OnCores {
-    fn info(&self) -> EngineInfo {
-        info(1)
-    }
-
-    fn preparer(&self) -> Arc<dyn Prepare> {
-        Arc::new(NoPrepare)
-    }
-
-    fn submit(&mut self, _: Batch, _: Completion) {
-        unreachable!("it may always rest");
-    }
-
-    fn submit_and_rest(
-        &mut self,
-        batch: Batch,
-        done: Completion,
-        next: &mut dyn FnMut() -> Option<(Batch, Completion)>,
-    ) {
-        self.cores.enter();
-        self.wait();
-        self.cores.leave();
-        while let Some((batch, done)) = next() {
-            self.finish(&batch, done);
-        }
-        self.cores.enter();
-        self.finish(&batch, done);
-        self.cores.leave();
-    }
-}
-
-/// A batcher with such an engine, what it says when it begins, and what lets it go on.
+/// A batcher with an engine on these cores, what it says when it begins a batch, and what lets it
+/// go on.
 fn engine(cores: &Arc<Cores>, turns: &Turns, waits: bool) -> (Batcher, Receiver<()>, Sender<()>) {
     let (begun, has_begun) = channel();
     let (go, leave) = channel();
-    let engine = OnCores {
+    let engine = Resting {
         cores: Arc::clone(cores),
-        leave: waits.then_some(leave),
         begun,
+        leave: waits.then_some(leave),
+        bad: None,
     };
     let workers = vec![Worker {
         engine: Box::new(engine),
@@ -135,7 +59,7 @@ async fn no_two_engines_compute_at_the_same_time() {
         }
     }
     wait(tickets).await;
-    assert_eq!(cores.most.load(Ordering::SeqCst), 1);
+    assert_eq!(cores.most(), 1);
 }
 
 #[tokio::test]
@@ -159,8 +83,8 @@ async fn a_text_for_one_model_does_not_wait_for_a_bulk_of_another() {
     }
     wait(rows).await;
     wait(many).await;
-    let order = cores.order.lock().unwrap().clone();
+    let order = cores.order();
     let at = |number: f32| order.iter().position(|&it| it == number).expect("it ran");
     assert!(at(100.0) < at(2.0), "{order:?}");
-    assert_eq!(cores.most.load(Ordering::SeqCst), 1);
+    assert_eq!(cores.most(), 1);
 }

@@ -108,7 +108,11 @@ CUresult uuid_of(const Device &device, CUuuid *uuid) {
 using namespace stand_in;
 
 CUDA_API CUresult cuInit(unsigned) {
-    return call("cuInit", Needs::nothing, [](Driver &driver, Lock &) -> CUresult {
+    return call("cuInit", Needs::nothing, [](Driver &driver, Lock &lock) -> CUresult {
+        if (driver.faults.due("init_hang") != CUDA_SUCCESS) {
+            std::uint64_t seen = driver.releases;
+            driver.changed.wait(lock, [&] { return driver.releases != seen; });
+        }
         if (CUresult due = driver.faults.due("init")) {
             return due;
         }

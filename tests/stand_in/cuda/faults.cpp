@@ -13,6 +13,7 @@ namespace {
 const std::map<std::string, CUresult> &defaults() {
     static const auto *results = new std::map<std::string, CUresult>{
         {"init", CUDA_ERROR_SYSTEM_DRIVER_MISMATCH},
+        {"init_hang", CUDA_ERROR_UNKNOWN},
         {"alloc", CUDA_ERROR_OUT_OF_MEMORY},
         {"host_alloc", CUDA_ERROR_OUT_OF_MEMORY},
         {"stream", CUDA_ERROR_OUT_OF_MEMORY},

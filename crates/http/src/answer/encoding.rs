@@ -44,11 +44,11 @@ const HEADERS: &[(&str, &str)] = &[
     ),
     (
         MISSING,
-        "Of bytes, where images were each for itself: the bad ones, whose rows are NaN, zeros or null; as many of them as fit in 4 KiB",
+        "Of bytes, with `partial`: the indices of the bad images, whose rows are NaN, zeros or null; as many as fit in 4 KiB",
     ),
     (
         MISSING_COUNT,
-        "Of bytes, where images were each for itself: how many bad ones there are",
+        "Of bytes, with `partial`: how many images are bad",
     ),
 ];
 

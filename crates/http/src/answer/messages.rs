@@ -257,7 +257,7 @@ impl<'a> SearchAnswer<'a> {
                 score: service.score_of(f64::from(hit.cosine)).probability,
                 cosine: hit.cosine,
                 columns: columns.map_err(|error| {
-                    Problem::Internal(format!("the columns of a row are no JSON: {error}"))
+                    Problem::Internal(format!("the columns of a row are not JSON: {error}"))
                 })?,
             })
         };

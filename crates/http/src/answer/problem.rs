@@ -60,7 +60,7 @@ pub(crate) enum Problem {
     BadRequest(Cow<'static, str>),
     /// 401: no key, or a wrong one.
     #[error(
-        "This service wants an API key: send it as `Authorization: Bearer <key>` or as `X-API-Key: <key>`."
+        "This service requires an API key: send it as `Authorization: Bearer <key>` or as `X-API-Key: <key>`."
     )]
     Unauthorized,
     /// 404.
@@ -71,7 +71,7 @@ pub(crate) enum Problem {
     NoSuchModel(String),
     /// 404: there is nothing to search.
     #[error(
-        "This service has no index to search: start it with --index and what embed has written."
+        "This service has no index to search: start it with --index and a file that embed has written."
     )]
     NoIndex,
     /// 405, with what the path does take.
@@ -96,7 +96,7 @@ pub(crate) enum Problem {
     /// 412: the client's vectors cannot be told from others.
     #[error(
         "X-Expect-Fingerprint asks for {0}, and the vectors of this service have no fingerprint: \
-         its engine was built before there were any; build it again with build-engine."
+         its engine was built before fingerprints were kept; build it again with build-engine."
     )]
     NoFingerprint(Fingerprint),
     /// 413: too many bytes, items or pixels.
@@ -109,7 +109,7 @@ pub(crate) enum Problem {
     #[error("A body may have the Content-Encoding gzip or zstd; this one has {0}.")]
     Coding(String),
     /// 417.
-    #[error("The only expectation that is met is 100-continue; this one is {0}.")]
+    #[error("The only expectation that is supported is 100-continue; this one is {0}.")]
     Expectation(String),
     /// 422: fields that are missing or of the wrong type.
     #[error("the fields are not what the endpoint takes")]
@@ -137,7 +137,7 @@ fn unavailable(state: State) -> &'static str {
     match state {
         State::Starting => "The service is starting: it loads its model.",
         State::Draining => "The service is shutting down.",
-        State::Restarting => "The engine failed and is being built anew.",
+        State::Restarting => "The engine failed and is being rebuilt.",
         State::Failed => "The engine has failed and the service must be restarted.",
         State::Ready => "The service cannot embed at the moment.",
     }
@@ -148,12 +148,11 @@ impl From<OutOfMemory> for Problem {
         let OutOfMemory { for_use, limit, .. } = error;
         if error.is_final() {
             return Problem::TooLarge(format!(
-                "The request takes more memory than the {limit} bytes that all {for_use} \
-                 together may."
+                "The request needs more memory than the limit of {limit} bytes for all {for_use} together."
             ));
         }
         Problem::Busy {
-            what: format!("The requests under way hold all the memory that {for_use} may take."),
+            what: format!("The requests in progress hold all the memory that {for_use} may take."),
             retry_after: MEMORY_RETRY,
         }
     }

@@ -29,8 +29,7 @@ pub(crate) fn connections(wanted: usize) -> usize {
             max_connections = wanted,
             descriptors = current,
             connections = bound,
-            "the system gives fewer file descriptors than connections are allowed: that is \
-             the bound; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+            "the system allows fewer file descriptors than there may be connections, and that is now the limit; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
         );
     }
     bound

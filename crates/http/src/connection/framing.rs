@@ -29,9 +29,11 @@ impl Violation {
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::BareLineFeed => {
-                "The lines of a request's head end with CR LF; one of them ends with LF alone."
+                "Every line of a request's head must end with CR LF; one of them ends with LF alone."
             }
-            Self::TwoLengths => "A request has a Content-Length or a Transfer-Encoding, not both.",
+            Self::TwoLengths => {
+                "A request must not have both a Content-Length and a Transfer-Encoding."
+            }
             Self::HugeLength => "The Content-Length is larger than any body can be.",
         }
     }

@@ -32,7 +32,7 @@ pub(crate) enum ClassifyAnswer<'a> {
 pub(crate) struct OwnAnswer<'a> {
     /// One for each picture, in their order.
     results: Vec<Classified<'a>>,
-    /// What became of the logits: `sigmoid` or `softmax`.
+    /// How the logits became scores: `sigmoid` or `softmax`.
     activation: &'static str,
     /// The sentences that the labels were put into.
     hypothesis_templates: &'a [String],

@@ -1,19 +1,19 @@
-//! What a request of `/classify` says, in a form or in JSON.
+//! The body of `/classify`, a form or JSON.
 
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::answer::problem::Problem;
 use crate::call::Call;
+use crate::request::bodies::ClassifyForm;
 use crate::request::body::off_thread;
 use crate::request::form::File;
-use crate::request::forms::ClassifyForm;
 use crate::request::item_reader::{ItemReader, Items, Place};
 use crate::request::json::{self, Kind, wrong};
 
 const TEMPLATE: &str = "This is a photo of {}.";
 
-/// So many templates there may be.
+/// The most templates that a request may have.
 const MAX_TEMPLATES: usize = 128;
 
 /// Pictures or vectors, and labels; or the form of Hugging Face's endpoints.
@@ -25,14 +25,14 @@ pub(crate) struct ClassifyRequest {
     images: Option<Vec<String>>,
     /// Instead of pictures: vectors of some.
     embeddings: Option<Vec<Vec<f32>>>,
-    /// What they may show.
+    /// The labels to choose from.
     labels: Option<Vec<String>>,
     /// The sentence that a label is put into, at `{}`.
     #[schema(default = "This is a photo of {}.")]
     hypothesis_template: Option<String>,
     /// Several sentences, whose vectors are averaged.
     hypothesis_templates: Option<Vec<String>>,
-    /// `sigmoid`, each label for itself, or `softmax`, all labels together 1.
+    /// `sigmoid`: each label is scored on its own; `softmax`: the scores of all labels add up to 1.
     #[schema(default = "sigmoid")]
     activation: Option<String>,
     /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
@@ -40,30 +40,30 @@ pub(crate) struct ClassifyRequest {
     truncate: Option<bool>,
     /// Hugging Face's: one picture, as base64.
     inputs: Option<String>,
-    /// Hugging Face's: what it may show.
+    /// Hugging Face's: the labels to choose from.
     parameters: Option<Parameters>,
     /// Where several models are served, the name of one.
     model: Option<String>,
 }
 
-/// What Hugging Face's form says besides the picture.
+/// What Hugging Face's clients send besides the picture.
 #[derive(ToSchema)]
 #[schema(as = ClassifyParameters)]
 #[allow(dead_code, reason = "it is only described")]
 struct Parameters {
-    /// What the picture may show.
+    /// The labels to choose from.
     candidate_labels: Vec<String>,
     /// The sentence that a label is put into, at `{}`.
     #[schema(default = "This is a photo of {}.")]
     hypothesis_template: Option<String>,
 }
 
-/// What becomes of the logits.
+/// How logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
-    /// Each label for itself.
+    /// Each label on its own.
     Sigmoid,
-    /// All labels together 1.
+    /// The scores of all labels add up to 1.
     Softmax,
 }
 
@@ -72,13 +72,13 @@ const ACTIVATIONS: [(&str, Activation); 2] = [
     ("softmax", Activation::Softmax),
 ];
 
-/// What a request says besides its items.
+/// Everything in a request except its items.
 pub(super) struct Told {
-    /// What the pictures may show.
+    /// The labels to choose from.
     pub(super) labels: Vec<String>,
-    /// What the labels are put into.
+    /// The templates that labels are put into.
     pub(super) templates: Vec<String>,
-    /// What becomes of the logits.
+    /// How logits become scores.
     pub(super) activation: Activation,
     /// Whether a sentence that is too long is cut.
     pub(super) truncate: bool,
@@ -253,12 +253,12 @@ fn text_of(reader: &mut ItemReader, place: Place, raw: &RawValue) -> Result<Stri
     Ok(text.into_owned())
 }
 
-/// The templates, of which there is at least one.
+/// The templates; there is always at least one.
 fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
     let templates = match (one, several) {
         (Some(_), Some(_)) => {
             return Err(wrong(
-                "There are both hypothesis_template and hypothesis_templates; send one of them.",
+                "The request has both hypothesis_template and hypothesis_templates; send one of them.",
             ));
         }
         (Some(one), None) => vec![one],
@@ -267,7 +267,7 @@ fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<St
     };
     if templates.len() > MAX_TEMPLATES {
         return Err(Problem::TooLarge(format!(
-            "hypothesis_templates has more than the {MAX_TEMPLATES} that there may be."
+            "hypothesis_templates may have at most {MAX_TEMPLATES} templates."
         )));
     }
     match templates
@@ -275,7 +275,7 @@ fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<St
         .position(|template| !template.contains("{}"))
     {
         Some(index) => Err(wrong(format!(
-            "Template {index} has no {{}}, where the label is to stand."
+            "Template {index} has no {{}}, which is where the label goes."
         ))),
         None => Ok(templates),
     }

@@ -1,4 +1,4 @@
-//! `/v2/embed`, as Cohere has it: several forms of a vector in one answer.
+//! Cohere's `/v2/embed`: several forms of each vector in one answer.
 
 use hyper::Response;
 use serde::ser::SerializeMap;
@@ -56,7 +56,7 @@ pub(crate) struct CohereAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     texts: Option<&'a [String]>,
-    /// What it cost.
+    /// What the request is billed for.
     meta: Meta,
 }
 
@@ -85,13 +85,13 @@ struct ByType {
     base64: Option<Vec<String>>,
 }
 
-/// What it cost.
+/// What the request is billed for.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CohereMeta)]
 struct Meta {
     /// The version.
     api_version: ApiVersion,
-    /// What was embedded.
+    /// How much was embedded.
     billed_units: BilledUnits,
 }
 
@@ -103,7 +103,7 @@ struct ApiVersion {
     version: &'static str,
 }
 
-/// What was embedded.
+/// How much was embedded.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CohereBilledUnits)]
 struct BilledUnits {
@@ -135,7 +135,7 @@ impl Serialize for Typed<'_> {
     }
 }
 
-/// What a request says besides its items.
+/// Everything in a request except its items.
 struct Told {
     forms: Vec<Form>,
     truncate: bool,

@@ -10,7 +10,7 @@ use crate::answer::messages::finite;
 use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
 use crate::call::{Call, Embed};
-use crate::request::forms::PredictForm;
+use crate::request::bodies::PredictForm;
 use crate::request::item_reader::Place;
 use crate::request::json::{self, wrong};
 
@@ -21,11 +21,11 @@ use crate::request::json::{self, wrong};
 pub(crate) struct ImmichAnswer {
     /// An L2-normalized vector, as a text of JSON.
     clip: String,
-    /// Of an image: its height in pixels.
+    /// Of an image: its height in pixels, after it was turned, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     image_height: Option<u32>,
-    /// Of an image: its width in pixels.
+    /// Of an image: its width in pixels, after it was turned, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     image_width: Option<u32>,
@@ -43,7 +43,8 @@ pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answe
                 wrong("entries asks for clip.visual, and the form has no file in image.")
             })?;
             let place = Place::of("image");
-            let inspected = call.model().image_sides(&file.bytes);
+            let turned = call.turned()?;
+            let inspected = call.model().image_sides(&file.bytes, turned);
             sides = Some(inspected.map_err(|error| Problem::image("image", &error))?);
             reader.file(place, file.bytes)?;
         }

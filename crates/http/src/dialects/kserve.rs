@@ -25,7 +25,7 @@ const NAME: &str = "siglip2";
 /// In bytes: where the JSON ends and the binary data begins.
 pub(crate) const JSON_LENGTH: &str = "inference-header-content-length";
 
-/// The longest `id` that is told back, in bytes.
+/// The longest `id` that is sent back, in bytes.
 const MAX_ID: usize = 1024;
 
 /// `GET /v2`
@@ -113,13 +113,13 @@ fn model_name(call: &mut Call<'_>) -> Result<String, Problem> {
     }
 }
 
-/// What a request says besides its items.
+/// Everything in a request except its items.
 struct Told {
     id: Option<String>,
     how: Embed,
     /// How many of the items are texts; they come first.
     texts: usize,
-    /// What is answered, and whether behind the JSON.
+    /// The outputs that are answered, and whether they follow the JSON as binary data.
     outputs: Vec<(Output, bool)>,
 }
 
@@ -263,12 +263,12 @@ fn read(body: &Bytes, length: Option<usize>, reader: &mut ItemReader) -> Result<
             }
         };
         if field.replace(tensor).is_some() {
-            return Err(wrong(format!("inputs[{index}] comes twice.")));
+            return Err(wrong(format!("inputs[{index}] repeats an earlier input.")));
         }
     }
     if !binary.is_empty() {
         return Err(wrong(format!(
-            "{} bytes are behind the JSON that no input claims by its binary_data_size.",
+            "The body has {} bytes after the JSON that no input claims with its binary_data_size.",
             binary.len()
         )));
     }
@@ -338,8 +338,7 @@ fn wanted(
             .ok_or_else(|| wrong(format!("{place} has no name.")))?;
         if !has(output) {
             return Err(wrong(format!(
-                "{place} asks for what the inputs do not make: text_embeddings is made of texts, \
-                 and image_embeddings of images."
+                "{place} cannot be made from the inputs: text_embeddings is made from texts, and image_embeddings from images."
             )));
         }
         if outputs.iter().any(|(other, _)| *other == output) {

@@ -1,4 +1,4 @@
-//! What KServe's protocol reads and answers, as types.
+//! The requests and answers of KServe's protocol, as types.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,7 +29,7 @@ pub(crate) struct KServeLive {
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeReady)]
 pub(crate) struct KServeReady {
-    /// Always true: else it is refused (503).
+    /// Always true: otherwise the request is refused (503).
     pub(super) ready: bool,
 }
 
@@ -66,14 +66,14 @@ pub(super) struct TensorInfo {
 #[schema(as = KServeInferRequest)]
 #[allow(dead_code, reason = "it is only described")]
 pub(crate) struct KServeRequest {
-    /// Told back.
+    /// Sent back in the answer.
     pub(super) id: Option<String>,
     /// `normalize`, `truncate` (both true unless something else is said), `binary_data_output`.
     #[schema(value_type = Option<Object>)]
     pub(super) parameters: Option<()>,
     /// `texts`, `images` or both.
     pub(super) inputs: Vec<InputTensor>,
-    /// Which outputs; without it those that the inputs make.
+    /// The outputs that are wanted; by default all that can be made from the inputs.
     pub(super) outputs: Option<Vec<OutputWish>>,
 }
 

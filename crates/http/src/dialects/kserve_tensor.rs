@@ -9,7 +9,7 @@ use crate::answer::problem::{Problem, printable};
 use crate::request::item_reader::Place;
 use crate::request::json::{self, Kind, wrong};
 
-/// So many dimensions a shape may have, and lists may stand in each other.
+/// The most dimensions that a shape may have, and the deepest that lists may be nested.
 const MAX_RANK: usize = 8;
 
 /// A tensor of strings.
@@ -76,8 +76,7 @@ impl<'a> Tensor<'a> {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 if size > binary.len() {
                     return Err(wrong(format!(
-                        "{place} has a binary_data_size of {size}, and {} bytes are left behind \
-                         the JSON.",
+                        "{place} has a binary_data_size of {size}, but only {} bytes are left after the JSON.",
                         binary.len()
                     )));
                 }
@@ -128,7 +127,7 @@ impl<'a> Tensor<'a> {
             return Ok(elements);
         }
         Err(wrong(format!(
-            "{place} has other than the {count} elements that its shape says."
+            "{place} does not have the {count} elements that its shape says."
         )))
     }
 

@@ -1,5 +1,5 @@
-//! `/v1/embeddings`, as OpenAI has it, and the shapes that others have given the same path: data URIs among the strings (NIM), `modality` (infinity), objects (Jina,
-//! SGLang), `messages` (vLLM).
+//! OpenAI's `/v1/embeddings`, and what others have added to it: data URIs among the strings (NIM),
+//! `modality` (infinity), objects (Jina, SGLang), `messages` (vLLM).
 
 use hyper::Response;
 use serde::ser::SerializeSeq;
@@ -151,7 +151,7 @@ impl Serialize for Data<'_> {
     }
 }
 
-/// What a request says besides its items.
+/// Everything in a request except its items.
 struct Told {
     form: Form,
     how: Embed,
@@ -231,7 +231,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     let modality = json::word("modality", modality, &modalities)?.unwrap_or(Modality::Told);
     if modality == Modality::Audio {
         return Err(wrong(
-            "modality must be text or image: this model hears nothing.",
+            "modality must be text or image: this model does not take audio.",
         ));
     }
     match (input, messages) {
@@ -251,20 +251,20 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     Ok(told)
 }
 
-/// What strings are.
+/// How strings are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Modality {
     /// Texts.
     Text,
     /// Images.
     Image,
-    /// What this model does not know.
+    /// What this model does not take.
     Audio,
     /// Data URIs are images, and others texts.
     Told,
 }
 
-/// Adds what a field holds: one item or a list of them.
+/// Adds the items of a field: one, or a list of them.
 pub(super) fn items(
     reader: &mut ItemReader,
     field: &'static str,
@@ -337,8 +337,7 @@ fn read_messages(reader: &mut ItemReader, raw: &RawValue) -> Result<(), Problem>
 pub(super) fn full_size(wanted: Option<&RawValue>, dimensions: usize) -> Result<(), Problem> {
     match json::count("dimensions", wanted)? {
         Some(wanted) if wanted != dimensions as u64 => Err(wrong(format!(
-            "dimensions must be {dimensions} or left out, and is {wanted}: this model was not \
-             trained so that a vector can be cut (Matryoshka), and a part of one is none."
+            "dimensions must be {dimensions} or left out, and is {wanted}: this model was not trained for shortened vectors (Matryoshka), so a part of a vector is not an embedding."
         ))),
         _ => Ok(()),
     }
@@ -351,7 +350,7 @@ pub(super) fn may_cut(raw: Option<&RawValue>) -> Result<bool, Problem> {
         Some(Kind::Text) => match json::word("truncate", raw, &words)?.flatten() {
             Some(may) => Ok(may),
             None => Err(wrong(
-                "truncate must be END or NONE: no text is cut at its start.",
+                "truncate must be END or NONE: texts are never cut at the start.",
             )),
         },
         _ => Ok(json::boolean("truncate", raw)?.unwrap_or(true)),

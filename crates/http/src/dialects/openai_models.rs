@@ -1,4 +1,4 @@
-//! `/v1/models`, as OpenAI has it, with what tells the models apart.
+//! OpenAI's `/v1/models`, with what distinguishes the models.
 
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use siglip2_service::Service;
 pub(crate) struct ModelList<'a> {
     /// Always `list`.
     object: &'static str,
-    /// The first is that of requests that name none.
+    /// The first is used for requests that name none.
     data: Vec<Model<'a>>,
 }
 

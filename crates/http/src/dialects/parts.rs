@@ -13,7 +13,7 @@ use crate::request::json::{self, Kind, wrong};
 #[schema(as = ItemObject)]
 #[allow(dead_code, reason = "it is only described")]
 pub(super) struct Part {
-    /// What it is; the field that is there says it as well.
+    /// The kind of part; the field that is present says so as well.
     r#type: Option<String>,
     /// A text.
     text: Option<String>,
@@ -50,18 +50,18 @@ struct UrlObject {
     url: String,
 }
 
-/// A message, of which only the content counts.
+/// A message; only its content is used.
 #[derive(ToSchema)]
 #[schema(as = Message)]
 #[allow(dead_code, reason = "it is only described")]
 pub(super) struct Message {
-    /// Whose it is; it changes nothing.
+    /// Who wrote it; ignored.
     role: Option<String>,
     /// A text, or parts.
     content: Content,
 }
 
-/// An input of several parts, of which one may hold something.
+/// An input of several parts, only one of which may have content.
 #[derive(ToSchema)]
 #[schema(as = ContentInput)]
 #[allow(dead_code, reason = "it is only described")]

@@ -32,7 +32,7 @@ pub(crate) struct TeiRequest {
     truncate: Option<bool>,
     /// Only `right`: a text is cut at its end.
     truncation_direction: Option<String>,
-    /// Only null: the model knows no prompts.
+    /// Must be null: the model has no prompts.
     prompt_name: Option<String>,
     /// Only the full size.
     dimensions: Option<u64>,
@@ -95,14 +95,13 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
     )?;
     if prompt.is_some() {
         return Err(wrong(
-            "prompt_name must be left out: this model has no prompts; write what belongs before \
-             a text into the text.",
+            "prompt_name must be left out: this model has no prompts; put the prompt into the text itself.",
         ));
     }
     let directions = [("right", true), ("left", false)];
     if json::word("truncation_direction", direction, &directions)? == Some(false) {
         return Err(wrong(
-            "truncation_direction must be right: no text is cut at its start.",
+            "truncation_direction must be right: texts are never cut at the start.",
         ));
     }
     full_size(wanted, reader.dimensions())?;

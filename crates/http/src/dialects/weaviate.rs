@@ -94,7 +94,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<usize, Problem> {
     Ok(count)
 }
 
-/// What runs.
+/// What is running.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WeaviateMeta)]
 pub(crate) struct WeaviateMeta<'a> {

@@ -94,6 +94,7 @@ pub(crate) async fn info(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
     let patches = info.images.patches();
     let body = answer::json(&Info {
         model: &info.name,
+        revision: info.revision.as_deref(),
         device: info.device,
         text_dim: info.dimensions,
         vision_dim: info.dimensions,

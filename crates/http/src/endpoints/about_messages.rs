@@ -62,6 +62,8 @@ pub(crate) struct Readiness {
 pub(crate) struct Info<'a> {
     /// What requests call the model: the name that `--model` gives it, or where it is from.
     pub(crate) model: &'a str,
+    /// Its branch, tag or commit on the hub, as it was asked for; null where it is not from the hub.
+    pub(crate) revision: Option<&'a str>,
     /// `cpu` or `cuda`.
     pub(crate) device: &'a str,
     /// Floats in the embedding of a text.
@@ -160,6 +162,8 @@ pub(crate) struct ModelTold<'a> {
     name: &'a str,
     /// `ok`, `starting`, `draining`, `restarting` or `failed`.
     status: &'static str,
+    /// Its branch, tag or commit on the hub, as it was asked for; null where it is not from the hub.
+    revision: Option<&'a str>,
     /// `cpu` or `cuda`.
     device: &'a str,
     /// What the products are computed in.
@@ -181,6 +185,7 @@ impl<'a> ModelTold<'a> {
         Self {
             name: &info.name,
             status: service.state().as_str(),
+            revision: info.revision.as_deref(),
             device: info.device,
             precision: info.precision,
             dimensions: info.dimensions,

@@ -8,11 +8,11 @@ use crate::answer::messages::{RankAnswer, SimilarityAnswer};
 use crate::answer::problem::{Named, Problem};
 use crate::answer::{self, Answer, json_bytes};
 use crate::call::Call;
+use crate::request::bodies::{RankForm, RankRequest, SimilarityForm, SimilarityRequest};
 use crate::request::body::off_thread;
-use crate::request::forms::{RankForm, SimilarityForm};
-use crate::request::image_request::{RankRequest, SimilarityRequest};
 use crate::request::item_reader::Items;
-use crate::request::text_request::{self, TextLimits};
+use crate::request::text_limits::TextLimits;
+use crate::request::text_list;
 use siglip2_service::Lease;
 
 /// What is held against each other, however it came.
@@ -60,10 +60,8 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             let limits = TextLimits::of(&call.shared.settings);
             let texts = form.texts;
             call.hold(texts.len())?;
-            let texts = off_thread(texts.len(), move || {
-                text_request::parse_field(&texts, limits)
-            })
-            .await?;
+            let texts =
+                off_thread(texts.len(), move || text_list::parse_field(&texts, limits)).await?;
             let (names, images) = split(form.files);
             Compared {
                 texts,

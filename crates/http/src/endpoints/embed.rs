@@ -9,14 +9,14 @@ use crate::answer::problem::{Problem, part_name};
 use crate::answer::{self, Answer, json_bytes};
 use crate::call::Call;
 use crate::request::base64;
+use crate::request::bodies::{ImageForm, ImageRequest, ImagesForm, ImagesRequest};
 use crate::request::body::off_thread;
 use crate::request::form::{File, PARTIAL};
-use crate::request::forms::{ImageForm, ImagesForm};
 use crate::request::ignored::Ignored;
-use crate::request::image_request::{ImageRequest, ImagesRequest};
 use crate::request::json;
 use crate::request::packed;
-use crate::request::text_request::{self, TextLimits};
+use crate::request::text_limits::TextLimits;
+use crate::request::text_request;
 use siglip2_service::{Embeddings, Lease};
 
 /// What is told of a bad image takes no more bytes: a sentence and a name, escaped.

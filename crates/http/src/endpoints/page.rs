@@ -18,7 +18,7 @@ pub(crate) async fn page(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
         Some(Asked::Elsewhere(path)) => return Ok(elsewhere(path)),
         Some(Asked::Nothing) | None => return Err(Problem::NotFound),
     };
-    let mut response = match page::is_known(headers, asset) {
+    let mut response = match page_request::is_known(headers, asset) {
         true => not_modified(),
         false => {
             let packed = asset.gzip.filter(|_| coding_quality(headers, "gzip") > 0.0);
@@ -34,7 +34,7 @@ pub(crate) async fn page(call: &mut Call<'_>) -> Result<Response<Answer>, Proble
             response
         }
     };
-    response.headers_mut().extend(page::headers(asset));
+    response.headers_mut().extend(page_request::headers(asset));
     Ok(response)
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum Base64Error {
     #[error("its {0} data characters are one more than a multiple of 4")]
     Length(usize),
     /// A data URI without its comma.
-    #[error("it begins as a data URI and has no comma")]
+    #[error("it begins like a data URI but has no comma")]
     DataUri,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn mistake(text: &str) -> Option<&'static str> {
     }
     if text.starts_with("b'") || text.starts_with("b\"") {
         return Some(
-            "It begins as Python writes bytes: make a text of them first, with .decode().",
+            "It looks like the repr of Python bytes: make a string of them first, with .decode().",
         );
     }
     let data = match begins("data:") {
@@ -63,10 +63,12 @@ pub(crate) fn mistake(text: &str) -> Option<&'static str> {
     };
     let looked_at = &data.as_bytes()[..data.len().min(LOOKED_AT)];
     if looked_at.contains(&b'-') || looked_at.contains(&b'_') {
-        return Some("It has - or _, as URL-safe base64 has: send plain base64, with + and /.");
+        return Some(
+            "It has - or _ in it, as URL-safe base64 does: send standard base64, with + and /.",
+        );
     }
     if looked_at.contains(&b' ') && !looked_at.contains(&b'+') {
-        return Some("It has spaces where + may have stood: percent-encode the form.");
+        return Some("It has spaces where there may have been a +: percent-encode the form.");
     }
     None
 }

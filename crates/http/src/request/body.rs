@@ -185,7 +185,7 @@ impl Body {
                 tracing::debug!(%error, "a body broke off");
                 Problem::BadRequest(
                     format!(
-                        "The body broke off or is badly framed after {} bytes.",
+                        "The body ended early or is badly framed after {} bytes.",
                         self.read
                     )
                     .into(),
@@ -270,7 +270,7 @@ impl Body {
         );
         let whole = (
             self.started + self.whole_timeout,
-            "The body did not arrive within the time that one may take.",
+            "The body did not arrive within the time allowed.",
         );
         let earliest = if whole.0 < idle.0 { whole } else { idle };
         if self.min_rate == 0 {
@@ -286,7 +286,7 @@ impl Body {
 
     fn too_large(&self) -> Problem {
         Problem::TooLarge(format!(
-            "The body is larger than the {} bytes that it may have.",
+            "The body is larger than the limit of {} bytes.",
             self.limit
         ))
     }

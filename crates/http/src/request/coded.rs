@@ -39,7 +39,7 @@ pub(crate) enum Coding {
 }
 
 impl Coding {
-    /// What `Content-Encoding` says, if it says anything: one coding is undone, not several.
+    /// What `Content-Encoding` says, if there is one. A single coding is supported, not several.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let mut found = None;
         let values = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -76,7 +76,7 @@ impl Coding {
 /// Undoes the coding of one body.
 pub(crate) struct Decoder {
     coding: Coding,
-    /// What came and has not been decoded.
+    /// Bytes that have arrived and are not decoded yet.
     input: Bytes,
     steps: Steps,
     /// The memory that the decoder itself takes.
@@ -146,7 +146,7 @@ impl Decoder {
                     if let Some(window) = frames.begin(&mut self.input) {
                         if window > 1 << MAX_WINDOW_LOG {
                             return Err(Problem::TooLarge(format!(
-                                "The body has a zstd window of {window} bytes; it may have {}.",
+                                "The body has a zstd window of {window} bytes; it may have at most {}.",
                                 1 << MAX_WINDOW_LOG
                             )));
                         }
@@ -174,13 +174,13 @@ impl Decoder {
             Steps::Gzip(decoder) => {
                 // No more than its window and its buffer, which are held.
                 decoder.try_finish().map_err(|_| {
-                    let what = "it breaks off, or its checksum is wrong";
+                    let what = "it ends early, or its checksum is wrong";
                     self.coding.broken(what)
                 })?;
                 fitted(std::mem::take(decoder.get_mut()))
             }
             Steps::Zstd(frames) if frames.is_between() => Bytes::new(),
-            Steps::Zstd(_) => return Err(self.coding.broken("it breaks off")),
+            Steps::Zstd(_) => return Err(self.coding.broken("it ends early")),
         };
         let rest = lease.bytes().saturating_sub(self.held);
         lease.shrink_to(rest);
@@ -272,7 +272,7 @@ impl Frames {
         Ok(from.pos())
     }
 
-    /// Whether no frame is open, and there was one.
+    /// Whether at least one frame has been read and none is open.
     fn is_between(&self) -> bool {
         self.any && self.state == State::Head && self.head.is_empty()
     }

@@ -160,7 +160,7 @@ impl Fetcher {
         let name = ServerName::try_from(target.host.clone())
             .map_err(|_| "has a host that no certificate can name".to_owned())?;
         let stream = self.tls.connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("cannot be had over TLS: {error}"))?;
+        let stream = stream.map_err(|error| format!("cannot be fetched over TLS: {error}"))?;
         ask(target, stream, turn).await
     }
 
@@ -248,7 +248,7 @@ async fn ask(
         .header(header::ACCEPT_ENCODING, "identity")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("cannot be asked for: {error}"))?;
+        .map_err(|error| format!("cannot be requested: {error}"))?;
     let answer = sender.send_request(request).await.map_err(broken)?;
     Ok((answer, held))
 }
@@ -282,7 +282,7 @@ impl Room<'_> {
         let (mut pieces, mut read, mut held) = (Vec::new(), 0, announced);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error: hyper::Error| {
-                refused(name, &format!("broke off after {read} bytes: {error}"))
+                refused(name, &format!("ended after {read} bytes: {error}"))
             })?;
             let Ok(piece) = frame.into_data() else {
                 continue;
@@ -302,7 +302,7 @@ impl Room<'_> {
     fn take(&self, name: &str, lease: &mut Lease, held: u64, more: u64) -> Result<(), Problem> {
         let too_large = |most| {
             Problem::TooLarge(format!(
-                "{name} is a picture of more than the {most} bytes that fetched ones may have."
+                "{name} is a picture of more than {most} bytes, the limit for fetched pictures."
             ))
         };
         if held.saturating_add(more) > self.most_of_one {

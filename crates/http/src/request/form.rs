@@ -35,7 +35,7 @@ pub(crate) const PARTIAL: &str = "partial";
 /// says whether images are turned as their orientation tag says.
 pub(crate) const APPLY_ORIENTATION: &str = "apply_orientation";
 
-/// What one part holds.
+/// The content of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     /// A part without a file name.
@@ -74,11 +74,11 @@ pub(crate) struct File {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) values: Vec<(&'static str, Value)>,
-    /// What it has besides.
+    /// Its other fields.
     pub(crate) ignored: Ignored,
 }
 
-/// What is done with an image as soon as it is here: its index, its name, its bytes.
+/// Called with each image as soon as it has arrived: its index, its name, its bytes.
 pub(crate) type Inspect<'a> = &'a (dyn Fn(usize, &str, &[u8]) -> Result<(), Problem> + Sync);
 
 impl Form {
@@ -141,11 +141,6 @@ impl Form {
             issues.push(Issue::missing(Some(field), Input::Null));
         }
         text.unwrap_or_default()
-    }
-
-    /// A boolean that is true unless the form says something else.
-    pub(crate) fn unless_said(&self, field: &'static str, issues: &mut Issues) -> bool {
-        self.said(field, true, issues)
     }
 
     /// A boolean, or what it is where the form says nothing.

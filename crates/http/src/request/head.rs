@@ -29,7 +29,7 @@ fn target(head: &Parts) -> Result<(), Problem> {
     }
     let shown = printable(&uri.to_string(), 80);
     Err(bad(format!(
-        "The target of a request is a path that begins with /, or a whole URL; this one is {shown:?}."
+        "The target of a request must be a path that begins with /, or a whole URL; this one is {shown:?}."
     )))
 }
 
@@ -43,7 +43,7 @@ fn host(head: &Parts) -> Result<(), Problem> {
     if more > 0 {
         let count = more + 1;
         return Err(bad(format!(
-            "A request has one Host header; this one has {count}."
+            "A request must have one Host header; this one has {count}."
         )));
     }
     if let Some(authority) = authority {
@@ -54,7 +54,8 @@ fn host(head: &Parts) -> Result<(), Problem> {
                 .eq_ignore_ascii_case(authority.as_str().as_bytes())
         }) {
             return Err(bad(
-                "The :authority and the Host of a request are the same; these differ.".to_owned(),
+                "The :authority and the Host of a request must be the same; these differ."
+                    .to_owned(),
             ));
         }
         return Ok(());
@@ -62,10 +63,10 @@ fn host(head: &Parts) -> Result<(), Problem> {
     match first {
         Some(host) => is_host(host.as_bytes()),
         None if is_http2 => Err(bad(
-            "A request has an :authority or a Host header; this one has neither.".to_owned(),
+            "A request must have an :authority or a Host header; this one has neither.".to_owned(),
         )),
         None if head.version == Version::HTTP_11 => Err(bad(
-            "A request has one Host header; this one has 0.".to_owned(),
+            "A request must have one Host header; this one has 0.".to_owned(),
         )),
         None => Ok(()),
     }
@@ -77,7 +78,7 @@ fn is_host(host: &[u8]) -> Result<(), Problem> {
     }
     let shown = printable(&String::from_utf8_lossy(host), 80);
     Err(bad(format!(
-        "The Host header holds a name or an address, and perhaps a port; this one is {shown:?}."
+        "The Host header must be a name or an address, with or without a port; this one is {shown:?}."
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Texts and images as the dialects bring them: collected in order, each within its bounds and
+//! Texts and images of a request in JSON: collected in order, each within its bounds and
 //! within the memory that bodies may take.
 //!
 //! An image is base64 or a data URI, is decoded once, and its header is looked at at once, so
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::base64;
 use super::model::Choice;
-use super::text_request::TextLimits;
+use super::text_limits::TextLimits;
 use crate::answer::problem::Problem;
 use crate::settings::HttpSettings;
 use crate::settings::picture_url::{PictureHosts, Target, Wanted, is_url};
@@ -150,7 +150,7 @@ impl ItemReader {
         self.texts += 1;
         if self.texts > self.most_texts {
             return Err(Problem::TooLarge(format!(
-                "The request has more than the {} texts that one may hold.",
+                "The request has more texts than the limit of {}.",
                 self.most_texts
             )));
         }
@@ -158,7 +158,7 @@ impl ItemReader {
         self.text_bytes += text.len();
         if self.text_bytes > self.most_text_bytes {
             return Err(Problem::TooLarge(format!(
-                "The texts of the request have more than the {} bytes that they may have.",
+                "The texts of the request have more bytes than the limit of {}.",
                 self.most_text_bytes
             )));
         }
@@ -224,7 +224,7 @@ impl ItemReader {
             .map_err(|why| Problem::BadRequest(format!("{place} {why}.").into()))?;
         if self.wanted.len() == self.most_urls {
             return Err(Problem::TooLarge(format!(
-                "The request has more than the {} URLs of images that one may hold.",
+                "The request has more URLs of images than the limit of {}.",
                 self.most_urls
             )));
         }
@@ -267,7 +267,7 @@ impl ItemReader {
         self.images += 1;
         if self.images > self.most_images {
             return Err(Problem::TooLarge(format!(
-                "The request has more than the {} images that one may hold.",
+                "The request has more images than the limit of {}.",
                 self.most_images
             )));
         }

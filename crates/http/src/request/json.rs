@@ -154,9 +154,7 @@ pub(crate) fn list(
         .deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
         .map_err(invalid)?;
     list.ok_or_else(|| {
-        Problem::TooLarge(format!(
-            "{what} has more than the {most} items that it may have."
-        ))
+        Problem::TooLarge(format!("{what} has more items than the limit of {most}."))
     })
 }
 

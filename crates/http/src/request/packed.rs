@@ -21,8 +21,7 @@ pub(crate) fn length_prefixed(mut body: Bytes, most: usize) -> Result<Vec<Bytes>
         }
         let broken = |index: usize| {
             wrong(format!(
-                "The body breaks off in image {index}: each must stand behind its length in four \
-                 bytes, little-endian."
+                "The body ends within image {index}: each image must follow its length in four bytes, little-endian."
             ))
         };
         let (length, rest) = body
@@ -43,7 +42,7 @@ pub(crate) fn length_prefixed(mut body: Bytes, most: usize) -> Result<Vec<Bytes>
 pub(crate) fn tar(body: &Bytes, most: usize) -> Result<Vec<File>, Problem> {
     let broken = |files: &[File], error: std::io::Error| {
         wrong(format!(
-            "The body is no valid tar archive, behind {} files: {error}.",
+            "The body is not a valid tar archive after {} files: {error}.",
             files.len()
         ))
     };
@@ -59,8 +58,7 @@ pub(crate) fn tar(body: &Bytes, most: usize) -> Result<Vec<File>, Problem> {
             EntryType::Regular | EntryType::Continuous => {}
             EntryType::Link | EntryType::Symlink | EntryType::GNUSparse => {
                 return Err(wrong(format!(
-                    "The tar archive has a link or a sparse file, behind {} files; it may have \
-                     whole files only.",
+                    "The tar archive has a link or a sparse file after {} files; it may have regular files only.",
                     files.len()
                 )));
             }
@@ -75,7 +73,7 @@ pub(crate) fn tar(body: &Bytes, most: usize) -> Result<Vec<File>, Problem> {
             .ok()
             .zip(end.and_then(|end| usize::try_from(end).ok()));
         let Some((begin, end)) = range.filter(|(_, end)| *end <= body.len()) else {
-            let cut = std::io::Error::other("it breaks off");
+            let cut = std::io::Error::other("it ends early");
             return Err(broken(&files, cut));
         };
         files.push(File {
@@ -88,7 +86,7 @@ pub(crate) fn tar(body: &Bytes, most: usize) -> Result<Vec<File>, Problem> {
 
 fn too_many(most: usize) -> Problem {
     Problem::TooLarge(format!(
-        "The request has more than the {most} images that one may hold."
+        "The request has more images than the limit of {most}."
     ))
 }
 

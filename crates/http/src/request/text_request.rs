@@ -1,21 +1,20 @@
-//! The JSON of `/embed/text`, and the list of texts in a field of `/similarity`.
+//! The JSON of `/embed/text`, read as FastAPI read it.
 //!
-//! The body is read without a tree of values: a body of 16 MiB with eight million
-//! zeros in it must not become eight million values before it is refused. What is
-//! not a string is kept as the piece of JSON that it is, to be told back.
+//! Only the fields that are known are looked at; each is kept as a piece of JSON until it is read.
 
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::json_text;
 use super::model::FIELD;
+use super::text_limits::TextLimits;
+use super::text_list::{invalid, strings};
 use crate::answer::problem::Problem;
 use crate::answer::validation::{Input, Issue, Issues, bool_word};
-use crate::settings::HttpSettings;
 
 /// Texts.
 #[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
@@ -34,39 +33,6 @@ pub(crate) struct TextRequest {
     /// Where several models are served, the name of one.
     #[schema(nullable = false)]
     pub(crate) model: Option<String>,
-}
-
-/// How many texts there may be, and how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TextLimits {
-    count: usize,
-    bytes: usize,
-}
-
-impl TextLimits {
-    /// The limits that the settings say.
-    pub(crate) fn of(settings: &HttpSettings) -> Self {
-        Self {
-            count: settings.max_texts_per_request,
-            bytes: settings.max_text_bytes,
-        }
-    }
-
-    /// Refuses a text that is too long; `name` says which one it is.
-    pub(crate) fn check(&self, name: impl fmt::Display, text: &str) -> Result<(), Problem> {
-        self.check_bytes(name, text.len())
-    }
-
-    /// The same, by its length.
-    pub(crate) fn check_bytes(&self, name: impl fmt::Display, bytes: usize) -> Result<(), Problem> {
-        if bytes <= self.bytes {
-            return Ok(());
-        }
-        Err(Problem::TooLarge(format!(
-            "{name} has {bytes} bytes; a text may have {}.",
-            self.bytes
-        )))
-    }
 }
 
 /// Reads the body of `/embed/text`.
@@ -116,63 +82,6 @@ pub(crate) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Prob
         tokens,
         model,
     })?)
-}
-
-/// Reads the field `texts` of a form: a JSON array of strings.
-pub(crate) fn parse_field(text: &str, limits: TextLimits) -> Result<Vec<String>, Problem> {
-    let not_strings =
-        |what: &str| Problem::from(Issue::not_json_strings("texts", what, Input::text(text)));
-    let raw: &RawValue = serde_json::from_str(text)
-        .map_err(|error| not_strings(&format!("it is not valid JSON ({error})")))?;
-    if !raw.get().starts_with('[') {
-        return Err(not_strings("it is no array"));
-    }
-    let list = list(raw, limits.count).map_err(|error| not_strings(&error.to_string()))?;
-    if list.too_many {
-        return Err(too_many(limits.count));
-    }
-    if let Some((index, _)) = list.others.first() {
-        return Err(not_strings(&format!("item {index} is no string")));
-    }
-    check_all(&list.texts, limits)?;
-    Ok(list.texts)
-}
-
-fn strings(
-    raw: &RawValue,
-    limits: TextLimits,
-    issues: &mut Issues,
-) -> Result<Vec<String>, Problem> {
-    if !raw.get().starts_with('[') {
-        issues.push(Issue::not_a_list("texts", Input::json(raw)));
-        return Ok(Vec::new());
-    }
-    let list = list(raw, limits.count).map_err(invalid)?;
-    if list.too_many {
-        return Err(too_many(limits.count));
-    }
-    check_all(&list.texts, limits)?;
-    for (index, raw) in list.others {
-        issues.push(Issue::not_a_string("texts", Some(index), Input::json(raw)));
-    }
-    Ok(list.texts)
-}
-
-fn check_all(texts: &[String], limits: TextLimits) -> Result<(), Problem> {
-    texts
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, text)| limits.check(format_args!("texts[{index}]"), text))
-}
-
-fn too_many(most: usize) -> Problem {
-    Problem::TooLarge(format!(
-        "The request has more than the {most} texts that one may hold."
-    ))
-}
-
-fn invalid(error: impl fmt::Display) -> Problem {
-    Problem::BadRequest(format!("The body is not valid JSON: {error}.").into())
 }
 
 /// A boolean as pydantic takes it when it is not strict.
@@ -245,59 +154,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             }
         }
         Ok(fields)
-    }
-}
-
-/// The items of a list: its strings, and with their places the first few others.
-#[derive(Default)]
-struct List<'a> {
-    texts: Vec<String>,
-    others: Vec<(usize, &'a RawValue)>,
-    too_many: bool,
-}
-
-fn list(raw: &RawValue, most: usize) -> serde_json::Result<List<'_>> {
-    ListSeed { most }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
-}
-
-struct ListSeed {
-    most: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for ListSeed {
-    type Value = List<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ListSeed {
-    type Value = List<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut list = List::default();
-        let mut index = 0;
-        while index < self.most {
-            let Some(item) = items.next_element::<&RawValue>()? else {
-                return Ok(list);
-            };
-            if item.get().starts_with('"') {
-                list.texts
-                    .push(serde_json::from_str(item.get()).map_err(serde::de::Error::custom)?);
-            } else if list.others.len() < crate::answer::validation::MAX_ISSUES {
-                list.others.push((index, item));
-            }
-            index += 1;
-        }
-        while items.next_element::<IgnoredAny>()?.is_some() {
-            list.too_many = true;
-        }
-        Ok(list)
     }
 }
 
@@ -483,30 +339,5 @@ mod tests {
             parse("[".repeat(100_000).as_bytes(), LIMITS),
             Err(Problem::BadRequest(_))
         ));
-    }
-
-    #[test]
-    fn the_field_of_a_form() {
-        assert_eq!(parse_field(r#" ["a", "b"] "#, LIMITS).unwrap(), ["a", "b"]);
-        assert_eq!(parse_field("[]", LIMITS).unwrap(), [""; 0]);
-        for (text, what) in [
-            ("a cat", "it is not valid JSON"),
-            ("\"a cat\"", "it is no array"),
-            ("{}", "it is no array"),
-            ("[\"a\", 1]", "item 1 is no string"),
-            ("[\"\\ud800\"]", "texts must be a JSON array of strings"),
-        ] {
-            match parse_field(text, LIMITS) {
-                Err(Problem::Invalid(issues)) => {
-                    let written = serde_json::to_string(&issues).unwrap();
-                    assert!(written.contains(what), "{text}: {written}");
-                    assert!(
-                        written.contains("must be a JSON array of strings"),
-                        "{written}"
-                    );
-                }
-                other => panic!("{text}: {other:?}"),
-            }
-        }
     }
 }

@@ -10,7 +10,7 @@ use crate::dialects::{
     ModelList, OpenAiAnswer, OpenAiRequest, TeiAnswer, TeiRequest, WeaviateAnswer, WeaviateMeta,
     WeaviateRequest,
 };
-use crate::request::forms::{ClassifyForm, PredictForm};
+use crate::request::bodies::{ClassifyForm, PredictForm};
 
 /// See the module.
 pub(crate) static DIALECTS: [Route; 19] = [

@@ -24,7 +24,7 @@ impl ApiKey {
         }
         if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(
-                "a key is of printable ASCII characters: no client could send this one in a header"
+                "a key must be printable ASCII characters: no client could send this one in a header"
                     .to_owned(),
             );
         }

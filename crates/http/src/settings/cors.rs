@@ -29,7 +29,7 @@ impl Origins {
         let origins = origins.map(|origin| match is_origin(origin) {
             true => HeaderValue::from_str(origin).map_err(|error| error.to_string()),
             false => Err(format!(
-                "{origin:?} is no origin: write it as https://a.example or http://localhost:3000, \
+                "{origin:?} is not an origin: write it as https://a.example or http://localhost:3000, \
                  without a path, or * for all"
             )),
         });
@@ -148,7 +148,7 @@ mod tests {
             "a,b",
         ] {
             let sentence = Origins::parse(wrong).unwrap_err();
-            assert!(sentence.contains("is no origin"), "{sentence}");
+            assert!(sentence.contains("is not an origin"), "{sentence}");
         }
     }
 

@@ -21,7 +21,7 @@ impl Networks {
         let entries = list.split(',').map(str::trim).filter(|it| !it.is_empty());
         let networks = entries.map(|entry| {
             network(entry).ok_or_else(|| {
-                format!("{entry:?} is no network: write it as 10.0.0.0/8 or fd00::/8")
+                format!("{entry:?} is not a network: write it as 10.0.0.0/8 or fd00::/8")
             })
         });
         Ok(Self(networks.collect::<Result<_, _>>()?))

@@ -60,7 +60,9 @@ impl PictureHosts {
 
 fn entry(entry: &str) -> Result<Entry, String> {
     let wrong = || {
-        format!("{entry:?} is no host: write it as images.example, *.cdn.example or a.example:8443")
+        format!(
+            "{entry:?} is not a host: write it as images.example, *.cdn.example or a.example:8443"
+        )
     };
     let (name, port) = split_port(entry).ok_or_else(wrong)?;
     let name = name.to_ascii_lowercase();
@@ -150,7 +152,7 @@ impl Target {
         if !hosts.allow(&host, port, of_scheme) {
             let shown = printable(authority, 80);
             return Err(format!(
-                "is at {shown}, which is none of the hosts that pictures are fetched from \
+                "is at {shown}, which is not one of the hosts that pictures are fetched from \
                  (--picture-url-hosts)"
             ));
         }
@@ -263,21 +265,27 @@ mod tests {
             assert!(target.is_ok(), "{good}: {target:?}");
         }
         for (wrong, said) in [
-            ("https://other.example/", "none of the hosts"),
-            ("https://cdn.example/", "none of the hosts"),
-            ("https://xcdn.example/", "none of the hosts"),
-            ("https://images.example.evil.example/", "none of the hosts"),
-            ("https://images.example:8080/", "none of the hosts"),
-            ("http://images.example:443/", "none of the hosts"),
-            ("https://a.example/", "none of the hosts"),
+            ("https://other.example/", "not one of the hosts"),
+            ("https://cdn.example/", "not one of the hosts"),
+            ("https://xcdn.example/", "not one of the hosts"),
+            (
+                "https://images.example.evil.example/",
+                "not one of the hosts",
+            ),
+            ("https://images.example:8080/", "not one of the hosts"),
+            ("http://images.example:443/", "not one of the hosts"),
+            ("https://a.example/", "not one of the hosts"),
             ("https://images.example@evil.example/", "user"),
             ("https://user:word@images.example/", "user"),
-            ("https://evil.example#@images.example/", "none of the hosts"),
+            (
+                "https://evil.example#@images.example/",
+                "not one of the hosts",
+            ),
             ("https://evil.example\\@images.example/", "valid"),
             ("https://images.example:0/", "host"),
             ("https://images.example:x/", "valid"),
-            ("http://0x0a000001/", "none of the hosts"),
-            ("http://[::ffff:10.0.0.1]/", "none of the hosts"),
+            ("http://0x0a000001/", "not one of the hosts"),
+            ("http://[::ffff:10.0.0.1]/", "not one of the hosts"),
             ("file:///etc/passwd", "begin with"),
             ("ftp://images.example/", "begin with"),
             ("gopher://images.example/", "begin with"),

@@ -163,7 +163,7 @@ impl Alpha {
         colour: &Planes,
     ) -> Result<Self, ImageError> {
         if planes.depth != colour.depth {
-            return Err(damaged("its alpha has other bits than its colours"));
+            return Err(damaged("its alpha has another depth than its colours"));
         }
         // libyuv cuts alpha where it converts it along with the colours.
         let apart = colour.monochrome() || (colour.depth, colour.halved) == (12, (true, true));

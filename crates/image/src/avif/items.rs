@@ -73,7 +73,7 @@ impl<'a> Items<'a> {
                 && std::mem::replace(&mut seen[nth], true)
             {
                 return Err(damaged(
-                    "it has a second box of a kind of which there is one",
+                    "it has two boxes of a kind of which there may be one",
                 ));
             }
             match &atom.kind {
@@ -169,7 +169,7 @@ impl<'a> Items<'a> {
             let id = id(&mut body, version < 2)?;
             let method = if version == 0 { 0 } else { body.u16()? & 15 };
             if method > 1 {
-                return Err(damaged("an item of it lies within another item"));
+                return Err(damaged("one of its items lies within another"));
             }
             body.take(2)?;
             let base = body.sized(base_size)?;
@@ -182,7 +182,7 @@ impl<'a> Items<'a> {
             }
             let item = self.entry(id)?;
             if !item.extents.is_empty() {
-                return Err(damaged("it says twice where an item lies"));
+                return Err(damaged("it gives the place of an item twice"));
             }
             item.in_idat = method == 1;
             for _ in 0..pieces {
@@ -249,7 +249,7 @@ impl<'a> Items<'a> {
                 item.beyond_us |= essential && !known;
                 if item.properties.len() == MAX_PROPERTIES {
                     return Err(damaged(format_args!(
-                        "an item of it has more than {MAX_PROPERTIES} properties"
+                        "one of its items has more than {MAX_PROPERTIES} properties"
                     )));
                 }
                 item.properties.push(number);

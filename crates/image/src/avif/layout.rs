@@ -321,7 +321,7 @@ fn coded<'a>(
         }),
         b"grid" => grid(items, item, (width, height)),
         _ => Err(ImageError::Unsupported {
-            format: "AVIF of something else than AV1",
+            format: "AVIF with another codec than AV1",
         }),
     }
 }
@@ -336,12 +336,12 @@ fn tile<'a>(items: &Items<'a>, item: &Item) -> Result<Tile<'a>, ImageError> {
         });
     }
     if items.property(item, b"av1C").is_none() {
-        return Err(damaged("a coded item of it has no AV1 configuration"));
+        return Err(damaged("one of its coded items has no AV1 configuration"));
     }
     let point = items.property(item, b"a1op").map(|mut a1op| a1op.u8());
     let pieces = items.data(item)?;
     if pieces.iter().all(|piece| piece.is_empty()) {
-        return Err(damaged("a coded item of it is empty"));
+        return Err(damaged("one of its coded items is empty"));
     }
     Ok(Tile {
         pieces,
@@ -379,7 +379,7 @@ fn grid<'a>(
         return Err(damaged("its grid and its size contradict each other"));
     }
     if (rows * columns) as usize != item.parts.len() {
-        return Err(damaged("its grid has not as many tiles as it says"));
+        return Err(damaged("its grid does not have as many tiles as it says"));
     }
     // There are only so many items, so that there are only so many tiles.
     let mut named = std::collections::BTreeSet::new();
@@ -391,7 +391,7 @@ fn grid<'a>(
         }
         let part = items.get(*id).filter(|part| &part.kind == b"av01");
         let part = part.ok_or_else(|| damaged("its grid has a tile that is not AV1"))?;
-        let of_tile = size(items, part)?.ok_or_else(|| damaged("a tile of it has no size"))?;
+        let of_tile = size(items, part)?.ok_or_else(|| damaged("one of its tiles has no size"))?;
         if part.beyond_us || *of_first.get_or_insert(of_tile) != of_tile {
             return Err(damaged("the tiles of its grid differ"));
         }

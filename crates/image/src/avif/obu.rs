@@ -246,7 +246,7 @@ fn operating_points(bits: &mut Bits<'_>, point: u8) -> Result<bool, ImageError> 
     }
     if u32::from(point) >= points {
         return Err(damaged(
-            "its AV1 has no such operating point as it asks for",
+            "its AV1 lacks the operating point that it asks for",
         ));
     }
     Ok(layered)

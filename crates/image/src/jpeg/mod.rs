@@ -18,7 +18,7 @@ mod intact;
 mod scans;
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, BufRead};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mozjpeg::{ColorSpace, ColorSpaceExt, Decompress};
@@ -129,6 +129,31 @@ pub(super) fn decode_samples(
     })
 }
 
+/// The first rows of a JPEG within another format (TIFF), from top to bottom: the samples as they
+/// are coded, and differences of colour not interpolated. The caller has looked at the
+/// [`shape`] and the [`work`] of its header.
+pub(super) fn read_rows(
+    reader: impl BufRead,
+    (width, height): (usize, usize),
+    stop: &Stop<'_>,
+    mut take: impl FnMut(usize, &[Vec<u8>]),
+) -> Result<(), ImageError> {
+    let read = || -> io::Result<()> {
+        let mut decompress = opened(reader, Transform::Fastest)?;
+        decompress.do_fancy_upsampling(false);
+        let colours = decompress.color_space();
+        let mut started = decompress.to_colorspace(colours)?;
+        let mut row = [vec![0; width * started.color_space().num_components()]];
+        for y in 0..height {
+            note_row(stop, width)?;
+            started.read_scanlines_into(&mut row[0])?;
+            take(y, &row);
+        }
+        Ok(())
+    };
+    caught(stop, &Watch::new(), catch_unwind(AssertUnwindSafe(read)))
+}
+
 /// Runs libjpeg over `bytes` and makes errors of its unwinding.
 fn guarded<T>(
     bytes: &[u8],
@@ -146,7 +171,16 @@ fn guarded<T>(
     };
     let reader = Pieces::new(bytes, piece, stop, watch, true);
     // libjpeg unwinds without calling the panic hook, so nothing is printed.
-    match catch_unwind(AssertUnwindSafe(|| read(reader))) {
+    caught(stop, watch, catch_unwind(AssertUnwindSafe(|| read(reader))))
+}
+
+/// What came of a call of libjpeg.
+fn caught<T>(
+    stop: &Stop<'_>,
+    watch: &Watch,
+    read: std::thread::Result<io::Result<T>>,
+) -> Result<T, ImageError> {
+    match read {
         _ if stop.was_stopped() => Err(ImageError::Stopped),
         _ if watch.ran_out.get() => Err(damaged("the file is cut short")),
         Ok(Ok(decoded)) => Ok(decoded),
@@ -159,7 +193,7 @@ fn guarded<T>(
 }
 
 /// A decoder that has read the headers.
-fn opened(reader: Pieces<'_>, transform: Transform) -> io::Result<Decompress<Pieces<'_>>> {
+fn opened<R: BufRead>(reader: R, transform: Transform) -> io::Result<Decompress<R>> {
     Decompress::builder()
         .with_err(error_manager(transform))
         .from_reader(reader)

@@ -4,9 +4,12 @@
 //! memory, or the samples where those are fewer; strips and tiles that are JPEGs are there as
 //! a whole.
 
-use super::fax::Fax;
-use super::layout::{Compression, Layout};
-use super::packed::{FAX_BYTE, LZMA_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker, window};
+use super::fax::{Coding, Fax};
+use super::ifd::Order;
+use super::layout::{Colour, Compression, Layout, Prediction};
+use super::packed::{
+    FAX_BYTE, LAB_BYTE, LZMA_BYTE, PACKED_BYTE, SAMPLE_BYTE, STATE, Unpacker, window,
+};
 use super::ycc;
 use super::{damaged, truncated};
 use crate::decode::Job;
@@ -101,7 +104,7 @@ pub(super) fn scratch(bytes: &[u8], layout: &Layout<'_>) -> u64 {
         _ if whole => state as u64 + ycc::unit_row_bytes(layout) as u64,
         _ => 0,
     };
-    sources * (each + 128) + one + row * (grid.planes as u64 + 2) + (64 << 10)
+    sources * (each + 128) + one + row * (grid.planes as u64 + 3) + (64 << 10)
 }
 
 /// What decoding costs at most, in nanoseconds: refused where strips or tiles are the same
@@ -140,6 +143,8 @@ fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), Ima
                 }
                 last.1
             }
+            // It may have to be read twice.
+            Compression::Fax(Coding::Group3 { .. }) => SETUP + 2 * packed.len() as u64 * FAX_BYTE,
             Compression::Fax(_) => SETUP + packed.len() as u64 * FAX_BYTE,
             _ => SETUP + packed.len() as u64 * PACKED_BYTE,
         };
@@ -153,8 +158,9 @@ fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), Ima
 
 /// Nanoseconds for each byte of samples.
 fn sample_byte(layout: &Layout<'_>) -> u64 {
-    match layout.compression {
-        Compression::Lzma => LZMA_BYTE,
+    match (layout.compression, &layout.colour) {
+        (Compression::Lzma, _) => LZMA_BYTE,
+        (_, Colour::Lab) => LAB_BYTE,
         _ => SAMPLE_BYTE,
     }
 }
@@ -191,6 +197,7 @@ pub(super) fn read(
     let row_bytes = layout.row_bytes(layout.width);
     let mut planes = vec![vec![0; row_bytes]; grid.planes];
     let mut part = vec![0; chunk_row];
+    let mut spare = Vec::new();
     for down in 0..grid.down {
         let top = down * layout.chunk.1;
         let rows = rows(layout, &grid, down);
@@ -208,8 +215,10 @@ pub(super) fn read(
             for (row, sources) in planes.iter_mut().zip(sources.chunks_mut(grid.across)) {
                 for (to, source) in row.chunks_mut(chunk_row).zip(sources) {
                     source.read(&mut part)?;
-                    if layout.predicted {
-                        undo_prediction(&mut part, layout)?;
+                    match layout.predicted {
+                        Prediction::None => {}
+                        Prediction::Left => undo_prediction(&mut part, layout)?,
+                        Prediction::Float => undo_float_prediction(&mut part, &mut spare, layout),
                     }
                     to.copy_from_slice(&part[..to.len()]);
                 }
@@ -307,4 +316,23 @@ fn undo_prediction(row: &mut [u8], layout: &Layout<'_>) -> Result<(), ImageError
         }
     }
     Ok(())
+}
+
+/// Adds the byte to the left to each, and puts those of each float side by side again, the most
+/// significant of which comes first.
+fn undo_float_prediction(row: &mut [u8], spare: &mut Vec<u8>, layout: &Layout<'_>) {
+    let samples = if layout.planar { 1 } else { layout.samples };
+    for at in samples..row.len() {
+        row[at] = row[at].wrapping_add(row[at - samples]);
+    }
+    spare.clear();
+    spare.extend_from_slice(row);
+    let floats = row.len() / 4;
+    for (nth, float) in row.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let bytes = [0, 1, 2, 3].map(|byte| spare[byte * floats + nth]);
+        *float = match layout.order {
+            Order::Big => bytes,
+            Order::Little => u32::from_be_bytes(bytes).to_le_bytes(),
+        };
+    }
 }

@@ -1,7 +1,8 @@
 //! From the samples of a TIFF to RGB, as Pillow's unpackers and converters do it.
 
 use super::ifd::Order;
-use super::layout::{Colour, Layout};
+use super::lab;
+use super::layout::{Colour, Compression, Layout};
 use crate::convert;
 
 /// Converts rows of an image to RGB.
@@ -32,7 +33,7 @@ impl<'a> Converter<'a> {
                     _ => convert::grey_to_rgb(clipped(row, layout, *signed), rgb),
                 };
             }
-            Colour::Float => return convert::grey_to_rgb(floats(row, layout.order), rgb),
+            Colour::Float => return convert::grey_to_rgb(floats(row, signed_order(layout)), rgb),
             _ => {}
         }
         if layout.bits == 8 && others.is_empty() {
@@ -95,6 +96,10 @@ fn from_eight(row: &[u8], layout: &Layout<'_>, rgb: &mut [u8]) {
             }
         }
         Colour::Cmyk => convert::cmyk_to_rgb(row, layout.samples, rgb),
+        Colour::Lab => {
+            let pixels = row.as_chunks::<3>().0.iter();
+            convert::fill(rgb, lab::to_rgb(pixels, layout.planar));
+        }
         // Handled by the caller.
         Colour::Clipped { .. } | Colour::Float => {}
     }
@@ -107,9 +112,23 @@ fn unpacked(row: &[u8], bits: usize) -> impl Iterator<Item = u8> {
         .flat_map(move |&byte| (1..=8 / bits).map(move |nth| (byte >> (8 - nth * bits)) & mask))
 }
 
+/// The order of bytes in which Pillow reads floats and numbers with a sign. libtiff has turned those
+/// of a big-endian file round where it unpacks them, and Pillow takes them for big-endian still.
+fn signed_order(layout: &Layout<'_>) -> Order {
+    match layout.compression {
+        Compression::None => layout.order,
+        _ => Order::Little,
+    }
+}
+
 /// Numbers of 16 or 32 bits, clipped to 0..=255.
 fn clipped(row: &[u8], layout: &Layout<'_>, signed: bool) -> impl Iterator<Item = u8> {
-    let (order, size) = (layout.order, layout.bits / 8);
+    let size = layout.bits / 8;
+    let order = if signed {
+        signed_order(layout)
+    } else {
+        layout.order
+    };
     row.chunks_exact(size).map(move |bytes| {
         let number = bytes
             .iter()

@@ -3,6 +3,9 @@
 //!
 //! Of a row whose runs are too long for the width, those that reach beyond it are left out; what runs
 //! do not reach is white. So does libtiff. A code that does not exist is an error.
+//!
+//! T.4 wants an end-of-line code before each row, and some programs write none. As in libtiff, a strip
+//! in which the next such code is missing is read again from its beginning as if it had none.
 
 use std::io::BufRead;
 use std::sync::OnceLock;
@@ -60,9 +63,24 @@ struct Bits<'a> {
     count: u32,
     /// How many of them are behind the end.
     behind: u32,
+    /// Whether any was looked for behind the end.
+    ended: bool,
+    /// Whether zeros behind the end may be taken for the rest of a code.
+    filled_up: bool,
 }
 
-impl Bits<'_> {
+impl<'a> Bits<'a> {
+    fn new(packed: Packed<'a>, filled_up: bool) -> Self {
+        Self {
+            packed,
+            held: 0,
+            count: 0,
+            behind: 0,
+            ended: false,
+            filled_up,
+        }
+    }
+
     /// The next bits, at most 16, without taking them.
     fn peek(&mut self, bits: u32) -> Result<u32, ImageError> {
         while self.count < bits {
@@ -74,6 +92,7 @@ impl Bits<'_> {
                 }
                 None => {
                     self.behind += 8;
+                    self.ended = true;
                     0
                 }
             };
@@ -87,10 +106,18 @@ impl Bits<'_> {
     fn take(&mut self, bits: u32) -> Result<(), ImageError> {
         self.count -= bits;
         // Those behind the end are the last ones.
-        match self.count < self.behind {
-            true => Err(truncated()),
-            false => Ok(()),
+        if self.count < self.behind {
+            if !self.filled_up {
+                return Err(truncated());
+            }
+            self.behind = self.count;
         }
+        Ok(())
+    }
+
+    /// How many there are before the end, of those that were looked at.
+    fn left(&self) -> u32 {
+        self.count.saturating_sub(self.behind)
     }
 
     /// Goes to the beginning of a byte.
@@ -104,6 +131,8 @@ pub(super) struct Fax<'a> {
     bits: Bits<'a>,
     coding: Coding,
     width: usize,
+    /// The packed bytes from their beginning, until it is known that there are no end-of-line codes.
+    beginning: Option<Packed<'a>>,
     /// Where the colour changes in the row above: to black at the first, to white at the second, none
     /// beyond the width.
     above: Vec<usize>,
@@ -113,13 +142,10 @@ pub(super) struct Fax<'a> {
 
 impl<'a> Fax<'a> {
     pub(super) fn new(packed: Packed<'a>, coding: Coding, width: usize) -> Self {
+        let begins_with_a_code = matches!(coding, Coding::Group3 { .. });
         Self {
-            bits: Bits {
-                packed,
-                held: 0,
-                count: 0,
-                behind: 0,
-            },
+            beginning: begins_with_a_code.then(|| packed.at_its_beginning()),
+            bits: Bits::new(packed, false),
             coding,
             width,
             above: Vec::new(),
@@ -143,7 +169,12 @@ impl<'a> Fax<'a> {
                 self.bits.align();
             }
             Coding::Group3 { two_dimensional } => {
-                self.end_of_line()?;
+                if self.beginning.is_some()
+                    && !self.end_of_line()?
+                    && let Some(packed) = self.beginning.take()
+                {
+                    self.bits = Bits::new(packed, true);
+                }
                 let is_runs = !two_dimensional || self.bits.peek(1)? == 1;
                 if two_dimensional {
                     self.bits.take(1)?;
@@ -165,21 +196,27 @@ impl<'a> Fax<'a> {
     }
 
     /// Passes everything up to and with the next end-of-line code: eleven zeros or more, and a one.
-    fn end_of_line(&mut self) -> Result<(), ImageError> {
-        while self.bits.peek(11)? != 0 {
+    /// False if there is none.
+    fn end_of_line(&mut self) -> Result<bool, ImageError> {
+        let mut zeros = self.bits.peek(11)? == 0;
+        while !zeros || self.bits.peek(1)? == 0 {
+            // Zeros behind the end are not of a code.
+            if self.bits.left() == 0 {
+                return Ok(false);
+            }
             self.bits.take(1)?;
+            zeros |= self.bits.peek(11)? == 0;
         }
-        self.bits.take(11)?;
-        while self.bits.peek(1)? == 0 {
-            self.bits.take(1)?;
+        match self.bits.left() {
+            0 => Ok(false),
+            _ => self.bits.take(1).map(|()| true),
         }
-        self.bits.take(1)
     }
 
     /// Notes a change of colour.
     fn change(&mut self, at: usize) -> Result<(), ImageError> {
         if self.row.len() == most_changes(self.width) {
-            return Err(damaged("a row of it has more runs than pixels"));
+            return Err(damaged("one of its rows has more runs than pixels"));
         }
         self.row.push(at);
         Ok(())
@@ -203,8 +240,18 @@ impl<'a> Fax<'a> {
         let mut at = 0;
         let mut black = false;
         while at < self.width {
+            let had_ended = self.bits.ended;
             // The row ends before its time: the rest is white.
             if matches!(self.coding, Coding::Group3 { .. }) && self.bits.peek(11)? == 0 {
+                if self.beginning.is_none() {
+                    match self.bits.left() {
+                        // The last code was a whole one.
+                        0 if !had_ended => return Err(truncated()),
+                        // There is no code any more, and all rows that are lacking are white.
+                        0..11 => {}
+                        _ => self.bits.take(11)?,
+                    }
+                }
                 if black {
                     self.change(at)?;
                 }
@@ -269,7 +316,7 @@ impl<'a> Fax<'a> {
                 Mode::Vertical(shift) => shift,
             };
             let to = first.checked_add_signed(shift).filter(|&to| to >= at);
-            at = to.ok_or_else(|| damaged("a run of it has a negative length"))?;
+            at = to.ok_or_else(|| damaged("one of its runs has a negative length"))?;
             self.change(at)?;
             black = !black;
         }

@@ -27,6 +27,12 @@ pub(super) mod tag {
     pub const EXTRA_SAMPLES: u16 = 338;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const JPEG_TABLES: u16 = 347;
+    pub const JPEG_INTERCHANGE: u16 = 513;
+    pub const JPEG_INTERCHANGE_LENGTH: u16 = 514;
+    pub const JPEG_RESTART_INTERVAL: u16 = 515;
+    pub const JPEG_Q_TABLES: u16 = 519;
+    pub const JPEG_DC_TABLES: u16 = 520;
+    pub const JPEG_AC_TABLES: u16 = 521;
     pub const LUMA_WEIGHTS: u16 = 529;
     pub const SUBSAMPLING: u16 = 530;
     pub const REFERENCE_LEVELS: u16 = 532;
@@ -82,6 +88,13 @@ pub(super) struct Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// Those of a tag that is not there.
+    pub(super) const NONE: Self = Self {
+        order: Order::Little,
+        size: 1,
+        values: &[],
+    };
+
     /// How many there are.
     pub(super) fn len(self) -> usize {
         self.values.len() / self.size
@@ -181,6 +194,11 @@ impl<'a> Directory<'a> {
             entries,
             fractions,
         })
+    }
+
+    /// The whole file.
+    pub(super) fn file(&self) -> &'a [u8] {
+        self.file
     }
 
     fn entry(&self, tag: u16) -> Option<&Entry<'a>> {

@@ -14,10 +14,24 @@ pub(super) enum Compression {
     Deflate,
     PackBits,
     Jpeg,
+    /// A JPEG that is spread over the file: see [`super::old_jpeg`].
+    OldJpeg,
     Fax(Coding),
     Zstd,
     /// An XZ stream.
     Lzma,
+}
+
+/// What samples were predicted by, to be packed smaller (TIFF 6.0, section 14, and Adobe's technical
+/// note 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prediction {
+    None,
+    /// The left neighbour: they are differences to it.
+    Left,
+    /// The byte to the left, in rows that have the first bytes of all floats, then the second ones,
+    /// and so on.
+    Float,
 }
 
 /// What samples mean: Pillow's modes, as far as RGB needs to tell them apart.
@@ -38,6 +52,8 @@ pub(super) enum Colour {
     /// Luma and two differences, converted by Pillow's arithmetic or, where they are compressed,
     /// by libtiff's.
     Ycc(Option<Box<ycc::Tables>>),
+    /// CIE L*a*b*, of which `a` and `b` are signed.
+    Lab,
     /// Indices into 256 colours.
     Palette(Box<[[u8; 3]; 256]>),
 }
@@ -57,8 +73,8 @@ pub(super) struct Layout<'a> {
     pub(super) planar: bool,
     /// Bits are to be read from the least significant on.
     pub(super) reversed: bool,
-    /// Samples are differences to the left neighbour's.
-    pub(super) predicted: bool,
+    /// What samples were predicted by.
+    pub(super) predicted: Prediction,
     /// Pixels across and down that share their differences of colour, where they are not each on
     /// their own: YCbCr that is subsampled, in units of so many lumas and the two differences.
     pub(super) ycc_units: Option<(usize, usize)>,
@@ -71,7 +87,7 @@ pub(super) struct Layout<'a> {
     pub(super) jpeg_ycc: bool,
 }
 
-fn unsupported<T>(format: &'static str) -> Result<T, ImageError> {
+pub(super) fn unsupported<T>(format: &'static str) -> Result<T, ImageError> {
     Err(ImageError::Unsupported { format })
 }
 
@@ -93,7 +109,7 @@ impl<'a> Layout<'a> {
             }),
             4 => Compression::Fax(Coding::Group4),
             5 => Compression::Lzw,
-            6 => return unsupported("TIFF with old-style JPEG compression"),
+            6 => Compression::OldJpeg,
             7 => Compression::Jpeg,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
@@ -102,14 +118,27 @@ impl<'a> Layout<'a> {
             50001 => return unsupported("TIFF with WebP compression"),
             other => return Err(damaged(format_args!("it has unknown compression {other}"))),
         };
-        let samples = number(tag::SAMPLES_PER_PIXEL, 1);
+        let is_old_jpeg = compression == Compression::OldJpeg;
+        let samples = number(tag::SAMPLES_PER_PIXEL, if is_old_jpeg { 3 } else { 1 });
         let all_bits = directory.numbers(tag::BITS_PER_SAMPLE);
         let bits = number(tag::BITS_PER_SAMPLE, 1);
         let differ = all_bits.is_some_and(|all| all.iter().take(8).any(|other| other != bits));
         if !(1..=6).contains(&samples) || differ {
             return Err(damaged("its samples are too many or of different sizes"));
         }
-        let photometric = number(tag::PHOTOMETRIC, 0);
+        if is_old_jpeg && samples != 3 {
+            return Err(damaged("its old-style JPEG is of other colours than YCbCr"));
+        }
+        let photometric = match (is_old_jpeg, number(tag::PHOTOMETRIC, 0)) {
+            // The samples are luma and differences of colour, whatever the file says; without a word
+            // about it as well.
+            (true, 2) => 6,
+            (true, 0) if directory.number(tag::PHOTOMETRIC).is_none() => 6,
+            (true, other) if other != 6 => {
+                return Err(damaged("its old-style JPEG is of other colours than YCbCr"));
+            }
+            (_, own) => own,
+        };
         if matches!(compression, Compression::Fax(_)) && (samples, bits) != (1, 1) {
             return Err(damaged("it is a fax of more than black and white"));
         }
@@ -142,7 +171,14 @@ impl<'a> Layout<'a> {
         } else {
             (tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS)
         };
-        let planar = number(tag::PLANAR_CONFIGURATION, 1) == 2 && samples > 1;
+        let one_of_each = [offsets, counts].map(|tag| directory.numbers(tag).map(Numbers::len));
+        let planar = number(tag::PLANAR_CONFIGURATION, 1) == 2
+            && samples > 1
+            // libtiff has found no such file in which that was true.
+            && !(is_old_jpeg && one_of_each == [Some(1); 2]);
+        if is_old_jpeg && (planar || number(tag::FILL_ORDER, 1) != 1) {
+            return unsupported("TIFF with old-style JPEG in planes or of reversed bits");
+        }
         if planar && bits < 8 {
             return unsupported("TIFF with planes of less than 8 bits");
         }
@@ -151,15 +187,18 @@ impl<'a> Layout<'a> {
             Compression::Lzw | Compression::Deflate | Compression::Zstd | Compression::Lzma
         );
         let predicted = match number(tag::PREDICTOR, 1) {
-            2 if predictable => true,
-            3 if predictable => return unsupported("TIFF with a floating-point predictor"),
-            _ => false,
+            2 if predictable => Prediction::Left,
+            3 if predictable && colour == Colour::Float => Prediction::Float,
+            3 if predictable => {
+                return Err(damaged("it predicts floats, and its samples are none"));
+            }
+            _ => Prediction::None,
         };
         let ycc_units = match &colour {
-            Colour::Ycc(Some(_)) => ycc::units(directory, planar)?,
+            Colour::Ycc(Some(_)) if !is_old_jpeg => ycc::units(directory, (width, height), planar)?,
             _ => None,
         };
-        if ycc_units.is_some() && predicted {
+        if ycc_units.is_some() && predicted != Prediction::None {
             return unsupported("TIFF with a predictor and subsampled YCbCr");
         }
         Ok(Self {
@@ -175,9 +214,12 @@ impl<'a> Layout<'a> {
             predicted,
             ycc_units,
             chunk: (chunk.0 as usize, chunk.1 as usize),
-            offsets: directory
-                .numbers(offsets)
-                .ok_or_else(|| damaged("it does not say where its pixels are"))?,
+            offsets: match directory.numbers(offsets) {
+                Some(offsets) => offsets,
+                // All of it may be in one piece elsewhere.
+                None if is_old_jpeg && chunk.1 >= height as u64 => Numbers::NONE,
+                None => return Err(damaged("it does not say where its pixels are")),
+            },
             counts: directory.numbers(counts),
             jpeg_tables: directory.bytes(tag::JPEG_TABLES),
             jpeg_ycc: photometric == 6,
@@ -250,6 +292,7 @@ fn colour(
                 _ => Colour::Ycc(Some(Box::new(ycc::Tables::new(directory)?))),
             }
         }
+        (8, 8, UNSIGNED) if samples == 3 && extra.is_empty() => Colour::Lab,
         (6, 8, UNSIGNED) if samples == 1 => Colour::Grey { inverted: false },
         _ => return Ok(None),
     };

@@ -11,15 +11,17 @@
 //! premultiplied alpha, reversed bits, planes) is not that of the `tiff` crate, and
 //! the decompressors that are the hard part are in the tree anyway.
 //!
-//! Decoded: uncompressed, LZW, Deflate, PackBits, fax, (new-style) JPEG, Zstandard and LZMA.
-//! Recognized and refused: WebP and old-style JPEG compression, and Lab colour.
+//! Decoded: uncompressed, LZW, Deflate, PackBits, fax, JPEG of both styles, Zstandard and LZMA.
+//! Recognized and refused: WebP compression.
 
 mod bands;
 mod colour;
 mod fax;
 mod fax_codes;
 mod ifd;
+mod lab;
 mod layout;
+mod old_jpeg;
 mod packed;
 mod ycc;
 
@@ -28,7 +30,8 @@ use super::orientation::Places;
 use super::{ImageError, ImageFormat};
 pub(super) use ifd::Order;
 use ifd::{Directory, tag};
-use layout::Layout;
+use layout::{Compression, Layout};
+use old_jpeg::OldJpeg;
 
 fn damaged(reason: impl std::fmt::Display) -> ImageError {
     ImageError::damaged(ImageFormat::Tiff, reason)
@@ -56,7 +59,11 @@ pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError>
     let directory = Directory::read(bytes)?;
     let (width, height) = directory.orientation().size(size);
     let layout = Layout::read(&directory, width, height)?;
-    Ok(bands::scratch(bytes, &layout) + u64::from(width) * 16 + directory.bytes_held())
+    let own = match layout.compression {
+        Compression::OldJpeg => OldJpeg::new(&directory, &layout)?.scratch()?,
+        _ => bands::scratch(bytes, &layout),
+    };
+    Ok(own + u64::from(width) * 16 + directory.bytes_held())
 }
 
 /// Decodes to RGB.
@@ -68,8 +75,12 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let places = Places::new(orientation, (layout.width, layout.height));
     let mut row = vec![0; layout.width * 3];
     let mut converter = colour::Converter::new(&layout);
-    bands::read(job, &layout, |y, planes| {
+    let take = |y: usize, planes: &[Vec<u8>]| {
         converter.convert(planes, &mut row);
         places.put(y, &row, rgb);
-    })
+    };
+    match layout.compression {
+        Compression::OldJpeg => OldJpeg::new(&directory, &layout)?.read(job, layout.height, take),
+        _ => bands::read(job, &layout, take),
+    }
 }

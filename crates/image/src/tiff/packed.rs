@@ -20,6 +20,8 @@ pub(super) const SAMPLE_BYTE: u64 = 3;
 /// Nanoseconds for each byte of samples that LZMA unpacks: a packed byte may be a hundred bits of
 /// which each is all but certain.
 pub(super) const LZMA_BYTE: u64 = 40;
+/// Nanoseconds for each byte of samples in Lab, which are interpolated in a table.
+pub(super) const LAB_BYTE: u64 = 12;
 /// Bytes of a decompressor's state, at most, beside the windows of [`window`].
 pub(super) const STATE: usize = 128 << 10;
 /// The most that LZMA may look back, in KiB: the dictionary of liblzma's highest level, 64 MiB, and
@@ -46,6 +48,11 @@ impl<'a> Packed<'a> {
             at: 0,
             stop,
         }
+    }
+
+    /// The same bytes once more, while none of them has been read.
+    pub(super) fn at_its_beginning(&self) -> Self {
+        Self::new(self.bytes, self.reversed, self.stop)
     }
 }
 
@@ -131,7 +138,7 @@ impl<'a> Unpacker<'a> {
             Compression::Fax(coding) => {
                 Self::Fax(Box::new(Fax::new(packed, coding, layout.chunk.0)))
             }
-            Compression::None | Compression::Jpeg => Self::Raw(packed),
+            Compression::None | Compression::Jpeg | Compression::OldJpeg => Self::Raw(packed),
         })
     }
 

@@ -43,7 +43,7 @@ impl Tables {
         };
         let broken = |weight: &f32| !weight.is_finite();
         if weights.iter().chain(&levels).any(broken) || *green == 0.0 {
-            return Err(damaged("its YCbCr weights or levels are no numbers"));
+            return Err(damaged("its YCbCr weights or levels are not numbers"));
         }
         let factor = |factor: f32| {
             let factor = f64::from(factor.clamp(0.0, 2.0));
@@ -93,9 +93,10 @@ fn level(code: i32, black: f32, white: f32, range: f32) -> i32 {
 ///
 /// # Errors
 ///
-/// Those that libtiff does not convert.
+/// Those that libtiff does not convert, and a picture that is smaller than a unit.
 pub(super) fn units(
     directory: &Directory<'_>,
+    size: (usize, usize),
     planar: bool,
 ) -> Result<Option<(usize, usize)>, ImageError> {
     let found = directory.numbers(tag::SUBSAMPLING);
@@ -104,10 +105,25 @@ pub(super) fn units(
         (1, 1) => Ok(None),
         _ if planar => Err(damaged("its planes are of different sizes")),
         units @ ((4, 4 | 2 | 1) | (2, 2 | 1) | (1, 2)) => {
-            Ok(Some((units.0 as usize, units.1 as usize)))
+            let units = (units.0 as usize, units.1 as usize);
+            fits(size, units)?;
+            Ok(Some(units))
         }
         _ => Err(damaged("its YCbCr subsampling is an unusual one")),
     }
+}
+
+/// Refuses a picture that is smaller than one of its units, as libtiff does.
+pub(super) fn fits(
+    (width, height): (usize, usize),
+    (across, down): (usize, usize),
+) -> Result<(), ImageError> {
+    if width < across || height < down {
+        return Err(damaged(
+            "it is smaller than a unit of its YCbCr subsampling",
+        ));
+    }
+    Ok(())
 }
 
 /// Bytes of a row of units of a strip or tile; none where it has no units.

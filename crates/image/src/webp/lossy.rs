@@ -1,15 +1,18 @@
 //! Lossy WebP: image-webp's VP8 decoder, then libwebp's way from YUV to RGB.
 //!
-//! The decoder takes a whole key frame at once and cannot be stopped in between: a frame at the
-//! service's limit of 89 megapixels keeps its thread until it is done, which takes seconds (not
-//! measured). The conversion behind it asks after each row.
+//! The decoder takes a whole key frame at once, reads all of it before it decodes anything, and cannot be
+//! stopped in between. So the work of a frame is bounded before it is begun ([`check_work`]). The
+//! conversion behind it asks after each row.
 
 use image_webp::vp8::{Frame, Vp8Decoder};
 
 use super::{Out, damaged};
-use crate::ImageError;
 use crate::convert;
-use crate::work::Stop;
+use crate::work::{self, STEP, Stop};
+use crate::{ImageError, ImageFormat};
+
+/// Nanoseconds for a pixel.
+const PIXEL: u64 = 25;
 
 /// Bytes that decoding takes beside the pixels: three planes in whole macroblocks, what is
 /// kept of each of those, and the partitions of the frame, twice while they are read.
@@ -21,6 +24,22 @@ pub(super) fn scratch(width: u64, height: u64, packed: usize) -> u64 {
     macroblocks * (PLANES + STATE) + 3 * packed as u64 + width * 16 + (256 << 10)
 }
 
+/// Refuses what is too much work: a frame of hundreds of megabytes, of which the decoder reads each bit.
+fn check_work((width, height): (u32, u32), packed: usize) -> Result<(), ImageError> {
+    /// Nanoseconds for a byte: eight bits or more, of which each takes a step of the boolean decoder.
+    const BYTE: u64 = 40;
+    /// A pixel has not much more than one coefficient, whose code is at most so many bytes long. What is
+    /// behind those that are needed is not read.
+    const BYTES_OF_PIXEL: u64 = 32;
+    let pixels = u64::from(width) * u64::from(height);
+    let bytes = (packed as u64).min(pixels * BYTES_OF_PIXEL);
+    work::check(
+        ImageFormat::WebP,
+        pixels * PIXEL + bytes * BYTE,
+        "its frame",
+    )
+}
+
 /// Decodes to the rows of `out`.
 pub(super) fn decode(
     frame: &[u8],
@@ -28,12 +47,15 @@ pub(super) fn decode(
     out: &mut Out<'_>,
     stop: &Stop<'_>,
 ) -> Result<(), ImageError> {
+    check_work(size, frame.len())?;
+    // Nobody may have waited for it since it was asked last.
+    stop.work(STEP)?;
     let decoded = Vp8Decoder::decode_frame(frame).map_err(damaged)?;
     if (u32::from(decoded.width), u32::from(decoded.height)) != size {
         return Err(damaged("its headers contradict each other"));
     }
     let (width, height) = (size.0 as usize, size.1 as usize);
-    stop.work(width as u64 * height as u64 * 25)?;
+    stop.work(width as u64 * height as u64 * PIXEL)?;
     let planes = Planes::new(&decoded, width);
     let mut chroma = [(); 2].map(|()| vec![0; width.next_multiple_of(2)]);
     for y in 0..height {

@@ -34,11 +34,19 @@ pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
         ("tiff of Zstandard in planes", tiff(50_000, 2, 64)),
         ("tiff of LZMA", tiff(34_925, 1, SIDE)),
         ("tiff of LZMA in planes", tiff(34_925, 2, 512)),
+        ("tiff of old-style jpeg", old_jpeg()),
         (
             "tiff of a progressive jpeg",
             made::tiff(7, 1, 1, 8, SIDE, 1),
         ),
     ]
+}
+
+/// Two bits for each block of three components.
+fn old_jpeg() -> Vec<u8> {
+    let blocks = (SIDE / 8).pow(2) * 3;
+    let side = SIDE as u16;
+    made::tiff_of_old_jpeg((side, side), side, &vec![0; blocks as usize / 4])
 }
 
 /// RGB in one of the compressions that look far back: the windows of both are 8 MiB.

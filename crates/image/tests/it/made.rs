@@ -409,3 +409,59 @@ pub fn tiff_of(
     file.extend(strip);
     file
 }
+
+/// A TIFF of black in old-style JPEG: a header, and strips of `rows` rows that all are the same bytes.
+/// Zeros are blocks of one colour, two bits for each.
+pub fn tiff_of_old_jpeg((width, height): (u16, u16), rows: u16, strip: &[u8]) -> Vec<u8> {
+    let mut header = b"\xff\xd8".to_vec();
+    header.extend(segment(0xdb, &[&[0][..], &[1; 64]].concat()));
+    // One code of one bit: no difference to the block before, and nothing else in the block.
+    for kind in [0, 0x10] {
+        header.extend(segment(0xc4, &[&[kind, 1][..], &[0; 15], &[0]].concat()));
+    }
+    let mut frame = vec![8];
+    frame.extend(height.to_be_bytes());
+    frame.extend(width.to_be_bytes());
+    frame.push(3);
+    frame.extend([1, 2, 3].into_iter().flat_map(|id| [id, 0x11, 0]));
+    header.extend(segment(0xc0, &frame));
+    header.extend(segment(0xda, &[3, 1, 0, 2, 0, 3, 0, 0, 63, 0]));
+    let strips = u32::from(height.div_ceil(rows));
+    let entries = 11u32;
+    let bits_at = 8 + 2 + entries * 12 + 4;
+    let header_at = bits_at + 6;
+    let lists_at = header_at + header.len() as u32;
+    let strip_at = lists_at + strips * 8;
+    let (offsets, counts) = match strips {
+        1 => (strip_at, strip.len() as u32),
+        _ => (lists_at, lists_at + strips * 4),
+    };
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    file.extend((entries as u16).to_le_bytes());
+    for (tag, kind, count, value) in [
+        (256u16, 4u16, 1, u32::from(width)),
+        (257, 4, 1, height.into()),
+        (258, 3, 3, bits_at),
+        (259, 3, 1, 6),
+        (262, 3, 1, 6),
+        (273, 4, strips, offsets),
+        (277, 3, 1, 3),
+        (278, 4, 1, rows.into()),
+        (279, 4, strips, counts),
+        (513, 4, 1, header_at),
+        (514, 4, 1, header.len() as u32),
+    ] {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend(count.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    file.extend([8, 0, 8, 0, 8, 0]);
+    file.extend(header);
+    let list = |value: u32| value.to_le_bytes().repeat(strips as usize);
+    file.extend(list(strip_at));
+    file.extend(list(strip.len() as u32));
+    file.extend(strip);
+    file
+}

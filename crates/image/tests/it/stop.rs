@@ -39,6 +39,29 @@ fn every_decoder_asks_often_and_ends_at_once() {
     }
 }
 
+/// A frame of lossy WebP is decoded in one go: what one takes is bounded before it is begun.
+#[test]
+fn a_lossy_frame_of_too_many_bytes_is_refused_before_it_is_begun() {
+    let (side, length) = (4000_u16, 196_000_000_u32);
+    let mut file = vec![0; 30 + length as usize];
+    file[..4].copy_from_slice(b"RIFF");
+    file[4..8].copy_from_slice(&(22 + length).to_le_bytes());
+    file[8..16].copy_from_slice(b"WEBPVP8 ");
+    file[16..20].copy_from_slice(&(10 + length).to_le_bytes());
+    // A key frame that is shown, its mark, and its sides.
+    file[20..26].copy_from_slice(b"\x10\0\0\x9d\x01\x2a");
+    file[26..28].copy_from_slice(&side.to_le_bytes());
+    file[28..30].copy_from_slice(&side.to_le_bytes());
+    let header = inspect(&file, &ImageLimits::default()).unwrap();
+    assert_eq!((header.width, header.height), (side.into(), side.into()));
+    let (image, asked) = decode(&file, u64::MAX);
+    let Err(ImageError::TooComplex { reason, .. }) = image else {
+        panic!("{image:?}");
+    };
+    assert!(reason.contains("about 9 s"), "{reason}");
+    assert_eq!(asked, 0);
+}
+
 /// 19 KB that were 162 s of work: 5,460 strips, each the same JPEG of 100 refinements.
 #[test]
 fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
@@ -62,6 +85,29 @@ fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
         &made::jpeg_of(65_500, 8, 1, 10),
     );
     assert!(decode(&one, u64::MAX).0.is_ok());
+}
+
+/// Old-style JPEG is one stream over all strips: 1 GB of it in a file of 250 KB.
+#[test]
+fn strips_of_old_style_jpeg_count_however_often_they_are_the_same() {
+    let strip = [0; 200_000];
+    let (image, asked) = decode(&made::tiff_of_old_jpeg((8, 40_000), 8, &strip), u64::MAX);
+    assert!(
+        matches!(image, Err(ImageError::TooComplex { .. })),
+        "{image:?}"
+    );
+    assert!(asked <= 1, "asked {asked} times");
+    // A unit for each strip.
+    let image = decode(&made::tiff_of_old_jpeg((8, 40), 8, &[0]), u64::MAX).0;
+    let image = image.unwrap();
+    assert_eq!((image.width(), image.height()), (8, 40));
+    let first = image.pixels()[0];
+    assert!(
+        image
+            .pixels()
+            .iter()
+            .all(|&value| value.abs_diff(first) <= 1)
+    );
 }
 
 /// 2,000 refinements of 16 million pixels; and 100 of 81 million, which is how many scans a

@@ -36,6 +36,8 @@ pub(super) struct EngineLoad {
     busy_since: Option<Instant>,
     /// Why it takes no more batches, once it does not.
     death: Option<Death>,
+    /// Whether its owner is dropping it, which waits for its device.
+    put_away: bool,
 }
 
 impl EngineLoad {
@@ -88,6 +90,16 @@ impl EngineLoad {
         if self.death.is_none() || (death.is_final && !self.is_hopeless()) {
             self.death = Some(death);
         }
+    }
+
+    /// Records that it is being dropped.
+    pub(super) fn put_away(&mut self) {
+        self.put_away = true;
+    }
+
+    /// Whether it is being dropped.
+    pub(super) fn is_put_away(&self) -> bool {
+        self.put_away
     }
 
     /// Why it takes no more batches.

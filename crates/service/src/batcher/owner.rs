@@ -47,7 +47,9 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
         }
         // It may have been woken for rows that it will not take.
         queue.ring_all();
-        // Its batches finish or fail before the engine is dropped.
+        // Its batches finish or fail before the engine is dropped. That the device does not answer
+        // meanwhile is noticed by the lookout.
+        queue.lock().engines[number].put_away();
         drop_quietly(engine);
         let Some(death) = ended else {
             return;
@@ -73,7 +75,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
             state.running -= 1;
             state.running == 0
         });
-        tracing::warn!(engine = number, reason = %death.reason, "building the engine anew");
+        tracing::warn!(engine = number, reason = %death.reason, "rebuilding the engine");
         match catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("it panicked".into())) {
             Ok(new) => {
                 let mut state = queue.lock();
@@ -96,7 +98,7 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
                 next = Some(new);
             }
             Err(error) => {
-                let reason = format!("{}; building it anew failed: {error}", death.reason);
+                let reason = format!("{}; rebuilding it failed: {error}", death.reason);
                 return queue.give_up(reason);
             }
         }

@@ -1,5 +1,6 @@
 //! Detects an engine that hangs: one that has taken batches and returns neither rows nor an
-//! error. Without this its owner would wait for a free slot for ever.
+//! error, or whose drop does not end. Without this its owner would wait for a free slot, or for the
+//! drop, for ever.
 //!
 //! ```text
 //! every look: batches in it, and none came out since the last look? --> silent for one look more
@@ -50,14 +51,20 @@ pub(super) fn look_out(queue: &Queue, timeouts: &[Option<Duration>], ended: &Rec
         return;
     };
     let look = (*least / LOOKS).clamp(Duration::from_millis(1), LONGEST_LOOK);
-    let mut seen = vec![[Silence::default(); 2]; timeouts.len()];
+    let mut seen = vec![[Silence::default(); 3]; timeouts.len()];
     while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
-        for (number, tower, limit) in hanging(queue, timeouts, look, &mut seen) {
+        for (number, inside, limit) in hanging(queue, timeouts, look, &mut seen) {
             let seconds = limit.as_secs_f64();
-            let reason = format!(
-                "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
-                 nothing back"
-            );
+            let reason = match inside {
+                Inside::Batches(tower) => format!(
+                    "the device hangs: engine {number} has had {tower}s for {seconds} s and gives \
+                     nothing back"
+                ),
+                Inside::Drop => format!(
+                    "the device hangs: engine {number} has been dropped for {seconds} s and its \
+                     memory is not released"
+                ),
+            };
             let held = {
                 let load = &mut queue.lock().engines[number];
                 load.die(Death {
@@ -74,25 +81,40 @@ pub(super) fn look_out(queue: &Queue, timeouts: &[Option<Duration>], ended: &Rec
     }
 }
 
-/// The engines newly found to hang, each with the tower and the time it was allowed.
+/// What an engine does not come out of.
+#[derive(Clone, Copy, Debug)]
+enum Inside {
+    Batches(Tower),
+    Drop,
+}
+
+/// The engines newly found to hang, each with what it does and the time it was allowed.
 fn hanging(
     queue: &Queue,
     timeouts: &[Option<Duration>],
     look: Duration,
-    seen: &mut [[Silence; 2]],
-) -> Vec<(usize, Tower, Duration)> {
+    seen: &mut [[Silence; 3]],
+) -> Vec<(usize, Inside, Duration)> {
     let state = queue.lock();
-    let mut found: Vec<(usize, Tower, Duration)> = Vec::new();
+    let mut found: Vec<(usize, Inside, Duration)> = Vec::new();
     for (number, (load, seen)) in state.engines.iter().zip(seen).enumerate() {
-        for (tower, silence) in [Tower::Image, Tower::Text].into_iter().zip(seen) {
-            let (inside, finished) = load.progress(tower);
+        let all = [
+            Inside::Batches(Tower::Image),
+            Inside::Batches(Tower::Text),
+            Inside::Drop,
+        ];
+        for (what, silence) in all.into_iter().zip(seen) {
+            let (inside, finished) = match what {
+                Inside::Batches(tower) => load.progress(tower),
+                Inside::Drop => (usize::from(load.is_put_away()), 0),
+            };
             let lasts = silence.look(inside, finished, look);
             if let Some(limit) = timeouts[number]
                 && lasts >= limit
                 && !load.is_hopeless()
                 && found.last().is_none_or(|&(last, ..)| last != number)
             {
-                found.push((number, tower, limit));
+                found.push((number, what, limit));
             }
         }
     }

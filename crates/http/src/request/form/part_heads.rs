@@ -22,7 +22,7 @@ const END: &[u8] = b"\r\n\r\n";
 /// Escapes the heads in a stream of pieces.
 #[derive(Debug)]
 pub(crate) struct HeadEscaper {
-    /// What stands before every part but at the beginning.
+    /// What precedes every part except the first.
     delimiter: Finder<'static>,
     place: Place,
 }

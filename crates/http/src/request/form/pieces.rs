@@ -117,7 +117,7 @@ impl Stream for Pieces<'_> {
         }
         if self.head.is_spent() {
             return Poll::Ready(Some(Err(Problem::BadRequest(
-                format!("The body is no valid multipart form: no part begins within {MAX_PART_HEAD} bytes.").into(),
+                format!("The body is not a valid multipart form: no part begins within {MAX_PART_HEAD} bytes.").into(),
             ))));
         }
         let piece = std::task::ready!(self.pieces.as_mut().poll_next(context));

@@ -35,7 +35,7 @@ pub(crate) enum FormKind {
 }
 
 impl FormKind {
-    /// What the Content-Type says, before anything of the body is read.
+    /// The kind that the Content-Type names, before any of the body is read.
     pub(crate) fn of(headers: &hyper::HeaderMap, body: &Body) -> Result<Self, Problem> {
         let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
             // FastAPI reads a request without a body as a form without fields.
@@ -53,7 +53,7 @@ impl FormKind {
                         .map(|boundary| FormKind::Multipart(boundary.to_owned()))
                         .map_err(|_| {
                             Problem::BadRequest(
-                                "The boundary in the Content-Type is no text.".into(),
+                                "The boundary in the Content-Type is not text.".into(),
                             )
                         })
                 }
@@ -233,7 +233,7 @@ impl Reader {
             return Ok(());
         }
         Err(Problem::TooLarge(format!(
-            "The request has more than the {} images that one may hold.",
+            "The request has more images than the limit of {}.",
             self.images_most
         )))
     }
@@ -244,7 +244,7 @@ impl Reader {
             return Ok(());
         }
         Err(Problem::TooLarge(format!(
-            "The text fields of the form have more than the {} bytes that they may have.",
+            "The text fields of the form have more bytes than the limit of {}.",
             self.text_most
         )))
     }
@@ -310,7 +310,7 @@ async fn contents(
     joined(chunks, memory)
 }
 
-/// What multer says, in our words; our own problem, if one of ours ended the stream.
+/// An error of multer in our words, or our own problem if that is what ended the stream.
 fn broken(error: multer::Error) -> Problem {
     let reason = match error {
         multer::Error::StreamReadFailed(error) => match error.downcast::<Problem>() {
@@ -320,9 +320,9 @@ fn broken(error: multer::Error) -> Problem {
         multer::Error::IncompleteStream
         | multer::Error::IncompleteHeaders
         | multer::Error::IncompleteFieldData { .. } => {
-            "it breaks off, or its boundary is not that of the Content-Type".to_owned()
+            "it ends early, or its boundary is not that of the Content-Type".to_owned()
         }
         other => other.to_string(),
     };
-    Problem::BadRequest(format!("The body is no valid multipart form: {reason}.").into())
+    Problem::BadRequest(format!("The body is not a valid multipart form: {reason}.").into())
 }
