@@ -1,14 +1,16 @@
 //! The rate of `search`, and the share of the memory's bandwidth that it uses.
 //!
 //! ```text
-//! cargo bench --bench search -- [--rows N] [--dimensions D] [--rounds N]
+//! cargo bench --bench search -- [--rows N] [--dimensions D] [--rounds N] [--parquet]
+//! cargo bench --bench search -- --rows 2000000     6 GB, in the folder that TMPDIR names
 //! cargo bench --bench search -- --index OUT        what embed wrote
 //! ```
 //!
-//! Vectors are drawn, written as `embed --format npy` writes them, and mapped. A search and a
-//! plain read of the same bytes by as many threads take turns, so that both have the same
-//! machine; the table has the median of each. The file should fit into memory, and be larger
-//! than the last cache.
+//! Vectors are drawn, written as `embed --format npy` writes them, and mapped; with `--parquet`
+//! as `embed` writes Parquet, which a search decodes. A search and a plain read of the same
+//! vectors as an array, by as many threads, take turns, so that both have the same machine; the
+//! table has the median of each. The file should fit into memory, and be larger than the last
+//! cache.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -18,12 +20,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
 use clap::Parser;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use siglip2_embeddings::bulk::options::Number;
 use siglip2_embeddings::bulk::search::Index;
+use siglip2_embeddings::bulk::vector_properties;
 use siglip2_mapping::Mapping;
 
 #[derive(Parser)]
@@ -34,6 +39,9 @@ struct Arguments {
     /// Numbers of each.
     #[arg(long, default_value_t = 768)]
     dimensions: usize,
+    /// Write Parquet, not an array.
+    #[arg(long, conflicts_with = "index")]
+    parquet: bool,
     /// Search this instead, which embed wrote.
     #[arg(long)]
     index: Option<PathBuf>,
@@ -59,7 +67,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => (path.clone(), None),
         None => {
             let array = draw(folder.path(), arguments.rows, arguments.dimensions)?;
-            (array.clone(), Some(Mapping::open(&array)?))
+            let read = Mapping::open(&array)?;
+            let index = if arguments.parquet {
+                parquet(folder.path(), read.bytes(), arguments.dimensions)?
+            } else {
+                array
+            };
+            (index, Some(read))
         }
     };
     let index = Index::open(&[&index])?;
@@ -138,6 +152,52 @@ fn sum_part(bytes: &[u8]) -> u64 {
     sums.into_iter().fold(0, u64::wrapping_add)
 }
 
+/// The same vectors as Parquet.
+fn parquet(folder: &Path, array: &[u8], dimensions: usize) -> Result<PathBuf, Box<dyn Error>> {
+    let path = folder.join("part-00000.parquet");
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let length = i32::try_from(dimensions)?;
+    let list = DataType::FixedSizeList(Arc::clone(&item), length);
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("embedding", list, true),
+    ]));
+    let properties = vector_properties(Number::Float32)?
+        .set_key_value_metadata(Some(made().to_vec()))
+        .build();
+    let file = File::create(&path)?;
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))?;
+    let mut row = 0;
+    for rows in array[HEADER..].chunks(4096 * dimensions * 4) {
+        let values = rows.as_chunks::<4>().0.iter();
+        let values = Float32Array::from_iter_values(values.map(|it| f32::from_le_bytes(*it)));
+        let vectors =
+            FixedSizeListArray::try_new(Arc::clone(&item), length, Arc::new(values), None)?;
+        let ids = (row..row + vectors.len()).map(|row| row.to_string());
+        row += vectors.len();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(ids)),
+            Arc::new(vectors),
+        ];
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
+    }
+    writer.close()?;
+    Ok(path)
+}
+
+/// What files of vectors have to say.
+fn made() -> [KeyValue; 3] {
+    let metadata = [
+        ("siglip2.fingerprint", "0000000000000000"),
+        ("siglip2.model", "drawn"),
+        ("siglip2.normalized", "true"),
+    ];
+    metadata.map(|(name, value)| KeyValue::new(name.to_owned(), value.to_owned()))
+}
+
+/// Bytes of an array's header.
+const HEADER: usize = 128;
+
 /// An array of vectors of length one, with a table that says so.
 fn draw(folder: &Path, rows: usize, dimensions: usize) -> Result<PathBuf, Box<dyn Error>> {
     fs::create_dir_all(folder.join("img_emb"))?;
@@ -159,16 +219,10 @@ fn draw(folder: &Path, rows: usize, dimensions: usize) -> Result<PathBuf, Box<dy
         }
     }
     file.flush()?;
-    let metadata = [
-        ("siglip2.fingerprint", "0000000000000000"),
-        ("siglip2.model", "drawn"),
-        ("siglip2.normalized", "true"),
-    ];
-    let metadata = metadata.map(|(name, value)| KeyValue::new(name.to_owned(), value.to_owned()));
     let none: ArrayRef = Arc::new(StringArray::from(Vec::<&str>::new()));
     let table = RecordBatch::try_from_iter([("image_path", none)])?;
     let properties = WriterProperties::builder()
-        .set_key_value_metadata(Some(metadata.to_vec()))
+        .set_key_value_metadata(Some(made().to_vec()))
         .build();
     let file = File::create(folder.join("metadata/metadata_0.parquet"))?;
     let mut writer = ArrowWriter::try_new(file, table.schema(), Some(properties))?;

@@ -1,4 +1,4 @@
-//! `siglip2-embeddings embed INPUT... --out DIR`: embeds folders, tars and tables.
+//! `siglip2-embeddings embed INPUT... --out DIR-OR-FILE`: embeds folders, tars and tables.
 
 use std::process::ExitCode;
 

@@ -132,12 +132,12 @@ fn settings() -> String {
     for (title, usage, command) in [
         (
             "embed",
-            "siglip2-embeddings embed INPUT... --out DIR",
+            "siglip2-embeddings embed INPUT... --out DIR-OR-FILE",
             without_http(Embed::command()),
         ),
         (
             "search",
-            "siglip2-embeddings search FILE-OR-DIR QUERY",
+            "siglip2-embeddings search FILE-OR-DIR... QUERY",
             without_http(Search::command()),
         ),
         (

@@ -1,4 +1,4 @@
-//! `siglip2-embeddings search FILE-OR-DIR QUERY`: the rows written by `embed` that are nearest
+//! `siglip2-embeddings search FILE-OR-DIR... QUERY`: the rows written by `embed` that are nearest
 //! to a text or a picture.
 
 use std::io::{Write, stdout};
@@ -61,7 +61,8 @@ impl Search {
             mut settings,
             given,
         } = self;
-        let index = Index::open(&[&search.index])?;
+        let (index, asked) = search.asked()?;
+        let index = Index::open(index)?;
         if let Some(made) = index.made()
             && !given.model
         {
@@ -72,7 +73,7 @@ impl Search {
         }
         let service = subcommand::load(&settings)?;
         check(&index, &service, search.unchecked)?;
-        let query = subcommand::runtime()?.block_on(query(&service, &search))?;
+        let query = subcommand::runtime()?.block_on(query(&service, asked, search.image))?;
         let began = Instant::now();
         let hits = index.search(&query, search.top, siglip2_flags::cores())?;
         let seconds = began.elapsed().as_secs_f64();
@@ -82,7 +83,7 @@ impl Search {
             "searched"
         );
         if let Some(path) = &search.html {
-            std::fs::write(path, sheet(&search.query, &hits))
+            std::fs::write(path, sheet(asked, &hits))
                 .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
         print(&hits, search.json).map_err(|error| format!("cannot write the answer: {error}"))
@@ -113,14 +114,14 @@ fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String
     ))
 }
 
-async fn query(service: &Service, search: &SearchOptions) -> Result<Vec<f32>, String> {
+async fn query(service: &Service, asked: &str, is_path: bool) -> Result<Vec<f32>, String> {
     let request = service.request(Context::default());
-    let embedded = if search.image {
-        let bytes = std::fs::read(&search.query)
-            .map_err(|error| format!("cannot read {}: {error}", search.query))?;
+    let embedded = if is_path {
+        let bytes =
+            std::fs::read(asked).map_err(|error| format!("cannot read {asked}: {error}"))?;
         request.embed_images(vec![bytes.into()], true).await
     } else {
-        let found = request.embed_texts(vec![search.query.clone()], true).await;
+        let found = request.embed_texts(vec![asked.to_owned()], true).await;
         found.map(|found| found.embeddings)
     };
     let embedded = embedded.map_err(|error| format!("the query cannot be embedded: {error}"))?;

@@ -82,6 +82,54 @@ def check_forms():
     return whole
 
 
+def check_one_file(whole):
+    """`--out FILE` has the rows of all shards, for whoever reads Parquet, arrays or lines."""
+    shards = ["photos", "--shard-size", "3", "--out"]
+    embed(*shards, "one.parquet")
+    table = pq.ParquetFile("one.parquet")
+    assert table.num_row_groups > 2, "the shards were not joined"
+    assert {row["id"]: row for row in table.read().to_pylist()} == whole
+    made = [pq.read_metadata(path).metadata for path in ("one.parquet", "out/part-00000.parquet")]
+    for name in ("fingerprint", "model", "precision", "normalized", "version"):
+        key = f"siglip2.{name}".encode()
+        assert made[0][key] == made[1][key], name
+    embed(*shards, "one.npy")
+    names = pq.read_table("one.metadata.parquet")["image_path"].to_pylist()
+    array = np.load("one.npy")
+    assert len(array) == len(names) == len(whole) - 1
+    for name, vector in zip(names, array):
+        assert (vector == np.float32(whole[name]["embedding"])).all(), name
+    embed(*shards, "one.jsonl")
+    lines = [json.loads(line) for line in Path("one.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == list(whole)
+
+
+def check_memory():
+    """Five times the rows take no more memory: the most that a run holds does not follow them."""
+    picture = Path("photos/red-circle.png").read_bytes()
+    peaks = []
+    # More rows than a row group of the result has.
+    for count in (10_000, 50_000):
+        name = f"memory-{count}.parquet"
+        texts = [os.urandom(1000).hex() for _ in range(1000)]
+        schema = pa.schema([("image", pa.binary()), ("note", pa.string())])
+        with pq.ParquetWriter(name, schema, use_dictionary=False) as writer:
+            for _ in range(0, count, 1000):
+                # One in ten is a picture: what is held is the same, and it takes less time.
+                pictures = [picture if row % 10 == 0 else None for row in range(1000)]
+                columns = [pa.array(pictures, pa.binary()), pa.array(texts)]
+                writer.write_table(pa.table(columns, schema=schema))
+        command = ["siglip2-embeddings", "embed", name, "--out", f"memory-{count}", "--model", "demo"]
+        print("+", " ".join(command), flush=True)
+        child = os.posix_spawnp(command[0], command, os.environ)
+        _, status, used = os.wait4(child, 0)
+        assert status == 0, status
+        peaks.append(used.ru_maxrss / 1024)
+    print(f"  at most {peaks[0]:.0f} MiB, and {peaks[1]:.0f} MiB with five times the rows")
+    # The second table's texts alone are 76 MiB more.
+    assert peaks[1] < peaks[0] + 30, peaks
+
+
 def check_service(whole):
     """The vectors are those that the service answers."""
     server = subprocess.Popen(
@@ -131,6 +179,8 @@ def main():
         count += language in ("sh", "python")
     assert count >= 8, "the document has lost its examples"
     whole = check_forms()
+    check_one_file(whole)
+    check_memory()
     check_service(whole)
     print(f"{count} examples, and the vectors of all forms, are right")
 

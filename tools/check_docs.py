@@ -4,10 +4,11 @@ Usage: python check_docs.py SERVICE LOAD_TEST WORK_FOLDER [DOCUMENT...]
 
 A block of a document is a command if its first word is a program. Such a block runs here, or a
 comment before it says why not (`<!-- not run: REASON -->`, with one of REASONS), or another check
-of this project runs it (ELSEWHERE). Only places are replaced: the port, /data, /models and /tmp, and
-`cargo run` by the program that is built already. README.md finds the programs in target/release, where
-`cargo build` puts them, and nowhere else; the other documents find them in PATH as well, which README.md
-tells their readers. A service goes on running for the blocks that follow it.
+of this project runs it (ELSEWHERE). Only places are replaced: the port, /data, /models, /tmp and
+/etc/siglip2, which has a certificate signed by itself, and `cargo run` by the program that is built already.
+README.md finds the programs in target/release, where `cargo build` puts them, and nowhere else; the other
+documents find them in PATH as well, which README.md tells their readers. CONTRIBUTING.md names what
+else is not as it stands. A service goes on running for the blocks that follow it.
 """
 
 import os
@@ -35,7 +36,6 @@ REASONS = {
     "needs systemd",
     "needs PyTorch",
     "needs a build of its own",
-    "needs a certificate",
     "needs a server with pictures",
 }
 
@@ -122,6 +122,13 @@ class Commands:
             picture.write_bytes(png(number))
             with tarfile.open(data / f"{number:05}.tar", "w") as tar:
                 tar.add(picture, f"{number:06}.png")
+        certificate = self.work / "etc/siglip2"
+        certificate.mkdir(parents=True)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+             "-keyout", certificate / "key.pem", "-out", certificate / "cert.pem"],
+            check=True, stderr=subprocess.DEVNULL,
+        )
         # The demo model, under the names that the documents give.
         models = self.work / "models"
         models.mkdir()
@@ -157,6 +164,7 @@ esac
 echo $! >{self.work}/pid
 for _ in $(seq 600); do
   curl -sf -o /dev/null http://127.0.0.1:{self.port}/ready && exit 0
+  curl -sfk -o /dev/null https://127.0.0.1:{self.port}/ready && exit 0
   kill -0 "$(cat {self.work}/pid)" 2>/dev/null || break
   sleep 0.1
 done
@@ -208,6 +216,7 @@ esac
         """The code with the places of this machine."""
         code = re.sub(r"(localhost|127\.0\.0\.1):8091", f"127.0.0.1:{self.port}", code)
         code = re.sub(r"(?<![\w/.])/(data|models|tmp)(?=/)", rf"{self.work}/\1", code)
+        code = re.sub(r"(?<![\w/.])/etc/siglip2(?=/)", f"{self.work}/etc/siglip2", code)
         # Refusals are no success, and a line that goes on begins no command.
         return re.sub(r"^curl -s ", "curl -sS --fail-with-body ", code, flags=re.M)
 

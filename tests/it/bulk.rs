@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
@@ -86,21 +87,32 @@ fn wait_for_steps(child: &mut Child, steps: usize) -> bool {
 #[test]
 fn a_run_that_is_killed_fifty_times_ends_with_the_bytes_of_an_undisturbed_one() {
     let input = pictures(100);
-    let undisturbed = tempfile::tempdir().expect("a folder");
-    let output = embed(input.path(), undisturbed.path(), &[])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", said(&output));
-    let expected = files(undisturbed.path());
+    // What is written: into the folder, or one file in it.
+    let forms: [(&str, &[&str]); 5] = [
+        ("", &[]),
+        ("", &["--format", "npy"]),
+        ("", &["--format", "jsonl"]),
+        ("one.parquet", &[]),
+        ("one.npy", &[]),
+    ];
+    let whole = |out: &TempDir, (name, flags): (&str, &[&str])| {
+        let output = embed(input.path(), &out.path().join(name), flags).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", said(&output));
+        files(out.path())
+    };
+    let expected = forms.map(|form| whole(&tempfile::tempdir().expect("a folder"), form));
     let mut random = fastrand::Rng::with_seed(50);
     let (mut killed, mut ended) = (0, 0);
     let mut out = tempfile::tempdir().expect("a folder");
     while killed < 50 {
+        let form = ended % forms.len();
+        let (name, flags) = forms[form];
         // What the log says was done a moment ago, so the moment itself differs.
         let mut run = embed(
             input.path(),
-            out.path(),
-            &["--log-level", "siglip2_bulk=trace"],
+            &out.path().join(name),
+            &[&["--log-level", "siglip2_bulk=trace"], flags].concat(),
         )
         .spawn()
         .expect("it runs");
@@ -111,15 +123,16 @@ fn a_run_that_is_killed_fifty_times_ends_with_the_bytes_of_an_undisturbed_one() 
         let status = run.wait().expect("it ends");
         if status.success() {
             ended += 1;
-            assert!(files(out.path()) == expected);
+            assert!(files(out.path()) == expected[form], "{:?}", forms[form]);
             out = tempfile::tempdir().expect("a folder");
         }
     }
-    let output = embed(input.path(), out.path(), &[])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(files(out.path()) == expected);
+    let form = ended % forms.len();
+    assert!(
+        whole(&out, forms[form]) == expected[form],
+        "{:?}",
+        forms[form]
+    );
     assert!(ended > 0, "no run came to its end between the kills");
 }
 
@@ -245,6 +258,38 @@ fn a_search_finds_the_picture_and_refuses_the_vectors_of_another_model() {
             .stdout(std::process::Stdio::piped());
         command.output().expect("it runs")
     };
+    // Several files are searched as one, and the query comes last.
+    let pair = tempfile::tempdir().expect("a folder");
+    let half = |name: &str, picture: &str| {
+        let out = pair.path().join(name);
+        let status = embed(&samples.join(picture), &out, &[]).status();
+        assert!(status.expect("it runs").success());
+        out
+    };
+    let files = [
+        half("one.parquet", "red-circle.png"),
+        half("two.npy", "three-blue-stars.png"),
+    ];
+    let mut several = command(&["search"]);
+    several
+        .arg(&files[0])
+        .args(["--top", "2"])
+        .arg(&files[1])
+        .args(["--json", "three blue stars"])
+        .stdout(std::process::Stdio::piped());
+    let found = several.output().expect("it runs");
+    assert!(found.status.success(), "{}", said(&found));
+    let hits: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    let ids: Vec<&str> = hits
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|hit| hit.get("id").or(hit.get("image_path")))
+        .map(|id| id.and_then(Value::as_str).expect("a name"))
+        .collect();
+    assert_eq!(ids.len(), 2, "{hits}");
+    assert!(ids[0].ends_with("three-blue-stars.png"), "{hits}");
+    assert!(ids[1].ends_with("red-circle.png"), "{hits}");
     let page = out.path().join("page.html");
     // The model is the one that the files name.
     let found = search("three blue stars", &["--html", &page.display().to_string()]);
@@ -317,22 +362,28 @@ fn running_services_make_the_same_bytes_though_one_dies_under_it() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// A proxy before a service that breaks the connection when a request has these bytes in it.
-fn proxy(service: SocketAddr, broken: Vec<u8>) -> SocketAddr {
+/// A proxy before a service that may answer a request in its stead; with nothing, it breaks the
+/// connection.
+fn proxy(
+    service: SocketAddr,
+    instead: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let broken = Arc::new(broken);
+    let instead = Arc::new(instead);
     thread::spawn(move || {
         for client in listener.incoming() {
-            let (client, broken) = (client.expect("a client"), Arc::clone(&broken));
+            let (client, instead) = (client.expect("a client"), Arc::clone(&instead));
             let service = TcpStream::connect(service).expect("the service is there");
             thread::spawn(move || {
                 while let Some(request) = message(&client) {
-                    if request.windows(broken.len()).any(|part| part == *broken) {
+                    let answer = instead(&request).unwrap_or_else(|| {
+                        (&service).write_all(&request).expect("the service reads");
+                        message(&service).expect("the service answers")
+                    });
+                    if answer.is_empty() {
                         return;
                     }
-                    (&service).write_all(&request).expect("the service reads");
-                    let answer = message(&service).expect("the service answers");
                     if (&client).write_all(&answer).is_err() {
                         return;
                     }
@@ -368,7 +419,11 @@ fn a_picture_that_always_breaks_the_connection_ends_the_run_and_says_so() {
     let input = pictures(60);
     let service = Program::demo(&[]);
     let broken = fs::read(input.path().join("042.png")).expect("a picture");
-    let proxy = format!("http://{}", proxy(service.address, broken));
+    let breaks = move |request: &[u8]| {
+        let mut parts = request.windows(broken.len());
+        parts.any(|part| part == broken).then(Vec::new)
+    };
+    let proxy = format!("http://{}", proxy(service.address, breaks));
     let out = tempfile::tempdir().expect("a folder");
     let output = embed(input.path(), out.path(), &["--url", &proxy])
         .output()
@@ -385,6 +440,45 @@ fn a_picture_that_always_breaks_the_connection_ends_the_run_and_says_so() {
     let local = tempfile::tempdir().expect("a folder");
     let output = embed(input.path(), local.path(), &[]).output();
     assert!(output.expect("it runs").status.success());
+    assert!(files(out.path()) == files(local.path()));
+}
+
+#[test]
+fn services_that_are_full_lose_no_row_and_change_no_byte() {
+    let input = pictures(150);
+    let local = tempfile::tempdir().expect("a folder");
+    let output = embed(input.path(), local.path(), &[]).output();
+    assert!(output.expect("it runs").status.success());
+    let service = Program::demo(&[]);
+    let (asked, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    // Of every three requests with pictures the first two find no room.
+    let full = {
+        let (asked, refused) = (Arc::clone(&asked), Arc::clone(&refused));
+        move |request: &[u8]| {
+            let is_work = request.starts_with(b"POST /embed/");
+            if !is_work || asked.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
+                return None;
+            }
+            refused.fetch_add(1, Ordering::Relaxed);
+            let body = r#"{"detail": "The service is full"}"#;
+            let head = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json";
+            let answer = format!(
+                "{head}\r\nretry-after: 0\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            Some(answer.into_bytes())
+        }
+    };
+    let url = format!("http://{}", proxy(service.address, full));
+    let out = tempfile::tempdir().expect("a folder");
+    let output = embed(input.path(), out.path(), &["--url", &url]).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{}", said(&output));
+    let (asked, refused) = (
+        asked.load(Ordering::Relaxed),
+        refused.load(Ordering::Relaxed),
+    );
+    assert!(refused > 0 && asked > refused, "{refused} of {asked}");
     assert!(files(out.path()) == files(local.path()));
 }
 

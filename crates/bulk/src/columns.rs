@@ -1,12 +1,15 @@
 //! Values of Arrow columns, whichever of the types that mean the same they have.
 
+use std::io;
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, StructArray};
-use arrow_schema::DataType;
+use arrow_array::{Array, ArrayRef, RecordBatch, StructArray, new_null_array};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -21,6 +24,43 @@ impl<'a> Values<'a> {
     pub(crate) fn field(&self, name: &str) -> Option<&'a ArrayRef> {
         self.0?.column_by_name(name)
     }
+}
+
+/// All columns of several schemas, each once, in the order in which they come.
+///
+/// # Errors
+///
+/// A sentence, when a name stands for different types.
+pub(crate) fn union<'a>(schemas: impl Iterator<Item = &'a SchemaRef>) -> Result<SchemaRef, String> {
+    let mut all: Vec<FieldRef> = Vec::new();
+    for field in schemas.flat_map(|schema| schema.fields()) {
+        match all.iter().find(|it| it.name() == field.name()) {
+            None => all.push(Arc::clone(field)),
+            Some(same) if same.data_type() == field.data_type() => {}
+            Some(other) => {
+                return Err(format!(
+                    "the column {} of the inputs is of the type {} and of the type {}, which do not \
+                     go into one file: name a folder, or the other columns with --columns",
+                    field.name(),
+                    other.data_type(),
+                    field.data_type()
+                ));
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(all)))
+}
+
+/// The columns of a wider schema: those that rows do not have are null.
+pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> io::Result<RecordBatch> {
+    let arrays = schema.fields().iter().map(|field| {
+        let column = rows.column_by_name(field.name());
+        column.map_or_else(
+            || new_null_array(field.data_type(), rows.num_rows()),
+            Arc::clone,
+        )
+    });
+    RecordBatch::try_new(Arc::clone(schema), arrays.collect()).map_err(io::Error::other)
 }
 
 /// Texts; whole numbers as they are written.

@@ -61,7 +61,11 @@ impl Disk {
         let mut path = target.as_os_str().to_owned();
         path.push(".");
         path.push(ending);
-        let path = PathBuf::from(path);
+        self.create_at(PathBuf::from(path), target)
+    }
+
+    /// As [`Self::create`], with this temporary name, which is on the same disk.
+    pub(crate) fn create_at(&self, path: PathBuf, target: &Path) -> io::Result<Temporary> {
         self.step("create", &path)?;
         let options = File::options()
             .read(true)
@@ -85,6 +89,12 @@ impl Disk {
         self.step("rename", &path)?;
         fs::rename(&path, &target)?;
         if let Some(folder) = target.parent() {
+            // A bare name is one in the working directory.
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
             self.step("sync folder", folder)?;
             self.sync(&File::open(folder)?)?;
         }

@@ -10,6 +10,7 @@
 //! * `sources`: pictures, tars, Parquet, CSV, lines, and how they are cut into shards.
 //! * [`Embedder`]: the service in this process, or running ones over HTTP.
 //! * `shard`, `output`, `disk`: files that are there whole or not at all.
+//! * `target`, `join`: what `--out` names, and one file of all shards.
 //! * [`search`]: the rows nearest to a query.
 //! * `run`: all of it at the same time, in bounded memory.
 //!
@@ -26,6 +27,7 @@ mod disk;
 mod embedder;
 mod error;
 mod identity;
+mod join;
 pub mod options;
 mod output;
 mod partition;
@@ -37,17 +39,20 @@ mod run;
 pub mod search;
 mod shard;
 mod sources;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use disk::Disk;
 pub use embedder::{Embedder, Place};
 pub use error::BulkError;
 pub use identity::Identity;
 pub use options::EmbedOptions;
+use options::Format;
 use output::Output;
 pub use partition::Partition;
 pub use plan::Limits;
@@ -55,13 +60,18 @@ use plan::Plan;
 pub use remote::Remote;
 pub use run::Summary;
 use shard::Form;
+pub use shard::vector_properties;
 use sources::Sources;
+use target::Target;
 
 /// What is to be done, before it is known with what: the inputs were found.
 pub struct Bulk {
     options: EmbedOptions,
     partition: Partition,
+    target: Target,
     sources: Sources,
+    /// The columns of all shards, where they must have the same.
+    columns: Option<SchemaRef>,
 }
 
 impl Bulk {
@@ -72,6 +82,7 @@ impl Bulk {
     /// A sentence, when something is missing or cannot be understood.
     pub fn find(options: EmbedOptions) -> Result<Self, BulkError> {
         let partition = Partition::of(&options.partition).map_err(BulkError::Unusable)?;
+        let target = Target::of(&options, partition).map_err(BulkError::Unusable)?;
         let sources = Sources::open(&options.reading()).map_err(BulkError::Unusable)?;
         if sources.passed_over > 0 {
             let files = sources.passed_over;
@@ -80,9 +91,14 @@ impl Bulk {
                 "passed over files in folders that are not to be embedded"
             );
         }
+        let one_schema = target.file.is_some() && target.format != Format::Jsonl;
+        let columns =
+            one_schema.then(|| columns::union(sources.list.iter().map(|it| it.columns())));
         Ok(Self {
+            columns: columns.transpose().map_err(BulkError::Unusable)?,
             options,
             partition,
+            target,
             sources,
         })
     }
@@ -115,7 +131,9 @@ impl Bulk {
         let Self {
             options,
             partition,
+            target,
             sources,
+            columns,
         } = self;
         let shards = sources.list.iter().map(|source| source.cuts().len()).sum();
         let mut form = Form {
@@ -123,10 +141,12 @@ impl Bulk {
             normalized: !options.no_normalize,
             number: options.number,
             kind: options.kind(),
+            columns,
         };
         let dimensions = identity.dimensions;
-        let plan = Plan::new(&options, identity, limits, sources.digest(), shards);
-        let output = Output::open(&options.out, plan, partition, disk)?;
+        let inputs = sources.digest();
+        let plan = Plan::new(&options, target.format, identity, limits, inputs, shards);
+        let output = Output::open(&target, plan, partition, disk)?;
         // One model may have several names; all files have the one that was begun with.
         let begun = &output.plan.identity;
         form.identity.model.clone_from(&begun.model);

@@ -23,17 +23,18 @@ pub struct EmbedOptions {
     #[arg(long, value_name = "FILE", value_parser = text)]
     pub list: Option<String>,
 
-    /// The folder to write to. A run that was ended goes on in the same one.
-    #[arg(long, value_name = "DIR", value_parser = path)]
+    /// The folder to write to, or one file: NAME.parquet, NAME.npy or NAME.jsonl. A run that
+    /// was ended goes on in the same one.
+    #[arg(long, value_name = "DIR-OR-FILE", value_parser = path)]
     pub out: PathBuf,
 
     /// Embed texts, not pictures.
     #[arg(long, conflicts_with_all = ["list", "captions"])]
     pub texts: bool,
 
-    /// What to write.
-    #[arg(long, value_enum, default_value_t = Format::Parquet)]
-    pub format: Format,
+    /// What to write; by default what the name of a file says, and Parquet into a folder.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
 
     /// The type of the vectors' numbers.
     #[arg(long, value_enum, default_value_t = Number::Float32)]

@@ -1,4 +1,4 @@
-//! The folder of a result.
+//! The folder of a result, hidden where the result is one file (`target`, `join`).
 //!
 //! ```text
 //! OUT/part-00000.parquet ...             or .jsonl
@@ -9,6 +9,7 @@
 //! OUT/_embed/done/00000.json             a shard whose files are in place
 //! OUT/_embed/errors/00000.jsonl          its rows without a vector
 //! OUT/_embed/lock-0-of-1                 held while a process does part 0 of 1
+//! OUT/_embed/joined.json                 the file that the shards became is in its place
 //! ```
 //!
 //! A shard is done when its record in `done` is there, which comes last: its other files may
@@ -25,6 +26,7 @@ use crate::error::BulkError;
 use crate::options::{Format, Kind};
 use crate::partition::Partition;
 use crate::plan::Plan;
+use crate::target::Target;
 
 /// What a finished shard has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(crate) struct Output {
     pub(crate) root: PathBuf,
     pub(crate) disk: Disk,
     pub(crate) plan: Plan,
+    /// The one file that the shards become.
+    pub(crate) file: Option<PathBuf>,
     partition: Partition,
     _lock: File,
 }
@@ -53,11 +57,12 @@ impl Output {
     /// When another plan was begun there, another process does the same part, or it cannot be
     /// written to.
     pub(crate) fn open(
-        root: &Path,
+        target: &Target,
         plan: Plan,
         partition: Partition,
         disk: Disk,
     ) -> Result<Self, BulkError> {
+        let root = target.folder.as_path();
         let state = root.join("_embed");
         if is_foreign(root) {
             return Err(BulkError::Unusable(format!(
@@ -71,9 +76,19 @@ impl Output {
         }
         let lock = lock(&state, partition)?;
         let path = state.join("plan.json");
+        if let Some(file) = &target.file {
+            Self::forget_joined(root, file, &disk).map_err(cannot_write(&state))?;
+            if file.exists() && !path.exists() {
+                return Err(BulkError::Unusable(format!(
+                    "--out {} is there already, and embed has not written it: name another file",
+                    file.display()
+                )));
+            }
+        }
         let plan = agree(&path, plan, partition, &disk)?;
         Ok(Self {
             root: root.into(),
+            file: target.file.clone(),
             disk,
             plan,
             partition,
@@ -127,11 +142,25 @@ impl Output {
         self.disk.write(&self.record(shard), &record)
     }
 
-    /// Puts the lists of errors together, if all shards of all parts are done.
+    /// The list of all rows without a vector.
+    pub(crate) fn error_list(&self) -> PathBuf {
+        match &self.file {
+            Some(file) => {
+                let mut name = file.as_os_str().to_owned();
+                name.push(".errors.jsonl");
+                name.into()
+            }
+            // Readers of folders of Parquet files pass over what begins with an underscore.
+            None => self.root.join("_errors.jsonl"),
+        }
+    }
+
+    /// Puts the lists of errors together, and the shards if they are to be one file, if all
+    /// shards of all parts are done.
     ///
     /// # Errors
     ///
-    /// When the list cannot be written.
+    /// When they cannot be written.
     pub(crate) fn end(&self) -> io::Result<Option<DoneShard>> {
         let mut all = DoneShard {
             rows: 0,
@@ -146,10 +175,8 @@ impl Output {
             all.errors += done.errors;
         }
         if all.errors > 0 {
-            // Readers of folders of Parquet files pass over what begins with an underscore.
-            let name = "_errors.jsonl";
             let ending = format!("{}.tmp", self.partition.index);
-            let mut list = self.disk.create_as(&self.root.join(name), &ending)?;
+            let mut list = self.disk.create_as(&self.error_list(), &ending)?;
             for shard in 0..self.plan.shards {
                 match File::open(self.errors(shard)) {
                     Ok(file) => copy(&mut BufReader::new(file), &mut list.file)?,
@@ -158,11 +185,11 @@ impl Output {
                 };
             }
             self.disk.commit(list)?;
-            all.files.push(name.to_owned());
         } else {
             // A run before may have found some.
-            self.disk.remove(&self.root.join("_errors.jsonl"))?;
+            self.disk.remove(&self.error_list())?;
         }
+        self.join()?;
         Ok(Some(all))
     }
 }

@@ -51,6 +51,7 @@ fn default_request_memory() -> u64 {
 impl Plan {
     pub(crate) fn new(
         options: &EmbedOptions,
+        format: Format,
         identity: Identity,
         limits: Limits,
         inputs: String,
@@ -60,7 +61,7 @@ impl Plan {
             form: FORM,
             identity,
             normalized: !options.no_normalize,
-            format: options.format,
+            format,
             number: options.number,
             reading: options.reading(),
             limits,
@@ -208,7 +209,9 @@ pub(crate) mod tests {
     fn whatever_changes_the_result_is_named() {
         let plan = |arguments: &[&str]| {
             let arguments = [&["photos", "--out", "out"], arguments].concat();
-            Plan::new(&options(&arguments), identity(), LIMITS, "a".into(), 3)
+            let options = options(&arguments);
+            let format = options.format.unwrap_or(Format::Parquet);
+            Plan::new(&options, format, identity(), LIMITS, "a".into(), 3)
         };
         let begun = plan(&[]);
         assert_eq!(

@@ -1,5 +1,6 @@
 //! How far a run is: a bar on a terminal, a line of the log now and then elsewhere.
 
+use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,34 @@ impl Left {
                 let per_byte = self.found as f64 / read as f64;
                 Some(self.known + (bytes as f64 * per_byte) as u64)
             }
+        }
+    }
+}
+
+/// How far a run is, at one moment.
+#[derive(Debug)]
+struct State {
+    rows: u64,
+    /// Rows in all, if they can be told.
+    all: Option<u64>,
+    /// Rows per second.
+    rate: f64,
+    /// Rows without a vector, in percent.
+    bad: f64,
+    /// Until the end, if it can be told.
+    left: Option<Duration>,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rows)?;
+        if let Some(all) = self.all {
+            write!(f, " of {all}")?;
+        }
+        write!(f, " rows, {:.0}/s, {:.1}% bad", self.rate, self.bad)?;
+        match self.left {
+            Some(left) => write!(f, ", {} left", HumanDuration(left)),
+            None => Ok(()),
         }
     }
 }
@@ -101,8 +130,8 @@ impl Progress {
         }
     }
 
-    fn show(&self) {
-        let seconds = self.began.elapsed().as_secs_f64();
+    /// What is shown after so many seconds.
+    fn state(&self, seconds: f64) -> State {
         let rate = self.rows as f64 / seconds.max(1e-3);
         let bad = 100.0 * self.bad as f64 / (self.rows.max(1)) as f64;
         let all = self.left.rows();
@@ -110,31 +139,34 @@ impl Progress {
             let left = all.saturating_sub(self.rows) as f64 / rate.max(1e-3);
             Duration::from_secs_f64(left.clamp(0.0, 1e9))
         });
+        State {
+            rows: self.rows,
+            all,
+            rate,
+            bad,
+            left,
+        }
+    }
+
+    fn show(&self) {
+        let state = self.state(self.began.elapsed().as_secs_f64());
         let Some(bar) = &self.bar else {
-            let left = left.map(|left| left.as_secs());
             tracing::info!(
-                rows = self.rows,
-                of = all,
-                rows_per_second = format_args!("{rate:.1}"),
-                bad_percent = format_args!("{bad:.2}"),
+                rows = state.rows,
+                of = state.all,
+                rows_per_second = format_args!("{:.1}", state.rate),
+                bad_percent = format_args!("{:.2}", state.bad),
                 shards = format_args!("{}/{}", self.shards_done, self.shards),
-                seconds_left = left,
+                seconds_left = state.left.map(|left| left.as_secs()),
                 "embedding"
             );
             return;
         };
-        if let Some(all) = all {
+        if let Some(all) = state.all {
             bar.set_length(all.max(self.rows));
         }
         bar.set_position(self.rows);
-        let of = all.map_or(String::new(), |all| format!(" of {all}"));
-        let left = left.map_or(String::new(), |left| {
-            format!(", {} left", HumanDuration(left))
-        });
-        bar.set_message(format!(
-            "{}{of} rows, {rate:.0}/s, {bad:.1}% bad{left}",
-            self.rows
-        ));
+        bar.set_message(state.to_string());
     }
 
     /// Stops showing it.
@@ -142,5 +174,46 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_share_of_bad_rows_and_time_left_are_told() {
+        let shards = [(Some(600), 0), (Some(400), 0)];
+        let mut progress = Progress::new(shards.into_iter());
+        progress.rows(150, 3);
+        progress.rows(100, 7);
+        let state = progress.state(5.0);
+        assert_eq!((state.rows, state.all), (250, Some(1000)));
+        assert_eq!(state.left, Some(Duration::from_secs(15)));
+        assert_eq!(
+            state.to_string(),
+            "250 of 1000 rows, 50/s, 4.0% bad, 15 seconds left"
+        );
+    }
+
+    #[test]
+    fn rows_of_tars_are_told_from_those_that_were_read() {
+        let shards = [(None, 1000), (None, 3000), (Some(50), 0)];
+        let mut progress = Progress::new(shards.into_iter());
+        progress.rows(20, 0);
+        // Nothing is known of tars before the first one has ended.
+        let state = progress.state(2.0);
+        assert_eq!((state.all, state.left), (None, None));
+        assert_eq!(state.to_string(), "20 rows, 10/s, 0.0% bad");
+        progress.rows(80, 0);
+        progress.shard(None, 1000, 100);
+        // 4,000 bytes at a row in ten, and 50 rows that are known.
+        let state = progress.state(10.0);
+        assert_eq!(state.all, Some(450));
+        assert_eq!(state.left, Some(Duration::from_secs(35)));
+        // More rows than expected are no negative time.
+        progress.rows(900, 0);
+        assert_eq!(progress.state(10.0).left, Some(Duration::ZERO));
+        assert_eq!((progress.shards_done, progress.shards), (1, 3));
     }
 }

@@ -47,7 +47,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 const ALONE: Duration = Duration::from_millis(500);
 const LONGEST_ALONE: Duration = Duration::from_secs(10);
 
-/// After so long without any answer from any service the run ends.
+/// After so long in which no service took a row, but was full or gone, the run ends.
 const GIVE_UP: Duration = Duration::from_secs(300);
 
 /// How often a row is tried that a service fails on.
@@ -353,14 +353,14 @@ impl Services {
         }
     }
 
-    /// Lets rows be asked for again, unless nobody has answered for too long.
+    /// Lets rows be asked for again, unless nobody has taken one for too long.
     fn again(&self, rows: Vec<Row>, why: &str) {
         let oldest = rows.iter().map(|row| row.began.elapsed()).max();
         if self.silent().min(oldest.unwrap_or_default()) <= GIVE_UP {
             return self.put_back(rows);
         }
         let error = format!(
-            "no service has answered for {} s; the last said: {why}",
+            "no service has taken a row for {} s; the last said: {why}",
             GIVE_UP.as_secs()
         );
         fail(rows, || Failure::Run(BulkError::Engine(error.clone())));
@@ -401,5 +401,81 @@ impl Server {
     /// Assignments cannot be left half done.
     fn alone(&self) -> std::sync::MutexGuard<'_, (Instant, Duration)> {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn services(silent_for: Duration) -> Services {
+        let now = Instant::now();
+        Services {
+            wire: Wire {
+                agent: Agent::new_with_defaults(),
+                key: None,
+                fingerprint: "0123456789abcdef".parse().unwrap(),
+                dimensions: 4,
+                normalize: true,
+                wait: ALONE,
+            },
+            servers: vec![Server {
+                url: "http://a".into(),
+                alone: Mutex::new((now, Duration::ZERO)),
+            }],
+            most: Most {
+                pictures: 1,
+                picture_bytes: 1,
+                texts: 2,
+                text_bytes: 100,
+            },
+            queue: Queue::default(),
+            answered: Mutex::new(now.checked_sub(silent_for).unwrap()),
+        }
+    }
+
+    fn row(waits_for: Duration) -> (Row, oneshot::Receiver<Outcome>) {
+        let (answer, told) = oneshot::channel();
+        let row = Row {
+            content: Content::Text("a".into()),
+            alone: false,
+            failed: 0,
+            broken: 0,
+            began: Instant::now().checked_sub(waits_for).unwrap(),
+            answer,
+        };
+        (row, told)
+    }
+
+    #[test]
+    fn a_run_ends_when_no_service_has_taken_a_row_for_five_minutes() {
+        let long = GIVE_UP + Duration::from_secs(1);
+        let short = GIVE_UP / 2;
+        let full = || Answer::Later(ALONE, "full".into());
+        let gone = || Answer::Broken("gone".into());
+        for (silent, waits, answer, ends) in [
+            (long, long, full(), true),
+            (long, long, gone(), true),
+            // Another service took rows meanwhile, or the row has only come.
+            (short, long, full(), false),
+            (long, short, gone(), false),
+        ] {
+            let services = services(silent);
+            let (row, mut told) = row(waits);
+            services.answered(0, vec![row], answer, false);
+            match told.try_recv() {
+                Ok(Err(Failure::Run(BulkError::Engine(error)))) if ends => {
+                    assert!(
+                        error.contains("no service has taken a row for 300 s"),
+                        "{error}"
+                    );
+                }
+                Ok(_) => panic!("another end"),
+                Err(_) => {
+                    assert!(!ends, "the row still waits");
+                    assert!(services.silent() >= silent, "being full is no answer");
+                }
+            }
+        }
     }
 }

@@ -131,8 +131,8 @@ pub(crate) async fn run(
         && let Some(whole) = output.end().map_err(cannot_write(&output.root))?
     {
         summary.whole = Some((whole.rows, whole.errors));
-        let list = whole.files.first();
-        summary.errors = list.map(|list| output.root.join(list).display().to_string());
+        let list = || output.error_list().display().to_string();
+        summary.errors = (whole.errors > 0).then(list);
     }
     Ok(summary)
 }

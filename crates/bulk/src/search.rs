@@ -27,13 +27,11 @@ pub use sheet::sheet;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Search")]
 pub struct SearchOptions {
-    /// What embed wrote: its folder, or one of its .parquet or .npy files.
-    #[arg(value_name = "FILE-OR-DIR", value_parser = path)]
-    pub index: PathBuf,
-
-    /// What to look for: a text, or with --image the path of a picture.
-    #[arg(value_parser = text)]
-    pub query: String,
+    /// What embed wrote, folders or .parquet and .npy files of one model; and last what to look
+    /// for, a text, or with --image the path of a picture.
+    // One list: of two, the parser would take a folder before a flag for the query.
+    #[arg(value_name = "FILE-OR-DIR... QUERY", value_parser = text, num_args = 1.., required = true)]
+    what: Vec<String>,
 
     /// The query is the path of a picture.
     #[arg(long)]
@@ -54,6 +52,22 @@ pub struct SearchOptions {
     /// Search vectors that do not say what made them, such as clip-retrieval's.
     #[arg(long)]
     pub unchecked: bool,
+}
+
+impl SearchOptions {
+    /// What is searched, and for what.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when one of them is missing.
+    pub fn asked(&self) -> Result<(&[String], &str), String> {
+        match self.what.split_last() {
+            Some((query, index)) if !index.is_empty() => Ok((index, query)),
+            _ => Err(
+                "say what to search and what to look for: search FILE-OR-DIR... QUERY".to_owned(),
+            ),
+        }
+    }
 }
 
 /// A row that was found.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use crate::columns::texts;
+use crate::columns::{conform, texts};
 use crate::disk::{Disk, Temporary};
 use crate::identity::Identity;
 use crate::options::{Format, Kind, Number};
@@ -14,8 +14,10 @@ use crate::output::{DoneShard, Output};
 use crate::row::{Embedded, ID};
 
 mod jsonl;
-mod npy;
+pub(crate) mod npy;
 mod parquet;
+
+pub use self::parquet::vector_properties;
 
 /// What every shard of a run has in common.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Form {
     pub(crate) normalized: bool,
     pub(crate) number: Number,
     pub(crate) kind: Kind,
+    /// The columns of all shards, where they become one file that needs the same ones.
+    pub(crate) columns: Option<SchemaRef>,
 }
 
 impl Form {
@@ -45,6 +49,7 @@ pub(crate) struct Shard {
     index: usize,
     disk: Disk,
     file: Box<dyn RowFile>,
+    columns: Option<SchemaRef>,
     errors: Option<(Temporary, BufWriter<std::fs::File>)>,
     done: DoneShard,
 }
@@ -70,7 +75,7 @@ impl Shard {
                 .next()
                 .unwrap_or(Err(io::ErrorKind::NotFound.into()))
         };
-        let columns = Arc::clone(columns);
+        let columns = Arc::clone(form.columns.as_ref().unwrap_or(columns));
         let file: Box<dyn RowFile> = match output.plan.format {
             Format::Parquet => Box::new(parquet::Vectors::new(target()?, form, &columns)?),
             Format::Npy => Box::new(npy::Npy::new(target()?, target()?, form, &columns)?),
@@ -81,6 +86,7 @@ impl Shard {
             index,
             disk,
             file,
+            columns: form.columns.clone(),
             errors: None,
             done: DoneShard {
                 rows: 0,
@@ -98,7 +104,11 @@ impl Shard {
             .iter()
             .map(|outcome| outcome.as_ref().ok().map(Vec::as_slice))
             .collect();
-        let columns = with_errors(rows)?;
+        let columns = match &self.columns {
+            Some(schema) => conform(&rows.columns, schema)?,
+            None => rows.columns.clone(),
+        };
+        let columns = with_errors(&columns, rows)?;
         self.file.write(&columns, &vectors)?;
         self.done.rows += rows.outcomes.len() as u64;
         if rows.outcomes.iter().all(Result::is_ok) {
@@ -147,20 +157,20 @@ impl Shard {
 }
 
 /// The columns with that of errors behind them.
-fn with_errors(rows: &Embedded) -> io::Result<RecordBatch> {
+fn with_errors(columns: &RecordBatch, rows: &Embedded) -> io::Result<RecordBatch> {
     use arrow_array::{ArrayRef, StringArray};
     use arrow_schema::{DataType, Field, Schema};
 
     let errors = rows.outcomes.iter().map(|outcome| outcome.as_ref().err());
     let errors: ArrayRef = Arc::new(errors.collect::<StringArray>());
-    let schema = rows.columns.schema();
+    let schema = columns.schema();
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(
         crate::row::ERROR,
         DataType::Utf8,
         true,
     )));
-    let mut columns = rows.columns.columns().to_vec();
+    let mut columns = columns.columns().to_vec();
     columns.push(errors);
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(io::Error::other)
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use blake3::Hasher;
 
+pub(crate) use self::parquet::picture_of_row;
 use crate::options::{Kind, Reading};
 use crate::row::Chunk;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -114,15 +114,15 @@ fn inputs() -> TempDir {
 
 struct Run<'a> {
     inputs: &'a Path,
-    out: &'a Path,
+    out: PathBuf,
     arguments: &'a [&'a str],
 }
 
 impl<'a> Run<'a> {
-    fn of(inputs: &'a TempDir, out: &'a TempDir, arguments: &'a [&'a str]) -> Self {
+    fn of(inputs: &'a TempDir, out: &TempDir, arguments: &'a [&'a str]) -> Self {
         Self {
             inputs: inputs.path(),
-            out: out.path(),
+            out: out.path().to_owned(),
             arguments,
         }
     }
@@ -185,12 +185,29 @@ const KINDS: [&[&str]; 5] = [
     &["--dedup", "--no-normalize"],
 ];
 
+/// Names of `--out` below a folder, for each of the kinds: the folder itself, or a file in it.
+const NAMES: [&[&str]; 5] = [
+    &["", "one.parquet"],
+    &["", "one.npy"],
+    &["", "one.jsonl"],
+    &[""],
+    &[""],
+];
+
 #[test]
 fn a_run_that_is_ended_at_any_step_ends_with_the_same_bytes() {
     let inputs = inputs();
-    for (kind, arguments) in KINDS.into_iter().enumerate() {
+    let cases = KINDS.into_iter().zip(NAMES).enumerate();
+    let cases = cases.flat_map(|(kind, (arguments, names))| {
+        names.iter().map(move |name| (kind, arguments, *name))
+    });
+    for (kind, arguments, name) in cases {
+        let run = |folder: &TempDir| Run {
+            out: folder.path().join(name),
+            ..Run::of(&inputs, folder, arguments)
+        };
         let undisturbed = tempfile::tempdir().unwrap();
-        let summary = Run::of(&inputs, &undisturbed, arguments).whole().unwrap();
+        let summary = run(&undisturbed).whole().unwrap();
         assert_eq!(summary.whole, Some((summary.rows, summary.bad)));
         let expected = files(undisturbed.path());
         assert!(expected.keys().all(|name| !name.ends_with(".tmp")));
@@ -199,14 +216,14 @@ fn a_run_that_is_ended_at_any_step_ends_with_the_same_bytes() {
         let mut step = 0;
         loop {
             let out = tempfile::tempdir().unwrap();
-            if !Run::of(&inputs, &out, arguments).ended_at(step) {
+            if !run(&out).ended_at(step) {
                 break;
             }
-            let went_on = Run::of(&inputs, &out, arguments).whole().unwrap();
+            let went_on = run(&out).whole().unwrap();
             assert_eq!(went_on.whole, summary.whole);
             assert!(
                 files(out.path()) == expected,
-                "{arguments:?}, ended at step {step}"
+                "{arguments:?} {name}, ended at step {step}"
             );
             step += if kind < 2 { 1 } else { 5 };
         }
@@ -214,8 +231,8 @@ fn a_run_that_is_ended_at_any_step_ends_with_the_same_bytes() {
         // ... and again and again in one.
         let out = tempfile::tempdir().unwrap();
         let mut random = fastrand::Rng::with_seed(11);
-        while Run::of(&inputs, &out, arguments).ended_at(random.usize(2..40)) {}
-        assert!(files(out.path()) == expected, "{arguments:?}");
+        while run(&out).ended_at(random.usize(2..40)) {}
+        assert!(files(out.path()) == expected, "{arguments:?} {name}");
     }
 }
 
@@ -298,6 +315,264 @@ fn the_result_has_all_rows_in_order_and_says_what_is_wrong() {
     assert!(hits[0].id().ends_with("table.parquet#40"), "{hits:?}");
     assert_eq!(hits[0].columns["label"], 40);
     assert!(index.search(&expected[..3], 3, 2).is_err());
+}
+
+/// The rows of a Parquet file: names, labels, vectors and errors.
+fn rows_of(path: &Path) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let mut rows = Vec::new();
+    for batch in reader.build().unwrap().map(Result::unwrap) {
+        for row in 0..batch.num_rows() {
+            let cell = |name: &str| {
+                let column = batch.column_by_name(name)?.slice(row, 1);
+                Some(format!("{column:?}"))
+            };
+            rows.push(format!(
+                "{:?} {:?} {:?} {:?}",
+                cell("id").or(cell("image_path")),
+                cell("label").filter(|it| !it.contains("null")),
+                cell("embedding"),
+                cell("error")
+            ));
+        }
+    }
+    rows
+}
+
+/// The metadata that says what made the vectors of a Parquet file.
+fn made_by(path: &Path) -> BTreeMap<String, String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let about = reader.metadata().file_metadata().key_value_metadata();
+    about
+        .unwrap()
+        .iter()
+        .filter(|entry| entry.key.starts_with("siglip2."))
+        .map(|entry| (entry.key.clone(), entry.value.clone().unwrap()))
+        .collect()
+}
+
+#[test]
+fn one_file_has_all_rows_of_the_shards_and_is_written_once() {
+    let inputs = inputs();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, arguments: &'static [&'static str]| {
+        let out = folder.path().join(name);
+        let run = Run {
+            out: out.clone(),
+            ..Run::of(&inputs, &folder, arguments)
+        };
+        let summary = run.whole().unwrap();
+        assert!(summary.whole.is_some());
+        (out, summary)
+    };
+    let of_all = |out: &Path, prefix: &str| -> Vec<PathBuf> {
+        let mut parts: Vec<PathBuf> = fs::read_dir(out)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with(prefix)
+            })
+            .collect();
+        parts.sort();
+        parts
+    };
+    let (parts, _) = run("parts", &[]);
+    let (file, summary) = run("one.parquet", &[]);
+    let expected: Vec<String> = of_all(&parts, "part-")
+        .iter()
+        .flat_map(|it| rows_of(it))
+        .collect();
+    assert_eq!(rows_of(&file), expected);
+    assert_eq!(made_by(&file), made_by(&parts.join("part-00000.parquet")));
+    let list = fs::read(summary.errors.unwrap()).unwrap();
+    assert_eq!(list, fs::read(parts.join("_errors.jsonl")).unwrap());
+    // The shards are gone, and are not done again.
+    let hidden = folder.path().join(".one.parquet.embed");
+    assert!(of_all(&hidden, "part-").is_empty());
+    let bytes = fs::read(&file).unwrap();
+    let (_, again) = run("one.parquet", &[]);
+    assert_eq!((again.shards, again.whole), (0, summary.whole));
+    assert!(fs::read(&file).unwrap() == bytes);
+    // Whoever takes it away gets it again, also with other settings.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run("one.parquet", &[]).1.shards, summary.shards);
+    assert!(fs::read(&file).unwrap() == bytes);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(
+        run("one.parquet", &["--dedup", "--number", "float16"])
+            .1
+            .rows,
+        summary.rows
+    );
+
+    let (parts, _) = run("lines", &["--format", "jsonl"]);
+    let (file, _) = run("one.jsonl", &[]);
+    let parts: Vec<u8> = of_all(&parts, "part-")
+        .iter()
+        .flat_map(|it| fs::read(it).unwrap())
+        .collect();
+    assert!(fs::read(file).unwrap() == parts);
+
+    let (parts, _) = run("arrays", &["--format", "npy"]);
+    let (file, _) = run("one.npy", &[]);
+    let table = folder.path().join("one.metadata.parquet");
+    let metadata: Vec<String> = of_all(&parts.join("metadata"), "metadata_")
+        .iter()
+        .flat_map(|it| rows_of(it))
+        .collect();
+    assert_eq!(rows_of(&table), metadata);
+    let (one, many) = (
+        Index::open(&[file]).unwrap(),
+        Index::open(&[parts]).unwrap(),
+    );
+    assert_eq!((one.rows(), one.made()), (many.rows(), many.made()));
+    let hits = |index: &Index| index.search(&[0.3, -0.2, 0.9, 0.1], 500, 2).unwrap();
+    let ids = |index: &Index| -> Vec<(String, f32)> {
+        let hits = hits(index).into_iter();
+        hits.map(|hit| (hit.id().to_owned(), hit.score)).collect()
+    };
+    assert_eq!(ids(&one), ids(&many));
+
+    // A file of somebody else's stays.
+    fs::write(folder.path().join("mine.parquet"), "mine").unwrap();
+    let foreign = Run {
+        out: folder.path().join("mine.parquet"),
+        ..Run::of(&inputs, &folder, &[])
+    };
+    match foreign.whole() {
+        Err(BulkError::Unusable(error)) => assert!(error.contains("there already"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        fs::read(folder.path().join("mine.parquet")).unwrap(),
+        b"mine"
+    );
+}
+
+#[test]
+fn files_say_what_made_their_vectors() {
+    let inputs = inputs();
+    let expected = BTreeMap::from(
+        [
+            ("siglip2.fingerprint", "0123456789abcdef"),
+            ("siglip2.model", "demo"),
+            ("siglip2.precision", "fp32"),
+            ("siglip2.normalized", "true"),
+            ("siglip2.version", "0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    for (format, folder) in [("parquet", ""), ("npy", "metadata")] {
+        let out = tempfile::tempdir().unwrap();
+        let arguments = ["--format", format];
+        Run::of(&inputs, &out, &arguments).whole().unwrap();
+        let paths = fs::read_dir(out.path().join(folder)).unwrap();
+        let mut seen = 0;
+        for path in paths.map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|it| it == "parquet") {
+                assert_eq!(made_by(&path), expected, "{}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 3, "{seen} files of {format}");
+    }
+    // Lines have no place for it: it is in the plan beside them.
+    for (name, plan) in [("", "_embed"), ("one.jsonl", ".one.jsonl.embed/_embed")] {
+        let out = tempfile::tempdir().unwrap();
+        let run = Run {
+            out: out.path().join(name),
+            ..Run::of(&inputs, &out, &["--format", "jsonl"])
+        };
+        run.whole().unwrap();
+        let plan = fs::read(out.path().join(plan).join("plan.json")).unwrap();
+        let plan: serde_json::Value = serde_json::from_slice(&plan).unwrap();
+        assert_eq!(plan["identity"]["fingerprint"], "0123456789abcdef");
+        assert_eq!(plan["identity"]["model"], "demo");
+        assert_eq!(plan["identity"]["precision"], "fp32");
+        assert_eq!(plan["identity"]["version"], "0");
+        assert_eq!(plan["normalized"], true);
+    }
+}
+
+/// The columns of a table that img2dataset writes (`output_format=parquet`).
+#[test]
+fn a_table_of_img2dataset_is_embedded_with_its_captions_and_keys() {
+    let inputs = tempfile::tempdir().unwrap();
+    let rows = 0..20_usize;
+    let texts = |text: &str| -> ArrayRef {
+        let texts = rows.clone().map(|row| Some(format!("{text}{row:09}")));
+        Arc::new(StringArray::from_iter(texts))
+    };
+    // What could not be downloaded has null in place of the picture.
+    let pictures = rows
+        .clone()
+        .map(|row| (row % 7 != 3).then(|| format!("good {row}")));
+    let sizes: ArrayRef = Arc::new(Int64Array::from_iter(
+        rows.clone().map(|row| (row % 7 != 3).then_some(256_i64)),
+    ));
+    let table = RecordBatch::try_from_iter([
+        ("url", texts("https://example.org/")),
+        ("key", texts("")),
+        ("status", texts("success")),
+        (
+            "error_message",
+            Arc::new(StringArray::from(vec![None::<&str>; 20])) as ArrayRef,
+        ),
+        ("width", sizes),
+        ("caption", texts("caption ")),
+        ("exif", texts("{}")),
+        ("sha256", texts("ab")),
+        ("jpg", Arc::new(BinaryArray::from_iter(pictures))),
+    ])
+    .unwrap();
+    let path = inputs.path().join("table.parquet");
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(&path).unwrap(), table.schema(), None).unwrap();
+    writer.write(&table).unwrap();
+    writer.close().unwrap();
+    fs::create_dir(inputs.path().join("pictures")).unwrap();
+    let name = path.display().to_string();
+    for (arguments, first) in [
+        (&[][..], format!("{name}#0")),
+        (&["--id-column", "key"], "000000000".to_owned()),
+    ] {
+        let out = inputs
+            .path()
+            .join(format!("out{}.parquet", arguments.len()));
+        let out_name = out.display().to_string();
+        let all = [
+            &[name.as_str(), "--out", &out_name, "--no-normalize"],
+            arguments,
+        ]
+        .concat();
+        let bulk = Bulk::find(options(&all)).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let stop = std::future::pending();
+        let run = bulk.run(Place::Nowhere, identity(), LIMITS, stop);
+        let summary = runtime.block_on(run).unwrap();
+        assert_eq!((summary.rows, summary.bad), (20, 3));
+        let hash = blake3::hash(b"good 5");
+        let query: Vec<f32> = hash.as_bytes()[..4]
+            .iter()
+            .map(|&it| f32::from(it) / 256.0)
+            .collect();
+        let index = Index::open(&[out]).unwrap();
+        let best = &index.search(&query, 1, 1).unwrap()[0];
+        assert_eq!(
+            best.id(),
+            first.replace("#0", "#5").replace("000000000", "000000005")
+        );
+        assert_eq!(best.columns["caption"], "caption 000000005");
+        assert_eq!(best.columns["width"], 256);
+        // The pictures are not copied into the result.
+        assert!(!best.columns.contains_key("jpg"));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use siglip2_mapping::Mapping;
 use siglip2_model::fingerprint::Fingerprint;
 
 use crate::identity::{FINGERPRINT, MODEL, NORMALIZED};
+use crate::join::metadata_of;
 use crate::options::Number;
 use crate::output::DoneShard;
 use crate::row::{EMBEDDING, ERROR, ID};
@@ -346,8 +347,13 @@ fn npy(path: &Path) -> Result<Opened, String> {
     })
 }
 
-/// Where the table of an array is: metadata/metadata_N.parquet for img_emb/img_emb_N.npy.
+/// Where the table of an array is: NAME.metadata.parquet beside NAME.npy, or
+/// metadata/metadata_N.parquet for img_emb/img_emb_N.npy.
 fn table(path: &Path) -> PathBuf {
+    let beside = metadata_of(path);
+    if beside.is_file() {
+        return beside;
+    }
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = path
         .parent()

@@ -105,7 +105,7 @@ impl RowFile for Npy {
 }
 
 /// The header of an array, version 1.0 of the format.
-fn header(number: Number, rows: u64, dimensions: usize) -> io::Result<[u8; HEADER]> {
+pub(crate) fn header(number: Number, rows: u64, dimensions: usize) -> io::Result<[u8; HEADER]> {
     let descr = match number {
         Number::Float32 => "<f4",
         Number::Float16 => "<f2",

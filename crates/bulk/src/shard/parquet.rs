@@ -11,7 +11,7 @@ use half::f16;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
 use super::{Form, RowFile};
@@ -27,6 +27,34 @@ const GROUP_ROWS: usize = 8192;
 /// until it is written.
 const GROUP_BYTES: usize = 256 << 20;
 
+/// How files of vectors are written: compression, encodings and row groups.
+///
+/// # Errors
+///
+/// None that is known: the library checks the level of compression.
+pub fn vector_properties(number: Number) -> io::Result<WriterPropertiesBuilder> {
+    let zstd = ZstdLevel::try_new(1).map_err(io::Error::other)?;
+    let vectors = ColumnPath::from(vec![
+        EMBEDDING.to_owned(),
+        "list".to_owned(),
+        "item".to_owned(),
+    ]);
+    // First bytes with first bytes: zstd then takes 15% off the vectors, and 7% otherwise.
+    // Of half floats, not every reader knows that encoding.
+    let encoding = match number {
+        Number::Float32 => Encoding::BYTE_STREAM_SPLIT,
+        Number::Float16 => Encoding::PLAIN,
+    };
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(zstd))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
+        // Floats of vectors are all different.
+        .set_column_dictionary_enabled(vectors.clone(), false)
+        .set_column_encoding(vectors.clone(), encoding)
+        .set_column_statistics_enabled(vectors, EnabledStatistics::None))
+}
+
 /// A Parquet file of columns.
 pub(super) struct Table {
     file: Temporary,
@@ -35,31 +63,12 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(file: Temporary, form: &Form, schema: SchemaRef) -> io::Result<Self> {
-        let zstd = ZstdLevel::try_new(1).map_err(io::Error::other)?;
         let metadata = form
             .metadata()
             .map(|(name, value)| KeyValue::new(name.to_owned(), value));
-        let vectors = ColumnPath::from(vec![
-            EMBEDDING.to_owned(),
-            "list".to_owned(),
-            "item".to_owned(),
-        ]);
-        // First bytes with first bytes: zstd then takes 15% off the vectors, and 7% otherwise.
-        // Of half floats, not every reader knows that encoding.
-        let encoding = match form.number {
-            Number::Float32 => Encoding::BYTE_STREAM_SPLIT,
-            Number::Float16 => Encoding::PLAIN,
-        };
-        let properties = WriterProperties::builder()
+        let properties = vector_properties(form.number)?
             .set_created_by(format!("siglip2-embeddings {}", form.identity.version))
-            .set_compression(Compression::ZSTD(zstd))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_max_row_group_bytes(Some(GROUP_BYTES))
             .set_key_value_metadata(Some(metadata.to_vec()))
-            // Floats of vectors are all different.
-            .set_column_dictionary_enabled(vectors.clone(), false)
-            .set_column_encoding(vectors.clone(), encoding)
-            .set_column_statistics_enabled(vectors, EnabledStatistics::None)
             .build();
         let writer = ArrowWriter::try_new(file.writer()?, schema, Some(properties))
             .map_err(io::Error::other)?;

@@ -216,6 +216,29 @@ impl Table {
     }
 }
 
+/// The file of a picture in a row of a table, which is found as when the table is embedded.
+pub(crate) fn picture_of_row(path: &Path, row: usize) -> Option<Vec<u8>> {
+    let reading = Reading {
+        kind: Kind::Pictures,
+        ..Reading::default()
+    };
+    let table = Table::open(path, &reading).ok()?;
+    let file = File::open(path).ok()?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).ok()?;
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), [table.content]);
+    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+        .with_projection(mask)
+        .with_offset(row)
+        .with_limit(1)
+        .build()
+        .ok()?;
+    let batch = reader.next()?.ok()?;
+    match table.contents(batch.columns().first()?).ok()?.pop()? {
+        Content::Picture(bytes) => Some(bytes.into()),
+        Content::File(_) | Content::Text(_) | Content::Bad(_) => None,
+    }
+}
+
 /// Whether `columns::texts` takes it.
 fn is_name(kind: &DataType) -> bool {
     match kind {

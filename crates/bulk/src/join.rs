@@ -1,0 +1,192 @@
+//! Makes one file of the files of all shards.
+//!
+//! ```text
+//! parts --copied--> .NAME.embed/joined.tmp --fsync, rename--> NAME
+//!                                             joined.json: it is there
+//!                                             the parts are removed
+//! ```
+//!
+//! Ended at any step, it is done again from the parts, which are there until the record is.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write, copy};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+
+use crate::disk::Disk;
+use crate::options::{Format, Number};
+use crate::output::Output;
+use crate::shard::npy::{HEADER, header};
+
+impl Output {
+    /// The record that the file is in its place.
+    fn joined(&self) -> PathBuf {
+        self.root.join("_embed/joined.json")
+    }
+
+    /// Puts the file in its place, if there is to be one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or a part not be read.
+    pub(crate) fn join(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        // Of each shard one list of parts; of all shards as many files as a shard has.
+        let parts: Vec<Vec<PathBuf>> = (0..self.plan.shards)
+            .map(|shard| {
+                let files = self.files(shard).into_iter();
+                files.map(|file| self.root.join(file)).collect()
+            })
+            .collect();
+        if !self.joined().exists() {
+            let parts_of = |place: usize| -> Vec<&Path> {
+                let parts = parts.iter().filter_map(|files| files.get(place));
+                parts.map(PathBuf::as_path).collect()
+            };
+            match self.plan.format {
+                Format::Parquet => self.join_to(file, &parts_of(0), tables)?,
+                Format::Jsonl => self.join_to(file, &parts_of(0), lines)?,
+                Format::Npy => {
+                    self.join_to(&metadata_of(file), &parts_of(1), tables)?;
+                    let (number, dimensions) = (self.plan.number, self.plan.identity.dimensions);
+                    self.join_to(file, &parts_of(0), |disk, parts, to| {
+                        arrays(disk, parts, to, number, dimensions)
+                    })?;
+                }
+            }
+            self.disk.write(&self.joined(), b"{}")?;
+        }
+        for part in parts.iter().flatten() {
+            self.disk.writes(part)?;
+            self.disk.remove(part)?;
+        }
+        Ok(())
+    }
+
+    fn join_to(
+        &self,
+        target: &Path,
+        parts: &[&Path],
+        join: impl Fn(&Disk, &[&Path], &mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let path = self.root.join("joined.tmp");
+        let mut joined = self.disk.create_at(path, target)?;
+        join(&self.disk, parts, &mut joined.file)?;
+        self.disk.commit(joined)
+    }
+
+    /// Forgets a run whose file is done and was taken away since, the record of that last.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read or written.
+    pub(crate) fn forget_joined(root: &Path, file: &Path, disk: &Disk) -> io::Result<()> {
+        let state = root.join("_embed");
+        let joined = state.join("joined.json");
+        if file.exists() || !joined.exists() {
+            return Ok(());
+        }
+        for folder in ["done", "errors"] {
+            for entry in std::fs::read_dir(state.join(folder))? {
+                disk.remove(&entry?.path())?;
+            }
+        }
+        disk.remove(&state.join("plan.json"))?;
+        disk.remove(&joined)
+    }
+}
+
+/// The table of an array's rows.
+pub(crate) fn metadata_of(array: &Path) -> PathBuf {
+    array.with_extension("metadata.parquet")
+}
+
+/// Lines behind lines.
+fn lines(disk: &Disk, parts: &[&Path], to: &mut File) -> io::Result<()> {
+    for part in parts {
+        disk.writes(part)?;
+        copy(&mut BufReader::new(File::open(part)?), to)?;
+    }
+    Ok(())
+}
+
+/// Arrays below each other, with a header for all rows.
+fn arrays(
+    disk: &Disk,
+    parts: &[&Path],
+    to: &mut File,
+    number: Number,
+    dimensions: usize,
+) -> io::Result<()> {
+    to.write_all(&[0; HEADER])?;
+    let mut bytes = 0;
+    for part in parts {
+        disk.writes(part)?;
+        let mut part = File::open(part)?;
+        part.read_exact(&mut [0; HEADER])?;
+        bytes += copy(&mut part, to)?;
+    }
+    let row = dimensions
+        * match number {
+            Number::Float32 => 4,
+            Number::Float16 => 2,
+        };
+    to.seek(SeekFrom::Start(0))?;
+    to.write_all(&header(number, bytes / row.max(1) as u64, dimensions)?)
+}
+
+/// Row groups behind row groups, as they are: nothing is decoded. All parts have one schema, and
+/// what the first says of its model holds for all.
+fn tables(disk: &Disk, parts: &[&Path], to: &mut File) -> io::Result<()> {
+    let mut writer: Option<SerializedFileWriter<&mut File>> = None;
+    let mut target = Some(to);
+    for part in parts {
+        disk.writes(part)?;
+        let file = File::open(part)?;
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .parse_and_finish(&file)
+            .map_err(io::Error::other)?;
+        let about = metadata.file_metadata();
+        if let Some(target) = target.take() {
+            let mut properties = WriterProperties::builder()
+                .set_key_value_metadata(about.key_value_metadata().cloned());
+            if let Some(created_by) = about.created_by() {
+                properties = properties.set_created_by(created_by.to_owned());
+            }
+            let schema = about.schema_descr().root_schema_ptr();
+            let new = SerializedFileWriter::new(target, schema, Arc::new(properties.build()));
+            writer = Some(new.map_err(io::Error::other)?);
+        }
+        let Some(writer) = &mut writer else { continue };
+        for (index, group) in metadata.row_groups().iter().enumerate() {
+            let mut copied = writer.next_row_group().map_err(io::Error::other)?;
+            for (place, column) in group.columns().iter().enumerate() {
+                let pages = metadata.page_index();
+                let closed = ColumnCloseResult {
+                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
+                    rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: pages.and_then(|it| it.column_index(index, place)).cloned(),
+                    offset_index: pages.and_then(|it| it.offset_index(index, place)).cloned(),
+                };
+                copied
+                    .append_column(&file, closed)
+                    .map_err(io::Error::other)?;
+            }
+            copied.close().map_err(io::Error::other)?;
+        }
+    }
+    match writer {
+        Some(writer) => writer.close().map(|_| ()).map_err(io::Error::other),
+        None => Ok(()),
+    }
+}
