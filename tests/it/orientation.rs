@@ -127,8 +127,8 @@ async fn a_service_turns_all_pictures_and_says_so() {
     // immich's form has the field as well, which counts before the query.
     let stored = (json!(13), json!(9));
     for (query, said, expected) in [
-        ("", Some("true"), &turned),
-        ("?apply_orientation=true", None, &turned),
+        ("", Some("true"), &asked),
+        ("?apply_orientation=true", None, &asked),
         ("?apply_orientation=true", Some("false"), &not),
     ] {
         let mut form = Form::new()
@@ -140,7 +140,7 @@ async fn a_service_turns_all_pictures_and_says_so() {
         let answer = ask(plain.address, form.post(&format!("/predict{query}"))).await;
         let sides = |answer: &Value| (answer["imageWidth"].clone(), answer["imageHeight"].clone());
         let (width, height) = sides(&answer.json());
-        match expected.fingerprint == turned.fingerprint {
+        match expected.fingerprint == asked.fingerprint {
             true => assert_eq!((&height, &width), (&stored.0, &stored.1)),
             false => assert_eq!((&width, &height), (&stored.0, &stored.1)),
         }

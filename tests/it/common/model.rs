@@ -10,15 +10,12 @@ pub fn service(model: &str, flags: &[&str]) -> Service {
     models(model, flags).first().clone()
 }
 
-/// The same with all models that the flags name.
+/// The same with all models that the flags name, in FP32 unless they name a precision.
 pub fn models(model: &str, flags: &[&str]) -> Models {
-    let arguments = [
-        "siglip2-embeddings",
-        "--model",
-        model,
-        "--precision",
-        "fp32",
-    ];
+    let mut arguments = vec!["siglip2-embeddings", "--model", model];
+    if !flags.contains(&"--precision") {
+        arguments.extend(["--precision", "fp32"]);
+    }
     let settings: Settings =
         siglip2_flags::try_parse_flags(arguments.iter().chain(flags)).expect("flags");
     let prepared = prepare(&settings).expect("a checkpoint");

@@ -153,15 +153,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_black_and_greys_are_grey() {
+    fn black_white_and_grey_are_those_of_pillow() {
         let pixels = [[0, 0, 0], [255, 0, 0], [128, 0, 0]];
         let rgb: Vec<[u8; 3]> = to_rgb(pixels.iter(), false).collect();
-        assert_eq!(rgb[0], [0; 3]);
-        assert_eq!(rgb[1], [255; 3]);
-        assert!(
-            rgb[2].iter().all(|&level| level.abs_diff(119) <= 1),
-            "{rgb:?}"
-        );
+        // Image.new("LAB", (1, 1), (lightness, 128, 128)).convert("RGB") in Pillow 13.
+        assert_eq!(rgb, [[1, 0, 1], [254, 255, 254], [119; 3]]);
     }
 
     #[test]
