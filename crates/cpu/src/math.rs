@@ -5,7 +5,7 @@ use crate::simd::Simd;
 #[cfg(test)]
 mod tests;
 
-/// `2^x`, to about 1e-7 of itself, for `x` up to 127. What is below -126 becomes
+/// `2^x`, to 2.5e-7 of itself, for `x` up to 127. What is below -126 becomes
 /// 2^-126, and NaN stays NaN.
 #[inline(always)]
 pub fn exp2<S: Simd>(s: S, x: S::Vector) -> S::Vector {

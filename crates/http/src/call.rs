@@ -6,6 +6,7 @@ pub(crate) mod shared;
 pub(crate) mod spans;
 
 use std::future::Future;
+use std::num::IntErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -402,10 +403,12 @@ fn asked_for(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     let Some(value) = headers.get(TIMEOUT) else {
         return Ok(None);
     };
-    let millis = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.trim().parse().ok());
+    let digits = value.to_str().unwrap_or_default().trim();
+    let millis = match digits.parse() {
+        // Longer than anybody waits; the service's own timeout counts.
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(u64::MAX),
+        parsed => parsed.ok(),
+    };
     match millis {
         Some(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis))),
         _ => {

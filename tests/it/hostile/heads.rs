@@ -139,7 +139,7 @@ fn odd_headers() -> Vec<Case> {
         ("X-Request-Timeout-Ms: -1", &[400]),
         ("X-Request-Timeout-Ms: 1.5", &[400]),
         ("X-Request-Timeout-Ms: soon", &[400]),
-        ("X-Request-Timeout-Ms: 99999999999999999999999", &[400]),
+        ("X-Request-Timeout-Ms: 99999999999999999999999", &[200]),
         ("X-Request-Timeout-Ms: 18446744073709551615", &[200]),
         ("X-Request-Timeout-Ms: 60000", &[200]),
         ("X-Request-Id: a b \"c\"", &[200]),

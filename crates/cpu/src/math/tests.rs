@@ -165,7 +165,8 @@ fn powers_of_two<S: Simd>(s: S) {
     for (x, got) in x.iter().zip(each(s, &x, exp2)) {
         let want = f64::from(*x).exp2();
         let error = (f64::from(got) - want).abs() / want;
-        assert!(error <= 2e-7, "2^{x}: {got}, off by {error:.1e}");
+        // The polynomial is off by up to 1.6e-7 at the ends of a step, and roundings add up to 0.8e-7.
+        assert!(error <= 2.5e-7, "2^{x}: {got}, off by {error:.1e}");
     }
     let least = f64::from(-126.0_f32).exp2() as f32;
     for got in each(s, &[-127.0, -1e9, f32::NEG_INFINITY], exp2) {
