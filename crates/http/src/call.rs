@@ -404,7 +404,7 @@ fn asked_for(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
         return Ok(None);
     };
     let digits = value.to_str().unwrap_or_default().trim();
-    let millis = match digits.parse() {
+    let millis = match digits.parse::<u64>() {
         // Longer than anybody waits; the service's own timeout counts.
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(u64::MAX),
         parsed => parsed.ok(),

@@ -33,7 +33,7 @@ pub(super) fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) ->
 /// and has no exit code: otherwise neither it nor the test would end.
 /// Sends SIGTERM.
 fn terminate(child: &std::process::Child) {
-    let sent = std::process::Command::new("kill")
+    let sent = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status();
     assert!(sent.unwrap().success());
