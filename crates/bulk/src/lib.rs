@@ -25,6 +25,8 @@ mod dedup;
 mod disk;
 mod embedder;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 pub mod options;
 mod output;

@@ -29,6 +29,8 @@ pub(super) use classify::{ClassifyAnswer, classify};
 pub(super) use classify_request::ClassifyRequest;
 pub(super) use cohere::{CohereAnswer, CohereRequest, cohere_embed};
 pub(super) use immich::{ImmichAnswer, immich_ping, immich_predict};
+#[cfg(fuzzing)]
+pub(super) use kserve::tensors;
 pub(super) use kserve::{
     JSON_LENGTH, kserve_infer, kserve_live, kserve_model, kserve_model_ready, kserve_ready,
     kserve_server,

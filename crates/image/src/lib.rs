@@ -52,6 +52,8 @@ mod convert;
 mod cur;
 mod decode;
 mod exif;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gif;
 mod icns;
 mod ico;
