@@ -26,6 +26,8 @@ mod dedup;
 mod disk;
 mod embedder;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 mod join;
 pub mod options;

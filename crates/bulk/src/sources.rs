@@ -35,6 +35,20 @@ const PICTURES: [&str; 9] = [
     "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jfif",
 ];
 
+/// See [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn read_parquet(path: &Path, reading: &Reading) -> Result<u64, String> {
+    let table = parquet::Table::open(path, reading)?;
+    let mut rows = 0;
+    for cut in table.cuts() {
+        table.read(cut, &mut |chunk| {
+            rows += chunk.columns.num_rows() as u64;
+            true
+        });
+    }
+    Ok(rows)
+}
+
 /// A part of a source that is one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {

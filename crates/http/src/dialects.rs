@@ -29,6 +29,8 @@ pub(crate) use classify::{ClassifyAnswer, classify};
 pub(crate) use classify_request::ClassifyRequest;
 pub(crate) use cohere::{CohereAnswer, CohereRequest, cohere_embed};
 pub(crate) use immich::{ImmichAnswer, immich_ping, immich_predict};
+#[cfg(fuzzing)]
+pub(crate) use kserve::tensors;
 pub(crate) use kserve::{
     JSON_LENGTH, kserve_infer, kserve_live, kserve_model, kserve_model_ready, kserve_ready,
     kserve_server,

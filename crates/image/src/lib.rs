@@ -53,6 +53,8 @@ mod cur;
 mod dds;
 mod decode;
 mod exif;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gif;
 mod icns;
 mod ico;

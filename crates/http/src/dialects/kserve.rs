@@ -324,6 +324,28 @@ fn elements<'a>(tensor: Option<&Tensor<'a>>, most: usize) -> Result<Vec<Element<
     tensor.map_or_else(|| Ok(Vec::new()), |tensor| tensor.elements(most))
 }
 
+/// The elements of all tensors in a body of which so many bytes are JSON; see [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn tensors(body: &Bytes, length: usize, most: usize) -> Result<Vec<Vec<u8>>, Problem> {
+    let length = length.min(body.len());
+    let text = std::str::from_utf8(&body[..length])
+        .map_err(|_| wrong("The JSON of the body is not UTF-8."))?;
+    let mut binary = body.slice(length..);
+    let [inputs] = json::fields("The body", json::whole(text)?, ["inputs"])?;
+    let inputs = inputs.ok_or_else(|| wrong("The body must have inputs."))?;
+    let mut all = Vec::new();
+    for (index, raw) in json::list("inputs", inputs, 2)?.into_iter().enumerate() {
+        let tensor = Tensor::read(Place::at("inputs", index), raw, &mut binary)?;
+        for element in tensor.elements(most)? {
+            all.push(match element {
+                Element::Json(raw) => raw.get().as_bytes().to_vec(),
+                Element::Bytes(bytes) => bytes.to_vec(),
+            });
+        }
+    }
+    Ok(all)
+}
+
 /// The outputs that are asked for, each once.
 fn wanted(
     raw: &RawValue,

@@ -74,6 +74,17 @@ pub(super) fn scratch(bytes: &[u8]) -> Result<u64, ImageError> {
     Ok(scratch)
 }
 
+/// All that is done with a file before its AV1 is decoded: its size, and how many bitstreams it has.
+#[cfg(fuzzing)]
+pub(super) fn look(bytes: &[u8]) -> Result<((u32, u32), usize), ImageError> {
+    let layout = Layout::read(bytes)?;
+    check_work(&layout)?;
+    scratch(bytes)?;
+    let alpha = multiplied(&layout).map_or(0, |alpha| alpha.tiles.len());
+    let tiles = layout.colour.tiles.len() + alpha;
+    Ok(((layout.width, layout.height), tiles))
+}
+
 /// The alpha, if it has to be decoded.
 fn multiplied<'l, 'a>(layout: &'l Layout<'a>) -> Option<&'l Coded<'a>> {
     layout.alpha.as_ref().filter(|_| layout.premultiplied)
