@@ -37,6 +37,8 @@ pub struct Settings {
     )]
     pub model: String,
 
+    // The brackets are those of the help text.
+    #[allow(rustdoc::broken_intra_doc_links)]
     /// Another model to serve beside the first, as MODEL[@REVISION][:PRECISION][=NAME]; may be given
     /// several times, and in the variable separated by commas. Requests choose by the header X-Model,
     /// the field `model` or the path /models/NAME. Limits and the device are the same for all, and
