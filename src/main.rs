@@ -17,7 +17,6 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -231,21 +230,18 @@ async fn serve(
         "listening; loading the model"
     );
     let (loaded, outcome) = oneshot::channel();
-    let is_loaded = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&is_loaded);
     // What feeds a GPU waits for it, and must then be there at once.
     let nice = match prepared.is_on_cpu() {
         true => settings.http.compute_nice,
         false => 0,
     };
-    thread::Builder::new().name("load".into()).spawn(move || {
+    let loading = thread::Builder::new().name("load".into()).spawn(move || {
         give_way(nice);
         let result = prepared.load();
         if result.is_ok() {
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(%address, seconds, "ready");
         }
-        noted.store(true, Ordering::Release);
         // The receiver is gone only when the process is ending anyway.
         let _ = loaded.send(result);
     })?;
@@ -302,7 +298,7 @@ async fn serve(
             () = signals.end() => end_at_once(),
         }
     }
-    if !is_loaded.load(Ordering::Acquire) {
+    if !loading.is_finished() {
         end_unloaded(log);
     }
     if let Some(reason) = models.engine_failure().now_or_never() {

@@ -37,12 +37,12 @@ pub struct Settings {
     )]
     pub model: String,
 
-    // The brackets are those of the help text.
-    #[allow(rustdoc::broken_intra_doc_links)]
     /// Another model to serve beside the first, as MODEL[@REVISION][:PRECISION][=NAME]; may be given
     /// several times, and in the variable separated by commas. Requests choose by the header X-Model,
     /// the field `model` or the path /models/NAME. Limits and the device are the same for all, and
     /// so is the precision where none is given; --revision is that of --model alone.
+    // Its brackets are those of a help text, and no links.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(
         long,
         env = "ALSO_MODELS",

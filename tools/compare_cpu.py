@@ -13,11 +13,12 @@ PyTorch runs transformers' SiglipModel; peers that are not installed are left ou
 `--kernel` forces a kernel (avx2 for instance; `--isa AVX2` holds OpenVINO to it),
 `--bf16` asks OpenVINO for BF16, and `--beside NAME=EXECUTABLE` adds the benchmark of
 another build. Beside them stands the FP32 rate of a plain large
-matrix product, which is what any of them could reach: the last column is the part
-of it that the engine reaches, counting the operations that its graph needs.
+matrix product, which is what any of them could reach, and the rate of the kernel's own
+instruction without any memory: the last columns are the parts of them that the engine
+reaches, counting the operations that its graph needs.
 
-All runtimes get the same number of threads. Vectors are compared too, because a fast
-wrong answer is worthless.
+All runtimes get the same number of threads. Vectors of one known image and text are
+compared too, this engine's and all peers', because a fast wrong answer is worthless.
 """
 
 import argparse
@@ -42,6 +43,8 @@ try:
 except ImportError:
     torch = None
 
+# The input whose vectors are compared.
+KNOWN = "known"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,10 +58,22 @@ class Engine:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def milliseconds(self, tower: str, batch: int) -> float:
-        self.process.stdin.write(f"{tower} {batch}\n")
+    def ask(self, line: str):
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        return json.loads(self.process.stdout.readline())
+
+    def milliseconds(self, tower: str, batch: int) -> float:
+        return self.ask(f"{tower} {batch}")
+
+    def run(self, tower: str, _: str) -> np.ndarray:
+        """The vector of the known input."""
+        return np.array([self.ask(f"vector {tower} 0")])
+
+    def peak(self) -> float | None:
+        """Operations per second of the kernel's own instruction, where it has one."""
+        peak = self.ask("peak")
+        return peak and peak["per_second"]
 
 
 class OnnxRuntime:
@@ -188,6 +203,11 @@ def inputs(config: dict, batches: list[int]) -> dict:
         made["image", batch] = random.uniform(-1, 1, (batch, 3, side, side)).astype(np.float32)
         shape = (batch, text["max_position_embeddings"])
         made["text", batch] = random.integers(0, text["vocab_size"], shape)
+    # What `vector TOWER 0` of the engine's benchmark embeds; see benches/engine.rs.
+    pixels = (7 * np.arange(side * side * 3) % 251).reshape(side, side, 3) / 127.5 - 1
+    made["image", KNOWN] = pixels.transpose(2, 0, 1)[None].astype(np.float32)
+    tokens = np.arange(text["max_position_embeddings"]) % 1000 % text["vocab_size"]
+    made["text", KNOWN] = tokens[None]
     return made
 
 
@@ -240,23 +260,23 @@ def main() -> None:
             torch.set_num_threads(args.threads)
             peers.append(PyTorch(args.checkpoint, made, args.threads))
         for tower in args.towers:
-            for peer in peers[1:]:
-                worst = cosine(peers[0].run(tower, 1), peer.run(tower, 1))
-                print(f"{tower}: {peers[0].name} against {peer.name}: cosine {worst:.9f}")
+            for peer in peers:
+                worst = cosine(ours.run(tower, KNOWN), peer.run(tower, KNOWN))
+                print(f"{tower}: ours against {peer.name}: cosine {worst:.9f}")
         for beside in args.beside:
             name, executable = beside.split("=", 1)
             peers.append(Engine(name, [executable], args.checkpoint, args.threads))
         needed = operations(config)
         print(f"{args.threads} threads, ms per row, medians of {args.rounds} paired rounds")
         names = "".join(f"{peer.name:>12}  ratio" for peer in peers)
-        print(f"tower batch     ours{names}  of the plain product")
-        product = Product()
+        print(f"tower batch     ours{names}  of the plain product, of the peak")
+        product, peak = Product(), ours.peak()
         for tower in args.towers:
             for batch in args.batches:
-                report(tower, batch, ours, peers, product, needed[tower], args.rounds)
+                report(tower, batch, ours, peers, product, peak, needed[tower], args.rounds)
 
 
-def report(tower, batch, ours, peers, product, operations_per_row, rounds) -> None:
+def report(tower, batch, ours, peers, product, peak, operations_per_row, rounds) -> None:
     """Runs the rounds of one row of the table and prints it."""
     everyone = [ours, *peers]
     for peer in everyone:
@@ -276,7 +296,9 @@ def report(tower, batch, ours, peers, product, operations_per_row, rounds) -> No
         ratio = statistics.median(theirs / own for theirs, own in pairs)
         columns += f"{median[peer.name]:>12.2f} {ratio:>6.2f}"
     share = statistics.median(shares)
-    print(f"{tower:<5} {batch:>5} {median[ours.name]:>8.2f}{columns} {share:>12.0%}", flush=True)
+    rate = operations_per_row / (median[ours.name] * 1e-3)
+    of_peak = f"{rate / peak:>8.0%}" if peak else ""
+    print(f"{tower:<5} {batch:>5} {median[ours.name]:>8.2f}{columns} {share:>12.0%}{of_peak}", flush=True)
 
 
 if __name__ == "__main__":

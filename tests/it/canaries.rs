@@ -156,7 +156,7 @@ async fn auto_takes_fp32_and_says_so_and_other_precisions_do_not_start() {
 
     let auto = Kernel::of(CpuPrecision::Auto).unwrap();
     if auto.is_fp32() {
-        tell("--precision auto is FP32 on this processor: its fall back was not run here");
+        tell("--precision auto is FP32 on this processor: its fallback was not run here");
         return;
     }
     let mut program = command(&["--model", path, "--port", "0", "--json-output"]);

@@ -73,10 +73,10 @@ async fn every_route_that_is_described_is_served() {
     );
 }
 
-/// The parameters of the query that are described are read, and no others: of what is described, a wrong
-/// value is refused; what is not is told as ignored.
+/// Where the query's `apply_orientation` is described, a wrong value of it is refused; where it is not,
+/// it is told as ignored, as is a parameter that there is not.
 #[tokio::test]
-async fn parameters_of_the_query_that_are_described_are_read() {
+async fn apply_orientation_is_read_from_the_query_where_it_is_described() {
     let server = Server::start(HttpSettings::default()).await;
     let index = Arc::new(OneRow::default());
     server.service.give_index(index).unwrap();

@@ -95,8 +95,7 @@ impl Disk {
             } else {
                 folder
             };
-            self.step("sync folder", folder)?;
-            self.sync(&File::open(folder)?)?;
+            self.sync_folder(folder)?;
         }
         Ok(())
     }
@@ -125,6 +124,12 @@ impl Disk {
         self.step("write", target)?;
         temporary.file.write_all(bytes)?;
         self.commit(temporary)
+    }
+
+    /// Waits until what was put into a folder, or removed from it, is on the disk.
+    pub(crate) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.step("sync folder", folder)?;
+        self.sync(&File::open(folder)?)
     }
 
     /// Notes that rows are written.

@@ -1,14 +1,16 @@
 //! Makes one file of the files of all shards.
 //!
 //! ```text
+//! nothing of that name is there: joining.json
 //! parts --copied--> .NAME.embed/joined.tmp --fsync, rename--> NAME
 //!                                             joined.json: it is there
 //!                                             the parts are removed
 //! ```
 //!
-//! Ended at any step, it is done again from the parts, which are there until the record is.
+//! Ended at any step, it is done again from the parts, which are there until the second record is.
+//! A file of that name is only replaced where one of the records says that it is a run's own.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write, copy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,21 +25,137 @@ use crate::options::{Format, Number};
 use crate::output::Output;
 use crate::shard::npy::{HEADER, header};
 
-impl Output {
+/// The file that the shards of a run become, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The hidden folder of the run.
+    root: PathBuf,
+    pub(crate) file: PathBuf,
+}
+
+impl Joined {
+    pub(crate) fn of(root: &Path, file: &Path) -> Self {
+        Self {
+            root: root.into(),
+            file: file.into(),
+        }
+    }
+
+    /// The record that the file and those beside it are being written, and may be replaced.
+    fn joining(&self) -> PathBuf {
+        self.root.join("_embed/joining.json")
+    }
+
     /// The record that the file is in its place.
-    fn joined(&self) -> PathBuf {
+    fn done(&self) -> PathBuf {
         self.root.join("_embed/joined.json")
     }
 
+    /// The list of rows without a vector.
+    pub(crate) fn errors(&self) -> PathBuf {
+        let mut name = self.file.as_os_str().to_owned();
+        name.push(".errors.jsonl");
+        name.into()
+    }
+
+    /// The files that are written beside it.
+    fn beside(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.errors()];
+        if self
+            .file
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("npy"))
+        {
+            files.push(metadata_of(&self.file));
+        }
+        files
+    }
+
+    /// Refuses to begin where something is in the place of what would be written.
+    ///
+    /// # Errors
+    ///
+    /// When a file is there that no run has written.
+    pub(crate) fn check_place(&self) -> io::Result<()> {
+        if self.joining().exists() || self.done().exists() {
+            return Ok(());
+        }
+        let mut files = self.beside();
+        files.push(self.file.clone());
+        match files.iter().find(|file| file.symlink_metadata().is_ok()) {
+            None => Ok(()),
+            Some(file) => Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!(
+                    "{} is there already, and embed has not written it: move it away, or name another file",
+                    file.display()
+                ),
+            )),
+        }
+    }
+
+    /// Notes that the files are being written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check_place`], and when the note cannot be written.
+    pub(crate) fn begin(&self, disk: &Disk) -> io::Result<()> {
+        if self.joining().exists() || self.done().exists() {
+            return Ok(());
+        }
+        self.check_place()?;
+        disk.write(&self.joining(), b"{}")
+    }
+
+    /// Forgets a run whose file is done and was taken away since, the record of that last.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read or written.
+    pub(crate) fn forget(&self, disk: &Disk) -> io::Result<()> {
+        if self.file.exists() || !self.done().exists() {
+            return Ok(());
+        }
+        for file in self.beside() {
+            disk.remove(&file)?;
+        }
+        // Parts of which the record came just before the end.
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name() == "_embed" {
+                continue;
+            }
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => disk.remove(&entry.path())?,
+            }
+        }
+        let state = self.root.join("_embed");
+        for folder in ["done", "errors"].map(|folder| state.join(folder)) {
+            for entry in fs::read_dir(&folder)? {
+                disk.remove(&entry?.path())?;
+            }
+            disk.sync_folder(&folder)?;
+        }
+        disk.remove(&state.join("plan.json"))?;
+        disk.remove(&self.joining())?;
+        // Without its parts no record of a shard must outlive this one.
+        disk.sync_folder(&state)?;
+        disk.remove(&self.done())
+    }
+}
+
+impl Output {
     /// Puts the file in its place, if there is to be one.
     ///
     /// # Errors
     ///
     /// When it cannot be written, or a part not be read.
     pub(crate) fn join(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
+        let Some(joined) = &self.joined else {
             return Ok(());
         };
+        let file = &joined.file;
         // Of each shard one list of parts; of all shards as many files as a shard has.
         let parts: Vec<Vec<PathBuf>> = (0..self.plan.shards)
             .map(|shard| {
@@ -45,7 +163,8 @@ impl Output {
                 files.map(|file| self.root.join(file)).collect()
             })
             .collect();
-        if !self.joined().exists() {
+        if !joined.done().exists() {
+            tracing::info!(file = %file.display(), "joining the shards into one file");
             let parts_of = |place: usize| -> Vec<&Path> {
                 let parts = parts.iter().filter_map(|files| files.get(place));
                 parts.map(PathBuf::as_path).collect()
@@ -61,7 +180,7 @@ impl Output {
                     })?;
                 }
             }
-            self.disk.write(&self.joined(), b"{}")?;
+            self.disk.write(&joined.done(), b"{}")?;
         }
         for part in parts.iter().flatten() {
             self.disk.writes(part)?;
@@ -80,26 +199,6 @@ impl Output {
         let mut joined = self.disk.create_at(path, target)?;
         join(&self.disk, parts, &mut joined.file)?;
         self.disk.commit(joined)
-    }
-
-    /// Forgets a run whose file is done and was taken away since, the record of that last.
-    ///
-    /// # Errors
-    ///
-    /// When the folder cannot be read or written.
-    pub(crate) fn forget_joined(root: &Path, file: &Path, disk: &Disk) -> io::Result<()> {
-        let state = root.join("_embed");
-        let joined = state.join("joined.json");
-        if file.exists() || !joined.exists() {
-            return Ok(());
-        }
-        for folder in ["done", "errors"] {
-            for entry in std::fs::read_dir(state.join(folder))? {
-                disk.remove(&entry?.path())?;
-            }
-        }
-        disk.remove(&state.join("plan.json"))?;
-        disk.remove(&joined)
     }
 }
 

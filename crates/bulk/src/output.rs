@@ -9,7 +9,8 @@
 //! OUT/_embed/done/00000.json             a shard whose files are in place
 //! OUT/_embed/errors/00000.jsonl          its rows without a vector
 //! OUT/_embed/lock-0-of-1                 held while a process does part 0 of 1
-//! OUT/_embed/joined.json                 the file that the shards became is in its place
+//! OUT/_embed/joining.json                the file that they become, if any, is being written
+//! OUT/_embed/joined.json                 it is in its place
 //! ```
 //!
 //! A shard is done when its record in `done` is there, which comes last: its other files may
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::error::BulkError;
+use crate::join::Joined;
 use crate::options::{Format, Kind};
 use crate::partition::Partition;
 use crate::plan::Plan;
@@ -44,7 +46,7 @@ pub(crate) struct Output {
     pub(crate) disk: Disk,
     pub(crate) plan: Plan,
     /// The one file that the shards become.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) joined: Option<Joined>,
     partition: Partition,
     _lock: File,
 }
@@ -66,29 +68,33 @@ impl Output {
         let state = root.join("_embed");
         if is_foreign(root) {
             return Err(BulkError::Unusable(format!(
-                "--out {} has files that embed has not written: name a new or empty folder",
+                "{} has files that embed has not written: name another --out, or empty it",
                 root.display()
             )));
         }
-        for folder in folders(&plan) {
+        let joined = target.file.as_deref().map(|file| Joined::of(root, file));
+        let refused = |error: io::Error| BulkError::Unusable(format!("--out: {error}"));
+        if let Some(joined) = &joined {
+            joined.check_place().map_err(refused)?;
+        }
+        let make = |folder: &str| {
             let folder = root.join(folder);
-            fs::create_dir_all(&folder).map_err(cannot_write(&folder))?;
-        }
+            fs::create_dir_all(&folder).map_err(cannot_write(&folder))
+        };
+        make("_embed")?;
         let lock = lock(&state, partition)?;
-        let path = state.join("plan.json");
-        if let Some(file) = &target.file {
-            Self::forget_joined(root, file, &disk).map_err(cannot_write(&state))?;
-            if file.exists() && !path.exists() {
-                return Err(BulkError::Unusable(format!(
-                    "--out {} is there already, and embed has not written it: name another file",
-                    file.display()
-                )));
-            }
+        if let Some(joined) = &joined {
+            joined.forget(&disk).map_err(cannot_write(&state))?;
+            joined.check_place().map_err(refused)?;
         }
-        let plan = agree(&path, plan, partition, &disk)?;
+        for folder in folders(&plan) {
+            make(folder)?;
+        }
+        let shown = target.file.as_deref().unwrap_or(root);
+        let plan = agree(&state.join("plan.json"), shown, plan, partition, &disk)?;
         Ok(Self {
             root: root.into(),
-            file: target.file.clone(),
+            joined,
             disk,
             plan,
             partition,
@@ -144,12 +150,8 @@ impl Output {
 
     /// The list of all rows without a vector.
     pub(crate) fn error_list(&self) -> PathBuf {
-        match &self.file {
-            Some(file) => {
-                let mut name = file.as_os_str().to_owned();
-                name.push(".errors.jsonl");
-                name.into()
-            }
+        match &self.joined {
+            Some(joined) => joined.errors(),
             // Readers of folders of Parquet files pass over what begins with an underscore.
             None => self.root.join("_errors.jsonl"),
         }
@@ -173,6 +175,9 @@ impl Output {
             };
             all.rows += done.rows;
             all.errors += done.errors;
+        }
+        if let Some(joined) = &self.joined {
+            joined.begin(&self.disk)?;
         }
         if all.errors > 0 {
             let ending = format!("{}.tmp", self.partition.index);
@@ -274,8 +279,15 @@ fn lock(state: &Path, partition: Partition) -> Result<File, BulkError> {
     Ok(lock)
 }
 
-/// The plan that was begun, if it is this one; else this one is begun.
-fn agree(path: &Path, plan: Plan, partition: Partition, disk: &Disk) -> Result<Plan, BulkError> {
+/// The plan that was begun, if it is this one; else this one is begun. `shown` is what messages call
+/// the output.
+fn agree(
+    path: &Path,
+    shown: &Path,
+    plan: Plan,
+    partition: Partition,
+    disk: &Disk,
+) -> Result<Plan, BulkError> {
     let failed = cannot_write(path);
     let ending = format!("{}-of-{}.tmp", partition.index, partition.count);
     if path.exists() {
@@ -297,12 +309,9 @@ fn agree(path: &Path, plan: Plan, partition: Partition, disk: &Disk) -> Result<P
     })?;
     if let Err(difference) = plan.same_as(&begun) {
         return Err(BulkError::Unusable(format!(
-            "the output {} was begun {difference}: go on with what it was begun with, or name \
-             another --out",
-            path.parent()
-                .and_then(Path::parent)
-                .unwrap_or(path)
-                .display()
+            "the output {} was begun {difference}: go on with what it was begun with, remove it to \
+             begin anew, or name another --out",
+            shown.display()
         )));
     }
     if plan.identity.version != begun.identity.version {

@@ -6,7 +6,7 @@
 //! query --model--> vector -+--scan--> top --rows--> names and columns --> lines, JSON, HTML
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value};
@@ -62,12 +62,21 @@ impl SearchOptions {
     /// A sentence, when one of them is missing.
     pub fn asked(&self) -> Result<(&[String], &str), String> {
         match self.what.split_last() {
+            Some((query, _)) if is_result(Path::new(query)) => Err(format!(
+                "{query} is what embed wrote: say last what to look for (search FILE-OR-DIR... QUERY)"
+            )),
             Some((query, index)) if !index.is_empty() => Ok((index, query)),
             _ => Err(
                 "say what to search and what to look for: search FILE-OR-DIR... QUERY".to_owned(),
             ),
         }
     }
+}
+
+/// Whether a path is that of a result: nobody looks for the words of its name.
+fn is_result(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    path.join("_embed").is_dir() || ((ending == "parquet" || ending == "npy") && path.is_file())
 }
 
 /// A row that was found.

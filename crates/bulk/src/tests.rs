@@ -450,6 +450,51 @@ fn one_file_has_all_rows_of_the_shards_and_is_written_once() {
         fs::read(folder.path().join("mine.parquet")).unwrap(),
         b"mine"
     );
+    assert!(!folder.path().join(".mine.parquet.embed").exists());
+}
+
+/// Also where a run of that name was begun before, and where it comes while one goes on.
+#[test]
+fn files_of_others_in_the_place_of_a_result_stay() {
+    let inputs = inputs();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("late.npy");
+    let run = Run {
+        out: out.clone(),
+        ..Run::of(&inputs, &folder, &[])
+    };
+    assert!(run.ended_at(20));
+    for name in ["late.npy", "late.metadata.parquet", "late.npy.errors.jsonl"] {
+        let theirs = folder.path().join(name);
+        fs::write(&theirs, "theirs").unwrap();
+        match run.whole() {
+            Err(BulkError::Unusable(error)) => {
+                assert!(
+                    error.contains(name) && error.contains("is there already"),
+                    "{error}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
+        fs::remove_file(&theirs).unwrap();
+    }
+    // After the first shard that this run does.
+    let theirs = out.clone();
+    let watch: Watch = Arc::new(move |step, path| {
+        if step == "rename" && path.to_string_lossy().contains("done") {
+            fs::write(&theirs, "theirs")?;
+        }
+        Ok(())
+    });
+    match run.with(Some(watch), std::future::pending()) {
+        Err(BulkError::Disk(error)) => assert!(error.contains("is there already"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(&out).unwrap(), b"theirs");
+    fs::remove_file(&out).unwrap();
+    assert!(run.whole().unwrap().whole.is_some());
+    assert!(Index::open(&[out]).unwrap().rows() > 0);
 }
 
 #[test]

@@ -48,10 +48,13 @@ impl<T: Plain> Buffer<T> {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         let bytes = len.saturating_mul(size_of::<T>()).max(LINE);
+        let Ok(layout) = Layout::from_size_align(bytes, LINE) else {
+            handle_alloc_error(Layout::new::<T>())
+        };
         #[cfg(target_os = "linux")]
         if bytes >= HUGE && !cfg!(miri) {
             let Some((start, mapped)) = map(bytes) else {
-                handle_alloc_error(Layout::new::<T>())
+                handle_alloc_error(layout)
             };
             return Self {
                 start: start.cast(),
@@ -59,9 +62,6 @@ impl<T: Plain> Buffer<T> {
                 place: Place::Mapping(mapped),
             };
         }
-        let Ok(layout) = Layout::from_size_align(bytes, LINE) else {
-            handle_alloc_error(Layout::new::<T>())
-        };
         // SAFETY: the layout is at least a line long.
         let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else {

@@ -149,8 +149,7 @@ impl<'a> Call<'a> {
         let choice = self.choice.clone();
         let (told, turned, mut items) = off_thread(bytes.len(), move || {
             let _reading = reading(&memory, &bytes)?;
-            let body = json_text::decode(&bytes)
-                .map_err(|error| json::wrong(format!("The body is not valid JSON: {error}.")))?;
+            let body = json_text::decode(&bytes).map_err(json::invalid)?;
             if body.trim_ascii().is_empty() {
                 return Err(json::wrong("The body is empty; it must be JSON."));
             }

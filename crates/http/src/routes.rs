@@ -2,8 +2,8 @@
 //! it, or follows from one.
 //!
 //! ```text
-//! ROUTES -> app: dispatch, 404, 405, OPTIONS, HEAD, who must show a key, who takes a permit
-//!        -> record: the name in logs, metrics and spans, and the log level
+//! ROUTES -> server::app: dispatch, 404, 405, OPTIONS, HEAD, who must show a key, who takes a permit
+//!        -> server::record: the name in logs, metrics and spans, and the log level
 //!        -> openapi: paths, operations, statuses
 //! PAGE   -> the same for what browsers are served, which is not in the document
 //! ```

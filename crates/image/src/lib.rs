@@ -17,9 +17,9 @@
 //! * `names`: what else it may be, for the answer that it is not decoded.
 //! * `decode`: checks the limits, then hands the bytes to `jpeg`, `png`, `gif`,
 //!   `webp`, `bmp`, `tiff`, `avif`, `ico`, `cur`, `icns`, `tga`, `pnm`, `qoi`, `pcx`, `sun`,
-//!   `sgi`, `xbm`, `xpm` or `dds`, each of which knows one format and Pillow's habits with it. `convert` has the colour arithmetic they share, `work`
-//!   bounds what they may cost and lets them end early, and `reader` feeds files to the decoders
-//!   of other crates.
+//!   `sgi`, `xbm`, `xpm` or `dds`, each of which knows one format and Pillow's habits with it.
+//!   `convert` has the colour arithmetic they share, `text` reads lines of words, `work` bounds what
+//!   they may cost and lets them end early, and `reader` feeds files to the decoders of other crates.
 //! * `exif` finds the orientation in a file's metadata, `orientation` turns the pixels.
 //! * `pixels`: pixels in memory, and whose memory that is.
 //! * `processor`: what preprocessor_config.json says; `target` computes sizes, `resize` makes
@@ -41,8 +41,9 @@
 //!
 //! Measured by `tests/it/decode.rs` against Pillow 13.0.0 (libjpeg-turbo 3.2, libwebp
 //! 1.6, libtiff 4.7) on 993 files and 1,650 damaged versions: byte for byte, for every
-//! file that both decode, of every format, lossy ones included, but one that libtiff garbles. docs/formats.md counts
-//! thousands more, and says what is not decoded and where refusals differ.
+//! file that both decode, of every format, lossy ones included, but one that libtiff garbles and
+//! CIE Lab in TIFF, which is within one level. docs/formats.md counts thousands more, and says what
+//! is not decoded and where refusals differ.
 
 #![forbid(unsafe_code)]
 
@@ -73,6 +74,7 @@ mod resize;
 mod sgi;
 mod sun;
 mod target;
+mod text;
 mod tga;
 mod tiff;
 mod webp;

@@ -2,6 +2,7 @@
 //! `PpmImagePlugin` reads them.
 
 use super::decode::Job;
+use super::text::is_space;
 use super::{ImageError, ImageFormat, convert};
 
 fn damaged(reason: impl std::fmt::Display) -> ImageError {
@@ -10,11 +11,6 @@ fn damaged(reason: impl std::fmt::Display) -> ImageError {
 
 fn truncated() -> ImageError {
     damaged("the file is cut short")
-}
-
-/// What Python's `bytes.isspace` is true for.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | 0x09..=0x0d)
 }
 
 /// How samples are written.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::decode::Job;
-use super::xbm::{is_space, line, number, trimmed};
+use super::text::{is_space, line, number, trimmed};
 use super::{ImageError, ImageFormat};
 
 const MAGIC: &[u8] = b"/* XPM */";

@@ -11,11 +11,18 @@ pub enum Tower {
     Text,
 }
 
-impl fmt::Display for Tower {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Tower {
+    /// Its name: `image` or `text`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Tower::Image => "image",
             Tower::Text => "text",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Tower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

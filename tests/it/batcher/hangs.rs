@@ -109,7 +109,7 @@ async fn a_batcher_that_ends_does_not_wait_for_an_engine_that_hangs() {
 #[tokio::test]
 async fn a_drop_that_hangs_is_given_up_as_a_batch_is() {
     let patience = Duration::from_secs(60);
-    let (slots, batches) = patient(1, Some(Duration::from_millis(100)));
+    let (slots, batches) = patient(1, Some(Duration::from_secs(3)));
     let (_hold, let_go) = channel();
     let worker = Worker {
         engine: Box::new(Clinging { slots, let_go }),
@@ -124,7 +124,7 @@ async fn a_drop_that_hangs_is_given_up_as_a_batch_is() {
     }
     let waiting = batcher.reserve(1).unwrap().one().unwrap();
     let waiting = waiting.submit(Item::Text(vec![2]));
-    let hangs = |state: &EngineState| matches!(state, EngineState::Failed(reason) if reason.contains("has been dropped for 0.1 s"));
+    let hangs = |state: &EngineState| matches!(state, EngineState::Failed(reason) if reason.contains("has been dropped for 3 s"));
     let mut state = batcher.state();
     let waited = timeout(patience, state.wait_for(hangs)).await;
     waited.unwrap().unwrap();
@@ -134,6 +134,44 @@ async fn a_drop_that_hangs_is_given_up_as_a_batch_is() {
     };
     assert_eq!(answer, BatchError::Stopped);
     drop(batcher);
+}
+
+/// The lookout is for drops: a rebuild may take as long as it needs.
+#[tokio::test]
+async fn a_rebuild_is_not_taken_for_a_drop_that_hangs() {
+    let patience = Duration::from_secs(60);
+    // A busy machine takes less for a batch.
+    let limit = Duration::from_secs(3);
+    let (engine, batches) = patient(1, Some(limit));
+    let (permit, permission) = channel::<()>();
+    let (again, later) = patient(1, Some(patience));
+    let worker = Worker {
+        engine,
+        rebuild: Some(Box::new(move || {
+            let _ = permission.recv();
+            Ok(again)
+        })),
+    };
+    let batcher = Batcher::start(vec![worker], 100, Metrics::new()).unwrap();
+    for _ in 0..FAILURES_IN_A_ROW {
+        let failing = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![1]));
+        let (.., done) = batches.recv_timeout(patience).unwrap();
+        done.finish(Err(EngineError::Failed("told to".into())));
+        assert!(failing.row().await.is_err());
+    }
+    let mut state = batcher.state();
+    let rebuilding = state.wait_for(|state| *state == EngineState::Rebuilding);
+    timeout(patience, rebuilding).await.unwrap().unwrap();
+    // Many looks of the lookout.
+    std::thread::sleep(2 * limit);
+    assert_eq!(*batcher.state().borrow(), EngineState::Rebuilding);
+    permit.send(()).unwrap();
+    let runs = state.wait_for(|state| *state == EngineState::Running);
+    timeout(patience, runs).await.unwrap().unwrap();
+    let row = submit(&mut batcher.reserve(1).unwrap(), Item::Text(vec![3]));
+    let (_, rows, done) = later.recv_timeout(patience).unwrap();
+    done.finish(Rows::new(1, rows));
+    assert_eq!(row.row().await, Ok(vec![3.0]));
 }
 
 #[tokio::test]

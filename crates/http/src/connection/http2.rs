@@ -3,7 +3,7 @@
 //! The bounds are those of HTTP/1: a head, a body, an answer that nobody reads have the same
 //! limits and the same time, each stream its own. What one connection may hold beyond one request
 //! is bounded here; how many requests a client may have on all of its connections together is
-//! counted by `app`.
+//! counted by `server::app`.
 
 use std::future::Future;
 use std::io;

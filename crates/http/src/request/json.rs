@@ -69,7 +69,8 @@ pub(crate) fn whole(body: &str) -> Result<&RawValue, Problem> {
     serde_json::from_str(body).map_err(invalid)
 }
 
-fn invalid(error: impl fmt::Display) -> Problem {
+/// A body that is not JSON.
+pub(crate) fn invalid(error: impl fmt::Display) -> Problem {
     wrong(format!("The body is not valid JSON: {error}."))
 }
 

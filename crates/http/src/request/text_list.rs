@@ -10,6 +10,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::invalid;
 use super::text_limits::TextLimits;
 use crate::answer::problem::Problem;
 use crate::answer::validation::{Input, Issue, Issues, MAX_ISSUES};
@@ -66,11 +67,6 @@ fn too_many(most: usize) -> Problem {
     Problem::TooLarge(format!(
         "The request has more texts than the limit of {most}."
     ))
-}
-
-/// A body that is not JSON.
-pub(super) fn invalid(error: impl fmt::Display) -> Problem {
-    Problem::BadRequest(format!("The body is not valid JSON: {error}.").into())
 }
 
 /// The items of a list: its strings, and with their places the first few others.

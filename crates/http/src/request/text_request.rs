@@ -9,10 +9,11 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::json::invalid;
 use super::json_text;
 use super::model::FIELD;
 use super::text_limits::TextLimits;
-use super::text_list::{invalid, strings};
+use super::text_list::strings;
 use crate::answer::problem::Problem;
 use crate::answer::validation::{Input, Issue, Issues, bool_word};
 

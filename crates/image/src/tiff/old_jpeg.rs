@@ -489,6 +489,8 @@ impl<'a> Coded<'a> {
             header,
             restart: is_strip && !cursor.rest.is_empty(),
             cursor,
+            // libjpeg's source asks for the first piece before it moves this to where it stays: a
+            // header is on the heap, and does not move with it.
             piece: Piece::Header,
             at: 0,
             restarts: 0,

@@ -28,8 +28,8 @@ pub(super) fn scratch(width: u64, height: u64, packed: usize) -> u64 {
 fn check_work((width, height): (u32, u32), packed: usize) -> Result<(), ImageError> {
     /// Nanoseconds for a byte: eight bits or more, of which each takes a step of the boolean decoder.
     const BYTE: u64 = 40;
-    /// A pixel has not much more than one coefficient, whose code is at most so many bytes long. What is
-    /// behind those that are needed is not read.
+    /// A pixel has not much more than one coefficient, whose code is at most so many bytes long. Bytes
+    /// behind those that are needed are copied, not decoded.
     const BYTES_OF_PIXEL: u64 = 32;
     let pixels = u64::from(width) * u64::from(height);
     let bytes = (packed as u64).min(pixels * BYTES_OF_PIXEL);

@@ -87,6 +87,34 @@ fn scans_of_jpegs_within_a_tiff_count_for_each_strip() {
     assert!(decode(&one, u64::MAX).0.is_ok());
 }
 
+/// Strips that are no JPEG are looked at from end to end for a marker: 40,000 of them in turns, each of
+/// half a megabyte that all share, end at the first.
+#[test]
+fn strips_that_are_no_jpegs_end_a_file_at_the_first() {
+    let strip = vec![0x20; 500_000];
+    let mut file = made::tiff_of((8, 40_000), (7, 1, 1, 8), 1, 1, &strip);
+    // The lists of StripOffsets and StripByteCounts, by the entries of the directory.
+    let list = |tag: u16| {
+        let mut entries = file[10..].chunks(12);
+        let entry = entries
+            .find(|entry| entry[..2] == tag.to_le_bytes())
+            .unwrap();
+        u32::from_le_bytes(entry[8..].try_into().unwrap()) as usize
+    };
+    let (offsets, counts) = (list(273), list(279));
+    for odd in (1..40_000).step_by(2) {
+        for (list, change) in [(offsets, 1), (counts, u32::MAX)] {
+            let at = list + 4 * odd;
+            let value = u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+            file[at..at + 4].copy_from_slice(&value.wrapping_add(change).to_le_bytes());
+        }
+    }
+    let (image, asked) = decode(&file, u64::MAX);
+    assert!(image.is_err(), "{image:?}");
+    // Not again and again: what is looked at asks on its way.
+    assert!(asked <= 2, "asked {asked} times");
+}
+
 /// Old-style JPEG is one stream over all strips: 1 GB of it in a file of 250 KB.
 #[test]
 fn strips_of_old_style_jpeg_count_however_often_they_are_the_same() {

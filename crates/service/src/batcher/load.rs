@@ -37,7 +37,7 @@ pub(super) struct EngineLoad {
     /// Why it takes no more batches, once it does not.
     death: Option<Death>,
     /// Whether its owner is dropping it, which waits for its device.
-    put_away: bool,
+    is_dropping: bool,
 }
 
 impl EngineLoad {
@@ -92,14 +92,14 @@ impl EngineLoad {
         }
     }
 
-    /// Records that it is being dropped.
-    pub(super) fn put_away(&mut self) {
-        self.put_away = true;
+    /// Records that its drop begins, or has returned.
+    pub(super) fn set_dropping(&mut self, is_dropping: bool) {
+        self.is_dropping = is_dropping;
     }
 
     /// Whether it is being dropped.
-    pub(super) fn is_put_away(&self) -> bool {
-        self.put_away
+    pub(super) fn is_dropping(&self) -> bool {
+        self.is_dropping
     }
 
     /// Why it takes no more batches.

@@ -49,8 +49,10 @@ pub(super) fn own(worker: Worker, number: usize, queue: &Arc<Queue>, turns: Opti
         queue.ring_all();
         // Its batches finish or fail before the engine is dropped. That the device does not answer
         // meanwhile is noticed by the lookout.
-        queue.lock().engines[number].put_away();
+        queue.lock().engines[number].set_dropping(true);
         drop_quietly(engine);
+        // What comes now, a rebuild or the end of the others, takes as long as it takes.
+        queue.lock().engines[number].set_dropping(false);
         let Some(death) = ended else {
             return;
         };

@@ -106,7 +106,7 @@ fn hanging(
         for (what, silence) in all.into_iter().zip(seen) {
             let (inside, finished) = match what {
                 Inside::Batches(tower) => load.progress(tower),
-                Inside::Drop => (usize::from(load.is_put_away()), 0),
+                Inside::Drop => (usize::from(load.is_dropping()), 0),
             };
             let lasts = silence.look(inside, finished, look);
             if let Some(limit) = timeouts[number]

@@ -62,7 +62,7 @@ impl Metrics {
     pub(super) fn of_tower(&self, tower: Tower) -> TowerLabels {
         TowerLabels {
             model: self.model.clone(),
-            tower: tower_name(tower),
+            tower: tower.as_str(),
         }
     }
 
@@ -101,12 +101,5 @@ pub(super) fn of_process(result: &'static str) -> ResultLabels {
     ResultLabels {
         model: ModelLabel::default(),
         result,
-    }
-}
-
-fn tower_name(tower: Tower) -> &'static str {
-    match tower {
-        Tower::Image => "image",
-        Tower::Text => "text",
     }
 }

@@ -14,16 +14,16 @@ use super::labels::{
 use super::memory::MemoryMetrics;
 use super::model_label::PerModel;
 
-pub(super) type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
+pub(super) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The series of a process.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) registry: Registry,
     pub(super) requests: Family<RequestLabels, Counter>,
-    pub(super) request_seconds: Seconds<EndpointLabels>,
-    pub(super) stage_seconds: Seconds<StageLabels>,
-    pub(super) batch_rows: Seconds<TowerLabels>,
+    pub(super) request_seconds: Histograms<EndpointLabels>,
+    pub(super) stage_seconds: Histograms<StageLabels>,
+    pub(super) batch_rows: Histograms<TowerLabels>,
     pub(super) queued: Family<TowerLabels, Gauge>,
     pub(super) expired: Family<TowerLabels, Counter>,
     pub(super) dropped: Family<TowerLabels, Counter>,

@@ -13,7 +13,7 @@ use multer::{Field, Multipart};
 use super::part_heads::{self, HeadEscaper};
 use super::pieces::{HeadBudget, Pieces};
 use super::{Fields, Form, Inspect, PARTIAL, Value};
-use crate::answer::problem::Problem;
+use crate::answer::problem::{Problem, printable};
 use crate::answer::validation::Issues;
 use crate::header::parameters::{self, Parameters};
 use crate::request::body::{Body, joined, off_thread};
@@ -66,9 +66,7 @@ impl FormKind {
                 None => Err(Problem::BadRequest("Missing boundary in multipart.".into())),
             },
             "application/x-www-form-urlencoded" => Ok(FormKind::UrlEncoded),
-            other => Err(wrong_content_type(&crate::answer::problem::printable(
-                other, 80,
-            ))),
+            other => Err(wrong_content_type(&printable(other, 80))),
         }
     }
 }
