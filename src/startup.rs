@@ -277,15 +277,30 @@ struct PreparedModel {
 
 impl PreparedModel {
     fn of(settings: &Settings) -> Result<Self, Box<dyn Error>> {
-        let device = Device::choose(settings, settings.service.image_limits())?;
-        let (files, engine, is_demo) = match &device {
-            Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
+        let mut device = Device::choose(settings, settings.service.image_limits())?;
+        let (files, tokenizer, engine, is_demo) = match &mut device {
+            Device::Cpu(cpu) => {
+                // The weights are read meanwhile.
+                let tokenizer = cpu.files()?.tokenizer(settings)?;
+                let engine = cpu.engine()?;
+                (cpu.files()?, tokenizer, engine, cpu.is_demo())
+            }
             #[cfg(feature = "tensorrt")]
-            Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.named().0 == "demo"),
+            Device::Gpu(gpus) => {
+                let files = gpus.files()?;
+                let tokenizer = files.tokenizer(settings)?;
+                (
+                    files,
+                    tokenizer,
+                    gpus.engine()?,
+                    settings.named().0 == "demo",
+                )
+            }
         };
         let processor = files.processor(settings)?;
         without_effect::warn_of_patches(settings, &processor);
-        let mut model = files.model(settings, &engine, &processor, describe(is_demo))?;
+        let description = describe(is_demo);
+        let mut model = files.model(settings, &engine, &processor, tokenizer, description);
         model.info.decode = device.decode(settings.service.decode)?;
         Ok(Self {
             processor,

@@ -1,7 +1,7 @@
 """Counts the strings whose token ids are those of transformers, over all tokenizers of
-tests/fixtures/tokenizers.
+tests/fixtures/tokenizers and a drawn one of the size of SigLIP 2's.
 
-    python tools/compare_tokens.py            # 3,000 strings for each: 21,000 in all
+    python tools/compare_tokens.py            # 3,000 strings for each: 24,000 in all
 
 Strings are drawn from words, scripts, spaces, special tokens and any characters of Unicode.
 Data flow: seed -> strings, transformers -> ids in files -> the ignored test of
@@ -12,12 +12,14 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from make_random_tokenizer import write as write_large
 from make_tokenizer_fixtures import ADDED, MAX, OUT, RUNS, SENTENCES, unigram
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,10 +33,10 @@ RANGES = [
 ]
 
 
-def piece(draw: random.Random) -> str:
+def piece(draw: random.Random, words: list[str]) -> str:
     kind = draw.random()
     if kind < 0.45:
-        word = draw.choice(WORDS)
+        word = draw.choice(words)
         return draw.choice([word, word.upper(), word.lower(), word[: draw.randint(1, 4)]])
     if kind < 0.55:
         return draw.choice(ADDED + RUNS + ["</s>", "<unk>", "<s>", "<EOS>"])
@@ -42,11 +44,11 @@ def piece(draw: random.Random) -> str:
     return "".join(chr(draw.randint(low, high)) for _ in range(draw.randint(1, 6)))
 
 
-def strings(count: int, seed: int) -> list[str]:
+def strings(count: int, seed: int, words: list[str]) -> list[str]:
     draw = random.Random(seed)
     out = []
     for _ in range(count):
-        pieces = (piece(draw) + draw.choice(GLUE) for _ in range(draw.randint(0, 30)))
+        pieces = (piece(draw, words) + draw.choice(GLUE) for _ in range(draw.randint(0, 30)))
         out.append(draw.choice(GLUE) + "".join(pieces))
     return out
 
@@ -72,14 +74,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         folder, other = Path(folder), Path(other)
         names = sorted(path.name for path in OUT.iterdir() if path.is_dir())
-        for index, name in enumerate(names):
-            texts = strings(args.count, args.seed + index)
-            tokenizer = AutoTokenizer.from_pretrained(source(name, other))
+        large = other / "large"
+        write_large(large)
+        shutil.copy(OUT / "siglip2" / "config.json", large)
+        for index, name in enumerate([*names, large.name]):
+            at = source(name, other) if name in names else large
+            tokenizer = AutoTokenizer.from_pretrained(at)
+            words = WORDS if name in names else [
+                token.replace("▁", " ") for token in sorted(tokenizer.get_vocab())
+            ]
+            texts = strings(args.count, args.seed + index, words)
             ids = [
                 tokenizer(text, padding="max_length", max_length=MAX, truncation=True)["input_ids"]
                 for text in texts
             ]
-            (folder / f"{name}.json").write_text(json.dumps({"texts": texts, "ids": ids}))
+            truth = {"directory": str(OUT / name if name in names else large)}
+            truth |= {"texts": texts, "ids": ids}
+            (folder / f"{name}.json").write_text(json.dumps(truth))
         subprocess.run(
             ["cargo", "test", "-p", "siglip2-model", "--test", "it", "--",
              "--ignored", "--nocapture", "--exact", "text_tokens::many_strings"],

@@ -7,8 +7,8 @@ with transformers, where the real one cannot be downloaded.
     python tools/make_random_checkpoint.py --shape base /tmp/siglip2-base-random
 
 Data flow: SHAPES -> SiglipConfig -> SiglipModel(random, seeded) -> model.safetensors
-and config.json; the tokenizer is the demo model's (its ids are all below any
-vocabulary here), the processor the shape's own. Of those of variable resolution (NaFlex) all
+and config.json; the tokenizer is drawn, of the real one's size (tools/make_random_tokenizer.py), or
+the demo model's if the vocabulary is smaller; the processor the shape's own. Of those of variable resolution (NaFlex) all
 of this is transformers' Siglip2.
 """
 
@@ -20,10 +20,14 @@ import torch
 from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
+import make_random_tokenizer
+
 DEMO = Path(__file__).resolve().parent.parent / "models" / "demo"
 
-# google/siglip2-*: vision (width, feed-forward, layers, heads), text (the same). The
-# vocabulary is Gemma's, 256,000.
+# Tokens of Gemma's tokenizer, which all of SigLIP 2 has.
+VOCABULARY = 256_000
+
+# google/siglip2-*: vision (width, feed-forward, layers, heads), text (the same).
 BASE = (768, 3072, 12, 12)
 LARGE = (1024, 4096, 24, 16)
 SO400M = (1152, 4304, 27, 16)
@@ -80,7 +84,7 @@ def config(shape: str, vocabulary: int) -> SiglipConfig | Siglip2Config:
     )
 
 
-def write(name: str, directory: Path, vocabulary: int = 256_000, seed: int = 0) -> int:
+def write(name: str, directory: Path, vocabulary: int = VOCABULARY, seed: int = 0) -> int:
     """Writes a checkpoint; how many parameters it has."""
     torch.manual_seed(seed)
     shape = config(name, vocabulary)
@@ -101,8 +105,11 @@ def write(name: str, directory: Path, vocabulary: int = 256_000, seed: int = 0) 
             image_mean=[0.5] * 3,
             image_std=[0.5] * 3,
         ).save_pretrained(directory)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(DEMO / file, directory / file)
+    if vocabulary >= VOCABULARY:
+        make_random_tokenizer.write(directory, VOCABULARY)
+    else:
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(DEMO / file, directory / file)
     return sum(p.numel() for p in model.parameters())
 
 
@@ -110,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--shape", choices=[*SHAPES, *SHORT], default="base")
-    parser.add_argument("--vocabulary", type=int, default=256_000)
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     parameters = write(args.shape, args.directory, args.vocabulary, args.seed)

@@ -1,17 +1,19 @@
 //! Starting on the CPU: a checkpoint, run by this project's own kernels.
 
-use std::borrow::Cow;
 use std::error::Error;
-use std::thread::JoinHandle;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use super::Loaded;
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
-use crate::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
+use crate::engine::cpu::{CpuEngine, CpuEngineError, CpuOptions, CpuPrecision, Kernel};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
 use crate::service::batcher::Worker;
 use crate::settings::{Precision, Settings};
+use siglip2_model::files::ModelFiles;
 use siglip2_model::fingerprint::WeightsDigest;
 
 /// A lower bound on the largest batch on the CPU. More than a few rows per thread make a batch
@@ -25,36 +27,66 @@ const MIN_BULK_BATCH: usize = 32;
 /// Rows of a thread, where nobody waits for single rows.
 const BULK_ROWS: usize = 4;
 
-/// A checkpoint that can be loaded.
+/// A checkpoint whose weights are being read.
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
     options: CpuOptions,
-    /// Loaded already unless it computes in FP32: only its canaries decide on the precision.
-    engine: Option<CpuEngine>,
-    digest: Digest,
+    weights: Weights,
 }
 
-/// The digest of the weights, computed in the background while the tokenizer is read: that
-/// takes one thread a good part of the time that the weights take.
-struct Digest(Option<JoinHandle<WeightsDigest>>);
+/// An engine, and the digest of its weights.
+type Read = (CpuEngine, WeightsDigest);
 
-impl Digest {
-    fn start(checkpoint: &Checkpoint, threads: usize) -> Self {
-        let weights = checkpoint.weights.clone();
-        let hash = move || WeightsDigest::of(&weights, threads);
-        // Without a thread it is computed when it is asked for.
-        let thread = std::thread::Builder::new().name("weights-digest".into());
-        Self(thread.spawn(hash).ok())
+/// Weights that are read in the background, while the tokenizer is, which takes one thread about as
+/// long as all others take for the weights.
+struct Weights {
+    /// Until somebody waited for it.
+    reading: Option<JoinHandle<Result<Read, CpuEngineError>>>,
+    read: Option<Read>,
+}
+
+/// Whoever waited for the weights was told why they were not read.
+const NOT_READ: &str = "the weights were not read";
+
+/// Held while weights are read: of several models only one at a time is in memory twice, in its
+/// files and packed.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+impl Weights {
+    /// Begins to hash the weights and to pack them, one after the other: both read the whole
+    /// checkpoint, and give its pages back.
+    fn begin(
+        checkpoint: Checkpoint,
+        processor: Processor,
+        options: CpuOptions,
+    ) -> io::Result<Self> {
+        let read = move || {
+            let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
+            checkpoint.weights.release();
+            Ok((CpuEngine::load(&checkpoint, &processor, options)?, digest))
+        };
+        let thread = thread::Builder::new().name("load-weights".into());
+        Ok(Self {
+            reading: Some(thread.spawn(read)?),
+            read: None,
+        })
     }
 
-    fn get(self, checkpoint: &Checkpoint, threads: usize) -> WeightsDigest {
-        let done = self.0.and_then(|thread| thread.join().ok());
-        done.unwrap_or_else(|| WeightsDigest::of(&checkpoint.weights, threads))
+    /// Waits until they are read.
+    fn wait(&mut self) -> Result<(), String> {
+        if let Some(thread) = self.reading.take() {
+            // The message of a panic has been printed.
+            let read = thread.join().map_err(|_| "reading the weights panicked")?;
+            self.read = Some(read.map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
 }
 
 impl Cpu {
-    /// Finds the checkpoint, and checks that it has the tensors its configuration requires.
+    /// Finds the checkpoint, checks that it has the tensors its configuration requires, and begins
+    /// to read them.
     pub(super) fn choose(settings: &Settings) -> Result<Self, Box<dyn Error>> {
         let hub = &settings.hub;
         let kernel = kernel(settings)?;
@@ -69,17 +101,11 @@ impl Cpu {
             }),
             kernel,
         };
-        let engine = if kernel.is_fp32() {
-            None
-        } else {
-            let processor = Files::of(&checkpoint)?.processor(settings)?;
-            Some(CpuEngine::load(&checkpoint, &processor, options)?)
-        };
+        let processor = Files::of(&checkpoint)?.processor(settings)?;
         Ok(Self {
-            digest: Digest::start(&checkpoint, options.threads),
+            weights: Weights::begin(without_tokenizer(&checkpoint), processor, options)?,
             checkpoint,
             options,
-            engine,
         })
     }
 
@@ -87,11 +113,15 @@ impl Cpu {
         Files::of(&self.checkpoint)
     }
 
-    pub(super) fn engine(&self) -> EngineInfo {
-        match &self.engine {
-            Some(engine) => engine.info(),
-            None => CpuEngine::describe(&self.checkpoint.config, self.options),
+    /// What will compute. Waits for the weights unless it computes in FP32: otherwise only the
+    /// canaries decide on the precision.
+    pub(super) fn engine(&mut self) -> Result<EngineInfo, String> {
+        if self.options.kernel.is_fp32() {
+            return Ok(CpuEngine::describe(&self.checkpoint.config, self.options));
         }
+        self.weights.wait()?;
+        let (engine, _) = self.weights.read.as_ref().ok_or(NOT_READ)?;
+        Ok(engine.info())
     }
 
     pub(super) fn is_demo(&self) -> bool {
@@ -101,7 +131,7 @@ impl Cpu {
     /// Describes it for the log.
     pub(super) fn describe(&self) -> String {
         let (threads, asked) = (self.options.threads, self.options.kernel);
-        let Some(engine) = &self.engine else {
+        let Some((engine, _)) = &self.weights.read else {
             return format!("{threads} threads, {}, {}", asked.name(), asked.precision());
         };
         let kernel = engine.kernel();
@@ -117,34 +147,37 @@ impl Cpu {
         }
     }
 
-    /// Loads the weights, and waits for their digest. A rebuild uses the same mapped files.
-    pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
-        // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which are not needed
-        // again.
-        self.checkpoint.files.tokenizer = Cow::default();
+    /// Waits for the weights. A rebuild uses the same mapped files.
+    pub(super) fn load(self, processor: Processor) -> Result<Loaded, String> {
         let Self {
             checkpoint,
             options,
-            engine,
-            digest,
+            mut weights,
         } = self;
-        // Before an engine in FP32 is loaded: both would read the whole checkpoint, and the
-        // engine gives pages back.
-        let digest = digest.get(&checkpoint, options.threads);
-        checkpoint.weights.release();
-        let load = move || {
-            CpuEngine::load(&checkpoint, &processor, options)
+        let kept = without_tokenizer(&checkpoint);
+        drop(checkpoint);
+        weights.wait()?;
+        let (engine, digest) = weights.read.ok_or(NOT_READ)?;
+        let rebuild = move || {
+            CpuEngine::load(&kept, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)
                 .map_err(|error| error.to_string())
         };
         let worker = Worker {
-            engine: match engine {
-                Some(engine) => Box::new(engine),
-                None => load()?,
-            },
-            rebuild: Some(Box::new(load)),
+            engine: Box::new(engine),
+            rebuild: Some(Box::new(rebuild)),
         };
         Ok((vec![worker], Some(digest)))
+    }
+}
+
+/// What an engine needs of a checkpoint: all but the tokenizer's 34 MB of JSON.
+fn without_tokenizer(checkpoint: &Checkpoint) -> Checkpoint {
+    Checkpoint {
+        config: checkpoint.config.clone(),
+        files: ModelFiles::default(),
+        weights: checkpoint.weights.clone(),
+        is_demo: checkpoint.is_demo,
     }
 }
 

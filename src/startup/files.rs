@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use siglip2_model::files::ModelFiles;
+use siglip2_model::text::{TextTokenizer, TokenizerError};
 
 use crate::build_info::build_info;
 use crate::checkpoint::{Checkpoint, Config, NaflexImages, Resolution, Source};
@@ -68,18 +69,21 @@ impl<'a> Files<'a> {
         })
     }
 
+    /// The tokenizer, which takes up to a second.
+    pub(super) fn tokenizer(&self, settings: &Settings) -> Result<TextTokenizer, TokenizerError> {
+        self.files.text_tokenizer(&self.config, settings.lower_case)
+    }
+
     /// The model, as an engine will run it.
     pub(super) fn model(
         &self,
         settings: &Settings,
         engine: &EngineInfo,
         processor: &Processor,
+        tokenizer: TextTokenizer,
         description: &str,
-    ) -> Result<Model, Box<dyn Error>> {
-        let tokenizer = self
-            .files
-            .text_tokenizer(&self.config, settings.lower_case)?;
-        Ok(Model {
+    ) -> Model {
+        Model {
             info: ModelInfo {
                 name: settings.named().1.to_owned(),
                 source: settings.named().0.to_owned(),
@@ -100,6 +104,6 @@ impl<'a> Files<'a> {
             tokenizer,
             logit_scale: self.logit_scale,
             logit_bias: self.logit_bias,
-        })
+        }
     }
 }

@@ -355,7 +355,7 @@ impl<K: Kernel> Packed<K> {
             0
         };
         Self {
-            words: Buffer::zeroed(Panels::<K>::area(depth, columns)),
+            words: Buffer::zeroed_beside_others(Panels::<K>::area(depth, columns)),
             scales: vec![0.0; factors],
             totals: vec![0.0; factors],
             depth,
@@ -406,6 +406,9 @@ impl<K: Kernel> Packed<K> {
     }
 }
 
+/// Words of a cache line.
+const LINE: usize = 16;
+
 /// A panel that is being packed.
 pub(crate) struct PanelMut<'a, K> {
     columns: Range<usize>,
@@ -425,25 +428,41 @@ impl<K: Kernel> PanelMut<'_, K> {
         let vectors = self.words.len() / (all * layout.lanes).max(1);
         let padded = layout.padded(self.depth);
         let mut numbers = vec![0.0; padded];
-        let mut narrow = vec![0; padded / layout.per_word];
-        for (at, output) in self.columns.enumerate() {
-            if !read(output, &mut numbers[..self.depth]) {
-                continue;
+        // The columns of a vector lie next to one another in a panel, so they are written together. A
+        // line more than they need, or all of them would be in the same few sets of a cache.
+        let (lanes, pitch) = (layout.lanes, padded / layout.per_word + LINE);
+        let mut narrow = vec![0; lanes * pitch];
+        let first = self.columns.start;
+        for vector in 0..vectors {
+            let columns =
+                first + vector * lanes..(first + (vector + 1) * lanes).min(self.columns.end);
+            let at = vector * lanes;
+            // Beyond the last column there are zeros.
+            narrow[columns.len() * pitch..].fill(0);
+            for (lane, output) in columns.enumerate() {
+                let narrow = &mut narrow[lane * pitch..][..padded / layout.per_word];
+                if !read(output, &mut numbers[..self.depth]) {
+                    narrow.fill(0);
+                    continue;
+                }
+                kernel.simd().vectorize(
+                    #[inline(always)]
+                    || {
+                        if K::QUANTIZED {
+                            let [scale, total] = column(kernel, &numbers, self.depth, narrow);
+                            (self.scales[at + lane], self.totals[at + lane]) = (scale, total);
+                        } else {
+                            kernel.narrow(&numbers, Span::NONE, narrow);
+                        }
+                    },
+                );
             }
-            kernel.simd().vectorize(
-                #[inline(always)]
-                || {
-                    if K::QUANTIZED {
-                        let [scale, total] = column(kernel, &numbers, self.depth, &mut narrow);
-                        (self.scales[at], self.totals[at]) = (scale, total);
-                    } else {
-                        kernel.narrow(&numbers, Span::NONE, &mut narrow);
-                    }
-                    for (word, &value) in narrow[..all].iter().enumerate() {
-                        self.words[place_in_panel(layout, vectors, at, word)] = value;
-                    }
-                },
-            );
+            for word in 0..all {
+                let to = &mut self.words[place_in_panel(layout, vectors, at, word)..][..lanes];
+                for (lane, to) in to.iter_mut().enumerate() {
+                    *to = narrow[lane * pitch + word];
+                }
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod assemble;
 mod charsmap;
 mod class;
 mod cut;
+mod json;
 mod sentencepiece;
 mod siglip1;
 
@@ -158,23 +159,27 @@ pub const MAX_UNCUT_BYTES: usize = 256 << 10;
 impl TextTokenizer {
     /// Reads the files and checks that all their ids are in the model's vocabulary.
     pub fn new(files: TokenizerFiles<'_>, options: TextOptions) -> Result<Self, TokenizerError> {
-        let plan = class::Plan::read(&files)?;
-        let (mut tokenizer, siglip1) = assemble::assemble(&files, &plan, options.lower_case)?;
+        let json = json::TokenizerJson::read(files.tokenizer)?;
+        let plan = class::Plan::read(&files, &json)?;
+        let assemble::Assembled {
+            mut tokenizer,
+            siglip1,
+            highest,
+            pairs,
+        } = assemble::assemble(&files, json, &plan, options.lower_case)?;
         let max_tokens = options.max_tokens;
         assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
-        let vocabulary = tokenizer.get_vocab(false);
-        let highest = vocabulary.iter().max_by_key(|&(_, &id)| id);
-        if let Some((token, &id)) = highest
+        if let Some((token, id)) = highest
             && id as usize >= options.vocab_size
         {
             return Err(TokenizerError::OutsideVocabulary {
-                token: token.clone(),
+                token,
                 id,
                 vocab_size: options.vocab_size,
             });
         }
         let tokenizer = Self {
-            cutter: Cutter::new(&tokenizer, &plan),
+            cutter: Cutter::new(&tokenizer, &plan, pairs),
             siglip1,
             digest: digest(files.tokenizer, &plan, options),
             tokenizer,

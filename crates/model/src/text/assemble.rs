@@ -14,50 +14,84 @@ use tokenizers::{
 
 use super::charsmap::CharsMap;
 use super::class::{Class, Plan};
+use super::cut::Pairs;
+use super::json::{TokenizerJson, unusable};
 use super::siglip1::Siglip1;
 use super::{TokenizerError, TokenizerFiles};
-
-fn unusable(reason: impl std::fmt::Display) -> TokenizerError {
-    TokenizerError::Unreadable {
-        file: "tokenizer.json",
-        reason: reason.to_string(),
-    }
-}
 
 /// A part of a tokenizer, from its JSON form.
 fn part<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, TokenizerError> {
     serde_json::from_value(value).map_err(unusable)
 }
 
-/// Builds the tokenizer, without padding and truncation, and SigLIP 1's preparation of texts.
+/// A tokenizer without padding and truncation.
+pub(super) struct Assembled {
+    pub(super) tokenizer: Tokenizer,
+    /// SigLIP 1's preparation of texts.
+    pub(super) siglip1: Option<Siglip1>,
+    /// The token with the highest id, without those that were added.
+    pub(super) highest: Option<(String, u32)>,
+    /// What its byte-pair model can merge, if long texts may be cut between the rest.
+    pub(super) pairs: Option<Pairs>,
+}
+
+/// Builds the tokenizer.
 pub(super) fn assemble(
     files: &TokenizerFiles<'_>,
+    mut json: TokenizerJson,
     plan: &Plan,
     lower_case: Option<bool>,
-) -> Result<(Tokenizer, Option<Siglip1>), TokenizerError> {
-    let read = Tokenizer::from_bytes(files.tokenizer).map_err(unusable)?;
-    let mut tokenizer = match plan.class {
-        Class::Siglip2 | Class::Gemma => gemma(&read)?,
+) -> Result<Assembled, TokenizerError> {
+    let byte_pairs = json.byte_pairs()?;
+    let read = || Tokenizer::from_bytes(files.tokenizer).map_err(unusable);
+    let (mut tokenizer, highest, pairs) = match plan.class {
+        Class::Siglip2 | Class::Gemma => {
+            let byte_pairs =
+                byte_pairs.ok_or_else(|| unusable("a SigLIP 2 tokenizer has a BPE model"))?;
+            let highest = byte_pairs.vocabulary.iter().max_by_key(|&(_, id)| id);
+            let highest = highest.cloned();
+            let pairs = Pairs::of(
+                byte_pairs
+                    .vocabulary
+                    .iter()
+                    .map(|(token, _)| token.as_str()),
+            );
+            (gemma(byte_pairs.gemma()?, json)?, highest, pairs)
+        }
         // A SigLIP 1 tokenizer is a unigram. Anything else under this class is a SigLIP 2
         // vocabulary with the wrong class, which would silently give other ids.
-        Class::Siglip1 if !matches!(read.get_model(), ModelWrapper::Unigram(_)) => {
-            return Err(TokenizerError::UnknownClass);
+        Class::Siglip1 if byte_pairs.is_some() => return Err(TokenizerError::UnknownClass),
+        Class::Siglip1 | Class::AsIs => {
+            let read = read()?;
+            let is_unigram = matches!(read.get_model(), ModelWrapper::Unigram(_));
+            if plan.class == Class::Siglip1 && !is_unigram {
+                return Err(TokenizerError::UnknownClass);
+            }
+            let vocabulary = read.get_vocab(false).into_iter();
+            let highest = vocabulary.max_by_key(|&(_, id)| id);
+            (read, highest, None)
         }
-        Class::Siglip1 | Class::AsIs => read,
     };
     add_tokens(&mut tokenizer, plan)?;
+    let mut assembled = Assembled {
+        tokenizer,
+        siglip1: None,
+        highest,
+        pairs,
+    };
+    let tokenizer = &mut assembled.tokenizer;
     if plan.class == Class::Siglip1 {
         let lower_case = lower_case.unwrap_or(plan.do_lower_case);
-        let siglip1 = siglip1(&mut tokenizer, lower_case)?;
-        return Ok((tokenizer, Some(siglip1)));
+        assembled.siglip1 = Some(siglip1(tokenizer, lower_case)?);
+        return Ok(assembled);
     }
     let lower = (plan.class == Class::Siglip2).then_some(true);
-    if let Some(normalizer) = normalizer(&tokenizer, lower_case.or(lower))? {
+    if let Some(normalizer) = normalizer(tokenizer, lower_case.or(lower))? {
         tokenizer
             .with_normalizer(Some(normalizer))
             .map_err(unusable)?;
     }
-    Ok((tokenizer, None))
+    Ok(assembled)
 }
 
 /// Removes from a tokenizer.json what stands for steps that `SiglipTokenizer` does in Python:
@@ -92,18 +126,7 @@ fn siglip1(tokenizer: &mut Tokenizer, lower_case: bool) -> Result<Siglip1, Token
 
 /// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with byte fallback works on the
 /// whole text.
-fn gemma(read: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
-    let ModelWrapper::BPE(model) = read.get_model() else {
-        return Err(unusable("a SigLIP 2 tokenizer has a BPE model"));
-    };
-    let mut model: BPE = model.clone();
-    model.unk_token = Some("<unk>".into());
-    model.fuse_unk = true;
-    model.byte_fallback = true;
-    model.ignore_merges = false;
-    model.dropout = None;
-    model.continuing_subword_prefix = None;
-    model.end_of_word_suffix = None;
+fn gemma(model: BPE, mut json: TokenizerJson) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = Tokenizer::new(model);
     let spaces: NormalizerWrapper =
         part(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}))?;
@@ -113,7 +136,7 @@ fn gemma(read: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
     }))?;
     tokenizer.with_normalizer(Some(spaces)).map_err(unusable)?;
     tokenizer.with_pre_tokenizer(Some(split));
-    tokenizer.with_post_processor(read.get_post_processor().cloned());
+    tokenizer.with_post_processor(json.post_processor()?);
     Ok(tokenizer)
 }
 

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
+use super::json::TokenizerJson;
 use super::{TokenizerError, TokenizerFiles};
 
 /// The classes, as far as they build different tokenizers.
@@ -59,16 +60,6 @@ fn object<T: DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, To
     })
 }
 
-/// The parts of tokenizer.json that transformers reads itself. The model, which is most
-/// of the file, is skipped.
-#[derive(serde::Deserialize)]
-struct TokenizerJson {
-    #[serde(default)]
-    added_tokens: Vec<Value>,
-    truncation: Option<Value>,
-    padding: Option<Value>,
-}
-
 /// A token: its content alone, or an object with its properties.
 fn token(value: &Value, special: bool) -> Option<AddedToken> {
     let flag = |key: &str| value.get(key).and_then(Value::as_bool);
@@ -85,7 +76,10 @@ fn token(value: &Value, special: bool) -> Option<AddedToken> {
 
 impl Plan {
     /// Reads the files.
-    pub(super) fn read(files: &TokenizerFiles<'_>) -> Result<Self, TokenizerError> {
+    pub(super) fn read(
+        files: &TokenizerFiles<'_>,
+        json: &TokenizerJson,
+    ) -> Result<Self, TokenizerError> {
         let read = |file, bytes: Option<&[u8]>| match bytes {
             Some(bytes) => object::<Map<String, Value>>(file, bytes),
             None => Ok(Map::new()),
@@ -93,7 +87,6 @@ impl Plan {
         let mut settings = read("tokenizer_config.json", files.tokenizer_config)?;
         let map = read("special_tokens_map.json", files.special_tokens_map)?;
         let config = read("config.json", files.config)?;
-        let json: TokenizerJson = object("tokenizer.json", files.tokenizer)?;
         let class = class(&settings, &config);
 
         // Tokens by id, from tokenizer_config.json or from the older files.

@@ -18,15 +18,44 @@ use tokenizers::models::ModelWrapper;
 
 use super::class::{Class, Plan};
 
-/// Knows which characters never merge.
-pub(super) struct Cutter {
-    /// Pairs of characters that are adjacent in some token.
-    pairs: HashSet<(char, char)>,
+/// Pairs of characters that are adjacent in some token.
+pub(super) struct Pairs(HashSet<(char, char)>);
+
+impl Pairs {
+    /// Those of these tokens; none if bytes are merged, because adjacent bytes are not adjacent
+    /// characters.
+    pub(super) fn of<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut pairs = Self(HashSet::new());
+        for token in tokens {
+            if token.len() > "<0x00>".len() && token.contains("<0x") {
+                return None;
+            }
+            pairs.add(token);
+        }
+        Some(pairs)
+    }
+
+    /// Adds those of a token, in whatever form it is looked up.
+    fn add(&mut self, token: &str) {
+        let lower = || token.chars().flat_map(char::to_lowercase);
+        add_pairs(token.chars(), &mut self.0);
+        // There are hundreds of thousands, and most have but one form.
+        if !token.chars().eq(lower()) {
+            add_pairs(lower(), &mut self.0);
+        }
+        if token.contains(' ') {
+            add_pairs(lower().map(normalized_space), &mut self.0);
+        }
+    }
 }
 
+/// Knows which characters never merge.
+pub(super) struct Cutter(Pairs);
+
 impl Cutter {
-    /// `None` if the tokenizer is not of the kind for which cutting is proved correct.
-    pub(super) fn new(tokenizer: &Tokenizer, plan: &Plan) -> Option<Self> {
+    /// `None` if the tokenizer is not of the kind for which cutting is proved correct; `pairs` are
+    /// those of its model's tokens.
+    pub(super) fn new(tokenizer: &Tokenizer, plan: &Plan, pairs: Option<Pairs>) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else {
             return None;
         };
@@ -40,20 +69,9 @@ impl Cutter {
         if !local || looks_around {
             return None;
         }
-        let mut pairs = HashSet::new();
-        for token in tokenizer.get_vocab(true).keys() {
-            // With byte fallback, bytes are merged, and adjacent bytes are not adjacent
-            // characters.
-            if token.len() > "<0x00>".len() && token.contains("<0x") {
-                return None;
-            }
-            // In whatever form a token is looked up.
-            let lower = || token.chars().flat_map(char::to_lowercase);
-            add_pairs(token.chars(), &mut pairs);
-            add_pairs(lower(), &mut pairs);
-            add_pairs(lower().map(normalized_space), &mut pairs);
-        }
-        Some(Self { pairs })
+        let mut pairs = pairs?;
+        added.values().for_each(|token| pairs.add(&token.content));
+        Some(Self(pairs))
     }
 
     /// The longest prefix of `text` of at most `wish` bytes that can be tokenized on its own,
@@ -79,7 +97,7 @@ impl Cutter {
         let lefts = [Some(left), left.to_lowercase().next_back()];
         let mut rights = right.to_lowercase();
         let rights = [Some(right), rights.next()];
-        let apart = |left: char, right: char| !self.pairs.contains(&(left, right));
+        let apart = |left: char, right: char| !self.0.0.contains(&(left, right));
         lefts.into_iter().flatten().all(|left| {
             let mut rights = rights.into_iter().flatten();
             rights.all(|right| apart(left, right) && apart(space(left), space(right)))

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use siglip2_model::files::ModelFiles;
 use siglip2_model::text::{TextOptions, TextTokenizer, TokenizerError, TokenizerFiles};
 
@@ -123,6 +123,7 @@ fn siglip1_from_spiece_model_alone() {
 fn many_strings() {
     #[derive(serde::Deserialize)]
     struct Truth {
+        directory: String,
         texts: Vec<String>,
         ids: Vec<Vec<i32>>,
     }
@@ -136,7 +137,11 @@ fn many_strings() {
             .unwrap()
             .to_string_lossy()
             .into_owned();
-        let tokenizer = tokenizer(&name);
+        let options = TextOptions {
+            vocab_size: 256_000,
+            ..OPTIONS
+        };
+        let tokenizer = open(&truth.directory, options).unwrap();
         let mut same = 0;
         for (text, expected) in truth.texts.iter().zip(&truth.ids) {
             match tokenizer.encode(text) {
@@ -150,6 +155,67 @@ fn many_strings() {
     }
     println!("together: {equal} of {all} equal");
     assert_eq!(equal, all);
+}
+
+/// Whatever form a file gives its merges, and files whose model no builder should see.
+#[test]
+fn merges_in_every_form_and_broken_ones() {
+    let edited = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&read("siglip2/tokenizer.json")).unwrap();
+        edit(&mut json["model"]);
+        let tokenizer = serde_json::to_vec(&json).unwrap();
+        let config = read("siglip2/tokenizer_config.json");
+        let files = TokenizerFiles {
+            tokenizer: &tokenizer,
+            tokenizer_config: Some(&config),
+            ..TokenizerFiles::default()
+        };
+        TextTokenizer::new(files, OPTIONS)
+    };
+    let truth = tokenizer("siglip2");
+    let old = edited(&|model| {
+        let merges = model["merges"].as_array_mut().unwrap();
+        for merge in merges.iter_mut() {
+            if let [left, right] = merge.as_array().unwrap().as_slice() {
+                let text = format!("{} {}", left.as_str().unwrap(), right.as_str().unwrap());
+                *merge = text.into();
+            }
+        }
+        merges.insert(0, "#version: 0.2".into());
+        model.as_object_mut().unwrap().remove("type");
+    });
+    let old = old.unwrap();
+    for text in texts() {
+        assert_eq!(old.encode(&text).ok(), truth.encode(&text).ok(), "{text:?}");
+    }
+    type Edit = fn(&mut serde_json::Value);
+    let broken: [(Edit, &str); 7] = [
+        (
+            |model| model["merges"] = json!([["a", "b", "c"]]),
+            "two tokens",
+        ),
+        (|model| model["merges"] = json!(["a b c"]), "two tokens"),
+        (|model| model["merges"] = json!([["a"]]), "two tokens"),
+        // Longer together than any token.
+        (
+            |model| model["merges"] = json!([["a".repeat(90), "b".repeat(90)]]),
+            "lacks",
+        ),
+        (
+            |model| model["merges"] = json!([["a", "\u{1F600}"]]),
+            "vocabulary",
+        ),
+        (|model| model["vocab"] = json!([["a", 0.5]]), "BPE"),
+        (|model| model["type"] = json!("WordLevel"), "BPE"),
+    ];
+    for (edit, reason) in broken {
+        let error = edited(&edit).unwrap_err().to_string();
+        assert!(
+            error.contains("tokenizer.json") && error.contains(reason),
+            "{error}"
+        );
+    }
 }
 
 #[test]

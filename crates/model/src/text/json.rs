@@ -1,0 +1,235 @@
+//! tokenizer.json, read once.
+//!
+//! The crate `tokenizers` reads a model into a tree of JSON values first, to find out of which kind
+//! it is, and its merges into another. Of SigLIP 2's 34 MB (256,000 tokens, about 580,000 merges) that
+//! takes most of a second, so a byte-pair model is read here, directly into what its builder takes.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::processors::PostProcessorWrapper;
+
+use super::TokenizerError;
+
+/// What is read of tokenizer.json here.
+#[derive(serde::Deserialize)]
+pub(super) struct TokenizerJson {
+    #[serde(default)]
+    pub(super) added_tokens: Vec<Value>,
+    pub(super) truncation: Option<Value>,
+    pub(super) padding: Option<Value>,
+    pub(super) normalizer: Option<Value>,
+    pub(super) pre_tokenizer: Option<Value>,
+    pub(super) post_processor: Option<Value>,
+    #[serde(default)]
+    model: Model,
+}
+
+/// A vocabulary and its merges, if the model has them in the form of a byte-pair model.
+#[derive(Default)]
+struct Model {
+    kind: Option<String>,
+    /// What the second token of a merge begins with, and the merged one lacks.
+    prefix: Option<String>,
+    vocabulary: Option<Vec<(String, u32)>>,
+    merges: Option<Vec<(String, String)>>,
+}
+
+/// A byte-pair model without any options.
+pub(super) struct BytePairs {
+    /// Tokens and their ids, in the file's order.
+    pub(super) vocabulary: Vec<(String, u32)>,
+    merges: Vec<(String, String)>,
+}
+
+/// Why tokenizer.json cannot be used.
+pub(super) fn unusable(reason: impl fmt::Display) -> TokenizerError {
+    TokenizerError::Unreadable {
+        file: "tokenizer.json",
+        reason: reason.to_string(),
+    }
+}
+
+impl TokenizerJson {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, TokenizerError> {
+        serde_json::from_slice(bytes).map_err(unusable)
+    }
+
+    /// The model, if it is a byte-pair model; it is moved out.
+    ///
+    /// # Errors
+    ///
+    /// When two tokens are merged that are longer together than the longest token: the crate
+    /// `tokenizers` takes for granted that there are none.
+    pub(super) fn byte_pairs(&mut self) -> Result<Option<BytePairs>, TokenizerError> {
+        let model = std::mem::take(&mut self.model);
+        // Old files do not name the kind of their model.
+        let is_named = model.kind.is_none_or(|kind| kind == "BPE");
+        let Some((vocabulary, merges)) = model.vocabulary.zip(model.merges) else {
+            return Ok(None);
+        };
+        let longest = vocabulary.iter().map(|(token, _)| token.len()).max();
+        let (longest, prefix) = (longest.unwrap_or(0), model.prefix.map_or(0, |p| p.len()));
+        let fits = |(left, right): &&(String, String)| {
+            right.len() >= prefix && left.len() + right.len() - prefix <= longest
+        };
+        if let Some((left, right)) = merges.iter().find(|merge| !fits(merge)) {
+            return Err(unusable(format_args!(
+                "it merges {left:?} and {right:?} to a token that its vocabulary lacks"
+            )));
+        }
+        Ok(is_named.then_some(BytePairs { vocabulary, merges }))
+    }
+
+    /// What follows the model, after the parts that are not used have been found to be sound.
+    pub(super) fn post_processor(
+        &mut self,
+    ) -> Result<Option<PostProcessorWrapper>, TokenizerError> {
+        part::<NormalizerWrapper>(self.normalizer.take())?;
+        part::<PreTokenizerWrapper>(self.pre_tokenizer.take())?;
+        part(self.post_processor.take())
+    }
+}
+
+/// A part of a tokenizer, from its JSON form.
+fn part<T: serde::de::DeserializeOwned>(value: Option<Value>) -> Result<Option<T>, TokenizerError> {
+    value
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(unusable)
+}
+
+impl BytePairs {
+    /// As `GemmaTokenizer.__init__` makes it: with byte fallback, and with a token for unknown
+    /// characters, of which several in a row are one.
+    ///
+    /// # Errors
+    ///
+    /// When a merge is of tokens, or makes one, that the vocabulary lacks.
+    pub(super) fn gemma(self) -> Result<BPE, TokenizerError> {
+        BPE::builder()
+            .vocab_and_merges(
+                self.vocabulary
+                    .into_iter()
+                    .collect::<tokenizers::models::bpe::Vocab>(),
+                self.merges,
+            )
+            .unk_token("<unk>".into())
+            .fuse_unk(true)
+            .byte_fallback(true)
+            .build()
+            .map_err(unusable)
+    }
+}
+
+impl<'de> Deserialize<'de> for Model {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Model;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a model of a tokenizer")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
+                let mut model = Model::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "type" => model.kind = Some(map.next_value()?),
+                        "continuing_subword_prefix" => model.prefix = map.next_value()?,
+                        "vocab" => model.vocabulary = map.next_value::<Vocabulary>()?.0,
+                        "merges" => {
+                            let merges: Vec<Merge> = map.next_value()?;
+                            model.merges =
+                                Some(merges.into_iter().filter_map(|Merge(m)| m).collect());
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(model)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Tokens with their ids; none if the vocabulary is a list, as a unigram model has it.
+struct Vocabulary(Option<Vec<(String, u32)>>);
+
+impl<'de> Deserialize<'de> for Vocabulary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tokens;
+
+        impl<'de> Visitor<'de> for Tokens {
+            type Value = Vocabulary;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vocabulary")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocabulary, A::Error> {
+                let mut tokens = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    tokens.push(entry);
+                }
+                Ok(Vocabulary(Some(tokens)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vocabulary, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Vocabulary(None))
+            }
+        }
+
+        deserializer.deserialize_any(Tokens)
+    }
+}
+
+/// Two tokens that become one: a list of both, or, in old files, both with a space between. Their
+/// line with a version is no merge.
+struct Merge(Option<(String, String)>);
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pair;
+
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Merge;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge of two tokens")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge, A::Error> {
+                let mut next = || seq.next_element::<String>();
+                match (next()?, next()?, next()?) {
+                    (Some(left), Some(right), None) => Ok(Merge(Some((left, right)))),
+                    _ => Err(A::Error::custom("a merge is of two tokens")),
+                }
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Merge, E> {
+                match text.split_once(' ') {
+                    _ if text.starts_with("#version") => Ok(Merge(None)),
+                    Some((left, right)) if !right.contains(' ') => {
+                        Ok(Merge(Some((left.to_owned(), right.to_owned()))))
+                    }
+                    _ => Err(E::custom(format!(
+                        "a merge is of two tokens, and not {text:?}"
+                    ))),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Pair)
+    }
+}
