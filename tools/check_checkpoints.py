@@ -84,7 +84,7 @@ def nested(directory: Path) -> None:
 
 
 def short_texts(directory: Path) -> None:
-    edit(directory, "tokenizer_config.json", model_max_length=24)
+    edit(directory, "tokenizer_config.json", max_length=24)
 
 
 def images(**values):

@@ -62,7 +62,7 @@ impl Weights {
     ) -> io::Result<Self> {
         let read = move || {
             let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-            let digest = WeightsDigest::of(&checkpoint.weights, options.threads);
+            let digest = WeightsDigest::of(&checkpoint, options.threads);
             checkpoint.weights.release();
             Ok((CpuEngine::load(&checkpoint, &processor, options)?, digest))
         };

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::checkpoint::{CheckpointError, Config, Resolution};
@@ -32,6 +33,8 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub const SENTENCEPIECE: &str = "spiece.model";
 /// The tokenizer's class, its special tokens and its maximum length.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// Tokens that were added to a vocabulary, as written by old versions of transformers.
+pub const ADDED_TOKENS: &str = "added_tokens.json";
 /// Special tokens, as written by older versions of transformers.
 pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// The weights of a checkpoint in a single file.
@@ -68,9 +71,11 @@ struct ProcessorConfig<'a> {
 }
 
 /// The part of `tokenizer_config.json` that says how long a text is.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Length {
-    model_max_length: Option<f64>,
+    max_length: Option<Value>,
+    model_max_length: Option<Value>,
+    max_len: Option<Value>,
 }
 
 impl ModelFiles {
@@ -97,17 +102,46 @@ impl ModelFiles {
             Some(nested) => nested,
             None => read(PREPROCESSOR)?.ok_or_else(|| missing(PREPROCESSOR))?,
         };
-        let tokenizer = match read(TOKENIZER)? {
-            Some(json) => json,
-            None => match read(SENTENCEPIECE)? {
+        let tokenizer_config = read(TOKENIZER_CONFIG)?;
+        let is_siglip1 = text::is_siglip1(&TokenizerFiles {
+            tokenizer_config: tokenizer_config.as_deref(),
+            config: Some(&config),
+            ..TokenizerFiles::default()
+        });
+        // What transformers makes a `SiglipTokenizer` of, whatever tokenizer.json lies beside it.
+        let model = match is_siglip1 {
+            true => read(SENTENCEPIECE)?,
+            false => None,
+        };
+        let json = match model {
+            None => read(TOKENIZER)?,
+            Some(_) => None,
+        };
+        let tokenizer = match (json, model) {
+            (Some(json), _) => json,
+            (None, Some(model)) => {
+                text::from_sentencepiece(&model).map_err(CheckpointError::from)?
+            }
+            (None, None) => match read(SENTENCEPIECE)? {
                 Some(model) => text::from_sentencepiece(&model).map_err(CheckpointError::from)?,
                 None => return Err(CheckpointError::from(TokenizerError::NoTokenizerJson).into()),
             },
         };
+        // Written by versions of transformers before 4.34, beside a tokenizer that lacks its tokens.
+        if let Some(added) = read(ADDED_TOKENS)? {
+            let decoder = tokenizer_config.as_deref().and_then(|bytes| {
+                let settings: Value = serde_json::from_slice(bytes).ok()?;
+                settings.get("added_tokens_decoder").cloned()
+            });
+            let added: Option<serde_json::Map<String, Value>> = serde_json::from_slice(&added).ok();
+            if decoder.is_none() && added.is_none_or(|tokens| !tokens.is_empty()) {
+                return Err(CheckpointError::from(TokenizerError::AddedTokensJson).into());
+            }
+        }
         Ok(Self {
             config: config.into(),
             tokenizer: tokenizer.into(),
-            tokenizer_config: read(TOKENIZER_CONFIG)?.map(Into::into),
+            tokenizer_config: tokenizer_config.map(Into::into),
             special_tokens_map: read(SPECIAL_TOKENS_MAP)?.map(Into::into),
             preprocessor: preprocessor.into(),
         })
@@ -145,18 +179,28 @@ impl ModelFiles {
         Ok(config)
     }
 
-    /// The length to which transformers pads a text, if the files say so. The processor of
-    /// NaFlex models pads to 64 whatever the files say. All others leave it to the tokenizer,
-    /// whose `model_max_length` is a huge number if nothing else is known.
+    /// The length to which transformers' processor pads a text, if the files say so: what a call of the
+    /// tokenizer would have been given (`max_length`, or the truncation or padding of
+    /// tokenizer.json), else 64 for NaFlex models, else the tokenizer's `model_max_length`, which is 64
+    /// for `SiglipTokenizer` and a huge number for all others where nothing is said.
     fn text_length(&self, resolution: Resolution) -> Option<usize> {
-        if resolution == Resolution::Variable {
-            return Some(64);
-        }
-        let length: Length = serde_json::from_slice(self.tokenizer_config.as_deref()?).ok()?;
-        length
-            .model_max_length
-            .filter(|&length| (1.0..=f64::from(1_u32 << 24)).contains(&length))
-            .map(|length| length as usize)
+        let settings = self.tokenizer_config.as_deref();
+        let settings: Length = settings
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or_default();
+        let number = |value: Option<Value>| {
+            let length = value?.as_f64()?;
+            let fits = (1.0..=f64::from(1_u32 << 24)).contains(&length);
+            fits.then_some(length as usize)
+        };
+        let called_with = number(settings.max_length).or_else(|| text::length(&self.tokenizer));
+        called_with.or_else(|| match resolution {
+            Resolution::Variable => Some(64),
+            Resolution::Fixed => match settings.model_max_length.or(settings.max_len) {
+                Some(length) => number(Some(length)),
+                None => text::is_siglip1(&self.tokenizer_files()).then_some(64),
+            },
+        })
     }
 
     /// The files that make up a tokenizer.
@@ -291,33 +335,104 @@ mod tests {
         assert!(read(&damaged).unwrap_err().to_string().contains(PROCESSOR));
     }
 
+    /// transformers 5.24: `_merge_kwargs` of a processor, and the tokenizers' own defaults.
     #[test]
     fn texts_are_as_long_as_the_tokenizer_pads_them() {
-        let positions = |model_type: &str, tokenizer_config: Option<&str>| {
+        let positions = |model_type: &str, settings: &str, json: &str| {
             let config = format!(
                 r#"{{"model_type": {model_type:?}, "text_config": {{"max_position_embeddings": 128}}}}"#
             );
-            let mut files = vec![
+            let files = [
                 (CONFIG, config.as_str()),
-                (TOKENIZER, ""),
+                (TOKENIZER, json),
                 (PREPROCESSOR, ""),
+                (TOKENIZER_CONFIG, settings),
             ];
-            files.extend(tokenizer_config.map(|text| (TOKENIZER_CONFIG, text)));
-            let text = read(&files).unwrap().config("config.json").unwrap().text;
+            let without = files.len() - usize::from(settings.is_empty());
+            let text = read(&files[..without]).unwrap();
+            let text = text.config("config.json").unwrap().text;
             assert_eq!(text.stored_positions, 128);
             text.positions
         };
-        let length = |number: &str| format!(r#"{{"model_max_length": {number}}}"#);
-        assert_eq!(positions("siglip", Some(&length("64"))), 64);
-        assert_eq!(positions("siglip", Some(&length("200"))), 128);
-        assert_eq!(positions("siglip", Some(&length("1e30"))), 128);
-        assert_eq!(
-            positions("siglip", Some(&length("1000000000000000019884624838656"))),
-            128
-        );
-        assert_eq!(positions("siglip", Some(&length("null"))), 128);
-        assert_eq!(positions("siglip", Some("{}")), 128);
-        assert_eq!(positions("siglip", None), 128);
-        assert_eq!(positions("siglip2", Some(&length("128"))), 64);
+        let gemma = |more: &str| format!(r#"{{"tokenizer_class": "GemmaTokenizer"{more}}}"#);
+        let cut =
+            r#"{"version": "1.0", "truncation": {"max_length": 48}, "padding": null, "model": 1}"#;
+        let padded = r#"{"truncation": null, "padding": {"strategy": {"Fixed": 40}}, "model": {"#;
+        for (settings, json, fixed, naflex) in [
+            (gemma(r#", "model_max_length": 64"#), "", 64, 64),
+            (gemma(r#", "model_max_length": 200"#), "", 128, 64),
+            (gemma(r#", "model_max_length": 1e30"#), "", 128, 64),
+            (
+                gemma(r#", "model_max_length": 1000000000000000019884624838656"#),
+                "",
+                128,
+                64,
+            ),
+            (gemma(r#", "model_max_length": "64""#), "", 128, 64),
+            (gemma(r#", "max_len": 32"#), "", 32, 64),
+            (gemma(""), "{}", 128, 64),
+            // What the tokenizer would have been called with goes first.
+            (gemma(r#", "max_length": 32"#), "", 32, 32),
+            (
+                gemma(r#", "max_length": 32, "model_max_length": 64"#),
+                cut,
+                32,
+                32,
+            ),
+            (gemma(r#", "model_max_length": 32"#), cut, 48, 48),
+            (gemma(r#", "model_max_length": 32"#), padded, 40, 40),
+            (gemma(r#", "max_length": null"#), cut, 48, 48),
+            (gemma(r#", "max_length": 0"#), "", 128, 64),
+            // `SiglipTokenizer` has a length of its own.
+            (
+                r#"{"tokenizer_class": "SiglipTokenizer"}"#.into(),
+                "",
+                64,
+                64,
+            ),
+            (r#"{"model_max_length": 100}"#.into(), "", 100, 64),
+            ("{}".into(), "", 64, 64),
+            (String::new(), "", 64, 64),
+        ] {
+            assert_eq!(
+                positions("siglip", &settings, json),
+                fixed,
+                "{settings} {json}"
+            );
+            assert_eq!(
+                positions("siglip2", &settings, json),
+                naflex,
+                "{settings} {json}"
+            );
+        }
+    }
+
+    #[test]
+    fn siglip1_is_read_from_its_spiece_model_and_added_tokens_are_not_left_out() {
+        let base = [
+            (CONFIG, r#"{"model_type": "siglip"}"#),
+            (PREPROCESSOR, ""),
+            (TOKENIZER, "{}"),
+        ];
+        // What lies beside it is not looked at; it is damaged itself.
+        let both = [&base[..], &[(SENTENCEPIECE, "no model")]].concat();
+        let error = read(&both).unwrap_err().to_string();
+        assert!(error.contains(SENTENCEPIECE), "{error}");
+        let gemma = (TOKENIZER_CONFIG, r#"{"tokenizer_class": "GemmaTokenizer"}"#);
+        assert!(read(&[&both[..], &[gemma]].concat()).is_ok());
+
+        for (added, is_read) in [("{}", true), (r#"{"<a>": 7}"#, false), ("[", false)] {
+            let files = [&base[..], &[gemma, (ADDED_TOKENS, added)]].concat();
+            match read(&files) {
+                Ok(_) => assert!(is_read, "{added}"),
+                Err(error) => assert!(
+                    !is_read && error.to_string().contains(ADDED_TOKENS),
+                    "{error}"
+                ),
+            }
+        }
+        let decoder = r#"{"tokenizer_class": "GemmaTokenizer", "added_tokens_decoder": {}}"#;
+        let files = [(TOKENIZER_CONFIG, decoder), (ADDED_TOKENS, r#"{"<a>": 7}"#)];
+        assert!(read(&[&base[..], &files].concat()).is_ok());
     }
 }

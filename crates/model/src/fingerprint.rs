@@ -5,7 +5,7 @@
 //! be stored with vectors that outlive the process.
 //!
 //! ```text
-//! tensors (name, type, shape, bytes) --BLAKE3--> WeightsDigest --+
+//! tensors (name, type, shape, bytes), towers --BLAKE3--> WeightsDigest --+
 //! tokenizer.json, class, special tokens, length, lower case -----+--BLAKE3--> 64 bits
 //! image processor, precision, normalization ---------------------+
 //! ```
@@ -22,11 +22,11 @@ use std::thread;
 use blake3::Hasher;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Weights;
+use crate::checkpoint::Checkpoint;
 use crate::text::TextTokenizer;
 
 /// Change this whenever the hashed data change.
-const CONTEXT: &str = "siglip2-embeddings 2026-11 fingerprint of a vector space";
+const CONTEXT: &str = "siglip2-embeddings 2026-11-28 fingerprint of a vector space";
 
 /// An identifier of 16 hexadecimal digits for a vector space.
 ///
@@ -80,15 +80,16 @@ impl Fingerprint {
     }
 }
 
-/// A hash over all tensors of a checkpoint, whichever files they are in.
+/// A hash over all tensors of a checkpoint, whichever files they are in, and over what its towers
+/// compute with them: activation, heads, epsilon and the like, which no tensor tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct WeightsDigest([u8; 32]);
 
 impl WeightsDigest {
     /// Reads and hashes every tensor of a checkpoint, on this many threads.
-    pub fn of(weights: &Weights, threads: usize) -> Self {
-        let tensors = weights.by_name();
+    pub fn of(checkpoint: &Checkpoint, threads: usize) -> Self {
+        let tensors = checkpoint.weights.by_name();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
@@ -112,6 +113,7 @@ impl WeightsDigest {
         });
         digests.sort_unstable();
         let mut hasher = Hasher::new_derive_key(CONTEXT);
+        sized(&mut hasher, checkpoint.config.identity().as_bytes());
         for ((name, tensor, _), (_, digest)) in tensors.iter().zip(digests) {
             sized(&mut hasher, name.as_bytes());
             let form = format!("{} {:?}", tensor.dtype, tensor.shape);

@@ -71,6 +71,25 @@ pub enum TokenizerError {
     /// What is wrong with a spiece.model.
     #[error("spiece.model cannot be used: {0}")]
     Sentencepiece(String),
+    /// transformers builds another tokenizer of the files than this service would.
+    #[error(
+        "tokenizer_config.json names the class {0}, of which this service does not know what \
+         tokenizer it makes; if tokenizer.json is to be used as it stands, set tokenizer_class to \
+         PreTrainedTokenizerFast"
+    )]
+    OtherClass(String),
+    /// A file of old versions of transformers that is not read here.
+    #[error(
+        "added_tokens.json has tokens, and this service does not read it; load the tokenizer with \
+         transformers and save it again (save_pretrained), which puts them into tokenizer.json"
+    )]
+    AddedTokensJson,
+    /// A setting that SigLIP 1's preparation of texts does not have here.
+    #[error(
+        "tokenizer_config.json sets split_special_tokens, which this service does not do for \
+         SigLIP 1; remove it"
+    )]
+    SplitSpecialTokens,
     /// A file cannot be read or is not what it should be.
     #[error("{file} cannot be used: {reason}")]
     Unreadable {
@@ -287,6 +306,17 @@ impl TextTokenizer {
             is_cut: !encoding.get_overflowing().is_empty(),
         })
     }
+}
+
+/// Whether transformers makes a `SiglipTokenizer`, SigLIP 1's, of these files.
+pub(crate) fn is_siglip1(files: &TokenizerFiles<'_>) -> bool {
+    class::Plan::class(files) == Some(class::Class::Siglip1)
+}
+
+/// To how many tokens tokenizer.json cuts or pads every text, if it does: all that it has before its
+/// model is read.
+pub(crate) fn length(json: &[u8]) -> Option<usize> {
+    json::length(json)
 }
 
 fn digest(json: &[u8], plan: &class::Plan, options: TextOptions) -> [u8; 32] {

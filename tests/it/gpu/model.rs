@@ -190,7 +190,7 @@ impl Recipe {
             format: Manifest::format_of(self.patches.as_ref()),
             model: model.into(),
             weights_sha256: hash(b""),
-            weights_digest: Some(WeightsDigest::of(&checkpoint.weights, 1)),
+            weights_digest: Some(WeightsDigest::of(&checkpoint, 1)),
             created_by: "a test".into(),
             tensorrt: TensorRtVersion {
                 flavour: self.flavour,

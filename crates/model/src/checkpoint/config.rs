@@ -177,7 +177,48 @@ pub enum ConfigError {
     },
 }
 
+impl EncoderConfig {
+    /// See [`Config::identity`].
+    fn identity(&self) -> String {
+        let Self {
+            hidden_size,
+            intermediate_size,
+            layers,
+            heads,
+            activation,
+            layer_norm_eps,
+        } = self;
+        let activation = match activation {
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Gelu => "gelu",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
+        };
+        let eps = layer_norm_eps.to_bits();
+        format!("{hidden_size} {intermediate_size} {layers} {heads} {activation} {eps:08x}")
+    }
+}
+
 impl Config {
+    /// All that it says of how vectors are computed, written so that equal computations are equal
+    /// text. What texts and pictures become before is not in it.
+    pub fn identity(&self) -> String {
+        let (text, vision) = (&self.text, &self.vision);
+        let resolution = match vision.resolution {
+            Resolution::Fixed => "fixed",
+            Resolution::Variable => "variable",
+        };
+        format!(
+            "text {} {}; vision {} {resolution} {} {}",
+            text.encoder.identity(),
+            text.projection_size,
+            vision.encoder.identity(),
+            vision.image_size,
+            vision.patch_size,
+        )
+    }
+
     /// Reads a `config.json`; `file` names it in errors.
     ///
     /// # Errors

@@ -80,6 +80,12 @@ pub(super) fn assemble(
         pairs,
     };
     let tokenizer = &mut assembled.tokenizer;
+    if plan.split_special_tokens {
+        if plan.class == Class::Siglip1 {
+            return Err(TokenizerError::SplitSpecialTokens);
+        }
+        tokenizer.set_encode_special_tokens(true);
+    }
     if plan.class == Class::Siglip1 {
         let lower_case = lower_case.unwrap_or(plan.do_lower_case);
         assembled.siglip1 = Some(siglip1(tokenizer, lower_case)?);

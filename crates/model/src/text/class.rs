@@ -50,6 +50,8 @@ pub(super) struct Plan {
     pub(super) truncate_left: bool,
     /// SigLIP 1's `do_lower_case`.
     pub(super) do_lower_case: bool,
+    /// Whether special tokens in a text are read as any other characters.
+    pub(super) split_special_tokens: bool,
 }
 
 /// Parses a file that must hold a JSON object.
@@ -87,7 +89,7 @@ impl Plan {
         let mut settings = read("tokenizer_config.json", files.tokenizer_config)?;
         let map = read("special_tokens_map.json", files.special_tokens_map)?;
         let config = read("config.json", files.config)?;
-        let class = class(&settings, &config);
+        let class = class(&settings, &config)?;
 
         // Tokens by id, from tokenizer_config.json or from the older files.
         let mut by_id: Vec<(u64, AddedToken)> = Vec::new();
@@ -140,7 +142,12 @@ impl Plan {
             text(settings.get(setting)).or_else(|| text(in_json(part, "direction").as_ref()))
         };
         let pad_side = side("padding_side", &json.padding);
+        let no_pad_token = settings.get("pad_token") == Some(&Value::Null);
         let pad_token = named("pad_token").map(|token| token.content).or_else(|| {
+            // Said to have none, it has none, whatever tokenizer.json pads with.
+            if no_pad_token {
+                return None;
+            }
             let value = in_json(&json.padding, "pad_token")?;
             value.as_str().map(str::to_owned)
         });
@@ -156,7 +163,17 @@ impl Plan {
             },
             truncate_left: side("truncation_side", &json.truncation).as_deref() == Some("left"),
             do_lower_case: settings.get("do_lower_case") != Some(&Value::Bool(false)),
+            split_special_tokens: settings.get("split_special_tokens") == Some(&Value::Bool(true)),
         })
+    }
+
+    /// The class of these files, if it can be told.
+    pub(super) fn class(files: &TokenizerFiles<'_>) -> Option<Class> {
+        let read = |bytes: Option<&[u8]>| match bytes {
+            Some(bytes) => serde_json::from_slice(bytes).ok(),
+            None => Some(Map::new()),
+        };
+        class(&read(files.tokenizer_config)?, &read(files.config)?).ok()
     }
 }
 
@@ -179,7 +196,10 @@ impl Class {
 /// The class: `model_type` "siglip2" always means `Siglip2Tokenizer` (transformers lists it
 /// among the models with an incorrect class on the hub); otherwise the class that
 /// tokenizer_config.json or config.json names, and the model's default if neither does.
-fn class(settings: &Map<String, Value>, config: &Map<String, Value>) -> Class {
+fn class(
+    settings: &Map<String, Value>,
+    config: &Map<String, Value>,
+) -> Result<Class, TokenizerError> {
     let text = |map: &Map<String, Value>, key: &str| {
         map.get(key).and_then(Value::as_str).map(str::to_owned)
     };
@@ -188,10 +208,16 @@ fn class(settings: &Map<String, Value>, config: &Map<String, Value>) -> Class {
     let named = named
         .as_deref()
         .map(|name| name.strip_suffix("Fast").unwrap_or(name));
-    match (model_type.as_deref(), named) {
+    Ok(match (model_type.as_deref(), named) {
         (Some("siglip2"), _) | (_, Some("Siglip2Tokenizer")) => Class::Siglip2,
         (_, Some("GemmaTokenizer")) => Class::Gemma,
         (_, Some("SiglipTokenizer")) | (Some("siglip"), None) => Class::Siglip1,
-        _ => Class::AsIs,
-    }
+        (_, None | Some("PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend")) => {
+            Class::AsIs
+        }
+        // transformers makes something of its own of the vocabulary, with other ids.
+        (_, Some(other)) => {
+            return Err(TokenizerError::OtherClass(other.chars().take(80).collect()));
+        }
+    })
 }

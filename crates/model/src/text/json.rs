@@ -46,6 +46,57 @@ pub(super) struct BytePairs {
     merges: Vec<(String, String)>,
 }
 
+/// See [`super::length`].
+pub(super) fn length(json: &[u8]) -> Option<usize> {
+    /// Keeps what it finds; the rest of the file is left alone.
+    #[derive(Default)]
+    struct Head {
+        truncation: Option<Value>,
+        padding: Option<Value>,
+    }
+
+    impl<'de> Visitor<'de> for &mut Head {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("tokenizer.json")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut found = 0;
+            while found < 2
+                && let Some(key) = map.next_key::<String>()?
+            {
+                let place = match key.as_str() {
+                    "truncation" => &mut self.truncation,
+                    "padding" => &mut self.padding,
+                    _ => {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                };
+                *place = map.next_value()?;
+                found += 1;
+            }
+            Ok(())
+        }
+    }
+
+    let mut head = Head::default();
+    // It complains of what it was not asked to read, and of damage, which is found when all of it is.
+    let _ = serde_json::Deserializer::from_slice(json).deserialize_map(&mut head);
+    let truncation = head
+        .truncation
+        .as_ref()
+        .and_then(|part| part.get("max_length"));
+    let padding = head
+        .padding
+        .as_ref()
+        .and_then(|part| part.get("strategy")?.get("Fixed"));
+    let length = truncation.or(padding)?.as_u64()?;
+    usize::try_from(length).ok().filter(|&length| length > 0)
+}
+
 /// Why tokenizer.json cannot be used.
 pub(super) fn unusable(reason: impl fmt::Display) -> TokenizerError {
     TokenizerError::Unreadable {

@@ -71,12 +71,13 @@ fn a_tokenizer_whose_class_is_not_known_is_refused() {
     assert_eq!(ids[..5], [70, 303, 72, 472, 1]);
 }
 
-/// `model_max_length` is what the Python service pads to; the tower is then that long.
+/// The tower is as long as transformers pads texts.
 #[test]
 fn texts_are_no_longer_than_the_tokenizer_makes_them() {
     let directory = copy(&fixture("golden/patch16"));
     edit(directory.path(), "tokenizer_config.json", |config| {
-        config["model_max_length"] = json!(24);
+        // It goes before the length in this model's tokenizer.json.
+        config["max_length"] = json!(24);
     });
     let checkpoint = Checkpoint::open(directory.path()).unwrap();
     assert_eq!(checkpoint.config.text.positions, 24);

@@ -218,6 +218,71 @@ fn merges_in_every_form_and_broken_ones() {
     }
 }
 
+/// Ids that transformers' own class would not give are refused, not given.
+#[test]
+fn another_class_and_what_it_sets_are_refused() {
+    let with = |fixture: &str, edit: &dyn Fn(&mut Value)| {
+        let json = read(&format!("{fixture}/tokenizer.json"));
+        let settings = read(&format!("{fixture}/tokenizer_config.json"));
+        let mut settings: Value = serde_json::from_slice(&settings).unwrap();
+        edit(&mut settings);
+        let settings = serde_json::to_vec(&settings).unwrap();
+        let files = TokenizerFiles {
+            tokenizer: &json,
+            tokenizer_config: Some(&settings),
+            ..TokenizerFiles::default()
+        };
+        TextTokenizer::new(files, OPTIONS)
+    };
+    for class in [
+        "LlamaTokenizer",
+        "LlamaTokenizerFast",
+        "CLIPTokenizer",
+        "BertTokenizerFast",
+        "T5Tokenizer",
+    ] {
+        let error = with("siglip2", &|settings| {
+            settings["tokenizer_class"] = json!(class)
+        });
+        let error = error.unwrap_err().to_string();
+        let name = class.strip_suffix("Fast").unwrap_or(class);
+        assert!(
+            error.contains(name) && error.contains("PreTrainedTokenizerFast"),
+            "{error}"
+        );
+    }
+    for class in [
+        "PreTrainedTokenizer",
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+    ] {
+        assert!(
+            with("siglip2", &|settings| settings["tokenizer_class"] =
+                json!(class))
+            .is_ok()
+        );
+    }
+    let error = with("siglip2", &|settings| settings["pad_token"] = Value::Null);
+    assert!(error.unwrap_err().to_string().contains("pad_token"));
+
+    // transformers 5.24 with `split_special_tokens`: "<eos>" in a text is four tokens.
+    let split = with("siglip2", &|settings| {
+        settings["split_special_tokens"] = json!(true)
+    })
+    .unwrap();
+    let ids = |tokenizer: &TextTokenizer| tokenizer.tokenize("a <eos> b").unwrap().tokens;
+    assert!(ids(&split) > ids(&tokenizer("siglip2")));
+    let error = with("siglip1", &|settings| {
+        settings["split_special_tokens"] = json!(true)
+    });
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("split_special_tokens")
+    );
+}
+
 #[test]
 fn the_setting_for_lower_case_wins() {
     let lower = |lower_case| TextOptions {
