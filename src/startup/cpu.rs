@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use super::Loaded;
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
-use crate::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
+use crate::engine::cpu::{CpuEngine, CpuEngineError, CpuOptions, CpuPrecision, Kernel};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
 use crate::service::batcher::Worker;
-use crate::settings::{Precision, Settings};
+use crate::settings::{Precision, Settings, SettingsError};
 use siglip2_model::fingerprint::WeightsDigest;
 
 /// A lower bound on the largest batch on the CPU. More than a few rows per thread make a batch
@@ -118,7 +118,7 @@ impl Cpu {
     }
 
     /// Loads the weights, and waits for their digest. A rebuild uses the same mapped files.
-    pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, String> {
+    pub(super) fn load(mut self, processor: Processor) -> Result<Loaded, CpuEngineError> {
         // Kept for a rebuild, without the tokenizer's 34 MB of JSON, which are not needed
         // again.
         self.checkpoint.files.tokenizer = Cow::default();
@@ -135,25 +135,24 @@ impl Cpu {
         let load = move || {
             CpuEngine::load(&checkpoint, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)
-                .map_err(|error| error.to_string())
         };
         let worker = Worker {
             engine: match engine {
                 Some(engine) => Box::new(engine),
                 None => load()?,
             },
-            rebuild: Some(Box::new(load)),
+            rebuild: Some(Box::new(move || Ok(load()?))),
         };
         Ok((vec![worker], Some(digest)))
     }
 }
 
 /// The kernel that the settings ask for.
-fn kernel(settings: &Settings) -> Result<Kernel, String> {
+fn kernel(settings: &Settings) -> Result<Kernel, Box<dyn Error>> {
     if let Some(name) = &settings.cpu_kernel {
-        return Kernel::named(name);
+        return Ok(Kernel::named(name)?);
     }
-    Kernel::of(match settings.precision {
+    let precision = match settings.precision {
         Precision::Auto => CpuPrecision::Auto,
         Precision::Fp32 => CpuPrecision::Fp32,
         Precision::Bf16 => CpuPrecision::Bf16,
@@ -163,9 +162,8 @@ fn kernel(settings: &Settings) -> Result<Kernel, String> {
                 Precision::Fp8 => "fp8",
                 _ => "fp16",
             };
-            return Err(format!(
-                "--precision {name} (PRECISION) is for GPUs; on the CPU take auto, fp32, bf16 or int8"
-            ));
+            return Err(SettingsError::PrecisionOfGpus(name).into());
         }
-    })
+    };
+    Ok(Kernel::of(precision)?)
 }
