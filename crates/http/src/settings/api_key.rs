@@ -6,18 +6,7 @@ use std::{fmt, fs};
 
 use subtle::ConstantTimeEq;
 
-use super::error::FileError;
-
-/// No client could present this key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
-    /// It has no characters.
-    #[error("the key is empty: leave it out to ask for none")]
-    Empty,
-    /// It has characters that the value of a header cannot have.
-    #[error("a key must be printable ASCII characters: no client could send this one in a header")]
-    NotAscii,
-}
+use super::error::{BadKey, FileError};
 
 /// A secret. It is compared in constant time and never printed.
 #[derive(Clone)]

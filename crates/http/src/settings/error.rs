@@ -6,7 +6,16 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem;
 
-use super::api_key::BadKey;
+/// No client could present this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    /// It has no characters.
+    #[error("the key is empty: leave it out to ask for none")]
+    Empty,
+    /// It has characters that the value of a header cannot have.
+    #[error("a key must be printable ASCII characters: no client could send this one in a header")]
+    NotAscii,
+}
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]

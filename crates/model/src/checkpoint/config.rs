@@ -461,7 +461,7 @@ mod tests {
             (r#"{"num_attention_heads": 7}"#, "do not divide"),
             (
                 r#"{"hidden_size": 96, "num_attention_heads": 8}"#,
-                "no vector space",
+                "cannot be compared",
             ),
             (r#"{"patch_size": 0}"#, "vision_config.patch_size is 0"),
             (r#"{"image_size": [224, 384]}"#, "only squares"),
