@@ -26,8 +26,9 @@
 //! prepared.load()?;
 //!
 //! let texts = vec!["a red circle".to_owned(), "a blue square".to_owned()];
-//! let embedding = service.request(Context::default()).embed_texts(texts, true);
-//! let embedded = tokio::runtime::Runtime::new()?.block_on(embedding)?;
+//! let request = service.request(Context::default());
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let embedded = runtime.block_on(request.embed_texts(texts, true))?;
 //! assert_eq!(embedded.embeddings.rows().len(), 2);
 //! # Ok(())
 //! # }
