@@ -1,6 +1,7 @@
 //! `siglip2-embeddings conformance URL`: checks whether a running server returns the right
 //! vectors.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -55,14 +56,14 @@ impl Conformance {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
-                last_line(&error);
+                last_line(&error.to_string());
                 ExitCode::from(UNUSABLE)
             }
         }
     }
 
     /// Whether no property failed.
-    fn check(self) -> Result<bool, String> {
+    fn check(self) -> Result<bool, Box<dyn Error>> {
         let Self {
             options,
             mut settings,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use siglip2_model::checkpoint::HubOptions;
-use siglip2_model::checkpoint::hub::locate;
+use siglip2_model::checkpoint::hub::{HubError, locate};
 
 use crate::settings::LogSettings;
 
@@ -40,9 +40,8 @@ impl Download {
     ///
     /// # Errors
     ///
-    /// A sentence, if the model cannot be obtained.
-    pub fn run(&self) -> Result<PathBuf, String> {
+    /// If the model cannot be obtained.
+    pub fn run(&self) -> Result<PathBuf, HubError> {
         locate(&self.name, &self.hub.revision, &self.hub.settings())
-            .map_err(|error| error.to_string())
     }
 }

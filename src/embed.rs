@@ -73,7 +73,7 @@ impl Embed {
         settings.is_bulk = true;
         let unusable = BulkError::Unusable;
         let normalized = !bulk.no_normalize;
-        let runtime = subcommand::runtime().map_err(unusable)?;
+        let runtime = subcommand::runtime()?;
         let limits = Limits {
             max_image_pixels: settings.service.max_image_pixels,
             max_jpeg_scans: settings.service.max_jpeg_scans,
@@ -83,8 +83,8 @@ impl Embed {
         let (urls, key) = (bulk.url.clone(), bulk.url_key.clone());
         let job = Bulk::find(bulk)?;
         let (place, identity, limits) = if urls.is_empty() {
-            let service = subcommand::load(&settings).map_err(unusable)?;
-            let identity = subcommand::identity(&service, normalized).map_err(unusable)?;
+            let service = subcommand::load(&settings)?;
+            let identity = subcommand::identity(&service, normalized)?;
             (Place::Here(service), identity, limits)
         } else {
             let version = env!("CARGO_PKG_VERSION");
@@ -94,7 +94,7 @@ impl Embed {
             (Place::There(remote), identity, limits)
         };
         let done = runtime.block_on(async {
-            let (stop, signal) = subcommand::until_a_signal().map_err(unusable)?;
+            let (stop, signal) = subcommand::until_a_signal()?;
             let summary = job.run(place, identity, limits, stop).await?;
             Ok((summary, signal.number()))
         });

@@ -62,11 +62,9 @@ impl Generate {
     ///
     /// # Errors
     ///
-    /// A sentence, when standard output cannot be written.
-    pub fn run(&self) -> Result<(), String> {
-        let failed = |error| format!("cannot write to standard output: {error}");
-        let text = generate(self.what).map_err(failed)?;
-        stdout().write_all(&text).map_err(failed)
+    /// When standard output cannot be written.
+    pub fn run(&self) -> std::io::Result<()> {
+        stdout().write_all(&generate(self.what)?)
     }
 }
 
@@ -264,7 +262,7 @@ mod tests {
         let written = include_str!("../docs/settings.md");
         assert!(
             made(What::Settings) == written,
-            "docs/settings.md is not current; write it anew: \
+            "docs/settings.md is not current; write it again: \
              cargo run -- generate settings > docs/settings.md"
         );
     }

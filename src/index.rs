@@ -1,5 +1,6 @@
 //! The index that the service searches at `/search`: what `embed` wrote.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::service::{Models, VectorIndex as _};
 #[command(next_help_heading = "Search")]
 pub struct IndexSettings {
     /// What embed wrote, to be searched at /search: folders, or .parquet or .npy files, separated
-    /// by commas or spaces, of one model, or of each model that is served. They are mapped into memory at the start, and read
-    /// anew by a restart.
+    /// by commas or spaces, of one model, or of each model that is served. They are mapped into
+    /// memory at startup; a restart reads them again.
     #[arg(
         long = "index",
         env = "SEARCH_INDEX",
@@ -32,6 +33,11 @@ pub struct IndexSettings {
     pub index_unchecked: bool,
 }
 
+/// An index cannot be searched: its files cannot be read, or no model made it.
+#[derive(Debug, thiserror::Error)]
+#[error("--index (SEARCH_INDEX): {0}")]
+pub(crate) struct UnusableIndex(#[source] Box<dyn Error + Send + Sync>);
+
 /// Indexes that are open, of which it is not known yet whose vectors they have.
 #[derive(Default)]
 pub(crate) struct Indexes(Vec<Arc<ServedIndex>>);
@@ -42,13 +48,12 @@ impl IndexSettings {
     ///
     /// # Errors
     ///
-    /// A sentence, when a file cannot be read, or fits no model.
-    pub(crate) fn open(&self, models: &Models) -> Result<Indexes, String> {
-        self.find(models)
-            .map_err(|error| format!("--index (SEARCH_INDEX): {error}"))
+    /// When a file cannot be read, or fits no model.
+    pub(crate) fn open(&self, models: &Models) -> Result<Indexes, UnusableIndex> {
+        self.find(models).map_err(UnusableIndex)
     }
 
-    fn find(&self, models: &Models) -> Result<Indexes, String> {
+    fn find(&self, models: &Models) -> Result<Indexes, Box<dyn Error + Send + Sync>> {
         if self.served_index.is_empty() {
             return Ok(Indexes::default());
         }
@@ -74,7 +79,7 @@ impl IndexSettings {
     }
 
     /// The files of each index: with one model all, with several those of each vector space.
-    fn by_model(&self, models: &Models) -> Result<Vec<Vec<PathBuf>>, String> {
+    fn by_model(&self, models: &Models) -> Result<Vec<Vec<PathBuf>>, Box<dyn Error + Send + Sync>> {
         if models.is_one() {
             return Ok(vec![self.served_index.clone()]);
         }
@@ -96,8 +101,8 @@ impl Indexes {
     ///
     /// # Errors
     ///
-    /// A sentence, when one has the vectors of no model.
-    pub(crate) fn give_to(self, models: &Models) -> Result<(), String> {
+    /// When one has the vectors of no model.
+    pub(crate) fn give_to(self, models: &Models) -> Result<(), UnusableIndex> {
         let given = match models.is_one() {
             true => models.first().check_index(),
             false => self
@@ -105,6 +110,6 @@ impl Indexes {
                 .into_iter()
                 .try_for_each(|index| models.give_index(index)),
         };
-        given.map_err(|error| format!("--index (SEARCH_INDEX): {error}"))
+        given.map_err(|error| UnusableIndex(error.into()))
     }
 }

@@ -11,6 +11,28 @@
 //!            +---------+-----> image
 //! tensorrt -> engine, model, image       (in builds for GPUs)
 //! ```
+//!
+//! A program that embeds without a server:
+//!
+//! ```
+//! use clap::Parser;
+//! use siglip2_embeddings::service::Context;
+//! use siglip2_embeddings::{settings::Settings, startup::prepare};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::try_parse_from(["program", "--model", "demo", "--device", "cpu"])?;
+//! let prepared = prepare(&settings)?;
+//! let service = prepared.service().clone();
+//! prepared.load()?;
+//!
+//! let texts = vec!["a red circle".to_owned(), "a blue square".to_owned()];
+//! let request = service.request(Context::default());
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let embedded = runtime.block_on(request.embed_texts(texts, true))?;
+//! assert_eq!(embedded.embeddings.rows().len(), 2);
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                last_line(&error);
+                last_line(&error.to_string());
                 ExitCode::from(UNUSABLE)
             }
         };
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         return match generate.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                last_line(&error);
+                last_line(&format!("cannot write to standard output: {error}"));
                 ExitCode::FAILURE
             }
         };
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         tracing::debug!(%error, "no handler for files that are cut short");
     }
     if let Err(error) = settings.http.open_files() {
-        last_line(&error);
+        last_line(&error.to_string());
         return ExitCode::from(UNUSABLE);
     }
     match run(settings, log) {
@@ -131,9 +131,9 @@ async fn prepared(settings: &Settings) -> Result<Prepared, LoadError> {
             // The receiver is gone only when the process is ending anyway.
             let _ = done.send(prepare(&settings).map_err(LoadError::of));
         })
-        .map_err(|error| error.to_string())?;
+        .map_err(LoadError::unusable)?;
     // The message of a panic has been printed.
-    let panicked = |_| Err("preparing the model panicked".to_owned().into());
+    let panicked = |_| Err(LoadError::unusable("preparing the model panicked"));
     prepared.await.unwrap_or_else(panicked)
 }
 

@@ -1,6 +1,7 @@
 //! `siglip2-embeddings search FILE-OR-DIR... QUERY`: the rows written by `embed` that are nearest
 //! to a text or a picture.
 
+use std::error::Error;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,13 +50,13 @@ impl Search {
         match self.search() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                last_line(&error);
+                last_line(&error.to_string());
                 ExitCode::from(UNUSABLE)
             }
         }
     }
 
-    fn search(self) -> Result<(), String> {
+    fn search(self) -> Result<(), Box<dyn Error>> {
         let Self {
             search,
             mut settings,
@@ -86,12 +87,13 @@ impl Search {
             std::fs::write(path, sheet(asked, &hits))
                 .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
-        print(&hits, search.json).map_err(|error| format!("cannot write the answer: {error}"))
+        Ok(print(&hits, search.json)
+            .map_err(|error| format!("cannot write the answer: {error}"))?)
     }
 }
 
 /// Refuses vectors from another vector space than the model's.
-fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String> {
+fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), Box<dyn Error>> {
     let model = service.info();
     let Some(made) = index.made() else {
         if unchecked {
@@ -100,7 +102,7 @@ fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String
         return Err(
             "the files do not say which model made their vectors: --unchecked searches them all \
              the same"
-                .to_owned(),
+                .into(),
         );
     };
     let own = subcommand::identity(service, made.normalized)?;
@@ -111,10 +113,11 @@ fn check(index: &Index, service: &Service, unchecked: bool) -> Result<(), String
         "the vectors were made by {} (fingerprint {}), and the model is {} ({}): they cannot be \
          compared; give the --model and --precision that made them",
         made.model, made.fingerprint, model.name, own.fingerprint
-    ))
+    )
+    .into())
 }
 
-async fn query(service: &Service, asked: &str, is_path: bool) -> Result<Vec<f32>, String> {
+async fn query(service: &Service, asked: &str, is_path: bool) -> Result<Vec<f32>, Box<dyn Error>> {
     let request = service.request(Context::default());
     let embedded = if is_path {
         let bytes =
@@ -126,9 +129,8 @@ async fn query(service: &Service, asked: &str, is_path: bool) -> Result<Vec<f32>
     };
     let embedded = embedded.map_err(|error| format!("the query cannot be embedded: {error}"))?;
     let mut rows = embedded.rows();
-    rows.next()
-        .map(<[f32]>::to_vec)
-        .ok_or_else(|| "the query has no vector".to_owned())
+    let row = rows.next().ok_or("the query has no vector")?;
+    Ok(row.to_vec())
 }
 
 fn print(hits: &[Hit], as_json: bool) -> std::io::Result<()> {

@@ -6,6 +6,7 @@
 //! value that cannot be used stops the program at startup with a sentence that names it.
 
 mod also;
+mod error;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use siglip2_flags::{count, path, seconds, some_bytes, switch, text};
 use siglip2_http::HttpSettings;
-use siglip2_model::checkpoint::{DEFAULT_REVISION, HubOptions, MAX_NUM_PATCHES, Source};
+use siglip2_model::checkpoint::{
+    DEFAULT_REVISION, HubOptions, MAX_NUM_PATCHES, Source, SourceError,
+};
 use siglip2_service::MemoryUse;
 use siglip2_service::ServiceSettings;
 use siglip2_service::batcher::largest_request;
@@ -22,6 +25,7 @@ use siglip2_service::batcher::largest_request;
 use crate::index::IndexSettings;
 
 pub use also::Also;
+pub use error::SettingsError;
 
 /// SigLIP2 embeddings of images and texts in one vector space, over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -287,8 +291,8 @@ impl Settings {
     /// # Errors
     ///
     /// As [`Source::of`].
-    pub fn source(&self) -> Result<Source, String> {
-        Source::of(self.named().0).map_err(|error| error.to_string())
+    pub fn source(&self) -> Result<Source, SourceError> {
+        Source::of(self.named().0)
     }
 
     /// The first model without its name, and the name that requests call it.
@@ -325,36 +329,25 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A sentence that names the two that are not.
-    pub fn check(&self) -> Result<(), String> {
+    /// Names the two that are not.
+    pub fn check(&self) -> Result<(), SettingsError> {
         let largest = self.http.max_images_per_request + self.http.max_texts_per_request;
         if largest > largest_request(self.service.max_queued_rows) {
-            return Err(format!(
-                "--max-queued-rows (MAX_QUEUED_ROWS) is {}, an eighth of which is reserved for \
-                 small requests, but one request may have {largest} \
-                 images and texts (--max-images-per-request, --max-texts-per-request): \
-                 such a request could never be served",
-                self.service.max_queued_rows
-            ));
+            let rows = self.service.max_queued_rows;
+            return Err(SettingsError::Queue { rows, largest });
         }
         let bodies = MemoryUse::Bodies.part_of(self.service.max_request_memory);
         if self.http.payload_limit.saturating_mul(2) > bodies {
-            return Err(format!(
-                "--max-request-memory (MAX_REQUEST_MEMORY) is {}, of which bodies have {bodies} \
-                 bytes, and one body may have {} (--payload-limit), for which twice as much is \
-                 needed while it is put together: such a body could never be taken",
-                self.service.max_request_memory, self.http.payload_limit
-            ));
+            return Err(SettingsError::Bodies {
+                memory: self.service.max_request_memory,
+                bodies,
+                body: self.http.payload_limit,
+            });
         }
         if !self.also.is_empty()
             && let Some(directory) = &self.gpu.engine_dir
         {
-            return Err(format!(
-                "--engine-dir (ENGINE_DIR) is {}, which has the engine of one model, and --also \
-                 (ALSO_MODELS) names another: give --engines (ENGINES), where build-engine puts \
-                 the engines of each",
-                directory.display()
-            ));
+            return Err(SettingsError::OneEngine(directory.clone()));
         }
         let others = self.also.iter().map(|also| &also.model);
         for model in std::iter::once(&self.model).chain(others) {
@@ -362,9 +355,7 @@ impl Settings {
         }
         self.also.iter().try_for_each(Also::check)?;
         if self.force_cpu && self.device == Device::Cuda {
-            return Err(
-                "--device cuda (DEVICE) and FORCE_CPU contradict each other; unset one".into(),
-            );
+            return Err(SettingsError::BothDevices);
         }
         Ok(())
     }
@@ -380,12 +371,9 @@ fn named(model: &str) -> (&str, &str) {
 }
 
 /// Refuses a name that no request could send in a header or a path.
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), SettingsError> {
     if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(format!(
-            "{name:?} cannot be the name of a model (--model, --also): requests send it in \
-             headers and paths"
-        ));
+        return Err(SettingsError::Name(name.to_owned()));
     }
     Ok(())
 }
@@ -476,15 +464,19 @@ mod tests {
 
     #[test]
     fn a_model_is_demo_a_directory_or_a_name_on_the_hub() {
-        let source = |model: &str| settings(&["--model", model])?.source();
-        assert_eq!(source("demo"), Ok(Source::Demo));
-        assert_eq!(source("src"), Ok(Source::Directory("src".into())));
-        assert_eq!(
-            source("google/siglip2-base-patch16-224"),
-            Ok(Source::Hub("google/siglip2-base-patch16-224".into()))
-        );
+        let source = |model: &str| settings(&["--model", model]).ok()?.source().ok();
+        for (model, expected) in [
+            ("demo", Source::Demo),
+            ("src", Source::Directory("src".into())),
+            (
+                "google/siglip2-base-patch16-224",
+                Source::Hub("google/siglip2-base-patch16-224".into()),
+            ),
+        ] {
+            assert_eq!(source(model), Some(expected));
+        }
         for wrong in ["./nothing/here", "/nothing/here", "a/b/c", "a b/c", ""] {
-            assert!(source(wrong).is_err(), "{wrong:?}");
+            assert_eq!(source(wrong), None, "{wrong:?}");
         }
     }
 
@@ -514,7 +506,7 @@ mod tests {
                 ("google/x", "old-x")
             ]
         );
-        assert_eq!(each[0].source(), Ok(Source::Demo));
+        assert_eq!(each[0].source().unwrap(), Source::Demo);
         let revisions = each.iter().map(|it| it.hub.revision.as_str());
         assert_eq!(revisions.collect::<Vec<_>>(), ["abc", "main", "main", "v1"]);
         let precisions: Vec<_> = each.iter().map(|it| it.precision).collect();
@@ -531,13 +523,14 @@ mod tests {
             (vec!["--also", "demo", "--engine-dir", "x"], "--engines"),
         ] {
             let error = settings(&arguments).unwrap().check().unwrap_err();
-            assert!(error.contains(said), "{error}");
+            assert!(error.to_string().contains(said), "{error}");
         }
     }
 
     #[test]
     fn the_largest_request_must_fit_the_queue() {
         let settings = settings(&["--max-queued-rows", "100"]).unwrap();
-        assert!(settings.check().unwrap_err().contains("--max-queued-rows"));
+        let error = settings.check().unwrap_err();
+        assert!(matches!(error, SettingsError::Queue { rows: 100, .. }));
     }
 }

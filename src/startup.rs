@@ -19,7 +19,7 @@ use crate::image::{ImageLimits, Processor};
 use crate::index::Indexes;
 use crate::service::batcher::Worker;
 use crate::service::{Decode, Model, Models, Readiness, Service};
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 use siglip2_model::fingerprint::WeightsDigest;
 
 mod cpu;
@@ -77,18 +77,17 @@ impl LoadError {
         }
     }
 
+    /// What says so.
+    pub fn unusable(reason: impl fmt::Display) -> Self {
+        Self::Unusable(reason.to_string())
+    }
+
     /// The same, and what it is about before it.
     fn about(self, what: impl fmt::Display) -> Self {
         match self {
             Self::Unusable(reason) => Self::Unusable(format!("{what}: {reason}")),
             Self::DeviceGone(reason) => Self::DeviceGone(format!("{what}: {reason}")),
         }
-    }
-}
-
-impl From<String> for LoadError {
-    fn from(reason: String) -> Self {
-        Self::Unusable(reason)
     }
 }
 
@@ -151,7 +150,7 @@ impl Device {
         beside: usize,
     ) -> Result<Loaded, LoadError> {
         match self {
-            Device::Cpu(cpu) => Ok(cpu.load(processor)?),
+            Device::Cpu(cpu) => cpu.load(processor).map_err(LoadError::unusable),
             #[cfg(feature = "tensorrt")]
             Device::Gpu(gpus) => gpus.load(processor, &mut shared.arena, beside),
         }
@@ -159,7 +158,7 @@ impl Device {
 
     /// The memory of a GPU that its engines need.
     #[cfg_attr(not(feature = "tensorrt"), allow(unused_variables))]
-    fn needs(&self, processor: &Processor) -> Result<usize, String> {
+    fn needs(&self, processor: &Processor) -> Result<usize, LoadError> {
         match self {
             Device::Cpu(_) => Ok(0),
             #[cfg(feature = "tensorrt")]
@@ -189,15 +188,11 @@ impl Device {
     }
 
     /// What decodes photos, once `auto` has been decided.
-    fn decode(&self, asked: Decode) -> Result<Decode, String> {
+    fn decode(&self, asked: Decode) -> Result<Decode, SettingsError> {
         match (self, asked) {
             #[cfg(feature = "tensorrt")]
             (Device::Gpu(gpus), _) if gpus.decodes() => Ok(Decode::Gpu),
-            (Device::Cpu(_), Decode::Gpu) => Err(
-                "--decode gpu (DECODE) asks for a GPU that decodes, but the service computes on the \
-                 CPU: use --decode auto or cpu"
-                    .to_owned(),
-            ),
+            (Device::Cpu(_), Decode::Gpu) => Err(SettingsError::DecodeOnCpu),
             _ => Ok(Decode::Cpu),
         }
     }
@@ -263,7 +258,7 @@ fn embed_first(
         });
         return Ok(first?);
     }
-    let readiness = Readiness::of(engine.as_mut(), ids).map_err(|error| error.to_string())?;
+    let readiness = Readiness::of(engine.as_mut(), ids).map_err(LoadError::unusable)?;
     Ok((engine, readiness))
 }
 
@@ -361,27 +356,29 @@ impl Prepared {
         let mut loaded = Vec::new();
         let needs = self.engines.iter();
         let needs = needs.map(|(device, processor)| device.needs(processor));
-        let mut left: usize = needs.sum::<Result<_, String>>()?;
+        let mut left: usize = needs.sum::<Result<_, LoadError>>()?;
         for ((device, processor), service) in self.engines.into_iter().zip(self.models.iter()) {
             left = left.saturating_sub(device.needs(&processor)?);
             let (mut workers, weights) = device.load(processor.clone(), &mut shared, left)?;
             if let Some(weights) = weights {
                 service.identify(&weights, &processor);
             }
-            let ids = service.readiness_ids()?;
+            let ids = service.readiness_ids().map_err(LoadError::unusable)?;
             if workers.is_empty() {
-                return Err("there is no engine".to_owned().into());
+                return Err(LoadError::unusable("there is no engine"));
             }
             let Worker { engine, rebuild } = workers.remove(0);
             let (engine, readiness) = embed_first(engine, ids)?;
             workers.insert(0, Worker { engine, rebuild });
             loaded.push((service, workers, readiness));
         }
-        self.indexes.give_to(&self.models)?;
+        self.indexes
+            .give_to(&self.models)
+            .map_err(LoadError::unusable)?;
         for (service, workers, readiness) in loaded {
             service
                 .attach_with(workers, Some(readiness))
-                .map_err(|error| error.to_string())?;
+                .map_err(LoadError::unusable)?;
         }
         Ok(())
     }

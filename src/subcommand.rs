@@ -4,13 +4,14 @@
 use std::env::args_os;
 use std::ffi::OsString;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
-use siglip2_bulk::Identity;
+use siglip2_bulk::{BulkError, Identity};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -90,19 +91,45 @@ fn means_nothing(argument: &Arg) -> bool {
         || OF_THE_SERVICE.contains(&argument.get_id().as_str())
 }
 
+/// Why a subcommand cannot begin its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubcommandError {
+    /// The system refuses threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The system refuses handlers of signals.
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] io::Error),
+    /// There is no engine.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The engine was built before fingerprints were kept.
+    #[error(
+        "the engine does not know the fingerprint of its model, by which vectors are told apart: \
+         build it anew with build-engine"
+    )]
+    NoFingerprint,
+}
+
+impl From<SubcommandError> for BulkError {
+    fn from(error: SubcommandError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
 /// A runtime.
-pub(crate) fn runtime() -> Result<Runtime, String> {
+pub(crate) fn runtime() -> Result<Runtime, SubcommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start threads: {error}"))
+        .map_err(SubcommandError::Threads)
 }
 
 /// The service that the settings describe, with its engine loaded. If the device hangs or is lost
 /// meanwhile, the process ends here: only another one may have it again.
-pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
+pub(crate) fn load(settings: &Settings) -> Result<Service, SubcommandError> {
     let unusable = |error| match error {
-        LoadError::Unusable(reason) => reason,
+        unusable @ LoadError::Unusable(_) => unusable,
         gone @ LoadError::DeviceGone(_) => {
             last_line(&gone.to_string());
             end(ENGINE_DEAD)
@@ -120,12 +147,10 @@ pub(crate) fn load(settings: &Settings) -> Result<Service, String> {
 }
 
 /// What identifies the service's vectors.
-pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, String> {
+pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, SubcommandError> {
     let info = service.info();
-    let fingerprints = service.fingerprints().ok_or(
-        "the engine does not know the fingerprint of its model, by which vectors are told \
-         apart: build it anew with build-engine",
-    )?;
+    let fingerprints = service.fingerprints();
+    let fingerprints = fingerprints.ok_or(SubcommandError::NoFingerprint)?;
     Ok(Identity {
         fingerprint: fingerprints.of(normalized),
         model: info.source.clone(),
@@ -147,8 +172,8 @@ impl Ended {
 
 /// Completes at the first signal that ends the process; a second one ends it at once. Must be
 /// called in a runtime.
-pub(crate) fn until_a_signal() -> Result<(impl Future<Output = ()>, Ended), String> {
-    let failed = |error| format!("cannot handle signals: {error}");
+pub(crate) fn until_a_signal() -> Result<(impl Future<Output = ()>, Ended), SubcommandError> {
+    let failed = SubcommandError::Signals;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let ended = Ended::default();

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use siglip2_flags::text;
 use siglip2_model::checkpoint::Source;
 
-use super::{Precision, named};
+use super::{Precision, SettingsError, named};
 
 /// A model beside the first, written `MODEL[@REVISION][:PRECISION][=NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Also {
     ///
     /// # Errors
     ///
-    /// A sentence for a precision that there is not.
+    /// A sentence for a precision that does not exist.
     pub fn parse(value: &str) -> Result<Self, String> {
         let value = text(value)?;
         let (mut source, name) = named(&value);
@@ -40,7 +40,7 @@ impl Also {
         if !Path::new(source).is_dir()
             && let Some((rest, word)) = source.rsplit_once('@')
         {
-            revision = Some(text(word).map_err(|_| "no revision stands behind the @".to_owned())?);
+            revision = Some(text(word).map_err(|_| "there is no revision after the @".to_owned())?);
             source = rest;
         }
         let model = match name {
@@ -58,20 +58,22 @@ impl Also {
     ///
     /// # Errors
     ///
-    /// A sentence for a model with a revision that is not on the hub.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// For a model with a revision that is not on the hub.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
         let source = named(&self.model).0;
         match &self.revision {
-            Some(revision) if !matches!(Source::of(source), Ok(Source::Hub(_))) => Err(format!(
-                "--also (ALSO_MODELS) has {source}@{revision}, but only a model of the hub has \
-                 revisions, and {source} is none"
-            )),
+            Some(revision) if !matches!(Source::of(source), Ok(Source::Hub(_))) => {
+                Err(SettingsError::Revision {
+                    model: source.to_owned(),
+                    revision: revision.clone(),
+                })
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// The sentence for a precision that there is not.
+/// The sentence for a word that is not a precision.
 fn unknown(word: &str) -> String {
     let values = Precision::value_variants().iter();
     let names: Vec<_> = values
@@ -79,7 +81,7 @@ fn unknown(word: &str) -> String {
         .map(|value| value.get_name().to_owned())
         .collect();
     format!(
-        "{word:?} behind the colon is no precision: there are {}",
+        "{word:?} after the colon is not a precision; it can be one of {}",
         names.join(", ")
     )
 }
@@ -141,7 +143,8 @@ mod tests {
         assert!(Also::parse("a/b@").is_err());
         for value in ["demo@main", "src@main"] {
             let error = Also::parse(value).unwrap().check().unwrap_err();
-            assert!(error.contains("only a model of the hub"), "{error}");
+            let said = error.to_string();
+            assert!(said.contains("only a model of the hub"), "{said}");
         }
         assert_eq!(Also::parse("a/b@main").unwrap().check(), Ok(()));
     }

@@ -5,14 +5,14 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::Loaded;
+use super::{LoadError, Loaded};
 use super::files::Files;
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuEngineError, CpuOptions, CpuPrecision, Kernel};
 use crate::engine::{Engine, EngineInfo};
 use crate::image::Processor;
 use crate::service::batcher::Worker;
-use crate::settings::{Precision, Settings};
+use crate::settings::{Precision, Settings, SettingsError};
 use siglip2_model::files::ModelFiles;
 use siglip2_model::fingerprint::WeightsDigest;
 
@@ -45,8 +45,10 @@ struct Weights {
     read: Option<Read>,
 }
 
-/// Whoever waited for the weights was told why they were not read.
-const NOT_READ: &str = "the weights were not read";
+/// For whoever asks again: who waited for the weights was told why they were not read.
+fn not_read() -> LoadError {
+    LoadError::Unusable("the weights were not read".to_owned())
+}
 
 /// Held while weights are read: of several models only one at a time is in memory twice, in its
 /// files and packed.
@@ -74,11 +76,11 @@ impl Weights {
     }
 
     /// Waits until they are read.
-    fn wait(&mut self) -> Result<(), String> {
+    fn wait(&mut self) -> Result<(), LoadError> {
         if let Some(thread) = self.reading.take() {
             // The message of a panic has been printed.
-            let read = thread.join().map_err(|_| "reading the weights panicked")?;
-            self.read = Some(read.map_err(|error| error.to_string())?);
+            let panicked = |_| LoadError::Unusable("reading the weights panicked".to_owned());
+            self.read = Some(thread.join().map_err(panicked)??);
         }
         Ok(())
     }
@@ -115,12 +117,12 @@ impl Cpu {
 
     /// What will compute. Waits for the weights unless it computes in FP32: otherwise only the
     /// canaries decide on the precision.
-    pub(super) fn engine(&mut self) -> Result<EngineInfo, String> {
+    pub(super) fn engine(&mut self) -> Result<EngineInfo, LoadError> {
         if self.options.kernel.is_fp32() {
             return Ok(CpuEngine::describe(&self.checkpoint.config, self.options));
         }
         self.weights.wait()?;
-        let (engine, _) = self.weights.read.as_ref().ok_or(NOT_READ)?;
+        let (engine, _) = self.weights.read.as_ref().ok_or_else(not_read)?;
         Ok(engine.info())
     }
 
@@ -148,7 +150,7 @@ impl Cpu {
     }
 
     /// Waits for the weights. A rebuild uses the same mapped files.
-    pub(super) fn load(self, processor: Processor) -> Result<Loaded, String> {
+    pub(super) fn load(self, processor: Processor) -> Result<Loaded, LoadError> {
         let Self {
             checkpoint,
             options,
@@ -157,15 +159,14 @@ impl Cpu {
         let kept = without_tokenizer(&checkpoint);
         drop(checkpoint);
         weights.wait()?;
-        let (engine, digest) = weights.read.ok_or(NOT_READ)?;
+        let (engine, digest) = weights.read.ok_or_else(not_read)?;
         let rebuild = move || {
             CpuEngine::load(&kept, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)
-                .map_err(|error| error.to_string())
         };
         let worker = Worker {
             engine: Box::new(engine),
-            rebuild: Some(Box::new(rebuild)),
+            rebuild: Some(Box::new(move || Ok(rebuild()?))),
         };
         Ok((vec![worker], Some(digest)))
     }
@@ -182,11 +183,11 @@ fn without_tokenizer(checkpoint: &Checkpoint) -> Checkpoint {
 }
 
 /// The kernel that the settings ask for.
-fn kernel(settings: &Settings) -> Result<Kernel, String> {
+fn kernel(settings: &Settings) -> Result<Kernel, Box<dyn Error>> {
     if let Some(name) = &settings.cpu_kernel {
-        return Kernel::named(name);
+        return Ok(Kernel::named(name)?);
     }
-    Kernel::of(match settings.precision {
+    let precision = match settings.precision {
         Precision::Auto => CpuPrecision::Auto,
         Precision::Fp32 => CpuPrecision::Fp32,
         Precision::Bf16 => CpuPrecision::Bf16,
@@ -196,9 +197,8 @@ fn kernel(settings: &Settings) -> Result<Kernel, String> {
                 Precision::Fp8 => "fp8",
                 _ => "fp16",
             };
-            return Err(format!(
-                "--precision {name} (PRECISION) is for GPUs; on the CPU take auto, fp32, bf16 or int8"
-            ));
+            return Err(SettingsError::PrecisionOfGpus(name).into());
         }
-    })
+    };
+    Ok(Kernel::of(precision)?)
 }

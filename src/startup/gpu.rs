@@ -21,7 +21,7 @@ use crate::engine::{Engine, EngineInfo, Prepare};
 use crate::image::{ImageLimits, Processor};
 use crate::service::Decode;
 use crate::service::batcher::Worker;
-use crate::settings::{self, Device, Settings};
+use crate::settings::{self, Device, Settings, SettingsError};
 use crate::tensorrt::directory::{Architecture, EngineDirectory, measure};
 use crate::tensorrt::libraries::{Libraries, Search};
 use crate::tensorrt::nvjpeg::{Backend, NvJpeg};
@@ -146,13 +146,14 @@ impl Gpus {
     }
 
     /// The memory that a GPU needs for them: the most of those that have one.
-    pub(super) fn needs(&self, processor: &Processor) -> Result<usize, String> {
+    pub(super) fn needs(&self, processor: &Processor) -> Result<usize, LoadError> {
         let needs = self.seats.iter().map(|(_, directory)| {
-            let needs = TensorRtEngine::needs_of(directory.manifest(), processor, &self.options)?;
-            Ok(needs.bytes())
+            TensorRtEngine::needs_of(directory.manifest(), processor, &self.options)
+                .map(|needs| needs.bytes())
+                .map_err(LoadError::unusable)
         });
         needs
-            .collect::<Result<Vec<_>, String>>()
+            .collect::<Result<Vec<_>, _>>()
             .map(|all| all.into_iter().max().unwrap_or(0))
     }
 
@@ -180,10 +181,13 @@ impl Gpus {
         arena: &mut Option<PinnedMemory>,
         beside: usize,
     ) -> Result<Loaded, LoadError> {
-        processor.check_uncut().map_err(|error| error.to_string())?;
+        processor.check_uncut().map_err(LoadError::unusable)?;
         let digest = self.digest()?;
         let options = self.options;
-        let (first, _) = self.seats.first().ok_or("there is no GPU".to_owned())?;
+        let (first, _) = self
+            .seats
+            .first()
+            .ok_or_else(|| LoadError::unusable("there is no GPU"))?;
         let (first, bytes) = (first.clone(), self.pinned_bytes);
         let (kept, pictures) = (arena.clone(), processor.clone());
         let (pinned, prepare) = watched(options.device_timeout, move |steps| {
@@ -213,7 +217,7 @@ impl Gpus {
                 Ok(Worker {
                     engine: load(beside)?,
                     // By then the others have their memory.
-                    rebuild: Some(Box::new(move || load(0).map_err(|error| error.to_string()))),
+                    rebuild: Some(Box::new(move || Ok(load(0)?))),
                 })
             })
             .collect();
@@ -222,7 +226,7 @@ impl Gpus {
 
     /// The digest of the weights, which must be the same for all GPUs: a client cannot know
     /// which of them answers.
-    fn digest(&self) -> Result<Option<WeightsDigest>, String> {
+    fn digest(&self) -> Result<Option<WeightsDigest>, LoadError> {
         let mut directories = self.seats.iter().map(|(_, directory)| directory);
         let Some(first) = directories.next() else {
             return Ok(None);
@@ -232,12 +236,12 @@ impl Gpus {
             (manifest.weights_sha256.clone(), manifest.precision)
         };
         if let Some(other) = directories.find(|other| weights(other) != weights(first)) {
-            return Err(format!(
+            return Err(LoadError::Unusable(format!(
                 "the engines in {} and {} are not of the same weights and precision: build both \
                  from one checkpoint with build-engine",
                 first.path().display(),
                 other.path().display()
-            ));
+            )));
         }
         let digest = first.manifest().weights_digest.clone();
         if digest.is_none() {
@@ -274,7 +278,7 @@ fn card_decoder(
     }
     let open = || -> Result<&'static NvJpeg, LoadError> {
         let search = Search::new(None, None).with_nvjpeg(settings.gpu.nvjpeg_lib.clone());
-        let nvjpeg = NvJpeg::open(&search).map_err(|error| error.to_string())?;
+        let nvjpeg = NvJpeg::open(&search).map_err(LoadError::unusable)?;
         for (gpu, _) in seats {
             let on = gpu.clone();
             let backend = watched(settings.gpu.device_timeout(), move |steps| {
@@ -282,7 +286,7 @@ fn card_decoder(
                 Ok(card_backend(&on, nvjpeg)?)
             })?;
             if asked == Decode::Auto && backend != Backend::Engine {
-                return Err(format!("{gpu} has no JPEG engine").into());
+                return Err(LoadError::Unusable(format!("{gpu} has no JPEG engine")));
             }
             tracing::info!(%gpu, "photos are decoded by nvJPEG {}, {backend}", nvjpeg.version());
         }
@@ -340,16 +344,12 @@ fn directory(settings: &Settings, gpu: &Gpu) -> Result<EngineDirectory, Box<dyn 
 }
 
 /// What the graph of an engine computes in.
-fn graph_precision(precision: settings::Precision) -> Result<graph::Precision, String> {
+fn graph_precision(precision: settings::Precision) -> Result<graph::Precision, SettingsError> {
     match precision {
         settings::Precision::Auto | settings::Precision::Fp16 => Ok(graph::Precision::Fp16),
         settings::Precision::Bf16 => Ok(graph::Precision::Bf16),
         settings::Precision::Fp32 => Ok(graph::Precision::Fp32),
         settings::Precision::Fp8 => Ok(graph::Precision::Fp8),
-        settings::Precision::Int8 => Err(
-            "--precision int8 (PRECISION) is for CPUs; on a GPU use auto, fp16, bf16, fp32 or fp8, or \
-             --device cpu with int8"
-                .to_owned(),
-        ),
+        settings::Precision::Int8 => Err(SettingsError::PrecisionOfCpus),
     }
 }

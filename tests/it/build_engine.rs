@@ -18,6 +18,8 @@ use siglip2_embeddings::tensorrt::directory::{
     Architecture, DirectoryError, ElementType, EngineDirectory, Flavour, Manifest,
 };
 
+use crate::common::model::{copy_of, fixture};
+
 const LIBRARIES: [&str; 2] = ["TENSORRT_LIB_DIR", "NVRTC_LIB_DIR"];
 
 /// The program, with only the libraries from its environment, and no GPU.
@@ -100,12 +102,7 @@ fn models_that_run_on_the_cpu_alone_are_refused() {
     if !libraries_are_there("refusing models that run on the CPU alone") {
         return;
     }
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
-    let model = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(golden.join("patch16")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), model.path().join(entry.file_name())).unwrap();
-    }
+    let model = copy_of("golden/patch16");
     fs::write(
         model.path().join("preprocessor_config.json"),
         r#"{"image_processor_type": "CLIPImageProcessor", "size": 72, "crop_size": 64}"#,
@@ -127,10 +124,9 @@ fn a_model_of_variable_resolution_is_built_for_every_number_of_patches() {
     }
     let out = tempfile::tempdir().unwrap();
     let root = out.path().to_str().unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
-    let model = golden.join("naflex16");
+    let model = fixture("golden/naflex16");
     let build = |flags: &[&str]| {
-        let shared = ["--model", model.to_str().unwrap(), "--gpu", "sm_120"];
+        let shared = ["--model", &model, "--gpu", "sm_120"];
         let rest = ["--max-batch", "4", "--out", root];
         run(build_engine(&[&shared[..], &rest[..], flags].concat())).unwrap()
     };

@@ -2,7 +2,6 @@
 //! more: the model whose vectors suffer is made here.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::Value;
@@ -12,8 +11,8 @@ use siglip2_embeddings::engine::{Batch, Engine, embed};
 use siglip2_embeddings::image::Processor;
 
 use crate::common::client::{ask, get};
-use crate::common::model::{fixture, service};
-use crate::common::program::command;
+use crate::common::model::{copy_of, fixture, service};
+use crate::common::program::{command, started};
 use crate::common::server::Server;
 use crate::common::tell;
 
@@ -37,11 +36,7 @@ fn numbers(bytes: &[u8]) -> Vec<f32> {
 /// the number's last digits are lost, so is all that differs between two texts.
 fn model_that_needs_fp32() -> tempfile::TempDir {
     const LARGE: f32 = 1e5;
-    let model = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(fixture("golden/patch16")).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), model.path().join(file.file_name())).unwrap();
-    }
+    let model = copy_of("golden/patch16");
     let path = model.path().join("model.safetensors");
     let mut file = fs::read(&path).unwrap();
     let layer = |name: &str| format!("text_model.encoder.layers.1.{name}");
@@ -159,24 +154,17 @@ async fn auto_takes_fp32_and_says_so_and_other_precisions_do_not_start() {
         tell("--precision auto is FP32 on this processor: its fallback was not run here");
         return;
     }
-    let mut program = command(&["--model", path, "--port", "0", "--json-output"]);
-    let mut child = program.args(["--host", "127.0.0.1"]).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let log: Vec<Value> = lines
-        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
-        .scan(false, |over, line| {
-            (!std::mem::replace(over, line["message"].as_str()?.starts_with("listening")))
-                .then_some(line)
-        })
-        .collect();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let says = |line: &&Value| line["message"].as_str().unwrap().starts_with("taking FP32");
-    let warning = log.iter().find(says).unwrap();
+    let (_child, mut log) = started(&mut command(&["--model", path]));
+    let mut next = |beginning: &str| {
+        let says = |line: &Value| line["message"].as_str().unwrap().starts_with(beginning);
+        log.find(says).unwrap()
+    };
+    let warning = next("taking FP32");
     assert_eq!(warning["level"], "WARN");
     let worst = warning["cosine"].as_f64().unwrap();
     assert!(worst < auto.least_cosine(), "{worst}");
-    let compute = log.last().unwrap()["compute"].as_str().unwrap();
+    let listening = next("listening");
+    let compute = listening["compute"].as_str().unwrap();
     let kernel = Kernel::fp32().name();
     assert!(
         compute.contains(&format!("{kernel}, fp32, because")),

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::Program;
-use crate::common::model::fixture;
-use crate::common::program::command;
+use crate::common::model::{copy_of, fixture};
+use crate::common::program::{command, started};
 
 /// Runs the program to its end, and returns its exit code and output.
 fn end(mut command: Command) -> (Option<i32>, String) {
@@ -82,7 +82,6 @@ fn it_answers_and_ends_while_the_reader_of_its_log_stalls() {
 
 #[test]
 fn settings_of_a_gpu_that_is_not_used_are_named() {
-    let (said, log) = std::sync::mpsc::channel();
     let mut command = command(&[
         "--model",
         "demo",
@@ -91,22 +90,13 @@ fn settings_of_a_gpu_that_is_not_used_are_named() {
         "--engine-dir",
         "/nowhere",
     ]);
-    command.args(["--device", "cpu", "--host", "127.0.0.1", "--port", "0"]);
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let reading = std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let _ = said.send(line);
-        }
-    });
-    let warning = log.iter().find(|line| line.contains("no effect")).unwrap();
+    let (_child, log) = started(command.args(["--device", "cpu"]));
+    let mut lines = log.map(|line| line.to_string());
+    let warning = lines.find(|line| line.contains("no effect")).unwrap();
     assert!(
         warning.contains("--gpus") && warning.contains("--engine-dir"),
         "{warning}"
     );
-    child.kill().unwrap();
-    child.wait().unwrap();
-    reading.join().unwrap();
 }
 
 /// Sends a picture's file on a new connection, and reads the answer.
@@ -226,18 +216,6 @@ fn a_port_that_is_taken_is_named() {
     );
 }
 
-/// A copy of a good checkpoint that a test may damage.
-fn copy() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().expect("a directory");
-    for file in std::fs::read_dir(fixture("golden/patch16"))
-        .expect("the fixture")
-        .flatten()
-    {
-        std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("a copy");
-    }
-    directory
-}
-
 fn edit(file: &Path, change: impl FnOnce(String) -> String) {
     let text = std::fs::read_to_string(file).expect("a file");
     std::fs::write(file, change(text)).expect("written");
@@ -245,7 +223,7 @@ fn edit(file: &Path, change: impl FnOnce(String) -> String) {
 
 /// The program's message for a checkpoint after `damage`: one sentence, exit code 2.
 fn complaint(damage: impl FnOnce(&Path)) -> String {
-    let directory = copy();
+    let directory = copy_of("golden/patch16");
     damage(directory.path());
     let path = directory.path().to_str().expect("a path");
     let (code, said) = end(command(&["--model", path, "--port", "0"]));
@@ -309,7 +287,7 @@ fn a_checkpoint_that_cannot_be_used_is_refused_in_one_sentence() {
 /// The first process of a container has no default for a signal: it would go on, and be killed.
 #[test]
 fn a_start_that_hangs_ends_when_it_is_told_to() {
-    let directory = copy();
+    let directory = copy_of("golden/patch16");
     // A file that never comes: a disk behind a network that does not answer.
     let config = directory.path().join("config.json");
     std::fs::remove_file(&config).expect("removed");

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use siglip2_embeddings::service::{Models, ServiceSettings};
+use siglip2_embeddings::service::{Models, SameName, ServiceSettings};
 
 use crate::common::client::{Answer, Form, ask, get, request};
 use crate::common::engine::{attach, model};
@@ -490,9 +490,5 @@ async fn one_model_that_cannot_embed_is_named_and_the_other_goes_on() {
 #[test]
 fn two_models_of_one_name_are_refused() {
     let refused = Models::new(model("a"), vec![model("a")], settings()).err();
-    assert!(
-        refused
-            .expect("an error")
-            .contains("two models are named \"a\"")
-    );
+    assert_eq!(refused, Some(SameName("a".to_owned())));
 }

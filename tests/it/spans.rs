@@ -217,6 +217,7 @@ fn an_endpoint_that_is_none_is_told() {
         "http://a b",
     ] {
         let error = Spans::to(wrong, "x", std::sync::Arc::clone(&metrics)).unwrap_err();
-        assert!(error.contains("--otlp-endpoint"), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("--otlp-endpoint"), "{said}");
     }
 }

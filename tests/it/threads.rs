@@ -2,13 +2,10 @@
 //! quota of its control group count, and not the machine alone.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use serde_json::Value;
-
-use crate::common::program::command;
+use crate::common::program::{alone, command, started};
 use crate::common::tell;
 
 /// Starts the program by a shell that runs `before` first, and reads from its log how many threads
@@ -16,26 +13,13 @@ use crate::common::tell;
 fn threads(before: &str) -> Option<usize> {
     let program = command(&[]);
     let script = format!("{before} && exec \"$@\"");
-    let mut child = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-c", &script, "sh"])
         .arg(program.get_program())
-        .args(["--model", "demo", "--precision", "fp32", "--json-output"])
-        .args(["--host", "127.0.0.1", "--port", "0"])
-        .env_remove("COMPUTE_THREADS")
-        .env_remove("MODEL_NAME")
-        .env_remove("API_KEY")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let compute = lines.map_while(Result::ok).find_map(|line| {
-        let line: Value = serde_json::from_str(&line).ok()?;
-        line["compute"].as_str().map(str::to_owned)
-    });
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let compute = compute?;
+        .args(["--model", "demo", "--precision", "fp32"]);
+    let (_child, mut log) = started(alone(&mut shell));
+    let compute = log.find_map(|line| line["compute"].as_str().map(str::to_owned))?;
     let count = compute.split(' ').next().unwrap();
     Some(count.parse().unwrap_or_else(|_| panic!("{compute}")))
 }

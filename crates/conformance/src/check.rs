@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::property::{Picture, Property, Question, properties};
 use crate::target::{Failure, Rows, Target};
-use crate::truth::Truth;
+use crate::truth::{NoTruth, Truth};
 
 /// How far from one the length of a vector may be: FP16 has 11 bits.
 const LENGTH_TOLERANCE: f32 = 2e-3;
@@ -15,6 +15,25 @@ const PROBABILITY_TOLERANCE: f32 = 0.02;
 
 /// Characters by which a text is named.
 const LONGEST_NAME: usize = 48;
+
+/// Why a target cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There are no right vectors.
+    #[error(transparent)]
+    NoTruth(#[from] NoTruth),
+    /// The target's vectors are of another length, so it has another model.
+    #[error(
+        "the server's vectors have {theirs} floats and the model's {own}: it has another model; \
+         give that with --model"
+    )]
+    OtherModel {
+        /// The length of the target's vectors.
+        theirs: usize,
+        /// The length of the right ones.
+        own: usize,
+    },
+}
 
 /// The judgement on a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,14 +83,13 @@ struct Gallery {
 ///
 /// # Errors
 ///
-/// A sentence, if there is no truth, or the target's vectors are of another length: then it has
-/// another model, and nothing can be compared.
+/// See [`CheckError`].
 pub fn check(
     target: &dyn Target,
     truth: &dyn Truth,
     least: f32,
     mut done: impl FnMut(&Outcome),
-) -> Result<Vec<Outcome>, String> {
+) -> Result<Vec<Outcome>, CheckError> {
     let properties = properties();
     let gallery = Gallery::of(&properties, truth)?;
     let mut outcomes = Vec::with_capacity(properties.len());
@@ -100,7 +118,7 @@ pub fn check(
 }
 
 impl Gallery {
-    fn of(properties: &[Property], truth: &dyn Truth) -> Result<Self, String> {
+    fn of(properties: &[Property], truth: &dyn Truth) -> Result<Self, NoTruth> {
         let (mut texts, mut pictures) = (Vec::new(), Vec::new());
         for property in properties {
             match &property.question {
@@ -127,7 +145,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn judge(&self, property: &Property, outcome: &mut Outcome) -> Result<(), String> {
+    fn judge(&self, property: &Property, outcome: &mut Outcome) -> Result<(), CheckError> {
         match &property.question {
             Question::Texts(texts) => {
                 let got = texts.iter().map(|text| self.target.texts(&[text]));
@@ -189,7 +207,7 @@ impl Checker<'_> {
         right: Rows,
         names: &[String],
         are_pictures: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), CheckError> {
         let got = match got {
             Ok(got) => got,
             Err(failure) => {
@@ -209,12 +227,8 @@ impl Checker<'_> {
         let mut moved = 0;
         for ((got, right), name) in got.iter().zip(&right).zip(names) {
             if got.len() != right.len() {
-                return Err(format!(
-                    "the server's vectors have {} floats and the model's {}: it has another \
-                     model; give that with --model",
-                    got.len(),
-                    right.len()
-                ));
+                let (theirs, own) = (got.len(), right.len());
+                return Err(CheckError::OtherModel { theirs, own });
             }
             let cosine = cosine(got, right);
             if outcome.cosine.is_none_or(|lowest| cosine < lowest) {
@@ -250,7 +264,7 @@ impl Checker<'_> {
         outcome: &mut Outcome,
         texts: &[&str],
         pictures: &[Picture],
-    ) -> Result<(), String> {
+    ) -> Result<(), CheckError> {
         let got = match self.target.probabilities(texts, pictures) {
             Ok(got) => got,
             Err(failure) => {

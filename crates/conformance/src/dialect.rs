@@ -47,6 +47,11 @@ impl fmt::Display for Dialect {
     }
 }
 
+/// What answers at an address, if anything does, says nothing by which its dialect is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing at {0} says which dialect is spoken there: is it running? If so, give --dialect")]
+pub struct NoDialect(String);
+
 /// A server at the other end of a connection.
 pub struct Server {
     wire: Wire,
@@ -61,22 +66,17 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A sentence, if the server does not answer, or none of the dialects fits.
+    /// If the server does not answer, or none of the dialects fits.
     pub fn connect(
         url: &str,
         key: Option<&str>,
         dialect: Option<Dialect>,
         model: Option<&str>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NoDialect> {
         let wire = Wire::new(url, key);
         let dialect = match dialect {
             Some(dialect) => dialect,
-            None => found(&wire).ok_or_else(|| {
-                format!(
-                    "nothing at {url} says which dialect is spoken there: is it running? If so, \
-                     give --dialect"
-                )
-            })?,
+            None => found(&wire).ok_or_else(|| NoDialect(url.to_owned()))?,
         };
         let model = match model {
             Some(model) => model.to_owned(),

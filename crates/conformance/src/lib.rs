@@ -22,7 +22,7 @@
 //! use siglip2_conformance::check::{Verdict, check};
 //! use siglip2_conformance::property::Picture;
 //! use siglip2_conformance::target::{Failure, Rows, Target};
-//! use siglip2_conformance::truth::Truth;
+//! use siglip2_conformance::truth::{NoTruth, Truth};
 //!
 //! /// A vector that depends on every byte.
 //! fn vector(bytes: &[u8]) -> Vec<f32> {
@@ -35,10 +35,10 @@
 //!
 //! struct Right;
 //! impl Truth for Right {
-//!     fn texts(&self, texts: &[&str]) -> Result<Rows, String> {
+//!     fn texts(&self, texts: &[&str]) -> Result<Rows, NoTruth> {
 //!         Ok(texts.iter().map(|text| vector(text.as_bytes())).collect())
 //!     }
-//!     fn pictures(&self, pictures: &[Picture]) -> Result<Rows, String> {
+//!     fn pictures(&self, pictures: &[Picture]) -> Result<Rows, NoTruth> {
 //!         Ok(pictures.iter().map(|picture| vector(picture.bytes)).collect())
 //!     }
 //!     fn probability(&self, _cosine: f32) -> f32 {
@@ -49,7 +49,8 @@
 //! struct Swapped;
 //! impl Target for Swapped {
 //!     fn texts(&self, texts: &[&str]) -> Result<Rows, Failure> {
-//!         let mut rows = Right.texts(texts).map_err(Failure::Broken)?;
+//!         let broken = |error: NoTruth| Failure::Broken(error.to_string());
+//!         let mut rows = Right.texts(texts).map_err(broken)?;
 //!         rows.reverse();
 //!         Ok(rows)
 //!     }

@@ -43,7 +43,7 @@ pub use int8::{Int8, PlainBytes};
 #[cfg(target_arch = "x86_64")]
 pub use vnni::{Vnni256, Vnni512};
 
-use crate::quantize::Span;
+use crate::quantize::Affine;
 use crate::simd::Simd;
 
 /// How a kernel lays words out, and how large its tiles are.
@@ -64,7 +64,7 @@ pub struct Layout {
     /// Words of depth that a tile takes before the next rows are begun. A panel's piece of
     /// this depth fits the first cache.
     pub block: usize,
-    /// Words behind a group of rows, for the [`Span`] of each: 0 where numbers have none.
+    /// Words behind a group of rows, for the [`Affine`] of each: 0 where numbers have none.
     pub notes: usize,
 }
 
@@ -132,7 +132,7 @@ pub trait Kernel: Copy + Send + Sync + 'static {
     /// The layout.
     const LAYOUT: Layout;
     /// Whether it multiplies bytes. Then [`Kernel::tile`] gives the bits of `i32`, which
-    /// [`Span::finish`] makes floats of.
+    /// [`Affine::finish`] makes floats of.
     const QUANTIZED: bool = Self::LAYOUT.notes > 0;
 
     /// The vectors.
@@ -142,8 +142,8 @@ pub trait Kernel: Copy + Send + Sync + 'static {
     fn fine(self) -> Self::Fine;
 
     /// Floats to words: `from` is a multiple of 16 long, `to` that divided by
-    /// [`Layout::per_word`]. Only bytes have a span; others ignore it.
-    fn narrow(self, from: &[f32], span: Span, to: &mut [u32]);
+    /// [`Layout::per_word`]. Only bytes have one; others ignore it.
+    fn narrow(self, from: &[f32], affine: Affine, to: &mut [u32]);
 
     /// Writes `rows` rows of `vectors * lanes` sums of products to `out`, one row after the
     /// other. Of a group that is not full, all rows are written; those beyond `rows` are

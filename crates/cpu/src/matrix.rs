@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::kernel::{Kernel, Layout};
 use crate::memory::Buffer;
-use crate::quantize::{Columns, Span, column};
+use crate::quantize::{Affine, Columns, column};
 use crate::simd::Simd;
 
 /// Rows of numbers in a kernel's layout: the left side of a product.
@@ -45,7 +45,7 @@ impl<'a, K: Kernel> Operand<'a, K> {
     #[inline(always)]
     pub fn put(&mut self, kernel: K, row: usize, first: usize, numbers: &[f32]) {
         let pitch = Self::LAYOUT.pitch(self.depth);
-        put(kernel, self.words, pitch, row, first, numbers, Span::NONE);
+        put(kernel, self.words, pitch, row, first, numbers, Affine::NONE);
     }
 
     /// Writes the whole row `row`: its numbers, and zeros up to [`Layout::padded`].
@@ -77,7 +77,7 @@ const fn place(layout: Layout, pitch: usize, row: usize, word: usize) -> usize {
     row / group * pitch + word / 16 * 16 * group + row % group * 16 + word % 16
 }
 
-/// Where the span of a row is noted: its first number and its step.
+/// Where the range of a row is noted: its first number and its step.
 #[inline(always)]
 const fn note(layout: Layout, pitch: usize, row: usize) -> usize {
     (row / layout.group + 1) * pitch - layout.notes + row % layout.group * 2
@@ -93,12 +93,12 @@ fn put_row<K: Kernel>(
     depth: usize,
 ) {
     if K::QUANTIZED {
-        let span = Span::of(kernel.simd(), &numbers[..depth]);
+        let affine = Affine::of(kernel.simd(), &numbers[..depth]);
         let at = note(K::LAYOUT, pitch, row);
-        words[at..at + 2].copy_from_slice(&[span.least.to_bits(), span.step.to_bits()]);
-        put(kernel, words, pitch, row, 0, numbers, span);
+        words[at..at + 2].copy_from_slice(&[affine.least.to_bits(), affine.step.to_bits()]);
+        put(kernel, words, pitch, row, 0, numbers, affine);
     } else {
-        put(kernel, words, pitch, row, 0, numbers, Span::NONE);
+        put(kernel, words, pitch, row, 0, numbers, Affine::NONE);
     }
 }
 
@@ -110,20 +110,20 @@ fn put<K: Kernel>(
     row: usize,
     first: usize,
     numbers: &[f32],
-    span: Span,
+    affine: Affine,
 ) {
     let layout = K::LAYOUT;
     if layout.group == 1 {
         let start = row * pitch + first / layout.per_word;
         let length = numbers.len() / layout.per_word;
-        kernel.narrow(numbers, span, &mut words[start..start + length]);
+        kernel.narrow(numbers, affine, &mut words[start..start + length]);
     } else {
         // A group's chunk of a row is 16 words.
         for (i, numbers) in numbers.chunks(16 * layout.per_word).enumerate() {
             let word = first / layout.per_word + i * 16;
             let start = place(layout, pitch, row, word);
             let length = numbers.len() / layout.per_word;
-            kernel.narrow(numbers, span, &mut words[start..start + length]);
+            kernel.narrow(numbers, affine, &mut words[start..start + length]);
         }
     }
 }
@@ -177,11 +177,11 @@ impl<'a, K: Kernel> Rows<'a, K> {
         K::LAYOUT.pitch(self.depth)
     }
 
-    /// The span of the row `row`, in a quantized kernel.
+    /// The range of the row `row`, in a quantized kernel.
     #[inline(always)]
-    pub(crate) fn span(&self, row: usize) -> Span {
+    pub(crate) fn affine(&self, row: usize) -> Affine {
         let at = note(K::LAYOUT, self.pitch(), row);
-        Span::new(
+        Affine::new(
             f32::from_bits(self.words[at]),
             f32::from_bits(self.words[at + 1]),
         )
@@ -227,7 +227,7 @@ impl<'a, 'b, K: Kernel> OperandBlock<'a, 'b, K> {
             let word = first / layout.per_word + i * 16;
             let at = place(layout, 0, row % layout.group, word) - start;
             let length = numbers.len() / layout.per_word;
-            kernel.narrow(numbers, Span::NONE, &mut group[at..at + length]);
+            kernel.narrow(numbers, Affine::NONE, &mut group[at..at + length]);
         }
     }
 
@@ -452,7 +452,7 @@ impl<K: Kernel> PanelMut<'_, K> {
                             let [scale, total] = column(kernel, &numbers, self.depth, narrow);
                             (self.scales[at + lane], self.totals[at + lane]) = (scale, total);
                         } else {
-                            kernel.narrow(&numbers, Span::NONE, narrow);
+                            kernel.narrow(&numbers, Affine::NONE, narrow);
                         }
                     },
                 );

@@ -96,8 +96,8 @@ pub fn product<K: Kernel>(
                             for (i, row) in tile.clone().enumerate() {
                                 let sums = &mut out[i * columns..(i + 1) * columns];
                                 if K::QUANTIZED {
-                                    let span = left.span(rows.start + row);
-                                    span.finish(kernel.simd(), sums, right.factors(panel));
+                                    let affine = left.affine(rows.start + row);
+                                    affine.finish(kernel.simd(), sums, right.factors(panel));
                                 }
                                 done(rows.start + row, panel * width, sums);
                             }

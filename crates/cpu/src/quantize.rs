@@ -8,7 +8,7 @@
 //!                  [row] [column]  exact, in i32     [row]    [column], packed with w
 //! ```
 //!
-//! A row's span is measured when the row is written, so it fits whatever the row holds.
+//! A row's range is measured when the row is written, so it fits whatever the row holds.
 //! What stands where a row is padded does not matter: the right side has zeros there.
 
 use crate::kernel::Kernel;
@@ -16,7 +16,7 @@ use crate::simd::Simd;
 
 /// Numbers of a row are `least + step * b`, for bytes `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
+pub struct Affine {
     /// What the byte 0 stands for.
     pub least: f32,
     /// The distance of two neighbours. NaN where a number of the row is not finite: then
@@ -33,8 +33,8 @@ const SMALLEST_STEP: f32 = 1e-35;
 /// no more of them: `2^31 / (255 * 127)`, rounded down to a round number.
 pub const DEEPEST: usize = 65_536;
 
-impl Span {
-    /// For kernels whose numbers have no span.
+impl Affine {
+    /// For kernels whose numbers have no range.
     pub const NONE: Self = Self {
         least: 0.0,
         step: 1.0,
@@ -55,7 +55,7 @@ impl Span {
         }
     }
 
-    /// The span of a row: its least number is the byte 0, its largest the byte 255.
+    /// The range of a row: its least number is the byte 0, its largest the byte 255.
     #[inline(always)]
     pub fn of<S: Simd>(simd: S, row: &[f32]) -> Self {
         let (least, most) = extremes(simd, row);
@@ -134,7 +134,7 @@ pub fn column<K: Kernel>(kernel: K, numbers: &[f32], depth: usize, to: &mut [u32
     let (least, most) = extremes(kernel.simd(), &numbers[..depth]);
     let scale = (most.max(-least) + 0.0 * (most + least)) / 127.0;
     // 128 stands for zero; with its highest bit turned a byte is that much less.
-    kernel.narrow(numbers, Span::new(-128.0 * scale, scale), to);
+    kernel.narrow(numbers, Affine::new(-128.0 * scale, scale), to);
     to.iter_mut().for_each(|word| *word ^= 0x8080_8080);
     let bytes = to.iter().flat_map(|word| word.to_le_bytes());
     let total: i32 = bytes
@@ -162,18 +162,21 @@ mod tests {
             let mut random = Random::new(3);
             for length in [1_usize, 2, 15, 16, 17, 40, 333] {
                 let mut row: Vec<f32> = (0..length).map(|_| random.normal() * 3.0).collect();
-                let span = Span::of(simd, &row);
+                let affine = Affine::of(simd, &row);
                 row.resize(length.next_multiple_of(16), 0.0);
                 let mut words = vec![0; row.len() / 4];
-                span.bytes(simd, &row, &mut words);
+                affine.bytes(simd, &row, &mut words);
                 let got = bytes(&words);
                 for (x, b) in row[..length].iter().zip(&got) {
-                    let back = span.least + span.step * f32::from(*b);
-                    assert!((x - back).abs() <= span.step * 0.5001 + 1e-6, "{x}, {back}");
+                    let back = affine.least + affine.step * f32::from(*b);
+                    assert!(
+                        (x - back).abs() <= affine.step * 0.5001 + 1e-6,
+                        "{x}, {back}"
+                    );
                 }
                 // The same bytes as in plain Rust.
-                let plain = Span::of(Portable, &row[..length]);
-                assert_eq!((plain.least, plain.step), (span.least, span.step));
+                let plain = Affine::of(Portable, &row[..length]);
+                assert_eq!((plain.least, plain.step), (affine.least, affine.step));
                 let mut words = vec![0; row.len() / 4];
                 plain.bytes(Portable, &row, &mut words);
                 assert_eq!(bytes(&words)[..length], got[..length]);
@@ -184,10 +187,10 @@ mod tests {
     #[test]
     fn a_row_of_one_number_is_that_number() {
         for number in [0.0, -3.5, 1e30, 1e-40] {
-            let span = Span::of(Portable, &[number; 20]);
+            let affine = Affine::of(Portable, &[number; 20]);
             let mut words = [0; 4];
-            span.bytes(Portable, &[number; 16], &mut words);
-            assert_eq!(span.least, number);
+            affine.bytes(Portable, &[number; 16], &mut words);
+            assert_eq!(affine.least, number);
             assert_eq!(words, [0; 4]);
         }
     }
@@ -199,7 +202,7 @@ mod tests {
                 for at in [0, 5, 16, 34, 36] {
                     let mut row = vec![1.0; 37];
                     row[at] = bad;
-                    assert!(Span::of(kernel.simd(), &row).step.is_nan());
+                    assert!(Affine::of(kernel.simd(), &row).step.is_nan());
                 }
             }
         });

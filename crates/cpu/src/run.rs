@@ -266,7 +266,7 @@ impl Text {
     ///
     /// # Errors
     ///
-    /// When a text or `out` has another length, a token id is none of the vocabulary's,
+    /// When a text or `out` has another length, a token id is not in the vocabulary,
     /// or a thread panicked.
     pub fn run(
         &self,

@@ -29,7 +29,7 @@ const INSIDE: u64 = OPEN - 1;
 
 /// A piece panicked. Other pieces may or may not have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a thread that computes panicked")]
+#[error("a compute thread panicked")]
 pub struct Panicked;
 
 type Work<'a> = &'a (dyn Fn(usize, usize) + Sync);

@@ -23,8 +23,8 @@ mod calibration;
 mod precision;
 mod towers;
 
-pub use calibration::{Calibration, Samples};
-pub use precision::{CpuPrecision, Kernel};
+pub use calibration::{Calibration, CalibrationError, FaultySample, SampleError, Samples};
+pub use precision::{CpuPrecision, Kernel, NoKernel};
 pub use siglip2_cpu::Peak;
 use towers::{Shapes, Towers};
 

@@ -51,11 +51,12 @@ mod routes;
 mod server;
 mod settings;
 
-pub use call::spans::Spans;
+pub use call::spans::{Spans, UnusableCollector};
 pub use server::{ServeError, serve};
 pub use settings::HttpSettings;
 pub use settings::api_key::{ApiKey, ApiKeysFile};
 pub use settings::cors::Origins;
+pub use settings::error::{BadKey, FileError};
 pub use settings::networks::Networks;
 pub use settings::picture_url::PictureHosts;
 pub use settings::pictures::PictureUrlSettings;

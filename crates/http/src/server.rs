@@ -26,6 +26,7 @@ use crate::openapi;
 use crate::request::fetch::Fetcher;
 use crate::routes;
 use crate::settings::HttpSettings;
+use crate::settings::error::FileError;
 use crate::settings::tls::TlsFiles;
 use app::App;
 use connection::{Connections, Phase};
@@ -42,7 +43,7 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 const CROWDED_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why serving ended other than as asked.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Connections were cut at shutdown.
     #[error("{connections} connections had not finished within {within:?} and were cut")]
@@ -53,8 +54,8 @@ pub enum ServeError {
         within: Duration,
     },
     /// A file that a setting names cannot be used.
-    #[error("{0}")]
-    File(String),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Serves until `shutdown` is over, and sends what requests took to `spans`. Then the
@@ -79,7 +80,7 @@ pub async fn serve(
     let crowded = Arc::new(Notify::new());
     let (phase, told) = watch::channel(Phase::Serving);
     let models = models.into();
-    let fetcher = Fetcher::new(&settings.picture_urls).map_err(ServeError::File)?;
+    let fetcher = Fetcher::new(&settings.picture_urls)?;
     let app = App(Arc::new(Shared {
         fetcher,
         accepted: AcceptedCount::new(Arc::clone(models.metrics())),
@@ -100,8 +101,7 @@ pub async fn serve(
         }
     }
     let files = app.0.settings.tls.clone();
-    let acceptor = files.as_ref().map(TlsFiles::acceptor).transpose();
-    let acceptor = acceptor.map_err(ServeError::File)?;
+    let acceptor = files.as_ref().map(TlsFiles::acceptor).transpose()?;
     // It ends with this function.
     let _watching = files.map(|files| AbortOnDrop(tokio::spawn(files.watch())));
     let connections = Connections::new(app.clone(), acceptor, told, Arc::clone(&crowded));

@@ -5,6 +5,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod cors;
+pub(crate) mod error;
 pub(crate) mod networks;
 pub(crate) mod picture_url;
 pub(crate) mod pictures;
@@ -20,6 +21,7 @@ use siglip2_flags::{as_seconds, bytes, count, path, seconds, some_bytes, switch}
 
 use api_key::{ApiKey, ApiKeysFile};
 use cors::Origins;
+use error::FileError;
 use pictures::PictureUrlSettings;
 use tls::TlsFiles;
 
@@ -183,18 +185,12 @@ impl HttpSettings {
     ///
     /// # Errors
     ///
-    /// A sentence, when only one of the two is given, or a file cannot be used.
-    pub fn open_files(&mut self) -> Result<(), String> {
+    /// When only one of the two is given, or a file cannot be used.
+    pub fn open_files(&mut self) -> Result<(), FileError> {
         self.tls = match (&self.tls_cert, &self.tls_key) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some(TlsFiles::open(cert, key)?),
-            _ => {
-                return Err(
-                    "--tls-cert (TLS_CERT) and --tls-key (TLS_KEY) are given together: \
-                            one of them is missing"
-                        .to_owned(),
-                );
-            }
+            _ => return Err(FileError::OneOfTwo),
         };
         tls::connector(self.picture_urls.picture_url_ca.as_deref())?;
         Ok(())

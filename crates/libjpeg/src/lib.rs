@@ -11,6 +11,15 @@
 //! libjpeg (mozjpeg) has a hook for the transform, but the crate `mozjpeg` does not offer it. The
 //! error manager is called with the decoder at the first marker of every file, and sets the hook
 //! there.
+//!
+//! ```
+//! use siglip2_libjpeg::idct;
+//!
+//! // A block with nothing but its mean, 16 * 2 / 8 above the middle of the range.
+//! let mut coefficients = [0; 64];
+//! coefficients[0] = 16;
+//! assert_eq!(idct::samples(&coefficients, &[2; 64]), [[132; 8]; 8]);
+//! ```
 
 // libjpeg is C: its callbacks and the blocks that it hands to them are raw pointers.
 #![allow(unsafe_code)]

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use crate::options::{Answers, Check};
+use crate::wrong::Wrong;
 
 /// How far from 1 the norm of a vector may be.
 const TOLERANCE: f64 = 1e-3;
@@ -155,7 +156,8 @@ impl Checker {
             let is_checked = self.how != Check::None;
             return is_checked
                 .then(|| self.bytes(body, *rows, *unit).err())
-                .flatten();
+                .flatten()
+                .map(|wrong| wrong.to_string());
         }
         let in_full = match self.how {
             Check::All => true,
@@ -163,21 +165,23 @@ impl Checker {
             Check::None => false,
         };
         if in_full {
-            self.in_full(expected, body).err()
+            self.in_full(expected, body)
+                .err()
+                .map(|wrong| wrong.to_string())
         } else {
             None
         }
     }
 
-    fn in_full(&self, expected: &Expected, body: &[u8]) -> Result<(), String> {
+    fn in_full(&self, expected: &Expected, body: &[u8]) -> Result<(), Wrong> {
         match expected {
             Expected::Rows { rows, unit } => {
                 let answer: Embeddings = parse(body)?;
                 if answer.dimensions != self.dimensions {
-                    return Err(format!(
-                        "`dimensions` is {}, but /info says {}",
-                        answer.dimensions, self.dimensions
-                    ));
+                    return Err(Wrong::Dimensions {
+                        found: answer.dimensions,
+                        expected: self.dimensions,
+                    });
                 }
                 self.rows("embeddings", &answer.embeddings, *rows, *unit)
             }
@@ -187,10 +191,11 @@ impl Checker {
                 self.rows("image_embeddings", &answer.image_embeddings, *images, true)?;
                 let rows = &answer.similarities;
                 if rows.len() != *texts || rows.iter().any(|row| row.len != *images) {
-                    return Err(format!("`similarities` is not {texts} rows of {images}"));
+                    let (texts, images) = (*texts, *images);
+                    return Err(Wrong::Shape { texts, images });
                 }
                 if rows.iter().any(|row| row.low < 0.0 || row.high > 1.0) {
-                    return Err("a similarity is outside 0..1".to_owned());
+                    return Err(Wrong::Similarity);
                 }
                 Ok(())
             }
@@ -200,14 +205,14 @@ impl Checker {
     }
 
     /// Checks rows of little-endian f32.
-    fn bytes(&self, body: &[u8], rows: usize, unit: bool) -> Result<(), String> {
+    fn bytes(&self, body: &[u8], rows: usize, unit: bool) -> Result<(), Wrong> {
         let (numbers, rest) = body.as_chunks::<4>();
         if !rest.is_empty() || numbers.len() != rows * self.dimensions {
-            return Err(format!(
-                "the answer has {} bytes where {rows} rows of {} floats were asked for",
-                body.len(),
-                self.dimensions
-            ));
+            return Err(Wrong::Bytes {
+                bytes: body.len(),
+                rows,
+                dimensions: self.dimensions,
+            });
         }
         let numbers = numbers.chunks_exact(self.dimensions.max(1));
         let rows: Vec<Row> = numbers
@@ -221,35 +226,44 @@ impl Checker {
         self.rows("embeddings", &rows, rows.len(), unit)
     }
 
-    fn rows(&self, name: &str, rows: &[Row], expected: usize, unit: bool) -> Result<(), String> {
+    fn rows(
+        &self,
+        field: &'static str,
+        rows: &[Row],
+        expected: usize,
+        unit: bool,
+    ) -> Result<(), Wrong> {
         if rows.len() != expected {
-            return Err(format!(
-                "`{name}` has {} rows where {expected} were asked for",
-                rows.len()
-            ));
+            return Err(Wrong::Rows {
+                field,
+                found: rows.len(),
+                expected,
+            });
         }
-        for (n, row) in rows.iter().enumerate() {
-            if row.len != self.dimensions {
-                return Err(format!(
-                    "row {n} of `{name}` has {} numbers, but /info says {}",
-                    row.len, self.dimensions
-                ));
+        for (row, numbers) in rows.iter().enumerate() {
+            if numbers.len != self.dimensions {
+                return Err(Wrong::Length {
+                    row,
+                    field,
+                    found: numbers.len,
+                    expected: self.dimensions,
+                });
             }
-            let norm = row.square.sqrt();
+            let norm = numbers.square.sqrt();
             if !norm.is_finite() {
-                return Err(format!("row {n} of `{name}` is not finite"));
+                return Err(Wrong::NotFinite { row, field });
             }
             if unit && (norm - 1.0).abs() > TOLERANCE {
-                return Err(format!("row {n} of `{name}` has norm {norm:.4}, not 1"));
+                return Err(Wrong::Norm { row, field, norm });
             }
         }
         Ok(())
     }
 }
 
-fn ranking(answer: &Ranking, query: &str, files: &[String]) -> Result<(), String> {
+fn ranking(answer: &Ranking, query: &str, files: &[String]) -> Result<(), Wrong> {
     if answer.query != query {
-        return Err("`query` is not the one that was sent".to_owned());
+        return Err(Wrong::Query);
     }
     let mut sent: Vec<&str> = files.iter().map(String::as_str).collect();
     let mut named: Vec<&str> = answer
@@ -260,17 +274,17 @@ fn ranking(answer: &Ranking, query: &str, files: &[String]) -> Result<(), String
     sent.sort_unstable();
     named.sort_unstable();
     if sent != named {
-        return Err(format!(
-            "`rankings` does not name each of the {} files once",
-            files.len()
-        ));
+        return Err(Wrong::Files(files.len()));
     }
     for (n, ranked) in answer.rankings.iter().enumerate() {
         if ranked.rank != n + 1 {
-            return Err(format!("entry {} has rank {}", n + 1, ranked.rank));
+            return Err(Wrong::Rank {
+                entry: n + 1,
+                rank: ranked.rank,
+            });
         }
         if !(0.0..=1.0).contains(&ranked.score) {
-            return Err(format!("a score is {}, outside 0..1", ranked.score));
+            return Err(Wrong::Score(ranked.score));
         }
     }
     if answer
@@ -278,13 +292,13 @@ fn ranking(answer: &Ranking, query: &str, files: &[String]) -> Result<(), String
         .windows(2)
         .any(|pair| pair[0].score < pair[1].score)
     {
-        return Err("`rankings` is not sorted by score".to_owned());
+        return Err(Wrong::Order);
     }
     Ok(())
 }
 
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| format!("the answer cannot be read: {error}"))
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Wrong> {
+    Ok(serde_json::from_slice(body)?)
 }
 
 /// Whether the number of rows is right, by counting something that each row has once.

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use crate::error::Error;
 use crate::inputs::Request;
 use crate::options::Answers;
 
@@ -107,13 +108,11 @@ pub struct Target {
 
 impl Target {
     /// Parses a URL: scheme http, a host, optionally a port, and nothing after it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || format!("`{url}` is not a URL such as http://127.0.0.1:8091");
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let wrong = || Error::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         if uri.scheme_str() == Some("https") {
-            return Err(format!(
-                "`{url}`: the load test speaks plain HTTP; point it at the service itself"
-            ));
+            return Err(Error::Tls(url.to_owned()));
         }
         if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
             return Err(wrong());
@@ -241,13 +240,13 @@ impl Client {
         api_key: Option<&str>,
         timeout_ms: Option<u64>,
         answers: Answers,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Error> {
         let mut headers = HeaderMap::new();
-        let unusable = |what: &str| format!("{what} cannot be sent in a header");
-        let host = HeaderValue::from_str(&target.address).map_err(|_| unusable("the host"))?;
+        let host = HeaderValue::from_str(&target.address);
+        let host = host.map_err(|_| Error::Header("the host"))?;
         headers.insert(HOST, host);
         if let Some(key) = api_key {
-            let key = HeaderValue::from_str(key).map_err(|_| unusable("the API key"))?;
+            let key = HeaderValue::from_str(key).map_err(|_| Error::Header("the API key"))?;
             headers.insert("x-api-key", key);
         }
         if answers == Answers::Bytes {
@@ -337,8 +336,8 @@ impl Client {
             let mut open = match connection.take() {
                 Some(kept) => kept,
                 None => match self.connect().await {
-                    Ok(new) => new,
-                    Err(_) => return Exchange::without_answer(Ending::Connect),
+                    Some(new) => new,
+                    None => return Exchange::without_answer(Ending::Connect),
                 },
             };
             let before = open.counts();
@@ -404,26 +403,21 @@ impl Client {
             .push(connection);
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
-        let stream = TcpStream::connect(&self.target.address)
-            .await
-            .map_err(|error| error.to_string())?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| error.to_string())?;
+    /// A new connection; none if the server refuses it.
+    async fn connect(&self) -> Option<Connection> {
+        let stream = TcpStream::connect(&self.target.address).await.ok()?;
+        stream.set_nodelay(true).ok()?;
         let counts = Arc::new(Counts::default());
         let counted = Counted {
             stream,
             counts: Arc::clone(&counts),
         };
-        let (sender, connection) = http1::handshake(TokioIo::new(counted))
-            .await
-            .map_err(|error| error.to_string())?;
+        let (sender, connection) = http1::handshake(TokioIo::new(counted)).await.ok()?;
         // It ends when its sender is dropped or the server closes; the sender reports the
         // reason to the task waiting for an answer.
         tokio::spawn(connection);
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { sender, counts })
+        Some(Connection { sender, counts })
     }
 
     /// Sends the head and half of the body, then closes.
@@ -505,7 +499,7 @@ mod tests {
             "[::1]:80"
         );
         let error = Target::parse("https://x").expect_err("TLS");
-        assert!(error.contains("plain HTTP"), "{error}");
+        assert!(matches!(error, Error::Tls(_)), "{error}");
         for wrong in ["", "localhost:8091", "http://", "http://x/embed", "ftp://x"] {
             assert!(Target::parse(wrong).is_err(), "{wrong}");
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
@@ -19,7 +20,7 @@ pub async fn compare(
     plan: Plan,
     services: [&Service; 2],
     interrupt: &Interrupt,
-) -> Result<bool, String> {
+) -> Result<bool, Error> {
     let plans = [
         plan,
         Plan {

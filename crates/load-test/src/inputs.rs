@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::check::Expected;
+use crate::error::Error;
 use crate::hostile;
 use crate::mix::{Endpoint, Mix};
 use crate::options::Options;
@@ -128,7 +129,7 @@ type Chosen<'p> = (&'p Picture, Option<String>);
 
 impl Inputs {
     /// Reads or draws what the options ask for.
-    pub fn new(options: &Options) -> Result<Self, String> {
+    pub fn new(options: &Options) -> Result<Self, Error> {
         let with_images = options.hostile > 0.0
             || options.mix.has(&[
                 Endpoint::Image,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
@@ -32,7 +33,7 @@ pub async fn find(
     plan: Plan,
     service: &Service,
     interrupt: &Interrupt,
-) -> Result<bool, String> {
+) -> Result<bool, Error> {
     let seconds = options
         .duration
         .unwrap_or(STEP)
@@ -125,7 +126,7 @@ pub async fn find(
         ]
     }));
     let Some(report) = best.as_ref().or(last.as_ref()) else {
-        return Err("no rate was tried: start with a --rate from 0.05 to 1000000".to_owned());
+        return Err(Error::NoRate);
     };
     let verdict = match search.knee() {
         Some(knee) if client_limited => format!(

@@ -16,12 +16,21 @@
 //! ```text
 //! load-test --url http://localhost:8091 --clients 8
 //! ```
+//!
+//! The whole program is one function, so that a package can make its own binary of it:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     siglip2_load_test::main()
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod client;
 mod compare;
+mod error;
 mod hostile;
 mod html;
 mod inputs;
@@ -44,6 +53,7 @@ mod service;
 mod texts;
 mod watch;
 mod window;
+mod wrong;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,6 +61,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::options::Options;
@@ -97,7 +108,7 @@ enum Verdict {
     Interrupted,
 }
 
-async fn measure(options: &Options) -> Result<Verdict, String> {
+async fn measure(options: &Options) -> Result<Verdict, Error> {
     let interrupt = Interrupt::listen();
     output::check_page(options)?;
     let right = measured(options, &interrupt).await?;
@@ -109,7 +120,7 @@ async fn measure(options: &Options) -> Result<Verdict, String> {
 }
 
 /// Whether every answer was right, and some were good.
-async fn measured(options: &Options, interrupt: &Interrupt) -> Result<bool, String> {
+async fn measured(options: &Options, interrupt: &Interrupt) -> Result<bool, Error> {
     if let Some(pid) = options.watch_pid {
         Look::at(pid, 0.0)?;
     }

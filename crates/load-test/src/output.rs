@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
+use crate::error::Error;
 use crate::options::Options;
 use crate::report::Report;
 
@@ -11,19 +12,17 @@ pub fn say(
     options: &Options,
     report: &impl serde::Serialize,
     table: impl Fn() -> String,
-) -> Result<(), String> {
+) -> Result<(), Error> {
     let text = if options.json {
-        serde_json::to_string_pretty(report)
-            .map_err(|error| format!("cannot write the report as JSON: {error}"))?
+        serde_json::to_string_pretty(report)?
     } else {
         table()
     };
-    writeln!(std::io::stdout(), "{}", text.trim_end())
-        .map_err(|error| format!("cannot print the report: {error}"))
+    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(Error::Print)
 }
 
 /// Checks that the page can be written, before anything is measured for it.
-pub fn check_page(options: &Options) -> Result<(), String> {
+pub fn check_page(options: &Options) -> Result<(), Error> {
     let Some(path) = &options.html else {
         return Ok(());
     };
@@ -32,7 +31,7 @@ pub fn check_page(options: &Options) -> Result<(), String> {
         .append(true)
         .create(true)
         .open(path)
-        .map_err(|error| format!("{} (--html) cannot be written: {error}", path.display()))?;
+        .map_err(Error::page(path))?;
     if is_new {
         // A run that ends without a report should not leave an empty page.
         let _ = std::fs::remove_file(path);
@@ -41,12 +40,11 @@ pub fn check_page(options: &Options) -> Result<(), String> {
 }
 
 /// Writes the page, if requested.
-pub fn write_page(options: &Options, page: impl Fn() -> String) -> Result<(), String> {
+pub fn write_page(options: &Options, page: impl Fn() -> String) -> Result<(), Error> {
     let Some(path) = &options.html else {
         return Ok(());
     };
-    std::fs::write(path, page())
-        .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    std::fs::write(path, page()).map_err(Error::page(path))
 }
 
 /// Whether no answer was wrong and some were good. A run with only hostile requests has no

@@ -12,6 +12,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use crate::error::Error;
 use crate::options::DrawnFormat;
 use crate::random::Random;
 
@@ -81,11 +82,10 @@ fn content_type(name: &str) -> Option<&'static str> {
 }
 
 /// Reads the images of a folder, in the order of their names.
-pub fn of_folder(folder: &Path) -> Result<Vec<Picture>, String> {
-    let unreadable = |path: &Path, error| format!("{} cannot be read: {error}", path.display());
+pub fn of_folder(folder: &Path) -> Result<Vec<Picture>, Error> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, e))? {
-        paths.push(entry.map_err(|e| unreadable(folder, e))?.path());
+    for entry in fs::read_dir(folder).map_err(Error::unreadable(folder))? {
+        paths.push(entry.map_err(Error::unreadable(folder))?.path());
     }
     paths.sort();
     let mut pictures = Vec::new();
@@ -101,21 +101,18 @@ pub fn of_folder(folder: &Path) -> Result<Vec<Picture>, String> {
         let Some(content_type) = content_type(&name) else {
             continue;
         };
-        let size = fs::metadata(&path).map_err(|e| unreadable(&path, e))?.len();
-        if size > LARGEST_FILE {
-            return Err(format!("{} is larger than 256 MiB", path.display()));
+        let metadata = fs::metadata(&path).map_err(Error::unreadable(&path))?;
+        if metadata.len() > LARGEST_FILE {
+            return Err(Error::LargeFile(path));
         }
         pictures.push(Picture {
             name,
             content_type,
-            bytes: fs::read(&path).map_err(|e| unreadable(&path, e))?.into(),
+            bytes: fs::read(&path).map_err(Error::unreadable(&path))?.into(),
         });
     }
     if pictures.is_empty() {
-        return Err(format!(
-            "{} holds no image (jpg, png, gif, webp, bmp or tiff)",
-            folder.display()
-        ));
+        return Err(Error::NoImages(folder.to_owned()));
     }
     Ok(pictures)
 }
@@ -126,7 +123,7 @@ pub fn drawn(
     sizes: &[(u32, u32)],
     format: DrawnFormat,
     seed: u64,
-) -> Result<Vec<Picture>, String> {
+) -> Result<Vec<Picture>, Error> {
     (0..number)
         .into_par_iter()
         .map(|n| {
@@ -142,9 +139,7 @@ pub fn drawn(
             Ok(Picture {
                 name: format!("drawn-{n}.{extension}"),
                 content_type,
-                bytes: bytes
-                    .map_err(|error| format!("an image could not be drawn: {error}"))?
-                    .into(),
+                bytes: bytes.map_err(Error::Drawing)?.into(),
             })
         })
         .collect()
@@ -202,26 +197,27 @@ fn draw(n: u32, (width, height): (u32, u32), random: &mut Random) -> Vec<u8> {
     pixels
 }
 
-fn jpeg(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, String> {
+/// A file, or whatever its encoder says.
+type Encoded = Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
+
+fn jpeg(pixels: &[u8], (width, height): (u32, u32)) -> Encoded {
     let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
     encoder.set_fastest_defaults();
     encoder.set_size(width as usize, height as usize);
     encoder.set_quality(85.0);
-    let mut encoder = encoder
-        .start_compress(Vec::new())
-        .map_err(|e| e.to_string())?;
-    encoder.write_scanlines(pixels).map_err(|e| e.to_string())?;
-    encoder.finish().map_err(|e| e.to_string())
+    let mut encoder = encoder.start_compress(Vec::new())?;
+    encoder.write_scanlines(pixels)?;
+    Ok(encoder.finish()?)
 }
 
-fn png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, String> {
+fn png(pixels: &[u8], (width, height): (u32, u32)) -> Encoded {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
-    writer.write_image_data(pixels).map_err(|e| e.to_string())?;
-    writer.finish().map_err(|e| e.to_string())?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
     Ok(file)
 }
 
@@ -307,7 +303,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("notes.txt"), "x").expect("written");
         let error = of_folder(folder.path()).expect_err("no image");
-        assert!(error.contains("holds no image"), "{error}");
+        assert!(matches!(error, Error::NoImages(_)), "{error}");
         fs::write(folder.path().join("a\"b.PNG"), "x").expect("written");
         let pictures = of_folder(folder.path()).expect("one");
         assert_eq!((pictures[0].name.as_str(), pictures.len()), ("ab.PNG", 1));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Checker;
 use crate::client::{Client, Ending, Target};
+use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
@@ -72,7 +73,7 @@ impl Info {
 
 impl Service {
     /// Asks the service at a URL for its model and dimensions.
-    pub async fn find(url: &str, options: &Options, interrupt: &Interrupt) -> Result<Self, String> {
+    pub async fn find(url: &str, options: &Options, interrupt: &Interrupt) -> Result<Self, Error> {
         let open = options.rate.is_some() || options.search_rate;
         let connections = if open {
             options.max_connections
@@ -91,22 +92,15 @@ impl Service {
         let exchange = client.get("/info").await;
         match exchange.ending {
             Ending::Status(200) => {}
-            Ending::Status(401) => {
-                return Err(format!("{url} requires an API key: give it with --api-key"));
-            }
-            Ending::Status(status) => {
-                return Err(format!(
-                    "{url}/info answered {status}; is that the service to measure?"
-                ));
-            }
-            Ending::Connect => {
-                return Err(format!("cannot connect to {url}; is it running?"));
-            }
-            _ => return Err(format!("{url}/info did not answer")),
+            Ending::Status(401) => return Err(Error::Key(url)),
+            Ending::Status(status) => return Err(Error::Status { url, status }),
+            Ending::Connect => return Err(Error::Connect(url)),
+            _ => return Err(Error::Silent(url)),
         }
-        let info: Info = serde_json::from_slice(&exchange.body).map_err(|error| {
-            format!("{url}/info does not give the model and its dimensions: {error}")
-        })?;
+        let info: Info = match serde_json::from_slice(&exchange.body) {
+            Ok(info) => info,
+            Err(error) => return Err(Error::Info { url, error }),
+        };
         Ok(Self {
             url,
             client: Arc::new(client),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
+use crate::error::Error;
+
 /// One sample of a process.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Look {
@@ -22,9 +24,9 @@ pub struct Look {
 
 impl Look {
     /// Samples a process once.
-    pub fn at(pid: u32, at_s: f64) -> Result<Self, String> {
+    pub fn at(pid: u32, at_s: f64) -> Result<Self, Error> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
-            .map_err(|error| format!("cannot watch process {pid}: {error}"))?;
+            .map_err(|error| Error::Watch { pid, error })?;
         let field = |name: &str| {
             status
                 .lines()

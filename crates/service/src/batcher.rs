@@ -59,7 +59,7 @@ pub use permits::{Permit, Permits};
 pub use pools::{Full, INTERACTIVE_ROWS, largest_request};
 pub use row::{BatchError, Item, Row, Ticket};
 pub use turns::Turns;
-pub use worker::{EngineState, Rebuild, Worker};
+pub use worker::{EngineState, Rebuild, RebuildError, Worker};
 
 use pools::Pools;
 use queue::Queue;

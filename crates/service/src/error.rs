@@ -16,6 +16,7 @@ pub enum ServiceError {
         /// Its index among the images of the request.
         index: usize,
         /// What is wrong with it.
+        #[source]
         error: ImageError,
     },
     /// One of the texts cannot be used.
@@ -24,6 +25,7 @@ pub enum ServiceError {
         /// Its index among the texts of the request.
         index: usize,
         /// What is wrong with it.
+        #[source]
         error: TextError,
     },
     /// The queue is full. Nothing was started.
@@ -45,7 +47,7 @@ pub enum ServiceError {
     #[error("the service is {}", .0.as_str())]
     Unavailable(State),
     /// The index cannot be searched like this, or not read.
-    #[error("{0}")]
+    #[error(transparent)]
     Index(IndexError),
     /// An error of the service.
     #[error("{0}")]

@@ -64,7 +64,7 @@ impl fmt::Display for MemoryUse {
 
 /// The budget has no more for this use at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{wanted} bytes do not fit beside what is held of the {limit} bytes for {for_use}")]
+#[error("{wanted} bytes are wanted, and too much of the {limit} bytes for {for_use} is in use")]
 pub struct OutOfMemory {
     /// What the memory was wanted for.
     pub for_use: MemoryUse,

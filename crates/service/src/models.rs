@@ -15,9 +15,11 @@ use futures_util::future::select_all;
 use crate::common::Common;
 use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
+use crate::not_ready::NotReady;
 use crate::search::VectorIndex;
 use crate::service::{Model, Service, State};
 use crate::settings::ServiceSettings;
+use crate::unfit_index::UnfitIndex;
 use siglip2_image::ImageError;
 
 /// See the module. Cheap to clone; there is always at least one model.
@@ -27,6 +29,14 @@ pub struct Models {
     others: Arc<[Service]>,
     metrics: Arc<Metrics>,
 }
+
+/// Two models have one name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "two models are named {0:?}, and requests could not tell them apart: give one of them a name \
+     of its own, as in --also {0}=other"
+)]
+pub struct SameName(pub String);
 
 impl From<Service> for Models {
     fn from(service: Service) -> Self {
@@ -44,20 +54,17 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// A sentence, when two have the same name.
+    /// When two have the same name.
     pub fn new(
         first: Model,
         others: Vec<Model>,
         settings: ServiceSettings,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, SameName> {
         let models = std::iter::once(&first).chain(&others);
         let names: Vec<String> = models.map(|model| model.info.name.clone()).collect();
         let mut known = BTreeSet::new();
         if let Some(twice) = names.iter().find(|&name| !known.insert(name)) {
-            return Err(format!(
-                "two models are named {twice:?}, and requests could not tell them apart: give \
-                 one of them a name of its own, as in --also {twice}=other"
-            ));
+            return Err(SameName(twice.clone()));
         }
         let (process, of_models) = Metrics::of_models(&names);
         let common = Arc::new(Common::new(settings, Arc::clone(&process), names.len()));
@@ -128,13 +135,19 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong, and with which model.
-    pub async fn check_readiness(&self) -> Result<(), String> {
+    /// What is wrong, and with which model.
+    pub async fn check_readiness(&self) -> Result<(), NotReady> {
         for service in self.iter() {
-            let named = |what: String| self.of_model(service, &what);
+            let named = |error| match self.is_one() {
+                true => error,
+                false => NotReady::OfModel {
+                    name: service.info().name.clone(),
+                    error: Box::new(error),
+                },
+            };
             let state = service.state();
             if state != State::Ready {
-                return Err(named(format!("the service is {}", state.as_str())));
+                return Err(named(NotReady::State(state)));
             }
             service.check_readiness().await.map_err(named)?;
         }
@@ -200,8 +213,8 @@ impl Models {
     ///
     /// # Errors
     ///
-    /// A sentence, when it is of no model, or its model has an index already.
-    pub fn give_index(&self, index: Arc<dyn VectorIndex>) -> Result<(), String> {
+    /// When no model made it, or its model has an index already.
+    pub fn give_index(&self, index: Arc<dyn VectorIndex>) -> Result<(), UnfitIndex> {
         let about = index.about();
         let is_of = |service: &&Service| match about.fingerprint {
             Some(theirs) => service
@@ -210,33 +223,40 @@ impl Models {
             None => service.info().dimensions == about.dimensions && service.index().is_none(),
         };
         match self.iter().find(is_of) {
-            Some(service) => service
-                .give_index(Arc::clone(&index))
-                .map_err(|what| self.of_model(service, &what)),
+            Some(service) => {
+                service
+                    .give_index(Arc::clone(&index))
+                    .map_err(|error| match self.is_one() {
+                        true => error,
+                        false => UnfitIndex::OfModel {
+                            name: service.info().name.clone(),
+                            error: Box::new(error),
+                        },
+                    })
+            }
             None => Err(self.of_no_model(&*index)),
         }
     }
 
-    /// Says that the vectors of an index are no model's.
-    fn of_no_model(&self, index: &dyn VectorIndex) -> String {
+    /// Says that no model made the vectors of an index.
+    fn of_no_model(&self, index: &dyn VectorIndex) -> UnfitIndex {
         let about = index.about();
-        let files = about.files.join(", ");
         let own = self.iter().map(|service| {
             let own = service.fingerprints().map(|own| own.of(about.normalized));
             let own = own.map_or("fingerprint unknown".to_owned(), |own| own.to_string());
             let info = service.info();
             format!("{} ({own}, {} numbers)", info.name, info.dimensions)
         });
-        let own = own.collect::<Vec<_>>().join(", ");
         let made = match (about.fingerprint, about.model.as_deref()) {
-            (Some(theirs), Some(model)) => format!(" were made by {model} (fingerprint {theirs})"),
-            (Some(theirs), None) => format!(" have the fingerprint {theirs}"),
-            (None, _) => format!(" have {} numbers", about.dimensions),
+            (Some(theirs), Some(model)) => format!("were made by {model} (fingerprint {theirs})"),
+            (Some(theirs), None) => format!("have the fingerprint {theirs}"),
+            (None, _) => format!("have {} numbers", about.dimensions),
         };
-        format!(
-            "the vectors of {files}{made}, and the models are {own}: none of them can search \
-             it; give the model and the --precision that made it"
-        )
+        UnfitIndex::NoModel {
+            files: about.files.join(", "),
+            made,
+            models: own.collect::<Vec<_>>().join(", "),
+        }
     }
 
     /// A sentence about a model, with its name where there are several.

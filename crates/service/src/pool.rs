@@ -42,6 +42,11 @@ pub(crate) struct WorkPool {
     metrics: Arc<Metrics>,
 }
 
+/// The work on an input panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the work on an input panicked; the log above says where")]
+pub(crate) struct WorkPanicked;
+
 /// The threads, which end when this is dropped.
 struct Threads(Arc<Shared>);
 
@@ -250,13 +255,13 @@ impl WorkPool {
     ///
     /// # Errors
     ///
-    /// A sentence, if the work panicked.
+    /// If the work panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         demand: Arc<Demand>,
         bytes: u64,
         work: impl FnOnce(WorkLease, &dyn Fn() -> bool) -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, WorkPanicked> {
         let (answer, result) = oneshot::channel();
         let wanted = Arc::clone(&demand);
         let work = Box::new(move |lease: WorkLease| {
@@ -272,9 +277,7 @@ impl WorkPool {
             work,
         };
         let _place = self.stand(job, demand);
-        result
-            .await
-            .map_err(|_| "the work on an input panicked; the log above says where".to_owned())
+        result.await.map_err(|_| WorkPanicked)
     }
 
     /// Moves bulk jobs that an interactive request now waits for to the interactive line.
@@ -358,7 +361,10 @@ mod tests {
     async fn hold(
         pool: &WorkPool,
         bytes: u64,
-    ) -> (mpsc::Sender<()>, impl Future<Output = Result<(), String>>) {
+    ) -> (
+        mpsc::Sender<()>,
+        impl Future<Output = Result<(), WorkPanicked>>,
+    ) {
         let (begun, has_begun) = oneshot::channel();
         let (go, wait) = mpsc::channel();
         let mut running = Box::pin(pool.run(wanted(true), bytes, move |_, _| {

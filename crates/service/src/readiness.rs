@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::batcher::{BatchError, Batcher, Item};
+use crate::not_ready::NotReady;
 use siglip2_engine::cosine;
 use siglip2_engine::{Batch, Engine, EngineError, Pixels, Prepare, Rows, embed};
-use siglip2_image::RgbImage;
+use siglip2_image::{ImageError, RgbImage};
 
 /// How long a good result is reused, however often readiness is asked for: probes arrive every
 /// few seconds, and an embedding on the CPU takes a good part of one.
@@ -38,7 +39,7 @@ pub struct Readiness {
 /// What is known about the engine.
 #[derive(Debug, Default)]
 struct Known {
-    verdict: Option<(Instant, Result<(), String>)>,
+    verdict: Option<(Instant, Result<(), NotReady>)>,
     /// How many rows of requests were not vectors. A check that began before the last of them
     /// says nothing about it.
     doubts: u64,
@@ -60,8 +61,8 @@ impl Readiness {
             .collect();
         let image =
             RgbImage::new(side, side, pixels).ok_or_else(|| failed("its image has no pixels"))?;
-        let pixels =
-            prepared(engine.preparer().as_ref(), &image).map_err(|error| failed(&error))?;
+        let pixels = prepared(engine.preparer().as_ref(), &image)
+            .map_err(|error| failed(&NotReady::Image(error).to_string()))?;
         let row = |rows: Rows| {
             rows.iter()
                 .next()
@@ -97,12 +98,12 @@ impl Readiness {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong.
+    /// When they are not, or this cannot be found out.
     pub(crate) async fn check(
         &self,
         batcher: &Batcher,
         prepare: &dyn Prepare,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotReady> {
         let (doubts, in_doubt) = {
             let known = self.known();
             if let Some((since, verdict)) = &known.verdict {
@@ -120,16 +121,12 @@ impl Readiness {
         let Ok(permits) = batcher.reserve(2) else {
             return match in_doubt {
                 false => Ok(()),
-                true => Err(
-                    "the engine answered a value that is not finite, and the queue is too full \
-                     to check whether it still does"
-                        .to_owned(),
-                ),
+                true => Err(NotReady::Unchecked),
             };
         };
         let mut permits = permits.until(Some(Instant::now() + PATIENCE));
         let items = [
-            Item::Image(prepared(prepare, &self.image.0)?),
+            Item::Image(prepared(prepare, &self.image.0).map_err(NotReady::Image)?),
             Item::Text(self.text.0.clone()),
         ];
         let mut verdict = Ok(());
@@ -143,11 +140,8 @@ impl Readiness {
             };
             verdict = verdict.and(match row {
                 Ok(row) if cosine(&row, expected) >= MIN_COSINE => Ok(()),
-                Ok(row) => Err(format!(
-                    "the readiness check's vector has cosine {:.6} to what it was at the start",
-                    cosine(&row, expected)
-                )),
-                Err(error) => Err(format!("the readiness check was not embedded: {error}")),
+                Ok(row) => Err(NotReady::Moved(cosine(&row, expected))),
+                Err(error) => Err(NotReady::NotEmbedded(error)),
             });
         }
         if let Err(reason) = &verdict {
@@ -156,9 +150,7 @@ impl Readiness {
         }
         let mut known = self.known();
         if verdict.is_ok() && known.doubts != doubts {
-            return Err(
-                "the engine answered a value that is not finite while it was checked".to_owned(),
-            );
+            return Err(NotReady::NotFinite);
         }
         known.in_doubt &= verdict.is_err();
         known.verdict = Some((Instant::now(), verdict.clone()));
@@ -172,8 +164,6 @@ impl Readiness {
 }
 
 /// The image as the engine needs it. It is small, so this takes almost no time.
-fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, String> {
-    prepare
-        .prepare(image.clone())
-        .map_err(|error| format!("the readiness check's image cannot be prepared: {error}"))
+fn prepared(prepare: &dyn Prepare, image: &RgbImage) -> Result<Pixels, ImageError> {
+    prepare.prepare(image.clone())
 }

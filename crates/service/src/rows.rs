@@ -159,7 +159,7 @@ impl Request {
                     decoding.run(&file, lease, permit, is_wanted)
                 })
                 .await
-                .map_err(RowError::Failed)??;
+                .map_err(|error| RowError::Failed(error.to_string()))??;
             made(Ok(ticket), stages).await
         }
         .boxed()

@@ -21,6 +21,7 @@ use crate::items::Item;
 use crate::metrics::{Stage, StageTiming};
 use crate::request::Request;
 use crate::service::Service;
+use crate::unfit_index::UnfitIndex;
 use siglip2_model::fingerprint::Fingerprint;
 
 /// Stored vectors that can be searched.
@@ -136,21 +137,20 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// A sentence, when its vectors have another length than the model's, or there is an
-    /// index already.
-    pub fn give_index(&self, index: Arc<dyn VectorIndex>) -> Result<(), String> {
+    /// When its vectors have another length than the model's, or there is an index already.
+    pub fn give_index(&self, index: Arc<dyn VectorIndex>) -> Result<(), UnfitIndex> {
         let (own, theirs) = (self.info().dimensions, index.about().dimensions);
         if own != theirs {
-            return Err(format!(
-                "the vectors of {} have {theirs} numbers, and those of the model {} have {own}: \
-                 they cannot be compared; give the --model that made them",
-                index.about().files.join(", "),
-                self.info().name
-            ));
+            return Err(UnfitIndex::Length {
+                files: index.about().files.join(", "),
+                theirs,
+                model: self.info().name.clone(),
+                own,
+            });
         }
         self.metrics().index_rows(index.about().rows);
         let given = self.searching().index.set(index);
-        given.map_err(|_| "the service has an index already".to_owned())
+        given.map_err(|_| UnfitIndex::Second)
     }
 
     /// What is in its index, if it has one.
@@ -163,8 +163,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// A sentence that names both.
-    pub fn check_index(&self) -> Result<(), String> {
+    /// [`UnfitIndex::OtherModel`].
+    pub fn check_index(&self) -> Result<(), UnfitIndex> {
         let Some(about) = self.index() else {
             return Ok(());
         };
@@ -175,14 +175,13 @@ impl Service {
         if own == Some(theirs) {
             return Ok(());
         }
-        let own = own.map_or("unknown".to_owned(), |own| own.to_string());
-        Err(format!(
-            "the vectors of {} were made by {} (fingerprint {theirs}), and the model is {} \
-             ({own}): they cannot be compared; give the --model and --precision that made them",
-            about.files.join(", "),
-            about.model.as_deref().unwrap_or("another model"),
-            self.info().name
-        ))
+        Err(UnfitIndex::OtherModel {
+            files: about.files.join(", "),
+            made_by: about.model.as_deref().unwrap_or("another model").to_owned(),
+            theirs,
+            model: self.info().name.clone(),
+            own: own.map_or("unknown".to_owned(), |own| own.to_string()),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cache::{ImageKey, RowCache, TextKey};
 use crate::common::Common;
 use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
+use crate::not_ready::NotReady;
 use crate::pool::WorkPool;
 use crate::readiness::Readiness;
 use crate::request::{Context, Request};
@@ -21,7 +22,7 @@ use crate::vectors::Score;
 use siglip2_engine::{Engine, Prepare};
 use siglip2_image::{Header, ImageError, ImageFormat, ImageLimits, Processor, Target};
 use siglip2_model::fingerprint::{Fingerprint, Space, WeightsDigest};
-use siglip2_model::text::TextTokenizer;
+use siglip2_model::text::{TextTokenizer, TokenizerError};
 
 /// The longest that a decoder or tokenizer thread is expected to take for one job. The work of
 /// a file is bounded to less than half of it, on a core of its own.
@@ -121,6 +122,11 @@ impl State {
     }
 }
 
+/// The tokenizer fails on a plain text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tokenizer fails on a plain text: {0}")]
+pub struct FaultyTokenizer(#[source] TokenizerError);
+
 /// The service. Cheap to clone; all clones are the same service. It embeds nothing itself:
 /// that is what a [`Request`] is for.
 #[derive(Clone)]
@@ -139,7 +145,7 @@ struct Inner {
     /// Of images as they are stored, and turned.
     fingerprints: OnceLock<[Fingerprints; 2]>,
     searching: Searching,
-    /// Whether the next photo is to be told in the log.
+    /// Whether the next photo is logged.
     warns_of_photos: AtomicBool,
     metrics: Arc<Metrics>,
     texts: Arc<RowCache<TextKey>>,
@@ -337,12 +343,12 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// A sentence, if the tokenizer fails on it.
-    pub fn readiness_ids(&self) -> Result<Vec<i32>, String> {
+    /// If the tokenizer fails on it.
+    pub fn readiness_ids(&self) -> Result<Vec<i32>, FaultyTokenizer> {
         self.0
             .tokenizer
             .encode("a yellow canary in a cage")
-            .map_err(|error| format!("the tokenizer fails on a plain text: {error}"))
+            .map_err(FaultyTokenizer)
     }
 
     /// Whether a thread is free for what is sent now, and a fixed image and a fixed text still
@@ -350,8 +356,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong.
-    pub async fn check_readiness(&self) -> Result<(), String> {
+    /// See [`NotReady`].
+    pub async fn check_readiness(&self) -> Result<(), NotReady> {
         let Some(running) = self.running() else {
             return Ok(());
         };
@@ -360,10 +366,10 @@ impl Service {
             (&running.tokenizers, "tokenizing texts"),
         ] {
             if pool.is_stuck(LONGEST_JOB) {
-                return Err(format!(
-                    "every thread has been {what} for more than {} s",
-                    LONGEST_JOB.as_secs()
-                ));
+                return Err(NotReady::Stuck {
+                    what,
+                    longer_than: LONGEST_JOB,
+                });
             }
         }
         match &running.readiness {

@@ -100,7 +100,10 @@ impl Request {
                     tokenize(&tokenizer, first, &texts, is_wanted)
                 };
                 let run = pool.run(Arc::clone(&demand), 0, work);
-                async { run.await.map_err(ServiceError::Internal)? }
+                async {
+                    run.await
+                        .map_err(|error| ServiceError::Internal(error.to_string()))?
+                }
             });
             try_join_all(jobs).await?.concat()
         };

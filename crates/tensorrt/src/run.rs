@@ -61,8 +61,9 @@ pub use card::card_backend;
 use completer::Lost;
 use contexts::Tensor;
 pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_process, gpus};
+pub use feed::PictureTooLarge;
 use feed::{Feed, ImageFeed, TextFeed};
-pub use needs::Needs;
+pub use needs::{MemoryError, Needs};
 use patches::{PackedPatches, PatchFeed};
 pub use steps::{Steps, WatchedError, watched};
 use tower::{LoadedTower, Plan, Shape};
@@ -77,6 +78,7 @@ pub enum LoadError {
     #[error("{failed}; {device}")]
     Lost {
         /// What failed.
+        #[source]
         failed: DeviceError,
         /// What the device says.
         device: Box<DeviceError>,
@@ -116,11 +118,11 @@ pub enum LoadError {
         wanted: usize,
     },
     /// The GPU has less memory free than the engine takes.
-    #[error("{0}")]
-    Memory(String),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The system could not start a thread.
     #[error("no thread could be started: {0}")]
-    Thread(std::io::Error),
+    Thread(#[source] std::io::Error),
 }
 
 /// Options of the GPU engine.
@@ -258,12 +260,12 @@ impl TensorRtEngine {
     ///
     /// # Errors
     ///
-    /// A sentence, when the largest picture is too large for any memory.
+    /// When the largest picture is too large for any memory.
     pub fn needs_of(
         manifest: &Manifest,
         processor: &Processor,
         options: &TensorRtOptions,
-    ) -> Result<Needs, String> {
+    ) -> Result<Needs, PictureTooLarge> {
         Needs::of(
             manifest,
             processor,
@@ -362,8 +364,7 @@ impl TensorRtEngine {
         context.bind_to_thread().doing(looking)?;
         let (free, _) = result::mem_get_info().doing(looking)?;
         let free = free.saturating_sub(options.beside);
-        let needs = needs::check(gpu, free, manifest, processor, &info, options)
-            .map_err(LoadError::Memory)?;
+        let needs = needs::check(gpu, free, manifest, processor, &info, options)?;
         let free = free >> 20;
         tracing::info!(%gpu, "the engines take {needs}, of {free} MiB that are free");
         context.bind_to_thread().doing(|| format!("using {gpu}"))?;

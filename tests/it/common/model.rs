@@ -1,5 +1,7 @@
 //! A real service of a real checkpoint, started as the program starts it.
 
+use std::path::Path;
+
 use siglip2_embeddings::service::{Models, Service};
 use siglip2_embeddings::settings::Settings;
 use siglip2_embeddings::startup::prepare;
@@ -22,6 +24,22 @@ pub fn models(model: &str, flags: &[&str]) -> Models {
     let models = prepared.models().clone();
     prepared.load().expect("engines");
     models
+}
+
+/// Copies the files of a directory into another, which is created.
+pub fn copy_files(from: impl AsRef<Path>, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for file in std::fs::read_dir(from).expect("the directory") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
+
+/// A copy of a fixture's directory, for a test that changes it.
+pub fn copy_of(name: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    copy_files(fixture(name), directory.path());
+    directory
 }
 
 /// The path of a fixture.

@@ -300,17 +300,15 @@ fn work_until_it_fails() {
         engine: Box::new(engine),
         rebuild: Some(Box::new(move || {
             println!("REBUILT");
-            let gpu = gpus().map_err(|error| error.to_string())?.remove(0);
-            TensorRtEngine::load(
-                &gpu,
+            let engine = TensorRtEngine::load(
+                &gpus()?.remove(0),
                 &directory(),
                 &model::processor(),
                 rebuild_prepare,
                 &small(),
                 &Steps::default(),
-            )
-            .map(|engine| Box::new(engine) as Box<dyn Engine>)
-            .map_err(|error| error.to_string())
+            )?;
+            Ok(Box::new(engine))
         })),
     };
     let batcher = Batcher::start(vec![worker], 64, Metrics::new()).unwrap();

@@ -9,6 +9,7 @@ use siglip2_embeddings::tensorrt::kernel::SOURCE;
 use siglip2_embeddings::tensorrt::libraries::Search;
 
 use crate::common::jpegs::{baseline, progressive, waves};
+use crate::common::model::copy_files;
 use crate::common::stand_in::{Machine, libraries};
 use crate::gpu::model::Recipe;
 
@@ -38,9 +39,9 @@ fn pack() {
             ..recipe
         }
         .write(root.path());
-        copy(engine.path(), &into.join("engines").join(name));
+        copy_files(engine.path(), &into.join("engines").join(name));
     }
-    copy(&libraries().on_driver(), &into.join("lib"));
+    copy_files(&libraries().on_driver(), &into.join("lib"));
     // Photos, as far as drawings are: some that the card's decoder takes, and one that it does not.
     let photos = into.join("photos");
     std::fs::create_dir_all(&photos).unwrap();
@@ -51,15 +52,6 @@ fn pack() {
     }
     let other = progressive(&waves(1920, 1280, 12));
     std::fs::write(photos.join("progressive.jpg"), other).unwrap();
-}
-
-/// Copies the files of a directory into another, which is created.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }
 
 /// The archive of `tools/gpu-trial` has that directory and more; unpacked elsewhere it runs to its

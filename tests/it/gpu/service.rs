@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::program::command;
+use crate::common::program::{command, started};
 use crate::common::stand_in::{Machine, TENSORRT};
 use crate::common::{Form, Program, ask, get, png, post_json};
 use crate::gpu::model::{self, Recipe};
@@ -29,8 +29,6 @@ pub(super) fn of(model: &str, machine: &Machine, root: &Path, flags: &[&str]) ->
     command
 }
 
-/// The output and exit code of a program that must not start. If it starts anyway it is killed
-/// and has no exit code: otherwise neither it nor the test would end.
 /// Sends SIGTERM.
 fn terminate(child: &std::process::Child) {
     let sent = Command::new("kill")
@@ -39,6 +37,8 @@ fn terminate(child: &std::process::Child) {
     assert!(sent.unwrap().success());
 }
 
+/// The output and exit code of a program that must not start. If it starts anyway it is killed
+/// and has no exit code: otherwise neither it nor the test would end.
 pub(super) fn refusal(mut command: Command) -> (String, Option<i32>) {
     let mut child = command
         .args(["--host", "127.0.0.1", "--port", "0"])
@@ -101,15 +101,9 @@ async fn without_a_driver_or_an_engine_it_computes_on_the_cpu_with_one_warning()
         }
         let empty = tempfile::tempdir().unwrap();
         let engines = if engines { root.path() } else { empty.path() };
-        let mut child = on(&machine, engines, &[]);
-        let mut child = child
-            .args(["--host", "127.0.0.1", "--port", "0", "--json-output"])
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let (_child, log) = started(&mut on(&machine, engines, &[]));
         let (mut warnings, mut address) = (Vec::new(), None);
-        for line in log.lines() {
-            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        for line in log {
             if line["level"] == "WARN" {
                 warnings.push(line["message"].to_string());
             }
@@ -122,8 +116,6 @@ async fn without_a_driver_or_an_engine_it_computes_on_the_cpu_with_one_warning()
         assert_eq!(info["device"], "cpu");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("computing on the CPU"), "{warnings:?}");
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }
 

@@ -112,6 +112,9 @@ fn an_index_of_neither_model_ends_the_start_with_a_sentence() {
     let output = serve.output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     let log = String::from_utf8_lossy(&output.stderr);
-    assert!(log.contains("none of them can search it"), "{log}");
+    assert!(
+        log.contains("none of them can search these vectors"),
+        "{log}"
+    );
     assert!(log.contains("demo") && log.contains("patch16"), "{log}");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{FINGERPRINT, TEXT, answer, get, post};
-use crate::common::model::{fixture, models, service};
+use crate::common::model::{copy_files, fixture, models, service};
 use crate::common::server::Server;
 
 /// A cache of the hub with one model, which has two commits under the names of branches.
@@ -16,11 +16,7 @@ fn cache(folder: &Path) {
         ("v1", "b".repeat(40), "golden/patch14"),
     ] {
         let snapshot = model.join("snapshots").join(&commit);
-        std::fs::create_dir_all(&snapshot).unwrap();
-        for file in std::fs::read_dir(fixture(files)).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), snapshot.join(file.file_name())).unwrap();
-        }
+        copy_files(fixture(files), &snapshot);
         std::fs::create_dir_all(model.join("refs")).unwrap();
         std::fs::write(model.join("refs").join(branch), &commit).unwrap();
     }

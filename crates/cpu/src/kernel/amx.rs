@@ -9,7 +9,7 @@ mod tiles;
 
 use super::bf16::Avx512Bf16;
 use super::{Kernel, Layout, Tile};
-use crate::quantize::Span;
+use crate::quantize::Affine;
 use crate::simd::Avx512;
 
 /// Tiles, whatever a word holds.
@@ -60,8 +60,8 @@ impl Kernel for Amx {
         self
     }
     #[inline(always)]
-    fn narrow(self, from: &[f32], span: Span, to: &mut [u32]) {
-        self.0.narrow(from, span, to);
+    fn narrow(self, from: &[f32], affine: Affine, to: &mut [u32]) {
+        self.0.narrow(from, affine, to);
     }
     fn tile(self, tile: Tile<'_>, out: &mut [f32]) {
         // SAFETY: `self` exists only where tiles are there and permitted.
@@ -94,8 +94,8 @@ impl Kernel for AmxInt8 {
         self.0
     }
     #[inline(always)]
-    fn narrow(self, from: &[f32], span: Span, to: &mut [u32]) {
-        span.bytes(self.simd(), from, to);
+    fn narrow(self, from: &[f32], affine: Affine, to: &mut [u32]) {
+        affine.bytes(self.simd(), from, to);
     }
     fn tile(self, tile: Tile<'_>, out: &mut [f32]) {
         // SAFETY: `self` exists only where tiles are there and permitted.

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use super::dot::by_size;
 use super::wide::dot_512;
 use super::{Kernel, Layout, Tile};
-use crate::quantize::Span;
+use crate::quantize::Affine;
 use crate::simd::Avx512;
 
 /// BF16 products by VDPBF16PS.
@@ -69,7 +69,7 @@ impl Kernel for Avx512Bf16 {
         self
     }
     #[inline(always)]
-    fn narrow(self, from: &[f32], _: Span, to: &mut [u32]) {
+    fn narrow(self, from: &[f32], _: Affine, to: &mut [u32]) {
         for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(8)) {
             // SAFETY: `self` exists only where the processor has these features, and
             // the chunks are as long as they are.

@@ -2,7 +2,7 @@
 
 use super::dot::{Dot, by_size};
 use super::{Kernel, Layout, Tile};
-use crate::quantize::Span;
+use crate::quantize::Affine;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
@@ -97,7 +97,7 @@ macro_rules! fp32 {
                 self
             }
             #[inline(always)]
-            fn narrow(self, from: &[f32], _: Span, to: &mut [u32]) {
+            fn narrow(self, from: &[f32], _: Affine, to: &mut [u32]) {
                 bits(from, to);
             }
             fn tile(self, tile: Tile<'_>, out: &mut [f32]) {

@@ -5,7 +5,7 @@
 
 use super::dot::{Dot, by_size};
 use super::{Kernel, Layout, Tile};
-use crate::quantize::Span;
+use crate::quantize::Affine;
 use crate::simd::{Portable, Simd};
 
 /// Instructions that multiply bytes.
@@ -50,8 +50,8 @@ impl<B: Bytes, F: Kernel<Simd = B::Simd>> Kernel for Int8<B, F> {
         self.fine
     }
     #[inline(always)]
-    fn narrow(self, from: &[f32], span: Span, to: &mut [u32]) {
-        span.bytes(self.simd(), from, to);
+    fn narrow(self, from: &[f32], affine: Affine, to: &mut [u32]) {
+        affine.bytes(self.simd(), from, to);
     }
     #[inline(always)]
     fn tile(self, tile: Tile<'_>, out: &mut [f32]) {

@@ -47,7 +47,7 @@ impl Case {
             let range = start..(start + chunk.next_multiple_of(unit)).min(self.depth);
             start = range.end;
             if K::QUANTIZED {
-                // A chunk has spans of its own.
+                // A chunk has ranges of its own.
                 let words = self.left(kernel, range.clone());
                 let rows = Rows::new(&words, self.rows, range.len());
                 self.add(kernel, rows, range, &mut out);
@@ -111,8 +111,8 @@ impl Case {
         for i in 0..self.rows {
             let row = &self.left[i * self.depth..][..self.depth];
             let fold = |f: fn(f32, f32) -> f32, from| row.iter().copied().fold(from, f);
-            let span = fold(f32::max, f32::NEG_INFINITY) - fold(f32::min, f32::INFINITY);
-            let step = f64::from(span) / 255.0;
+            let range = fold(f32::max, f32::NEG_INFINITY) - fold(f32::min, f32::INFINITY);
+            let step = f64::from(range) / 255.0;
             for j in 0..self.columns {
                 let column = &self.right[j * self.depth..][..self.depth];
                 let most = column.iter().fold(0.0_f32, |most, w| most.max(w.abs()));

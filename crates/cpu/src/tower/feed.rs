@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! floats, BF16   up: sums + bias, activation --> left side of down      written in place
-//! bytes          up: sums + bias, activation --> floats --> left side   a row's span is known
+//! bytes          up: sums + bias, activation --> floats --> left side   a row's range is known
 //!                                                                       when its chunk is whole
 //! ```
 

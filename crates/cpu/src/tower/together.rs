@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use crate::matrix::{Operand, OperandBlock, Rows};
 use crate::memory::Buffer;
 use crate::product::{product, scratch as scratch_of};
-use crate::quantize::Span;
+use crate::quantize::Affine;
 use crate::simd::Simd;
 use crate::team::Team;
 
@@ -331,5 +331,5 @@ pub(crate) fn fine_row<K: Kernel>(
     let fine = K::Fine::LAYOUT.per_word;
     let at = column / fine - block.columns().start;
     let out = &mut block.row(row)[at..at + sums.len() / fine];
-    kernel.fine().narrow(sums, Span::NONE, out);
+    kernel.fine().narrow(sums, Affine::NONE, out);
 }

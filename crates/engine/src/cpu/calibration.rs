@@ -1,23 +1,68 @@
 //! How large activations become: the CPU engine in FP32 over pictures and texts, for the scales of
 //! graphs in FP8.
 
-use std::error::Error;
-use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use siglip2_cpu::{EncoderShape, Largest};
-use siglip2_image::{ImageLimits, Processor, decode};
+use siglip2_image::{ImageError, Processor};
 use siglip2_model::checkpoint::Checkpoint;
-use siglip2_model::graph::Scales;
+use siglip2_model::graph::{NotFinite, Scales};
+use siglip2_model::text::TokenizerError;
 
 use super::{CpuEngine, CpuEngineError, CpuOptions};
 use crate::{Batch, Engine, EngineError, Pixels, Prepare, embed};
 
 mod samples;
 
-pub use samples::Samples;
+pub use samples::{FaultySample, SampleError, Samples};
 
 /// Rows that the engine is given at a time.
 const BATCH: usize = 8;
+
+/// Why there is no calibration.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrationError {
+    /// A folder or a file of samples cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        error: io::Error,
+    },
+    /// The file of texts is in another encoding.
+    #[error("{} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+    /// The file of texts has only empty lines.
+    #[error("{} has no texts; give one on each line", .0.display())]
+    NoTexts(PathBuf),
+    /// The folder of pictures is empty.
+    #[error("{} has no files; calibrate with a folder of pictures", .0.display())]
+    NoFiles(PathBuf),
+    /// No file of the folder is a picture.
+    #[error("{} has no picture to calibrate with: {first}", folder.display())]
+    NoPictures {
+        /// Which folder.
+        folder: PathBuf,
+        /// What is wrong with the first of its files.
+        #[source]
+        first: Box<SampleError>,
+    },
+    /// A picture that the caller gave cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The checkpoint's tokenizer cannot be used, or fails on a text.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// There is no engine.
+    #[error(transparent)]
+    Load(#[from] CpuEngineError),
+    /// The engine fails on a sample.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
 
 /// The CPU engine in FP32, which notes how large the inputs of each layer's products become.
 pub struct Calibration {
@@ -53,13 +98,13 @@ impl Calibration {
     ///
     /// # Errors
     ///
-    /// A sentence, when there are no samples, or the engine fails on them.
+    /// When there are no samples, or the engine fails on them.
     pub fn over(
         checkpoint: &Checkpoint,
         processor: &Processor,
         threads: usize,
         samples: Samples<'_>,
-    ) -> Result<Self, Box<dyn Error>> {
+    ) -> Result<Self, CalibrationError> {
         let mut calibration = Self::new(checkpoint, processor, threads, BATCH)?;
         let lines = samples.lines()?;
         let tokenizer = checkpoint.files.text_tokenizer(&checkpoint.config, None)?;
@@ -77,25 +122,17 @@ impl Calibration {
     }
 
     /// Sees the pictures of a folder and those besides, and returns how many that were.
-    fn see_all(&mut self, samples: Samples<'_>) -> Result<usize, Box<dyn Error>> {
+    fn see_all(&mut self, samples: Samples<'_>) -> Result<usize, CalibrationError> {
         let prepare = self.preparer();
         let mut waiting: Vec<Pixels> = Vec::new();
         let (mut seen, mut failed) = (0, None);
         for path in samples.files()? {
-            let prepared = fs::read(&path)
-                .map_err(|error| error.to_string())
-                .and_then(|bytes| {
-                    decode(&bytes, &ImageLimits::default())
-                        .and_then(|picture| prepare.prepare(picture))
-                        .map_err(|error| error.to_string())
-                });
-            match prepared {
+            match samples::picture(path, &*prepare) {
                 Ok(pixels) => {
                     waiting.push(pixels);
                     seen += 1;
                 }
                 Err(error) => {
-                    let error = format!("{}: {error}", path.display());
                     tracing::warn!("left out of the calibration: {error}");
                     failed = failed.or(Some(error));
                 }
@@ -105,12 +142,11 @@ impl Calibration {
             }
         }
         if seen == 0 {
-            let folder = samples.folder.display();
-            return Err(match failed {
-                Some(error) => format!("{folder} has no picture to calibrate with: {error}"),
-                None => format!("{folder} has no files; calibrate with a folder of pictures"),
-            }
-            .into());
+            let folder = samples.folder.to_owned();
+            return Err(match failed.map(Box::new) {
+                Some(first) => CalibrationError::NoPictures { folder, first },
+                None => CalibrationError::NoFiles(folder),
+            });
         }
         for picture in samples.pictures {
             waiting.push(prepare.prepare(picture)?);
@@ -153,8 +189,8 @@ impl Calibration {
     ///
     /// # Errors
     ///
-    /// The name of an activation that was not finite.
-    pub fn scales(&self, attention: bool) -> Result<Scales, String> {
+    /// When an activation was not finite.
+    pub fn scales(&self, attention: bool) -> Result<Scales, NotFinite> {
         let [vision, text] = self.encoders;
         let towers = &self.engine.towers;
         let seen = [

@@ -16,6 +16,29 @@ pub enum CpuPrecision {
     Int8,
 }
 
+/// Why there is no kernel of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKernel {
+    /// The processor has no instructions for BF16.
+    #[error(
+        "--precision bf16 (PRECISION): this processor has neither AMX nor AVX512-BF16; take fp32, \
+         or auto"
+    )]
+    Bf16,
+    /// The processor has no instructions that make INT8 faster than FP32.
+    #[error(
+        "--precision int8 (PRECISION): this processor has neither AMX nor VNNI, and without them \
+         bytes are slower than FP32; take fp32, or auto"
+    )]
+    Int8,
+    /// No kernel has this name.
+    #[error("--cpu-kernel (CPU_KERNEL) must be one of {}", Isa::ALL.map(Isa::name).join(", "))]
+    Unknown,
+    /// The processor does not run the kernel of this name.
+    #[error("--cpu-kernel (CPU_KERNEL): this processor does not run {0}")]
+    NotHere(String),
+}
+
 /// A kernel that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
@@ -28,8 +51,8 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// A sentence, when the processor has none for it.
-    pub fn of(precision: CpuPrecision) -> Result<Self, String> {
+    /// When the processor has none for it.
+    pub fn of(precision: CpuPrecision) -> Result<Self, NoKernel> {
         let half = Isa::best(Precision::Bf16);
         match precision {
             CpuPrecision::Fp32 => Ok(Self::fp32()),
@@ -39,19 +62,11 @@ impl Kernel {
             }),
             CpuPrecision::Bf16 => match half {
                 Some(isa) => Ok(Self { isa, chosen: false }),
-                None => Err(
-                    "--precision bf16 (PRECISION): this processor has neither AMX nor \
-                     AVX512-BF16; take fp32, or auto"
-                        .to_owned(),
-                ),
+                None => Err(NoKernel::Bf16),
             },
             CpuPrecision::Int8 => match Isa::best(Precision::Int8).filter(|isa| isa.pays()) {
                 Some(isa) => Ok(Self { isa, chosen: false }),
-                None => Err(
-                    "--precision int8 (PRECISION): this processor has neither AMX nor VNNI, \
-                     and without them bytes are slower than FP32; take fp32, or auto"
-                        .to_owned(),
-                ),
+                None => Err(NoKernel::Int8),
             },
         }
     }
@@ -61,15 +76,11 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// A sentence, when there is none of this name or the processor does not run it.
-    pub fn named(name: &str) -> Result<Self, String> {
-        let names = || Isa::ALL.map(Isa::name).join(", ");
-        let isa = Isa::named(name.trim())
-            .ok_or_else(|| format!("--cpu-kernel (CPU_KERNEL) must be one of {}", names()))?;
+    /// When there is none of this name, or the processor does not run it.
+    pub fn named(name: &str) -> Result<Self, NoKernel> {
+        let isa = Isa::named(name.trim()).ok_or(NoKernel::Unknown)?;
         if !isa.available() {
-            return Err(format!(
-                "--cpu-kernel (CPU_KERNEL): this processor does not run {name}"
-            ));
+            return Err(NoKernel::NotHere(name.to_owned()));
         }
         Ok(Self { isa, chosen: false })
     }
@@ -145,18 +156,18 @@ mod tests {
         assert!(auto.isa().available() && auto.isa().pays());
         match Kernel::of(CpuPrecision::Bf16) {
             Ok(kernel) => assert!(!kernel.is_fp32() && !kernel.may_fall_back()),
-            Err(reason) => assert!(reason.contains("--precision bf16"), "{reason}"),
+            Err(reason) => assert_eq!(reason, NoKernel::Bf16),
         }
         match Kernel::of(CpuPrecision::Int8) {
             Ok(kernel) => {
                 assert_eq!(kernel.isa().precision(), Precision::Int8);
                 assert!(kernel.isa().pays() && !kernel.may_fall_back());
             }
-            Err(reason) => assert!(reason.contains("--precision int8"), "{reason}"),
+            Err(reason) => assert_eq!(reason, NoKernel::Int8),
         }
         assert_ne!(auto.isa().precision(), Precision::Int8);
         assert!(Kernel::named("portable").unwrap().is_fp32());
-        let error = Kernel::named("sse").unwrap_err();
+        let error = Kernel::named("sse").unwrap_err().to_string();
         assert!(
             error.contains("avx2") && error.contains("CPU_KERNEL"),
             "{error}"

@@ -75,25 +75,41 @@ pub(crate) struct Finished<'a> {
     pub(crate) stages: Vec<StageTiming>,
 }
 
+/// Spans cannot be sent to an address.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--otlp-endpoint (OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT) is {endpoint:?}, and must be a \
+     URL such as http://localhost:4318: {error}"
+)]
+pub struct UnusableCollector {
+    endpoint: String,
+    #[source]
+    error: Box<dyn Error + Send + Sync>,
+}
+
 impl Spans {
     /// Sends spans to the collector at `endpoint`, an `http` or `https` URL, to which
     /// `/v1/traces` is added if it does not end so (OTLP 1.x, "OTLP/HTTP Request").
     ///
     /// # Errors
     ///
-    /// A sentence, when it is no such URL.
-    pub fn to(endpoint: &str, service_name: &str, metrics: Arc<Metrics>) -> Result<Self, String> {
+    /// When it is no such URL.
+    pub fn to(
+        endpoint: &str,
+        service_name: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, UnusableCollector> {
         let known = ["http://", "https://"]
             .iter()
             .any(|scheme| endpoint.starts_with(scheme));
-        let unusable = |why: &dyn fmt::Display| {
-            format!(
-                "--otlp-endpoint (OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT) is {endpoint:?}, \
-                 and must be a URL such as http://localhost:4318: {why}"
-            )
+        let unusable = |error| UnusableCollector {
+            endpoint: endpoint.to_owned(),
+            error,
         };
         if !known {
-            return Err(unusable(&"it begins with neither http:// nor https://"));
+            return Err(unusable(
+                "it begins with neither http:// nor https://".into(),
+            ));
         }
         let url = match endpoint.trim_end_matches('/') {
             whole if whole.ends_with("/v1/traces") => whole.to_owned(),
@@ -109,7 +125,7 @@ impl Spans {
             .with_endpoint(url)
             .with_timeout(EXPORT_TIMEOUT)
             .build()
-            .map_err(|error| unusable(&error))?;
+            .map_err(|error| unusable(error.into()))?;
         let exporter = Counted {
             exporter,
             metrics: Arc::clone(&metrics),

@@ -37,7 +37,7 @@ impl Abuse {
     /// What is logged of it.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
-            Self::Resets => "the client takes back most of what it asks for",
+            Self::Resets => "the client cancels most of its requests",
             Self::Chatter => "the client sends frames that belong to no request",
         }
     }

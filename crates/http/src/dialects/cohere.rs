@@ -31,7 +31,7 @@ pub(crate) struct CohereRequest {
     inputs: Option<Vec<ContentInput>>,
     /// Any name where one model is served; where there are several, one of theirs.
     model: Option<String>,
-    /// It changes nothing: queries and documents are embedded alike.
+    /// Ignored: queries and documents are embedded alike.
     input_type: Option<String>,
     /// `float`, the default; `int8`, `uint8`, `binary`, `ubinary`, `base64`.
     embedding_types: Option<Vec<String>>,
@@ -41,7 +41,7 @@ pub(crate) struct CohereRequest {
     truncate: Option<String>,
 }
 
-/// Vectors by their form.
+/// The vectors, by form.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CohereEmbeddings)]
 pub(crate) struct CohereAnswer<'a> {
@@ -60,7 +60,7 @@ pub(crate) struct CohereAnswer<'a> {
     meta: Meta,
 }
 
-/// Vectors by their form.
+/// The vectors, by form.
 #[derive(ToSchema)]
 #[schema(as = CohereByType)]
 #[allow(dead_code, reason = "it is only described")]
@@ -107,7 +107,7 @@ struct ApiVersion {
 #[derive(Serialize, ToSchema)]
 #[schema(as = CohereBilledUnits)]
 struct BilledUnits {
-    /// Tokens that were read of the texts.
+    /// The tokens that the model read of the texts.
     input_tokens: usize,
     /// Images.
     images: usize,
@@ -150,7 +150,7 @@ pub(crate) async fn cohere_embed(call: &mut Call<'_>) -> Result<Response<Answer>
         Item::Text(text) => Some(text.clone()),
         Item::Image(_) => None,
     };
-    // They are told back, so they count as part of the answer before they are copied.
+    // The answer repeats them, so they count as part of it before they are copied.
     let told_back = items.items.iter().map(|item| match item {
         Item::Text(text) if told.tells_texts => 7 * text.len() + 3,
         _ => 0,

@@ -1,5 +1,5 @@
-//! `/predict` and `/ping`, as immich's server asks its machine learning: one image or one text,
-//! and its vector as a text of JSON.
+//! `/predict` and `/ping`, as immich's server calls its machine learning service: one image or one
+//! text, whose vector is answered as JSON inside a string.
 
 use hyper::Response;
 use serde::Serialize;
@@ -19,13 +19,13 @@ use crate::request::json::{self, wrong};
 #[serde(rename_all = "camelCase")]
 #[schema(as = ImmichPrediction)]
 pub(crate) struct ImmichAnswer {
-    /// An L2-normalized vector, as a text of JSON.
+    /// An L2-normalized vector, as JSON inside a string.
     clip: String,
-    /// Of an image: its height in pixels, after it was turned, where it is.
+    /// For an image: its height in pixels, after it was rotated, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     image_height: Option<u32>,
-    /// Of an image: its width in pixels, after it was turned, where it is.
+    /// For an image: its width in pixels, after it was rotated, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     image_width: Option<u32>,
@@ -49,7 +49,7 @@ pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answe
             reader.file(place, file.bytes)?;
         }
         Task::Textual => {
-            // FastAPI gives an empty field as none; the empty text is a text all the same.
+            // FastAPI takes an empty field for a missing one, but an empty text is still a text.
             let text = form.text.unwrap_or_default();
             reader.text(Place::of("text"), text.into())?;
         }

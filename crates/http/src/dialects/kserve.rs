@@ -1,4 +1,5 @@
-//! KServe's protocol, version 2, over HTTP, with Triton's binary extension: each model takes `texts` and `images` and gives `text_embeddings` and `image_embeddings`.
+//! KServe's protocol, version 2, over HTTP, with Triton's binary extension: each model takes
+//! `texts` and `images`, and returns `text_embeddings` and `image_embeddings`.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -19,10 +20,10 @@ use crate::request::item_reader::{ItemReader, Items, Place};
 use crate::request::json::{self, wrong};
 use siglip2_service::{Embeddings, Service, State};
 
-/// The name that the model has besides its own, which may have slashes in it.
+/// A second name for the first model, because its own may contain slashes.
 const NAME: &str = "siglip2";
 
-/// In bytes: where the JSON ends and the binary data begins.
+/// The length of the JSON in bytes; the binary data begins after it.
 pub(crate) const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// The longest `id` that is sent back, in bytes.
@@ -90,8 +91,8 @@ pub(crate) async fn kserve_model(call: &mut Call<'_>) -> Result<Response<Answer>
     Ok(answer::respond(StatusCode::OK, answer::json(&model)))
 }
 
-/// The name in the path, if it is that of a model: its own, or `siglip2` for the first one; its
-/// one version may be named.
+/// The name in the path, if it is a model's own name, or `siglip2` for the first model. The path may
+/// also name the model's only version.
 fn model_name(call: &mut Call<'_>) -> Result<String, Problem> {
     let name = call.path_name();
     let name = name.strip_suffix("/versions/1").unwrap_or(&name);
@@ -119,7 +120,7 @@ struct Told {
     how: Embed,
     /// How many of the items are texts; they come first.
     texts: usize,
-    /// The outputs that are answered, and whether they follow the JSON as binary data.
+    /// The outputs of the answer, and whether each follows the JSON as binary data.
     outputs: Vec<(Output, bool)>,
 }
 
@@ -171,7 +172,7 @@ pub(crate) async fn kserve_infer(call: &mut Call<'_>) -> Result<Response<Answer>
     Ok(response)
 }
 
-/// The answer, and the length of its JSON where more is behind it.
+/// The answer, and the length of its JSON where binary data follows it.
 fn written(
     name: &str,
     told: &Told,
@@ -216,7 +217,7 @@ fn written(
     Ok((body, (binary.count() > 0).then_some(length)))
 }
 
-/// Where the JSON ends, where the client says so.
+/// The length of the JSON, if the client gives it.
 fn json_length(call: &Call<'_>) -> Result<Option<usize>, Problem> {
     let Some(said) = call.header(JSON_LENGTH) else {
         return Ok(None);
@@ -324,7 +325,7 @@ fn elements<'a>(tensor: Option<&Tensor<'a>>, most: usize) -> Result<Vec<Element<
     tensor.map_or_else(|| Ok(Vec::new()), |tensor| tensor.elements(most))
 }
 
-/// The elements of all tensors in a body of which so many bytes are JSON; see [`crate::fuzzing`].
+/// The elements of all tensors in a body whose first `json` bytes are JSON; see [`crate::fuzzing`].
 #[cfg(fuzzing)]
 pub(crate) fn tensors(body: &Bytes, length: usize, most: usize) -> Result<Vec<Vec<u8>>, Problem> {
     let length = length.min(body.len());

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use siglip2_service::Embeddings;
 
-/// What the server is.
+/// The server.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeServer)]
 pub(crate) struct KServeServer {
@@ -13,11 +13,11 @@ pub(crate) struct KServeServer {
     pub(super) name: &'static str,
     /// Its version.
     pub(super) version: &'static str,
-    /// The extensions that it has.
+    /// The extensions that it supports.
     pub(super) extensions: [&'static str; 1],
 }
 
-/// Whether it lives.
+/// Whether the server is alive.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeLive)]
 pub(crate) struct KServeLive {
@@ -25,7 +25,7 @@ pub(crate) struct KServeLive {
     pub(super) live: bool,
 }
 
-/// Whether it can embed.
+/// Whether the server can embed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeReady)]
 pub(crate) struct KServeReady {
@@ -33,19 +33,19 @@ pub(crate) struct KServeReady {
     pub(super) ready: bool,
 }
 
-/// What the model takes and gives.
+/// The inputs and outputs of a model.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeModel)]
 pub(crate) struct KServeModel<'a> {
     /// The name that was asked for.
     pub(super) name: &'a str,
-    /// There is one.
+    /// The only version.
     pub(super) versions: [&'static str; 1],
     /// What runs it.
     pub(super) platform: &'static str,
-    /// What it takes; one of the two is enough.
+    /// The inputs; one of the two is enough.
     pub(super) inputs: [TensorInfo; 2],
-    /// What it gives.
+    /// The outputs.
     pub(super) outputs: [TensorInfo; 2],
 }
 
@@ -57,27 +57,27 @@ pub(super) struct TensorInfo {
     pub(super) name: &'static str,
     /// `BYTES` or `FP32`.
     pub(super) datatype: &'static str,
-    /// Its shape; -1 is any number.
+    /// Its shape; -1 stands for any number.
     pub(super) shape: Vec<i64>,
 }
 
-/// What is to be embedded.
+/// Texts and images to embed.
 #[derive(ToSchema)]
 #[schema(as = KServeInferRequest)]
 #[allow(dead_code, reason = "it is only described")]
 pub(crate) struct KServeRequest {
     /// Sent back in the answer.
     pub(super) id: Option<String>,
-    /// `normalize`, `truncate` (both true unless something else is said), `binary_data_output`.
+    /// `normalize` and `truncate`, which are true by default, and `binary_data_output`.
     #[schema(value_type = Option<Object>)]
     pub(super) parameters: Option<()>,
     /// `texts`, `images` or both.
     pub(super) inputs: Vec<InputTensor>,
-    /// The outputs that are wanted; by default all that can be made from the inputs.
+    /// The outputs to return; by default all that can be made from the inputs.
     pub(super) outputs: Option<Vec<OutputWish>>,
 }
 
-/// A tensor that is sent.
+/// An input.
 #[derive(ToSchema)]
 #[schema(as = KServeInput)]
 #[allow(dead_code, reason = "it is only described")]
@@ -88,21 +88,21 @@ pub(super) struct InputTensor {
     pub(super) shape: Vec<u64>,
     /// `BYTES`.
     pub(super) datatype: String,
-    /// `binary_data_size`, where its elements are behind the JSON.
+    /// `binary_data_size`, if its elements follow the JSON.
     #[schema(value_type = Option<Object>)]
     pub(super) parameters: Option<()>,
     /// Its elements: texts, or images as base64.
     pub(super) data: Option<Vec<String>>,
 }
 
-/// An output that is wanted.
+/// An output to return.
 #[derive(ToSchema)]
 #[schema(as = KServeOutputWish)]
 #[allow(dead_code, reason = "it is only described")]
 pub(super) struct OutputWish {
     /// `text_embeddings` or `image_embeddings`.
     pub(super) name: String,
-    /// `binary_data`: whether its numbers are to be behind the JSON.
+    /// `binary_data`: whether its numbers follow the JSON.
     #[schema(value_type = Option<Object>)]
     pub(super) parameters: Option<()>,
 }
@@ -113,9 +113,9 @@ pub(super) struct OutputWish {
 pub(crate) struct KServeAnswer<'a> {
     /// The name that was asked for.
     pub(super) model_name: &'a str,
-    /// There is one.
+    /// The only version.
     pub(super) model_version: &'static str,
-    /// That of the request.
+    /// The `id` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) id: Option<&'a str>,
@@ -123,7 +123,7 @@ pub(crate) struct KServeAnswer<'a> {
     pub(super) outputs: Vec<OutputTensor<'a>>,
 }
 
-/// A tensor that is answered.
+/// An output.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KServeOutput)]
 pub(super) struct OutputTensor<'a> {
@@ -133,7 +133,7 @@ pub(super) struct OutputTensor<'a> {
     pub(super) datatype: &'static str,
     /// Rows, and floats in a row.
     pub(super) shape: [usize; 2],
-    /// Where its numbers are behind the JSON: how many bytes they take.
+    /// The bytes that its numbers take, if they follow the JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) parameters: Option<BinarySize>,

@@ -1,4 +1,4 @@
-//! A tensor of KServe's protocol that a client sends: strings of bytes, in the JSON or behind it.
+//! A tensor that a client sends in KServe's protocol: byte strings, in the JSON or after it.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ const MAX_RANK: usize = 8;
 pub(super) struct Tensor<'a> {
     /// Its name.
     pub(super) name: Cow<'a, str>,
-    /// How many elements its shape says.
+    /// The number of elements that its shape implies.
     pub(super) count: usize,
     place: Place,
     data: Data<'a>,
@@ -24,7 +24,7 @@ pub(super) struct Tensor<'a> {
 
 enum Data<'a> {
     Json(&'a RawValue),
-    /// Each element is its length, four bytes in little-endian order, and its bytes.
+    /// Each element is its length in four bytes, little-endian, and then its bytes.
     Binary(Bytes),
 }
 
@@ -32,12 +32,12 @@ enum Data<'a> {
 pub(super) enum Element<'a> {
     /// A string of JSON.
     Json(&'a RawValue),
-    /// Bytes as they are.
+    /// Raw bytes.
     Bytes(Bytes),
 }
 
 impl<'a> Tensor<'a> {
-    /// Reads a tensor, and takes what belongs to it from the bytes behind the JSON.
+    /// Reads a tensor, and takes its part of the bytes after the JSON.
     pub(super) fn read(
         place: Place,
         raw: &'a RawValue,
@@ -98,7 +98,7 @@ impl<'a> Tensor<'a> {
         })
     }
 
-    /// Its elements, which must be as many as the shape says and no more than `most`.
+    /// Its elements. Their number must be that of the shape, and at most `most`.
     pub(super) fn elements(&self, most: usize) -> Result<Vec<Element<'a>>, Problem> {
         let Self { place, count, .. } = self;
         if *count > most {
@@ -152,7 +152,7 @@ impl<'a> Tensor<'a> {
 
     fn broken(&self) -> Problem {
         wrong(format!(
-            "{}: its binary data is not elements that each begin with their length in four bytes.",
+            "{}: its binary data must be elements, each with its length in four bytes before it.",
             self.place
         ))
     }

@@ -25,7 +25,7 @@ use siglip2_service::Embeddings;
 pub(crate) struct OpenAiRequest {
     /// One item, or a list of them.
     input: Option<Input>,
-    /// Instead of `input`: messages with one text or one image, of which one vector is made.
+    /// In place of `input`: messages with one text or one image, which becomes one vector.
     messages: Option<Vec<Message>>,
     /// Any name where one model is served; where there are several, one of theirs. The answer has
     /// the name of the model.
@@ -45,7 +45,7 @@ pub(crate) struct OpenAiRequest {
     /// `NONE`; if not, it is refused (413).
     #[schema(default = true)]
     truncate: Option<Truncate>,
-    /// It changes nothing.
+    /// Ignored.
     user: Option<String>,
 }
 
@@ -81,7 +81,7 @@ enum InputItem {
 #[schema(as = Truncate)]
 #[allow(dead_code, reason = "it is only described")]
 pub(super) enum Truncate {
-    /// Whether.
+    /// True or false.
     Bool(bool),
     /// `END` or `NONE`.
     Word(String),
@@ -109,7 +109,7 @@ pub(crate) struct OpenAiAnswer<'a> {
 struct Entry {
     /// Always `embedding`.
     object: String,
-    /// The place of the item.
+    /// The index of the item in the input.
     index: usize,
     /// The vector.
     embedding: Vector,
@@ -258,9 +258,9 @@ pub(super) enum Modality {
     Text,
     /// Images.
     Image,
-    /// What this model does not take.
+    /// Something that this model does not take.
     Audio,
-    /// Data URIs are images, and others texts.
+    /// Data URIs are images, and all other strings are texts.
     Told,
 }
 
@@ -333,7 +333,7 @@ fn read_messages(reader: &mut ItemReader, raw: &RawValue) -> Result<(), Problem>
     parts::single(reader, place, &all)
 }
 
-/// Refuses another size than the model's.
+/// Refuses any size but the model's.
 pub(super) fn full_size(wanted: Option<&RawValue>, dimensions: usize) -> Result<(), Problem> {
     match json::count("dimensions", wanted)? {
         Some(wanted) if wanted != dimensions as u64 => Err(wrong(format!(
@@ -343,7 +343,7 @@ pub(super) fn full_size(wanted: Option<&RawValue>, dimensions: usize) -> Result<
     }
 }
 
-/// Whether a text that is too long may be cut: yes, unless something else is said.
+/// Whether a text that is too long may be cut, which is the default.
 pub(super) fn may_cut(raw: Option<&RawValue>) -> Result<bool, Problem> {
     let words = [("END", Some(true)), ("NONE", Some(false)), ("START", None)];
     match raw.map(json::kind) {

@@ -27,13 +27,13 @@ pub(crate) struct Model<'a> {
     id: &'a str,
     /// Always `model`.
     object: &'static str,
-    /// Always 0: when it was made is not known.
+    /// Always 0, because it is not known when it was made.
     created: u64,
     /// What serves it.
     owned_by: &'static str,
     /// Floats in a vector.
     dimensions: usize,
-    /// What the products are computed in.
+    /// The precision of its products.
     precision: &'a str,
     /// The vector space of its normalized vectors; null while it is loaded.
     fingerprint: Option<String>,

@@ -1,5 +1,5 @@
-//! Items that are objects, and contents made of parts: the shapes of Jina, SGLang, vLLM and
-//! Cohere, which differ in names and not in meaning.
+//! Items that are objects, and contents that are lists of parts, as Jina, SGLang, vLLM and Cohere
+//! have them. They differ in names, not in meaning.
 
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use crate::request::json::{self, Kind, wrong};
 #[schema(as = ItemObject)]
 #[allow(dead_code, reason = "it is only described")]
 pub(super) struct Part {
-    /// The kind of part; the field that is present says so as well.
+    /// The kind of part. It may be left out, because the field that is present says it too.
     r#type: Option<String>,
     /// A text.
     text: Option<String>,
@@ -50,7 +50,7 @@ struct UrlObject {
     url: String,
 }
 
-/// A message; only its content is used.
+/// A message, of which only the content is used.
 #[derive(ToSchema)]
 #[schema(as = Message)]
 #[allow(dead_code, reason = "it is only described")]
@@ -61,7 +61,7 @@ pub(super) struct Message {
     content: Content,
 }
 
-/// An input of several parts, only one of which may have content.
+/// An input made of parts, of which only one may have content.
 #[derive(ToSchema)]
 #[schema(as = ContentInput)]
 #[allow(dead_code, reason = "it is only described")]
@@ -70,7 +70,7 @@ pub(super) struct ContentInput {
     content: Content,
 }
 
-/// A text, or parts: one vector is made of it, so one part may hold something.
+/// A text, or a list of parts. It becomes one vector, so only one part may have content.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(as = Content)]
@@ -116,7 +116,7 @@ pub(super) fn object(reader: &mut ItemReader, place: Place, raw: &RawValue) -> R
     }
 }
 
-/// The parts of a content, which is a text or a list; of a text the text itself.
+/// The parts of a content: the items of a list, or the text itself.
 pub(super) fn of_content(
     place: Place,
     raw: &RawValue,
@@ -128,8 +128,8 @@ pub(super) fn of_content(
     }
 }
 
-/// Adds what one vector is made of: of all parts one may hold something, since the model has
-/// a tower for texts and one for images, and none for both together.
+/// Adds what becomes one vector. Only one of the parts may have content: the model has a tower for
+/// texts and one for images, and none for both together.
 pub(super) fn single(
     reader: &mut ItemReader,
     place: Place,

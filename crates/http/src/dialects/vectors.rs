@@ -1,5 +1,5 @@
-//! How a row is written: as numbers, as bytes in base64, or quantized. docs/vectors.md says
-//! what each form keeps, and how rows in it are compared.
+//! The forms in which a row is written: numbers, bytes in base64, or quantized. docs/vectors.md says
+//! how much each form preserves, and how to compare rows in it.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ pub(super) const FORMS: [(&str, Form); 6] = [
 ];
 
 impl Form {
-    /// The bytes that a value takes in an answer at most, quotes and commas of its row aside.
+    /// The most bytes that a value takes in an answer, not counting the quotes and commas of its row.
     pub(super) fn bytes(self) -> usize {
         match self {
             Form::Float => FLOAT_BYTES,
@@ -51,7 +51,7 @@ impl Form {
     }
 }
 
-/// A row, to be written in a form.
+/// A row and the form to write it in.
 pub(super) struct Row<'a> {
     /// Its values, which are numbers.
     pub(super) values: &'a [f32],

@@ -1,5 +1,5 @@
-//! The container of Weaviate's module multi2vec-clip: `/vectorize`, `/meta`, and the two paths
-//! at which it is waited for.
+//! The paths of the container for Weaviate's module multi2vec-clip: `/vectorize`, `/meta`, and the two
+//! that Weaviate polls until it is ready.
 
 use hyper::{Response, StatusCode};
 use serde::{Serialize, Serializer};
@@ -73,7 +73,7 @@ pub(crate) async fn weaviate_vectorize(call: &mut Call<'_>) -> Result<Response<A
     Ok(answer::held(body.await?, memory))
 }
 
-/// Texts first, then images; how many texts there are.
+/// Reads texts first, then images, and returns the number of texts.
 fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<usize, Problem> {
     let [texts, images] = json::fields("The body", raw, ["texts", "images"])?;
     let most = reader.most();
@@ -125,8 +125,8 @@ pub(crate) async fn weaviate_live(_: &mut Call<'_>) -> Result<Response<Answer>, 
     Ok(answer::empty())
 }
 
-/// `GET /.well-known/ready`: whether it can embed, without asking the device; its client waits
-/// for half a second.
+/// `GET /.well-known/ready`: whether it can embed, without asking the device, because its client
+/// waits only half a second.
 pub(crate) async fn weaviate_ready(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     match call.choice.state() {
         State::Ready => Ok(answer::empty()),

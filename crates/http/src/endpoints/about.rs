@@ -64,7 +64,7 @@ pub(crate) async fn ready(call: &mut Call<'_>) -> Result<Response<Answer>, Probl
     let is_ready = verdict.is_ok();
     let body = answer::json(&Readiness {
         status: if is_ready { "ready" } else { state.as_str() },
-        detail: verdict.err(),
+        detail: verdict.err().map(|error| error.to_string()),
     });
     Ok(told_by_status(is_ready, body))
 }

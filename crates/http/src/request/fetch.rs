@@ -34,6 +34,7 @@ use tokio_rustls::TlsConnector;
 
 use super::body::joined;
 use crate::answer::problem::{Problem, printable};
+use crate::settings::error::FileError;
 use crate::settings::networks::Networks;
 use crate::settings::picture_url::{PictureHosts, Target, Wanted};
 use crate::settings::pictures::PictureUrlSettings;
@@ -70,8 +71,8 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// A sentence, when the file of authorities cannot be used.
-    pub(crate) fn new(settings: &PictureUrlSettings) -> Result<Option<Self>, String> {
+    /// When the file of authorities cannot be used.
+    pub(crate) fn new(settings: &PictureUrlSettings) -> Result<Option<Self>, FileError> {
         let Some(hosts) = settings.picture_url_hosts.clone() else {
             return Ok(None);
         };

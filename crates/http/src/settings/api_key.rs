@@ -6,6 +6,8 @@ use std::{fmt, fs};
 
 use subtle::ConstantTimeEq;
 
+use super::error::{BadKey, FileError};
+
 /// A secret. It is compared in constant time and never printed.
 #[derive(Clone)]
 pub struct ApiKey(Box<[u8]>);
@@ -15,18 +17,14 @@ impl ApiKey {
     ///
     /// # Errors
     ///
-    /// A sentence, when no client could present it: it is empty, or holds what the value of
-    /// a header cannot.
-    pub fn parse(key: &str) -> Result<Self, String> {
+    /// When no client could present it.
+    pub fn parse(key: &str) -> Result<Self, BadKey> {
         let key = key.trim();
         if key.is_empty() {
-            return Err("the key is empty: leave it out to ask for none".to_owned());
+            return Err(BadKey::Empty);
         }
         if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(
-                "a key must be printable ASCII characters: no client could send this one in a header"
-                    .to_owned(),
-            );
+            return Err(BadKey::NotAscii);
         }
         Ok(Self(key.as_bytes().into()))
     }
@@ -57,9 +55,9 @@ impl ApiKeysFile {
     ///
     /// # Errors
     ///
-    /// A sentence, when it cannot be read, holds no key, or one that no client could send.
-    pub fn open(path: &str) -> Result<Self, String> {
-        let path = siglip2_flags::path(path)?;
+    /// When it cannot be read, holds no key, or one that no client could send.
+    pub fn open(path: &str) -> Result<Self, FileError> {
+        let path = siglip2_flags::path(path).map_err(FileError::Name)?;
         let keys = RwLock::new(read(&path)?);
         Ok(Self(Arc::new(Inner { path, keys })))
     }
@@ -70,7 +68,7 @@ impl ApiKeysFile {
     /// # Errors
     ///
     /// As for [`ApiKeysFile::open`].
-    pub fn reload(&self) -> Result<usize, String> {
+    pub fn reload(&self) -> Result<usize, FileError> {
         let keys = read(&self.0.path)?;
         let count = keys.len();
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -92,21 +90,23 @@ impl fmt::Debug for ApiKeysFile {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<ApiKey>, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+fn read(path: &Path) -> Result<Vec<ApiKey>, FileError> {
+    let text = fs::read_to_string(path).map_err(FileError::unreadable(path))?;
     let keys = text
         .lines()
         .enumerate()
         .map(|(number, line)| (number + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            ApiKey::parse(line)
-                .map_err(|error| format!("{}, line {number}: {error}", path.display()))
+        .map(|(line, key)| {
+            ApiKey::parse(key).map_err(|error| FileError::Key {
+                path: path.to_owned(),
+                line,
+                error,
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     match keys.is_empty() {
-        true => Err(format!("{} has no key in it", path.display())),
+        true => Err(FileError::NoKey(path.to_owned())),
         false => Ok(keys),
     }
 }
@@ -135,17 +135,19 @@ mod tests {
     fn a_file_of_keys_is_read_again_and_a_bad_one_changes_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
-        assert!(ApiKeysFile::open(path).unwrap_err().contains("no key"));
+        let error = ApiKeysFile::open(path).unwrap_err();
+        assert!(matches!(error, FileError::NoKey(_)), "{error}");
         fs::write(path, "# of the indexer\n first \n\nsecond\n").unwrap();
         let keys = ApiKeysFile::open(path).unwrap();
         assert!(keys.matches(b"first") && keys.matches(b"second"));
         assert!(!keys.matches(b"# of the indexer") && !keys.matches(b""));
         fs::write(path, "third").unwrap();
         assert!(keys.matches(b"first"));
-        assert_eq!(keys.reload(), Ok(1));
+        assert_eq!(keys.reload().unwrap(), 1);
         assert!(keys.matches(b"third") && !keys.matches(b"first"));
         fs::write(path, "schl\u{fc}ssel").unwrap();
-        assert!(keys.reload().unwrap_err().contains("line 1"));
+        let error = keys.reload().unwrap_err();
+        assert!(matches!(error, FileError::Key { line: 1, .. }), "{error}");
         assert!(keys.matches(b"third"));
         assert!(!format!("{keys:?}").contains("third"));
     }

@@ -1,6 +1,7 @@
 //! TLS: the certificate and the key that the service shows, read from files that may change
 //! while it runs; and what it trusts when it fetches a picture.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -16,6 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::error::FileError;
 
 /// How often it is looked whether the files have changed. They are taken when they were the same
 /// twice, because a certificate and its key are seldom written in one step.
@@ -44,9 +47,8 @@ impl TlsFiles {
     ///
     /// # Errors
     ///
-    /// A sentence, when a file cannot be read, holds none of what it should, or the two do not
-    /// belong together.
-    pub fn open(cert: &Path, key: &Path) -> Result<Self, String> {
+    /// When a file cannot be read, holds none of what it should, or the two do not belong together.
+    pub fn open(cert: &Path, key: &Path) -> Result<Self, FileError> {
         let seen = stamp(cert, key);
         let shown = read(cert, key)?;
         Ok(Self(Arc::new(Inner {
@@ -63,7 +65,7 @@ impl TlsFiles {
     /// # Errors
     ///
     /// As for [`TlsFiles::open`].
-    pub fn reload(&self) -> Result<(), String> {
+    pub fn reload(&self) -> Result<(), FileError> {
         let Inner { cert, key, .. } = &*self.0;
         *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamp(cert, key);
         let pair = Arc::new(read(cert, key)?);
@@ -72,16 +74,14 @@ impl TlsFiles {
     }
 
     /// What makes TLS of a connection.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, String> {
-        let wrong = |error| format!("TLS cannot be set up: {error}");
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, FileError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(wrong)?
+            .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Who comes again needs no signature, which is most of what a handshake costs.
-        config.ticketer = ring::Ticketer::new().map_err(wrong)?;
+        config.ticketer = ring::Ticketer::new()?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
@@ -144,35 +144,39 @@ fn stamp(cert: &Path, key: &Path) -> Option<Stamp> {
     Some([of(cert)?, of(key)?])
 }
 
-fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, String> {
-    let wrong = |path: &Path, what: &str| format!("{} {what}", path.display());
-    let chain = CertificateDer::pem_slice_iter(&bytes(cert)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(cert, &format!("is not valid PEM: {error}")))?;
+fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, FileError> {
+    let chain = CertificateDer::pem_slice_iter(&bytes(cert)?).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| FileError::Pem {
+        path: cert.to_owned(),
+        error,
+    })?;
     if chain.is_empty() {
-        return Err(wrong(cert, "has no certificate in PEM in it"));
+        return Err(FileError::NoCertificate(cert.to_owned()));
     }
-    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?)
-        .map_err(|error| wrong(key, &format!("has no private key in PEM in it: {error}")))?;
+    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?);
+    let private = private.map_err(|error| FileError::NoPrivateKey {
+        path: key.to_owned(),
+        error,
+    })?;
     CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| {
-        let (cert, key) = (cert.display(), key.display());
+        let (cert, key) = (cert.to_owned(), key.to_owned());
         match error {
-            rustls::Error::InconsistentKeys(_) => {
-                format!("the key in {key} is not that of the first certificate in {cert}")
-            }
-            error => {
-                format!("the certificate in {cert} with the key in {key} cannot be used: {error}")
-            }
+            rustls::Error::InconsistentKeys(_) => FileError::OtherKey { cert, key },
+            error => FileError::Pair {
+                cert,
+                key,
+                error: Box::new(error),
+            },
         }
     })
 }
 
 /// A file with certificates or a key.
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        .map_err(FileError::unreadable(path))?;
     Ok(bytes)
 }
 
@@ -180,30 +184,28 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// A sentence, when the file of further ones cannot be used.
-pub(crate) fn connector(further: Option<&Path>) -> Result<TlsConnector, String> {
+/// When the file of further ones cannot be used.
+pub(crate) fn connector(further: Option<&Path>) -> Result<TlsConnector, FileError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(file) = further {
-        let wrong = |error: &dyn fmt::Display| {
-            format!(
-                "{} (--picture-url-ca) cannot be used: {error}",
-                file.display()
-            )
+        let unusable = |error: Box<dyn Error + Send + Sync>| FileError::Authorities {
+            path: file.to_owned(),
+            error,
         };
         let pem = bytes(file)?;
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(&error))?;
-            roots.add(certificate).map_err(|error| wrong(&error))?;
+            let certificate = certificate.map_err(|error| unusable(error.into()))?;
+            let added = roots.add(certificate);
+            added.map_err(|error| unusable(error.into()))?;
         }
         if roots.len() == before {
-            return Err(wrong(&"it has no certificate in PEM in it"));
+            return Err(unusable("it has no certificate in PEM in it".into()));
         }
     }
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
@@ -226,7 +228,7 @@ mod tests {
             folder.path().join("key.pem"),
         );
         let said = |text: &str| {
-            let error = TlsFiles::open(&cert, &key).unwrap_err();
+            let error = TlsFiles::open(&cert, &key).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
             assert!(!error.contains('\n'), "{error}");
         };

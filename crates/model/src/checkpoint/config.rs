@@ -116,7 +116,7 @@ pub enum ConfigError {
         /// Its value.
         value: usize,
     },
-    /// The width is no multiple of the number of heads.
+    /// The width is not a multiple of the number of heads.
     #[error("{tower}.hidden_size is {width}, which {heads} attention heads do not divide")]
     Heads {
         /// Which tower's configuration.
@@ -138,7 +138,9 @@ pub enum ConfigError {
     #[error("vision_config.num_patches is {0}, which is not a square number")]
     Positions(usize),
     /// The two embeddings differ in length, so they cannot be compared.
-    #[error("texts become {text} floats and images {image}: they share no vector space")]
+    #[error(
+        "texts become vectors of {text} floats and images of {image}, which cannot be compared"
+    )]
     Spaces {
         /// Floats of a text's embedding.
         text: usize,
@@ -500,7 +502,7 @@ mod tests {
             (r#"{"num_attention_heads": 7}"#, "do not divide"),
             (
                 r#"{"hidden_size": 96, "num_attention_heads": 8}"#,
-                "no vector space",
+                "cannot be compared",
             ),
             (r#"{"patch_size": 0}"#, "vision_config.patch_size is 0"),
             (r#"{"image_size": [224, 384]}"#, "only squares"),

@@ -10,13 +10,12 @@ use crate::files::ModelFiles;
 #[repr(C, align(64))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 
-static WEIGHTS: &Aligned<[u8]> =
-    &Aligned(*include_bytes!("../../../../models/demo/model.safetensors"));
+static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/model.safetensors"));
 
-const CONFIG: &[u8] = include_bytes!("../../../../models/demo/config.json");
-const TOKENIZER: &[u8] = include_bytes!("../../../../models/demo/tokenizer.json");
-const TOKENIZER_CONFIG: &[u8] = include_bytes!("../../../../models/demo/tokenizer_config.json");
-const PREPROCESSOR: &[u8] = include_bytes!("../../../../models/demo/preprocessor_config.json");
+const CONFIG: &[u8] = include_bytes!("../../demo/config.json");
+const TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.json");
+const TOKENIZER_CONFIG: &[u8] = include_bytes!("../../demo/tokenizer_config.json");
+const PREPROCESSOR: &[u8] = include_bytes!("../../demo/preprocessor_config.json");
 
 pub(super) fn checkpoint() -> Result<Checkpoint, CheckpointError> {
     let files = ModelFiles {

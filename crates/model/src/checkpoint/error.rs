@@ -24,8 +24,8 @@ pub enum CheckpointError {
     },
     /// The weights are only there in PyTorch's own format.
     #[error(
-        "the weights in {} are in {file} alone, which is a program in disguise and is not \
-         read; convert them with Python: from transformers import AutoModel; \
+        "the weights in {} are only in {file}, a pickle, which can run code when it is read and \
+         is therefore not read; convert them with Python: from transformers import AutoModel; \
          AutoModel.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY)",
         directory.display()
     )]
@@ -52,7 +52,7 @@ pub enum CheckpointError {
         reason: ConfigError,
     },
     /// A file that should be JSON is not.
-    #[error("{} is not what it should be: {reason}", file.display())]
+    #[error("{} is malformed: {reason}", file.display())]
     Json {
         /// Which file.
         file: PathBuf,
@@ -79,13 +79,13 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A tensor that the configuration requires is missing.
-    #[error("the checkpoint has no tensor {name:?}, which its config.json calls for")]
+    #[error("the checkpoint has no tensor {name:?}, which its config.json requires")]
     MissingTensor {
         /// Its name.
         name: String,
     },
     /// A tensor does not have the shape that the configuration requires.
-    #[error("the tensor {name:?} has shape {found:?}, and config.json calls for {expected:?}")]
+    #[error("the tensor {name:?} has shape {found:?}, but config.json requires {expected:?}")]
     Misshapen {
         /// Its name.
         name: String,

@@ -49,14 +49,14 @@ pub enum ExportError {
     Outside(String),
     /// The text tower of another kind of model.
     #[error(
-        "it wants an attention_mask, and SigLIP has none: texts are padded to all of their \
-         tokens; export the text tower of a SigLIP checkpoint"
+        "it takes an attention_mask, which SigLIP does not: its texts are always padded to \
+         full length; export the text tower of a SigLIP checkpoint"
     )]
     Masked,
     /// Both towers in one graph.
     #[error(
-        "it is fed {inputs}, and a tower is fed {expected} alone; export the two towers apart, \
-         as vision_model.onnx and text_model.onnx"
+        "its inputs are {inputs}, but a tower takes only {expected}; export the two towers \
+         separately, as vision_model.onnx and text_model.onnx"
     )]
     Together {
         /// Its inputs.
@@ -65,7 +65,7 @@ pub enum ExportError {
         expected: &'static str,
     },
     /// The other tower, or neither.
-    #[error("it is fed {inputs}, and not {expected}")]
+    #[error("its inputs are {inputs}, not {expected}")]
     OtherInput {
         /// Its inputs.
         inputs: String,
@@ -74,13 +74,13 @@ pub enum ExportError {
     },
     /// The pooling is missing.
     #[error(
-        "it gives last_hidden_state alone, which is not the embedding yet: the pooling behind \
-         it is missing; export it with one of the outputs {}",
+        "its only output is last_hidden_state, which is not the embedding yet: the pooling \
+         after it is missing; export it with one of the outputs {}",
         OUTPUTS.join(", ")
     )]
     NotPooled,
     /// None of the outputs is an embedding.
-    #[error("it gives {outputs}; export it with one of the outputs {}", OUTPUTS.join(", "))]
+    #[error("its outputs are {outputs}; export it with one of the outputs {}", OUTPUTS.join(", "))]
     OtherOutput {
         /// Its outputs.
         outputs: String,
@@ -90,7 +90,7 @@ pub enum ExportError {
     Empty,
     /// The weights are integers.
     #[error(
-        "its weights are quantized, which loses more than searches bear; take an export in FP16 \
+        "its weights are quantized, which loses too much for searches; take an export in FP16 \
          or FP32, such as model_fp16.onnx or model.onnx"
     )]
     Quantized,
@@ -417,7 +417,7 @@ mod tests {
             hidden.contains("pooling") && hidden.contains("pooler_output"),
             "{hidden}"
         );
-        assert!(said(&["input_ids"], &["logits"]).contains("it gives logits"));
+        assert!(said(&["input_ids"], &["logits"]).contains("its outputs are logits"));
         let quantized = graph(&["input_ids"], &pooled, ElementType::Int64).encode();
         let said = Export::read(&quantized).unwrap().text().unwrap_err();
         assert_eq!(said, ExportError::Quantized);

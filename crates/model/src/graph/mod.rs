@@ -40,7 +40,7 @@ pub use export::{Export, ExportError, ExportedTower};
 pub use naflex::naflex;
 pub use onnx::Graph;
 pub use precision::Precision;
-pub use scales::{Products, Scales};
+pub use scales::{NotFinite, Products, Scales};
 pub use text::text;
 pub use vision::vision;
 

@@ -30,17 +30,28 @@ const EXPONENTS: (i32, i32) = (-24, 15);
 #[serde(transparent)]
 pub struct Scales(BTreeMap<String, f32>);
 
+/// An activation has no largest magnitude.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what enters {name} is not finite on the CPU: the checkpoint is damaged, or overflows even in \
+     FP32"
+)]
+pub struct NotFinite {
+    /// The activation.
+    pub name: String,
+}
+
 impl Scales {
     /// Scales for activations whose largest magnitudes are these. All numbers up to twice as large
     /// are inside the range; what is larger is clamped.
     ///
     /// # Errors
     ///
-    /// The name of a magnitude that is not finite.
-    pub fn of(largest: impl IntoIterator<Item = (String, f32)>) -> Result<Self, String> {
+    /// When a magnitude is not finite.
+    pub fn of(largest: impl IntoIterator<Item = (String, f32)>) -> Result<Self, NotFinite> {
         let scale = |(name, largest): (String, f32)| match largest.is_finite() {
             true => Ok((name, power_of_two(2.0 * largest / LARGEST))),
-            false => Err(name),
+            false => Err(NotFinite { name }),
         };
         largest
             .into_iter()
@@ -135,6 +146,7 @@ mod tests {
     #[test]
     fn a_magnitude_that_is_not_finite_is_named() {
         let largest = [("a", 1.0), ("b", f32::NAN)].map(|(name, it)| (name.to_owned(), it));
-        assert_eq!(Scales::of(largest), Err("b".to_owned()));
+        let name = "b".to_owned();
+        assert_eq!(Scales::of(largest), Err(NotFinite { name }));
     }
 }

@@ -1,5 +1,7 @@
 //! An engine as the batcher gets it, and its state.
 
+use std::error::Error;
+
 use siglip2_engine::Engine;
 
 /// The state of the engine. Readiness depends on it, and so does the end of the process.
@@ -13,8 +15,11 @@ pub enum EngineState {
     Failed(String),
 }
 
-/// Rebuilds an engine after a failure. The error is one sentence.
-pub type Rebuild = Box<dyn FnOnce() -> Result<Box<dyn Engine>, String> + Send>;
+/// Rebuilds an engine after a failure.
+pub type Rebuild = Box<dyn FnOnce() -> Result<Box<dyn Engine>, RebuildError> + Send>;
+
+/// Why an engine was not rebuilt: whatever its builder says.
+pub type RebuildError = Box<dyn Error + Send + Sync>;
 
 /// An engine, and how to replace it if it fails.
 pub struct Worker {

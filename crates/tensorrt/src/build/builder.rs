@@ -139,7 +139,7 @@ pub struct Built {
 ///
 /// [`BuildError::Unsupported`], which says what to do instead.
 pub fn check(gpu: Architecture, here: &[Architecture]) -> Result<(), BuildError> {
-    target::check(gpu, here).map_err(BuildError::Unsupported)
+    target::check(gpu, here)
 }
 
 /// Builds an engine. This takes seconds.
@@ -292,6 +292,7 @@ fn tensors(
 mod target {
     use trtx::{BuilderConfig, BuilderFlag, ComputeCapability};
 
+    use super::BuildError;
     use crate::directory::Architecture;
 
     /// All values of `ComputeCapability` in NvInfer.h (1.7).
@@ -304,7 +305,7 @@ mod target {
         (121, ComputeCapability::kSM121),
     ];
 
-    pub(super) fn check(gpu: Architecture, _: &[Architecture]) -> Result<(), String> {
+    pub(super) fn check(gpu: Architecture, _: &[Architecture]) -> Result<(), BuildError> {
         if KNOWN.iter().any(|&(number, _)| number == gpu.number()) {
             return Ok(());
         }
@@ -312,12 +313,12 @@ mod target {
             .iter()
             .map(|(number, _)| format!("sm_{number}"))
             .collect();
-        Err(format!(
+        Err(BuildError::Unsupported(format!(
             "TensorRT for RTX cannot build for {gpu}; it supports {}. For other GPUs, such as \
              H100 and B200, build this program with standard TensorRT (cargo build --release \
              --features tensorrt-enterprise) and run it on a machine with that GPU",
             known.join(", ")
-        ))
+        )))
     }
 
     pub(super) fn set(config: &mut BuilderConfig<'_>, gpu: Architecture) -> trtx::Result<()> {
@@ -339,9 +340,10 @@ mod target {
 mod target {
     use trtx::BuilderConfig;
 
+    use super::BuildError;
     use crate::directory::Architecture;
 
-    pub(super) fn check(gpu: Architecture, here: &[Architecture]) -> Result<(), String> {
+    pub(super) fn check(gpu: Architecture, here: &[Architecture]) -> Result<(), BuildError> {
         if here.first() == Some(&gpu) {
             return Ok(());
         }
@@ -349,10 +351,10 @@ mod target {
             Some(first) => format!("the first GPU of this machine is {first}"),
             None => "this machine has no GPU, or no driver for it".into(),
         };
-        Err(format!(
+        Err(BuildError::Unsupported(format!(
             "standard TensorRT can build an engine only on the GPU it is for: --gpu is {gpu}, but \
              {there}; choose another GPU with CUDA_VISIBLE_DEVICES, or use --gpu current"
-        ))
+        )))
     }
 
     pub(super) fn set(_: &mut BuilderConfig<'_>, _: Architecture) -> trtx::Result<()> {

@@ -218,7 +218,7 @@ fn is_kept(options: &BuildOptions, tools: &Tools, target: Architecture) -> bool 
     same
 }
 
-/// Whether an engine takes pictures of as many patches as it would if it were built anew.
+/// Whether an engine takes pictures of as many patches as a new build of it would.
 fn has_the_patches(options: &BuildOptions, directory: &EngineDirectory) -> bool {
     let Some(patches) = &directory.manifest().patches else {
         return true;

@@ -21,49 +21,63 @@ use crate::directory::Architecture;
 /// of a base model's tower are slower in FP8 up to this size.
 pub const SMALL_BATCHES: usize = 16;
 
+/// Why nothing can be built in FP8.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fp8Error {
+    /// Samples are given for another precision.
+    #[error("--calibrate and --calibrate-texts are for --precision fp8")]
+    OtherPrecision,
+    /// The graphs are not the checkpoint's.
+    #[error(
+        "--precision fp8 is for the checkpoint's own graphs: leave out --vision-onnx and --text-onnx"
+    )]
+    OtherGraphs,
+    /// The GPU is too old.
+    #[error("{0} has no FP8, which begins with sm_89 (Ada); use --precision fp16")]
+    Gpu(Architecture),
+    /// All batches are small.
+    #[error(
+        "--precision fp8 gains nothing in batches of up to {SMALL_BATCHES}, which FP16 computes \
+         faster, and --max-batch is {0}; use --precision fp16"
+    )]
+    SmallBatches(u16),
+    /// There are no samples.
+    #[error(
+        "--precision fp8 has to know how large activations become: give pictures and texts like \
+         those that will be embedded, with --calibrate FOLDER and --calibrate-texts FILE (some \
+         hundred of each)"
+    )]
+    NoSamples,
+}
+
 /// Refuses what FP8 cannot be built of, before anything is loaded.
 ///
 /// # Errors
 ///
-/// A sentence that says what to do.
+/// See [`Fp8Error`].
 pub fn check(
     options: &BuildOptions,
     targets: impl IntoIterator<Item = Architecture>,
-) -> Result<(), String> {
+) -> Result<(), Fp8Error> {
     let given = options.calibrate.is_some() || options.calibrate_texts.is_some();
     if options.precision != Some(Precision::Fp8) {
         return match given {
-            true => Err("--calibrate and --calibrate-texts are for --precision fp8".to_owned()),
+            true => Err(Fp8Error::OtherPrecision),
             false => Ok(()),
         };
     }
     if options.vision_onnx.is_some() {
-        return Err(
-            "--precision fp8 is for the checkpoint's own graphs: leave out --vision-onnx and \
-             --text-onnx"
-                .to_owned(),
-        );
+        return Err(Fp8Error::OtherGraphs);
     }
     // Compute capability 8.9 is the first with products of FP8.
     if let Some(gpu) = targets.into_iter().find(|gpu| gpu.number() < 89) {
-        return Err(format!(
-            "{gpu} has no FP8, which begins with sm_89 (Ada); use --precision fp16"
-        ));
+        return Err(Fp8Error::Gpu(gpu));
     }
     if usize::from(options.max_batch) <= SMALL_BATCHES {
-        return Err(format!(
-            "--precision fp8 gains nothing in batches of up to {SMALL_BATCHES}, which FP16 computes \
-             faster, and --max-batch is {}; use --precision fp16",
-            options.max_batch
-        ));
+        return Err(Fp8Error::SmallBatches(options.max_batch));
     }
     if options.calibrate.is_none() || options.calibrate_texts.is_none() {
-        return Err(
-            "--precision fp8 has to know how large activations become: give pictures and texts \
-             like those that will be embedded, with --calibrate FOLDER and --calibrate-texts FILE \
-             (some hundred of each)"
-                .to_owned(),
-        );
+        return Err(Fp8Error::NoSamples);
     }
     Ok(())
 }
@@ -72,7 +86,7 @@ pub fn check(
 ///
 /// # Errors
 ///
-/// A sentence, when nothing can be read, or an activation is not finite.
+/// When nothing can be read, or an activation is not finite.
 pub fn scales(
     options: &BuildOptions,
     checkpoint: &Checkpoint,
@@ -95,13 +109,7 @@ pub fn scales(
     };
     let threads = siglip2_flags::cores();
     let calibration = Calibration::over(checkpoint, processor, threads, samples)?;
-    let scales = calibration.scales(options.fp8_attention).map_err(|name| {
-        format!(
-            "what enters {name} is not finite on the CPU: the checkpoint is damaged, or overflows \
-             even in FP32"
-        )
-    })?;
-    Ok(Some(scales))
+    Ok(Some(calibration.scales(options.fp8_attention)?))
 }
 
 #[cfg(test)]
@@ -111,7 +119,7 @@ mod tests {
     use super::super::options::Options;
     use super::*;
 
-    fn checked(arguments: &[&str], gpu: Architecture) -> Result<(), String> {
+    fn checked(arguments: &[&str], gpu: Architecture) -> Result<(), Fp8Error> {
         let options = Options::try_parse_from([&["build-engine"][..], arguments].concat());
         check(&options.unwrap().build, [Architecture::new(12, 0), gpu])
     }
@@ -149,7 +157,7 @@ mod tests {
                 "--vision-onnx",
             ),
         ] {
-            let error = checked(arguments, gpu).unwrap_err();
+            let error = checked(arguments, gpu).unwrap_err().to_string();
             assert!(error.contains(said), "{said}: {error}");
         }
     }

@@ -5,7 +5,7 @@
 //! engine compares its own vectors with them.
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::Manifest;
 use siglip2_image::RgbImage;
@@ -29,6 +29,36 @@ pub struct Canary {
     pub grids: Vec<(RgbImage, Vec<f32>)>,
 }
 
+/// Why a `canary.safetensors` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// It is in another format.
+    #[error("it is not a safetensors file ({0})")]
+    Format(#[from] SafeTensorError),
+    /// A tensor is missing.
+    #[error("it has no tensor {0:?}")]
+    Missing(String),
+    /// A tensor has numbers of another type.
+    #[error("its tensor {name:?} is {dtype:?}")]
+    Type {
+        /// Which tensor.
+        name: String,
+        /// The type that it has.
+        dtype: Dtype,
+    },
+    /// A tensor has another shape.
+    #[error("its tensor {name:?} has shape {shape:?}, which does not fit the manifest")]
+    Shape {
+        /// Which tensor.
+        name: String,
+        /// The shape that it has.
+        shape: Vec<usize>,
+    },
+    /// A tensor has a number that is not finite.
+    #[error("its tensor {0:?} holds a value that is not finite")]
+    NotFinite(String),
+}
+
 /// The name of the tensor of a grid's picture.
 fn grid_name(index: usize) -> String {
     format!("grid.{index}")
@@ -39,8 +69,8 @@ impl Canary {
     ///
     /// # Errors
     ///
-    /// A sentence, when the texts or vectors differ in length.
-    pub fn encode(&self) -> Result<Vec<u8>, String> {
+    /// When the texts or vectors differ in length.
+    pub fn encode(&self) -> Result<Vec<u8>, SafeTensorError> {
         let image = &self.image;
         let ids: Vec<u8> = self
             .texts
@@ -61,10 +91,10 @@ impl Canary {
             dtype: Dtype,
             shape: &[usize],
             data: &'a [u8],
-        ) -> Result<TensorView<'a>, String> {
-            TensorView::new(dtype, shape.to_vec(), data).map_err(|error| error.to_string())
+        ) -> Result<TensorView<'a>, SafeTensorError> {
+            TensorView::new(dtype, shape.to_vec(), data)
         }
-        fn picture(image: &RgbImage) -> Result<TensorView<'_>, String> {
+        fn picture(image: &RgbImage) -> Result<TensorView<'_>, SafeTensorError> {
             let shape = [image.height() as usize, image.width() as usize, 3];
             view(Dtype::U8, &shape, image.pixels())
         }
@@ -86,32 +116,34 @@ impl Canary {
                 tensors.push((grid_name(index), picture(image)?));
             }
         }
-        safetensors::serialize(tensors, None).map_err(|error| error.to_string())
+        safetensors::serialize(tensors, None)
     }
 
     /// Reads what [`Canary::encode`] wrote for the model that the manifest describes.
     ///
     /// # Errors
     ///
-    /// A sentence, when a tensor is missing, has another shape, or holds a value that is not
-    /// finite.
-    pub fn decode(bytes: &[u8], manifest: &Manifest) -> Result<Self, String> {
-        let tensors = SafeTensors::deserialize(bytes)
-            .map_err(|error| format!("it is not a safetensors file ({error})"))?;
+    /// When a tensor is missing, has another shape, or holds a value that is not finite.
+    pub fn decode(bytes: &[u8], manifest: &Manifest) -> Result<Self, CanaryError> {
+        let tensors = SafeTensors::deserialize(bytes)?;
         let get = |name: &str, dtype: Dtype| {
             let tensor = tensors
                 .tensor(name)
-                .map_err(|_| format!("it has no tensor {name:?}"))?;
+                .map_err(|_| CanaryError::Missing(name.to_owned()))?;
             if tensor.dtype() == dtype {
                 Ok(tensor)
             } else {
-                Err(format!("its tensor {name:?} is {:?}", tensor.dtype()))
+                Err(CanaryError::Type {
+                    name: name.to_owned(),
+                    dtype: tensor.dtype(),
+                })
             }
         };
-        let misshapen = |name: &str, shape: &[usize]| {
-            format!("its tensor {name:?} has shape {shape:?}, which does not fit the manifest")
+        let misshapen = |name: &str, shape: &[usize]| CanaryError::Shape {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
         };
-        let numbers = |name: &str, dtype| -> Result<(Vec<[u8; 4]>, usize, usize), String> {
+        let numbers = |name: &str, dtype| -> Result<(Vec<[u8; 4]>, usize, usize), CanaryError> {
             let tensor = get(name, dtype)?;
             let &[rows, columns] = tensor.shape() else {
                 return Err(misshapen(name, tensor.shape()));
@@ -119,7 +151,7 @@ impl Canary {
             let (numbers, _) = tensor.data().as_chunks();
             Ok((numbers.to_vec(), rows, columns))
         };
-        let vectors = |name: &str, rows_wanted: usize| -> Result<Vec<Vec<f32>>, String> {
+        let vectors = |name: &str, rows_wanted: usize| -> Result<Vec<Vec<f32>>, CanaryError> {
             let (numbers, rows, columns) = numbers(name, Dtype::F32)?;
             if (rows, columns) != (rows_wanted, manifest.dimensions) {
                 return Err(misshapen(name, &[rows, columns]));
@@ -128,9 +160,7 @@ impl Canary {
             if floats.iter().all(|value| value.is_finite()) {
                 Ok(floats.chunks_exact(columns).map(<[f32]>::to_vec).collect())
             } else {
-                Err(format!(
-                    "its tensor {name:?} holds a value that is not finite"
-                ))
+                Err(CanaryError::NotFinite(name.to_owned()))
             }
         };
 
@@ -165,7 +195,7 @@ impl Canary {
                     }
                     Ok(image)
                 });
-                let pictures = pictures.collect::<Result<Vec<_>, String>>()?;
+                let pictures = pictures.collect::<Result<Vec<_>, CanaryError>>()?;
                 std::iter::zip(pictures, vectors).collect()
             }
         };
@@ -213,10 +243,8 @@ mod tests {
         });
         let with = |grids: Vec<_>| Canary { grids, ..canary() };
         let right = with(vec![grid(4, 4, 1.0), grid(2, 16, 2.0)]);
-        assert_eq!(
-            Canary::decode(&right.encode().unwrap(), &manifest),
-            Ok(right)
-        );
+        let read = Canary::decode(&right.encode().unwrap(), &manifest);
+        assert_eq!(read.unwrap(), right);
         for (wrong, name) in [
             (vec![], "grid_embedding"),
             (vec![grid(4, 4, 1.0)], "grid_embedding"),
@@ -225,24 +253,23 @@ mod tests {
             (vec![grid(4, 4, 1.0), grid(2, 20, 2.0)], "grid.1"),
             (vec![grid(4, 5, 1.0), grid(6, 6, 2.0)], "grid.0"),
         ] {
-            let error = Canary::decode(&with(wrong).encode().unwrap(), &manifest);
-            assert!(
-                error.as_ref().is_err_and(|it| it.contains(name)),
-                "{error:?}"
-            );
+            let read = Canary::decode(&with(wrong).encode().unwrap(), &manifest);
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
         }
     }
 
     #[test]
     fn what_is_written_is_read() {
         let bytes = canary().encode().unwrap();
-        assert_eq!(Canary::decode(&bytes, &manifest()), Ok(canary()));
+        assert_eq!(Canary::decode(&bytes, &manifest()).unwrap(), canary());
     }
 
     #[test]
     fn what_does_not_fit_the_manifest_is_refused() {
         let decode = |canary: Canary, manifest: &Manifest| {
-            Canary::decode(&canary.encode().unwrap(), manifest).unwrap_err()
+            let read = Canary::decode(&canary.encode().unwrap(), manifest);
+            read.unwrap_err().to_string()
         };
         let mut other = manifest();
         other.dimensions = 4;
@@ -257,10 +284,7 @@ mod tests {
         let mut short = canary();
         short.text_embeddings.pop();
         assert!(short.encode().is_err());
-        assert!(
-            Canary::decode(b"no", &manifest())
-                .unwrap_err()
-                .contains("safetensors")
-        );
+        let error = Canary::decode(b"no", &manifest()).unwrap_err();
+        assert!(matches!(error, CanaryError::Format(_)), "{error}");
     }
 }

@@ -1,9 +1,10 @@
 //! Why an engine directory cannot be used or written.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Architecture, TensorRtVersion};
+use super::{Architecture, ManifestError, TensorRtVersion};
 use siglip2_model::graph::Precision;
 
 /// Why an engine directory cannot be used or written: one sentence that says what,
@@ -43,7 +44,8 @@ pub enum DirectoryError {
         /// Which manifest.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        #[source]
+        reason: ManifestError,
     },
     /// A file differs from what the manifest says.
     #[error("{}: {reason}; the directory is damaged or was copied only in part: copy it \
@@ -52,7 +54,8 @@ pub enum DirectoryError {
         /// Which file.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        #[source]
+        reason: Box<dyn Error + Send + Sync>,
     },
     /// The system refused a file operation.
     #[error("{} cannot be {done}: {reason}", path.display())]
@@ -62,6 +65,7 @@ pub enum DirectoryError {
         /// What failed: `read`, `written` and so on.
         done: &'static str,
         /// The system's error.
+        #[source]
         reason: io::Error,
     },
     /// The engine was built by another version of TensorRT than the one installed.
@@ -102,6 +106,10 @@ impl DirectoryError {
     }
 }
 
-pub(super) fn damaged(path: PathBuf, reason: String) -> DirectoryError {
+pub(super) fn damaged(
+    path: PathBuf,
+    reason: impl Into<Box<dyn Error + Send + Sync>>,
+) -> DirectoryError {
+    let reason = reason.into();
     DirectoryError::Damaged { path, reason }
 }

@@ -105,8 +105,17 @@ impl fmt::Display for Architecture {
     }
 }
 
+/// A name is neither an architecture's nor a product's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a known GPU; name its architecture, such as sm_120 or sm_89 (nvidia-smi \
+     --query-gpu=compute_cap --format=csv prints 12.0 or 8.9), or a product such as rtx-5090, l4 \
+     or h100, or current"
+)]
+pub struct UnknownGpu(String);
+
 impl FromStr for Architecture {
-    type Err = String;
+    type Err = UnknownGpu;
 
     /// Parses `sm_120` or a product's name. Case does not matter, `NVIDIA` and `GeForce` may be
     /// left out, and hyphens may be spaces, underscores or nothing.
@@ -118,13 +127,7 @@ impl FromStr for Architecture {
                 .replace([' ', '-', '_'], "")
         };
         let wanted = squeeze(name);
-        let unknown = || {
-            format!(
-                "{name:?} is not a known GPU; name its architecture, such as sm_120 \
-                 or sm_89 (nvidia-smi --query-gpu=compute_cap --format=csv prints 12.0 or 8.9), \
-                 or a product such as rtx-5090, l4 or h100, or current"
-            )
-        };
+        let unknown = || UnknownGpu(name.to_owned());
         if let Some(number) = wanted.strip_prefix("sm") {
             let number: u32 = number.parse().map_err(|_| unknown())?;
             return if (50..1000).contains(&number) {
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_gpu_is_refused_with_examples() {
         for name in ["", "sm_", "sm_7", "sm_12x", "rtx", "radeon"] {
-            let error = name.parse::<Architecture>().unwrap_err();
+            let error = name.parse::<Architecture>().unwrap_err().to_string();
             assert!(
                 error.contains("sm_120") && error.contains("nvidia-smi"),
                 "{error}"

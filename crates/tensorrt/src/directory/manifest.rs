@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, DirectoryError, PatchEntry};
+use super::{Architecture, DirectoryError, PatchEntry, UnknownGpu};
 use siglip2_engine::Tower;
 use siglip2_model::fingerprint::WeightsDigest;
 use siglip2_model::graph::{Precision, Scales};
@@ -16,6 +16,7 @@ mod entries;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use check::ManifestError;
 pub use cosines::{Cosines, Place, SmallCosines};
 pub use entries::{
     ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, SmallEngine, TensorEntry,
@@ -106,12 +107,11 @@ impl Manifest {
         struct Format {
             format: u32,
         }
-        let wrong = |reason: String| DirectoryError::Manifest {
+        let wrong = |reason: ManifestError| DirectoryError::Manifest {
             path: path.to_owned(),
             reason,
         };
-        let no_manifest =
-            |error: serde_json::Error| wrong(format!("it is not an engine manifest ({error})"));
+        let no_manifest = |error| wrong(ManifestError::Json(error));
         let Format { format } = serde_json::from_slice(json).map_err(no_manifest)?;
         if format > Self::FORMAT {
             return Err(DirectoryError::Newer {
@@ -148,8 +148,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// A sentence, when the name is not that of an architecture.
-    pub fn architecture(&self) -> Result<Architecture, String> {
+    /// When the name is not that of an architecture.
+    pub fn architecture(&self) -> Result<Architecture, UnknownGpu> {
         self.gpu.name.parse()
     }
 

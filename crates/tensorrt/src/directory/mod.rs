@@ -32,14 +32,14 @@ mod sizes;
 mod verdict;
 mod writer;
 
-pub use canary::Canary;
+pub use canary::{Canary, CanaryError};
 pub use error::DirectoryError;
 use error::damaged;
-pub use gpu::{Architecture, PRODUCTS};
+pub use gpu::{Architecture, PRODUCTS, UnknownGpu};
 pub use hash::{hash, hash_all, hash_file};
 pub use manifest::{
-    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, Place,
-    SmallCosines, SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers,
+    Cosines, ElementType, FileEntry, Flavour, GpuTarget, LayerCounts, Manifest, ManifestError,
+    Place, SmallCosines, SmallEngine, TensorEntry, TensorRtVersion, TowerEntry, Towers,
 };
 pub use measure::measure;
 use names::built;
@@ -90,8 +90,8 @@ impl EngineDirectory {
             let path = directory.path.join(&entry.file);
             let bytes = match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => metadata.len(),
-                Ok(_) => return Err(damaged(path, "it is not a regular file".into())),
-                Err(reason) => return Err(damaged(path, reason.to_string())),
+                Ok(_) => return Err(damaged(path, "it is not a regular file")),
+                Err(reason) => return Err(damaged(path, reason)),
             };
             if bytes != entry.bytes {
                 let reason = format!(

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use siglip2_engine::Tower;
 
-use super::Manifest;
+use super::{Manifest, ManifestError};
 
 /// A picture of this many patches counts as one row of work: google's NaFlex checkpoints have it
 /// as their maximum.
@@ -46,15 +46,15 @@ impl PatchEntry {
     }
 
     /// Whether it contradicts itself.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
         let rising = self.buckets.is_sorted_by(|a, b| a < b) && self.buckets.first() > Some(&0);
         if rising && self.size > 0 {
             return Ok(());
         }
-        Err(format!(
+        Err(ManifestError::Contradiction(format!(
             "patches are of {} pixels, padded to {:?}; both must be at least 1, and rise",
             self.size, self.buckets
-        ))
+        )))
     }
 }
 

@@ -162,7 +162,7 @@ impl Drop for Writer {
 fn encode(manifest: &Manifest, directory: &Path) -> Result<Vec<u8>, DirectoryError> {
     manifest.encode().map_err(|error| DirectoryError::Manifest {
         path: directory.join(MANIFEST),
-        reason: error.to_string(),
+        reason: error.into(),
     })
 }
 

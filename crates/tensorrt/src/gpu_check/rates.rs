@@ -63,7 +63,7 @@ struct Rate {
     p99: Duration,
 }
 
-/// Keeps a number of batches in flight for some time.
+/// Keeps a number of batches on the device for some time.
 fn rate(
     engine: &mut TensorRtEngine,
     items: &Items,

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use super::slot::{Landed, Slot, SubmittedBatch};
+use super::slot::{Finished, Slot, SubmittedBatch};
 use siglip2_engine::EngineError;
 
 /// Why the device was lost, once it has been.
@@ -22,7 +22,7 @@ pub(super) type Lost = Arc<OnceLock<String>>;
 
 /// See the module. Dropping it waits until all batches have finished.
 pub(super) struct Completer {
-    flights: Option<Sender<SubmittedBatch>>,
+    submitted: Option<Sender<SubmittedBatch>>,
     /// Slots that are free.
     slots: Receiver<Slot>,
     back: Sender<Slot>,
@@ -37,7 +37,7 @@ impl Completer {
     ///
     /// When the system cannot start a thread.
     pub(super) fn new(name: &str, free: Vec<Slot>, lost: &Lost) -> std::io::Result<Self> {
-        let (flights, waiting) = channel::<SubmittedBatch>();
+        let (submitted, waiting) = channel::<SubmittedBatch>();
         let (back, slots) = channel();
         for slot in free {
             // The receiver is still alive here.
@@ -47,22 +47,22 @@ impl Completer {
         let thread = |role: &str| std::thread::Builder::new().name(format!("{name}-{role}"));
         let (to_owner, noted) = (back.clone(), Arc::clone(lost));
         let rows = thread("rows").spawn(move || {
-            for flight in uploads {
-                tell(flight.land(), &to_owner, &noted);
+            for batch in uploads {
+                tell(batch.finish(), &to_owner, &noted);
             }
         })?;
         let (to_owner, noted) = (back.clone(), Arc::clone(lost));
         let items = thread("items").spawn(move || {
-            for mut flight in waiting {
-                flight.release_uploaded();
-                if let Err(refused) = uploaded.send(flight) {
+            for mut batch in waiting {
+                batch.release_uploaded();
+                if let Err(refused) = uploaded.send(batch) {
                     // The other thread has panicked: wait here.
-                    tell(refused.0.land(), &to_owner, &noted);
+                    tell(refused.0.finish(), &to_owner, &noted);
                 }
             }
         })?;
         Ok(Self {
-            flights: Some(flights),
+            submitted: Some(submitted),
             slots,
             back,
             lost: Arc::clone(lost),
@@ -70,35 +70,35 @@ impl Completer {
         })
     }
 
-    /// A free slot. There is one whenever fewer batches are in flight than there are slots: a
+    /// A free slot. There is one whenever fewer batches are on the device than there are slots: a
     /// slot is returned before its batch is answered.
     pub(super) fn slot(&self) -> Option<Slot> {
         self.slots.try_recv().ok()
     }
 
     /// Waits for a batch, and answers it.
-    pub(super) fn wait_for(&self, flight: SubmittedBatch) {
-        if let Some(flights) = &self.flights
-            && let Err(refused) = flights.send(flight)
+    pub(super) fn wait_for(&self, batch: SubmittedBatch) {
+        if let Some(submitted) = &self.submitted
+            && let Err(refused) = submitted.send(batch)
         {
             // The thread has panicked: wait here.
-            tell(refused.0.land(), &self.back, &self.lost);
+            tell(refused.0.finish(), &self.back, &self.lost);
         }
     }
 
     /// Answers a batch that could not be started.
-    pub(super) fn fail(&self, flight: SubmittedBatch, error: super::DeviceError) {
-        tell(flight.fail(error), &self.back, &self.lost);
+    pub(super) fn fail(&self, batch: SubmittedBatch, error: super::DeviceError) {
+        tell(batch.fail(error), &self.back, &self.lost);
     }
 }
 
 /// Returns the slot first: the receiver of the answer may send the next batch at once.
-fn tell((slot, landed): (Option<Slot>, Option<Landed>), back: &Sender<Slot>, lost: &Lost) {
+fn tell((slot, finished): (Option<Slot>, Option<Finished>), back: &Sender<Slot>, lost: &Lost) {
     if let Some(slot) = slot {
         // If the owner is gone there are no more batches, and the slot is dropped here.
         let _ = back.send(slot);
     }
-    if let Some(Landed { completion, result }) = landed {
+    if let Some(Finished { completion, result }) = finished {
         if let Err(EngineError::Lost(reason)) = &result {
             let _ = lost.set(reason.clone());
         }
@@ -109,7 +109,7 @@ fn tell((slot, landed): (Option<Slot>, Option<Landed>), back: &Sender<Slot>, los
 impl Drop for Completer {
     fn drop(&mut self) {
         // The first thread ends with this, the second with the first.
-        self.flights = None;
+        self.submitted = None;
         for thread in self.threads.drain(..) {
             // There is nowhere to report a panic.
             let _ = thread.join();

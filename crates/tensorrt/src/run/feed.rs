@@ -25,7 +25,7 @@ use super::parts::Part;
 use super::patches::PatchFeed;
 use crate::directory::ElementType;
 use crate::error::{DeviceError, Doing, refused};
-use crate::kernel::{Cost, MAX_SIDE, Planner, ResizeKernel, SOURCE_ALIGN};
+use crate::kernel::{Cost, MAX_SIDE, PlanError, Planner, ResizeKernel, SOURCE_ALIGN};
 use siglip2_engine::{Batch, Pixels};
 
 /// The buffers with which one slot fills its tower's input.
@@ -183,16 +183,29 @@ pub(super) struct PictureBuffers {
     pub(super) decoder: DecoderMemory,
 }
 
+/// No memory holds the largest picture that the settings allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PictureTooLarge {
+    /// It has too many pixels.
+    #[error("--max-image-pixels is too large")]
+    Pixels,
+    /// Its resize cannot be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
 impl PictureBuffers {
     /// Any picture within the limits fits in them.
-    pub(super) fn of(planner: &Planner, options: &TensorRtOptions) -> Result<Self, String> {
+    pub(super) fn of(
+        planner: &Planner,
+        options: &TensorRtOptions,
+    ) -> Result<Self, PictureTooLarge> {
         // A bound on the scratch memory of any picture: the greatest height and width.
-        let extreme = planner.cost(MAX_SIDE, MAX_SIDE);
-        let extreme = extreme.map_err(|error| error.to_string())?;
+        let extreme = planner.cost(MAX_SIDE, MAX_SIDE)?;
         let largest = usize::try_from(options.limits.max_pixels)
             .ok()
             .and_then(|pixels| pixels.checked_mul(3)?.checked_add(2 * SOURCE_ALIGN))
-            .ok_or("--max-image-pixels is too large")?;
+            .ok_or(PictureTooLarge::Pixels)?;
         let source = largest.max(options.source_bytes);
         Ok(Self {
             source,
@@ -229,7 +242,7 @@ impl ImageFeed {
             tables,
             decoder,
         } = PictureBuffers::of(&planner, options)
-            .map_err(|why| refused("making buffers for pictures", why))?;
+            .map_err(|why| refused("making buffers for pictures", why.to_string()))?;
         let decoder = options
             .nvjpeg
             .map(|nvjpeg| CardDecoder::new(context, nvjpeg, decoder))

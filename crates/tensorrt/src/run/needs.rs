@@ -15,7 +15,7 @@ use crate::kernel::{Element, Planner};
 use siglip2_engine::{EngineInfo, Tower};
 use siglip2_image::Processor;
 
-use super::feed::{PictureBuffers, id_bytes};
+use super::feed::{PictureBuffers, PictureTooLarge, id_bytes};
 
 /// What is not in the sum: code of kernels, graphs, and the driver's own rounding.
 const BESIDE: usize = 128 << 20;
@@ -39,13 +39,13 @@ impl Needs {
     ///
     /// # Errors
     ///
-    /// A sentence, when the largest picture is too large for any memory.
+    /// When the largest picture is too large for any memory.
     pub(super) fn of(
         manifest: &Manifest,
         processor: &Processor,
         info: &EngineInfo,
         options: &TensorRtOptions,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PictureTooLarge> {
         let patches = processor.target().patches();
         let mut needs = Self {
             weights: 0,
@@ -120,12 +120,34 @@ impl fmt::Display for Needs {
     }
 }
 
+/// Why an engine does not fit into its GPU's memory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The largest picture does not fit into any memory.
+    #[error(transparent)]
+    Picture(#[from] PictureTooLarge),
+    /// What is free is too little.
+    #[error("{free} MiB of {gpu} are free{kept}, but the engines need {needs}; {advice}")]
+    DoesNotFit {
+        /// What is free, in MiB.
+        free: usize,
+        /// The GPU.
+        gpu: String,
+        /// What is kept for other models, as a part of the sentence.
+        kept: String,
+        /// What the engine takes.
+        needs: Needs,
+        /// Settings with which it fits.
+        advice: String,
+    },
+}
+
 /// The buffers for pictures that are resized on the GPU.
 fn picture_buffers(
     manifest: &Manifest,
     processor: &Processor,
     options: &TensorRtOptions,
-) -> Result<PictureBuffers, String> {
+) -> Result<PictureBuffers, PictureTooLarge> {
     let element = Element::of(manifest.towers.image.input.element);
     PictureBuffers::of(&Planner::new(processor, element), options)
 }
@@ -148,7 +170,7 @@ pub(super) fn input_row(tower: Tower, manifest: &Manifest) -> usize {
 ///
 /// # Errors
 ///
-/// A sentence that says what it needs, and with which settings it would fit.
+/// What it needs, and with which settings it would fit.
 pub(super) fn check(
     gpu: &Gpu,
     free: usize,
@@ -156,7 +178,7 @@ pub(super) fn check(
     processor: &Processor,
     info: &EngineInfo,
     options: &TensorRtOptions,
-) -> Result<Needs, String> {
+) -> Result<Needs, MemoryError> {
     let needs = Needs::of(manifest, processor, info, options)?;
     if needs.bytes() <= free {
         return Ok(needs);
@@ -171,10 +193,13 @@ pub(super) fn check(
         0 => String::new(),
         mib => format!(" beside {mib} MiB for the other models"),
     };
-    Err(format!(
-        "{} MiB of {gpu} are free{kept}, but the engines need {needs}; {advice}",
-        free >> 20
-    ))
+    Err(MemoryError::DoesNotFit {
+        free: free >> 20,
+        gpu: gpu.to_string(),
+        kept,
+        needs,
+        advice,
+    })
 }
 
 /// The settings with which it fits that change the least: first smaller batches, then also less

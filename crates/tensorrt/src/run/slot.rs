@@ -98,18 +98,18 @@ impl Slot {
         before: Option<&Event>,
         completion: Completion,
     ) -> (SubmittedBatch, Result<(), DeviceError>) {
-        // Mark it as in flight first, so that a panic below still waits for the device.
-        let mut flight = SubmittedBatch {
+        // It counts as submitted first, so that a panic below still waits for the device.
+        let mut submitted = SubmittedBatch {
             rows: batch.len(),
             batch: Some(batch),
             completion: Some(completion),
             slot: Some(self),
         };
-        let started = match (&mut flight.slot, &flight.batch) {
+        let started = match (&mut submitted.slot, &submitted.batch) {
             (Some(slot), Some(batch)) => slot.enqueue(batch, parts, before),
             _ => Ok(()),
         };
-        (flight, started)
+        (submitted, started)
     }
 
     fn enqueue(
@@ -207,7 +207,7 @@ impl Slot {
         &self.computed
     }
 
-    /// Waits until nothing of this slot is in flight.
+    /// Waits until the device works on nothing of this slot.
     fn settle(&self) -> Result<(), DeviceError> {
         // cudarc may first return, once, an error from an earlier drop; in that case it has not
         // waited.
@@ -249,31 +249,31 @@ impl SubmittedBatch {
     /// pictures' memory is free while their tower computes.
     pub(super) fn release_uploaded(&mut self) {
         let uploaded = self.slot.as_ref().map(|slot| slot.uploaded.synchronize());
-        // An error here shows up again in `land`.
+        // An error here shows up again in `finish`.
         if matches!(uploaded, Some(Ok(()))) {
             drop(self.batch.take());
         }
     }
 
     /// Waits for the batch. Returns the slot, and the receiver of the result.
-    pub(super) fn land(mut self) -> (Option<Slot>, Option<Landed>) {
+    pub(super) fn finish(mut self) -> (Option<Slot>, Option<Finished>) {
         let result = self.wait();
         self.ended(result)
     }
 
     /// Ends a batch that could not be started; waits for the part that did start.
-    pub(super) fn fail(mut self, error: DeviceError) -> (Option<Slot>, Option<Landed>) {
+    pub(super) fn fail(mut self, error: DeviceError) -> (Option<Slot>, Option<Finished>) {
         // The device's own error says more than a failure it caused.
         let result = self.settled().and(Err(error.into()));
         self.ended(result)
     }
 
-    fn ended(mut self, result: Result<Rows, EngineError>) -> (Option<Slot>, Option<Landed>) {
+    fn ended(mut self, result: Result<Rows, EngineError>) -> (Option<Slot>, Option<Finished>) {
         drop(self.batch.take());
         let slot = self.slot.take();
         let completion = self.completion.take();
-        let landed = completion.map(|completion| Landed { completion, result });
-        (slot, landed)
+        let finished = completion.map(|completion| Finished { completion, result });
+        (slot, finished)
     }
 
     fn wait(&mut self) -> Result<Rows, EngineError> {
@@ -313,7 +313,7 @@ impl Drop for SubmittedBatch {
 }
 
 /// A finished or failed batch, and the receiver of its result.
-pub(super) struct Landed {
+pub(super) struct Finished {
     pub(super) completion: Completion,
     pub(super) result: Result<Rows, EngineError>,
 }

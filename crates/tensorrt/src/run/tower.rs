@@ -213,13 +213,13 @@ impl LoadedTower {
             return done.finish(Err(EngineError::Failed(why)));
         };
         let computed = Arc::clone(slot.computed());
-        let (flight, started) = slot.start(batch, &parts, self.last.as_deref(), done);
+        let (submitted, started) = slot.start(batch, &parts, self.last.as_deref(), done);
         match started {
             Ok(()) => {
                 self.last = Some(computed);
-                self.completer.wait_for(flight);
+                self.completer.wait_for(submitted);
             }
-            Err(error) => self.completer.fail(flight, error),
+            Err(error) => self.completer.fail(submitted, error),
         }
     }
 }

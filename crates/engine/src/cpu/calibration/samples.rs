@@ -1,9 +1,12 @@
 //! The pictures and texts that a calibration looks at.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use siglip2_image::RgbImage;
+use siglip2_image::{ImageError, ImageLimits, RgbImage, decode};
+
+use super::CalibrationError;
+use crate::{Pixels, Prepare};
 
 /// Pictures and texts that are looked at, of more that are there. What is largest is found early,
 /// and the CPU takes a tenth of a second for each picture of a base model.
@@ -23,25 +26,56 @@ pub struct Samples<'a> {
     pub more_texts: &'a [&'a str],
 }
 
+/// Why a file is left out of a calibration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", path.display())]
+pub struct SampleError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub error: FaultySample,
+}
+
+/// What is wrong with a file of a calibration.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultySample {
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not a picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// Reads a picture and prepares it for the engine.
+pub(super) fn picture(path: PathBuf, prepare: &dyn Prepare) -> Result<Pixels, SampleError> {
+    let read = || -> Result<Pixels, FaultySample> {
+        let picture = decode(&fs::read(&path)?, &ImageLimits::default())?;
+        Ok(prepare.prepare(picture)?)
+    };
+    read().map_err(|error| SampleError { path, error })
+}
+
 impl Samples<'_> {
     /// The files that are looked at.
-    pub(super) fn files(&self) -> Result<Vec<PathBuf>, String> {
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, CalibrationError> {
         files(self.folder).map(spread)
     }
 
     /// The texts that are looked at.
-    pub(super) fn lines(&self) -> Result<Vec<String>, String> {
+    pub(super) fn lines(&self) -> Result<Vec<String>, CalibrationError> {
         let more = self.more_texts.iter().map(|&text| text.to_owned());
         Ok(texts(self.texts)?.into_iter().chain(more).collect())
     }
 }
 
 /// The files of a folder and of those in it, in the order of their names.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+fn files(folder: &Path) -> Result<Vec<PathBuf>, CalibrationError> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let failed = |error| format!("{} cannot be read: {error}", folder.display());
+        let failed = |error| unreadable(&folder, error);
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // A link to a folder is not followed: it may lead back.
@@ -56,15 +90,21 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// The lines of a file that are not empty.
-fn texts(file: &Path) -> Result<Vec<String>, String> {
-    let named = |what: &str| format!("{} {what}", file.display());
-    let bytes = fs::read(file).map_err(|error| named(&format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| named("is not UTF-8"))?;
+fn texts(file: &Path) -> Result<Vec<String>, CalibrationError> {
+    let bytes = fs::read(file).map_err(|error| unreadable(file, error))?;
+    let text = String::from_utf8(bytes).map_err(|_| CalibrationError::NotUtf8(file.to_owned()))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<String> = lines.map(str::to_owned).collect();
     match lines.is_empty() {
-        true => Err(named("has no texts; give one on each line")),
+        true => Err(CalibrationError::NoTexts(file.to_owned())),
         false => Ok(spread(lines)),
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> CalibrationError {
+    CalibrationError::Unreadable {
+        path: path.to_owned(),
+        error,
     }
 }
 
@@ -106,10 +146,11 @@ mod tests {
         fs::write(&file, "one\n\n  \ntwo\n").unwrap();
         assert_eq!(texts(&file).unwrap(), ["one", "two"]);
         fs::write(&file, "\n").unwrap();
-        assert!(texts(&file).unwrap_err().contains("no texts"));
+        let said = |file: &Path| texts(file).unwrap_err().to_string();
+        assert!(said(&file).contains("no texts"));
         fs::write(&file, [0xff]).unwrap();
-        assert!(texts(&file).unwrap_err().contains("not UTF-8"));
-        let said = texts(&folder.path().join("none")).unwrap_err();
+        assert!(said(&file).contains("not UTF-8"));
+        let said = said(&folder.path().join("none"));
         assert!(said.contains("cannot be read"), "{said}");
     }
 }

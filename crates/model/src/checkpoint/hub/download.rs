@@ -246,7 +246,7 @@ impl<'a> Download<'a> {
             match part.check(blob)? {
                 Outcome::Whole => break,
                 Outcome::Damaged { found, .. } if again => {
-                    tracing::warn!(file, %found, "the download came damaged, and is begun again");
+                    tracing::warn!(file, %found, "the download arrived damaged, and is started again");
                     part.begin_again()?;
                 }
                 Outcome::Damaged { found, expected } => {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum HubError {
     /// There is no cache directory to look in.
     #[error(
-        "there is no home directory in which a hub cache could be; say where it is: \
+        "there is no home directory to keep a hub cache in; name a directory with \
          --hf-home (HF_HOME) or --hf-hub-cache (HF_HUB_CACHE)"
     )]
     NoHome,
@@ -34,8 +34,8 @@ pub enum HubError {
     },
     /// The cache has only part of it.
     #[error(
-        "of the model {name} the hub cache {} has no {file}, and HF_HUB_OFFLINE forbids to \
-         download it; start once without it, or give the path of a checkpoint directory, or \
+        "the hub cache {} has no {file} of the model {name}, and HF_HUB_OFFLINE forbids \
+         downloading it; start once without it, or give the path of a checkpoint directory, or \
          --model demo, which needs no files",
         cache.display()
     )]
@@ -59,8 +59,8 @@ pub enum HubError {
     },
     /// The hub has its weights only in PyTorch's own format.
     #[error(
-        "the model {name} at {endpoint} has its weights in pytorch_model.bin alone, which is a \
-         program in disguise and is not read; convert them with Python: from transformers \
+        "the model {name} at {endpoint} has its weights only in pytorch_model.bin, a pickle, which \
+         can run code when it is read and is therefore not read; convert them with Python: from transformers \
          import AutoModel, AutoProcessor; AutoModel.from_pretrained(NAME).save_pretrained(DIRECTORY); \
          AutoProcessor.from_pretrained(NAME).save_pretrained(DIRECTORY); then --model DIRECTORY"
     )]
@@ -76,16 +76,16 @@ pub enum HubError {
 #[derive(Debug, thiserror::Error)]
 pub enum HubFailure {
     /// Downloads are turned off.
-    #[error("HF_HUB_OFFLINE forbids to download it")]
+    #[error("HF_HUB_OFFLINE forbids downloading it")]
     Offline,
     /// The hub's address is not a valid URL.
     #[error("HF_ENDPOINT is {0:?}, which is not an http or https address")]
     Endpoint(String),
     /// The token contains characters that are not allowed in a header.
-    #[error("the token that is to be sent (HF_TOKEN) has characters that no token has")]
+    #[error("the token in HF_TOKEN has characters that no token has")]
     Token,
     /// Status 401 or 403.
-    #[error("{endpoint} wants a token that may read it (HF_TOKEN), status {status}")]
+    #[error("{endpoint} requires a token that may read it (HF_TOKEN), status {status}")]
     Unauthorized {
         /// Where the hub is.
         endpoint: String,
@@ -94,7 +94,7 @@ pub enum HubFailure {
     },
     /// The model is gated: access has to be requested.
     #[error(
-        "{endpoint} gives it only to accounts that have been granted access: ask for it on \
+        "{endpoint} gives it only to accounts that have been granted access: request access on \
          the model's page, and give a token of that account (HF_TOKEN)"
     )]
     Gated {
@@ -116,7 +116,7 @@ pub enum HubFailure {
         file: String,
     },
     /// The weights are in a format that is not read.
-    #[error("its weights are in pytorch_model.bin alone")]
+    #[error("its weights are only in pytorch_model.bin")]
     PytorchOnly,
     /// Any other status.
     #[error("{host} answered {tries} times with status {status}")]
@@ -129,7 +129,9 @@ pub enum HubFailure {
         tries: u32,
     },
     /// Status 429, with a delay that is too long to wait for.
-    #[error("{host} wants to be asked again in {seconds} s; a token (HF_TOKEN) raises its limit")]
+    #[error(
+        "{host} asks for {seconds} s until the next request; a token (HF_TOKEN) raises its limit"
+    )]
     Limited {
         /// The server that answered.
         host: String,
@@ -154,7 +156,7 @@ pub enum HubFailure {
     },
     /// An answer that a hub would not give.
     #[error(
-        "{endpoint} does not answer as a hub does: it does not say which commit {file} is of \
+        "{endpoint} does not answer as a hub does: it does not say which commit {file} is from \
          (X-Repo-Commit)"
     )]
     NoCommit {
@@ -176,7 +178,7 @@ pub enum HubFailure {
         reason: String,
     },
     /// The length differs from the announced one.
-    #[error("{file} came with {found} bytes, and {expected} were announced")]
+    #[error("{file} arrived with {found} bytes, but {expected} were announced")]
     Size {
         /// The file.
         file: String,
@@ -194,7 +196,7 @@ pub enum HubFailure {
         limit: u64,
     },
     /// Damaged on the way, twice.
-    #[error("{file} came damaged twice: its hash is {found}, and {expected} was announced")]
+    #[error("{file} arrived damaged twice: its hash is {found}, but {expected} was announced")]
     Hash {
         /// The file.
         file: String,

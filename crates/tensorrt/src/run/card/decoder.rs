@@ -151,7 +151,7 @@ impl CardDecoder {
     ///
     /// # Errors
     ///
-    /// When the device fails. A file that is not decoded is no error.
+    /// When the device fails. A file that is not decoded is not an error.
     ///
     /// # Safety
     ///
