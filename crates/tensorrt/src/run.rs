@@ -64,7 +64,7 @@ pub use device::{Gpu, driver_is_present, driver_release, driver_version, end_pro
 use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::Needs;
 use patches::{PackedPatches, PatchFeed};
-pub use steps::{Steps, WatchedError, watched};
+pub use steps::{Steps, WatchedError, or_end, watched};
 use tower::{LoadedTower, Plan, Shape};
 
 /// Why the GPU engine could not be made.
