@@ -284,9 +284,13 @@ def other(draw):
 
 
 # Those that people send most are drawn three times as often.
+def vp8(draw):
+    return fixtures.vp8(draw, draw.randint(1, 70), draw.randint(1, 70), draw.choice([1, 50, 3000, 40000, 40000]))
+
+
 COMMON = {"jpeg": jpeg, "png": png, "gif": gif, "webp": webp, "bmp": bmp, "tiff": tiff}
 SELDOM = {"avif": avif, "ico": ico, "cur": cur, "icns": icns, "pnm": pnm, "tga": tga, "qoi": qoi}
-SELDOM |= {"pcx": pcx, "sun": sun, "sgi": sgi, "xbm": xbm, "xpm": xpm, "dds": dds, "other": other}
+SELDOM |= {"pcx": pcx, "sun": sun, "sgi": sgi, "xbm": xbm, "xpm": xpm, "dds": dds, "vp8": vp8, "other": other}
 FORMATS = COMMON | SELDOM
 NAMES = [*COMMON] * 3 + [*SELDOM]
 

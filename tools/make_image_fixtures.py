@@ -22,6 +22,7 @@ import json
 import lzma
 import pathlib
 import random
+import re
 import shutil
 import struct
 import warnings
@@ -1458,6 +1459,48 @@ def patched(file, values):
     return bytes(out)
 
 
+def scans(data):
+    """A JPEG up to its first scan; then for each scan its header and its data."""
+    at, before, found = 2, None, []
+    while data[at + 1] != 0xD9:
+        end = at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+        if data[at + 1] == 0xDA:
+            before = before or data[:at]
+            head = data[at:end]
+            at = end
+            while data[end] != 0xFF or data[end + 1] in (0, *range(0xD0, 0xD8)):
+                end += 1
+            found.append((head, data[at:end]))
+        at = end
+    return before, found
+
+
+def old_jpeg_planes(made, planes):
+    """Samples of a kind by themselves: a scan for each."""
+    one = (1, 1)
+    own = made(t530=(3, [1, 1]), t284=(3, [2]))
+    data = jpeg(planes, [one] * 3, interleaved=False)
+    head, found = scans(data)
+    plain = [scan for _, scan in found]
+    for name, said, strips in (
+        ("in_strips", head, [start + scan for start, scan in found]),
+        ("after_head", head + found[0][0], [plain[0]] + [start + scan for start, scan in found[1:]]),
+        ("whole", data, plain),
+    ):
+        add(f"tiff_old_jpeg_planes_{name}.tif", pointing(own | {514: (4, [len(said)])}, strips, {513: [said]}))
+    head, found = scans(jpeg(planes, [one] * 3, interleaved=False, restart=6))
+    strips = []
+    for start, scan in found:
+        first, *others = re.split(rb"\xff[\xd0-\xd7]", scan)
+        strips += [start + first, *others]
+    own = made(8, t530=(3, [1, 1]), t284=(3, [2]), t514=(4, [len(head)]))
+    add("tiff_old_jpeg_planes_strips.tif", pointing(own, strips, {513: [head]}))
+    halved = jpeg(planes, [(2, 1), one, one], interleaved=False)
+    head, found = scans(halved)
+    own = made(t530=(3, [2, 1]), t284=(3, [2]), t514=(4, [len(head)]))
+    add("damaged_tiff_old_jpeg_planes_halved.tif", pointing(own, [start + scan for start, scan in found], {513: [head]}))
+
+
 def old_jpegs():
     width, height = 45, 38
     planes = ycc(picture(width, height, 3))
@@ -1529,6 +1572,7 @@ def old_jpegs():
         own = made(t514=(4, [len(head)]))
         del own[missing]
         add(f"tiff_old_jpeg_no_{name}.tif", pointing(own, [scan], {513: [head]}))
+    old_jpeg_planes(made, planes)
     padded = [np.pad(plane, ((0, -height % 48), (0, -width % 48)), "edge") for plane in planes]
     tile = parts(jpeg(padded, [(2, 2), one, one]))
     tiled = made(t322=(4, [48]), t323=(4, [48]), t530=(3, [2, 2]))
@@ -1796,10 +1840,97 @@ def ddses():
     add("unsupported_bc6h.dds", dds(8, 8, 4, struct.pack("<5I", 95, 3, 0, 1, 0) + bytes(64), b"DX10"))
 
 
+class Booleans:
+    """The boolean encoder of VP8 (RFC 6386, section 7.3)."""
+
+    def __init__(self):
+        self.low, self.range, self.bits = 0, 255, 0
+
+    def put(self, bit, probability=128):
+        split = 1 + ((self.range - 1) * probability >> 8)
+        self.low, self.range = (self.low + split, self.range - split) if bit else (self.low, split)
+        while self.range < 128:
+            self.low, self.range, self.bits = self.low << 1, self.range << 1, self.bits + 1
+
+    def number(self, value, bits):
+        for bit in reversed(range(bits)):
+            self.put(value >> bit & 1)
+
+    def bytes(self):
+        """What was put in so far; the low end is eight bits wide."""
+        spare = -(self.bits + 8) % 8
+        return (self.low << spare).to_bytes((self.bits + 8 + spare) // 8, "big")
+
+
+def vp8_updates():
+    """How likely each probability of coefficients is to be changed by a frame (RFC 6386, section 13.4)."""
+    source = pathlib.Path(__file__).parent.parent / "crates/image/src/webp/lossy/updates.rs"
+    _, numbers = source.read_text().split("=", 1)
+    return [int(number) for number in re.findall(r"\d+", numbers)]
+
+
+def vp8(draw, width, height, length):
+    """A lossy WebP whose header is drawn and whose modes and coefficients are random bits, so that it
+    goes where no encoder does. Each of its partitions has `length` bytes."""
+    out = Booleans()
+    some = lambda bits, signed=True: (out.put(1), out.number(draw.getrandbits(bits), bits), signed and out.put(draw.getrandbits(1)))
+    optional = lambda bits, signed=True: some(bits, signed) if draw.random() < 0.5 else out.put(0)
+    out.number(0, 2)
+    segments = draw.random() < 0.4
+    out.put(segments)
+    if segments:
+        with_map, with_data = draw.random() < 0.7, draw.random() < 0.7
+        out.put(with_map), out.put(with_data)
+        if with_data:
+            out.put(draw.getrandbits(1))
+            for bits in [7] * 4 + [6] * 4:
+                optional(bits)
+        if with_map:
+            for _ in range(3):
+                optional(8, False)
+    out.put(draw.random() < 0.3)
+    out.number(draw.choice([0, 5, 20, 63, draw.getrandbits(6)]), 6), out.number(draw.getrandbits(3), 3)
+    deltas = draw.random() < 0.4
+    out.put(deltas)
+    if deltas:
+        out.put(1)
+        for _ in range(8):
+            optional(6)
+    partitions = draw.choice([0, 0, 1, 2, 3])
+    out.number(partitions, 2)
+    out.number(draw.choice([0, 10, 40, 127, draw.getrandbits(7)]), 7)
+    for _ in range(5):
+        optional(4)
+    out.put(draw.getrandbits(1))
+    # How likely it is that a block goes on, and that a coefficient is large.
+    rate, most = draw.choice([0, 0, 0.1, 1]), draw.choice([40, 128, 255])
+    for nth, update in enumerate(vp8_updates()):
+        changed = draw.random() < rate
+        out.put(changed, update)
+        if changed:
+            out.number(draw.randint(0, 255) if nth % 11 else 255 - draw.randint(0, most), 8)
+    optional(8, False)
+    modes = out.bytes() + draw.randbytes(120 + width * height)
+    parts = [draw.randbytes(length) for _ in range(1 << partitions)]
+    lengths = b"".join(len(part).to_bytes(3, "little") for part in parts[:-1])
+    tag = (len(modes) << 5 | 1 << 4 | draw.randint(0, 3) << 1).to_bytes(3, "little")
+    frame = tag + b"\x9d\x01\x2a" + struct.pack("<HH", width, height) + modes + lengths + b"".join(parts)
+    frame += bytes(len(frame) % 2)
+    chunk = b"WEBPVP8 " + struct.pack("<I", len(frame)) + frame
+    return b"RIFF" + struct.pack("<I", len(chunk)) + chunk
+
+
+def vp8s():
+    for nth in range(24):
+        draw = random.Random(nth)
+        width, height = draw.randint(1, 34), draw.randint(1, 34)
+        add(f"webp_random_bits_{nth}.webp", vp8(draw, width, height, 20 * (width + 16) * (height + 16) // 16))
+
+
 def main():
     assert PIL.__version__ == "13.0.0", PIL.__version__
     formats = (jpegs, pngs, gifs, webps, bmps, tiffs, pnms, tgas, qois, icos)
-    for make in (*formats, rare_tiffs, pcxs, suns, sgis, curs, icnses, old_jpegs, float_tiffs, lab_tiffs, xbms, xpms, ddses, others):
+    for make in (*formats, rare_tiffs, pcxs, suns, sgis, curs, icnses, old_jpegs, float_tiffs, lab_tiffs, xbms, xpms, ddses, others, vp8s):
         make()
     if OUT.exists():
         shutil.rmtree(OUT)

@@ -80,7 +80,8 @@ impl Weights {
         if let Some(thread) = self.reading.take() {
             // The message of a panic has been printed.
             let panicked = |_| LoadError::Unusable("reading the weights panicked".to_owned());
-            self.read = Some(thread.join().map_err(panicked)??);
+            let read = thread.join().map_err(panicked)?;
+            self.read = Some(read.map_err(LoadError::unusable)?);
         }
         Ok(())
     }

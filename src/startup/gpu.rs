@@ -79,7 +79,12 @@ impl Gpus {
             return Err("there is no NVIDIA GPU, or no driver for it".into());
         }
         let default = TensorRtOptions::default();
-        let libraries = Libraries::open(&Search::new(settings.gpu.tensorrt_lib.clone(), None))?;
+        let search = Search::new(settings.gpu.tensorrt_lib.clone(), None);
+        let libraries = watched(settings.gpu.device_timeout(), move |steps| {
+            steps.begin("opening TensorRT's libraries");
+            Libraries::open(&search).map_err(|error| WatchedError::Failed(error.to_string()))
+        })
+        .map_err(LoadError::from)?;
         let seats = settings
             .gpu
             .gpus()

@@ -110,6 +110,7 @@ pub fn decode_into(
     };
     let orientation = header.orientation;
     let decoded = guarded(&job, || {
+        check_work(&job)?;
         let (width, height) = (header.width, header.height);
         let length = usize::try_from(header.pixel_bytes()).map_err(|_| does_not_fit(format))?;
         Ok(match memory {
@@ -189,6 +190,16 @@ fn guarded<T>(
             true => ImageError::Stopped,
             false => error,
         })
+}
+
+/// Refuses what would take too long where a file of some kilobytes can say that of hundreds of megapixels:
+/// before there is memory for them. The others are refused by their decoders, or ended by them.
+fn check_work(job: &Job<'_>) -> Result<(), ImageError> {
+    match job.header.format {
+        ImageFormat::Tiff => tiff::check_work(job),
+        ImageFormat::Avif => avif::check_work(job.bytes),
+        _ => Ok(()),
+    }
 }
 
 fn does_not_fit(format: ImageFormat) -> ImageError {

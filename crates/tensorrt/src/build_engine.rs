@@ -45,7 +45,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some(Command::Verify {
             directory,
             tensorrt_lib,
-        }) => verify::verify_here(directory, tensorrt_lib.clone()),
+            device_timeout,
+        }) => verify::verify_here(directory, tensorrt_lib.clone(), *device_timeout),
         None => build::build(&options.build),
     }
 }

@@ -18,9 +18,12 @@ use crate::kernel::Element;
 use crate::libraries::{Libraries, Search};
 use crate::run::probe::{Probe, memory_taken};
 use crate::run::{
-    Steps, TensorRtEngine, TensorRtOptions, driver_release, driver_version, gpus, pinned_pictures,
+    Gpu, Steps, TensorRtEngine, TensorRtOptions, driver_release, driver_version, gpus, or_end,
+    pinned_pictures,
 };
 use clap::Parser;
+use siglip2_flags::seconds;
+use siglip2_image::Processor;
 use siglip2_model::checkpoint::Config;
 
 mod card;
@@ -49,6 +52,10 @@ struct Arguments {
     /// How many seconds to measure each rate.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Seconds. A step on the GPU, such as opening its driver, that takes five times as long counts
+    /// as hanging: the program says so and ends with exit code 3.
+    #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
+    device_timeout: Duration,
 }
 
 /// The whole program.
@@ -62,7 +69,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
-    let there = gpus()?;
+    let timeout = arguments.device_timeout;
+    let there = or_end(timeout, "looking for GPUs", |_| gpus())?;
     let gpu = there
         .iter()
         .find(|gpu| gpu.ordinal == arguments.gpu)
@@ -73,7 +81,9 @@ pub fn main() -> Result<(), Box<dyn Error>> {
                 there.len()
             )
         })?;
-    let libraries = Libraries::open(&Search::new(arguments.tensorrt_lib, None))?;
+    let search = Search::new(arguments.tensorrt_lib.clone(), None);
+    let opening = "opening TensorRT's libraries";
+    let libraries = or_end(timeout, opening, |_| Libraries::open(&search))?;
     let directory = EngineDirectory::open(&arguments.engine_dir)?;
     let manifest = directory.manifest();
     println!("### {gpu}, {} in {}\n", manifest.model, manifest.precision);
@@ -96,14 +106,37 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         None => {
             let element = Element::of(manifest.towers.image.input.element);
             let cubin = directory.read(&manifest.kernel.file)?;
-            let mut probe = Probe::new(gpu, &cubin, &processor, element, manifest.max_batch)?;
-            let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
-            kernel::copies(&mut probe, manifest.max_batch)?;
-            equal
+            let most = manifest.max_batch;
+            or_end(timeout, "trying the resize kernel", |_| {
+                let mut probe = Probe::new(gpu, &cubin, &processor, element, most)?;
+                let equal = kernel::equals_cpu(&mut probe, &processor, element)?;
+                kernel::copies(&mut probe, most)?;
+                Ok::<_, Box<dyn Error>>(equal)
+            })?
         }
     };
 
-    let search = Search::new(None, None).with_nvjpeg(arguments.nvjpeg_lib);
+    let longer = timeout.saturating_add(Duration::try_from_secs_f64(arguments.seconds)?);
+    or_end(longer, "opening nvJPEG", |steps| {
+        on_card(&arguments, gpu, &directory, &config, &processor, steps)
+    })?;
+    match equal {
+        true => Ok(()),
+        false => Err("the resize kernel is not equal to the CPU".into()),
+    }
+}
+
+/// Loads the engine, and prints its vectors' distance and its rates.
+fn on_card(
+    arguments: &Arguments,
+    gpu: &Gpu,
+    directory: &EngineDirectory,
+    config: &Config,
+    processor: &Processor,
+    steps: &Steps,
+) -> Result<(), Box<dyn Error>> {
+    let manifest = directory.manifest();
+    let search = Search::new(None, None).with_nvjpeg(arguments.nvjpeg_lib.clone());
     let options = TensorRtOptions {
         nvjpeg: match manifest.patches {
             // Their pictures are resized on the CPU, and decoded there.
@@ -112,17 +145,19 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         },
         ..TensorRtOptions::default()
     };
-    let prepare = pinned_pictures(gpu, 512 << 20, &processor, options.nvjpeg)?;
+    steps.begin("taking pinned memory");
+    let prepare = pinned_pictures(gpu, 512 << 20, processor, options.nvjpeg)?;
     let before = memory_taken(gpu)?;
     let begun = Instant::now();
     let mut engine = TensorRtEngine::load(
         gpu,
-        &directory,
-        &processor,
+        directory,
+        processor,
         Arc::clone(&prepare),
         &options,
-        &Steps::default(),
+        steps,
     )?;
+    steps.begin("running the canaries");
     println!(
         "- both engines loaded, every batch size run on each of {} slots: {:.1} s, {} MiB of the \
          GPU's memory (computed before: {})",
@@ -139,15 +174,14 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     }
     let span = Duration::from_secs_f64(arguments.seconds);
     if let (Some(_), Some(photos)) = (options.nvjpeg, &arguments.photos) {
-        card::check(&mut engine, photos, span)?;
+        card::check(&mut engine, photos, span, steps)?;
     }
     println!();
-    rates::rates(&mut engine, &config, manifest, &canary, span)?;
-    if let Some(fault) = cosines.fault(manifest.precision) {
-        return Err(fault.into());
+    rates::rates(&mut engine, config, manifest, &canary, span, steps)?;
+    steps.begin("giving the GPU back");
+    drop(engine);
+    match cosines.fault(manifest.precision) {
+        Some(fault) => Err(fault.into()),
+        None => Ok(()),
     }
-    if !equal {
-        return Err("the resize kernel is not equal to the CPU".into());
-    }
-    Ok(())
 }

@@ -65,7 +65,7 @@ pub use feed::PictureTooLarge;
 use feed::{Feed, ImageFeed, TextFeed};
 pub use needs::{MemoryError, Needs};
 use patches::{PackedPatches, PatchFeed};
-pub use steps::{Steps, WatchedError, watched};
+pub use steps::{Steps, WatchedError, or_end, watched};
 use tower::{LoadedTower, Plan, Shape};
 
 /// Why the GPU engine could not be made.

@@ -70,3 +70,46 @@ fn an_engine_that_is_not_good_here_is_refused_and_its_manifest_left_as_it_was() 
         assert_eq!(engine.manifest().cosine, None);
     }
 }
+
+/// A driver that hangs when it is opened, and a device that hangs in the middle, end the programs that
+/// nobody restarts as they end the service.
+#[test]
+fn what_hangs_is_said_and_is_exit_code_3() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Recipe::default().write(root.path());
+    for (fault, said) in [
+        ("init_hang:1", "the device hangs: looking for GPUs "),
+        (
+            "hang@infer:20",
+            "the device hangs: running the first batches of ",
+        ),
+    ] {
+        for program in [
+            env!("CARGO_BIN_EXE_build-engine"),
+            env!("CARGO_BIN_EXE_gpu-check"),
+        ] {
+            let machine = Machine::new().fault(fault);
+            let mut command = Command::new(program);
+            match program.ends_with("gpu-check") {
+                true => command.arg("--engine-dir"),
+                false => command.arg("verify"),
+            };
+            command
+                .arg(engine.path())
+                .args(["--device-timeout", "1"])
+                .env("TENSORRT_LIB_DIR", machine.tensorrt().parent().unwrap());
+            let output = machine.apply(&mut command).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{program}: {text}");
+            assert!(text.contains(said), "{program}: {text}");
+        }
+    }
+    let hanging = Machine::new().fault("init_hang:1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+    command.args(["--model", "demo", "--device-timeout", "0.1"]);
+    command.current_dir(root.path());
+    let output = hanging.apply(&mut command).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("looking for GPUs"), "{text}");
+}

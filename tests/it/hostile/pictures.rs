@@ -362,6 +362,11 @@ fn expanding() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
             &[400],
         ),
         (
+            "lossy WebP of the longest coefficients there are",
+            made::webp_lossy(512, true),
+            &[200],
+        ),
+        (
             "TIFF of strips that are one JPEG of 100 scans",
             made::tiff_of(
                 (65_500, 1365),

@@ -185,7 +185,9 @@ impl Problem {
     pub(crate) fn because(self, cause: Option<&str>) -> Self {
         match (self, cause) {
             (Problem::BadRequest(detail), Some(cause)) => {
-                Problem::BadRequest(format!("{} {cause}", detail.trim_end()).into())
+                // A sentence about an image has no full stop.
+                let detail = detail.trim_end().trim_end_matches('.');
+                Problem::BadRequest(format!("{detail}. {cause}").into())
             }
             (problem, _) => problem,
         }
@@ -402,6 +404,20 @@ mod tests {
             "file (\"a\\u{d}\\u{a}\\u{202e}\\u{7}\")"
         );
         assert!(part_name("file", None, &"é".repeat(9999)).len() < 300);
+    }
+
+    #[test]
+    fn a_likely_cause_is_a_sentence_of_its_own() {
+        for detail in [
+            "file: this is not an image",
+            "file: this is not an image.\n",
+        ] {
+            let problem = Problem::BadRequest(detail.into()).because(Some("It is a URL."));
+            let Problem::BadRequest(said) = problem else {
+                panic!("another problem");
+            };
+            assert_eq!(said, "file: this is not an image. It is a URL.");
+        }
     }
 
     #[test]

@@ -111,13 +111,16 @@ pub(super) fn scratch(bytes: &[u8], layout: &Layout<'_>) -> u64 {
 /// What decoding costs at most, in nanoseconds: refused where strips or tiles are the same
 /// bytes again and again, or of hardly a pixel each, or JPEGs of many scans. A file of 19 KB
 /// could ask for minutes, one of 1 MB for hours.
-fn check_work(job: &Job<'_>, layout: &Layout<'_>, grid: &Grid) -> Result<(), ImageError> {
+pub(super) fn check_work(job: &Job<'_>, layout: &Layout<'_>) -> Result<(), ImageError> {
     /// To set a decompressor up.
     const SETUP: u64 = 10_000;
     /// To find a piece of the file.
     const LOOK: u64 = 100;
     let chunk = layout.row_bytes(layout.chunk.0) as u64 * layout.chunk.1 as u64;
-    let count = grid.count();
+    let count = Grid::new(layout).count();
+    if layout.offsets.len() < count {
+        return Err(damaged("it has too few strips or tiles"));
+    }
     let what = format!("its {count} strips or tiles, which overlap or are too many,");
     let mut nanoseconds = 0u64;
     // The same strip again costs the same again, and is not looked at anew.
@@ -172,7 +175,7 @@ fn packed<'a>(bytes: &'a [u8], layout: &Layout<'_>, index: usize) -> Option<&'a 
     }
 }
 
-/// Reads all rows, and gives them to `take`: the number of a row, and its samples, each plane
+/// Reads all rows of a picture that has passed [`check_work`], and gives them to `take`: the number of a row, and its samples, each plane
 /// on its own.
 pub(super) fn read(
     job: &Job<'_>,
@@ -180,10 +183,6 @@ pub(super) fn read(
     mut take: impl FnMut(usize, &[Vec<u8>]),
 ) -> Result<(), ImageError> {
     let grid = Grid::new(layout);
-    if layout.offsets.len() < grid.count() {
-        return Err(damaged("it has too few strips or tiles"));
-    }
-    check_work(job, layout, &grid)?;
     let state = state(job.bytes, layout, &grid);
     let chunk = layout.row_bytes(layout.chunk.0) * layout.chunk.1;
     let whole = as_a_whole(layout, &grid, chunk, state);

@@ -176,8 +176,11 @@ impl<'a> Layout<'a> {
             && samples > 1
             // libtiff has found no such file in which that was true.
             && !(is_old_jpeg && one_of_each == [Some(1); 2]);
-        if is_old_jpeg && (planar || number(tag::FILL_ORDER, 1) != 1) {
-            return unsupported("TIFF with old-style JPEG in planes or of reversed bits");
+        if is_old_jpeg && number(tag::FILL_ORDER, 1) != 1 {
+            return unsupported("TIFF with old-style JPEG of reversed bits");
+        }
+        if is_old_jpeg && planar && tiled {
+            return unsupported("TIFF with old-style JPEG in tiles of planes");
         }
         if planar && bits < 8 {
             return unsupported("TIFF with planes of less than 8 bits");

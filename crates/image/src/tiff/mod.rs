@@ -66,7 +66,19 @@ pub(super) fn scratch(bytes: &[u8], size: (u32, u32)) -> Result<u64, ImageError>
     Ok(own + u64::from(width) * 16 + directory.bytes_held())
 }
 
-/// Decodes to RGB.
+/// Refuses what is too much work.
+pub(super) fn check_work(job: &Job<'_>) -> Result<(), ImageError> {
+    let directory = Directory::read(job.bytes)?;
+    let orientation = directory.orientation();
+    let (width, height) = orientation.size((job.header.width, job.header.height));
+    let layout = Layout::read(&directory, width, height)?;
+    match layout.compression {
+        Compression::OldJpeg => OldJpeg::new(&directory, &layout)?.check_work(job.limits),
+        _ => bands::check_work(job, &layout),
+    }
+}
+
+/// Decodes a file that has passed [`check_work`] to RGB.
 pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let directory = Directory::read(job.bytes)?;
     let orientation = directory.orientation();
@@ -80,7 +92,7 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
         places.put(y, &row, rgb);
     };
     match layout.compression {
-        Compression::OldJpeg => OldJpeg::new(&directory, &layout)?.read(job, layout.height, take),
+        Compression::OldJpeg => OldJpeg::new(&directory, &layout)?.read(job, take),
         _ => bands::read(job, &layout, take),
     }
 }

@@ -7,10 +7,15 @@
 //! marker between two strips. So a strip cannot be decoded alone, and no strip is decoded twice:
 //! rows come from top to bottom, and none of the picture is in memory but those.
 //!
+//! Where samples of a kind are by themselves ([`planes`]), each kind is a scan of its own.
+//!
 //! libtiff takes what libjpeg gives for each component and converts it itself: colour differences
 //! are not interpolated, as with the other YCbCr of TIFF ([`super::ycc`]).
 
+mod planes;
+
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 use super::damaged;
 use super::ifd::{Directory, Numbers, tag};
@@ -42,7 +47,7 @@ impl<'a> Parts<'a> {
     fn of(directory: &Directory<'a>, layout: &Layout<'a>) -> Self {
         let file = directory.file();
         let number = |tag| directory.number(tag).unwrap_or(0);
-        let strips = layout.height.div_ceil(layout.chunk.1);
+        let strips = layout.height.div_ceil(layout.chunk.1) * layout.planes();
         Self {
             file,
             interchange: slice(
@@ -160,6 +165,11 @@ struct Tables {
     scan: [[u8; 2]; COMPONENTS],
 }
 
+fn no_frame() -> ImageError {
+    damaged("its JPEG has no frame header")
+}
+
+#[derive(Clone, Copy)]
 struct Frame {
     marker: u8,
     size: (u16, u16),
@@ -171,8 +181,8 @@ struct Frame {
 const TABLES: [u8; 3] = [0xdb, 0xc4, 0xc4];
 
 impl Tables {
-    /// Reads JPEG's own segments, as far as there are any.
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, ImageError> {
+    /// Reads JPEG's own segments, as far as there are any, up to a scan of so many components.
+    fn read(cursor: &mut Cursor<'_>, in_scan: usize) -> Result<Self, ImageError> {
         let mut tables = Self::default();
         while cursor.peek()? == 0xff {
             let mut marker = cursor.byte()?;
@@ -196,7 +206,7 @@ impl Tables {
                 0xc0 | 0xc1 => tables.frame(marker, cursor)?,
                 0xc3 => return unsupported("TIFF with old-style lossless JPEG"),
                 0xda => {
-                    tables.scan(cursor)?;
+                    tables.scan(cursor, 0..in_scan)?;
                     return Ok(tables);
                 }
                 _ => {
@@ -265,16 +275,17 @@ impl Tables {
         Ok(())
     }
 
-    fn scan(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ImageError> {
+    /// The header of a scan of these components.
+    fn scan(&mut self, cursor: &mut Cursor<'_>, of: Range<usize>) -> Result<(), ImageError> {
         let length = cursor.length()?;
         let components = cursor.byte()?;
-        let is_whole = length == 4 + 2 * COMPONENTS && usize::from(components) == COMPONENTS;
-        if !is_whole || self.frame.is_none() {
+        let is_of_them = length == 4 + 2 * of.len() && usize::from(components) == of.len();
+        if !is_of_them || self.frame.is_none() {
             return Err(damaged(
-                "the first scan of its JPEG is not one of all colours",
+                "a scan of its JPEG is not one of all colours, or of the one whose plane it is",
             ));
         }
-        for component in &mut self.scan {
+        for component in self.scan.get_mut(of).unwrap_or_default() {
             *component = [cursor.byte()?, cursor.byte()?];
         }
         cursor.skip(3);
@@ -320,8 +331,8 @@ impl Tables {
         Ok(())
     }
 
-    /// The header, up to where the coded data begin.
-    fn header(&self, frame: &Frame, restart: u16) -> Vec<u8> {
+    /// The header of a JPEG of these components, up to where the coded data begin.
+    fn header(&self, frame: &Frame, restart: u16, of: Range<usize>) -> Vec<u8> {
         let mut header = vec![0xff, 0xd8];
         let mut segment = |marker: u8, bytes: &[u8]| {
             let length = (bytes.len() as u16 + 2).to_be_bytes();
@@ -341,11 +352,12 @@ impl Tables {
         let mut bytes = vec![8];
         bytes.extend(height.to_be_bytes());
         bytes.extend(width.to_be_bytes());
-        bytes.push(COMPONENTS as u8);
-        bytes.extend(frame.components.as_flattened());
+        bytes.push(of.len() as u8);
+        let components = frame.components.get(of.clone()).unwrap_or_default();
+        bytes.extend(components.as_flattened());
         segment(frame.marker, &bytes);
-        let mut bytes = vec![COMPONENTS as u8];
-        bytes.extend(self.scan.as_flattened());
+        let mut bytes = vec![of.len() as u8];
+        bytes.extend(self.scan.get(of).unwrap_or_default().as_flattened());
         bytes.extend([0, 63, 0]);
         segment(0xda, &bytes);
         header
@@ -369,11 +381,17 @@ fn stored_table(file: &[u8], kind: usize, nth: u8, place: u64) -> Result<Vec<u8>
     Ok([&[class | nth], table].concat())
 }
 
-/// A picture of this kind, ready to be decoded.
-pub(super) struct OldJpeg<'a> {
+/// One JPEG of a picture, whose data go on at a place of the stream.
+struct Stream<'a> {
     header: Vec<u8>,
     cursor: Cursor<'a>,
+}
+
+/// A picture of this kind, ready to be decoded: one stream, or one for each plane.
+pub(super) struct OldJpeg<'a> {
+    streams: Vec<Stream<'a>>,
     width: usize,
+    height: usize,
 }
 
 impl<'a> OldJpeg<'a> {
@@ -384,26 +402,32 @@ impl<'a> OldJpeg<'a> {
             return unsupported("TIFF with old-style JPEG in several columns of tiles");
         }
         let mut cursor = Cursor::new(Parts::of(directory, layout));
-        let mut tables = Tables::read(&mut cursor)?;
+        let in_scan = if layout.planar { 1 } else { COMPONENTS };
+        let mut tables = Tables::read(&mut cursor, in_scan)?;
         let tiled = directory.number(tag::TILE_OFFSETS).is_some();
         let height = match tiled {
             true => layout.height.next_multiple_of(rows),
             false => layout.height,
         };
+        if tables.frame.is_none() && layout.planar {
+            // libtiff makes noise of it.
+            return unsupported("TIFF with old-style JPEG in planes without a header");
+        }
         if tables.frame.is_none() {
             let said = directory.numbers(tag::SUBSAMPLING);
             let side = |nth| said.and_then(|all| all.get(nth)).unwrap_or(2);
             let factors = (side(0).min(15) as u8, side(1).min(15) as u8);
             tables.complete(directory, (width, height), factors)?;
         }
-        let Some(frame) = &tables.frame else {
-            return Err(damaged("its JPEG has no frame header"));
-        };
+        let frame = tables.frame.as_ref().ok_or_else(no_frame)?;
         let [[_, luma, _], [_, blue, _], [_, red, _]] = frame.components;
         let (across, down) = (usize::from(luma >> 4), usize::from(luma & 15));
         let taken = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)];
         if !taken.contains(&(across, down)) || (blue, red) != (0x11, 0x11) {
             return Err(damaged("its YCbCr subsampling is an unusual one"));
+        }
+        if layout.planar && (across, down) != (1, 1) {
+            return Err(damaged("its planes are subsampled"));
         }
         ycc::fits((layout.width, layout.height), (across, down))?;
         if usize::from(frame.size.0) != width || usize::from(frame.size.1) < layout.height {
@@ -419,43 +443,62 @@ impl<'a> OldJpeg<'a> {
         } else {
             told
         };
-        let header = tables.header(frame, tables.restart.unwrap_or(restart));
+        let restart = tables.restart.unwrap_or(restart);
+        let streams = if layout.planar {
+            planes::streams(tables, cursor, restart)?
+        } else {
+            let header = tables.header(frame, restart, 0..COMPONENTS);
+            vec![Stream { header, cursor }]
+        };
         Ok(Self {
-            header,
-            cursor,
+            streams,
             width,
+            height: layout.height,
         })
     }
 
     /// Bytes that decoding takes beside the pixels.
     pub(super) fn scratch(&self) -> Result<u64, ImageError> {
-        let held = (2 * self.header.len() + 3 * self.width) as u64;
-        Ok(jpeg::scratch(&self.header)? + held + (64 << 10))
+        let mut bytes = 64 << 10;
+        for stream in &self.streams {
+            let held = (2 * stream.header.len() + 3 * self.width) as u64;
+            bytes += jpeg::scratch(&stream.header)? + held;
+        }
+        Ok(bytes + planes::held(self.streams.len(), (self.width, self.height)))
     }
 
-    /// All of the coded data are gone through once at most.
-    fn check_work(&self, limits: &ImageLimits) -> Result<(), ImageError> {
-        let parts = self.cursor.parts;
-        let later = (self.cursor.part + 1..=parts.strips).map_while(|part| parts.get(part));
-        let later: u64 = later.map(|part| part.len() as u64).sum();
-        let bytes = later.saturating_add(self.cursor.rest.len() as u64);
-        let nanoseconds = jpeg::work(&self.header, limits)?
-            .saturating_add(bytes.saturating_mul(BYTE))
-            .saturating_add(100 * parts.strips as u64);
+    /// All of the coded data are gone through once at most, for each plane.
+    pub(super) fn check_work(&self, limits: &ImageLimits) -> Result<(), ImageError> {
+        let mut nanoseconds = 0u64;
+        for Stream { header, cursor } in &self.streams {
+            let parts = cursor.parts;
+            let later = (cursor.part + 1..=parts.strips).map_while(|part| parts.get(part));
+            let later: u64 = later.map(|part| part.len() as u64).sum();
+            let bytes = later.saturating_add(cursor.rest.len() as u64);
+            nanoseconds = nanoseconds
+                .saturating_add(jpeg::work(header, limits)?)
+                .saturating_add(bytes.saturating_mul(BYTE))
+                .saturating_add(100 * parts.strips as u64);
+        }
         work::check(ImageFormat::Tiff, nanoseconds, "its old-style JPEG")
     }
 
-    /// Gives the rows to `take`, with the three samples of each pixel side by side.
+    /// Gives the rows of a picture that has passed [`check_work`](Self::check_work) to `take`, with the three samples of each pixel side by side, or each in a row of
+    /// its own if the layout says so.
     pub(super) fn read(
         self,
         job: &Job<'_>,
-        height: usize,
         take: impl FnMut(usize, &[Vec<u8>]),
     ) -> Result<(), ImageError> {
-        self.check_work(job.limits)?;
-        let size = (self.width, height);
-        let reader = Coded::new(self.header, self.cursor, job.stop);
-        jpeg::read_rows(reader, size, job.stop, take)
+        let size = (self.width, self.height);
+        let mut readers = self
+            .streams
+            .into_iter()
+            .map(|stream| Coded::new(stream.header, stream.cursor, job.stop));
+        match (readers.next(), readers.len()) {
+            (Some(whole), 0) => jpeg::read_rows(whole, size, job.stop, take),
+            (first, _) => planes::read(first.into_iter().chain(readers), size, job.stop, take),
+        }
     }
 }
 

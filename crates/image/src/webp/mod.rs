@@ -3,11 +3,11 @@
 //! ```text
 //! bytes --container--> the first frame: place, size, coded pixels
 //!       --lossless---> RGB         (VP8L, decoded here)
-//!       --lossy------> YUV -> RGB  (VP8, image-webp's decoder; libwebp's upsampling)
+//!       --lossy------> YUV -> RGB  (VP8, decoded here)
 //! ```
 //!
-//! Lossless pictures are decoded here because what one costs cannot be told from its size:
-//! one pixel may call for 65,536 groups of prefix codes. Groups that no pixel refers to are
+//! Both are decoded here because what a picture costs cannot be told from its size, and must be bounded and
+//! ended. One lossless pixel may call for 65,536 groups of prefix codes. Groups that no pixel refers to are
 //! read and not built, as in libwebp, and those that are built may take so many bytes and
 //! no more.
 
@@ -40,10 +40,10 @@ pub(super) fn scratch(bytes: &[u8], _canvas: (u32, u32)) -> Result<u64, ImageErr
     let (width, height) = (u64::from(frame.width), u64::from(frame.height));
     Ok(match frame.coded {
         Coded::Lossless(packed) => lossless::scratch(width, height, packed.len()),
-        Coded::Lossy { frame, alpha } => {
+        Coded::Lossy { alpha, .. } => {
             // One after the other.
             let alpha = alpha.map_or(0, |alpha| lossless::scratch(width, height, alpha.len()));
-            lossy::scratch(width, height, frame.len()).max(alpha)
+            lossy::scratch(width).max(alpha)
         }
     })
 }

@@ -20,6 +20,7 @@ pub fn pictures() -> Vec<(&'static str, Vec<u8>)> {
         ("jpeg progressive in colour", made::jpeg(3, 2)),
         ("webp lossless", made::webp_lossless(SIDE, 0, 0)),
         ("webp lossy", file("lossy.webp")),
+        ("webp lossy of 4 x 4", made::webp_lossy(SIDE as u16, false)),
         ("avif", file("large.avif")),
         (
             "avif of 10 bits with film grain",

@@ -327,6 +327,112 @@ pub fn webp_lossless(side: u32, groups: u32, used: u32) -> Vec<u8> {
     .concat()
 }
 
+/// The boolean encoder of RFC 6386, section 7.3.
+struct Booleans {
+    bytes: Vec<u8>,
+    range: u32,
+    bottom: u32,
+    count: u32,
+}
+
+impl Booleans {
+    fn put(&mut self, bit: bool, probability: u8) {
+        let split = 1 + (((self.range - 1) * u32::from(probability)) >> 8);
+        let (bottom, carry) = self.bottom.overflowing_add(if bit { split } else { 0 });
+        self.range = if bit { self.range - split } else { split };
+        self.bottom = bottom;
+        if carry {
+            self.carry();
+        }
+        while self.range < 128 {
+            self.range <<= 1;
+            if self.bottom >> 31 == 1 {
+                self.carry();
+            }
+            self.bottom <<= 1;
+            self.count -= 1;
+            if self.count == 0 {
+                self.bytes.push((self.bottom >> 24) as u8);
+                self.bottom &= 0xff_ffff;
+                self.count = 8;
+            }
+        }
+    }
+
+    fn carry(&mut self) {
+        for byte in self.bytes.iter_mut().rev() {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                break;
+            }
+        }
+    }
+
+    fn number(&mut self, value: u32, bits: u32) {
+        for bit in (0..bits).rev() {
+            self.put(value >> bit & 1 == 1, 128);
+        }
+    }
+}
+
+/// A lossy WebP of 4 x 4 blocks. With `dense`, each of their coefficients is written as the longest number
+/// there is, of bits that are as likely as can be; else they have none.
+pub fn webp_lossy(side: u16, dense: bool) -> Vec<u8> {
+    let mut bits = Booleans {
+        bytes: Vec::new(),
+        range: 255,
+        bottom: 0,
+        count: 24,
+    };
+    // Colours, no segments, the filter at its strongest, one partition, the smallest factors.
+    bits.number(0, 3);
+    bits.number(63 << 3, 10);
+    bits.number(0, 1 + 2 + 7 + 5);
+    bits.put(false, 128);
+    for update in updates() {
+        bits.put(dense, update);
+        if dense {
+            // A one takes next to nothing.
+            bits.number(0, 8);
+        }
+    }
+    bits.put(false, 128);
+    bits.number(0, 32);
+    let macroblocks = usize::from(side).div_ceil(16).pow(2);
+    let mut modes = bits.bytes;
+    // Zeros are blocks of four by four, predicted by their means; ones are coefficients.
+    modes.resize(modes.len() + 2 * macroblocks + 64, 0);
+    let coefficients = match dense {
+        true => vec![0xff; 24 * 16 * 5 * macroblocks],
+        false => vec![0; 32 * macroblocks],
+    };
+    let tag = ((modes.len() as u32) << 5 | 1 << 4).to_le_bytes();
+    let side = side.to_le_bytes();
+    let frame = [
+        &tag[..3],
+        b"\x9d\x01\x2a",
+        &side,
+        &side,
+        &modes,
+        &coefficients,
+    ]
+    .concat();
+    let mut file = [b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0".as_slice(), &frame].concat();
+    file.resize(file.len().next_multiple_of(2), 0);
+    let length = (file.len() - 8) as u32;
+    file[4..8].copy_from_slice(&length.to_le_bytes());
+    file[16..20].copy_from_slice(&(frame.len() as u32).to_le_bytes());
+    file
+}
+
+/// How likely each probability of coefficients is to be changed, from the decoder's own table.
+fn updates() -> Vec<u8> {
+    let source = include_str!("../../src/webp/lossy/updates.rs");
+    let (_, numbers) = source.split_once('=').unwrap();
+    let numbers = numbers.split(|c: char| !c.is_ascii_digit());
+    numbers.filter_map(|number| number.parse().ok()).collect()
+}
+
 /// A TIFF of zeros, in strips of `rows` rows that all are the same bytes.
 pub fn tiff(
     compression: u16,

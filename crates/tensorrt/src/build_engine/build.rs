@@ -20,7 +20,7 @@ use crate::directory::{
 };
 use crate::kernel;
 use crate::libraries::{Libraries, Search};
-use crate::run::{Gpu, gpus};
+use crate::run::{Gpu, gpus, or_end};
 use siglip2_engine::Tower;
 use siglip2_engine::cpu::CpuEngine;
 use siglip2_image::Processor;
@@ -42,7 +42,7 @@ use super::verify::verify;
 /// A sentence that says what is wrong, where, and what to do. Directories finished before
 /// the error are kept.
 pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
-    let here = match gpus() {
+    let here = match or_end(options.device_timeout, "looking for GPUs", |_| gpus()) {
         // Engines can be built here all the same.
         Err(error @ DeviceError::OldDriver { .. }) => {
             tracing::warn!("engines cannot be run on this machine: {error}");
@@ -53,11 +53,8 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
     let mut targets = targets(&options.gpu, &here)?;
     calibrate::check(options, targets.iter().map(|&(target, _)| target))?;
     let search = Search::new(options.tensorrt_lib.clone(), options.nvrtc_lib.clone());
-    let tools = Tools {
-        libraries: Libraries::open(&search)?,
-        compiler: Compiler::open(Some(&search.nvrtc()?))?,
-    };
-    tools.libraries.open_parser()?;
+    let opening = "opening the libraries of TensorRT and NVRTC";
+    let tools = or_end(options.device_timeout, opening, |_| Tools::open(&search))?;
     if options.keep {
         targets.retain(|&(target, _)| !is_kept(options, &tools, target));
         if targets.is_empty() {
@@ -254,6 +251,17 @@ struct Tools {
     compiler: Compiler,
 }
 
+impl Tools {
+    fn open(search: &Search) -> Result<Self, Box<dyn Error>> {
+        let tools = Self {
+            libraries: Libraries::open(search)?,
+            compiler: Compiler::open(Some(&search.nvrtc()?))?,
+        };
+        tools.libraries.open_parser()?;
+        Ok(tools)
+    }
+}
+
 /// The parts that all directories share.
 struct Model {
     name: String,
@@ -334,7 +342,7 @@ fn one(
     let directory = writer.seal(&manifest)?;
     let said = match gpu {
         Some(gpu) if options.verify != Verify::No => {
-            let cosines = verify(&directory, &model.processor, gpu)?;
+            let cosines = verify(&directory, &model.processor, gpu, options.device_timeout)?;
             let said = format!("cosine to FP32: {cosines}");
             manifest.cosine = Some(cosines);
             writer.seal(&manifest)?;

@@ -1,9 +1,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::directory::PRODUCTS;
 use clap::{Parser, Subcommand, ValueEnum};
+use siglip2_flags::seconds;
 use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES};
 use siglip2_model::graph::Precision;
 
@@ -39,6 +41,11 @@ pub enum Command {
         /// Directory of TensorRT's libraries; by default they are searched for.
         #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
         tensorrt_lib: Option<PathBuf>,
+
+        /// Seconds. A step on the GPU, such as opening its driver, that takes five times as long counts
+        /// as hanging: the program says so and ends with exit code 3.
+        #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
+        device_timeout: Duration,
     },
 }
 
@@ -114,6 +121,11 @@ pub struct BuildOptions {
     /// Directory of NVRTC, CUDA's compiler; by default it is searched for.
     #[arg(long, env = "NVRTC_LIB_DIR", value_name = "DIR")]
     pub nvrtc_lib: Option<PathBuf>,
+
+    /// Seconds. A step on the GPU, such as opening its driver, that takes five times as long counts
+    /// as hanging: the program says so and ends with exit code 3.
+    #[arg(long, env = "DEVICE_TIMEOUT", default_value = "60", value_parser = seconds)]
+    pub device_timeout: Duration,
 
     /// What to log: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, env = "LOG_LEVEL", default_value = "warn,siglip2=info")]

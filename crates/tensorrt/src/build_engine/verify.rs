@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::directory::{Cosines, EngineDirectory, measure};
 use crate::libraries::{Libraries, Search};
-use crate::run::{Gpu, Steps, TensorRtEngine, TensorRtOptions, gpus, pinned_pictures};
+use crate::run::{Gpu, TensorRtEngine, TensorRtOptions, gpus, or_end, pinned_pictures};
 use siglip2_image::{ImageLimits, Processor};
 
 /// Pinned memory for the canary's one picture.
@@ -21,9 +22,9 @@ pub fn verify(
     directory: &EngineDirectory,
     processor: &Processor,
     gpu: &Gpu,
+    device_timeout: Duration,
 ) -> Result<Cosines, Box<dyn Error>> {
     tracing::info!(%gpu, "running the canary");
-    let pinned = pinned_pictures(gpu, PINNED_BYTES, processor, None)?;
     // The canary's picture is small, and the GPU may be too, or a service may have most of it.
     let options = TensorRtOptions {
         source_bytes: 4 << 20,
@@ -33,16 +34,23 @@ pub fn verify(
         },
         ..TensorRtOptions::default()
     };
-    let mut engine = TensorRtEngine::load(
-        gpu,
-        directory,
-        processor,
-        pinned,
-        &options,
-        &Steps::default(),
-    )?;
     let manifest = directory.manifest();
-    let cosines = measure(&mut engine, &directory.canary()?, manifest, &gpu.name)?;
+    let canary = directory.canary()?;
+    let taking = "taking pinned memory";
+    let cosines = or_end(
+        device_timeout,
+        taking,
+        |steps| -> Result<_, Box<dyn Error>> {
+            let pinned = pinned_pictures(gpu, PINNED_BYTES, processor, None)?;
+            let mut engine =
+                TensorRtEngine::load(gpu, directory, processor, pinned, &options, steps)?;
+            steps.begin("running the canary");
+            let cosines = measure(&mut engine, &canary, manifest, &gpu.name)?;
+            steps.begin("giving the GPU back");
+            drop(engine);
+            Ok(cosines)
+        },
+    )?;
     if let Some(doubt) = cosines.doubt(manifest.precision) {
         tracing::warn!("{doubt}");
     }
@@ -58,11 +66,15 @@ pub fn verify(
 /// # Errors
 ///
 /// When its GPU or its TensorRT is not here, a file is damaged, or its vectors are wrong.
-pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+pub fn verify_here(
+    directory: &Path,
+    tensorrt_lib: Option<PathBuf>,
+    device_timeout: Duration,
+) -> Result<(), Box<dyn Error>> {
     let mut directory = EngineDirectory::open(directory)?;
     directory.verify_hashes()?;
     let manifest = directory.manifest();
-    let here = gpus()?;
+    let here = or_end(device_timeout, "looking for GPUs", |_| gpus())?;
     let gpu = here
         .iter()
         .find(|gpu| gpu.architecture() == manifest.gpu.name)
@@ -78,9 +90,11 @@ pub fn verify_here(directory: &Path, tensorrt_lib: Option<PathBuf>) -> Result<()
                 }
             )
         })?;
-    let libraries = Libraries::open(&Search::new(tensorrt_lib, None))?;
+    let search = Search::new(tensorrt_lib, None);
+    let opening = "opening TensorRT's libraries";
+    let libraries = or_end(device_timeout, opening, |_| Libraries::open(&search))?;
     directory.runs_in(&libraries.version, &libraries.runtime)?;
-    let cosines = verify(&directory, &directory.processor()?, gpu)?;
+    let cosines = verify(&directory, &directory.processor()?, gpu, device_timeout)?;
     // Standard output may be closed: the exit code is the result.
     let _ = writeln!(stdout(), "cosine to FP32: {cosines}");
     if let Err(error) = directory.note(cosines) {

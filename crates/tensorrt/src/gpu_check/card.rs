@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::nvjpeg::NvJpeg;
-use crate::run::{Gpu, TensorRtEngine, card_backend};
+use crate::run::{Gpu, Steps, TensorRtEngine, card_backend};
 use siglip2_engine::{Batch, CodedImage, Completion, Engine, EngineError, Pixels, Rows, cosine};
 use siglip2_image::{ImageLimits, decode};
 
@@ -37,6 +37,7 @@ pub fn check(
     engine: &mut TensorRtEngine,
     directory: &Path,
     span: Duration,
+    steps: &Steps,
 ) -> Result<(), Box<dyn Error>> {
     let mut paths: Vec<_> = std::fs::read_dir(directory)?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -45,6 +46,7 @@ pub fn check(
     let limits = ImageLimits::default();
     let (mut files, mut others, mut cosines) = (Vec::new(), 0, Vec::new());
     for path in paths {
+        steps.begin(format!("embedding {}", path.display()));
         let file = std::fs::read(&path)?;
         let Some(coded) = take(engine, &file)? else {
             others += 1;
@@ -69,6 +71,7 @@ pub fn check(
         return Ok(());
     }
     for rows in [1, engine.info().max_batch] {
+        steps.begin(format!("measuring photos in batches of {rows}"));
         let rate = rate(engine, &files, rows, span)?;
         println!("- JPEG files decoded on the card, batches of {rows}: {rate:.0} per second");
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::directory::{BatchSize, Canary, Manifest};
-use crate::run::TensorRtEngine;
+use crate::run::{Steps, TensorRtEngine};
 use siglip2_engine::{Batch, Completion, Engine, EngineError, Pixels, Rows, Tower};
 use siglip2_image::RgbImage;
 use siglip2_model::checkpoint::Config;
@@ -21,6 +21,7 @@ pub fn rates(
     manifest: &Manifest,
     canary: &Canary,
     span: Duration,
+    steps: &Steps,
 ) -> Result<(), Box<dyn Error>> {
     let slots = engine.info().slots;
     println!(
@@ -30,7 +31,11 @@ pub fn rates(
     for tower in [Tower::Image, Tower::Text] {
         for size in manifest.sizes_of(tower, manifest.max_batch, None) {
             let items = Items::new(config, manifest, canary, tower, size)?;
+            steps.begin(format!("measuring the {tower} tower in batches of {size}"));
             let alone = rate(engine, &items, size.rows, 1, span)?;
+            steps.begin(format!(
+                "measuring the {tower} tower with {slots} batches of {size}"
+            ));
             let full = rate(engine, &items, size.rows, slots, span)?;
             let flop = match (tower, &items) {
                 (Tower::Text, _) => cost::text(&config.text),

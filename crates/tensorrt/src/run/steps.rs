@@ -7,11 +7,12 @@
 //! ```
 
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::io::{Write, stderr};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::LoadError;
+use super::{LoadError, end_process};
 use crate::directory::DirectoryError;
 use crate::error::DeviceError;
 use siglip2_engine::EngineError;
@@ -22,6 +23,9 @@ const TIMEOUTS: u32 = 5;
 /// A timeout is divided into so many looks. Time is counted in looks, so that a process that was
 /// stopped and goes on does not take its own sleep for the device's.
 const LOOKS: u32 = 20;
+
+/// Exit code of a program whose device hangs, as the service's.
+const HANGS: u8 = 3;
 
 /// What is being done, and how many steps that is from the first.
 #[derive(Clone, Debug, Default)]
@@ -124,8 +128,6 @@ pub fn watched<T: Send + 'static>(
     work: impl FnOnce(&Steps) -> Result<T, WatchedError> + Send + 'static,
 ) -> Result<T, WatchedError> {
     let failed = WatchedError::Failed;
-    let limit = device_timeout.saturating_mul(TIMEOUTS);
-    let look = (limit / LOOKS).clamp(Duration::from_millis(1), Duration::from_secs(1));
     let steps = Steps::default();
     let (done, result) = channel();
     let noted = steps.clone();
@@ -136,13 +138,26 @@ pub fn watched<T: Send + 'static>(
             let _ = done.send(work(&noted));
         })
         .map_err(|error| failed(format!("no thread could be started: {error}")))?;
+    match look_on(device_timeout, &steps, &result)? {
+        Some(result) => result,
+        None => Err(failed("loading the engine panicked".into())),
+    }
+}
+
+/// Waits for what comes out of work, as long as one step after the other is begun; `None` if nothing
+/// ever will.
+fn look_on<T>(
+    device_timeout: Duration,
+    steps: &Steps,
+    result: &Receiver<T>,
+) -> Result<Option<T>, WatchedError> {
+    let limit = device_timeout.saturating_mul(TIMEOUTS);
+    let look = (limit / LOOKS).clamp(Duration::from_millis(1), Duration::from_secs(1));
     let (mut seen, mut lasts) = (0, Duration::ZERO);
     loop {
         match result.recv_timeout(look) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(failed("loading the engine panicked".into()));
-            }
+            Ok(result) => return Ok(Some(result)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
         }
         let (number, doing) = steps.now();
@@ -155,6 +170,34 @@ pub fn watched<T: Send + 'static>(
             return Err(WatchedError::Hangs { doing, seconds });
         }
     }
+}
+
+/// Does work for a program that has nothing else to do. If a step of it hangs, which may take as long as
+/// in [`watched`], says so and ends the process with exit code 3.
+pub fn or_end<T>(
+    device_timeout: Duration,
+    doing: impl Into<String>,
+    work: impl FnOnce(&Steps) -> T,
+) -> T {
+    let steps = Steps::default();
+    steps.begin(doing);
+    let (done, ended) = channel::<()>();
+    let watched = steps.clone();
+    let looking = std::thread::Builder::new()
+        .name("watch-gpu".into())
+        .spawn(move || {
+            if let Err(hangs) = look_on(device_timeout, &watched, &ended) {
+                // Standard error may be closed; the exit code says it as well.
+                let _ = writeln!(stderr(), "error: {hangs}");
+                end_process(HANGS);
+            }
+        });
+    if let Err(error) = looking {
+        tracing::warn!("no thread could be started to watch the GPU: {error}");
+    }
+    let result = work(&steps);
+    drop(done);
+    result
 }
 
 #[cfg(test)]
