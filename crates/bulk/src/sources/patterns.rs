@@ -185,7 +185,7 @@ mod tests {
         assert!(expand("{0..99999999999}", &mut none).is_err());
         assert!(expand("{a}", &mut Vec::new()).is_err());
         let error = each_path("/nowhere/*.jpg", &mut |_| Ok(())).unwrap_err();
-        assert!(error.contains("nothing matches"), "{error}");
+        assert!(error.to_string().contains("nothing matches"), "{error}");
     }
 
     #[test]
