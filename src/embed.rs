@@ -45,15 +45,23 @@ impl Embed {
                 ExitCode::from(u8::from(strict && summary.bad > 0))
             }
             Ok((summary, signal)) => {
-                last_line(&format!(
-                    "ended early: {} of {} shards are done; run the same command again to go on",
-                    summary.shards + summary.shards_before,
-                    summary.shards + summary.shards_before + summary.shards_left,
-                ));
+                let done = summary.shards + summary.shards_before;
+                last_line(&match summary.shards_left {
+                    0 => format!(
+                        "ended early: all {done} shards are done, but not joined into one file; run \
+                         the same command again to join them"
+                    ),
+                    left => format!(
+                        "ended early: {done} of {} shards are done; run the same command again to \
+                         go on",
+                        done + left
+                    ),
+                });
                 // The shell's convention for signals.
                 ExitCode::from(128 + signal)
             }
             Err(error) => {
+                tracing::debug!(peak_memory_mib = subcommand::peak_memory(), "not done");
                 last_line(&error.to_string());
                 ExitCode::from(match error {
                     BulkError::Unusable(_) => UNUSABLE,
@@ -90,7 +98,7 @@ impl Embed {
             let version = env!("CARGO_PKG_VERSION");
             let turned = settings.service.apply_orientation;
             let found = Remote::connect(&urls, key, normalized, turned, version);
-            let (remote, identity, limits) = found.map_err(unusable)?;
+            let (remote, identity, limits) = found?;
             (Place::There(remote), identity, limits)
         };
         let done = runtime.block_on(async {
@@ -116,6 +124,7 @@ fn say(summary: &Summary) {
         duplicates = summary.duplicates,
         seconds = format_args!("{seconds:.1}"),
         rows_per_second = format_args!("{:.1}", rows as f64 / seconds.max(1e-3)),
+        peak_memory_mib = subcommand::peak_memory(),
         "done"
     );
     match (summary.whole, &summary.errors) {

@@ -47,7 +47,9 @@ impl Search {
     /// Runs it.
     pub fn run(self) -> ExitCode {
         let _log = Log::start(&self.settings.log);
-        match self.search() {
+        let outcome = self.search();
+        tracing::debug!(peak_memory_mib = subcommand::peak_memory(), "ended");
+        match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 last_line(&error.to_string());
@@ -62,8 +64,8 @@ impl Search {
             mut settings,
             given,
         } = self;
-        let (index, asked) = search.asked()?;
-        let index = Index::open(index)?;
+        let (index, asked) = search.asked().map_err(|error| error.to_string())?;
+        let index = Index::open(index).map_err(|error| error.to_string())?;
         if let Some(made) = index.made()
             && !given.model
         {
@@ -76,7 +78,9 @@ impl Search {
         check(&index, &service, search.unchecked)?;
         let query = subcommand::runtime()?.block_on(query(&service, asked, search.image))?;
         let began = Instant::now();
-        let hits = index.search(&query, search.top, siglip2_flags::cores())?;
+        let hits = index
+            .search(&query, search.top, siglip2_flags::cores())
+            .map_err(|error| error.to_string())?;
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!(
             rows = index.rows(),

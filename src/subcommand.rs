@@ -160,6 +160,16 @@ pub(crate) fn identity(service: &Service, normalized: bool) -> Result<Identity, 
     })
 }
 
+/// MiB that this process had in memory at most, where Linux says so.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kilobytes >> 10)
+}
+
 /// The number of the signal that ended a run; 0 if none did.
 #[derive(Clone, Default)]
 pub(crate) struct Ended(Arc<AtomicU8>);

@@ -192,6 +192,59 @@ fn a_signal_ends_a_run_between_shards_and_says_how_to_go_on() {
     panic!("no run was interrupted");
 }
 
+#[test]
+fn a_signal_while_the_shards_are_joined_ends_the_run_and_it_goes_on() {
+    let input = pictures(300);
+    let run = |out: &TempDir, flags: &[&str]| {
+        let flags = [&["--shard-size", "1"][..], flags].concat();
+        let mut command = command(&["embed", "--model", "demo", "--out"]);
+        command
+            .arg(out.path().join("one.parquet"))
+            .arg(input.path());
+        command.args(flags);
+        command
+    };
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    let output = run(&undisturbed, &[]).output().expect("it runs");
+    assert!(output.status.success(), "{}", said(&output));
+    // A joining may come to its end before the signal reaches it.
+    for _ in 0..20 {
+        let out = tempfile::tempdir().expect("a folder");
+        let mut child = run(&out, &["--log-level", "siglip2_bulk=trace"])
+            .spawn()
+            .expect("it runs");
+        let log = BufReader::new(child.stderr.take().expect("its log"));
+        let mut told = String::new();
+        for line in log.lines() {
+            let line = line.expect("a line");
+            if line.contains("step=\"create\"") && line.contains("joined.tmp") {
+                let sent = Command::new("kill")
+                    .args(["-TERM", &child.id().to_string()])
+                    .status();
+                assert!(sent.expect("kill runs").success());
+            }
+            told.push_str(&line);
+        }
+        let status = child.wait().expect("it ends");
+        let ended = status.code() == Some(143);
+        if ended {
+            assert!(
+                told.contains("all 300 shards are done, but not joined"),
+                "{told}"
+            );
+            assert!(!out.path().join("one.parquet").exists());
+            assert!(!out.path().join(".one.parquet.embed/joined.tmp").exists());
+            let output = run(&out, &[]).output().expect("it runs");
+            assert!(output.status.success(), "{}", said(&output));
+        }
+        assert!(files(out.path()) == files(undisturbed.path()));
+        if ended {
+            return;
+        }
+    }
+    panic!("no joining was ended");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vectors_are_those_of_the_service() {
     let input = pictures(20);

@@ -15,6 +15,7 @@ mod batcher;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 mod build_engine;
 mod bulk;
+mod bulk_memory;
 mod canaries;
 mod conformance;
 #[cfg(unix)]

@@ -67,7 +67,7 @@ def check_pod(pod, documents, known):
     """What every pod must keep, whatever it is for."""
     [container] = pod["containers"]
     env = settings_of(documents, container)
-    foreign = set(env) - known - {"JOB_COMPLETIONS"}
+    foreign = set(env) - known - {"JOB_COMPLETIONS", "TMPDIR"}
     assert not foreign, f"the program reads no {foreign}"
     assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10001
     assert container["securityContext"]["readOnlyRootFilesystem"]
@@ -77,7 +77,7 @@ def check_pod(pod, documents, known):
     assert container["resources"]["limits"]["cpu"] == container["resources"]["requests"]["cpu"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(mounts) <= {volume["name"] for volume in pod["volumes"]}
-    for name in ("HF_HOME", "ENGINES"):
+    for name in ("HF_HOME", "ENGINES", "TMPDIR"):
         if name in env:
             assert env[name].startswith(tuple(mounts.values())), f"{name} is on no volume"
     return container, env

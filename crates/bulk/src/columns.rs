@@ -13,6 +13,8 @@ use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::error::InputError;
+
 /// A column of structs.
 pub(crate) struct Values<'a>(Option<&'a StructArray>);
 
@@ -30,8 +32,10 @@ impl<'a> Values<'a> {
 ///
 /// # Errors
 ///
-/// A sentence, when a name stands for different types.
-pub(crate) fn union<'a>(schemas: impl Iterator<Item = &'a SchemaRef>) -> Result<SchemaRef, String> {
+/// When a name stands for different types.
+pub(crate) fn union<'a>(
+    schemas: impl Iterator<Item = &'a SchemaRef>,
+) -> Result<SchemaRef, InputError> {
     let mut all: Vec<FieldRef> = Vec::new();
     for field in schemas.flat_map(|schema| schema.fields()) {
         match all.iter().find(|it| it.name() == field.name()) {
@@ -44,7 +48,8 @@ pub(crate) fn union<'a>(schemas: impl Iterator<Item = &'a SchemaRef>) -> Result<
                     field.name(),
                     other.data_type(),
                     field.data_type()
-                ));
+                )
+                .into());
             }
         }
     }
@@ -113,20 +118,30 @@ pub(crate) fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
     })
 }
 
-/// Bytes.
+/// Bytes. Those of a column that has them one behind the other are shared, not copied.
 pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, String> {
-    macro_rules! copies {
-        ($values:expr) => {
-            $values
-                .iter()
-                .map(|value| value.map(Bytes::copy_from_slice))
-                .collect()
-        };
+    macro_rules! shared {
+        ($values:expr) => {{
+            let values = $values;
+            let all = Bytes::from_owner(values.values().clone());
+            let ends = values.value_offsets().windows(2).enumerate();
+            ends.map(|(row, ends)| {
+                let [start, end] = [ends[0], ends[1]].map(|it| it as usize);
+                values.is_valid(row).then(|| all.slice(start..end))
+            })
+            .collect()
+        }};
     }
     Ok(match column.data_type() {
-        DataType::Binary => copies!(column.as_binary::<i32>()),
-        DataType::LargeBinary => copies!(column.as_binary::<i64>()),
-        DataType::BinaryView => copies!(column.as_binary_view()),
+        DataType::Binary => shared!(column.as_binary::<i32>()),
+        DataType::LargeBinary => shared!(column.as_binary::<i64>()),
+        // These point into the pages of the table, which are not to be kept.
+        DataType::BinaryView => {
+            let values = column.as_binary_view().iter();
+            values
+                .map(|value| value.map(Bytes::copy_from_slice))
+                .collect()
+        }
         other => return Err(format!("values of the type {other} are no files")),
     })
 }

@@ -15,10 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::dedup::{Seen, key};
 use crate::error::BulkError;
 use crate::remote::Remote;
-use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE};
+use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE, too_large};
 
 /// Files of pictures that are in memory at a time, in units.
 const FILES_MEMORY: u32 = 512 << 10;
+
+/// What columns that go through to the result hold, from when they are read until they are written,
+/// in units. They have memory of their own: rows are written in order, so those that wait for a
+/// row's file must not hold what that file needs.
+const COLUMNS_MEMORY: u32 = 256 << 10;
 
 /// Bytes of a unit.
 const UNIT: u64 = 1024;
@@ -54,6 +59,7 @@ pub struct Embedder {
     normalize: bool,
     seen: Option<Seen>,
     memory: Arc<Semaphore>,
+    columns_memory: Arc<Semaphore>,
     readers: Semaphore,
 }
 
@@ -88,6 +94,7 @@ impl Embedder {
             normalize,
             seen,
             memory: Arc::new(Semaphore::new(FILES_MEMORY as usize)),
+            columns_memory: Arc::new(Semaphore::new(COLUMNS_MEMORY as usize)),
             readers: Semaphore::new(READERS),
         })
     }
@@ -118,15 +125,18 @@ impl Embedder {
         self.seen.as_ref().map(Seen::duplicates)
     }
 
-    /// Memory for the files of a chunk. Waits until it is free.
-    pub(crate) async fn lease(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let memory = Arc::clone(&self.memory);
-        // It is never closed.
-        memory
-            .acquire_many_owned(units.min(FILES_MEMORY))
-            .await
-            .ok()
+    /// Takes memory for a chunk that was read. Waits until it is free.
+    pub(crate) async fn reserve(&self, chunk: &mut Chunk) {
+        let columns = chunk.columns.get_array_memory_size() as u64;
+        chunk.columns_lease = permits(&self.columns_memory, COLUMNS_MEMORY, columns).await;
+        if chunk.bytes > 0 {
+            chunk.lease = self.lease(chunk.bytes).await;
+        }
+    }
+
+    /// Memory for files. Waits until it is free.
+    async fn lease(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        permits(&self.memory, FILES_MEMORY, bytes).await
     }
 
     /// The vectors of a chunk.
@@ -139,6 +149,7 @@ impl Embedder {
             columns,
             contents,
             lease,
+            columns_lease,
             ..
         } = chunk;
         let groups = groups(contents).into_iter().map(|group| async {
@@ -152,7 +163,11 @@ impl Embedder {
         });
         let outcomes = try_join_all(groups).await?.into_iter().flatten().collect();
         drop(lease);
-        Ok(Embedded { columns, outcomes })
+        Ok(Embedded {
+            columns,
+            outcomes,
+            _columns_lease: columns_lease,
+        })
     }
 
     /// What a row is told, unless the run ends.
@@ -352,6 +367,13 @@ impl Embedder {
     }
 }
 
+/// Permits for so many bytes; all there are, where they are more.
+async fn permits(of: &Arc<Semaphore>, all: u32, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    // It is never closed.
+    Arc::clone(of).acquire_many_owned(units.min(all)).await.ok()
+}
+
 /// A file on its way.
 enum Small {
     /// Its bytes, and the permits for them.
@@ -385,10 +407,6 @@ fn groups(contents: Vec<Content>) -> Vec<Group> {
 
 fn cannot_read(error: &io::Error) -> String {
     format!("the file cannot be read: {error}")
-}
-
-fn too_large(length: u64) -> String {
-    format!("the file has {length} bytes; at most {MAX_FILE} are read")
 }
 
 /// A file of at most so many bytes, or how many it has.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::error::InputError;
 use crate::options::Reading;
 use crate::sources;
 
@@ -10,6 +11,6 @@ use crate::sources;
 /// # Errors
 ///
 /// Why it is refused before a row of it is read.
-pub fn parquet(path: &Path, reading: &Reading) -> Result<u64, String> {
+pub fn parquet(path: &Path, reading: &Reading) -> Result<u64, InputError> {
     sources::read_parquet(path, reading)
 }

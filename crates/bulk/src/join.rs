@@ -7,11 +7,12 @@
 //!                                             the parts are removed
 //! ```
 //!
-//! Ended at any step, it is done again from the parts, which are there until the second record is.
+//! Ended at any step, by a signal or otherwise, it is done again from the parts, which are there
+//! until the second record is.
 //! A file of that name is only replaced where one of the records says that it is a run's own.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write, copy};
+use std::io::{self, Read, Seek, SeekFrom, Write, copy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -145,15 +146,73 @@ impl Joined {
     }
 }
 
+/// Bytes that are copied between two looks at whether it is to be stopped.
+const PIECE: u64 = 4 << 20;
+
+/// Whether the run was told to stop.
+pub(crate) type Stopped<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// What a part is copied with.
+struct Copying<'a> {
+    disk: &'a Disk,
+    stopped: Stopped<'a>,
+}
+
+/// The error of a copy that was stopped.
+fn was_stopped() -> io::Error {
+    io::ErrorKind::Interrupted.into()
+}
+
+impl Copying<'_> {
+    /// The next part is begun.
+    fn next(&self, part: &Path) -> io::Result<()> {
+        self.look()?;
+        self.disk.writes(part)
+    }
+
+    fn look(&self) -> io::Result<()> {
+        match (self.stopped)() {
+            true => Err(was_stopped()),
+            false => Ok(()),
+        }
+    }
+
+    /// Copies all that is left of a file, and says how much it was.
+    fn copy(&self, from: &mut File, to: &mut File) -> io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            self.look()?;
+            // File to file, which systems do without bringing it here.
+            match copy(&mut Read::by_ref(from).take(PIECE), to)? {
+                0 => return Ok(copied),
+                bytes => copied += bytes,
+            }
+        }
+    }
+}
+
 impl Output {
-    /// Puts the file in its place, if there is to be one.
+    /// Puts the file in its place, if there is to be one, unless it is stopped meanwhile. Whether
+    /// it came to its end.
     ///
     /// # Errors
     ///
     /// When it cannot be written, or a part not be read.
-    pub(crate) fn join(&self) -> io::Result<()> {
+    pub(crate) fn join(&self, stopped: Stopped<'_>) -> io::Result<bool> {
+        match self.join_all(stopped) {
+            // No other call is interrupted for good: the library tries again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            joined => joined.map(|()| true),
+        }
+    }
+
+    fn join_all(&self, stopped: Stopped<'_>) -> io::Result<()> {
         let Some(joined) = &self.joined else {
             return Ok(());
+        };
+        let copying = Copying {
+            disk: &self.disk,
+            stopped,
         };
         let file = &joined.file;
         // Of each shard one list of parts; of all shards as many files as a shard has.
@@ -170,13 +229,13 @@ impl Output {
                 parts.map(PathBuf::as_path).collect()
             };
             match self.plan.format {
-                Format::Parquet => self.join_to(file, &parts_of(0), tables)?,
-                Format::Jsonl => self.join_to(file, &parts_of(0), lines)?,
+                Format::Parquet => self.join_to(file, &parts_of(0), &copying, tables)?,
+                Format::Jsonl => self.join_to(file, &parts_of(0), &copying, lines)?,
                 Format::Npy => {
-                    self.join_to(&metadata_of(file), &parts_of(1), tables)?;
+                    self.join_to(&metadata_of(file), &parts_of(1), &copying, tables)?;
                     let (number, dimensions) = (self.plan.number, self.plan.identity.dimensions);
-                    self.join_to(file, &parts_of(0), |disk, parts, to| {
-                        arrays(disk, parts, to, number, dimensions)
+                    self.join_to(file, &parts_of(0), &copying, |copying, parts, to| {
+                        arrays(copying, parts, to, number, dimensions)
                     })?;
                 }
             }
@@ -193,11 +252,16 @@ impl Output {
         &self,
         target: &Path,
         parts: &[&Path],
-        join: impl Fn(&Disk, &[&Path], &mut File) -> io::Result<()>,
+        copying: &Copying<'_>,
+        join: impl Fn(&Copying<'_>, &[&Path], &mut File) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = self.root.join("joined.tmp");
         let mut joined = self.disk.create_at(path, target)?;
-        join(&self.disk, parts, &mut joined.file)?;
+        let ended = join(copying, parts, &mut joined.file).and_then(|()| copying.look());
+        if let Err(error) = ended {
+            joined.discard();
+            return Err(error);
+        }
         self.disk.commit(joined)
     }
 }
@@ -208,17 +272,17 @@ pub(crate) fn metadata_of(array: &Path) -> PathBuf {
 }
 
 /// Lines behind lines.
-fn lines(disk: &Disk, parts: &[&Path], to: &mut File) -> io::Result<()> {
+fn lines(copying: &Copying<'_>, parts: &[&Path], to: &mut File) -> io::Result<()> {
     for part in parts {
-        disk.writes(part)?;
-        copy(&mut BufReader::new(File::open(part)?), to)?;
+        copying.next(part)?;
+        copying.copy(&mut File::open(part)?, to)?;
     }
     Ok(())
 }
 
 /// Arrays below each other, with a header for all rows.
 fn arrays(
-    disk: &Disk,
+    copying: &Copying<'_>,
     parts: &[&Path],
     to: &mut File,
     number: Number,
@@ -227,10 +291,10 @@ fn arrays(
     to.write_all(&[0; HEADER])?;
     let mut bytes = 0;
     for part in parts {
-        disk.writes(part)?;
+        copying.next(part)?;
         let mut part = File::open(part)?;
         part.read_exact(&mut [0; HEADER])?;
-        bytes += copy(&mut part, to)?;
+        bytes += copying.copy(&mut part, to)?;
     }
     let row = dimensions
         * match number {
@@ -243,11 +307,11 @@ fn arrays(
 
 /// Row groups behind row groups, as they are: nothing is decoded. All parts have one schema, and
 /// what the first says of its model holds for all.
-fn tables(disk: &Disk, parts: &[&Path], to: &mut File) -> io::Result<()> {
+fn tables(copying: &Copying<'_>, parts: &[&Path], to: &mut File) -> io::Result<()> {
     let mut writer: Option<SerializedFileWriter<&mut File>> = None;
     let mut target = Some(to);
     for part in parts {
-        disk.writes(part)?;
+        copying.next(part)?;
         let file = File::open(part)?;
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Optional)
@@ -268,6 +332,8 @@ fn tables(disk: &Disk, parts: &[&Path], to: &mut File) -> io::Result<()> {
         for (index, group) in metadata.row_groups().iter().enumerate() {
             let mut copied = writer.next_row_group().map_err(io::Error::other)?;
             for (place, column) in group.columns().iter().enumerate() {
+                // A column of a group is copied in one piece, of some megabytes.
+                copying.look()?;
                 let pages = metadata.page_index();
                 let closed = ColumnCloseResult {
                     bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),

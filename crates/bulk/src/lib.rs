@@ -51,12 +51,12 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use disk::Disk;
 pub use embedder::{Embedder, Place};
-pub use error::BulkError;
+pub use error::{BulkError, InputError};
 pub use identity::Identity;
 pub use options::EmbedOptions;
 use options::Format;
 use output::Output;
-pub use partition::Partition;
+pub use partition::{Partition, PartitionError};
 pub use plan::Limits;
 use plan::Plan;
 pub use remote::Remote;
@@ -81,11 +81,12 @@ impl Bulk {
     ///
     /// # Errors
     ///
-    /// A sentence, when something is missing or cannot be understood.
+    /// [`BulkError::Unusable`], when something is missing or cannot be understood.
     pub fn find(options: EmbedOptions) -> Result<Self, BulkError> {
-        let partition = Partition::of(&options.partition).map_err(BulkError::Unusable)?;
-        let target = Target::of(&options, partition).map_err(BulkError::Unusable)?;
-        let sources = Sources::open(&options.reading()).map_err(BulkError::Unusable)?;
+        let partition = Partition::of(&options.partition)
+            .map_err(|error| BulkError::Unusable(error.to_string()))?;
+        let target = Target::of(&options, partition)?;
+        let sources = Sources::open(&options.reading())?;
         if sources.passed_over > 0 {
             let files = sources.passed_over;
             tracing::info!(
@@ -97,7 +98,7 @@ impl Bulk {
         let columns =
             one_schema.then(|| columns::union(sources.list.iter().map(|it| it.columns())));
         Ok(Self {
-            columns: columns.transpose().map_err(BulkError::Unusable)?,
+            columns: columns.transpose()?,
             options,
             partition,
             target,

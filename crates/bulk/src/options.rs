@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use siglip2_flags::{count, path, text};
 
+use crate::error::InputError;
 use crate::partition::Partition;
 use crate::row::{EMBEDDING, ERROR, ID};
 
@@ -14,8 +15,8 @@ use crate::row::{EMBEDDING, ERROR, ID};
 #[command(next_help_heading = "Bulk")]
 pub struct EmbedOptions {
     /// What to embed: folders, pictures, tars (webdataset), Parquet files; globs and ranges
-    /// such as {00000..00099}.tar. With --texts also .csv, .tsv, .jsonl and plain lines; -
-    /// is standard input.
+    /// such as {00000..00099}.tar. With --texts also .csv, .tsv, .jsonl and plain lines. -
+    /// is standard input: a tar, or with --texts also lines.
     #[arg(value_name = "INPUT", required_unless_present = "list", value_parser = text)]
     pub inputs: Vec<String>,
 
@@ -197,7 +198,11 @@ impl EmbedOptions {
 }
 
 /// Whether a column of a table goes through to the result.
-pub(crate) fn passed_through(name: &str, path: &Path, reading: &Reading) -> Result<bool, String> {
+pub(crate) fn passed_through(
+    name: &str,
+    path: &Path,
+    reading: &Reading,
+) -> Result<bool, InputError> {
     if let Some(columns) = &reading.columns
         && !columns.iter().any(|it| it == name)
     {
@@ -208,7 +213,8 @@ pub(crate) fn passed_through(name: &str, path: &Path, reading: &Reading) -> Resu
             "{} has a column called {name}, as the result has: leave it out by naming the others \
              with --columns",
             path.display()
-        ));
+        )
+        .into());
     }
     Ok(true)
 }

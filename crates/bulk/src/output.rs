@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::error::BulkError;
-use crate::join::Joined;
+use crate::join::{Joined, Stopped};
 use crate::options::{Format, Kind};
 use crate::partition::Partition;
 use crate::plan::Plan;
@@ -37,6 +37,17 @@ pub(crate) struct DoneShard {
     /// Rows without a vector.
     pub(crate) errors: u64,
     pub(crate) files: Vec<String>,
+}
+
+/// What became of the whole output at the end of a run.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It is whole, and has this.
+    Whole(DoneShard),
+    /// Other parts of it are not done.
+    Parts,
+    /// The run was stopped while it was put together.
+    Stopped,
 }
 
 /// The folder, of whose part this process has the lock.
@@ -163,7 +174,7 @@ impl Output {
     /// # Errors
     ///
     /// When they cannot be written.
-    pub(crate) fn end(&self) -> io::Result<Option<DoneShard>> {
+    pub(crate) fn end(&self, stopped: Stopped<'_>) -> io::Result<End> {
         let mut all = DoneShard {
             rows: 0,
             errors: 0,
@@ -171,7 +182,7 @@ impl Output {
         };
         for shard in 0..self.plan.shards {
             let Some(done) = self.done(shard) else {
-                return Ok(None);
+                return Ok(End::Parts);
             };
             all.rows += done.rows;
             all.errors += done.errors;
@@ -194,8 +205,10 @@ impl Output {
             // A run before may have found some.
             self.disk.remove(&self.error_list())?;
         }
-        self.join()?;
-        Ok(Some(all))
+        match self.join(stopped)? {
+            true => Ok(End::Whole(all)),
+            false => Ok(End::Stopped),
+        }
     }
 }
 

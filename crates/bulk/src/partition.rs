@@ -5,6 +5,34 @@ use std::str::FromStr;
 
 use crate::options::PartitionOptions;
 
+/// Why there is no such part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    /// It is not written as one.
+    #[error("it must be a part and a number of parts, such as 0/4")]
+    Unwritten,
+    /// There are fewer parts.
+    #[error("there is no part {index} of {count}: the first is 0")]
+    Missing {
+        /// The part.
+        index: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// It is not said how many parts there are.
+    #[error(
+        "--shard-index (JOB_COMPLETION_INDEX) says which part to do, but not of how many: give \
+         --shard-count (JOB_COMPLETIONS), the job's completions"
+    )]
+    NoCount,
+    /// It is not said which part is to be done.
+    #[error(
+        "--shard-count (JOB_COMPLETIONS) says how many parts there are, but not which to do: give \
+         --shard-index (JOB_COMPLETION_INDEX)"
+    )]
+    NoIndex,
+}
+
 /// Part `index` of `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -22,22 +50,14 @@ impl Partition {
     ///
     /// # Errors
     ///
-    /// A sentence, when they say half of it.
-    pub fn of(options: &PartitionOptions) -> Result<Self, String> {
+    /// When they say half of it.
+    pub fn of(options: &PartitionOptions) -> Result<Self, PartitionError> {
         match (options.shard, options.shard_index, options.shard_count) {
             (Some(partition), _, _) => Ok(partition),
             (None, None, None | Some(1)) => Ok(Self::WHOLE),
             (None, Some(index), Some(count)) => Self { index, count }.checked(),
-            (None, Some(_), None) => Err(
-                "--shard-index (JOB_COMPLETION_INDEX) says which part to do, but not of how \
-                 many: give --shard-count (JOB_COMPLETIONS), the job's completions"
-                    .to_owned(),
-            ),
-            (None, None, Some(_)) => Err(
-                "--shard-count (JOB_COMPLETIONS) says how many parts there are, but not which \
-                 to do: give --shard-index (JOB_COMPLETION_INDEX)"
-                    .to_owned(),
-            ),
+            (None, Some(_), None) => Err(PartitionError::NoCount),
+            (None, None, Some(_)) => Err(PartitionError::NoIndex),
         }
     }
 
@@ -46,29 +66,27 @@ impl Partition {
         shard as u64 % self.count == self.index
     }
 
-    fn checked(self) -> Result<Self, String> {
-        if self.index < self.count {
+    fn checked(self) -> Result<Self, PartitionError> {
+        let Self { index, count } = self;
+        if index < count {
             Ok(self)
         } else {
-            Err(format!(
-                "there is no part {} of {}: the first is 0",
-                self.index, self.count
-            ))
+            Err(PartitionError::Missing { index, count })
         }
     }
 }
 
 impl FromStr for Partition {
-    type Err = String;
+    type Err = PartitionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, PartitionError> {
         let parts = text.trim().split_once('/');
         parts
             .and_then(|(index, count)| {
                 let (index, count) = (index.parse().ok()?, count.parse().ok()?);
                 Some(Self { index, count })
             })
-            .ok_or("it must be a part and a number of parts, such as 0/4".to_owned())?
+            .ok_or(PartitionError::Unwritten)?
             .checked()
     }
 }
@@ -105,8 +123,11 @@ mod tests {
         };
         assert_eq!(of(None, None), Ok(Partition::WHOLE));
         assert_eq!(of(Some(1), Some(2)).unwrap().to_string(), "1/2");
-        assert!(of(Some(1), None).unwrap_err().contains("JOB_COMPLETIONS"));
-        assert!(of(None, Some(2)).is_err());
-        assert!(of(Some(2), Some(2)).is_err());
+        let error = of(Some(1), None).unwrap_err();
+        assert_eq!(error, PartitionError::NoCount);
+        assert!(error.to_string().contains("JOB_COMPLETIONS"));
+        assert_eq!(of(None, Some(2)), Err(PartitionError::NoIndex));
+        let missing = PartitionError::Missing { index: 2, count: 2 };
+        assert_eq!(of(Some(2), Some(2)), Err(missing));
     }
 }

@@ -11,6 +11,8 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Progress {
+    /// The least time between two looks.
+    every: Duration,
     began: Instant,
     shown: Instant,
     bar: Option<ProgressBar>,
@@ -77,6 +79,21 @@ impl fmt::Display for State {
 impl Progress {
     /// Begins to show a run over shards of so many rows, or else bytes.
     pub(crate) fn new(shards: impl Iterator<Item = (Option<u64>, u64)>) -> Self {
+        if !stderr().is_terminal() {
+            return Self::shown(shards, None, ELSEWHERE);
+        }
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self::shown(shards, Some(bar), ON_A_TERMINAL)
+    }
+
+    fn shown(
+        shards: impl Iterator<Item = (Option<u64>, u64)>,
+        bar: Option<ProgressBar>,
+        every: Duration,
+    ) -> Self {
         let (mut left, mut count) = (Left::default(), 0);
         for (rows, bytes) in shards {
             count += 1;
@@ -85,16 +102,9 @@ impl Progress {
                 None => left.bytes += bytes,
             }
         }
-        let bar = stderr().is_terminal().then(|| {
-            let bar = ProgressBar::no_length();
-            let style = ProgressStyle::with_template("[{bar:30}] {msg}");
-            if let Ok(style) = style {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
         let now = Instant::now();
         Self {
+            every,
             began: now,
             shown: now,
             bar,
@@ -110,14 +120,9 @@ impl Progress {
     pub(crate) fn rows(&mut self, rows: usize, bad: usize) {
         self.rows += rows as u64;
         self.bad += bad as u64;
-        let every = if self.bar.is_some() {
-            ON_A_TERMINAL
-        } else {
-            ELSEWHERE
-        };
-        if self.shown.elapsed() >= every {
+        if self.shown.elapsed() >= self.every {
             self.shown = Instant::now();
-            self.show();
+            self.show(self.began.elapsed().as_secs_f64());
         }
     }
 
@@ -148,8 +153,8 @@ impl Progress {
         }
     }
 
-    fn show(&self) {
-        let state = self.state(self.began.elapsed().as_secs_f64());
+    fn show(&self, seconds: f64) {
+        let state = self.state(seconds);
         let Some(bar) = &self.bar else {
             tracing::info!(
                 rows = state.rows,
@@ -179,7 +184,65 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged meanwhile, as operators see it.
+    fn logged(work: impl FnOnce()) -> Vec<String> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(log.finish(), work);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn without_a_terminal_lines_of_the_log_tell_rate_share_and_time_left() {
+        let shards = || [(Some(600), 0), (None, 1000)].into_iter();
+        let lines = logged(|| {
+            let mut progress = Progress::shown(shards(), None, Duration::MAX);
+            progress.rows(150, 3);
+            progress.show(5.0);
+            progress.shard(Some(600), 0, 150);
+            progress.shard(None, 500, 100);
+            progress.rows(100, 7);
+            progress.show(10.0);
+        });
+        // Of the tar nothing is known at first, so neither is when it ends.
+        let first = " INFO embedding rows=150 rows_per_second=30.0 bad_percent=2.00 shards=0/2";
+        let then = " INFO embedding rows=250 of=800 rows_per_second=25.0 bad_percent=4.00 \
+                    shards=2/2 seconds_left=22";
+        assert_eq!(lines, [first, then]);
+        // Whoever writes rows need not say when: a line comes as soon as it is due, and not before.
+        for (every, expected) in [(Duration::ZERO, 3), (Duration::MAX, 0)] {
+            let lines = logged(|| {
+                let mut progress = Progress::shown(shards(), None, every);
+                (0..3).for_each(|_| progress.rows(1, 0));
+            });
+            assert_eq!(lines.len(), expected, "{lines:?}");
+        }
+    }
 
     #[test]
     fn rate_share_of_bad_rows_and_time_left_are_told() {

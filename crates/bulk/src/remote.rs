@@ -95,14 +95,14 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// A sentence, when one does not answer or they differ.
+    /// [`BulkError::Unusable`], when one does not answer or they differ.
     pub fn connect(
         urls: &[String],
         key: Option<String>,
         normalized: bool,
         apply_orientation: bool,
         version: &str,
-    ) -> Result<(Self, Identity, Limits), String> {
+    ) -> Result<(Self, Identity, Limits), BulkError> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(ANSWER))
             .http_status_as_error(false)
@@ -128,7 +128,9 @@ impl Remote {
             let fingerprint = text(name)
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| {
-                    format!("{url} does not say the fingerprint of its vectors: is it loading?")
+                    BulkError::Unusable(format!(
+                        "{url} does not say the fingerprint of its vectors: is it loading?"
+                    ))
                 })?;
             let dimensions = info.get("vision_dim").and_then(Value::as_u64).unwrap_or(0);
             let limit = |name: &str| {
@@ -161,30 +163,31 @@ impl Remote {
                 .get("limits")
                 .and_then(|limits| limits.get("apply_orientation")?.as_bool());
             if apply_orientation && turns != Some(true) {
-                return Err(format!(
+                return Err(BulkError::Unusable(format!(
                     "{url} does not turn pictures as their orientation tag says: start it with \
                      --apply-orientation, or leave that out here"
-                ));
+                )));
             }
             match &known {
                 Some((first, _)) if first.fingerprint != fingerprint => {
-                    return Err(format!(
+                    return Err(BulkError::Unusable(format!(
                         "{url} has the model {} (fingerprint {fingerprint}), and {} has {} ({})",
                         identity.model, urls[0], first.model, first.fingerprint
-                    ));
+                    )));
                 }
                 Some((_, first)) if *first != limits => {
-                    return Err(format!(
+                    return Err(BulkError::Unusable(format!(
                         "{url} refuses other pictures than {}: their --max-image-pixels, \
                          --max-jpeg-scans and --max-request-memory must be the same",
                         urls[0]
-                    ));
+                    )));
                 }
                 Some(_) => {}
                 None => known = Some((identity, limits)),
             }
         }
-        let (identity, limits) = known.ok_or("--url names no service")?;
+        let (identity, limits) =
+            known.ok_or_else(|| BulkError::Unusable("--url names no service".to_owned()))?;
         let now = Instant::now();
         let server = |url: &String| Server {
             url: url.trim_end_matches('/').to_owned(),

@@ -20,7 +20,7 @@ pub const TEXT: &str = "text";
 /// Rows that are read, embedded and written together.
 pub(crate) const CHUNK_ROWS: usize = 64;
 
-/// Bytes of pictures from which on a chunk gets no further row.
+/// Bytes of what was read from which on a chunk gets no further row.
 pub(crate) const CHUNK_BYTES: u64 = 32 << 20;
 
 /// Bytes that the file of one picture may have; more is an error of its row.
@@ -39,6 +39,34 @@ pub(crate) enum Content {
     Bad(String),
 }
 
+/// Bytes that a text of a table may have.
+pub(crate) const LONGEST_TEXT: u64 = 16 << 20;
+
+impl Content {
+    /// A picture's file, unless it is too large.
+    pub(crate) fn picture(bytes: Bytes) -> Self {
+        match bytes.len() as u64 {
+            length if length > MAX_FILE => Self::Bad(too_large(length)),
+            _ => Self::Picture(bytes),
+        }
+    }
+
+    /// A text, unless it is too long.
+    pub(crate) fn text(text: String) -> Self {
+        match text.len() as u64 {
+            length if length > LONGEST_TEXT => Self::Bad(format!(
+                "the text has {length} bytes; at most {LONGEST_TEXT} are read"
+            )),
+            _ => Self::Text(text),
+        }
+    }
+}
+
+/// What the row of a file says that is too large.
+pub(crate) fn too_large(length: u64) -> String {
+    format!("the file has {length} bytes; at most {MAX_FILE} are read")
+}
+
 /// Some rows of a shard. The columns are those of the result except the vector and the error,
 /// names first, and all but the names may be null.
 pub(crate) struct Chunk {
@@ -48,6 +76,8 @@ pub(crate) struct Chunk {
     pub(crate) bytes: u64,
     /// The permits for it.
     pub(crate) lease: Option<OwnedSemaphorePermit>,
+    /// The permits for what the columns hold.
+    pub(crate) columns_lease: Option<OwnedSemaphorePermit>,
 }
 
 impl Chunk {
@@ -62,6 +92,7 @@ impl Chunk {
             columns,
             contents,
             lease: None,
+            columns_lease: None,
         }
     }
 
@@ -98,4 +129,6 @@ pub(crate) fn text_columns(names: &[&str]) -> SchemaRef {
 pub(crate) struct Embedded {
     pub(crate) columns: RecordBatch,
     pub(crate) outcomes: Vec<Result<Vec<f32>, String>>,
+    /// The permits for what the columns hold, until they are written.
+    pub(crate) _columns_lease: Option<OwnedSemaphorePermit>,
 }

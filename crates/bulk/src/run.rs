@@ -9,7 +9,9 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::embedder::Embedder;
 use crate::error::BulkError;
-use crate::output::{Output, cannot_write};
+use crate::output::{End, Output, cannot_write};
 use crate::partition::Partition;
 use crate::progress::Progress;
 use crate::row::{Chunk, Embedded};
@@ -103,18 +105,43 @@ pub(crate) async fn run(
         let output = Arc::clone(&output);
         tokio::task::spawn_blocking(move || write(&output, &form, progress, embedded))
     };
-    let outcome = embed(chunks, &embedder, to_write, stop).await;
+    // A signal may come while rows are embedded, or behind that.
+    let mut stop = pin!(stop.fuse());
+    let outcome = embed(chunks, &embedder, to_write, stop.as_mut()).await;
     // By now the writer's messages have ended, and the reader's receiver is gone.
     let written = writer
         .await
         .map_err(|error| BulkError::Disk(format!("the writer failed: {error}")))?;
-    let interrupted = matches!(outcome, Ok(true));
+    let mut interrupted = matches!(outcome, Ok(true));
     if !interrupted && outcome.is_ok() && reader.join().is_err() {
         return Err(BulkError::Unusable("reading the inputs failed".to_owned()));
     }
     // An error of the writer ends the embedding, not the other way round.
     let Written { rows, bad, shards } = written?;
     outcome?;
+    // Of one file there is still something to do, so a signal that came late is heeded.
+    interrupted &= wanted > shards || output.joined.is_some();
+    let mut whole = None;
+    if !interrupted {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut end = {
+            let (output, stopped) = (Arc::clone(&output), Arc::clone(&stopped));
+            tokio::task::spawn_blocking(move || output.end(&|| stopped.load(Ordering::Relaxed)))
+        };
+        let ended = tokio::select! {
+            ended = &mut end => ended,
+            () = &mut stop => {
+                stopped.store(true, Ordering::Relaxed);
+                end.await
+            }
+        };
+        let failed = |error| BulkError::Disk(format!("the shards were not put together: {error}"));
+        match ended.map_err(failed)?.map_err(cannot_write(&output.root))? {
+            End::Whole(all) => whole = Some(all),
+            End::Parts => {}
+            End::Stopped => interrupted = true,
+        }
+    }
     let mut summary = Summary {
         rows,
         bad,
@@ -125,11 +152,9 @@ pub(crate) async fn run(
         whole: None,
         errors: None,
         took: began.elapsed(),
-        interrupted: interrupted && wanted > shards,
+        interrupted,
     };
-    if !summary.interrupted
-        && let Some(whole) = output.end().map_err(cannot_write(&output.root))?
-    {
+    if let Some(whole) = whole {
         summary.whole = Some((whole.rows, whole.errors));
         let list = || output.error_list().display().to_string();
         summary.errors = (whole.errors > 0).then(list);
@@ -179,9 +204,7 @@ fn read(jobs: Vec<Job>, embedder: &Embedder, runtime: &Handle, to: &Sender<Messa
             return;
         }
         let mut emit = |mut chunk: Chunk| {
-            if chunk.bytes > 0 {
-                chunk.lease = runtime.block_on(embedder.lease(chunk.bytes));
-            }
+            runtime.block_on(embedder.reserve(&mut chunk));
             to.blocking_send(Message::Rows(chunk)).is_ok()
         };
         // Files of others are read by code of others.
@@ -201,7 +224,7 @@ async fn embed(
     chunks: Receiver<Message<Chunk>>,
     embedder: &Arc<Embedder>,
     to_write: Sender<Message<Embedded>>,
-    stop: impl Future<Output = ()>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<bool, BulkError> {
     let chunks = unfold(chunks, |mut chunks| async move {
         let message = chunks.recv().await?;
@@ -216,7 +239,6 @@ async fn embed(
         Message::End(rows, bytes) => async move { Ok(Message::End(rows, bytes)) }.boxed(),
     });
     let mut embedded = std::pin::pin!(embedded.buffered(embedder.window()));
-    let mut stop = std::pin::pin!(stop);
     loop {
         let next = tokio::select! {
             next = embedded.next() => next,

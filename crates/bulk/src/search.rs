@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use siglip2_flags::{count, path, text};
 
+mod error;
 mod index;
 mod rows;
 mod scan;
@@ -19,6 +20,7 @@ mod served;
 mod sheet;
 mod top;
 
+pub use error::SearchError;
 pub use index::{Index, Made};
 pub use served::ServedIndex;
 pub use sheet::sheet;
@@ -59,16 +61,17 @@ impl SearchOptions {
     ///
     /// # Errors
     ///
-    /// A sentence, when one of them is missing.
-    pub fn asked(&self) -> Result<(&[String], &str), String> {
+    /// [`SearchError::NotAsked`], when one of them is missing.
+    pub fn asked(&self) -> Result<(&[String], &str), SearchError> {
         match self.what.split_last() {
-            Some((query, _)) if is_result(Path::new(query)) => Err(format!(
-                "{query} is what embed wrote: say last what to look for (search FILE-OR-DIR... QUERY)"
-            )),
+            Some((query, _)) if is_result(Path::new(query)) => Err(SearchError::NotAsked(format!(
+                "{query} is what embed wrote: say last what to look for (search FILE-OR-DIR... \
+                     QUERY)"
+            ))),
             Some((query, index)) if !index.is_empty() => Ok((index, query)),
-            _ => Err(
+            _ => Err(SearchError::NotAsked(
                 "say what to search and what to look for: search FILE-OR-DIR... QUERY".to_owned(),
-            ),
+            )),
         }
     }
 }
@@ -108,8 +111,13 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// A sentence, when a file cannot be read or `query` has another length.
-    pub fn search(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Hit>, String> {
+    /// When a file cannot be read, or `query` has another length.
+    pub fn search(
+        &self,
+        query: &[f32],
+        top: usize,
+        threads: usize,
+    ) -> Result<Vec<Hit>, SearchError> {
         let best = self.nearest(query, top, threads)?;
         let mut rows = vec![Map::new(); best.len()];
         rows::read(self, &best, &|_| true, &mut |place, columns| {
@@ -130,9 +138,14 @@ impl Index {
     /// # Errors
     ///
     /// As [`Index::search`].
-    pub fn nearest(&self, query: &[f32], top: usize, threads: usize) -> Result<Vec<Found>, String> {
+    pub fn nearest(
+        &self,
+        query: &[f32],
+        top: usize,
+        threads: usize,
+    ) -> Result<Vec<Found>, SearchError> {
         let found = self.nearest_until(query, top, threads, &|| false)?;
-        found.ok_or_else(|| "the search was stopped".to_owned())
+        found.ok_or(SearchError::Stopped)
     }
 
     /// As [`Index::nearest`], until `stop` says that nobody waits for it any more: then none.
@@ -146,13 +159,12 @@ impl Index {
         top: usize,
         threads: usize,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Vec<Found>>, String> {
+    ) -> Result<Option<Vec<Found>>, SearchError> {
         if query.len() != self.dimensions() {
-            return Err(format!(
-                "the query has {} numbers, and the vectors {}",
-                query.len(),
-                self.dimensions()
-            ));
+            return Err(SearchError::OtherLength {
+                query: query.len(),
+                vectors: self.dimensions(),
+            });
         }
         let length = query
             .iter()

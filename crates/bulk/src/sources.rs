@@ -17,6 +17,7 @@ use arrow_schema::SchemaRef;
 use blake3::Hasher;
 
 pub(crate) use self::parquet::picture_of_row;
+use crate::error::InputError;
 use crate::options::{Kind, Reading};
 use crate::row::Chunk;
 
@@ -27,6 +28,7 @@ mod parquet;
 mod patterns;
 mod pictures;
 mod spool;
+mod standard_input;
 mod tar;
 mod walk;
 
@@ -35,10 +37,17 @@ const PICTURES: [&str; 9] = [
     "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jfif",
 ];
 
+/// What stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// Columns that a table may have: each takes memory for every row.
+const MOST_COLUMNS: usize = 10_000;
+
 /// See [`crate::fuzzing`].
 #[cfg(fuzzing)]
-pub(crate) fn read_parquet(path: &Path, reading: &Reading) -> Result<u64, String> {
-    let table = parquet::Table::open(path, reading)?;
+pub(crate) fn read_parquet(path: &Path, reading: &Reading) -> Result<u64, InputError> {
+    // A bound that the fuzzer reaches.
+    let table = parquet::Table::open(path, reading)?.holding(32 << 20);
     let mut rows = 0;
     for cut in table.cuts() {
         table.read(cut, &mut |chunk| {
@@ -92,8 +101,8 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// A sentence, when something is missing or cannot be understood.
-    pub(crate) fn open(reading: &Reading) -> Result<Self, String> {
+    /// When something is missing or cannot be understood.
+    pub(crate) fn open(reading: &Reading) -> Result<Self, InputError> {
         let mut opening = Opening {
             reading,
             list: Vec::new(),
@@ -104,8 +113,9 @@ impl Sources {
             files::each_path(list, &mut |path| opening.picture(path))?;
         }
         for input in &reading.inputs {
-            if input == "-" {
-                opening.standard_input()?;
+            if input == STANDARD_INPUT {
+                opening.end_pictures()?;
+                opening.list.push(standard_input::open(reading)?);
                 continue;
             }
             patterns::each_path(input, &mut |path| opening.path(&path))?;
@@ -115,14 +125,14 @@ impl Sources {
             list, passed_over, ..
         } = opening;
         if list.iter().all(|source| source.cuts().is_empty()) {
-            return Err(match reading.kind {
+            return Err(InputError::Unfit(match reading.kind {
                 Kind::Pictures => format!(
                     "there is nothing to embed: folders have no pictures ({}) and no tars; Parquet \
                      files are to be named, as in DIR/*.parquet",
                     PICTURES.join(", ")
                 ),
                 Kind::Texts => "there is nothing to embed: no texts".to_owned(),
-            });
+            }));
         }
         Ok(Self { list, passed_over })
     }
@@ -146,7 +156,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn picture(&mut self, path: &Path) -> Result<(), String> {
+    fn picture(&mut self, path: &Path) -> Result<(), InputError> {
         let pictures = match &mut self.pictures {
             Some(pictures) => pictures,
             none => none.insert(pictures::List::new(self.reading)?),
@@ -154,22 +164,21 @@ impl Opening<'_> {
         pictures.push(path)
     }
 
-    fn end_pictures(&mut self) -> Result<(), String> {
+    fn end_pictures(&mut self) -> Result<(), InputError> {
         if let Some(pictures) = self.pictures.take() {
             self.list.push(Arc::new(pictures.end()?));
         }
         Ok(())
     }
 
-    fn add(&mut self, source: impl Source + 'static) -> Result<(), String> {
+    fn add(&mut self, source: impl Source + 'static) -> Result<(), InputError> {
         self.end_pictures()?;
         self.list.push(Arc::new(source));
         Ok(())
     }
 
-    fn path(&mut self, path: &Path) -> Result<(), String> {
-        let metadata = std::fs::metadata(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    fn path(&mut self, path: &Path) -> Result<(), InputError> {
+        let metadata = std::fs::metadata(path).map_err(cannot_read(path))?;
         if metadata.is_dir() {
             return walk::each_file(path, &mut |path| self.found(path));
         }
@@ -191,13 +200,14 @@ impl Opening<'_> {
                 "{} is no picture: --texts embeds the texts in it, --list takes it for a list of \
                  paths of pictures",
                 path.display()
-            )),
+            )
+            .into()),
             (Kind::Pictures, _) => self.picture(path),
         }
     }
 
     /// A file in a folder.
-    fn found(&mut self, path: &Path) -> Result<(), String> {
+    fn found(&mut self, path: &Path) -> Result<(), InputError> {
         match (self.reading.kind, Name::of(path)) {
             (_, Name::Tar) => self.add(tar::Tar::open(path, self.reading)?),
             (Kind::Pictures, Name::Picture) => self.picture(path),
@@ -208,16 +218,6 @@ impl Opening<'_> {
                 self.passed_over += 1;
                 Ok(())
             }
-        }
-    }
-
-    fn standard_input(&mut self) -> Result<(), String> {
-        match self.reading.kind {
-            Kind::Texts => self.add(lines::Lines::standard_input(self.reading)?),
-            Kind::Pictures => Err(
-                "- is standard input: --texts takes it for texts, --list - for a list of paths"
-                    .to_owned(),
-            ),
         }
     }
 }
@@ -265,8 +265,8 @@ fn digest_file(hasher: &mut Hasher, kind: &str, path: &Path, length: u64) {
     hasher.update(&length.to_le_bytes());
 }
 
-/// A failure with a file, as a sentence.
-fn cannot_read(path: &Path) -> impl Fn(std::io::Error) -> String {
+/// A failure with a file.
+fn cannot_read(path: &Path) -> impl Fn(std::io::Error) -> InputError {
     let path: PathBuf = path.into();
-    move |error| format!("cannot read {}: {error}", path.display())
+    move |error| InputError::unreadable(&path, error)
 }

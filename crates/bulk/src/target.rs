@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::InputError;
 use crate::options::{EmbedOptions, Format};
 use crate::partition::Partition;
 
@@ -29,8 +30,8 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// A sentence, when there is no such file, or what else is said does not fit it.
-    pub(crate) fn of(options: &EmbedOptions, partition: Partition) -> Result<Self, String> {
+    /// When there is no such file, or what else is said does not fit it.
+    pub(crate) fn of(options: &EmbedOptions, partition: Partition) -> Result<Self, InputError> {
         let out = &options.out;
         let shown = out.display();
         let Some(format) = named(out)? else {
@@ -38,7 +39,8 @@ impl Target {
                 return Err(format!(
                     "--out {shown} is a file: name a folder, or a file that ends in .parquet, .npy \
                      or .jsonl"
-                ));
+                )
+                .into());
             }
             return Ok(Self {
                 folder: out.clone(),
@@ -49,13 +51,15 @@ impl Target {
         if options.format.is_some_and(|asked| asked != format) {
             return Err(format!(
                 "--out {shown} names a file of another form than --format: leave --format out"
-            ));
+            )
+            .into());
         }
         if partition.count > 1 {
             return Err(format!(
                 "--out {shown} is one file, which one process writes: name a folder to share the \
                  work by --shard"
-            ));
+            )
+            .into());
         }
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(out.file_name().unwrap_or_default());
@@ -69,7 +73,7 @@ impl Target {
 }
 
 /// What a name says that a file has; none, if it is a folder's.
-fn named(out: &Path) -> Result<Option<Format>, String> {
+fn named(out: &Path) -> Result<Option<Format>, InputError> {
     let as_folder = out.as_os_str().as_encoded_bytes().ends_with(b"/");
     if as_folder || out.is_dir() {
         return Ok(None);
@@ -84,7 +88,8 @@ fn named(out: &Path) -> Result<Option<Format>, String> {
                 "--out {}: .{other} is not written, .parquet, .npy and .jsonl are; for a folder of \
                  that name write a / behind it",
                 out.display()
-            ))
+            )
+            .into())
         }
         _ => Ok(None),
     }
@@ -95,7 +100,7 @@ mod tests {
     use super::*;
     use crate::plan::tests::options;
 
-    fn target(arguments: &[&str]) -> Result<Target, String> {
+    fn target(arguments: &[&str]) -> Result<Target, InputError> {
         let options = options(&[&["photos", "--out"], arguments].concat());
         let partition = Partition::of(&options.partition).unwrap();
         Target::of(&options, partition)
@@ -135,12 +140,14 @@ mod tests {
             (&["x.parquet", "--format", "npy"], "another form"),
             (&["x.parquet", "--shard", "0/2"], "one process"),
         ] {
-            let error = target(arguments).unwrap_err();
+            let error = target(arguments).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
         assert!(target(&["x.parquet", "--shard", "0/1", "--format", "parquet"]).is_ok());
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = target(&[&file.path().display().to_string()]).unwrap_err();
+        let error = target(&[&file.path().display().to_string()])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("is a file"), "{error}");
     }
 }

@@ -453,6 +453,82 @@ fn one_file_has_all_rows_of_the_shards_and_is_written_once() {
     assert!(!folder.path().join(".mine.parquet.embed").exists());
 }
 
+/// Between any two pieces: what is there then is joined by the next run.
+#[test]
+fn a_joining_that_is_stopped_leaves_nothing_half_done_and_is_done_again() {
+    let inputs = inputs();
+    for (arguments, name) in [
+        (&[][..], "one.parquet"),
+        (&["--number", "float16"], "one.npy"),
+        (&[], "one.jsonl"),
+    ] {
+        let run = |folder: &TempDir| Run {
+            out: folder.path().join(name),
+            ..Run::of(&inputs, folder, arguments)
+        };
+        let undisturbed = tempfile::tempdir().unwrap();
+        let whole = run(&undisturbed).whole().unwrap();
+        let expected = files(undisturbed.path());
+        let mut stops = 0;
+        loop {
+            let out = tempfile::tempdir().unwrap();
+            let (joining, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let watch: Watch = Arc::new(move |step, path| {
+                if path.ends_with("joined.tmp") && step == "create" {
+                    joining.store(1, Ordering::Relaxed);
+                }
+                if path.ends_with("joined.json") {
+                    joining.store(0, Ordering::Relaxed);
+                }
+                let is_piece = step == "write" && joining.load(Ordering::Relaxed) == 1;
+                // As a signal does it.
+                if is_piece && seen.fetch_add(1, Ordering::Relaxed) == stops {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Ok(())
+            });
+            let summary = run(&out).with(Some(watch), std::future::pending()).unwrap();
+            if !summary.interrupted {
+                break;
+            }
+            assert_eq!((summary.shards_left, &summary.whole), (0, &None));
+            let left = files(out.path());
+            assert!(
+                left.keys().all(|name| !name.ends_with(".tmp")),
+                "{:?}",
+                left.keys()
+            );
+            assert!(!left.contains_key(name));
+            let went_on = run(&out).whole().unwrap();
+            assert_eq!((went_on.shards, went_on.whole), (0, whole.whole));
+            assert!(
+                files(out.path()) == expected,
+                "{name}, stopped at piece {stops}"
+            );
+            stops += 1;
+        }
+        assert!(stops >= whole.shards, "{stops}");
+    }
+    // A signal that comes when all shards are done and nothing is joined yet.
+    let out = tempfile::tempdir().unwrap();
+    let run = Run {
+        out: out.path().join("one.parquet"),
+        ..Run::of(&inputs, &out, &[])
+    };
+    let (told, stop) = tokio::sync::oneshot::channel::<()>();
+    let told = std::sync::Mutex::new(Some(told));
+    let watch: Watch = Arc::new(move |_, path| {
+        if path.ends_with("done/00000.json") {
+            drop(told.lock().unwrap().take());
+        }
+        Ok(())
+    });
+    let stop = async { stop.await.unwrap_or_default() };
+    assert!(run.with(Some(watch), stop).unwrap().interrupted);
+    assert!(!out.path().join("one.parquet").exists());
+    assert!(run.whole().unwrap().whole.is_some());
+}
+
 /// Also where a run of that name was begun before, and where it comes while one goes on.
 #[test]
 fn files_of_others_in_the_place_of_a_result_stay() {

@@ -7,6 +7,7 @@ use siglip2_model::fingerprint::Fingerprint;
 use ureq::Agent;
 
 use super::queue::{Content, Row};
+use crate::error::BulkError;
 
 /// Bytes that an answer may have besides its floats.
 const LARGEST_SENTENCE: u64 = 1 << 20;
@@ -167,12 +168,14 @@ impl Wire {
     }
 
     /// What a service says that it is.
-    pub(super) fn info(agent: &Agent, url: &str, key: Option<&str>) -> Result<Value, String> {
+    pub(super) fn info(agent: &Agent, url: &str, key: Option<&str>) -> Result<Value, BulkError> {
         let mut request = agent.get(format!("{}/info", url.trim_end_matches('/')));
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let failed = |error: String| format!("{url} does not answer what it is: {error}");
+        let failed = |error: String| {
+            BulkError::Unusable(format!("{url} does not answer what it is: {error}"))
+        };
         let mut answer = request.call().map_err(|error| failed(error.to_string()))?;
         if answer.status() != 200 {
             return Err(failed(format!("status {}", answer.status())));

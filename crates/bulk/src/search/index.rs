@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use siglip2_mapping::Mapping;
 use siglip2_model::fingerprint::Fingerprint;
 
+use super::error::SearchError;
 use crate::identity::{FINGERPRINT, MODEL, NORMALIZED};
 use crate::join::metadata_of;
 use crate::options::Number;
@@ -70,8 +71,8 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// A sentence, when one of them has no vectors or they do not belong together.
-    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, String> {
+    /// When one of them cannot be read or has no vectors, or they do not belong together.
+    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, SearchError> {
         let mut index = Self {
             files: Vec::new(),
             dimensions: 0,
@@ -89,7 +90,8 @@ impl Index {
                 return Err(format!(
                     "{} has no .parquet or .npy files of vectors",
                     path.display()
-                ));
+                )
+                .into());
             }
             index.incomplete |= incomplete;
             for file in files {
@@ -99,7 +101,7 @@ impl Index {
         Ok(index)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), String> {
+    fn add(&mut self, path: PathBuf) -> Result<(), SearchError> {
         let opened = match path.extension().and_then(|it| it.to_str()) {
             Some("npy") => npy(&path)?,
             Some("parquet") => parquet(&path)?,
@@ -107,7 +109,8 @@ impl Index {
                 return Err(format!(
                     "{} is not searched: only .parquet and .npy files are",
                     path.display()
-                ));
+                )
+                .into());
             }
         };
         let Opened {
@@ -123,7 +126,8 @@ impl Index {
             return Err(format!(
                 "the vectors of {} were not made by what made those before it",
                 path.display()
-            ));
+            )
+            .into());
         }
         (self.dimensions, self.made) = (dimensions, made);
         self.files.push(Vectors {
@@ -206,7 +210,7 @@ pub(super) fn size(number: Number) -> usize {
 }
 
 /// The files of a folder, in order, and whether some are not written yet.
-fn listed(folder: &Path) -> Result<(Vec<PathBuf>, bool), String> {
+fn listed(folder: &Path) -> Result<(Vec<PathBuf>, bool), SearchError> {
     let records = folder.join("_embed/done");
     if records.is_dir() {
         let mut files = Vec::new();
@@ -214,7 +218,7 @@ fn listed(folder: &Path) -> Result<(Vec<PathBuf>, bool), String> {
             let read = fs::read(&record).map_err(|error| error.to_string());
             let done: DoneShard = read
                 .and_then(|json| serde_json::from_slice(&json).map_err(|it| it.to_string()))
-                .map_err(|error| format!("cannot read {}: {error}", record.display()))?;
+                .map_err(|error| SearchError::unreadable(&record, error))?;
             // The first is the one with the vectors.
             files.extend(done.files.first().map(|file| folder.join(file)));
         }
@@ -241,8 +245,8 @@ fn listed(folder: &Path) -> Result<(Vec<PathBuf>, bool), String> {
     Ok((Vec::new(), false))
 }
 
-fn sorted(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
-    let failed = |error| format!("cannot read {}: {error}", folder.display());
+fn sorted(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, SearchError> {
+    let failed = |error: std::io::Error| SearchError::unreadable(folder, error);
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -261,12 +265,11 @@ struct Opened {
     made: Option<Made>,
 }
 
-fn load(path: &Path) -> Result<Table, String> {
-    let failed = |error: String| format!("cannot read {}: {error}", path.display());
-    let mapping = Mapping::open(path).map_err(|error| failed(error.to_string()))?;
+fn load(path: &Path) -> Result<Table, SearchError> {
+    let mapping = Mapping::open(path).map_err(|error| SearchError::unreadable(path, error))?;
     let bytes = Bytes::from_static(mapping.bytes());
     let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| SearchError::unreadable(path, error))?;
     Ok(Table {
         path: path.to_owned(),
         metadata,
@@ -274,7 +277,7 @@ fn load(path: &Path) -> Result<Table, String> {
     })
 }
 
-fn parquet(path: &Path) -> Result<Opened, String> {
+fn parquet(path: &Path) -> Result<Opened, SearchError> {
     let table = load(path)?;
     let fields = table.metadata.schema().fields();
     let place = fields.iter().position(|field| field.name() == EMBEDDING);
@@ -283,18 +286,20 @@ fn parquet(path: &Path) -> Result<Opened, String> {
         return Err(format!(
             "{} has no column `{EMBEDDING}` of lists of a fixed size",
             path.display()
-        ));
+        )
+        .into());
     };
     if !matches!(item.data_type(), DataType::Float32 | DataType::Float16) {
         return Err(format!(
             "the vectors of {} are of {}; float32 and float16 are searched",
             path.display(),
             item.data_type()
-        ));
+        )
+        .into());
     }
     let dimensions = usize::try_from(*dimensions).unwrap_or(0);
     if dimensions == 0 {
-        return Err(format!("the vectors of {} have no numbers", path.display()));
+        return Err(format!("the vectors of {} have no numbers", path.display()).into());
     }
     let rows = table.metadata.metadata().file_metadata().num_rows();
     Ok(Opened {
@@ -318,9 +323,8 @@ fn made(metadata: &ArrowReaderMetadata) -> Option<Made> {
     })
 }
 
-fn npy(path: &Path) -> Result<Opened, String> {
-    let mapping =
-        Mapping::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+fn npy(path: &Path) -> Result<Opened, SearchError> {
+    let mapping = Mapping::open(path).map_err(|error| SearchError::unreadable(path, error))?;
     let header = header(mapping.bytes()).ok_or_else(|| {
         format!(
             "{} is no array of float32 or float16 in two dimensions",
@@ -330,7 +334,7 @@ fn npy(path: &Path) -> Result<Opened, String> {
     let (start, number, rows, dimensions) = header;
     let wanted = rows.checked_mul((dimensions * size(number)) as u64);
     if wanted.is_none_or(|wanted| wanted > (mapping.bytes().len() - start) as u64) {
-        return Err(format!("{} is cut short", path.display()));
+        return Err(format!("{} is cut short", path.display()).into());
     }
     let table = table(path);
     let table = table.is_file().then(|| load(&table)).transpose()?;

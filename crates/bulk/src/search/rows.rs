@@ -6,6 +6,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use serde_json::{Map, Value};
 
+use super::error::SearchError;
 use super::index::{Form, Index, Table};
 use super::top::Found;
 use crate::columns::json;
@@ -16,7 +17,7 @@ const DECODED: usize = 16;
 
 /// What is done with the columns of a row: the row's place among those that were found comes
 /// first. Its error ends the reading.
-pub(super) type Take<'a> = &'a mut dyn FnMut(usize, Map<String, Value>) -> Result<(), String>;
+pub(super) type Take<'a> = &'a mut dyn FnMut(usize, Map<String, Value>) -> Result<(), SearchError>;
 
 /// Hands over those columns of these rows that are wanted by their names, in the order of the
 /// index.
@@ -25,7 +26,7 @@ pub(super) fn read(
     found: &[Found],
     wanted: &dyn Fn(&str) -> bool,
     take: Take<'_>,
-) -> Result<(), String> {
+) -> Result<(), SearchError> {
     // By the number of the row in the index: its place among those that were found.
     let places: BTreeMap<u64, usize> = found
         .iter()
@@ -64,9 +65,9 @@ fn table(
     table: &Table,
     rows: &[u64],
     wanted: &dyn Fn(&str) -> bool,
-    take: &mut dyn FnMut(Map<String, Value>) -> Result<(), String>,
-) -> Result<(), String> {
-    let failed = |error: String| format!("cannot read {}: {error}", table.path.display());
+    take: &mut dyn FnMut(Map<String, Value>) -> Result<(), SearchError>,
+) -> Result<(), SearchError> {
+    let failed = |error: String| SearchError::unreadable(&table.path, error);
     let metadata = &table.metadata;
     let fields = metadata.schema().fields().iter().enumerate();
     let wanted = fields

@@ -12,6 +12,7 @@ use half::slice::HalfFloatSliceExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::error::SearchError;
 use super::index::{Array, Form, Index, Table, size};
 use super::top::{Found, Top};
 use crate::options::Number;
@@ -55,7 +56,7 @@ pub(super) fn scan(
     top: usize,
     threads: usize,
     stop: &(dyn Fn() -> bool + Sync),
-) -> Result<Option<Vec<Found>>, String> {
+) -> Result<Option<Vec<Found>>, SearchError> {
     let pieces = pieces(index);
     let query = Query {
         vector,
@@ -63,7 +64,7 @@ pub(super) fn scan(
         stop,
     };
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Top, String> {
+    let work = || -> Result<Top, SearchError> {
         let mut best = Top::new(top);
         while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop() {
@@ -78,7 +79,7 @@ pub(super) fn scan(
         let mut found = vec![work()];
         for other in others {
             let result = other.join();
-            found.push(result.unwrap_or_else(|_| Err("a file could not be searched".to_owned())));
+            found.push(result.unwrap_or_else(|_| Err(SearchError::Panicked)));
         }
         found
     });
@@ -124,7 +125,7 @@ fn pieces(index: &Index) -> Vec<Piece<'_>> {
 }
 
 impl Query<'_> {
-    fn piece(&self, piece: &Piece<'_>, best: &mut Top) -> Result<(), String> {
+    fn piece(&self, piece: &Piece<'_>, best: &mut Top) -> Result<(), SearchError> {
         match piece {
             Piece::Group {
                 table,
@@ -133,7 +134,7 @@ impl Query<'_> {
                 first,
             } => self
                 .group(table, *column, *group, *first, best)
-                .map_err(|error| format!("cannot read {}: {error}", table.path.display())),
+                .map_err(|error| SearchError::unreadable(&table.path, error)),
             Piece::Stretch {
                 array,
                 begin,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use siglip2_service::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 
+use super::error::SearchError;
 use super::index::{Index, NAMES};
 use super::{name_of, rows};
 
@@ -22,7 +23,7 @@ impl ServedIndex {
     ///
     /// As [`Index::open`]; and when the files do not say what made their vectors, unless
     /// `unchecked`.
-    pub fn open<P: AsRef<Path>>(paths: &[P], unchecked: bool) -> Result<Self, String> {
+    pub fn open<P: AsRef<Path>>(paths: &[P], unchecked: bool) -> Result<Self, SearchError> {
         let index = Index::open(paths)?;
         let files: Vec<String> = paths
             .iter()
@@ -34,7 +35,8 @@ impl ServedIndex {
                 "{} does not say which model made its vectors: --index-unchecked searches them \
                  all the same",
                 files.join(", ")
-            ));
+            )
+            .into());
         }
         let about = IndexInfo {
             rows: index.rows(),
@@ -99,7 +101,7 @@ impl VectorIndex for ServedIndex {
         let found = self
             .index
             .nearest_until(query, wanted.top, self.threads, stop)
-            .map_err(IndexError::Unreadable)?
+            .map_err(|error| IndexError::Unreadable(error.to_string()))?
             .ok_or(IndexError::Stopped)?;
         let mut hits: Vec<Hit> = found
             .iter()
@@ -121,14 +123,14 @@ impl VectorIndex for ServedIndex {
         let (mut bytes, mut too_large) = (0, false);
         let read = rows::read(&self.index, &found, &is_wanted, &mut |place, columns| {
             if stop() {
-                return Err(String::new());
+                return Err(SearchError::Stopped);
             }
             let (id, columns) = told(columns, &wanted.columns);
             let name = Value::from(id.as_str()).to_string();
             bytes += name.len() + columns.as_ref().map_or(0, String::len);
             if bytes > wanted.max_bytes {
                 too_large = true;
-                return Err(String::new());
+                return Err(SearchError::Stopped);
             }
             if let Some(hit) = hits.get_mut(place) {
                 (hit.id, hit.columns) = (id, columns);
@@ -142,8 +144,8 @@ impl VectorIndex for ServedIndex {
                  ask for fewer rows, or for fewer columns.",
                 wanted.max_bytes
             ))),
-            Err(_) if stop() => Err(IndexError::Stopped),
-            Err(error) => Err(IndexError::Unreadable(error)),
+            Err(SearchError::Stopped) => Err(IndexError::Stopped),
+            Err(error) => Err(IndexError::Unreadable(error.to_string())),
         }
     }
 }

@@ -12,9 +12,10 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use blake3::Hasher;
 use csv::{ByteRecord, Position, Reader, ReaderBuilder, StringRecord};
 
-use super::{Cut, Source, cannot_read, digest_file};
+use super::{Cut, MOST_COLUMNS, Source, cannot_read, digest_file};
+use crate::error::InputError;
 use crate::options::{Reading, passed_through};
-use crate::row::{CHUNK_ROWS, Chunk, Content, ID, batch};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID, batch};
 
 /// Bytes that one record may have: a quote that is never closed would take the whole file.
 const LONGEST_RECORD: u64 = 16 << 20;
@@ -34,17 +35,21 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    pub(super) fn open(path: &Path, separator: u8, reading: &Reading) -> Result<Self, String> {
-        let failed = |error: csv::Error| format!("cannot read {}: {error}", path.display());
+    pub(super) fn open(path: &Path, separator: u8, reading: &Reading) -> Result<Self, InputError> {
+        let failed = |error: csv::Error| InputError::unreadable(path, error);
         let file = File::open(path).map_err(cannot_read(path))?;
         let length = file.metadata().map_err(cannot_read(path))?.len();
         let (mut reader, left) = reader(file, separator);
-        let names: Vec<String> = reader
-            .headers()
-            .map_err(failed)?
-            .iter()
-            .map(str::to_owned)
-            .collect();
+        let names = reader.headers().map_err(failed)?;
+        if names.len() > MOST_COLUMNS {
+            return Err(format!(
+                "{} has {} columns; at most {MOST_COLUMNS} are read",
+                path.display(),
+                names.len()
+            )
+            .into());
+        }
+        let names: Vec<String> = names.iter().map(str::to_owned).collect();
         let named = |name: &str| names.iter().position(|it| it == name);
         let text = match &reading.column {
             Some(name) => named(name),
@@ -136,11 +141,16 @@ impl Csv {
         while row < end {
             let mut records = Vec::new();
             let mut fault = None;
-            while row < end && records.len() < CHUNK_ROWS {
+            let mut bytes = 0;
+            while row < end && records.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
                 left.set(LONGEST_RECORD);
                 let mut record = ByteRecord::new();
                 match reader.read_byte_record(&mut record) {
-                    Ok(true) => records.push(decoded(record)),
+                    Ok(true) => {
+                        // A field has its place beside its bytes.
+                        bytes += (record.as_slice().len() + record.len() * 8) as u64;
+                        records.push(decoded(record));
+                    }
                     Ok(false) => fault = Some("it has become shorter".to_owned()),
                     Err(error) => fault = Some(error.to_string()),
                 }
@@ -302,7 +312,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a,b\n1,2\n").unwrap();
         let error = Csv::open(file.path(), b',', &Reading::default()).map(drop);
-        assert!(error.unwrap_err().contains("--column"));
+        assert!(error.unwrap_err().to_string().contains("--column"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::cannot_read;
+use crate::error::InputError;
 
 /// Bytes that a path may have; systems take fewer.
 const LONGEST_PATH: u64 = 64 << 10;
@@ -18,8 +19,8 @@ const LONGEST_PATH: u64 = 64 << 10;
 /// When the list cannot be read, and those of `take`.
 pub(super) fn each_path(
     list: &str,
-    take: &mut dyn FnMut(&Path) -> Result<(), String>,
-) -> Result<(), String> {
+    take: &mut dyn FnMut(&Path) -> Result<(), InputError>,
+) -> Result<(), InputError> {
     let path = Path::new(list);
     let mut reader: Box<dyn BufRead> = if list == "-" {
         Box::new(stdin().lock())
@@ -40,14 +41,16 @@ pub(super) fn each_path(
         if read as u64 == LONGEST_PATH && !line.ends_with(b"\n") {
             return Err(format!(
                 "{list} has a line of more than {LONGEST_PATH} bytes, which is no path"
-            ));
+            )
+            .into());
         }
         let path = line.strip_suffix(b"\n").unwrap_or(&line);
         let path = path.strip_suffix(b"\r").unwrap_or(path);
         if path.contains(&0) {
             return Err(format!(
                 "{list} has a NUL byte: it must have a path in each line (find without -print0)"
-            ));
+            )
+            .into());
         }
         if !path.is_empty() {
             take(Path::new(OsStr::from_bytes(path)))?;

@@ -1,7 +1,7 @@
 //! Texts, one a line: plain, or JSON objects with the text among their fields.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, stdin};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use arrow_schema::SchemaRef;
 use blake3::Hasher;
 use serde_json::Value;
 
-use super::spool::{ReadFrom, Spool};
+use super::spool::ReadFrom;
 use super::{Cut, Source, cannot_read};
+use crate::error::InputError;
 use crate::options::Reading;
-use crate::row::{CHUNK_ROWS, Chunk, Content, TEXT, batch, text_columns};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, TEXT, batch, text_columns};
 
 /// Bytes that a line may have; the row of a longer one is an error.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -40,7 +41,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn open(path: &Path, form: Form, reading: &Reading) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, form: Form, reading: &Reading) -> Result<Self, InputError> {
         let file = File::open(path).map_err(cannot_read(path))?;
         let name = path.to_string_lossy().into_owned();
         let mut lines = Self::of(name, file.into(), form, reading)?;
@@ -48,25 +49,13 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Takes all of standard input first: where it is cut is known only then.
-    pub(super) fn standard_input(reading: &Reading) -> Result<Self, String> {
-        let mut spool = Spool::new()?;
-        let mut input = stdin().lock();
-        loop {
-            let read = input
-                .fill_buf()
-                .map_err(|error| format!("cannot read standard input: {error}"))?;
-            if read.is_empty() {
-                break;
-            }
-            spool.write(read)?;
-            let read = read.len();
-            input.consume(read);
-        }
-        Self::of("-".to_owned(), spool.end()?, Form::Plain, reading)
-    }
-
-    fn of(name: String, file: Arc<File>, form: Form, reading: &Reading) -> Result<Self, String> {
+    /// The lines of a file that stays open.
+    pub(super) fn of(
+        name: String,
+        file: Arc<File>,
+        form: Form,
+        reading: &Reading,
+    ) -> Result<Self, InputError> {
         let columns = match form {
             Form::Plain => text_columns(&[TEXT]),
             Form::Json => text_columns(&[TEXT, "json"]),
@@ -80,7 +69,7 @@ impl Lines {
             let (at, number) = (reader.at, reader.number);
             let read = reader
                 .next(&mut line)
-                .map_err(|error| format!("cannot read {name}: {error}"))?;
+                .map_err(cannot_read(Path::new(&name)))?;
             if read == Some(0) {
                 break;
             }
@@ -198,7 +187,8 @@ impl Source for Lines {
         let mut line = Vec::new();
         while left > 0 {
             let (mut ids, mut json, mut contents) = (Vec::new(), Vec::new(), Vec::new());
-            while left > 0 && contents.len() < CHUNK_ROWS {
+            let mut bytes = 0;
+            while left > 0 && contents.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
                 let number = reader.number;
                 let read = match reader.next(&mut line) {
                     Ok(Some(0)) => Err("it has become shorter".to_owned()),
@@ -214,6 +204,7 @@ impl Source for Lines {
                         (self.name.clone(), Content::Bad(why), None)
                     }
                 };
+                bytes += line.len() as u64;
                 ids.push(id);
                 json.push(object);
                 contents.push(content);

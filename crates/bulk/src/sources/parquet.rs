@@ -2,21 +2,38 @@
 //! `path`), of paths, or of texts. All other columns go through as they are.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use blake3::Hasher;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 
-use super::{Cut, Source, cannot_read, digest_file};
+use self::pages::{Budget, Groups, MOST};
+use super::{Cut, MOST_COLUMNS, Source, cannot_read, digest_file};
 use crate::columns::{Values, bytes, texts};
+use crate::error::InputError;
 use crate::options::{Kind, Reading, passed_through};
-use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID, text_columns};
+
+mod encoded;
+mod head;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+/// Shards of a table, whose places are all held: rows take no bytes of a table that only says that
+/// it has them.
+const MOST_SHARDS: u64 = 1 << 20;
+
+/// Bytes that the description at a table's end may have: its columns and row groups, which take
+/// several times as much memory.
+const LONGEST_FOOTER: u64 = 64 << 20;
 
 /// Names by which the column is found, if there are several of its type.
 const PICTURES: [&str; 6] = ["image", "jpg", "png", "img", "picture", "bytes"];
@@ -34,6 +51,8 @@ const TEXTS: [&str; 3] = ["text", "caption", "txt"];
 /// One Parquet file.
 pub(super) struct Table {
     path: PathBuf,
+    /// Bytes that its columns may hold while they are decoded.
+    most: u64,
     kind: Kind,
     length: u64,
     columns: SchemaRef,
@@ -45,12 +64,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn open(path: &Path, reading: &Reading) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, reading: &Reading) -> Result<Self, InputError> {
         let file = File::open(path).map_err(cannot_read(path))?;
         let length = file.metadata().map_err(cannot_read(path))?.len();
         // Read again for each shard: those of thousands of tables would fill the memory.
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let metadata = described(&file).map_err(|error| InputError::unreadable(path, error))?;
         let fields = metadata.schema().fields();
         let content = content(fields, path, reading)?;
         let id = match &reading.id_column {
@@ -84,8 +102,15 @@ impl Table {
             .row_groups()
             .iter()
             .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
-            .sum();
+            .fold(0, u64::saturating_add);
         let size = reading.shard_size as u64;
+        if rows.div_ceil(size) > MOST_SHARDS {
+            return Err(InputError::Unfit(format!(
+                "{} says that it has {rows} rows, which are more than {MOST_SHARDS} shards: give a \
+                 larger --shard-size, unless it is damaged",
+                path.display()
+            )));
+        }
         let cuts = (0..rows.div_ceil(size)).map(|cut| Cut {
             first: cut * size,
             rows: Some(size.min(rows - cut * size)),
@@ -95,6 +120,7 @@ impl Table {
         });
         Ok(Self {
             path: path.into(),
+            most: MOST,
             kind: reading.kind,
             length,
             columns: Arc::new(Schema::new(columns)),
@@ -105,43 +131,86 @@ impl Table {
         })
     }
 
+    /// With another bound of what its columns may hold.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn holding(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+
     fn batches(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), String> {
         let file = File::open(&self.path).map_err(|error| error.to_string())?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|error| error.to_string())?;
-        let wanted = self.through.iter().chain([&self.content]).chain(&self.id);
-        let wanted: Vec<usize> = wanted.copied().collect();
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
-        let (groups, before) = groups(&metadata, cut);
+        let metadata = described(&file)?;
+        let mut left = *cut;
         // As many rows at a time as a chunk's bytes hold.
-        let widest = groups.iter().filter_map(|&group| {
+        let widest = groups(&metadata, cut).0.into_iter().filter_map(|group| {
             let group = metadata.metadata().row_groups().get(group)?;
             let bytes = u64::try_from(group.total_byte_size()).ok()?;
             bytes.checked_div(u64::try_from(group.num_rows()).ok()?)
         });
         let at_once = CHUNK_BYTES / widest.max().unwrap_or(0).max(1);
-        let at_once = usize::try_from(at_once)
+        let mut at_once = usize::try_from(at_once)
             .unwrap_or(CHUNK_ROWS)
             .clamp(1, CHUNK_ROWS);
-        let rows = usize::try_from(cut.rows.unwrap_or(0)).map_err(|error| error.to_string())?;
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_offset(before)
-            .with_limit(rows)
-            .with_batch_size(at_once)
-            .build()
+        let file = Arc::new(file);
+        loop {
+            let columns = metadata.parquet_schema().num_columns();
+            let budget = Arc::new(Budget::new(self.most, at_once, columns));
+            let groups = |groups: Vec<usize>| Groups {
+                file: Arc::clone(&file),
+                metadata: Arc::clone(metadata.metadata()),
+                groups,
+                budget: Arc::clone(&budget),
+            };
+            let read = self.rows(&metadata, groups, &mut left, at_once, emit);
+            match (read, budget.refused()) {
+                // Fewer rows at a time hold less; where they begin depends on the table alone.
+                (Err(_), Some(_)) if at_once > 1 => at_once = (at_once / 8).max(1),
+                (Err(_), Some(too_much)) => return Err(too_much.sentence(self.most)),
+                (read, _) => return read,
+            }
+        }
+    }
+
+    /// Reads rows as long as they fit; what is left then is in the cut.
+    fn rows(
+        &self,
+        metadata: &ArrowReaderMetadata,
+        to_read: impl Fn(Vec<usize>) -> Groups,
+        left: &mut Cut,
+        at_once: usize,
+        emit: &mut dyn FnMut(Chunk) -> bool,
+    ) -> Result<(), String> {
+        let wanted = self.through.iter().chain([&self.content]).chain(&self.id);
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted.copied());
+        let hint = Some(metadata.schema().fields());
+        let levels = parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, hint)
             .map_err(|error| error.to_string())?;
-        let mut row = cut.first;
-        for batch in reader {
+        let (groups, before) = groups(metadata, left);
+        let rows = left.rows.unwrap_or(0);
+        let selected = usize::try_from(rows).map_err(|error| error.to_string())?;
+        let selection = [RowSelector::skip(before), RowSelector::select(selected)];
+        let groups = to_read(groups);
+        let reader = ParquetRecordBatchReader::try_new_with_row_groups(
+            &levels,
+            &groups,
+            at_once,
+            Some(RowSelection::from(selection.to_vec())),
+        );
+        let mut reader = reader.map_err(|error| error.to_string())?;
+        let fields = metadata.schema().fields();
+        loop {
+            groups.budget.next_rows();
+            let Some(batch) = reader.next() else { break };
             let batch = batch.map_err(|error| error.to_string())?;
             let read = batch.num_rows() as u64;
-            if !emit(self.chunk(row, metadata.schema().fields(), &batch)?) {
+            if !emit(self.chunk(left.first, fields, &batch)?) {
                 return Ok(());
             }
-            row += read;
+            left.first += read;
+            left.rows = Some(left.rows.unwrap_or(0).saturating_sub(read));
         }
-        if row < cut.first + cut.rows.unwrap_or(0) {
+        if left.rows != Some(0) {
             return Err("it has fewer rows than it says".to_owned());
         }
         Ok(())
@@ -182,14 +251,14 @@ impl Table {
             return Ok(values
                 .map(|value| match (value, self.kind) {
                     (None, _) => missing(),
-                    (Some(text), Kind::Texts) => Content::Text(text),
+                    (Some(text), Kind::Texts) => Content::text(text),
                     (Some(path), Kind::Pictures) => Content::File(path.into()),
                 })
                 .collect());
         }
         let values = bytes(column)?.into_iter();
         Ok(values
-            .map(|value| value.map_or_else(missing, Content::Picture))
+            .map(|value| value.map_or_else(missing, Content::picture))
             .collect())
     }
 
@@ -208,7 +277,7 @@ impl Table {
         Ok(pairs
             .map(|(row, pair)| match pair {
                 _ if column.is_null(row) => Content::Bad("the row has no picture".to_owned()),
-                (Some(bytes), _) => Content::Picture(bytes),
+                (Some(bytes), _) => Content::picture(bytes),
                 (None, Some(path)) => Content::File(path.into()),
                 (None, None) => Content::Bad("the row has no picture".to_owned()),
             })
@@ -222,21 +291,52 @@ pub(crate) fn picture_of_row(path: &Path, row: usize) -> Option<Vec<u8>> {
         kind: Kind::Pictures,
         ..Reading::default()
     };
-    let table = Table::open(path, &reading).ok()?;
-    let file = File::open(path).ok()?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).ok()?;
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), [table.content]);
-    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_projection(mask)
-        .with_offset(row)
-        .with_limit(1)
-        .build()
-        .ok()?;
-    let batch = reader.next()?.ok()?;
-    match table.contents(batch.columns().first()?).ok()?.pop()? {
+    let mut table = Table::open(path, &reading).ok()?;
+    (table.through, table.id, table.columns) = (Vec::new(), None, text_columns(&[]));
+    let cut = Cut {
+        first: row as u64,
+        rows: Some(1),
+        at: 0,
+        line: 0,
+        bytes: 0,
+    };
+    let mut found = None;
+    table.read(&cut, &mut |mut chunk| {
+        found = chunk.contents.pop();
+        false
+    });
+    match found? {
         Content::Picture(bytes) => Some(bytes.into()),
         Content::File(_) | Content::Text(_) | Content::Bad(_) => None,
     }
+}
+
+/// The description of a table: its columns and row groups.
+fn described(file: &File) -> Result<ArrowReaderMetadata, String> {
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    // It ends with the length of the description, and a word.
+    let mut end = [0; 8];
+    if let Some(at) = length.checked_sub(8) {
+        let read = file.read_exact_at(&mut end, at);
+        read.map_err(|error| error.to_string())?;
+    }
+    let [a, b, c, d, ..] = end;
+    let footer = u32::from_le_bytes([a, b, c, d]);
+    if u64::from(footer) > LONGEST_FOOTER {
+        return Err(format!(
+            "its description of columns and row groups has {footer} bytes; at most \
+             {LONGEST_FOOTER} are read: write it as several tables, or with larger row groups"
+        ));
+    }
+    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())
+        .map_err(|error| error.to_string())?;
+    let columns = metadata.parquet_schema().num_columns();
+    if columns > MOST_COLUMNS {
+        return Err(format!(
+            "it has {columns} columns; at most {MOST_COLUMNS} are read"
+        ));
+    }
+    Ok(metadata)
 }
 
 /// Whether `columns::texts` takes it.
@@ -276,7 +376,7 @@ fn groups(metadata: &ArrowReaderMetadata, cut: &Cut) -> (Vec<usize>, usize) {
     let (mut groups, mut before, mut start) = (Vec::new(), 0, 0_u64);
     let end = cut.first + cut.rows.unwrap_or(0);
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let next = start + u64::try_from(group.num_rows()).unwrap_or(0);
+        let next = start.saturating_add(u64::try_from(group.num_rows()).unwrap_or(0));
         if next > cut.first && start < end {
             if groups.is_empty() {
                 before = usize::try_from(cut.first - start).unwrap_or(usize::MAX);
@@ -311,7 +411,7 @@ fn is_bytes(kind: &DataType) -> bool {
 }
 
 /// The column to embed.
-fn content(fields: &Fields, path: &Path, reading: &Reading) -> Result<usize, String> {
+fn content(fields: &Fields, path: &Path, reading: &Reading) -> Result<usize, InputError> {
     let fits = |index: &usize| {
         let kind = fields[*index].data_type();
         is_text(kind) || (reading.kind == Kind::Pictures && is_bytes(kind))
@@ -320,11 +420,11 @@ fn content(fields: &Fields, path: &Path, reading: &Reading) -> Result<usize, Str
         let index = named(fields, name)
             .ok_or_else(|| format!("{} has no column called {name}", path.display()))?;
         return Some(index).filter(fits).ok_or_else(|| {
-            format!(
+            InputError::Unfit(format!(
                 "the column {name} of {} is of the type {}, which cannot be embedded",
                 path.display(),
                 fields[index].data_type()
-            )
+            ))
         });
     }
     let among = |names: &[&str], fits: fn(&DataType) -> bool| {
@@ -343,10 +443,10 @@ fn content(fields: &Fields, path: &Path, reading: &Reading) -> Result<usize, Str
     };
     found.ok_or_else(|| {
         let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-        format!(
+        InputError::Unfit(format!(
             "{} has the columns {}: say with --column which to embed",
             path.display(),
             names.join(", ")
-        )
+        ))
     })
 }

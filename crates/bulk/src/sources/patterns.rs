@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use glob::{MatchOptions, glob_with};
 
+use crate::error::InputError;
+
 /// Words that one pattern may stand for, before globs are looked up.
 const MOST_WORDS: usize = 1_000_000;
 
@@ -14,8 +16,8 @@ const MOST_WORDS: usize = 1_000_000;
 /// When a pattern is wrong or nothing matches it, and those of `take`.
 pub(super) fn each_path(
     input: &str,
-    take: &mut dyn FnMut(PathBuf) -> Result<(), String>,
-) -> Result<(), String> {
+    take: &mut dyn FnMut(PathBuf) -> Result<(), InputError>,
+) -> Result<(), InputError> {
     let path = PathBuf::from(input);
     // A file may be called so.
     if path.exists() {
@@ -51,7 +53,7 @@ pub(super) fn each_path(
             take(path)?;
         }
         if !found {
-            return Err(format!("nothing matches {word}"));
+            return Err(format!("nothing matches {word}").into());
         }
     }
     Ok(())
@@ -59,10 +61,10 @@ pub(super) fn each_path(
 
 /// Every word that a pattern with braces stands for: `{a,b}` or `{000..009}`, also several,
 /// also one in another.
-fn expand(pattern: &str, words: &mut Vec<String>) -> Result<(), String> {
+fn expand(pattern: &str, words: &mut Vec<String>) -> Result<(), InputError> {
     let Some((start, end)) = first_braces(pattern) else {
         if words.len() >= MOST_WORDS {
-            return Err(format!("a pattern stands for more than {MOST_WORDS} paths"));
+            return Err(format!("a pattern stands for more than {MOST_WORDS} paths").into());
         }
         words.push(pattern.to_owned());
         return Ok(());
@@ -82,7 +84,8 @@ fn expand(pattern: &str, words: &mut Vec<String>) -> Result<(), String> {
     if choices.len() < 2 {
         return Err(format!(
             "{{{inner}}} in {pattern} is no range such as {{000..099}} and no list such as {{a,b}}"
-        ));
+        )
+        .into());
     }
     for choice in choices {
         expand(&format!("{before}{choice}{behind}"), words)?;
@@ -182,7 +185,7 @@ mod tests {
         assert!(expand("{0..99999999999}", &mut none).is_err());
         assert!(expand("{a}", &mut Vec::new()).is_err());
         let error = each_path("/nowhere/*.jpg", &mut |_| Ok(())).unwrap_err();
-        assert!(error.contains("nothing matches"), "{error}");
+        assert!(error.to_string().contains("nothing matches"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use blake3::Hasher;
 
 use super::spool::{ReadFrom, Spool};
 use super::{Cut, Source};
+use crate::error::InputError;
 use crate::options::Reading;
 use crate::row::{CHUNK_ROWS, Chunk, Content, TEXT, batch, text_columns};
 
@@ -31,7 +32,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn new(reading: &Reading) -> Result<Self, String> {
+    pub(super) fn new(reading: &Reading) -> Result<Self, InputError> {
         Ok(Self {
             spool: Spool::new()?,
             hasher: Hasher::new(),
@@ -43,7 +44,7 @@ impl List {
         })
     }
 
-    pub(super) fn push(&mut self, path: &Path) -> Result<(), String> {
+    pub(super) fn push(&mut self, path: &Path) -> Result<(), InputError> {
         if self.rows.is_multiple_of(self.shard_size) {
             self.cuts.push(Cut {
                 first: self.rows,
@@ -68,7 +69,7 @@ impl List {
         Ok(())
     }
 
-    pub(super) fn end(self) -> Result<Pictures, String> {
+    pub(super) fn end(self) -> Result<Pictures, InputError> {
         Ok(Pictures {
             list: self.spool.end()?,
             digest: self.hasher.finalize(),

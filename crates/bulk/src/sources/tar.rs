@@ -1,6 +1,7 @@
 //! webdataset's tars: members that follow each other and have the same name up to the first
 //! dot are one sample (`00012.jpg`, `00012.txt`, `00012.json`).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,14 @@ use blake3::Hasher;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
-use super::{Cut, PICTURES, Source, cannot_read, digest_file};
+use super::spool::ReadFrom;
+use super::{Cut, PICTURES, STANDARD_INPUT, Source, cannot_read, digest_file};
 use crate::archive::{self, Member};
+use crate::error::InputError;
 use crate::options::{Kind, Reading};
-use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, MAX_FILE, TEXT, batch, text_columns};
+use crate::row::{
+    CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, MAX_FILE, TEXT, batch, text_columns, too_large,
+};
 
 /// Bytes that a caption or the JSON of a sample may have.
 const LONGEST_NOTE: u64 = 4 << 20;
@@ -24,20 +29,52 @@ const LONGEST_NOTE: u64 = 4 << 20;
 const KEY: &str = "key";
 const JSON: &str = "json";
 
+/// Where a tar is.
+enum Place {
+    Path(PathBuf),
+    /// It came through a pipe, and was kept.
+    Kept(Arc<File>, blake3::Hash),
+}
+
 /// One tar, which is one shard.
 pub(super) struct Tar {
-    path: PathBuf,
+    place: Place,
+    is_packed: bool,
     kind: Kind,
     columns: SchemaRef,
     cut: [Cut; 1],
 }
 
 impl Tar {
-    pub(super) fn open(path: &Path, reading: &Reading) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, reading: &Reading) -> Result<Self, InputError> {
         let file = File::open(path).map_err(cannot_read(path))?;
         let bytes = file.metadata().map_err(cannot_read(path))?.len();
-        Ok(Self {
-            path: path.into(),
+        let is_packed = path
+            .extension()
+            .is_some_and(|extension| !extension.eq_ignore_ascii_case("tar"));
+        Ok(Self::of(
+            Place::Path(path.into()),
+            bytes,
+            is_packed,
+            reading,
+        ))
+    }
+
+    /// One of standard input.
+    pub(super) fn kept(
+        file: Arc<File>,
+        hash: blake3::Hash,
+        bytes: u64,
+        is_packed: bool,
+        reading: &Reading,
+    ) -> Self {
+        Self::of(Place::Kept(file, hash), bytes, is_packed, reading)
+    }
+
+    fn of(place: Place, bytes: u64, is_packed: bool, reading: &Reading) -> Self {
+        Self {
+            place,
+            is_packed,
             kind: reading.kind,
             columns: text_columns(&[KEY, TEXT, JSON]),
             cut: [Cut {
@@ -47,15 +84,24 @@ impl Tar {
                 line: 0,
                 bytes,
             }],
-        })
+        }
+    }
+
+    /// What its rows are named after.
+    fn name(&self) -> Cow<'_, str> {
+        match &self.place {
+            Place::Path(path) => path.to_string_lossy(),
+            Place::Kept(..) => STANDARD_INPUT.into(),
+        }
     }
 
     fn samples(&self, samples: &mut Samples<'_>) -> io::Result<()> {
-        let file = BufReader::with_capacity(1 << 20, File::open(&self.path)?);
-        let is_packed = Path::new(&self.path)
-            .extension()
-            .is_some_and(|extension| !extension.eq_ignore_ascii_case("tar"));
-        let reader: Box<dyn Read> = if is_packed {
+        let file = match &self.place {
+            Place::Path(path) => Arc::new(File::open(path)?),
+            Place::Kept(file, _) => Arc::clone(file),
+        };
+        let file = BufReader::with_capacity(1 << 20, ReadFrom { file, at: 0 });
+        let reader: Box<dyn Read> = if self.is_packed {
             Box::new(BufReader::new(MultiGzDecoder::new(file)))
         } else {
             Box::new(file)
@@ -84,11 +130,18 @@ impl Source for Tar {
     }
 
     fn digest(&self, hasher: &mut Hasher) {
-        digest_file(hasher, "tar", &self.path, self.cut[0].bytes);
+        let bytes = self.cut[0].bytes;
+        match &self.place {
+            Place::Path(path) => digest_file(hasher, "tar", path, bytes),
+            Place::Kept(_, hash) => {
+                digest_file(hasher, "tar", Path::new(STANDARD_INPUT), bytes);
+                hasher.update(hash.as_bytes());
+            }
+        }
     }
 
     fn read(&self, _: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) {
-        let tar = self.path.to_string_lossy();
+        let tar = self.name();
         let mut samples = Samples {
             tar: &tar,
             kind: self.kind,
@@ -164,6 +217,8 @@ impl Samples<'_> {
         if is_picture && self.kind == Kind::Pictures && self.bytes + size > CHUNK_BYTES {
             self.end_chunk();
         }
+        // It is kept in the row's name, and without its ending as the key.
+        self.bytes += 2 * name.len() as u64;
         let sample = self.sample.get_or_insert_with(|| Sample {
             key: key.to_owned(),
             ..Sample::default()
@@ -172,9 +227,7 @@ impl Samples<'_> {
             (Kind::Pictures, _) if is_picture && sample.content.is_none() => {
                 sample.name = Some(name.to_owned());
                 sample.content = Some(if size > MAX_FILE {
-                    Content::Bad(format!(
-                        "the file has {size} bytes; at most {MAX_FILE} are read"
-                    ))
+                    Content::Bad(too_large(size))
                 } else {
                     // Not reserved: what a header says is not what is there.
                     let mut bytes = Vec::new();
@@ -189,12 +242,15 @@ impl Samples<'_> {
             }
             (_, "txt" | "caption") => {
                 sample.text = note(size, member, &mut sample.fault)?;
+                self.bytes += sample.text.as_ref().map_or(0, String::len) as u64;
                 if self.kind == Kind::Texts {
                     sample.name = Some(name.to_owned());
-                    self.bytes += size;
                 }
             }
-            (_, "json") => sample.json = note(size, member, &mut sample.fault)?,
+            (_, "json") => {
+                sample.json = note(size, member, &mut sample.fault)?;
+                self.bytes += sample.json.as_ref().map_or(0, String::len) as u64;
+            }
             _ => {}
         }
         Ok(self.wanted)

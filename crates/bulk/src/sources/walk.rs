@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::cannot_read;
+use crate::error::InputError;
 
 /// Gives every file in a folder and those below it to `take`: names in the order of their
 /// bytes. Links are followed; what begins with a dot is passed over.
@@ -17,23 +18,20 @@ use super::cannot_read;
 /// When a folder cannot be read or a link leads back up, and those of `take`.
 pub(super) fn each_file(
     root: &Path,
-    take: &mut dyn FnMut(&Path) -> Result<(), String>,
-) -> Result<(), String> {
+    take: &mut dyn FnMut(&Path) -> Result<(), InputError>,
+) -> Result<(), InputError> {
     walk(root, &mut Vec::new(), take)
 }
 
 fn walk(
     folder: &Path,
     above: &mut Vec<(u64, u64)>,
-    take: &mut dyn FnMut(&Path) -> Result<(), String>,
-) -> Result<(), String> {
+    take: &mut dyn FnMut(&Path) -> Result<(), InputError>,
+) -> Result<(), InputError> {
     let metadata = fs::metadata(folder).map_err(cannot_read(folder))?;
     let identity = (metadata.dev(), metadata.ino());
     if above.contains(&identity) {
-        return Err(format!(
-            "{} is a link to a folder that it is in",
-            folder.display()
-        ));
+        return Err(format!("{} is a link to a folder that it is in", folder.display()).into());
     }
     above.push(identity);
     let mut names: Vec<(OsString, bool)> = Vec::new();
@@ -88,7 +86,9 @@ mod tests {
         each_file(root.path(), &mut take).unwrap();
         assert_eq!(seen, ["a/z/3", "b/1", "b/2", "c"].map(PathBuf::from));
         std::os::unix::fs::symlink(root.path(), root.path().join("a/up")).unwrap();
-        let error = each_file(root.path(), &mut |_| Ok(())).unwrap_err();
+        let error = each_file(root.path(), &mut |_| Ok(()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("a link to a folder"), "{error}");
     }
 }
