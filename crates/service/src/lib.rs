@@ -122,7 +122,7 @@ mod vectors;
 
 pub use build_info::BuildInfo;
 pub use error::ServiceError;
-pub use items::{Item, ItemEmbeddings};
+pub use items::{Item, ItemEmbeddings, PartialItems};
 pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
 pub use models::Models;
 pub use readiness::Readiness;
@@ -131,5 +131,7 @@ pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 pub use service::{Fingerprints, Model, ModelInfo, Service, State};
 pub use settings::{Decode, ServiceSettings};
 pub use siglip2_model::fingerprint::Fingerprint;
-pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
-pub use vectors::{Embeddings, PartialEmbeddings, Ranked, Score, Similarity};
+pub use tokens::{LongTexts, PartialTexts, TextEmbeddings, TextError, TokenUsage};
+pub use vectors::{
+    Embeddings, PartialEmbeddings, PartialRanking, PartialSimilarity, Ranked, Score, Similarity,
+};

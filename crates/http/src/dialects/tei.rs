@@ -93,17 +93,8 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
             "dimensions",
         ],
     )?;
-    if prompt.is_some() {
-        return Err(wrong(
-            "prompt_name must be left out: this model has no prompts; put the prompt into the text itself.",
-        ));
-    }
-    let directions = [("right", true), ("left", false)];
-    if json::word("truncation_direction", direction, &directions)? == Some(false) {
-        return Err(wrong(
-            "truncation_direction must be right: texts are never cut at the start.",
-        ));
-    }
+    json::no_prompt(prompt)?;
+    json::only_cut_at_the_end(direction)?;
     full_size(wanted, reader.dimensions())?;
     let how = Embed {
         normalize: json::boolean("normalize", normalize)?.unwrap_or(true),
