@@ -316,9 +316,9 @@ async fn a_bad_image_of_a_comparison_costs_its_own_column_or_rank() {
     assert!(!names.contains(&Some("image_base64[1]")), "{names:?}");
     assert_eq!(answer["errors"][0]["index"], 1);
 
-    // Base64 that is none is a bad image like any other.
+    // Base64 that is cut off is a bad image like any other.
     let body = json!({
-        "image_base64": [encoded(1), "*", encoded(2)], "texts": ["a cat"], "query": "a cat", "partial": true,
+        "image_base64": [encoded(1), "QQQQQ", encoded(2)], "texts": ["a cat"], "query": "a cat", "partial": true,
     });
     for path in ["/embed/images", "/similarity", "/rank"] {
         let answer = ask(server.address, post_json(path, &body.to_string())).await;

@@ -48,6 +48,11 @@ impl Call<'_> {
         how: Embed,
         bytes: usize,
     ) -> Result<(ItemEmbeddings, Vec<RowError>, Lease), Problem> {
+        if items.for_itself_from >= items.items.len() {
+            // The first bad image ends the work.
+            let (embedded, answer) = self.embed(items, how, bytes).await?;
+            return Ok((embedded, Vec::new(), answer));
+        }
         let Items {
             items,
             places,
