@@ -2,7 +2,7 @@
 //! wanted, and what its stages took.
 
 pub(crate) mod accepted;
-mod embed;
+pub(crate) mod embed;
 pub(crate) mod shared;
 pub(crate) mod spans;
 
@@ -32,7 +32,6 @@ use crate::request::item_reader::{ItemReader, Items};
 use crate::request::json;
 use crate::request::json_text;
 use crate::request::model::Choice;
-pub(crate) use embed::Embed;
 use shared::Shared;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};

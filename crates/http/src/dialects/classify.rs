@@ -13,7 +13,8 @@ use super::examples;
 use crate::answer::problem::Problem;
 use crate::answer::row_error::RowError;
 use crate::answer::{self, Answer};
-use crate::call::{Call, Embed};
+use crate::call::Call;
+use crate::call::embed::Embed;
 use crate::request::body::off_thread;
 use siglip2_service::{Embeddings, Service};
 

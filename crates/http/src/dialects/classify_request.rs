@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::examples::{ClassifyExample, Example, examples, vectors};
+use super::examples::{ClassifyExample, Example, examples, text_of, vectors};
 use crate::answer::problem::Problem;
 use crate::call::Call;
 use crate::request::bodies::ClassifyForm;
@@ -300,18 +300,6 @@ fn texts_of(
     list.enumerate()
         .map(|(index, raw)| text_of(reader, Place::at(field, index), raw))
         .collect()
-}
-
-/// A text that is a copy for as long as the request takes.
-pub(super) fn text_of(
-    reader: &mut ItemReader,
-    place: Place,
-    raw: &RawValue,
-) -> Result<String, Problem> {
-    let text = json::text(place, raw)?;
-    reader.room(place, text.len())?;
-    reader.hold(text.len())?;
-    Ok(text.into_owned())
 }
 
 /// The templates; there is always at least one.

@@ -3,7 +3,6 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::classify_request::text_of;
 use crate::answer::problem::Problem;
 use crate::request::item_reader::{ItemReader, Place};
 use crate::request::json::{self, Kind, wrong};
@@ -110,4 +109,16 @@ pub(super) fn vectors(
             .ok_or_else(|| wrong(format!("{place} must be a list of {dimensions} numbers.")))
     })
     .collect()
+}
+
+/// A text that is a copy for as long as the request takes.
+pub(super) fn text_of(
+    reader: &mut ItemReader,
+    place: Place,
+    raw: &RawValue,
+) -> Result<String, Problem> {
+    let text = json::text(place, raw)?;
+    reader.room(place, text.len())?;
+    reader.hold(text.len())?;
+    Ok(text.into_owned())
 }
