@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use siglip2_bulk::search::{SearchError, ServedIndex};
+use siglip2_bulk::search::ServedIndex;
 use siglip2_flags::{path, switch};
 
 use crate::fingerprint::Fingerprint;
@@ -59,7 +59,7 @@ impl IndexSettings {
         }
         let mut indexes = Vec::new();
         for files in self.by_model(models)? {
-            let index = Arc::new(ServedIndex::open(&files, self.index_unchecked).map_err(said)?);
+            let index = Arc::new(ServedIndex::open(&files, self.index_unchecked)?);
             let about = index.about();
             if models.is_one() {
                 models.first().give_index(Arc::clone(&index) as _)?;
@@ -85,7 +85,7 @@ impl IndexSettings {
         }
         let mut indexes: Vec<(Option<Fingerprint>, Vec<PathBuf>)> = Vec::new();
         for path in &self.served_index {
-            let alone = ServedIndex::open(&[path], self.index_unchecked).map_err(said)?;
+            let alone = ServedIndex::open(&[path], self.index_unchecked)?;
             let space = alone.about().fingerprint;
             match indexes.iter_mut().find(|(known, _)| *known == space) {
                 Some((_, files)) => files.push(path.clone()),

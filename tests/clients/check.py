@@ -246,6 +246,10 @@ def hugging_face_hub():
         model=URL, token=KEY, provider="hf-inference"
     ).get_endpoint_info()
     assert info["model_type"]["embedding"] and info["max_input_length"] == 64, info
+    sentences = InferenceClient(model=URL + "/similarity", token=KEY)
+    source, *others = own_texts(TEXTS)
+    cosines = sentences.sentence_similarity(TEXTS[0], TEXTS[1:])
+    np.testing.assert_allclose(cosines, np.array(others) @ source, atol=1e-6)
     picture = InferenceClient(model=URL + "/classify", token=KEY)
     labels = ["red circle", "blue star"]
     answer = picture.zero_shot_image_classification(PICTURE, labels)

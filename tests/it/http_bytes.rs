@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::common::{Answer, Form, Server, ask, png, post_json, request};
+use crate::common::{Answer, Form, Server, ask, encoded, png, post_json, request};
 use siglip2_embeddings::http::HttpSettings;
 
 async fn server() -> Server {
@@ -250,6 +250,253 @@ async fn a_bad_image_costs_its_own_row_where_each_is_for_itself() {
             .error();
         assert_eq!(status, 400);
         assert!(sentence.contains("files[1]"), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_image_of_a_comparison_costs_its_own_column_or_rank() {
+    let server = server().await;
+    let texts = r#"["a cat", "two dogs"]"#;
+    let good = form().text("texts", texts).text("query", "a cat");
+    let good = good.text("details", "true");
+    let with_bad = |first: Form| {
+        first
+            .text("texts", texts)
+            .text("query", "a cat")
+            .text("details", "true")
+            .file("files", "a.png", png(1, 20, 30))
+            .file("files", "bad.png", b"nothing")
+            .file("files", "b.png", png(2, 20, 30))
+    };
+    let partial = with_bad(Form::new().text("partial", "true"));
+    let body = json!({
+        "image_base64": [encoded(1), "bm90aGluZw==", encoded(2)], "texts": ["a cat", "two dogs"], "query": "a cat",
+        "details": true, "partial": true,
+    });
+
+    let expected = ask(server.address, good.post("/similarity")).await.json();
+    assert!(expected.get("errors").is_none());
+    let by_form = ask(server.address, partial.post("/similarity")).await;
+    let by_json = ask(server.address, post_json("/similarity", &body.to_string())).await;
+    for (answer, name) in [(by_form, "bad.png"), (by_json, "image_base64[1]")] {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        for matrix in ["similarities", "cosines", "logits"] {
+            for text in 0..2 {
+                let (got, want) = (&answer[matrix][text], &expected[matrix][text]);
+                assert_eq!(got, &json!([want[0], null, want[1]]), "{matrix}");
+            }
+        }
+        let (got, want) = (&answer["image_embeddings"], &expected["image_embeddings"]);
+        assert_eq!(got, &json!([want[0], [], want[1]]));
+        assert_eq!(answer["text_embeddings"], expected["text_embeddings"]);
+        assert_eq!(answer["errors"].as_array().map(Vec::len), Some(1));
+        let error = &answer["errors"][0];
+        assert_eq!(
+            (&error["index"], &error["status"]),
+            (&json!(1), &json!(400))
+        );
+        assert!(error["detail"].as_str().unwrap().contains(name), "{error}");
+    }
+
+    let expected = ask(server.address, good.post("/rank")).await.json();
+    assert!(expected.get("errors").is_none());
+    let answer = ask(server.address, partial.post("/rank")).await.json();
+    assert_eq!(answer["rankings"], expected["rankings"]);
+    assert_eq!(answer["errors"][0]["index"], 1);
+    let answer = ask(server.address, post_json("/rank", &body.to_string()))
+        .await
+        .json();
+    let ranked = answer["rankings"].as_array().unwrap();
+    let names: Vec<_> = ranked
+        .iter()
+        .map(|ranking| ranking["filename"].as_str())
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert!(!names.contains(&Some("image_base64[1]")), "{names:?}");
+    assert_eq!(answer["errors"][0]["index"], 1);
+
+    // Base64 that is cut off is a bad image like any other.
+    let body = json!({
+        "image_base64": [encoded(1), "QQQQQ", encoded(2)], "texts": ["a cat"], "query": "a cat", "partial": true,
+    });
+    for path in ["/embed/images", "/similarity", "/rank"] {
+        let answer = ask(server.address, post_json(path, &body.to_string())).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let error = answer.json()["errors"][0].clone();
+        assert_eq!(
+            (&error["index"], &error["status"]),
+            (&json!(1), &json!(400))
+        );
+        let detail = error["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("image_base64[1] is not valid base64"),
+            "{detail}"
+        );
+    }
+
+    // All are bad: nothing is compared, and that is no error of the request.
+    let none = Form::new()
+        .text("partial", "true")
+        .text("query", "a cat")
+        .file("files", "bad.png", b"nothing");
+    let answer = ask(server.address, none.post("/rank")).await.json();
+    assert_eq!(answer["rankings"], json!([]));
+    assert_eq!(answer["errors"][0]["index"], 0);
+    // It is not asked for.
+    for path in ["/similarity", "/rank"] {
+        let answer = ask(server.address, with_bad(Form::new()).post(path)).await;
+        assert_eq!(answer.error().0, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_costs_its_own_row() {
+    let settings = HttpSettings {
+        max_text_bytes: 4000,
+        ..HttpSettings::default()
+    };
+    let server = Server::start(settings).await;
+    let asked = |more: serde_json::Value| {
+        let mut body =
+            json!({ "texts": ["a cat", "x".repeat(5000), "word ".repeat(200), "two dogs"] });
+        let fields = more.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        post_json("/embed/text", &body.to_string())
+    };
+    let good = post_json(
+        "/embed/text",
+        r#"{"texts": ["a cat", "two dogs"], "tokens": true}"#,
+    );
+    let good = ask(server.address, good).await;
+    let (rows_of_good, good) = (rows(&good), good.json());
+
+    let answer = json!({ "partial": true, "truncate": false, "tokens": true });
+    let answer = ask(server.address, asked(answer)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let expected = [
+        rows_of_good[0].clone(),
+        vec![],
+        vec![],
+        rows_of_good[1].clone(),
+    ];
+    assert_eq!(rows(&answer), expected);
+    let answer = answer.json();
+    assert_eq!(
+        answer["tokens"],
+        json!([good["tokens"][0], 0, 0, good["tokens"][1]])
+    );
+    assert_eq!(answer["truncated"], 0);
+    let errors = answer["errors"].as_array().unwrap();
+    let told: Vec<_> = errors
+        .iter()
+        .map(|error| (&error["index"], &error["status"]))
+        .collect();
+    assert_eq!(told, [(&json!(1), &json!(413)), (&json!(2), &json!(413))]);
+    for (error, said) in errors.iter().zip([
+        "texts[1]: the text has 5000 bytes, more than the limit of 4000.",
+        "texts[2]: the text has more than",
+    ]) {
+        assert!(
+            error["detail"].as_str().unwrap().starts_with(said),
+            "{error}"
+        );
+    }
+
+    // What may be cut is no error.
+    let answer = ask(server.address, asked(json!({ "partial": true })))
+        .await
+        .json();
+    assert_eq!(answer["errors"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer["truncated"], 1);
+    // Nothing is bad: no errors, and the field is there all the same.
+    let all = post_json(
+        "/embed/text",
+        r#"{"texts": ["a cat", "two dogs"], "partial": true}"#,
+    );
+    let all = ask(server.address, all).await;
+    assert_eq!(rows(&all), rows_of_good);
+    assert_eq!(all.json()["errors"], json!([]));
+    // It is not asked for.
+    assert_eq!(ask(server.address, asked(json!({}))).await.error().0, 413);
+}
+
+#[tokio::test]
+async fn a_text_of_a_comparison_that_is_too_long_costs_its_own_row() {
+    let settings = HttpSettings {
+        max_text_bytes: 4000,
+        ..HttpSettings::default()
+    };
+    let server = Server::start(settings).await;
+    let texts = json!(["a cat", "x".repeat(5000), "word ".repeat(200), "two dogs"]);
+    let good = form().text("texts", r#"["a cat", "two dogs"]"#);
+    let good = good.text("details", "true").post("/similarity");
+    let good = ask(server.address, good).await.json();
+    let by_form = Form::new()
+        .text("partial", "true")
+        .text("truncate", "false")
+        .text("details", "true")
+        .text("texts", texts.to_string())
+        .file("files", "a.png", png(1, 20, 30))
+        .file("files", "b.png", png(2, 20, 30))
+        .post("/similarity");
+    let by_json = json!({
+        "partial": true, "truncate": false, "details": true, "texts": texts, "image_base64": [encoded(1), encoded(2)],
+    });
+    let by_json = post_json("/similarity", &by_json.to_string());
+    for request in [by_form, by_json] {
+        let answer = ask(server.address, request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        let none = json!([null, null]);
+        for matrix in ["similarities", "cosines", "logits"] {
+            let want = &good[matrix];
+            assert_eq!(
+                answer[matrix],
+                json!([want[0], none, none, want[1]]),
+                "{matrix}"
+            );
+        }
+        let rows = &good["text_embeddings"];
+        assert_eq!(answer["text_embeddings"], json!([rows[0], [], [], rows[1]]));
+        assert_eq!(answer["image_embeddings"], good["image_embeddings"]);
+        assert_eq!(answer["errors"], json!([]));
+        let errors = answer["text_errors"].as_array().unwrap();
+        let told: Vec<_> = errors
+            .iter()
+            .map(|error| (&error["index"], &error["status"]))
+            .collect();
+        assert_eq!(told, [(&json!(1), &json!(413)), (&json!(2), &json!(413))]);
+    }
+    // The one query of a ranking is for all images.
+    let long = json!({ "partial": true, "query": "x".repeat(5000), "image_base64": [encoded(1)] });
+    let answer = ask(server.address, post_json("/rank", &long.to_string())).await;
+    assert_eq!(answer.error().0, 413);
+}
+
+#[tokio::test]
+async fn a_dtype_that_does_not_exist_is_refused() {
+    let server = server().await;
+    let body = br#"{"texts": ["a cat"]}"#;
+    for (accept, status) in [
+        ("application/x-npy;dtype=float64", 400),
+        ("application/octet-stream; dtype=int4", 400),
+        ("application/x-npy;dtype=float64, application/json", 200),
+    ] {
+        let headers = [("content-type", "application/json"), ("accept", accept)];
+        let answer = ask(
+            server.address,
+            request("POST", "/embed/text", &headers, body),
+        )
+        .await;
+        assert_eq!(answer.status, status, "{accept}");
+        if status == 400 {
+            let (_, sentence) = answer.error();
+            assert!(
+                sentence.contains("must be one of: float32, float16, int8, binary"),
+                "{sentence}"
+            );
+        }
     }
 }
 

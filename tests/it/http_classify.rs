@@ -102,6 +102,124 @@ async fn several_templates_are_averaged() {
     assert!((got - expected).abs() < 1e-6, "{got} is not {expected}");
 }
 
+/// The cosine of two vectors of length 1.
+fn cosine(a: &Value, b: &Value) -> f64 {
+    let numbers = |row: &Value| -> Vec<f64> { serde_json::from_value(row.clone()).unwrap() };
+    let pairs = numbers(a).into_iter().zip(numbers(b));
+    pairs.map(|(a, b)| a * b).sum()
+}
+
+#[tokio::test]
+async fn classes_may_be_shown_by_pictures_or_by_vectors_of_them() {
+    let server = server().await;
+    let vectors = images(&server, &[1, 120, 200]).await;
+    let sentences = texts(&server, &["This is a photo of cat."]).await;
+    let pictures = json!([encoded(1), encoded(120)]);
+    let form =
+        Form::new()
+            .file("files", "a.png", png(1, 20, 30))
+            .file("files", "b.png", png(120, 20, 30));
+    let by_pictures = json!([
+        { "label": "first", "images": [encoded(1)] },
+        { "label": "third", "images": [uri(200)] },
+    ]);
+    let by_vectors = json!([
+        { "label": "first", "embeddings": [vectors[0]] },
+        { "label": "third", "embeddings": [vectors[2]] },
+    ]);
+    let mut answers = Vec::new();
+    for examples in [&by_pictures, &by_vectors] {
+        for labels in [None, Some(json!(["cat"]))] {
+            // What is classified: pictures of a form, pictures in JSON, vectors.
+            let mut form = form.clone().text("examples", examples.to_string());
+            let mut bodies = [
+                json!({ "images": pictures, "examples": examples }),
+                json!({ "embeddings": vectors[..2], "examples": examples }),
+            ];
+            if let Some(labels) = &labels {
+                form = form.text("labels", labels.to_string());
+                for body in &mut bodies {
+                    body["labels"] = labels.clone();
+                }
+            }
+            let answer = ask(server.address, form.post("/classify")).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answers.push((labels.is_some(), answer.json()));
+            for body in &bodies {
+                let answer = good(&server, "/classify", body).await;
+                answers.push((labels.is_some(), answer));
+            }
+        }
+    }
+    assert_eq!(answers.len(), 12);
+    for (has_labels, answer) in &answers {
+        for picture in 0..2 {
+            let result = &answer["results"][picture];
+            let of = |label: &str| score(result, label)["cosine"].as_f64().unwrap();
+            let expected = |class: &Value| cosine(class, &vectors[picture]);
+            assert!((of("first") - expected(&vectors[0])).abs() < 1e-6);
+            assert!((of("third") - expected(&vectors[2])).abs() < 1e-6);
+            if *has_labels {
+                assert!((of("cat") - expected(&sentences[0])).abs() < 1e-6);
+            }
+            let classes = result["scores"].as_array().unwrap().len();
+            assert_eq!(classes, 2 + usize::from(*has_labels));
+        }
+        // A picture is most like itself.
+        assert_eq!(answer["results"][0]["scores"][0]["label"], "first");
+    }
+
+    // Several pictures of a class are averaged, wherever each comes from.
+    let both = json!([{ "label": "both", "images": [encoded(1)], "embeddings": [vectors[2]] }]);
+    let body = json!({ "images": [encoded(120)], "examples": both });
+    let answer = good(&server, "/classify", &body).await;
+    let got = answer["results"][0]["scores"][0]["cosine"]
+        .as_f64()
+        .unwrap();
+    let sum = cosine(&vectors[0], &vectors[1]) + cosine(&vectors[2], &vectors[1]);
+    let length = (2.0 + 2.0 * cosine(&vectors[0], &vectors[2])).sqrt();
+    assert!((got - sum / length).abs() < 1e-6, "{got}");
+}
+
+#[tokio::test]
+async fn a_bad_picture_costs_its_own_result_where_each_is_for_itself() {
+    let server = server().await;
+    let labels = json!(["cat", "two dogs"]);
+    let all = good(
+        &server,
+        "/classify",
+        &json!({ "images": [encoded(1), encoded(200)], "labels": labels }),
+    )
+    .await;
+    assert!(all.get("errors").is_none());
+    let form = Form::new()
+        .text("partial", "true")
+        .text("labels", labels.to_string())
+        .file("files", "a.png", png(1, 20, 30))
+        .file("files", "bad.png", b"nothing")
+        .file("files", "b.png", png(200, 20, 30));
+    let by_form = ask(server.address, form.post("/classify")).await;
+    assert_eq!(by_form.status, 200, "{}", by_form.text());
+    let body = json!({
+        "images": [encoded(1), "bm90aGluZw==", encoded(200)], "labels": labels, "partial": true,
+        "examples": [{ "label": "shown", "images": [encoded(120)] }],
+    });
+    let by_json = good(&server, "/classify", &body).await;
+    for (answer, name) in [(by_form.json(), "files[1]"), (by_json, "images[1]")] {
+        for (picture, of_all) in [(0, 0), (2, 1)] {
+            let (got, want) = (&answer["results"][picture], &all["results"][of_all]);
+            assert_eq!(score(got, "cat"), score(want, "cat"));
+        }
+        assert_eq!(answer["results"][1]["scores"], json!([]));
+        let errors = answer["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0]["index"], 1);
+        assert_eq!(errors[0]["status"], 400);
+        let detail = errors[0]["detail"].as_str().unwrap();
+        assert!(detail.starts_with(name), "{detail}");
+    }
+}
+
 #[tokio::test]
 async fn zero_shot_refuses_with_a_sentence() {
     let settings = HttpSettings {
@@ -113,8 +231,18 @@ async fn zero_shot_refuses_with_a_sentence() {
     let dimensions = server.service.info().dimensions;
     let row = vec![0.5; dimensions];
     refusals(&server, "/classify", "error", &[
-        (json!({ "images": [encoded(1)] }), 400, "must have labels"),
-        (json!({ "images": [encoded(1)], "labels": [] }), 400, "labels must not be empty"),
+        (json!({ "images": [encoded(1)] }), 400, "must have classes"),
+        (json!({ "images": [encoded(1)], "labels": [], "examples": [] }), 400, "must have classes"),
+        (json!({ "images": [encoded(1)], "examples": {} }), 400, "examples must be a list"),
+        (json!({ "images": [encoded(1)], "examples": [[]] }), 400, "examples[0] must be an object"),
+        (json!({ "images": [encoded(1)], "examples": [{ "images": [encoded(1)] }] }), 400, "examples[0] must have a label"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": "a" }] }), 400, "examples[0] must have images"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "images": [] }] }), 400, "examples[0] must have images"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": 1, "images": [encoded(1)] }] }), 400, "examples[0] must be a string"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "images": ["QUJD"] }], "partial": true }), 400, "examples[0]"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "embeddings": [[1.0]] }] }), 400, "embeddings[0] must be a list"),
+        (json!({ "images": vec![encoded(1); 2], "examples": [{ "label": "a", "images": vec![encoded(1); 2] }] }), 413, "the limit of 3"),
+        (json!({ "images": [encoded(1)], "labels": ["a"], "partial": 1 }), 400, "partial must be true or false"),
         (json!({ "images": [encoded(1)], "labels": "cat" }), 400, "labels must be a list"),
         (json!({ "images": [encoded(1)], "labels": ["a", 1] }), 400, "labels[1]"),
         (json!({ "labels": ["a"] }), 400, "one of: images, embeddings, inputs"),
@@ -144,7 +272,17 @@ async fn zero_shot_refuses_with_a_sentence() {
     assert_eq!(told(&answer, "error").0, 400);
     let form = Form::new().file("files", "a.png", png(1, 2, 3));
     for (form, status, said) in [
-        (form.clone(), 422, "labels"),
+        (form.clone(), 400, "must have classes"),
+        (
+            form.clone().text("examples", "[{"),
+            400,
+            "examples is not valid JSON",
+        ),
+        (
+            form.clone().text("examples", "[{\"label\": \"a\"}]"),
+            400,
+            "examples[0]",
+        ),
         (
             form.clone().text("labels", "cat"),
             400,

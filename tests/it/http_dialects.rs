@@ -253,3 +253,73 @@ async fn immich() {
     }
     assert_eq!(ask(server.address, get("/ping")).await.text(), "pong");
 }
+
+#[tokio::test]
+async fn similarity_of_text_embeddings_inference() {
+    let server = server().await;
+    let sentences = ["a cat", "two dogs", "a cat"];
+    let rows: Vec<Vec<f64>> = texts(&server, &["one cat", "a cat", "two dogs"])
+        .await
+        .into_iter()
+        .map(|row| serde_json::from_value(row).unwrap())
+        .collect();
+    let cosine = |at: usize| -> f64 { rows[0].iter().zip(&rows[at]).map(|(a, b)| a * b).sum() };
+    let expected = [cosine(1), cosine(2), cosine(1)];
+    let inputs = json!({ "source_sentence": "one cat", "sentences": sentences });
+    for body in [
+        json!({ "inputs": inputs }),
+        // As huggingface_hub sends it.
+        json!({ "inputs": inputs, "parameters": {} }),
+        json!({ "inputs": inputs, "parameters": { "truncate": false, "truncation_direction": "Right" } }),
+    ] {
+        let answer = good(&server, "/similarity", &body).await;
+        let got: Vec<f64> = serde_json::from_value(answer).unwrap();
+        assert_eq!(got.len(), 3);
+        for (got, want) in got.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{got} is not {want}");
+        }
+    }
+    let long = "word ".repeat(200);
+    for (body, status, said) in [
+        (json!({ "inputs": "a" }), 400, "inputs must be an object"),
+        (
+            json!({ "inputs": { "sentences": ["a"] } }),
+            400,
+            "inputs must have source_sentence",
+        ),
+        (
+            json!({ "inputs": { "source_sentence": "a", "sentences": [] } }),
+            400,
+            "sentences must not be empty",
+        ),
+        (
+            json!({ "inputs": { "source_sentence": "a", "sentences": ["b", 1] } }),
+            400,
+            "sentences[1]",
+        ),
+        (
+            json!({ "inputs": inputs, "parameters": { "prompt_name": "query" } }),
+            400,
+            "prompt_name",
+        ),
+        (
+            json!({ "inputs": inputs, "parameters": { "truncation_direction": "left" } }),
+            400,
+            "truncation_direction",
+        ),
+        (
+            json!({ "inputs": { "source_sentence": "a", "sentences": ["b", long] }, "parameters": { "truncate": false } }),
+            413,
+            "sentences[1]",
+        ),
+    ] {
+        let answer = ask(server.address, post_json("/similarity", &body.to_string())).await;
+        let (got, sentence) = answer.error();
+        assert_eq!(got, status, "{body}: {sentence}");
+        assert!(sentence.contains(said), "{body}: {sentence}");
+    }
+    // What is ours is ours, by the same path.
+    let own = json!({ "image_base64": [encoded(1)], "texts": ["a cat"] });
+    let answer = good(&server, "/similarity", &own).await;
+    assert_eq!(answer["similarities"].as_array().unwrap().len(), 1);
+}

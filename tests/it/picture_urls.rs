@@ -298,6 +298,47 @@ async fn what_a_host_answers_is_bounded() {
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_had_costs_only_itself_where_each_is_for_itself() {
+    let host = Host::start().await;
+    let server = Server::start(host.allowed()).await;
+    let urls = [
+        host.url("/a.png"),
+        host.url("/missing"),
+        host.url("/text"),
+        "ftp://example/a.png".to_owned(),
+        uri(2),
+    ];
+    let body = json!({ "image_base64": urls, "partial": true }).to_string();
+    let answer = ask(server.address, post_json("/embed/images", &body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    let good = json!({ "image_base64": [uri(1), uri(2)] }).to_string();
+    let good = ask(server.address, post_json("/embed/images", &good)).await;
+    let good = &good.json()["embeddings"];
+    assert_eq!(answer["embeddings"], json!([good[0], [], [], [], good[1]]));
+    let errors = answer["errors"].as_array().unwrap();
+    for (at, (error, said)) in errors
+        .iter()
+        .zip(["answered 404", "image_base64[2]", "begin with"])
+        .enumerate()
+    {
+        assert_eq!(error["index"], at + 1);
+        let detail = error["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{detail}");
+        assert!(
+            detail.starts_with(&format!("image_base64[{}]", at + 1)),
+            "{detail}"
+        );
+    }
+    assert_eq!(errors.len(), 3);
+    // Too many are too many all the same.
+    let url = host.url("/a.png");
+    let body = json!({ "image_base64": vec![url; 4], "partial": true }).to_string();
+    let answer = ask(server.address, post_json("/embed/images", &body)).await;
+    assert_eq!(answer.status, 413);
+}
+
+#[tokio::test]
 async fn a_fetch_ends_when_its_client_has_gone() {
     let host = Host::start().await;
     let mut settings = host.allowed();

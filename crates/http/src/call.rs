@@ -2,6 +2,7 @@
 //! wanted, and what its stages took.
 
 pub(crate) mod accepted;
+pub(crate) mod embed;
 pub(crate) mod shared;
 pub(crate) mod spans;
 
@@ -35,22 +36,13 @@ use shared::Shared;
 
 use siglip2_service::metrics::{Stage, StageTiming, Timings};
 use siglip2_service::{
-    Context, Fingerprint, Item, ItemEmbeddings, Lease, LongTexts, MemoryBudget, MemoryUse, Request,
-    Service, ServiceError,
+    Context, Fingerprint, Item, Lease, LongTexts, MemoryBudget, MemoryUse, Request, Service,
+    ServiceError,
 };
 
 /// The header in which a client says how long it will wait, in milliseconds from the
 /// arrival of the request's head.
 pub(crate) const TIMEOUT: &str = "x-request-timeout-ms";
-
-/// How items are embedded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Embed {
-    /// Whether the rows are L2-normalized.
-    pub(crate) normalize: bool,
-    /// Whether a text of more tokens than the model reads is cut; if not, it is refused.
-    pub(crate) truncate: bool,
-}
 
 /// What an answer tells in headers of its own.
 #[derive(Default)]
@@ -169,8 +161,8 @@ impl<'a> Call<'a> {
         Ok((told, items))
     }
 
-    /// Fetches the images that are named by their URLs, and looks at their headers. With the body
-    /// they have no more bytes than a body may.
+    /// Fetches the images that are named by their URLs, and looks at the headers of those that are
+    /// not for themselves. With the body they have no more bytes than a body may.
     pub(crate) async fn fetch(&self, items: &mut Items) -> Result<(), Problem> {
         let wanted = std::mem::take(&mut items.wanted);
         let Some(fetcher) = self.shared.fetcher.as_ref().filter(|_| !wanted.is_empty()) else {
@@ -179,9 +171,21 @@ impl<'a> Call<'a> {
         let most = self.shared.settings.payload_limit;
         let most = most.saturating_sub(self.body.read());
         let memory = self.shared.models.memory();
-        let files = fetcher.fetch(wanted, most, memory, self.deadline.into());
+        let from = items.for_itself_from;
+        let is_for_itself = |index, problem: &Problem| index >= from && problem.is_of_an_image();
+        let deadline = self.deadline.into();
+        let files = fetcher.fetch(wanted, most, memory, deadline, is_for_itself);
         for (index, file) in files.await? {
-            self.inspect(&Items::name(&items.places, index), &file)?;
+            let file = match file {
+                Ok(file) => file,
+                Err(problem) => {
+                    items.refuse(index, problem)?;
+                    continue;
+                }
+            };
+            if index < from {
+                self.inspect(&Items::name(&items.places, index), &file)?;
+            }
             if let Some(item) = items.items.get_mut(index) {
                 *item = Item::Image(file);
             }
@@ -235,37 +239,13 @@ impl<'a> Call<'a> {
     }
 
     /// What the client would have its rows as.
-    pub(crate) fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Result<Encoding, Problem> {
         Encoding::wanted(self.headers)
     }
 
     /// A header that is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
-    }
-
-    /// One embedding per item, within the memory that answers may take; `bytes` is what the
-    /// answer takes at most, besides the rows themselves.
-    pub(crate) async fn embed(
-        &mut self,
-        items: Items,
-        how: Embed,
-        bytes: usize,
-    ) -> Result<(ItemEmbeddings, Lease), Problem> {
-        let Items {
-            items,
-            places,
-            memory,
-            ..
-        } = items;
-        let floats = items.len() * self.model().info().dimensions;
-        let answer = self.answer_bytes(bytes + 2 * size_of::<f32>() * floats)?;
-        let request = self.request_with_texts(how.normalize, how.truncate)?;
-        let work = request.embed_items(items, how.normalize);
-        let name = |item: Named| Items::name(&places, item.index());
-        let embedded = self.rows(work, name).await?;
-        drop(memory);
-        Ok((embedded, answer))
     }
 
     /// The body as a form. An image that may come with others is looked at as soon as it

@@ -7,6 +7,7 @@
 //!   `openai_models`: `/v1/models`.
 //! * `cohere`: `/v2/embed`. `tei`: `/embed` of text-embeddings-inference.
 //! * `classify`, `classify_request`: `/classify`, ours and that of Hugging Face's endpoints.
+//!   `examples`: classes that are shown by pictures.
 //! * `kserve`, `kserve_messages`, `kserve_tensor`: `/v2/models`. `immich`: `/predict`.
 //! * `weaviate`: the container of its module multi2vec-clip.
 //! * `parts`: items that are objects. `vectors`: how a row is written.
@@ -14,6 +15,7 @@
 mod classify;
 mod classify_request;
 mod cohere;
+mod examples;
 mod immich;
 mod kserve;
 mod kserve_messages;

@@ -11,6 +11,7 @@ mod names;
 mod page;
 pub(crate) mod page_request;
 mod search;
+mod sentences;
 
 pub(crate) use about::{health, info, metrics, openapi, ready, root};
 pub(crate) use compare::{rank, similarity};

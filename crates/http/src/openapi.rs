@@ -1,5 +1,10 @@
 //! The description of the endpoints that clients are generated from, as FastAPI served it:
-//! OpenAPI 3.1, made of the table of routes and of the types that are read and written.
+//! OpenAPI 3.1, made of the table of routes and of types.
+//!
+//! Forms, `/embed/text` and what the service's own paths answer are read into these types or written
+//! out of them. Other JSON, that of the dialects above all, is read and written piece by piece, because
+//! it has images in it or more than one shape: its types are only descriptions, which nothing but
+//! tests and schemathesis (`tools/check-schema`) hold to what is read.
 
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{

@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use crate::answer;
 use crate::answer::encoding;
 use crate::answer::error_shape::ErrorShape;
-use crate::answer::messages::{RankAnswer, SearchAnswer, SimilarityAnswer};
+use crate::answer::messages::{RankAnswer, SearchAnswer, SimilarityAnswers};
 use crate::answer::problem::Problem;
 use crate::content::{Content, Parameter, ParameterKind};
 use crate::endpoints::about_messages::{Document, Health, Info, Readiness, Root};
@@ -25,7 +25,7 @@ use crate::endpoints::page_request::Asked;
 use crate::endpoints::{self, SearchRequest};
 use crate::request::bodies::{
     ImageForm, ImageRequest, ImagesForm, ImagesRequest, RankForm, RankRequest, SearchForm,
-    SimilarityForm, SimilarityRequest,
+    SimilarityBody, SimilarityForm,
 };
 use crate::request::form;
 use crate::request::packed;
@@ -152,13 +152,13 @@ static ROUTES: [Route; 12] = [
     Route {
         path: "/similarity",
         name: "similarity",
-        summary: "How well every text fits every image",
+        summary: "How well every text fits every image; text-embeddings-inference: how alike sentences are",
         class: Class::Work,
         takes: &[
             Content::form::<SimilarityForm>(),
-            Content::json::<SimilarityRequest>(),
+            Content::json::<SimilarityBody>(),
         ],
-        gives: &[Content::json::<SimilarityAnswer>()],
+        gives: &[Content::json::<SimilarityAnswers>()],
         errors: ErrorShape::Detail,
         handler: |call| Box::pin(endpoints::similarity(call)),
     },

@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use crate::error::ServiceError;
-use crate::request::Request;
+use crate::request::{Request, apart};
 use crate::tokens::TokenUsage;
 use crate::vectors::Embeddings;
+use siglip2_image::ImageError;
 
 /// An item to embed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,15 @@ pub struct ItemEmbeddings {
     pub usage: Vec<TokenUsage>,
 }
 
+/// Embeddings of texts and images, where some images may be bad.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialItems {
+    /// The row of a bad image has no floats.
+    pub items: ItemEmbeddings,
+    /// The bad images: their index among the items, and what is wrong with each.
+    pub bad: Vec<(usize, ImageError)>,
+}
+
 impl Request {
     /// One embedding per item, L2-normalized if asked for, else the pooled output of its tower.
     /// All items take their permits together, like the rows of any request.
@@ -34,12 +44,35 @@ impl Request {
     ///
     /// See [`ServiceError`]. One bad item fails the whole request, and the index in the error
     /// is its index among the items.
-    /// is its place among the items.
     pub async fn embed_items(
         &self,
         items: Vec<Item>,
         normalize: bool,
     ) -> Result<ItemEmbeddings, ServiceError> {
+        let embedded = self.embed_mixed(items, normalize, BadImage::FailsAll).await;
+        Ok(embedded?.items)
+    }
+
+    /// Like [`Request::embed_items`], but a bad image only costs its own row.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; never [`ServiceError::Image`].
+    pub async fn embed_good_items(
+        &self,
+        items: Vec<Item>,
+        normalize: bool,
+    ) -> Result<PartialItems, ServiceError> {
+        self.embed_mixed(items, normalize, BadImage::FailsItself)
+            .await
+    }
+
+    async fn embed_mixed(
+        &self,
+        items: Vec<Item>,
+        normalize: bool,
+        bad_image: BadImage,
+    ) -> Result<PartialItems, ServiceError> {
         let (mut texts, mut images) = (Kind::default(), Kind::default());
         for (place, item) in items.into_iter().enumerate() {
             match item {
@@ -54,23 +87,43 @@ impl Request {
                 .submit_texts(running, texts.items, &mut permits)
                 .await
                 .map_err(|error| placed(error, &texts.places))?;
-            let of_images = self
-                .image_rows(running, images.items, &mut permits)
-                .await
-                .map_err(|error| placed(error, &images.places))?;
+            let (of_images, mut bad) = match bad_image {
+                BadImage::FailsAll => {
+                    let rows = self.image_rows(running, images.items, &mut permits);
+                    let rows = rows.await.map_err(|error| placed(error, &images.places))?;
+                    (rows, Vec::new())
+                }
+                BadImage::FailsItself => apart(
+                    self.image_rows_each(running, images.items, &mut permits)
+                        .await?,
+                ),
+            };
+            for (index, _) in &mut bad {
+                *index = images.places[*index];
+            }
             let of_texts = self.text_rows(found).await?;
             let mut rows = vec![Vec::new(); texts.places.len() + images.places.len()];
             let of_texts = texts.places.into_iter().zip(of_texts);
             for (place, row) in of_texts.chain(images.places.into_iter().zip(of_images)) {
                 rows[place] = row;
             }
-            Ok(ItemEmbeddings {
+            let items = ItemEmbeddings {
                 embeddings: self.embeddings(rows, normalize),
                 usage,
-            })
+            };
+            Ok(PartialItems { items, bad })
         })
         .await
     }
+}
+
+/// What a bad image costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BadImage {
+    /// The whole request.
+    FailsAll,
+    /// Its own row.
+    FailsItself,
 }
 
 /// The items of one kind, and the index of each among all items.

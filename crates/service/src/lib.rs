@@ -124,7 +124,7 @@ mod vectors;
 
 pub use build_info::BuildInfo;
 pub use error::ServiceError;
-pub use items::{Item, ItemEmbeddings};
+pub use items::{Item, ItemEmbeddings, PartialItems};
 pub use memory::{Lease, MemoryBudget, MemoryUse, OutOfMemory};
 pub use models::{Models, SameName};
 pub use not_ready::NotReady;
@@ -134,6 +134,8 @@ pub use search::{Columns, Hit, IndexError, IndexInfo, VectorIndex, Wanted};
 pub use service::{FaultyTokenizer, Fingerprints, Model, ModelInfo, Service, State};
 pub use settings::{Decode, ServiceSettings};
 pub use siglip2_model::fingerprint::Fingerprint;
-pub use tokens::{LongTexts, TextEmbeddings, TextError, TokenUsage};
+pub use tokens::{LongTexts, PartialTexts, TextEmbeddings, TextError, TokenUsage};
 pub use unfit_index::UnfitIndex;
-pub use vectors::{Embeddings, PartialEmbeddings, Ranked, Score, Similarity};
+pub use vectors::{
+    Embeddings, PartialEmbeddings, PartialRanking, PartialSimilarity, Ranked, Score, Similarity,
+};

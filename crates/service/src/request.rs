@@ -15,8 +15,10 @@ use crate::demand::Wish;
 use crate::error::ServiceError;
 use crate::metrics::Timings;
 use crate::service::{Running, Service, State};
-use crate::tokens::{LongTexts, TextEmbeddings};
-use crate::vectors::{self, Embeddings, PartialEmbeddings, Ranked, Similarity};
+use crate::tokens::{LongTexts, PartialTexts, TextEmbeddings};
+use crate::vectors::{
+    self, Embeddings, PartialEmbeddings, PartialRanking, PartialSimilarity, Ranked, Similarity,
+};
 use siglip2_image::ImageLimits;
 
 /// When to try again after a refusal: about the time in which a full queue moves on.
@@ -106,16 +108,38 @@ impl Request {
         self.in_time(async {
             let (running, mut permits) = self.reserve(images.len())?;
             let rows = self.image_rows_each(running, images, &mut permits).await?;
-            let mut bad = Vec::new();
-            let rows = rows.into_iter().enumerate().map(|(index, row)| {
-                row.unwrap_or_else(|error| {
-                    bad.push((index, error));
-                    Vec::new()
-                })
-            });
-            let rows = rows.collect();
+            let (rows, bad) = apart(rows);
             Ok(PartialEmbeddings {
                 embeddings: self.embeddings(rows, normalize),
+                bad,
+            })
+        })
+        .await
+    }
+
+    /// Like [`Request::embed_texts`], but a bad text only costs its own row. One of more than
+    /// `most_bytes` is bad.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; never [`ServiceError::Text`].
+    pub async fn embed_good_texts(
+        &self,
+        texts: Vec<String>,
+        most_bytes: usize,
+        normalize: bool,
+    ) -> Result<PartialTexts, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(texts.len())?;
+            let submitted = self
+                .submit_texts_each(running, texts, most_bytes, &mut permits)
+                .await?;
+            let rows = self.text_rows_each(submitted).await?;
+            let (rows, bad) = apart(rows);
+            let (rows, usage) = rows.into_iter().unzip();
+            Ok(PartialTexts {
+                embeddings: self.embeddings(rows, normalize),
+                usage,
                 bad,
             })
         })
@@ -149,6 +173,43 @@ impl Request {
         .await
     }
 
+    /// Like [`Request::similarity`], but a bad image only costs its own column, and a bad text its own
+    /// row. A text of more than `most_text_bytes` is bad.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; never [`ServiceError::Image`] or [`ServiceError::Text`].
+    pub async fn similarity_of_good(
+        &self,
+        images: Vec<Bytes>,
+        texts: Vec<String>,
+        most_text_bytes: usize,
+    ) -> Result<PartialSimilarity, ServiceError> {
+        self.in_time(async {
+            let (running, mut permits) = self.reserve(images.len() + texts.len())?;
+            let texts = self
+                .submit_texts_each(running, texts, most_text_bytes, &mut permits)
+                .await?;
+            let images = self.image_rows_each(running, images, &mut permits).await?;
+            let (images, bad_images) = apart(images);
+            let (texts, bad_texts) = apart(self.text_rows_each(texts).await?);
+            let texts = texts.into_iter().map(|(row, _)| row).collect();
+            let (scale, bias) = self.service.logits();
+            let similarity = vectors::similarity(
+                self.embeddings(texts, true),
+                self.embeddings(images, true),
+                scale,
+                bias,
+            );
+            Ok(PartialSimilarity {
+                similarity,
+                bad_images,
+                bad_texts,
+            })
+        })
+        .await
+    }
+
     /// The images by how well they match the query, best first.
     ///
     /// # Errors
@@ -160,11 +221,39 @@ impl Request {
         query: String,
     ) -> Result<Vec<Ranked>, ServiceError> {
         let similarity = self.similarity(images, vec![query]).await?;
+        Ok(self.ranked(&similarity))
+    }
+
+    /// Like [`Request::rank`], but a bad image only has no rank. A bad query fails the request.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServiceError`]; never [`ServiceError::Image`].
+    pub async fn rank_good(
+        &self,
+        images: Vec<Bytes>,
+        query: String,
+    ) -> Result<PartialRanking, ServiceError> {
+        let PartialSimilarity {
+            similarity,
+            bad_images: bad,
+            bad_texts,
+        } = self
+            .similarity_of_good(images, vec![query], usize::MAX)
+            .await?;
+        if let Some((index, error)) = bad_texts.into_iter().next() {
+            return Err(ServiceError::Text { index, error });
+        }
+        let ranked = self.ranked(&similarity);
+        Ok(PartialRanking { ranked, bad })
+    }
+
+    /// The images that have a row, by how well they match the one text.
+    fn ranked(&self, similarity: &Similarity) -> Vec<Ranked> {
         let text = similarity.texts.rows().next().unwrap_or_default();
-        let images = similarity.images.rows();
-        Ok(vectors::rank(
-            images.map(|image| self.service.score(text, image)),
-        ))
+        let images = similarity.images.rows().enumerate();
+        let good = images.filter(|(_, image)| !image.is_empty());
+        vectors::rank(good.map(|(index, image)| (index, self.service.score(text, image))))
     }
 
     /// Does the work, or gives it up at the deadline.
@@ -231,4 +320,16 @@ impl Request {
         }
         embeddings
     }
+}
+
+/// What each item gave, with nothing in place of the bad ones; and these, with their indexes.
+pub(crate) fn apart<T: Default, E>(items: Vec<Result<T, E>>) -> (Vec<T>, Vec<(usize, E)>) {
+    let mut bad = Vec::new();
+    let items = items.into_iter().enumerate().map(|(index, item)| {
+        item.unwrap_or_else(|error| {
+            bad.push((index, error));
+            T::default()
+        })
+    });
+    (items.collect(), bad)
 }

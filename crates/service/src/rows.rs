@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, Stage, StageTiming};
 use crate::pool::WorkLease;
 use crate::request::Request;
 use crate::service::{Running, State};
-use crate::tokens::TokenUsage;
+use crate::tokens::{TextError, TokenUsage};
 use siglip2_engine::{CodedImage, EngineError, Pixels, Prepare, Tower};
 use siglip2_image::{Header, ImageError, ImageLimits, Narrowed, Processor, RgbImage, Stop};
 use siglip2_model::text::Tokenized;
@@ -43,18 +43,64 @@ impl Request {
         let usage = tokenized.iter().map(TokenUsage::from).collect();
         let found = tokenized
             .into_iter()
-            .map(|Tokenized { ids, .. }| {
-                // Returned at once where there is nothing to compute.
-                let permit = one(permits)?;
-                let key = TextKey::from(ids.as_slice());
-                let make = |demand: &Arc<Demand>| {
-                    let ticket = permit.submit_for(Item::Text(ids), Arc::clone(demand));
-                    async move { made(ticket, Vec::new()).await }.boxed()
-                };
-                Ok(self.find(running, Tower::Text, self.service.texts(), key, wish, make))
-            })
+            .map(|text| Ok(self.submit_text(running, text, one(permits)?, wish)))
             .collect::<Result<_, ServiceError>>()?;
         Ok((found, usage))
+    }
+
+    /// The permit is returned at once where there is nothing to compute.
+    pub(crate) fn submit_text(
+        &self,
+        running: &Running,
+        text: Tokenized,
+        permit: Permit,
+        wish: Wish,
+    ) -> Found {
+        let ids = text.ids;
+        let key = TextKey::from(ids.as_slice());
+        let make = |demand: &Arc<Demand>| {
+            let ticket = permit.submit_for(Item::Text(ids), Arc::clone(demand));
+            async move { made(ticket, Vec::new()).await }.boxed()
+        };
+        self.find(running, Tower::Text, self.service.texts(), key, wish, make)
+    }
+
+    /// Submits the good texts, each with how much was read of it, and says what is wrong with the others.
+    /// A text of more than `most_bytes` is bad.
+    pub(crate) async fn submit_texts_each(
+        &self,
+        running: &Running,
+        texts: Vec<String>,
+        most_bytes: usize,
+        permits: &mut Permits,
+    ) -> Result<Vec<Result<(Found, TokenUsage), TextError>>, ServiceError> {
+        let wish = self.wish(permits);
+        let pool = &running.tokenizers;
+        let tokenized = self.tokenize_each(pool, texts, most_bytes, wish).await?;
+        let submitted = tokenized.into_iter().map(|text| {
+            // That of a bad text is returned at once.
+            let permit = one(permits)?;
+            Ok(text.map(|text| {
+                let usage = TokenUsage::from(&text);
+                (self.submit_text(running, text, permit, wish), usage)
+            }))
+        });
+        submitted.collect()
+    }
+
+    /// For each text its row and how much was read of it, or what is wrong with it.
+    pub(crate) async fn text_rows_each(
+        &self,
+        submitted: Vec<Result<(Found, TokenUsage), TextError>>,
+    ) -> Result<Vec<Result<(Vec<f32>, TokenUsage), TextError>>, ServiceError> {
+        let mut rows = Vec::with_capacity(submitted.len());
+        for text in submitted {
+            rows.push(match text {
+                Ok((found, usage)) => Ok((self.row(found, 0).await?, usage)),
+                Err(error) => Err(error),
+            });
+        }
+        Ok(rows)
     }
 
     pub(crate) async fn text_rows(&self, found: Vec<Found>) -> Result<Vec<Vec<f32>>, ServiceError> {

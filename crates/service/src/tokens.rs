@@ -38,6 +38,14 @@ pub enum TextError {
         /// Tokens that the model reads.
         max_tokens: usize,
     },
+    /// It has more bytes than the caller allows.
+    #[error("the text has {bytes} bytes, more than the limit of {limit}")]
+    TooManyBytes {
+        /// Its bytes.
+        bytes: usize,
+        /// Bytes that a text may have.
+        limit: usize,
+    },
     /// The tokenizer cannot process it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -48,13 +56,15 @@ impl TextError {
     pub fn is_too_long(&self) -> bool {
         matches!(
             self,
-            Self::TooManyTokens { .. } | Self::Tokenizer(TokenizerError::TooLong { .. })
+            Self::TooManyTokens { .. }
+                | Self::TooManyBytes { .. }
+                | Self::Tokenizer(TokenizerError::TooLong { .. })
         )
     }
 }
 
 /// How much of a text the model read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenUsage {
     /// Its tokens, without padding.
     pub tokens: usize,
@@ -71,6 +81,17 @@ impl From<&Tokenized> for TokenUsage {
     }
 }
 
+/// Embeddings of texts, some of which may be refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialTexts {
+    /// One row per text, in order; that of a bad text has no floats.
+    pub embeddings: Embeddings,
+    /// One per text, in the same order; of a bad text nothing was read.
+    pub usage: Vec<TokenUsage>,
+    /// The bad texts: their index from 0, and what is wrong with each.
+    pub bad: Vec<(usize, TextError)>,
+}
+
 /// Embeddings of texts, and how much was read of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextEmbeddings {
@@ -81,23 +102,49 @@ pub struct TextEmbeddings {
 }
 
 impl Request {
-    /// The token ids of each text.
+    /// The token ids of each text; the first bad text fails them all.
     pub(crate) async fn tokenize(
         &self,
         pool: &WorkPool,
         texts: Vec<String>,
         wish: Wish,
     ) -> Result<Vec<Tokenized>, ServiceError> {
+        let tokenized = self.tokenized(pool, texts, wish, Bad::FailsAll).await?;
+        let numbered = tokenized.into_iter().enumerate();
+        numbered
+            .map(|(index, text)| text.map_err(|error| ServiceError::Text { index, error }))
+            .collect()
+    }
+
+    /// The token ids of each text, or what is wrong with it; a text of more than `most_bytes` is bad.
+    pub(crate) async fn tokenize_each(
+        &self,
+        pool: &WorkPool,
+        texts: Vec<String>,
+        most_bytes: usize,
+        wish: Wish,
+    ) -> Result<Vec<Result<Tokenized, TextError>>, ServiceError> {
+        let bad = Bad::FailsItself { most_bytes };
+        self.tokenized(pool, texts, wish, bad).await
+    }
+
+    async fn tokenized(
+        &self,
+        pool: &WorkPool,
+        texts: Vec<String>,
+        wish: Wish,
+        bad: Bad,
+    ) -> Result<Vec<Result<Tokenized, TextError>>, ServiceError> {
         let tokenizer = self.service.tokenizer();
         let bytes: usize = texts.iter().map(String::len).sum();
-        let tokenized = if bytes <= INLINE_BYTES {
-            tokenize(tokenizer, 0, &texts, &|| true)?
+        let mut tokenized = if bytes <= INLINE_BYTES {
+            tokenize(tokenizer, 0, &texts, bad, &|| true)?
         } else {
             let demand = Demand::new(wish);
             let jobs = portions(texts).into_iter().map(|(first, texts)| {
                 let tokenizer = Arc::clone(tokenizer);
                 let work = move |_: WorkLease, is_wanted: &dyn Fn() -> bool| {
-                    tokenize(&tokenizer, first, &texts, is_wanted)
+                    tokenize(&tokenizer, first, &texts, bad, is_wanted)
                 };
                 let run = pool.run(Arc::clone(&demand), 0, work);
                 async {
@@ -107,18 +154,34 @@ impl Request {
             });
             try_join_all(jobs).await?.concat()
         };
-        let cut = tokenized.iter().filter(|it| it.is_cut).count();
-        if self.context.long_texts == LongTexts::Refuse
-            && let Some(index) = tokenized.iter().position(|it| it.is_cut)
-        {
+        let is_cut = |it: &Result<Tokenized, TextError>| it.as_ref().is_ok_and(|it| it.is_cut);
+        if self.context.long_texts == LongTexts::Refuse {
             let max_tokens = tokenizer.max_tokens();
-            let error = TextError::TooManyTokens { max_tokens };
-            return Err(ServiceError::Text { index, error });
+            for text in tokenized.iter_mut().filter(|it| is_cut(it)) {
+                *text = Err(TextError::TooManyTokens { max_tokens });
+            }
         }
+        if bad == Bad::FailsAll && tokenized.iter().any(Result::is_err) {
+            // Nothing is computed, so nothing was cut.
+            return Ok(tokenized);
+        }
+        let cut = tokenized.iter().filter(|it| is_cut(it)).count();
         self.context.timings.cut(cut);
         self.service.metrics().cut(cut);
         Ok(tokenized)
     }
+}
+
+/// What a bad text costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bad {
+    /// The whole request.
+    FailsAll,
+    /// Its own row. A text is also bad if it has more bytes than this.
+    FailsItself {
+        /// Bytes that a text may have.
+        most_bytes: usize,
+    },
 }
 
 /// Texts that are tokenized one after the other, each lot with the index of its first.
@@ -145,20 +208,29 @@ fn tokenize(
     tokenizer: &TextTokenizer,
     first: usize,
     texts: &[String],
+    bad: Bad,
     is_wanted: &dyn Fn() -> bool,
-) -> Result<Vec<Tokenized>, ServiceError> {
+) -> Result<Vec<Result<Tokenized, TextError>>, ServiceError> {
     let numbered = texts.iter().enumerate();
     numbered
         .map(|(at, text)| {
             if !is_wanted() {
                 return Err(ServiceError::Expired);
             }
-            tokenizer
-                .tokenize(text)
-                .map_err(|error| ServiceError::Text {
+            if let Bad::FailsItself { most_bytes: limit } = bad
+                && text.len() > limit
+            {
+                let bytes = text.len();
+                return Ok(Err(TextError::TooManyBytes { bytes, limit }));
+            }
+            match tokenizer.tokenize(text).map_err(TextError::from) {
+                // Those after it need not be looked at.
+                Err(error) if bad == Bad::FailsAll => Err(ServiceError::Text {
                     index: first + at,
-                    error: error.into(),
-                })
+                    error,
+                }),
+                tokenized => Ok(tokenized),
+            }
         })
         .collect()
 }

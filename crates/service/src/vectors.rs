@@ -1,5 +1,6 @@
 //! The arithmetic on embeddings: norms, cosines, probabilities, order.
 
+use crate::tokens::TextError;
 use siglip2_image::ImageError;
 
 /// Rows of floats, one per text or image of a request, in its order.
@@ -56,6 +57,14 @@ impl Embeddings {
     /// are left out.
     #[must_use]
     pub fn means(&self, group: usize) -> Self {
+        let group = group.max(1);
+        self.means_of(std::iter::repeat_n(group, self.rows.len() / group))
+    }
+
+    /// The same for groups of different sizes, which follow each other. A group that is empty, or for which
+    /// there are no rows left, has the mean of no rows: zeros.
+    #[must_use]
+    pub fn means_of(&self, groups: impl IntoIterator<Item = usize>) -> Self {
         let mean = |rows: &[Vec<f32>]| {
             let mut sum = vec![0.0_f64; self.dimensions];
             for row in rows {
@@ -63,13 +72,23 @@ impl Embeddings {
                     *sum += f64::from(value);
                 }
             }
-            let count = rows.len() as f64;
+            let count = rows.len().max(1) as f64;
             sum.into_iter().map(|sum| (sum / count) as f32).collect()
         };
-        let groups = self.rows.chunks_exact(group.max(1));
-        let mut means = Self::new(self.dimensions, groups.map(mean).collect());
+        let mut left = &self.rows[..];
+        let groups = groups.into_iter().map(|size| {
+            let (group, rest) = left.split_at(size.min(left.len()));
+            left = rest;
+            mean(group)
+        });
+        let mut means = Self::new(self.dimensions, groups.collect());
         means.normalize();
         means
+    }
+
+    /// The cosine of each row with `other`, where all are L2-normalized.
+    pub fn cosines(&self, other: &[f32]) -> impl Iterator<Item = f32> {
+        self.rows.iter().map(|row| dot(row, other) as f32)
     }
 
     /// Rows that a client sent, each as long as the others, L2-normalized.
@@ -136,6 +155,26 @@ pub struct Similarity {
     pub images: Embeddings,
 }
 
+/// How well texts match images, some of which may be bad.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialSimilarity {
+    /// The pairs of a bad image or text are NaN, and its row in the embeddings has no floats.
+    pub similarity: Similarity,
+    /// The bad images: their index from 0, and what is wrong with each.
+    pub bad_images: Vec<(usize, ImageError)>,
+    /// The bad texts: their index from 0, and what is wrong with each.
+    pub bad_texts: Vec<(usize, TextError)>,
+}
+
+/// A ranking of images, some of which may be bad.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialRanking {
+    /// The good ones, best first.
+    pub ranked: Vec<Ranked>,
+    /// The bad images: their index from 0, and what is wrong with each.
+    pub bad: Vec<(usize, ImageError)>,
+}
+
 /// An image's place in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranked {
@@ -150,7 +189,8 @@ pub struct Ranked {
 /// `sigmoid(scale * cos(text, image) + bias)` for every pair: the loss of SigLIP
 /// (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", equation 1)
 /// makes exactly this the probability that the two belong together. `scale` is the
-/// exponential of the checkpoint's `logit_scale`.
+/// exponential of the checkpoint's `logit_scale`. Pairs of an image or a text
+/// without a row are NaN.
 pub(super) fn similarity(
     texts: Embeddings,
     images: Embeddings,
@@ -162,7 +202,10 @@ pub(super) fn similarity(
         .map(|text| {
             images
                 .rows()
-                .map(|image| Score::of(text, image, scale, bias).probability as f32)
+                .map(|image| match (text, image) {
+                    ([], _) | (_, []) => f32::NAN,
+                    _ => Score::of(text, image, scale, bias).probability as f32,
+                })
                 .collect()
         })
         .collect();
@@ -173,9 +216,9 @@ pub(super) fn similarity(
     }
 }
 
-/// Best first; equal scores keep the order of the images.
-pub(super) fn rank(pairs: impl Iterator<Item = Score>) -> Vec<Ranked> {
-    let ranked = pairs.enumerate().map(|(index, pair)| Ranked {
+/// Best first, of images with their indexes; equal scores keep the order of the images.
+pub(super) fn rank(pairs: impl Iterator<Item = (usize, Score)>) -> Vec<Ranked> {
+    let ranked = pairs.map(|(index, pair)| Ranked {
         index,
         score: pair.probability as f32,
         pair,
@@ -222,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn pairs_of_what_has_no_row_are_no_numbers() {
+        let texts = Embeddings::new(2, vec![vec![1.0, 0.0], vec![]]);
+        let images = Embeddings::new(2, vec![vec![], vec![1.0, 0.0]]);
+        let [good, bad] = &similarity(texts, images, 10.0, -5.0).similarities[..] else {
+            panic!("two texts have two rows");
+        };
+        assert!(good[0].is_nan());
+        assert!(good[1] > 0.99);
+        assert!(bad.iter().all(|pair| pair.is_nan()));
+    }
+
+    #[test]
     fn a_class_is_the_direction_of_the_mean_of_its_templates() {
         let rows = vec![
             vec![1.0, 0.0],
@@ -242,7 +297,10 @@ mod tests {
             logit: 0.0,
             probability,
         });
-        let order: Vec<usize> = rank(pairs.into_iter()).iter().map(|r| r.index).collect();
+        let order: Vec<usize> = rank(pairs.into_iter().enumerate())
+            .iter()
+            .map(|ranked| ranked.index)
+            .collect();
         assert_eq!(order, [1, 0, 2, 3]);
     }
 }

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 
 use super::arrow_rows;
 use super::messages::EmbeddingsAnswer;
-use super::problem::Problem;
+use super::problem::{Problem, printable};
 use super::row_bytes::{self, Dtype};
 use crate::answer::{self, Answer};
 use crate::content::Content;
@@ -77,30 +77,45 @@ pub(crate) enum Encoding {
 impl Encoding {
     /// What the client would rather have: of what it names with the highest quality, the first;
     /// JSON where it names nothing of ours.
-    pub(crate) fn wanted(headers: &HeaderMap) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When it names nothing but a format of ours in a `dtype` that does not exist: JSON would be no answer
+    /// to that, and its client would notice late.
+    pub(crate) fn wanted(headers: &HeaderMap) -> Result<Self, Problem> {
         let values = headers.get_all(header::ACCEPT).iter();
         let ranges = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
         let mut best = (0.0_f32, Self::Json);
+        let mut unknown = None;
         for range in ranges {
             let range = Parameters::parse(range);
-            let dtype = range.get("dtype").map_or(Some(Dtype::Float32), Dtype::of);
+            let quality = range.get("q").map_or(Some(1.0), |quality| {
+                std::str::from_utf8(quality).ok()?.parse().ok()
+            });
+            let Some(quality) = quality.filter(|quality| *quality > 0.0) else {
+                continue;
+            };
+            let said = range.get("dtype");
+            let dtype = said.map_or(Some(Dtype::Float32), Dtype::of);
             let encoding = match (range.value.as_str(), dtype) {
+                (answer::BYTES | NPY | ARROW, None) => {
+                    unknown = said.map(<[u8]>::to_vec);
+                    continue;
+                }
                 (answer::BYTES, Some(dtype)) => Self::Bytes(dtype),
                 (NPY, Some(dtype)) => Self::Npy(dtype),
                 (ARROW, Some(dtype)) => Self::Arrow(dtype),
                 ("application/json" | "application/*" | "*/*", _) => Self::Json,
                 _ => continue,
             };
-            let quality = range.get("q").map_or(Some(1.0), |quality| {
-                std::str::from_utf8(quality).ok()?.parse().ok()
-            });
-            if let Some(quality) = quality
-                && quality > best.0
-            {
+            if quality > best.0 {
                 best = (quality, encoding);
             }
         }
-        best.1
+        match unknown {
+            Some(name) if best.0 == 0.0 => Err(no_such_dtype(&name)),
+            _ => Ok(best.1),
+        }
     }
 
     /// The answer of rows as bytes; none where they are to be JSON. `model` is told where the
@@ -123,6 +138,14 @@ impl Encoding {
             missing_count: missing.len(),
         }))
     }
+}
+
+fn no_such_dtype(name: &[u8]) -> Problem {
+    let known = Dtype::ALL.map(Dtype::name).join(", ");
+    let shown = printable(&String::from_utf8_lossy(name), 40);
+    Problem::BadRequest(
+        format!("Accept asks for the dtype {shown:?}; it must be one of: {known}.").into(),
+    )
 }
 
 /// As many of the indexes as fit.
@@ -181,16 +204,37 @@ impl Encoded {
 mod tests {
     use super::*;
 
-    fn wanted(accept: &'static str) -> Encoding {
+    fn asked(accept: &'static str) -> Result<Encoding, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         Encoding::wanted(&headers)
     }
 
+    fn wanted(accept: &'static str) -> Encoding {
+        asked(accept).unwrap_or_else(|problem| panic!("{accept}: {problem}"))
+    }
+
+    #[test]
+    fn a_dtype_that_does_not_exist_is_refused() {
+        for accept in [
+            "application/octet-stream;dtype=int4",
+            "application/x-npy;dtype=float64, application/json;q=0",
+            "application/vnd.apache.arrow.stream;dtype=",
+        ] {
+            let problem = asked(accept).expect_err(accept);
+            assert_eq!(problem.status(), 400, "{accept}");
+            let sentence = problem.to_string();
+            assert!(
+                sentence.contains("float32, float16, int8, binary"),
+                "{sentence}"
+            );
+        }
+    }
+
     #[test]
     fn what_is_named_with_the_highest_quality_is_given() {
         let (json, bytes) = (Encoding::Json, Encoding::Bytes(Dtype::Float32));
-        assert_eq!(Encoding::wanted(&HeaderMap::new()), json);
+        assert!(matches!(Encoding::wanted(&HeaderMap::new()), Ok(it) if it == json));
         for (accept, expected) in [
             ("", json),
             ("*/*", json),
@@ -225,8 +269,9 @@ mod tests {
                 "application/octet-stream;dtype=\"binary\"",
                 Encoding::Bytes(Dtype::Binary),
             ),
-            // What there is not is not answered with something else.
-            ("application/octet-stream;dtype=int4", json),
+            // What does not exist is passed over where something else is taken too.
+            ("application/octet-stream;dtype=int4;q=0", json),
+            ("application/octet-stream;dtype=int4, */*;q=0.1", json),
             (
                 "application/octet-stream;dtype=int4, application/x-npy;q=0.1",
                 Encoding::Npy(Dtype::Float32),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use super::row_error::RowError;
 use siglip2_service::{Embeddings, Hit, Ranked, Service, Similarity};
 
 /// Rows of floats, one for each image or text, in the order of the request.
@@ -32,21 +33,10 @@ pub(crate) struct EmbeddingsAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     tokens: Option<Vec<usize>>,
-    /// Of images, where a bad one was to cost its own row only: the bad ones.
+    /// Where a bad image or text was to cost its own row only: the bad ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors: Option<Vec<RowError>>,
-}
-
-/// An image that is bad, whose row is empty.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct RowError {
-    /// Which of the request's images, from 0.
-    pub(crate) index: usize,
-    /// The status that it would have been refused with.
-    pub(crate) status: u16,
-    /// What is wrong with it.
-    pub(crate) detail: String,
 }
 
 /// What an answer tells besides its rows.
@@ -54,7 +44,7 @@ pub(crate) struct RowError {
 pub(crate) struct RowsTold {
     /// Of texts: how much was read of them.
     pub(crate) texts: Option<TextsTold>,
-    /// Of images that are each for itself: the bad ones.
+    /// Of images or texts that are each for itself: the bad ones.
     pub(crate) errors: Option<Vec<RowError>>,
 }
 
@@ -85,53 +75,72 @@ impl<'a> EmbeddingsAnswer<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Similarity)]
 pub(crate) struct SimilarityAnswer<'a> {
-    /// A row for each text, a column for each image: sigmoid probabilities, 0 to 1.
+    /// A row for each text, a column for each image: sigmoid probabilities, 0 to 1; null for an
+    /// image of `errors` and for a text of `text_errors`.
     #[serde(serialize_with = "vectors")]
-    #[schema(value_type = Vec<Vec<f32>>)]
+    #[schema(value_type = Vec<Vec<Option<f32>>>)]
     similarities: &'a [Vec<f32>],
-    /// L2-normalized.
+    /// L2-normalized; the row of a text of `text_errors` is empty.
     #[serde(serialize_with = "rows")]
     #[schema(value_type = Vec<Vec<f32>>)]
     text_embeddings: &'a Embeddings,
-    /// L2-normalized.
+    /// L2-normalized; the row of an image of `errors` is empty.
     #[serde(serialize_with = "rows")]
     #[schema(value_type = Vec<Vec<f32>>)]
     image_embeddings: &'a Embeddings,
     /// The cosines of the same pairs, where `details` asked for them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<Vec<Option<f64>>>>)]
     cosines: Option<Vec<Vec<f64>>>,
     /// `exp(logit_scale) * cosine + logit_bias` of the same pairs, where `details` asked for them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<Vec<Option<f64>>>>)]
     logits: Option<Vec<Vec<f64>>>,
     /// What the numbers are.
     note: &'static str,
     /// Texts whose end was cut off, because they have more tokens than the model reads.
     truncated: u64,
+    /// With `partial`: the bad images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors: Option<Vec<RowError>>,
+    /// With `partial`: the texts that are too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    text_errors: Option<Vec<RowError>>,
 }
 
 impl<'a> SimilarityAnswer<'a> {
-    /// This comparison, which must be of numbers; with what `scores` says of each pair, if it is
-    /// given.
+    /// This comparison, which must be of numbers but for images and texts without a row, of which
+    /// `errors` and `text_errors` tell; with what `scores` says of each pair, if it is given.
     pub(crate) fn of(
         similarity: &'a Similarity,
         truncated: u64,
         scores: Option<&Service>,
+        [errors, text_errors]: [Option<Vec<RowError>>; 2],
     ) -> Result<Self, Problem> {
         let Similarity {
             similarities,
             texts,
             images,
         } = similarity;
-        let all = similarities.iter().map(Vec::as_slice);
-        all.chain(texts.rows())
-            .chain(images.rows())
-            .try_for_each(finite)?;
+        texts.rows().chain(images.rows()).try_for_each(finite)?;
+        for (row, text) in similarities.iter().zip(texts.rows()) {
+            let pairs = row.iter().zip(images.rows());
+            let mut of_good = pairs.filter(|(_, image)| !text.is_empty() && !image.is_empty());
+            of_good.try_for_each(|(value, _)| finite(std::slice::from_ref(value)))?;
+        }
         let details = scores.map(|service| {
             let of_text = |text: &[f32]| {
-                let pairs = images.rows().map(|image| service.score(text, image));
-                pairs.map(|score| (score.cosine, score.logit)).unzip()
+                let pair = |image: &[f32]| match (text, image) {
+                    // As JSON these are null.
+                    ([], _) | (_, []) => (f64::NAN, f64::NAN),
+                    _ => {
+                        let score = service.score(text, image);
+                        (score.cosine, score.logit)
+                    }
+                };
+                images.rows().map(pair).unzip()
             };
             texts.rows().map(of_text).unzip()
         });
@@ -144,8 +153,23 @@ impl<'a> SimilarityAnswer<'a> {
             image_embeddings: images,
             note: "Similarities are sigmoid-normalized (0-1 range)",
             truncated,
+            errors,
+            text_errors,
         })
     }
+}
+
+/// How well every text fits every image; or, of the sentences of text-embeddings-inference, the cosine
+/// of each with the first.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = SimilarityOrCosines)]
+#[allow(dead_code, reason = "it is only described")]
+pub(crate) enum SimilarityAnswers<'a> {
+    /// The service's own.
+    Own(SimilarityAnswer<'a>),
+    /// That of text-embeddings-inference.
+    Cosines(Vec<f32>),
 }
 
 /// The images, the one that fits the query best first.
@@ -154,11 +178,15 @@ impl<'a> SimilarityAnswer<'a> {
 pub(crate) struct RankAnswer<'a> {
     /// The query, as it was sent.
     query: &'a str,
-    /// Every image once.
+    /// Every image once, but for those of `errors`.
     rankings: Vec<Ranking<'a>>,
     /// 1 where the end of the query was cut off, because it has more tokens than the model
     /// reads.
     truncated: u64,
+    /// With `partial`: the bad images, which have no rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors: Option<Vec<RowError>>,
 }
 
 /// An image's place.
@@ -192,6 +220,7 @@ impl<'a> RankAnswer<'a> {
         names: &'a [String],
         truncated: u64,
         details: bool,
+        errors: Option<Vec<RowError>>,
     ) -> Result<Self, Problem> {
         let ranking = |(at, ranked): (usize, &Ranked)| {
             Ok(Ranking {
@@ -206,6 +235,7 @@ impl<'a> RankAnswer<'a> {
         Ok(Self {
             query,
             truncated,
+            errors,
             rankings: ranked
                 .iter()
                 .enumerate()

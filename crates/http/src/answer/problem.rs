@@ -15,7 +15,7 @@ use super::validation::{Issue, Issues, ValidationErrors};
 use crate::answer::{self, Answer};
 use siglip2_image::ImageError;
 
-use siglip2_service::{Fingerprint, IndexError, OutOfMemory, ServiceError, State};
+use siglip2_service::{Fingerprint, IndexError, OutOfMemory, ServiceError, State, TextError};
 
 /// When to come back to a service that cannot embed at the moment.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
@@ -181,6 +181,22 @@ impl Problem {
         }
     }
 
+    /// Whether it may be the fault of one image alone.
+    pub(crate) fn is_of_an_image(&self) -> bool {
+        matches!(
+            self,
+            Problem::BadRequest(_) | Problem::Unsupported(_) | Problem::TooLarge(_)
+        )
+    }
+
+    /// A text that cannot be used, and where it stood.
+    pub(crate) fn text(part: &str, error: &TextError) -> Self {
+        match error.is_too_long() {
+            true => Problem::TooLarge(format!("{part}: {error}.")),
+            false => Problem::Internal(format!("tokenizing failed: {error}")),
+        }
+    }
+
     /// The same, if it is about what was sent, and behind it the likely cause.
     pub(crate) fn because(self, cause: Option<&str>) -> Self {
         match (self, cause) {
@@ -199,12 +215,7 @@ impl Problem {
             ServiceError::Image { index, error } => {
                 Problem::image(&name(Named::Image(index)), &error)
             }
-            ServiceError::Text { index, error } if error.is_too_long() => {
-                Problem::TooLarge(format!("{}: {error}.", name(Named::Text(index))))
-            }
-            ServiceError::Text { error, .. } => {
-                Problem::Internal(format!("tokenizing failed: {error}"))
-            }
+            ServiceError::Text { index, error } => Problem::text(&name(Named::Text(index)), &error),
             ServiceError::Busy { retry_after } => Problem::Busy {
                 what: "The queue is full; nothing was started.".to_owned(),
                 retry_after,

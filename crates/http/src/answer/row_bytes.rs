@@ -20,7 +20,8 @@ pub(crate) enum Dtype {
 }
 
 impl Dtype {
-    const ALL: [Self; 4] = [Self::Float32, Self::Float16, Self::Int8, Self::Binary];
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Float32, Self::Float16, Self::Int8, Self::Binary];
 
     /// The type of this name.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {

@@ -1,17 +1,20 @@
-//! Zero-shot classification: pictures, or vectors of them, against labels.
+//! Zero-shot classification: pictures, or vectors of them, against labels and examples.
 //!
 //! A label is put into each template, the vectors of its sentences are averaged, and the mean is
 //! held against a picture as a text is. Without a template it is "This is a photo of {}.", as in
-//! transformers' pipeline.
+//! transformers' pipeline. The class of an example is the mean of the vectors of its pictures.
 
 use hyper::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::classify_request::{Activation, Told, of_form, of_json};
+use super::examples;
 use crate::answer::problem::Problem;
+use crate::answer::row_error::RowError;
 use crate::answer::{self, Answer};
-use crate::call::{Call, Embed};
+use crate::call::Call;
+use crate::call::embed::Embed;
 use crate::request::body::off_thread;
 use siglip2_service::{Embeddings, Service};
 
@@ -40,6 +43,10 @@ pub(crate) struct OwnAnswer<'a> {
     model: &'a str,
     /// Sentences whose end was cut off.
     truncated: u64,
+    /// With `partial`: the bad pictures, whose results have no scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors: Option<Vec<RowError>>,
 }
 
 /// One picture.
@@ -50,7 +57,7 @@ struct Classified<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     filename: Option<&'a str>,
-    /// The labels, the one that fits best first.
+    /// The labels and the examples, the one that fits best first.
     scores: Vec<Scored<'a>>,
 }
 
@@ -58,11 +65,11 @@ struct Classified<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClassifiedLabel)]
 struct Scored<'a> {
-    /// The label.
+    /// The label, of an example too.
     label: &'a str,
     /// 0 to 1.
     score: f64,
-    /// The cosine between the vectors of the label and of the picture.
+    /// The cosine between the vectors of the class and of the picture.
     cosine: f64,
     /// `exp(logit_scale) * cosine + logit_bias`.
     logit: f64,
@@ -89,12 +96,13 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     };
     let dimensions = call.model().info().dimensions;
     let sentences = told.labels.len() * told.templates.len();
+    let of_classes = told.items_of_classes();
     let pictures = match &told.given {
         Some(given) => given.len(),
-        None => items.items.len() - sentences,
+        None => items.items.len() - of_classes,
     };
     // A character that JSON escapes takes up to six bytes.
-    let labels: usize = told.labels.iter().map(|label| 6 * label.len() + 160).sum();
+    let labels: usize = told.class_names().map(|label| 6 * label.len() + 160).sum();
     let other = told.templates.iter().chain(told.names.iter().flatten());
     let other: usize = other.map(|text| 6 * text.len() + 64).sum();
     let bytes = labels.saturating_mul(pictures).saturating_add(other + 512);
@@ -102,18 +110,27 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
         normalize: true,
         truncate: told.truncate,
     };
-    let (embedded, mut memory) = call.embed(items, how, bytes).await?;
+    let (embedded, mut errors, mut memory) = call.embed_each(items, how, bytes).await?;
+    for error in &mut errors {
+        // Among the pictures, and no longer among the items.
+        error.index -= of_classes;
+    }
+    let errors = told.partial.then_some(errors);
     let service = call.model().clone();
     let truncated = call.cut_texts();
     let given = told.given.take();
     let body = off_thread(bytes, move || {
         let mut texts = embedded.embeddings;
-        let of_pictures = texts.split_off(sentences);
+        let of_pictures = texts.split_off(of_classes);
         let pictures = match given {
             Some(rows) => Embeddings::given(dimensions, rows),
             None => of_pictures,
         };
-        let scored = told.scored(&service, &texts, &pictures, truncated);
+        let of_examples = texts.split_off(sentences);
+        let labels = texts.means(told.templates.len());
+        let shown = examples::means(&mut told.examples, &of_examples);
+        let classes = [labels, shown];
+        let scored = told.scored(&service, &classes, &pictures, (truncated, errors));
         Ok(answer::sized(&scored, bytes))
     })
     .await?;
@@ -122,17 +139,26 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
 }
 
 impl Told {
+    /// What the classes are called: labels, then examples.
+    fn class_names(&self) -> impl Iterator<Item = &str> {
+        let examples = self.examples.iter().map(|example| &example.label);
+        self.labels.iter().chain(examples).map(String::as_str)
+    }
+
+    /// `classes` has those of labels and those of examples.
     fn scored<'a>(
         &'a self,
         service: &'a Service,
-        sentences: &Embeddings,
+        classes: &[Embeddings; 2],
         pictures: &Embeddings,
-        truncated: u64,
+        (truncated, errors): (u64, Option<Vec<RowError>>),
     ) -> ClassifyAnswer<'a> {
-        let classes = sentences.means(self.templates.len());
         let names = self.names.as_deref().unwrap_or_default();
         let classified = pictures.rows().enumerate().map(|(at, picture)| {
-            let scores = classes.rows().zip(&self.labels).map(|(class, label)| {
+            let classes = classes.iter().flat_map(Embeddings::rows);
+            // A bad picture has no row, and so no scores.
+            let classes = classes.filter(|_| !picture.is_empty());
+            let scores = classes.zip(self.class_names()).map(|(class, label)| {
                 let score = service.score(class, picture);
                 Scored {
                     label,
@@ -168,6 +194,7 @@ impl Told {
             hypothesis_templates: &self.templates,
             model: &service.info().name,
             truncated,
+            errors,
         })
     }
 }

@@ -3,20 +3,22 @@
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::examples::{ClassifyExample, Example, examples, text_of, vectors};
 use crate::answer::problem::Problem;
 use crate::call::Call;
 use crate::request::bodies::ClassifyForm;
 use crate::request::body::off_thread;
-use crate::request::form::File;
+use crate::request::form::{File, PARTIAL};
 use crate::request::item_reader::{ItemReader, Items, Place};
-use crate::request::json::{self, Kind, wrong};
+use crate::request::json::{self, wrong};
 
+/// The sentence that a label is put into where the request has none.
 const TEMPLATE: &str = "This is a photo of {}.";
 
 /// The most templates that a request may have.
 const MAX_TEMPLATES: usize = 128;
 
-/// Pictures or vectors, and labels; or the form of Hugging Face's endpoints.
+/// Pictures or vectors, and classes: labels, examples or both; or the form of Hugging Face's endpoints.
 #[derive(ToSchema)]
 #[schema(as = ClassifyRequest)]
 #[allow(dead_code, reason = "it is only described")]
@@ -27,6 +29,8 @@ pub(crate) struct ClassifyRequest {
     embeddings: Option<Vec<Vec<f32>>>,
     /// The labels to choose from.
     labels: Option<Vec<String>>,
+    /// Classes that are shown by pictures of them, beside the labels or instead of any.
+    examples: Option<Vec<ClassifyExample>>,
     /// The sentence that a label is put into, at `{}`.
     #[schema(default = "This is a photo of {}.")]
     hypothesis_template: Option<String>,
@@ -38,6 +42,9 @@ pub(crate) struct ClassifyRequest {
     /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(default = true)]
     truncate: Option<bool>,
+    /// Whether a bad picture costs only its own result, which is then empty, and described in `errors`.
+    #[schema(default = false)]
+    partial: Option<bool>,
     /// Hugging Face's: one picture, as base64.
     inputs: Option<String>,
     /// Hugging Face's: the labels to choose from.
@@ -78,10 +85,14 @@ pub(super) struct Told {
     pub(super) labels: Vec<String>,
     /// The templates that labels are put into.
     pub(super) templates: Vec<String>,
+    /// Classes that are shown. Their pictures stand behind the labels' sentences among the items.
+    pub(super) examples: Vec<Example>,
     /// How logits become scores.
     pub(super) activation: Activation,
     /// Whether a sentence that is too long is cut.
     pub(super) truncate: bool,
+    /// Whether a bad picture costs only its own result.
+    pub(super) partial: bool,
     /// Vectors instead of pictures.
     pub(super) given: Option<Vec<Vec<f32>>>,
     /// File names, of a form.
@@ -90,23 +101,34 @@ pub(super) struct Told {
     pub(super) is_hugging_face: bool,
 }
 
+impl Told {
+    /// The items that stand before the pictures that are classified: sentences, and examples' pictures.
+    pub(super) fn items_of_classes(&self) -> usize {
+        let sentences = self.labels.len() * self.templates.len();
+        sentences + self.examples.iter().map(|it| it.images).sum::<usize>()
+    }
+}
+
 /// Reads a form.
 pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Problem> {
     let form: ClassifyForm = call.form().await?;
-    let texts = [Some(&form.labels), form.hypothesis_templates.as_ref()];
-    let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
+    let lists = [&form.labels, &form.hypothesis_templates, &form.examples];
+    let bytes: usize = lists.into_iter().flatten().map(String::len).sum();
     // The texts again, and what lists in lists would take.
     call.hold(4 * bytes)?;
     let mut reader = call.reader(bytes);
-    off_thread(bytes, move || {
-        let mut list = |field: &'static str, text: &str| {
-            let raw = serde_json::from_str::<&RawValue>(text)
-                .map_err(|error| wrong(format!("{field} is not valid JSON: {error}.")))?;
-            texts_of(&mut reader, field, raw)
+    let (told, mut items) = off_thread(bytes, move || {
+        let raw = |field: &'static str, text: &'_ str| -> Result<Box<RawValue>, Problem> {
+            serde_json::from_str(text)
+                .map_err(|error| wrong(format!("{field} is not valid JSON: {error}.")))
         };
-        let several = form.hypothesis_templates.as_deref();
-        let several = several.map(|text| list("hypothesis_templates", text));
-        let labels = list("labels", &form.labels)?;
+        let mut list = |field: &'static str, text: Option<&str>| {
+            let raw = text.map(|text| raw(field, text)).transpose()?;
+            raw.map(|raw| texts_of(&mut reader, field, &raw))
+                .transpose()
+        };
+        let several = list("hypothesis_templates", form.hypothesis_templates.as_deref())?;
+        let labels = list("labels", form.labels.as_deref())?;
         let activation = form.activation.as_deref().map(|said| {
             let known = ACTIVATIONS
                 .iter()
@@ -120,22 +142,32 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
             .into_iter()
             .map(|File { filename, bytes }| (filename, bytes))
             .unzip();
-        let told = Told {
-            labels,
-            templates: templates(form.hypothesis_template, several.transpose()?)?,
+        let mut told = Told {
+            labels: labels.unwrap_or_default(),
+            templates: templates(form.hypothesis_template, several)?,
+            examples: Vec::new(),
             activation: activation.transpose()?.unwrap_or(Activation::Sigmoid),
             truncate: form.truncate,
+            partial: form.partial,
             given: None,
             names: Some(names),
             is_hugging_face: false,
         };
-        sentences(&mut reader, &told)?;
+        let shown = form.examples.as_deref();
+        let shown = shown.map(|text| raw("examples", text)).transpose()?;
+        classes(&mut reader, &mut told, shown.as_deref())?;
+        if told.partial {
+            reader.each_for_itself();
+        }
         for (index, file) in files.into_iter().enumerate() {
             reader.file(Place::at("files", index), file)?;
         }
         Ok((told, reader.finish()))
     })
-    .await
+    .await?;
+    // Those of examples may be named by URLs.
+    call.fetch(&mut items).await?;
+    Ok((told, items))
 }
 
 /// Reads JSON, ours or that of Hugging Face's endpoints.
@@ -146,10 +178,12 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
         images,
         embeddings,
         labels,
+        shown,
         template,
         several,
         activation,
         truncate,
+        partial,
     ] = json::fields(
         "The body",
         raw,
@@ -159,10 +193,12 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
             "images",
             "embeddings",
             "labels",
+            "examples",
             "hypothesis_template",
             "hypothesis_templates",
             "activation",
             "truncate",
+            PARTIAL,
         ],
     )?;
     let most = reader.most();
@@ -174,9 +210,7 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
         )?,
         None => [None, None],
     };
-    let labels = labels.or(candidates).ok_or_else(|| {
-        wrong("The body must have labels, or candidate_labels in parameters: a list of strings.")
-    })?;
+    let labels = labels.or(candidates);
     let template = template.or(in_parameters);
     let place = Place::of("hypothesis_template");
     let template = template
@@ -184,23 +218,31 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
         .transpose()?;
     let several = several.map(|raw| texts_of(reader, "hypothesis_templates", raw));
     let several = several.transpose()?;
-    let told = Told {
-        labels: texts_of(reader, "labels", labels)?,
+    let labels = labels.map(|raw| texts_of(reader, "labels", raw));
+    let mut told = Told {
+        labels: labels.transpose()?.unwrap_or_default(),
         templates: templates(template, several)?,
+        examples: Vec::new(),
         activation: json::word("activation", activation, &ACTIVATIONS)?
             .unwrap_or(Activation::Sigmoid),
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
-        given: embeddings.map(|raw| vectors(reader, raw)).transpose()?,
+        partial: json::boolean(PARTIAL, partial)?.unwrap_or(false),
+        given: embeddings
+            .map(|raw| vectors(reader, "embeddings", raw))
+            .transpose()?,
         names: None,
         is_hugging_face: inputs.is_some(),
     };
-    sentences(reader, &told)?;
+    classes(reader, &mut told, shown)?;
     match (inputs, images, embeddings) {
         (Some(raw), None, None) => {
             let place = Place::of("inputs");
             reader.image(place, &json::text(place, raw)?)?;
         }
         (None, Some(raw), None) => {
+            if told.partial {
+                reader.each_for_itself();
+            }
             for (index, raw) in json::list("images", raw, most)?.into_iter().enumerate() {
                 let place = Place::at("images", index);
                 reader.image(place, &json::text(place, raw)?)?;
@@ -216,11 +258,26 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
     Ok(told)
 }
 
-/// Adds every label in every template: those of a label follow each other.
-fn sentences(reader: &mut ItemReader, told: &Told) -> Result<(), Problem> {
-    if told.labels.is_empty() {
-        return Err(wrong("labels must not be empty."));
+/// Adds what classes are made of: every label in every template, those of a label one after the other,
+/// and then the pictures of examples.
+fn classes(
+    reader: &mut ItemReader,
+    told: &mut Told,
+    shown: Option<&RawValue>,
+) -> Result<(), Problem> {
+    sentences(reader, told)?;
+    if let Some(shown) = shown {
+        told.examples = examples(reader, shown)?;
     }
+    match told.labels.is_empty() && told.examples.is_empty() {
+        true => Err(wrong(
+            "The request must have classes: labels (candidate_labels in parameters), a list of strings, or examples.",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn sentences(reader: &mut ItemReader, told: &Told) -> Result<(), Problem> {
     for (index, label) in told.labels.iter().enumerate() {
         let place = Place::at("labels", index);
         for template in &told.templates {
@@ -243,14 +300,6 @@ fn texts_of(
     list.enumerate()
         .map(|(index, raw)| text_of(reader, Place::at(field, index), raw))
         .collect()
-}
-
-/// A text that is a copy for as long as the request takes.
-fn text_of(reader: &mut ItemReader, place: Place, raw: &RawValue) -> Result<String, Problem> {
-    let text = json::text(place, raw)?;
-    reader.room(place, text.len())?;
-    reader.hold(text.len())?;
-    Ok(text.into_owned())
 }
 
 /// The templates; there is always at least one.
@@ -279,29 +328,4 @@ fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<St
         ))),
         None => Ok(templates),
     }
-}
-
-/// Vectors that the client has.
-fn vectors(reader: &mut ItemReader, raw: &RawValue) -> Result<Vec<Vec<f32>>, Problem> {
-    let dimensions = reader.dimensions();
-    let rows = json::list("embeddings", raw, reader.most_images())?;
-    // As they are, and normalized.
-    reader.hold(2 * rows.len() * dimensions * size_of::<f32>())?;
-    let rows = rows.into_iter().enumerate();
-    rows.map(|(index, raw)| {
-        let place = Place::at("embeddings", index);
-        let values = json::list(place, raw, dimensions)
-            .map_err(|_| wrong(format!("{place} must be a list of {dimensions} numbers.")))?;
-        let number = |raw: &&RawValue| {
-            let value = match json::kind(raw) {
-                Kind::Number => serde_json::from_str::<f32>(raw.get()).ok(),
-                _ => None,
-            };
-            value.filter(|value| value.is_finite())
-        };
-        let row: Option<Vec<f32>> = values.iter().map(number).collect();
-        row.filter(|row| row.len() == dimensions)
-            .ok_or_else(|| wrong(format!("{place} must be a list of {dimensions} numbers.")))
-    })
-    .collect()
 }

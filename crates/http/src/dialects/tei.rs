@@ -11,7 +11,8 @@ use super::vectors::{Form, Row};
 use crate::answer::messages::finite;
 use crate::answer::problem::Problem;
 use crate::answer::{self, Answer};
-use crate::call::{Call, Embed};
+use crate::call::Call;
+use crate::call::embed::Embed;
 use crate::request::body::off_thread;
 use crate::request::item_reader::ItemReader;
 use crate::request::json::{self, wrong};
@@ -93,17 +94,8 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
             "dimensions",
         ],
     )?;
-    if prompt.is_some() {
-        return Err(wrong(
-            "prompt_name must be left out: this model has no prompts; put the prompt into the text itself.",
-        ));
-    }
-    let directions = [("right", true), ("left", false)];
-    if json::word("truncation_direction", direction, &directions)? == Some(false) {
-        return Err(wrong(
-            "truncation_direction must be right: texts are never cut at the start.",
-        ));
-    }
+    json::no_prompt(prompt)?;
+    json::only_cut_at_the_end(direction)?;
     full_size(wanted, reader.dimensions())?;
     let how = Embed {
         normalize: json::boolean("normalize", normalize)?.unwrap_or(true),

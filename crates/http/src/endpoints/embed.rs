@@ -4,8 +4,9 @@ use bytes::Bytes;
 use hyper::Response;
 
 use super::names::{Names, is_json, split};
-use crate::answer::messages::{EmbeddingsAnswer, RowError, RowsTold, TextsTold, finite};
+use crate::answer::messages::{EmbeddingsAnswer, RowsTold, TextsTold, finite};
 use crate::answer::problem::{Problem, part_name};
+use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
 use crate::answer::{self, Answer, json_bytes};
 use crate::call::Call;
 use crate::request::base64;
@@ -16,11 +17,8 @@ use crate::request::ignored::Ignored;
 use crate::request::json;
 use crate::request::packed;
 use crate::request::text_limits::TextLimits;
-use crate::request::text_request;
+use crate::request::text_request::{self, TextRequest};
 use siglip2_service::{Embeddings, Lease};
-
-/// What is told of a bad image takes no more bytes: a sentence and a name, escaped.
-const MAX_ROW_ERROR: usize = 2048;
 
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -30,6 +28,9 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
     call.choice.by_field(request.model.as_deref())?;
     let memory = answer_memory(call, request.texts.len())?;
+    if request.partial {
+        return each_text(call, request, memory).await;
+    }
     let service = call.request_with_texts(request.normalize, request.truncate)?;
     let rows = call
         .rows(
@@ -45,6 +46,29 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
     let told = RowsTold {
         texts: Some(texts),
         errors: None,
+    };
+    answer(call, rows.embeddings, told, memory).await
+}
+
+/// The answer where a text that is too long costs its own row only.
+async fn each_text(
+    call: &mut Call<'_>,
+    request: TextRequest,
+    mut memory: Lease,
+) -> Result<Response<Answer>, Problem> {
+    memory.absorb(call.answer_bytes(MAX_ROW_ERROR * request.texts.len())?);
+    let most_bytes = TextLimits::of(&call.shared.settings).bytes();
+    let service = call.request_with_texts(request.normalize, request.truncate)?;
+    let work = service.embed_good_texts(request.texts, most_bytes, request.normalize);
+    let rows = call.rows(work, |item| Names::List.of(item)).await?;
+    let tokens = rows.usage.iter().map(|text| text.tokens);
+    let texts = TextsTold {
+        truncated: call.cut_texts(),
+        tokens: request.tokens.then(|| tokens.collect()),
+    };
+    let told = RowsTold {
+        texts: Some(texts),
+        errors: Some(RowError::of_texts(&rows.bad)?),
     };
     answer(call, rows.embeddings, told, memory).await
 }
@@ -121,67 +145,59 @@ pub(crate) async fn embed_images(call: &mut Call<'_>) -> Result<Response<Answer>
                 packed::length_prefixed(body, most)?,
             ),
         };
-        return each(call, names, images, normalize, partial).await;
+        let refused = partial.then(Vec::new);
+        return each(call, names, images, normalize, refused).await;
     }
     if is_json(call) {
-        let (request, items) = call.items(ImagesRequest::read).await?;
+        let (request, mut items) = call.items(ImagesRequest::read).await?;
+        let refused = std::mem::take(&mut items.refused);
         let (_, images, _) = items.apart();
-        return each(
-            call,
-            Names::List,
-            images,
-            request.normalize,
-            request.partial,
-        )
-        .await;
+        let refused = request.partial.then_some(refused);
+        return each(call, Names::List, images, request.normalize, refused).await;
     }
     let form: ImagesForm = call.form().await?;
     let (names, images) = split(form.files);
-    each(call, names, images, form.normalize, form.partial).await
+    let refused = form.partial.then(Vec::new);
+    each(call, names, images, form.normalize, refused).await
 }
 
+/// The answer to several images. With `refused` each is for itself, and some may be known to be bad.
 async fn each(
     call: &mut Call<'_>,
     names: Names,
     images: Vec<Bytes>,
     normalize: bool,
-    partial: bool,
+    refused: Option<Vec<RowError>>,
 ) -> Result<Response<Answer>, Problem> {
     let mut memory = answer_memory(call, images.len())?;
-    if partial {
+    if refused.is_some() {
         memory.absorb(call.answer_bytes(MAX_ROW_ERROR * images.len())?);
     }
     let service = call.request(normalize)?;
-    if !partial {
+    let Some(refused) = refused else {
         let rows = call
             .rows(service.embed_images(images, normalize), |item| {
                 names.of(item)
             })
             .await?;
         return answer(call, rows, RowsTold::default(), memory).await;
-    }
+    };
     let rows = call
         .rows(service.embed_good_images(images, normalize), |_| {
             String::new()
         })
         .await?;
-    let errors = rows.bad.iter().map(|(index, error)| {
-        let problem = Problem::image(&names.part(*index), error);
-        RowError {
-            index: *index,
-            status: problem.status().as_u16(),
-            detail: problem.to_string(),
-        }
-    });
+    let errors = RowError::of_images(&rows.bad, refused, |index| names.part(index));
     let told = RowsTold {
         texts: None,
-        errors: Some(errors.collect()),
+        errors: Some(errors),
     };
     answer(call, rows.embeddings, told, memory).await
 }
 
-/// The memory for an answer of so many embeddings.
+/// The memory for an answer of so many embeddings, in a form that exists.
 fn answer_memory(call: &Call<'_>, rows: usize) -> Result<Lease, Problem> {
+    call.encoding()?;
     call.answer_memory(rows * call.model().info().dimensions)
 }
 
@@ -218,7 +234,7 @@ async fn answer(
 ) -> Result<Response<Answer>, Problem> {
     let bytes = json_bytes(rows.len() * rows.dimensions());
     let model = call.model().info().name.clone();
-    let encoding = call.encoding();
+    let encoding = call.encoding()?;
     off_thread(bytes, move || {
         rows.rows().try_for_each(finite)?;
         if let Some(encoded) = encoding.bytes(&rows, &model)? {

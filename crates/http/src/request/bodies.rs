@@ -3,7 +3,7 @@
 //!
 //! * `fields`: describes and reads the fields of a form, and of the JSON that says the same.
 //! * `typed_form`: what all forms are. `images`: lists of images in JSON.
-//! * `embed`, `compare`, `search`, `classify`, `predict`: the bodies, by what is asked for.
+//! * `embed`, `compare`, `sentences`, `search`, `classify`, `predict`: the bodies, by what is asked for.
 
 mod classify;
 mod compare;
@@ -12,13 +12,15 @@ mod fields;
 mod images;
 mod predict;
 mod search;
+mod sentences;
 mod typed_form;
 
 pub(crate) use classify::ClassifyForm;
-pub(crate) use compare::{RankForm, RankRequest, SimilarityForm, SimilarityRequest};
+pub(crate) use compare::{RankForm, RankRequest, SimilarityBody, SimilarityForm};
 pub(crate) use embed::{ImageForm, ImageRequest, ImagesForm, ImagesRequest};
 pub(crate) use predict::PredictForm;
 pub(crate) use search::SearchForm;
+pub(crate) use sentences::SentencesRequest;
 pub(crate) use typed_form::TypedForm;
 
 #[cfg(test)]
@@ -58,7 +60,7 @@ mod tests {
         holds::<ImagesForm>(&["files"]);
         holds::<SimilarityForm>(&["files", "texts"]);
         holds::<RankForm>(&["files", "query"]);
-        holds::<ClassifyForm>(&["files", "labels"]);
+        holds::<ClassifyForm>(&["files"]);
         holds::<SearchForm>(&[]);
         holds::<PredictForm>(&["entries"]);
     }

@@ -6,11 +6,14 @@
 //!      +---------------------- redirect, at most 3 ------------------+      out of the budget
 //! ```
 //!
-//! The address that was checked is the one that is connected to, so that a name cannot mean
-//! another one a moment later. A redirect goes the whole way again. Everything ends when the
+//! A name is looked up once for each connection, and the address that was checked is the one that is
+//! connected to, so that a name cannot mean another one a moment later (DNS rebinding). A redirect goes
+//! the whole way again, also one to the same name. Everything ends when the
 //! request does: it is all on its task.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+mod resolver;
+
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +42,7 @@ use crate::settings::networks::Networks;
 use crate::settings::picture_url::{PictureHosts, Target, Wanted};
 use crate::settings::pictures::PictureUrlSettings;
 use crate::settings::tls;
+use resolver::{Resolve, System};
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
 /// Redirects that are followed.
@@ -64,6 +68,7 @@ pub(crate) struct Fetcher {
     timeout: Duration,
     turns: Arc<Semaphore>,
     tls: TlsConnector,
+    resolver: Arc<dyn Resolve>,
 }
 
 impl Fetcher {
@@ -83,18 +88,21 @@ impl Fetcher {
             timeout: settings.picture_url_timeout,
             turns: Arc::new(Semaphore::new(settings.max_picture_fetches)),
             tls: tls::connector(settings.picture_url_ca.as_deref())?,
+            resolver: Arc::new(System),
         }))
     }
 
     /// Fetches pictures, a few at a time: each with the index of its item. They may have `most`
-    /// bytes together. The first that cannot be had ends them all.
+    /// bytes together. The first that cannot be had ends them all, unless `is_for_itself` says of it
+    /// that it is no matter to the others.
     pub(crate) async fn fetch(
         &self,
         wanted: Vec<Wanted>,
         most: u64,
         memory: &MemoryBudget,
         deadline: Instant,
-    ) -> Result<Vec<(usize, Bytes)>, Problem> {
+        is_for_itself: impl Fn(usize, &Problem) -> bool,
+    ) -> Result<Vec<(usize, Result<Bytes, Problem>)>, Problem> {
         let taken = AtomicU64::new(0);
         let mut files = Vec::with_capacity(wanted.len());
         let fetches = wanted.into_iter().map(|wanted| {
@@ -114,13 +122,16 @@ impl Fetcher {
                     let seconds = self.timeout.as_secs_f64();
                     let why = format!("could not be fetched within {seconds} s");
                     Err(refused(&wanted.name, &why))
-                })?;
-                Ok::<_, Problem>((wanted.index, file))
+                });
+                (wanted.index, file)
             }
         });
         let mut fetches = pin!(stream::iter(fetches).buffered(AT_A_TIME));
-        while let Some(file) = fetches.next().await {
-            files.push(file?);
+        while let Some((index, file)) = fetches.next().await {
+            match file {
+                Err(problem) if !is_for_itself(index, &problem) => return Err(problem),
+                file => files.push((index, file)),
+            }
         }
         Ok(files)
     }
@@ -173,12 +184,13 @@ impl Fetcher {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| "cannot be fetched now".to_owned())?;
         let (host, port) = (target.host.clone(), target.port);
+        let resolver = Arc::clone(&self.resolver);
         // The system's resolver waits as long as it likes, and keeps the turn with it: however
         // many give up waiting for a name, no more threads than turns look for one.
         let looked = tokio::task::spawn_blocking(move || {
             let found = match host.parse::<IpAddr>() {
                 Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
-                Err(_) => (host.as_str(), port).to_socket_addrs().map(Vec::from_iter),
+                Err(_) => resolver.addresses(&host, port),
             };
             (found, turn)
         });
@@ -329,3 +341,6 @@ fn refused(name: &str, why: &str) -> Problem {
     let why = printable(why, 300);
     Problem::BadRequest(format!("{name} {why}.").into())
 }
+
+#[cfg(test)]
+mod tests;

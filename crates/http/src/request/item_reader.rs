@@ -2,8 +2,8 @@
 //! within the memory that bodies may take.
 //!
 //! An image is base64 or a data URI, is decoded once, and its header is looked at at once, so
-//! that a bad one ends the reading. One that is named by its URL is fetched later, if that is
-//! allowed; see `fetch`.
+//! that a bad one ends the reading, unless each is for itself. One that is named by its URL is
+//! fetched later, if that is allowed; see `fetch`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +14,7 @@ use super::base64;
 use super::model::Choice;
 use super::text_limits::TextLimits;
 use crate::answer::problem::Problem;
+use crate::answer::row_error::RowError;
 use crate::settings::HttpSettings;
 use crate::settings::picture_url::{PictureHosts, Target, Wanted, is_url};
 use siglip2_service::{Item, Lease, MemoryUse};
@@ -60,9 +61,25 @@ pub(crate) struct Items {
     pub(crate) memory: Lease,
     /// Images that are still to be fetched; each stands among the items as an empty one.
     pub(crate) wanted: Vec<Wanted>,
+    /// The first item that is for itself: an image from there on may be bad.
+    pub(crate) for_itself_from: usize,
+    /// Images that are bad before they are decoded, by the index of their item, which is an empty
+    /// image.
+    pub(crate) refused: Vec<RowError>,
 }
 
 impl Items {
+    /// Takes note of what is wrong with an image, if it is for itself.
+    pub(crate) fn refuse(&mut self, index: usize, problem: Problem) -> Result<(), Problem> {
+        match index >= self.for_itself_from && problem.is_of_an_image() {
+            true => {
+                self.refused.push(RowError::of(index, &problem));
+                Ok(())
+            }
+            false => Err(problem),
+        }
+    }
+
     /// The texts and the images, apart, and the memory of the texts.
     pub(crate) fn apart(self) -> (Vec<String>, Vec<Bytes>, Lease) {
         let (mut texts, mut images) = (Vec::new(), Vec::new());
@@ -99,6 +116,8 @@ pub(crate) struct ItemReader {
     hosts: Option<PictureHosts>,
     most_urls: usize,
     wanted: Vec<Wanted>,
+    for_itself_from: usize,
+    refused: Vec<RowError>,
     /// Bytes that the request holds: its body, and what was decoded out of it.
     held: u64,
 }
@@ -121,6 +140,8 @@ impl ItemReader {
             hosts: settings.picture_urls.picture_url_hosts.clone(),
             most_urls: settings.picture_urls.max_picture_urls_per_request,
             wanted: Vec::new(),
+            for_itself_from: usize::MAX,
+            refused: Vec::new(),
             held: body,
         }
     }
@@ -142,7 +163,21 @@ impl ItemReader {
             places: self.places,
             memory: self.memory,
             wanted: self.wanted,
+            for_itself_from: self.for_itself_from,
+            refused: self.refused,
         }
+    }
+
+    /// From here on each item is for itself: images are not looked at, and texts may have any length
+    /// as long as all together fit. The service finds the bad ones. Numbers of items and bytes have
+    /// their limits all the same.
+    pub(crate) fn each_for_itself(&mut self) {
+        self.for_itself_from = self.items.len();
+        self.limits = self.limits.unless_each_for_itself(true);
+    }
+
+    fn are_for_themselves(&self) -> bool {
+        self.items.len() >= self.for_itself_from
     }
 
     /// Adds a text.
@@ -193,54 +228,61 @@ impl ItemReader {
         if is_url(encoded) {
             return self.url(place, encoded);
         }
-        let file = self.decoded(place, encoded)?;
+        let Some(file) = self.decoded(place, encoded)? else {
+            return Ok(());
+        };
         self.inspected(place, file)
             .map_err(|problem| problem.because(base64::mistake(encoded)))
     }
 
-    /// The same, of an image that may be bad without harm to the others: the service finds that.
-    pub(crate) fn unchecked_image(&mut self, place: Place, encoded: &str) -> Result<(), Problem> {
-        if is_url(encoded) {
-            return self.url(place, encoded);
+    /// Adds an empty image in place of one that is bad; if it is not for itself, it is the request
+    /// that is bad.
+    fn bad_image(&mut self, place: Place, problem: Problem) -> Result<(), Problem> {
+        if !self.are_for_themselves() {
+            return Err(problem);
         }
-        let file = self.decoded(place, encoded)?;
-        self.places.push(place);
-        self.items.push(Item::Image(file));
+        let index = self.items.len();
+        self.refused.push(RowError::of(index, &problem));
+        self.add_image(place, Bytes::new());
         Ok(())
     }
 
-    /// Adds an image that is to be fetched. What is wrong with any is said before one is.
+    fn add_image(&mut self, place: Place, file: Bytes) {
+        self.places.push(place);
+        self.items.push(Item::Image(file));
+    }
+
+    /// Adds an image that is to be fetched. What is wrong with any URL is said before one is fetched.
     fn url(&mut self, place: Place, url: &str) -> Result<(), Problem> {
-        let Some(hosts) = &self.hosts else {
-            return Err(Problem::BadRequest(
-                format!(
-                    "{place} is a URL, and this service fetches none: send the image itself, as \
-                     base64 or as a data URI."
-                )
-                .into(),
-            ));
+        self.count_image()?;
+        let target = match &self.hosts {
+            Some(hosts) => Target::parse(url, hosts).map_err(|why| format!("{place} {why}.")),
+            None => Err(format!(
+                "{place} is a URL, and this service fetches none: send the image itself, as base64 or as a data URI."
+            )),
         };
-        let target = Target::parse(url, hosts)
-            .map_err(|why| Problem::BadRequest(format!("{place} {why}.").into()))?;
+        let target = match target {
+            Ok(target) => target,
+            Err(why) => return self.bad_image(place, Problem::BadRequest(why.into())),
+        };
         if self.wanted.len() == self.most_urls {
             return Err(Problem::TooLarge(format!(
                 "The request has more URLs of images than the limit of {}.",
                 self.most_urls
             )));
         }
-        self.count_image()?;
         self.hold(url.len())?;
         self.wanted.push(Wanted {
             index: self.items.len(),
             name: place.to_string(),
             target,
         });
-        self.places.push(place);
-        self.items.push(Item::Image(Bytes::new()));
+        self.add_image(place, Bytes::new());
         Ok(())
     }
 
-    fn decoded(&mut self, place: Place, encoded: &str) -> Result<Bytes, Problem> {
+    /// The file in base64; none if it is bad and for itself, in which case it has been added.
+    fn decoded(&mut self, place: Place, encoded: &str) -> Result<Option<Bytes>, Problem> {
         self.count_image()?;
         let bytes = (encoded.len() / 4 * 3 + 3) as u64;
         let memory = self
@@ -250,11 +292,15 @@ impl ItemReader {
             .take(MemoryUse::Bodies, bytes)
             .map_err(|error| error.beside(self.held))?;
         self.held += bytes;
-        let file = base64::decode(encoded).map_err(|error| {
-            let problem = format!("{place} is not valid base64: {error}.");
-            Problem::BadRequest(problem.into()).because(base64::mistake(encoded))
-        })?;
-        Ok(memory.keep_with(file))
+        match base64::decode(encoded) {
+            Ok(file) => Ok(Some(memory.keep_with(file))),
+            Err(error) => {
+                let problem = format!("{place} is not valid base64: {error}.");
+                let problem = Problem::BadRequest(problem.into());
+                self.bad_image(place, problem.because(base64::mistake(encoded)))?;
+                Ok(None)
+            }
+        }
     }
 
     /// Adds an image whose file is here.
@@ -275,12 +321,13 @@ impl ItemReader {
     }
 
     fn inspected(&mut self, place: Place, file: Bytes) -> Result<(), Problem> {
-        self.choice
-            .model()
-            .inspect_image(&file)
-            .map_err(|error| Problem::image(&place.to_string(), &error))?;
-        self.places.push(place);
-        self.items.push(Item::Image(file));
+        if !self.are_for_themselves() {
+            self.choice
+                .model()
+                .inspect_image(&file)
+                .map_err(|error| Problem::image(&place.to_string(), &error))?;
+        }
+        self.add_image(place, file);
         Ok(())
     }
 

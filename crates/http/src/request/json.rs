@@ -255,6 +255,27 @@ pub(crate) fn count(
     .transpose()
 }
 
+/// Refuses the name of a prompt, as clients of text-embeddings-inference may send it.
+pub(crate) fn no_prompt(prompt: Option<&RawValue>) -> Result<(), Problem> {
+    match prompt {
+        None => Ok(()),
+        Some(_) => Err(wrong(
+            "prompt_name must be left out: this model has no prompts; put the prompt into the text itself.",
+        )),
+    }
+}
+
+/// Refuses to cut texts elsewhere than at their end, as the same clients may ask for.
+pub(crate) fn only_cut_at_the_end(direction: Option<&RawValue>) -> Result<(), Problem> {
+    let directions = [("right", true), ("left", false)];
+    match word("truncation_direction", direction, &directions)? {
+        Some(false) => Err(wrong(
+            "truncation_direction must be right: texts are never cut at the start.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A word out of a few, in any case, where there is one; what it stands for.
 pub(crate) fn word<T: Copy>(
     what: impl fmt::Display,

@@ -23,6 +23,24 @@ impl TextLimits {
         }
     }
 
+    /// Bytes that each may have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The same number of texts. Where each is for itself (`partial`), they may have any length here:
+    /// the service finds those that are too long.
+    #[must_use]
+    pub(crate) fn unless_each_for_itself(self, partial: bool) -> Self {
+        match partial {
+            true => Self {
+                bytes: usize::MAX,
+                ..self
+            },
+            false => self,
+        }
+    }
+
     /// Refuses a text that is too long; `name` says which one it is.
     pub(crate) fn check(&self, name: impl fmt::Display, text: &str) -> Result<(), Problem> {
         self.check_bytes(name, text.len())

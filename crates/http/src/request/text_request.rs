@@ -31,6 +31,10 @@ pub(crate) struct TextRequest {
     /// Whether the answer tells how many tokens of each text were read.
     #[schema(required = false, default = false)]
     pub(crate) tokens: bool,
+    /// Whether a text that is too long costs its own row only, which is then empty, and told in
+    /// `errors`.
+    #[schema(required = false, default = false)]
+    pub(crate) partial: bool,
     /// Where several models are served, the name of one.
     #[schema(nullable = false)]
     pub(crate) model: Option<String>,
@@ -50,8 +54,12 @@ pub(crate) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Prob
         .deserialize_map(FieldsVisitor)
         .map_err(invalid)?;
     let mut issues = Issues::default();
+    let partial = match fields.partial {
+        Some(raw) => boolean("partial", raw, &mut issues)?,
+        None => false,
+    };
     let texts = match fields.texts {
-        Some(raw) => strings(raw, limits, &mut issues)?,
+        Some(raw) => strings(raw, limits.unless_each_for_itself(partial), &mut issues)?,
         None => {
             issues.push(Issue::missing(Some("texts"), Input::json(whole)));
             Vec::new()
@@ -81,6 +89,7 @@ pub(crate) fn parse(body: &[u8], limits: TextLimits) -> Result<TextRequest, Prob
         normalize,
         truncate,
         tokens,
+        partial,
         model,
     })?)
 }
@@ -128,6 +137,7 @@ struct RawFields<'a> {
     normalize: Option<&'a RawValue>,
     truncate: Option<&'a RawValue>,
     tokens: Option<&'a RawValue>,
+    partial: Option<&'a RawValue>,
     model: Option<&'a RawValue>,
 }
 
@@ -148,6 +158,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "normalize" => fields.normalize = Some(map.next_value()?),
                 "truncate" => fields.truncate = Some(map.next_value()?),
                 "tokens" => fields.tokens = Some(map.next_value()?),
+                "partial" => fields.partial = Some(map.next_value()?),
                 FIELD => fields.model = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -185,6 +196,7 @@ mod tests {
             normalize,
             truncate: true,
             tokens: false,
+            partial: false,
             model: None,
         }
     }

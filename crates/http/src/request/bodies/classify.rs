@@ -1,11 +1,11 @@
-//! Images, and labels to compare them with.
+//! Images, and classes to compare them with.
 
 use super::fields::form;
 use super::typed_form::Upload;
 use crate::request::form::File;
 
 form! {
-    /// Images, and labels to compare them with.
+    /// Images, and classes to compare them with: labels, examples or both.
     #[schema(as = Body_classify)]
     form ClassifyForm {
         /// The images.
@@ -13,11 +13,14 @@ form! {
         files: Vec<File> = images, many: true;
         /// The labels to choose from: a JSON array of strings.
         #[schema(
-            min_length = 2,
+            nullable = false,
             content_media_type = "application/json",
             example = "[\"cat\", \"dog\"]"
         )]
-        labels: String = required_text;
+        labels: Option<String> = text;
+        /// Classes that are shown by pictures of them: a JSON array, as `examples` of the JSON has it.
+        #[schema(nullable = false, content_media_type = "application/json")]
+        examples: Option<String> = text;
         /// The sentence that a label is put into, at `{}`.
         #[schema(nullable = false, default = "This is a photo of {}.")]
         hypothesis_template: Option<String> = text;
@@ -30,6 +33,9 @@ form! {
     }
     long: None;
 
+    /// Whether a bad image costs only its own result, which is then empty, and described in `errors`. It
+    /// must stand before the images.
+    partial = false;
     /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
     truncate = true;
 }

@@ -1,9 +1,11 @@
 //! Images, and texts to compare them with.
 
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::fields::{bodies, form};
 use super::images::{missing, read_some_images};
+use super::sentences::SentencesRequest;
 use super::typed_form::Upload;
 use crate::answer::problem::Problem;
 use crate::request::form::File;
@@ -39,6 +41,10 @@ bodies! {
 
     /// Whether the answer has the cosines and the logits as well, unrounded.
     details = false;
+    /// Whether a bad image costs only its own column, and a text that is too long only its own row: their
+    /// pairs are then null, and they are described in `errors` and `text_errors`. In a form it must stand
+    /// before the images.
+    partial = false;
     /// Whether a text of more tokens than the model reads is cut; if not, it is refused (413).
     truncate = true;
 }
@@ -49,7 +55,7 @@ impl SimilarityRequest {
         [images, texts]: [Option<&RawValue>; 2],
         reader: &mut ItemReader,
     ) -> Result<(), Problem> {
-        read_some_images(images, reader)?;
+        read_some_images(images, reader, self.partial)?;
         let texts = texts.ok_or_else(|| missing("texts", "a list of strings"))?;
         let texts = json::list("texts", texts, reader.most())?;
         for (index, raw) in texts.into_iter().enumerate() {
@@ -57,6 +63,29 @@ impl SimilarityRequest {
             reader.text(place, json::text(place, raw)?)?;
         }
         Ok(())
+    }
+}
+
+/// Images, as base64, and texts to compare them with; or one sentence to compare with others, as
+/// text-embeddings-inference has it: that is what a body with `inputs` is.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = SimilarityBody)]
+pub(crate) enum SimilarityBody {
+    /// The service's own.
+    Own(SimilarityRequest),
+    /// That of text-embeddings-inference.
+    Sentences(SentencesRequest),
+}
+
+impl SimilarityBody {
+    /// Reads the body; its images and texts go to the reader.
+    pub(crate) fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Self, Problem> {
+        let [inputs] = json::fields("The body", raw, ["inputs"])?;
+        Ok(match inputs {
+            Some(_) => Self::Sentences(SentencesRequest::read(raw, reader)?),
+            None => Self::Own(SimilarityRequest::read(raw, reader)?),
+        })
     }
 }
 
@@ -87,6 +116,9 @@ bodies! {
 
     /// Whether the answer has the cosine, the logit and the probability as well, unrounded.
     details = false;
+    /// Whether a bad image only has no rank, and is described in `errors`. In a form it must stand before
+    /// the images.
+    partial = false;
     /// Whether a query of more tokens than the model reads is cut; if not, it is refused (413).
     truncate = true;
 }
@@ -97,7 +129,7 @@ impl RankRequest {
         [images, query]: [Option<&RawValue>; 2],
         reader: &mut ItemReader,
     ) -> Result<(), Problem> {
-        read_some_images(images, reader)?;
+        read_some_images(images, reader, self.partial)?;
         let query = query.ok_or_else(|| missing("query", "a string"))?;
         let place = Place::of("query");
         let query = json::text(place, query)?;

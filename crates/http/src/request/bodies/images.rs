@@ -9,19 +9,20 @@ use crate::request::json::{self, wrong};
 /// The field of JSON with an image, or with several.
 pub(super) const FIELD: &str = "image_base64";
 
-/// Reads a list of images that must not be empty.
+/// Reads a list of images that must not be empty, as [`read_images`] does.
 pub(super) fn read_some_images(
     raw: Option<&RawValue>,
     reader: &mut ItemReader,
+    partial: bool,
 ) -> Result<(), Problem> {
-    match read_images(raw, reader, false)? {
+    match read_images(raw, reader, partial)? {
         0 => Err(wrong(format!("{FIELD} must not be empty."))),
         _ => Ok(()),
     }
 }
 
-/// Reads a list of images and returns how many there are. With `partial` they are not looked at:
-/// the service finds the bad ones.
+/// Reads a list of images and returns how many there are. With `partial` each is for itself, and so is
+/// what follows.
 pub(super) fn read_images(
     raw: Option<&RawValue>,
     reader: &mut ItemReader,
@@ -30,13 +31,12 @@ pub(super) fn read_images(
     let raw = raw.ok_or_else(|| missing(FIELD, "a list of images as base64"))?;
     let images = json::list(FIELD, raw, reader.most_images())?;
     let count = images.len();
+    if partial {
+        reader.each_for_itself();
+    }
     for (index, raw) in images.into_iter().enumerate() {
         let place = Place::at(FIELD, index);
-        let image = json::text(place, raw)?;
-        match partial {
-            true => reader.unchecked_image(place, &image)?,
-            false => reader.image(place, &image)?,
-        }
+        reader.image(place, &json::text(place, raw)?)?;
     }
     Ok(count)
 }

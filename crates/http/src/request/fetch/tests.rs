@@ -1,0 +1,130 @@
+//! Names whose addresses change between two look-ups (DNS rebinding). The host that may be asked listens at
+//! 127.0.0.1, and one that may not at 127.0.0.2, on the same port.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use siglip2_service::metrics::Metrics;
+
+const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Answers for each name the next of its addresses, and the last one from then on.
+struct Changing(Mutex<HashMap<&'static str, Vec<Ipv4Addr>>>);
+
+impl Resolve for Changing {
+    fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut names = self.0.lock().unwrap();
+        let addresses = names.get_mut(host).ok_or(io::ErrorKind::NotFound)?;
+        let address = match addresses.len() {
+            1 => addresses[0],
+            _ => addresses.remove(0),
+        };
+        Ok(vec![SocketAddr::from((address, port))])
+    }
+}
+
+/// A host at an address, and how many have connected to it.
+async fn host(address: Ipv4Addr, port: u16, body: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((address, port)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
+            let head = String::from_utf8(head).unwrap();
+            let path = head.split(' ').nth(1).unwrap();
+            // "/to?NAME" leads to NAME, on the same port.
+            let answer = match path.strip_prefix("/to?") {
+                Some(name) => format!(
+                    "HTTP/1.1 302 Found\r\nLocation: http://{name}:{port}/\r\nContent-Length: 0\r\n\r\n"
+                ),
+                None => format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                ),
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (port, connections)
+}
+
+/// What `http://NAME:PORT/PATH` gives where names have these addresses, one after the other; and whether
+/// the forbidden host was connected to.
+async fn fetched(
+    names: &[(&'static str, &[Ipv4Addr])],
+    name: &str,
+    path: &str,
+) -> (Result<Bytes, String>, usize) {
+    let (port, _) = host(ALLOWED, 0, "allowed").await;
+    let (_, forbidden) = host(FORBIDDEN, port, "forbidden").await;
+    let settings = PictureUrlSettings {
+        picture_url_hosts: Some(PictureHosts::parse(&format!("*:{port}")).unwrap()),
+        picture_url_networks: Some(Networks::parse("127.0.0.1").unwrap()),
+        ..crate::HttpSettings::default().picture_urls
+    };
+    let names = names.iter().map(|(name, all)| (*name, all.to_vec()));
+    let mut fetcher = Fetcher::new(&settings).unwrap().unwrap();
+    fetcher.resolver = Arc::new(Changing(Mutex::new(names.collect())));
+    let url = format!("http://{name}:{port}{path}");
+    let wanted = Wanted {
+        index: 0,
+        name: "image".to_owned(),
+        target: Target::parse(&url, &fetcher.hosts).unwrap(),
+    };
+    let memory = MemoryBudget::new(1 << 24, Metrics::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let files = fetcher
+        .fetch(vec![wanted], 1 << 20, &memory, deadline, |_, _| false)
+        .await;
+    let file = files.map(|mut files| files.remove(0).1.unwrap());
+    let file = file.map_err(|problem| problem.to_string());
+    (file, forbidden.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
+    // The next look-up would give the other one.
+    let names = [("a.example", &[ALLOWED, FORBIDDEN][..])];
+    let (file, forbidden) = fetched(&names, "a.example", "/").await;
+    assert_eq!(file.unwrap(), "allowed");
+    assert_eq!(forbidden, 0);
+    // And the first one counts where it is the forbidden one.
+    let names = [("a.example", &[FORBIDDEN, ALLOWED][..])];
+    let (file, forbidden) = fetched(&names, "a.example", "/").await;
+    let sentence = file.unwrap_err();
+    assert!(sentence.contains("not public"), "{sentence}");
+    assert_eq!(forbidden, 0);
+}
+
+#[tokio::test]
+async fn the_name_that_a_redirect_leads_to_is_checked_in_the_same_way() {
+    let from = ("a.example", &[ALLOWED][..]);
+    let names = [from, ("b.example", &[ALLOWED, FORBIDDEN][..])];
+    let (file, forbidden) = fetched(&names, "a.example", "/to?b.example").await;
+    assert_eq!(file.unwrap(), "allowed");
+    assert_eq!(forbidden, 0);
+    let names = [from, ("b.example", &[FORBIDDEN, ALLOWED][..])];
+    let (file, forbidden) = fetched(&names, "a.example", "/to?b.example").await;
+    assert!(file.unwrap_err().contains("not public"));
+    assert_eq!(forbidden, 0);
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_same_name_looks_it_up_again() {
+    let names = [("a.example", &[ALLOWED, FORBIDDEN][..])];
+    let (file, forbidden) = fetched(&names, "a.example", "/to?a.example").await;
+    assert!(file.unwrap_err().contains("not public"));
+    assert_eq!(forbidden, 0);
+}
