@@ -79,7 +79,6 @@ impl Embed {
     fn embed(self) -> Result<(Summary, u8), BulkError> {
         let Self { bulk, mut settings } = self;
         settings.is_bulk = true;
-        let unusable = BulkError::Unusable;
         let normalized = !bulk.no_normalize;
         let runtime = subcommand::runtime()?;
         let limits = Limits {

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::{LoadError, Loaded};
 use super::files::Files;
+use super::{LoadError, Loaded};
 use crate::checkpoint::Checkpoint;
 use crate::engine::cpu::{CpuEngine, CpuEngineError, CpuOptions, CpuPrecision, Kernel};
 use crate::engine::{Engine, EngineInfo};

@@ -54,7 +54,11 @@ fn whatever_changes_vectors_changes_the_fingerprint() {
         "Siglip2Tokenizer",
         "GemmaTokenizer",
     ));
-    new(changed("tokenizer_config.json", "{", "{\"max_length\": 32,"));
+    new(changed(
+        "tokenizer_config.json",
+        "{",
+        "{\"max_length\": 32,",
+    ));
     // No tensor tells of these.
     for (key, value) in [
         ("hidden_act", json!("relu")),
