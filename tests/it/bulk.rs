@@ -258,6 +258,9 @@ async fn the_vectors_are_those_of_the_service() {
     let errors = fs::read_to_string(out.path().join("_errors.jsonl")).expect("a list");
     assert_eq!(errors.lines().count(), 2);
     let server = Server::of(service("demo", &[])).await;
+    let plan = fs::read(out.path().join("_embed/plan.json")).expect("a plan");
+    let plan: Value = serde_json::from_slice(&plan).expect("JSON");
+    assert!(plan["identity"]["fingerprint"].is_string(), "{plan}");
     let mut rows = 0;
     for part in ["part-00000.jsonl", "part-00001.jsonl"] {
         for line in fs::read_to_string(out.path().join(part))
@@ -267,6 +270,7 @@ async fn the_vectors_are_those_of_the_service() {
             let row: Value = serde_json::from_str(line).expect("JSON");
             let id = row["id"].as_str().expect("a name");
             assert!(id.ends_with(&format!("{rows:03}.png")), "{id}");
+            assert_eq!(row["siglip2.fingerprint"], plan["identity"]["fingerprint"]);
             rows += 1;
             let form = Form::new().file("file", "a.png", fs::read(id).expect("a picture"));
             let answer = ask(server.address, form.post("/embed/image")).await;

@@ -271,6 +271,11 @@ async fn a_name_that_nothing_has_is_refused_in_each_shape_and_so_are_two() {
         post("/models/old/embed/text", &[("X-Model", "lab/new")], &texts),
         post(
             "/embed/text",
+            &[("X-Model", "old"), ("X-Model", "lab/new")],
+            &texts,
+        ),
+        post(
+            "/embed/text",
             &[("X-Model", "lab/new")],
             &json!({"model": "old", "texts": [TEXT]}),
         ),

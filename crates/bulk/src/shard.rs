@@ -79,7 +79,7 @@ impl Shard {
         let file: Box<dyn RowFile> = match output.plan.format {
             Format::Parquet => Box::new(parquet::Vectors::new(target()?, form, &columns)?),
             Format::Npy => Box::new(npy::Npy::new(target()?, target()?, form, &columns)?),
-            Format::Jsonl => Box::new(jsonl::Jsonl::new(target()?, form.number)?),
+            Format::Jsonl => Box::new(jsonl::Jsonl::new(target()?, form)?),
         };
         drop(targets);
         Ok(Self {

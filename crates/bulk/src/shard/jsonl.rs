@@ -7,9 +7,10 @@ use arrow_array::RecordBatch;
 use half::f16;
 use serde_json::Map;
 
-use super::RowFile;
+use super::{Form, RowFile};
 use crate::columns::json;
 use crate::disk::Temporary;
+use crate::identity::FINGERPRINT;
 use crate::options::Number;
 use crate::row::EMBEDDING;
 
@@ -18,11 +19,15 @@ pub(super) struct Jsonl {
     file: Temporary,
     writer: BufWriter<File>,
     number: Number,
+    /// What ends every row: lines of several runs may be put together, so each says what made it.
+    end: String,
 }
 
 impl Jsonl {
-    pub(super) fn new(file: Temporary, number: Number) -> io::Result<Self> {
+    pub(super) fn new(file: Temporary, form: &Form) -> io::Result<Self> {
+        let number = form.number;
         Ok(Self {
+            end: format!(",\"{FINGERPRINT}\":\"{}\"}}\n", form.identity.fingerprint),
             writer: BufWriter::with_capacity(1 << 18, file.writer()?),
             file,
             number,
@@ -60,7 +65,7 @@ impl RowFile for Jsonl {
                     serde_json::to_writer(&mut line, &halves.collect::<Vec<_>>())?;
                 }
             }
-            line.extend_from_slice(b"}\n");
+            line.extend_from_slice(self.end.as_bytes());
             self.writer.write_all(&line)?;
         }
         Ok(())

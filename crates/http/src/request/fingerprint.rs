@@ -27,35 +27,36 @@ pub(crate) fn agreed(
 ) -> Result<Option<Fingerprint>, Problem> {
     let of = |service: &Service| Some(service.fingerprints_of(turned)?.of(normalized));
     let found = of(choice.model());
-    let Some(expected) = headers.get(EXPECT_FINGERPRINT) else {
-        return Ok(found);
-    };
-    let shown = String::from_utf8_lossy(expected.as_bytes());
-    let expected: Fingerprint = shown.parse().map_err(|_| {
-        let shown = printable(&shown, 40);
-        Problem::BadRequest(
-            format!(
-                "X-Expect-Fingerprint must be a fingerprint of 16 hexadecimal digits, and is \
-                 {shown:?}."
+    // Every one must hold: whoever sends two may have vectors of two.
+    for expected in headers.get_all(EXPECT_FINGERPRINT) {
+        let shown = String::from_utf8_lossy(expected.as_bytes());
+        let expected: Fingerprint = shown.parse().map_err(|_| {
+            let shown = printable(&shown, 40);
+            Problem::BadRequest(
+                format!(
+                    "X-Expect-Fingerprint must be a fingerprint of 16 hexadecimal digits, and is \
+                     {shown:?}."
+                )
+                .into(),
             )
-            .into(),
-        )
-    })?;
-    match found {
-        Some(found) if found == expected => Ok(Some(found)),
-        Some(found) => {
-            let other = choice.other_with(|service| of(service) == Some(expected));
-            Err(Problem::OtherSpace {
-                expected,
-                found,
-                other: other.map_or_else(String::new, |name| {
-                    format!(
-                        " It is that of \"{name}\", which is served here too: name it in the \
-                         header X-Model."
-                    )
-                }),
-            })
+        })?;
+        match found {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let other = choice.other_with(|service| of(service) == Some(expected));
+                return Err(Problem::OtherSpace {
+                    expected,
+                    found,
+                    other: other.map_or_else(String::new, |name| {
+                        format!(
+                            " It is that of \"{name}\", which is served here too: name it in the \
+                             header X-Model."
+                        )
+                    }),
+                });
+            }
+            None => return Err(Problem::NoFingerprint(expected)),
         }
-        None => Err(Problem::NoFingerprint(expected)),
     }
+    Ok(found)
 }

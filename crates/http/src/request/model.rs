@@ -118,7 +118,8 @@ impl Choice {
         if let Some(name) = path {
             self.name(name)?;
         }
-        if let Some(value) = headers.get(HEADER) {
+        // Two of them that differ are two models.
+        for value in headers.get_all(HEADER) {
             self.name(String::from_utf8_lossy(value.as_bytes()).trim())?;
         }
         Ok(())
