@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 
 use siglip2_embeddings::http::{ApiKey, HttpSettings};
 
+use tokio::io::AsyncReadExt;
+
 use crate::common::{Answer, Client, Form, Server, ask, get, png, post_json, request};
 
 const TEXT: &str = r#"{"texts": ["a"]}"#;
@@ -120,6 +122,21 @@ async fn who_sends_no_more_is_answered_and_who_has_gone_is_not_worked_for() {
         client.finish().await;
         assert_eq!(last_answer(&mut client).await.status, 200);
         assert!(client.is_closed().await);
+    }
+    // What it sends and its end come at once, before anything of it is read.
+    for sent in [get("/health"), post_json("/embed/text", TEXT)] {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        std::io::Write::write_all(&mut stream, &sent).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200 "),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     // While the engine is held up as well, however long that is.
     let held = server.orders.gate.lock().unwrap();

@@ -41,7 +41,11 @@ impl Violation {
 
 /// Follows a connection's bytes.
 #[derive(Debug)]
-pub(crate) struct Framing(State);
+pub(crate) struct Framing {
+    state: State,
+    /// Heads that were complete.
+    heads: u64,
+}
 
 #[derive(Debug)]
 enum State {
@@ -61,7 +65,24 @@ enum State {
 
 impl Framing {
     pub(crate) fn new() -> Self {
-        Self(State::Head(Vec::new()))
+        Self {
+            state: State::Head(Vec::new()),
+            heads: 0,
+        }
+    }
+
+    /// Requests whose heads were complete.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether all that has come are whole requests.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        match &self.state {
+            State::Head(head) => head.is_empty(),
+            State::Sized(more) => *more == 0,
+            _ => false,
+        }
     }
 
     /// Takes in the next bytes. An error comes with how many of them stand before the
@@ -70,7 +91,7 @@ impl Framing {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             let left = (bytes.len() - at) as u64;
-            match &mut self.0 {
+            match &mut self.state {
                 State::Unknown => return Ok(()),
                 State::Sized(more) | State::Chunk(more) if *more > left => {
                     *more -= left;
@@ -78,12 +99,12 @@ impl Framing {
                 }
                 State::Sized(more) => {
                     at += *more as usize;
-                    self.0 = State::Head(Vec::new());
+                    self.state = State::Head(Vec::new());
                     continue;
                 }
                 State::Chunk(more) => {
                     at += *more as usize;
-                    self.0 = State::Size(Vec::new());
+                    self.state = State::Size(Vec::new());
                     continue;
                 }
                 State::Head(head) => {
@@ -95,21 +116,22 @@ impl Framing {
                         // An empty line before a request is skipped (RFC 9112, 2.2).
                         head.clear();
                     } else if head.ends_with(b"\r\n\r\n") {
-                        self.0 = body(head).map_err(|violation| (at, violation))?;
+                        self.state = body(head).map_err(|violation| (at, violation))?;
+                        self.heads += 1;
                     } else if head.len() > MAX_HEAD {
-                        self.0 = State::Unknown;
+                        self.state = State::Unknown;
                     }
                 }
                 State::Size(line) => {
                     line.push(byte);
                     if byte == b'\n' {
-                        self.0 = chunk(line);
+                        self.state = chunk(line);
                     } else if line.len() > MAX_LINE {
-                        self.0 = State::Unknown;
+                        self.state = State::Unknown;
                     }
                 }
                 State::Trailer(length) => match byte {
-                    b'\n' if *length == 0 => self.0 = State::Head(Vec::new()),
+                    b'\n' if *length == 0 => self.state = State::Head(Vec::new()),
                     b'\n' => *length = 0,
                     b'\r' => {}
                     _ => *length += 1,
@@ -218,6 +240,25 @@ mod tests {
                 let wrong = [first, second, b"GET / HTTP/1.1\n\n"].concat();
                 let at = wrong.len() - 2;
                 assert_eq!(verdict(&wrong), Err((at, Violation::BareLineFeed)));
+            }
+        }
+    }
+
+    #[test]
+    fn whole_requests_are_told_from_halves() {
+        let post: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+        let none: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+        let chunked: &[u8] =
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+        let get: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+        for request in [post, none, chunked, get] {
+            for end in 1..=request.len() {
+                let mut framing = Framing::new();
+                framing.observe(get).unwrap();
+                framing.observe(&request[..end]).unwrap();
+                let whole = end == request.len();
+                assert_eq!(framing.is_between_requests(), whole, "{end}");
+                assert!(!whole || framing.heads() == 2);
             }
         }
     }

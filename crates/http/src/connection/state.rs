@@ -18,8 +18,6 @@ pub(crate) struct ConnectionState {
     /// Requests from the end of a head until the last of its answer was handed to hyper; with
     /// HTTP/1 at most one.
     busy: AtomicUsize,
-    /// The body of the request under way is here.
-    body_is_whole: AtomicBool,
     /// Nothing of its answer has been written, and its client reads over an interim one.
     awaits_interim: AtomicBool,
     linger: AtomicBool,
@@ -39,7 +37,6 @@ impl ConnectionState {
             opened: Instant::now(),
             heads: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
-            body_is_whole: AtomicBool::new(false),
             awaits_interim: AtomicBool::new(false),
             linger: AtomicBool::new(false),
             last: AtomicU64::new(0),
@@ -70,16 +67,10 @@ impl ConnectionState {
     /// A head is complete.
     pub(crate) fn begin(self: &Arc<Self>, version: Version) -> UnderWay {
         self.heads.fetch_add(1, Ordering::Relaxed);
-        self.body_is_whole.store(false, Ordering::Relaxed);
         self.awaits_interim
             .store(version == Version::HTTP_11, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
-    }
-
-    /// Its body is here.
-    pub(crate) fn body_is_whole(&self) {
-        self.body_is_whole.store(true, Ordering::Relaxed);
     }
 
     /// Its answer is known, and the next thing that is written.
@@ -105,11 +96,6 @@ impl ConnectionState {
     /// Whether a request is under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether a client that sends no more may be waiting for an answer.
-    pub(crate) fn waits_for_answer(&self) -> bool {
-        self.is_busy() && self.body_is_whole.load(Ordering::Relaxed)
     }
 
     /// Whether an interim answer may be written now.

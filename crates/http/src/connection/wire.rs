@@ -116,6 +116,13 @@ impl Wire {
         }
     }
 
+    /// Whether a client that sends no more may be waiting for an answer: it has sent whole requests, and
+    /// the last of them is under way, or was read and has not begun yet.
+    fn waits_for_answer(&self) -> bool {
+        let is_to_begin = self.framing.heads() > self.state.heads();
+        self.framing.is_between_requests() && (is_to_begin || self.state.is_busy())
+    }
+
     /// Whether no answer is being written, so that we may write one.
     fn is_silent(&self) -> bool {
         !self.state.is_busy() && !self.unflushed && self.refusal.is_empty()
@@ -223,7 +230,7 @@ impl AsyncRead for Wire {
                 return Pin::new(this).poll_read(context, buffer);
             }
         }
-        if poll.is_ready() && got == 0 && buffer.remaining() > 0 && this.state.waits_for_answer() {
+        if poll.is_ready() && got == 0 && buffer.remaining() > 0 && this.waits_for_answer() {
             return this.poll_half_closed(context);
         }
         if this.head_is_late(context, got) {

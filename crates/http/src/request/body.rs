@@ -4,7 +4,6 @@
 //! rate has one, and all bodies of the process together have one.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::coded::{Coding, Decoder};
 use crate::answer::problem::Problem;
-use crate::connection::state::ConnectionState;
 use crate::settings::HttpSettings;
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
@@ -45,8 +43,6 @@ pub(crate) struct Body {
     idle_timeout: Duration,
     whole_timeout: Duration,
     min_rate: u64,
-    /// Who is told when it is here.
-    connection: Option<Arc<ConnectionState>>,
 }
 
 impl Body {
@@ -70,29 +66,13 @@ impl Body {
             idle_timeout: settings.body_idle_timeout,
             whole_timeout: settings.body_timeout,
             min_rate: settings.min_body_rate,
-            connection: None,
         }
-    }
-
-    /// Tells this connection when the whole body is here.
-    pub(crate) fn on(mut self, connection: &Arc<ConnectionState>) -> Self {
-        self.connection = Some(Arc::clone(connection));
-        self.has_come();
-        self
     }
 
     /// Undoes this coding as the body is read.
     pub(crate) fn decode(&mut self, coding: Coding) -> Result<(), Problem> {
         self.decoder = Some(Decoder::new(coding, &mut self.lease)?);
         Ok(())
-    }
-
-    fn has_come(&self) {
-        if self.ended
-            && let Some(connection) = &self.connection
-        {
-            connection.body_is_whole();
-        }
     }
 
     /// Lowers the limit of the size, and refuses a body whose length is known to be
@@ -128,7 +108,6 @@ impl Body {
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
         let piece = self.next_piece().await;
         self.failed |= piece.is_err();
-        self.has_come();
         piece
     }
 
@@ -254,9 +233,7 @@ impl Body {
                     while self.piece_as_sent().await?.is_some() {}
                     Ok::<_, Problem>(())
                 };
-                let settled = matches!(timeout(SETTLE_TIME, rest).await, Ok(Ok(())));
-                self.has_come();
-                settled
+                matches!(timeout(SETTLE_TIME, rest).await, Ok(Ok(())))
             }
             _ => false,
         }
