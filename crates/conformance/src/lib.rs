@@ -75,4 +75,5 @@ pub mod property;
 pub mod report;
 pub mod target;
 pub mod truth;
+mod vector;
 mod wire;

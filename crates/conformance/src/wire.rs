@@ -111,7 +111,8 @@ fn json(url: &str, status: u16, body: &[u8]) -> Result<Value, Failure> {
             "{url} did not answer JSON: {error}"
         ))),
         (404 | 405, _) => Err(Failure::NotOffered),
-        (400..=499, parsed) => Err(Failure::Refused {
+        // Those are about the time and not about the input.
+        (400..=499, parsed) if !matches!(status, 408 | 429) => Err(Failure::Refused {
             status,
             reason: reason(&parsed.unwrap_or_default(), body),
         }),
