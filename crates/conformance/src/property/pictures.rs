@@ -158,7 +158,7 @@ pub(super) fn properties() -> Vec<Property> {
         alone!(
             "pictures.ico",
             "the largest picture of an ICO: a PNG, or a bitmap",
-            "the server cannot read it, or takes the first picture or a smaller one",
+            "the server cannot read it, takes the first picture or a smaller one, or applies its mask",
             ["png.ico" "image/vnd.microsoft.icon", "bitmap.ico" "image/vnd.microsoft.icon"]
         ),
         alone!(
