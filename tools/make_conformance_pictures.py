@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+# The formats that Pillow reads and does not write.
+from make_image_fixtures import icns, icns_runs, sun, xpm
+
 OUT = Path(__file__).resolve().parent.parent / "crates" / "conformance" / "pictures"
 
 
@@ -43,6 +46,54 @@ def rgb(width: int, height: int, seed: int) -> Image.Image:
 
 def save(name: str, picture: Image.Image, **options) -> None:
     picture.save(OUT / name, **options)
+
+
+def encoded(picture: Image.Image, format: str, **options) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def write(name: str, data: bytes) -> None:
+    (OUT / name).write_bytes(data)
+
+
+def seldom() -> None:
+    """The formats that few servers are sent."""
+    save("plain.avif", rgb(128, 96, 40), quality=90)
+    # Icons: another picture in each size, so that taking a smaller one shows.
+    sizes = {"sizes": [(48, 48), (16, 16)], "append_images": [rgb(16, 16, 42)]}
+    save("png.ico", rgb(48, 48, 41), **sizes)
+    bitmaps = encoded(rgb(48, 48, 43), "ICO", bitmap_format="bmp", **sizes)
+    write("bitmap.ico", bitmaps)
+    cursor = encoded(rgb(48, 48, 44), "ICO", bitmap_format="bmp", **sizes)
+    write("plain.cur", b"\0\0\2\0" + cursor[4:])
+    small = (b"icp4", encoded(rgb(16, 16, 45), "PNG"))
+    write("png.icns", icns(small, (b"icp6", encoded(rgb(64, 64, 46), "PNG"))))
+    planes = b"".join(icns_runs(plane.tobytes()) for plane in scene(48, 48, 47).transpose(2, 0, 1))
+    mask = np.linspace(0, 255, 48 * 48).astype(np.uint8).tobytes()
+    write("planes.icns", icns(small, (b"ih32", planes), (b"h8mk", mask)))
+    save("plain.tga", rgb(48, 40, 48))
+    save("runs.tga", rgb(64, 48, 49).quantize(16), compression="tga_rle", orientation=-1)
+    save("plain.ppm", rgb(48, 40, 50))
+    # Decimal numbers up to 1000, which Pillow scales to bytes.
+    levels = scene(28, 20, 51).astype(int) * 1000 // 255
+    numbers = "\n".join(" ".join(map(str, row)) for row in levels.reshape(20, -1))
+    write("numbers.ppm", f"P3\n# a comment\n28 20\n1000\n{numbers}\n".encode())
+    save("plain.qoi", rgb(64, 48, 52))
+    save("plain.pcx", rgb(48, 40, 53))
+    save("palette.pcx", rgb(64, 48, 54).quantize(16))
+    save("plain.sgi", rgb(48, 40, 55))
+    blue_first = scene(48, 40, 56)[..., ::-1]
+    write("plain.ras", sun(48, 40, 24, 1, [row.tobytes() for row in blue_first]))
+    save("plain.xbm", rgb(96, 80, 57).convert("1"))
+    few = rgb(64, 48, 58).quantize(12)
+    colours = [b"c #%02X%02X%02X" % tuple(few.getpalette()[3 * n : 3 * n + 3]) for n in range(12)]
+    keys = [b"%c" % (ord("a") + n) for n in range(12)]
+    rows = [b"".join(keys[n] for n in row) for row in np.asarray(few)]
+    write("plain.xpm", xpm(few.width, few.height, colours, keys, rows))
+    save("plain.dds", rgb(40, 32, 59))
+    save("blocks.dds", rgb(96, 80, 60).convert("RGBA"), pixel_format="DXT5")
 
 
 def main() -> None:
@@ -88,9 +139,9 @@ def main() -> None:
     save("lossy.webp", rgb(128, 96, 33), quality=80)
     save("plain.bmp", rgb(48, 40, 34))
     save("deflate.tiff", rgb(96, 80, 35), compression="tiff_adobe_deflate")
-    whole = BytesIO()
-    rgb(96, 80, 36).save(whole, "PNG")
-    (OUT / "damaged.png").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    whole = encoded(rgb(96, 80, 36), "PNG")
+    write("damaged.png", whole[: len(whole) // 2])
+    seldom()
     print(sum(file.stat().st_size for file in OUT.iterdir()), "bytes")
 
 

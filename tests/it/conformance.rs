@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use siglip2_conformance::property::{Question, properties};
+use siglip2_image::ImageError;
 
 use crate::common::Program;
 use crate::common::model::fixture;
@@ -111,5 +113,20 @@ fn a_server_that_cannot_be_checked_is_code_2_and_a_sentence() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(sentence), "{said}");
+    }
+}
+
+#[test]
+fn every_format_that_this_service_reads_is_asked_for() {
+    let sentence = ImageError::NotAnImage.to_string();
+    let (_, names) = sentence.split_once("are not ").expect("a list of names");
+    let names: Vec<_> = names.split(", ").flat_map(|it| it.split(" or ")).collect();
+    assert!(names.len() >= 19, "{names:?}");
+    let properties = properties();
+    for name in names {
+        let named = properties.iter().any(|property| {
+            matches!(property.question, Question::Pictures(_)) && property.title.contains(name)
+        });
+        assert!(named, "{name}");
     }
 }

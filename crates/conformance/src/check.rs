@@ -1,10 +1,16 @@
 //! Asks a target, compares its answers with the truth, and judges.
 
-use serde::Serialize;
+mod cases;
+mod outcome;
 
+use std::cell::Cell;
+
+use self::cases::{Answer, Cases, alone, together};
+pub use self::outcome::{Outcome, Verdict};
 use crate::property::{Picture, Property, Question, properties};
 use crate::target::{Failure, Rows, Target};
 use crate::truth::{NoTruth, Truth};
+use crate::vector::{cosine, is_lower, is_near, length, nearest};
 
 /// How far from one the length of a vector may be: FP16 has 11 bits.
 const LENGTH_TOLERANCE: f32 = 2e-3;
@@ -33,42 +39,9 @@ pub enum CheckError {
         /// The length of the right ones.
         own: usize,
     },
-}
-
-/// The judgement on a property.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The server has the property.
-    Pass,
-    /// It does not: it gave other vectors, or failed.
-    Fail,
-    /// It refused the input with a status of 4xx.
-    Refused,
-    /// The dialect or the server has nothing of the kind.
-    NotOffered,
-}
-
-/// The result for one property.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// The property's identifier.
-    pub id: &'static str,
-    /// What a server that has it does.
-    pub title: &'static str,
-    /// What a server that does not have it probably does instead.
-    pub why: &'static str,
-    /// The judgement.
-    pub verdict: Verdict,
-    /// The lowest cosine to the right vectors, over its cases.
-    pub cosine: Option<f32>,
-    /// The case with the lowest cosine.
-    pub worst: Option<String>,
-    /// What the error costs in ranking: for how many of the cases another picture (for a text)
-    /// or text (for a picture) of this kit's comes first, and of how many cases.
-    pub moved: Option<(usize, usize)>,
-    /// What else there is to say: why the server refused, or what was wrong.
-    pub detail: Option<String>,
+    /// The target gives no vectors at all, as without its key.
+    #[error("nothing could be checked, the server gives no vectors: {0}")]
+    NoVectors(String),
 }
 
 /// Vectors of the truth by which rankings are compared.
@@ -92,27 +65,25 @@ pub fn check(
 ) -> Result<Vec<Outcome>, CheckError> {
     let properties = properties();
     let gallery = Gallery::of(&properties, truth)?;
+    let checker = Checker {
+        target,
+        truth,
+        least,
+        gallery: &gallery,
+        is_the_model: Cell::new(false),
+    };
     let mut outcomes = Vec::with_capacity(properties.len());
     for property in &properties {
-        let checker = Checker {
-            target,
-            truth,
-            least,
-            gallery: &gallery,
-        };
-        let mut outcome = Outcome {
-            id: property.id,
-            title: property.title,
-            why: property.why,
-            verdict: Verdict::Pass,
-            cosine: None,
-            worst: None,
-            moved: None,
-            detail: None,
-        };
+        let mut outcome = Outcome::of(property);
         checker.judge(property, &mut outcome)?;
         done(&outcome);
         outcomes.push(outcome);
+    }
+    let judged = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Pass | Verdict::Fail);
+    if !outcomes.iter().any(judged) {
+        let mut details = outcomes.iter().filter_map(|it| it.detail.as_deref());
+        let detail = details.next().unwrap_or("nothing is offered");
+        return Err(CheckError::NoVectors(detail.to_owned()));
     }
     Ok(outcomes)
 }
@@ -126,7 +97,10 @@ impl Gallery {
                 Question::Pictures(more) | Question::PicturesTogether(more) => {
                     pictures.extend(more.iter().copied());
                 }
-                Question::UnitLength(_) | Question::Probabilities(..) | Question::Damaged(_) => {}
+                Question::UnitLength(_)
+                | Question::PicturesUnitLength(_)
+                | Question::Probabilities(..)
+                | Question::Damaged { .. } => {}
             }
         }
         Ok(Self {
@@ -136,127 +110,130 @@ impl Gallery {
     }
 }
 
-/// What is needed to judge one property.
+/// What is needed to judge properties.
 struct Checker<'a> {
     target: &'a dyn Target,
     truth: &'a dyn Truth,
     least: f32,
     gallery: &'a Gallery,
+    /// Whether there was a vector as long as the model's. One of another length is then no sign of
+    /// another model, but wrong.
+    is_the_model: Cell<bool>,
 }
 
 impl Checker<'_> {
     fn judge(&self, property: &Property, outcome: &mut Outcome) -> Result<(), CheckError> {
         match &property.question {
             Question::Texts(texts) => {
-                let got = texts.iter().map(|text| self.target.texts(&[text]));
-                let got = flattened(got);
+                let right = self.truth.texts(texts)?;
+                let got = self.each_text(texts);
                 self.vectors(
                     outcome,
-                    got,
-                    self.truth.texts(texts)?,
+                    Ok(got),
+                    &right,
                     &quoted(texts),
-                    false,
+                    &self.gallery.pictures,
                 )
             }
             Question::TextsTogether(texts) => {
-                let got = self.target.texts(texts);
-                self.vectors(
-                    outcome,
-                    got,
-                    self.truth.texts(texts)?,
-                    &quoted(texts),
-                    false,
-                )
+                let right = self.truth.texts(texts)?;
+                let got = together(self.target.texts(texts), texts.len());
+                self.vectors(outcome, got, &right, &quoted(texts), &self.gallery.pictures)
             }
             Question::Pictures(pictures) => {
-                let got = pictures
-                    .iter()
-                    .map(|picture| self.target.pictures(&[*picture]));
-                let got = flattened(got);
                 let right = self.truth.pictures(pictures)?;
-                self.vectors(outcome, got, right, &named(pictures), true)
+                let got = self.each_picture(pictures);
+                self.vectors(
+                    outcome,
+                    Ok(got),
+                    &right,
+                    &named(pictures),
+                    &self.gallery.texts,
+                )
             }
             Question::PicturesTogether(pictures) => {
-                let got = self.target.pictures(pictures);
                 let right = self.truth.pictures(pictures)?;
-                self.vectors(outcome, got, right, &named(pictures), true)
+                let got = together(self.target.pictures(pictures), pictures.len());
+                self.vectors(outcome, got, &right, &named(pictures), &self.gallery.texts)
             }
             Question::UnitLength(texts) => {
-                self.unit_length(outcome, self.target.texts(texts));
+                let got = together(self.target.texts(texts), texts.len());
+                unit_length(outcome, got, &quoted(texts));
+                Ok(())
+            }
+            Question::PicturesUnitLength(pictures) => {
+                unit_length(outcome, Ok(self.each_picture(pictures)), &named(pictures));
                 Ok(())
             }
             Question::Probabilities(texts, pictures) => {
                 self.probabilities(outcome, texts, pictures)
             }
-            Question::Damaged(picture) => {
-                match self.target.pictures(&[*picture]) {
-                    Err(Failure::Refused { .. }) => {}
-                    Err(failure) => outcome.failed(failure),
-                    Ok(_) => outcome.fail("it was answered with a vector".to_owned()),
-                }
+            Question::Damaged { whole, damaged } => {
+                self.damaged(outcome, *whole, *damaged);
                 Ok(())
             }
         }
     }
 
-    /// Compares vectors with the right ones.
+    fn each_text(&self, texts: &[&str]) -> Vec<Answer> {
+        let each = texts.iter().map(|text| self.target.texts(&[text]));
+        each.map(alone).collect()
+    }
+
+    fn each_picture(&self, pictures: &[Picture]) -> Vec<Answer> {
+        let each = pictures.iter().map(|it| self.target.pictures(&[*it]));
+        each.map(alone).collect()
+    }
+
+    /// Compares vectors with the right ones, and what is nearest to both in `gallery`.
     fn vectors(
         &self,
         outcome: &mut Outcome,
-        got: Result<Rows, Failure>,
-        right: Rows,
+        got: Result<Vec<Answer>, Failure>,
+        right: &Rows,
         names: &[String],
-        are_pictures: bool,
+        gallery: &Rows,
     ) -> Result<(), CheckError> {
         let got = match got {
             Ok(got) => got,
             Err(failure) => {
-                outcome.failed(failure);
+                outcome.failed(&failure);
                 return Ok(());
             }
         };
-        if got.len() != right.len() {
-            let (got, sent) = (got.len(), right.len());
-            outcome.fail(format!("{got} vectors were answered for {sent} inputs"));
-            return Ok(());
-        }
-        let gallery = match are_pictures {
-            true => &self.gallery.texts,
-            false => &self.gallery.pictures,
-        };
-        let mut moved = 0;
-        for ((got, right), name) in got.iter().zip(&right).zip(names) {
+        let (mut cases, mut vectors, mut moved) = (Cases::default(), 0, 0);
+        for ((got, right), name) in got.into_iter().zip(right).zip(names) {
+            let got = match got {
+                Ok(got) => got,
+                Err(failure) => {
+                    cases.failed(name, failure);
+                    continue;
+                }
+            };
             if got.len() != right.len() {
                 let (theirs, own) = (got.len(), right.len());
-                return Err(CheckError::OtherModel { theirs, own });
-            }
-            let cosine = cosine(got, right);
-            if outcome.cosine.is_none_or(|lowest| cosine < lowest) {
-                outcome.cosine = Some(cosine);
-                outcome.worst = Some(name.clone());
-            }
-            moved += usize::from(first(got, gallery) != first(right, gallery));
-        }
-        outcome.moved = Some((moved, names.len()));
-        // One that is not a number is not at least anything.
-        if !outcome.cosine.is_some_and(|lowest| lowest >= self.least) {
-            outcome.verdict = Verdict::Fail;
-        }
-        Ok(())
-    }
-
-    fn unit_length(&self, outcome: &mut Outcome, got: Result<Rows, Failure>) {
-        match got {
-            Err(failure) => outcome.failed(failure),
-            Ok(rows) => {
-                let lengths = rows.iter().map(|row| dot(row, row).sqrt());
-                let off = lengths.filter(|length| !is_near(*length, 1.0, LENGTH_TOLERANCE));
-                if let Some(length) = off.max_by(|a, b| (a - 1.0).abs().total_cmp(&(b - 1.0).abs()))
-                {
-                    outcome.fail(format!("a vector has length {length:.4}"));
+                if theirs > 0 && !self.is_the_model.get() {
+                    return Err(CheckError::OtherModel { theirs, own });
                 }
+                let wrong = format!("a vector has {theirs} floats and should have {own}");
+                cases.failed(name, Failure::Broken(wrong));
+                continue;
             }
+            self.is_the_model.set(true);
+            let cosine = cosine(&got, right);
+            // One that is not a number is not at least anything.
+            let is_right = cosine >= self.least;
+            cases.answered(is_right);
+            if outcome.cosine.is_none_or(|lowest| is_lower(cosine, lowest)) {
+                outcome.cosine = Some(cosine);
+                outcome.worst = (!is_right).then(|| name.clone());
+            }
+            vectors += 1;
+            moved += usize::from(nearest(&got, gallery) != nearest(right, gallery));
         }
+        outcome.moved = (vectors > 0).then_some((moved, vectors));
+        outcome.judged(&cases);
+        Ok(())
     }
 
     fn probabilities(
@@ -268,7 +245,7 @@ impl Checker<'_> {
         let got = match self.target.probabilities(texts, pictures) {
             Ok(got) => got,
             Err(failure) => {
-                outcome.failed(failure);
+                outcome.failed(&failure);
                 return Ok(());
             }
         };
@@ -287,33 +264,46 @@ impl Checker<'_> {
         }
         Ok(())
     }
-}
 
-impl Outcome {
-    fn fail(&mut self, detail: String) {
-        self.verdict = Verdict::Fail;
-        self.detail = Some(detail);
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        self.verdict = match failure {
-            Failure::NotOffered => Verdict::NotOffered,
-            Failure::Refused { .. } => Verdict::Refused,
-            Failure::Broken(_) => Verdict::Fail,
-        };
-        self.detail = (failure != Failure::NotOffered).then(|| failure.to_string());
+    fn damaged(&self, outcome: &mut Outcome, whole: Picture, damaged: Picture) {
+        // A server that refuses every picture has not looked at this one.
+        if let Err(failure) = alone(self.target.pictures(&[whole])) {
+            outcome.failed(&failure);
+            return;
+        }
+        match self.target.pictures(&[damaged]) {
+            Err(Failure::Refused { .. }) => {}
+            Err(failure) => outcome.failed(&failure),
+            Ok(_) => outcome.fail("it was answered with a vector".to_owned()),
+        }
     }
 }
 
-/// Whether a number is so near to another. One that is not a number is near to none.
-fn is_near(number: f32, other: f32, tolerance: f32) -> bool {
-    (number - other).abs() <= tolerance
-}
-
-/// The rows of several answers, or the first failure.
-fn flattened(answers: impl Iterator<Item = Result<Rows, Failure>>) -> Result<Rows, Failure> {
-    let answers = answers.collect::<Result<Vec<Rows>, Failure>>()?;
-    Ok(answers.into_iter().flatten().collect())
+fn unit_length(outcome: &mut Outcome, got: Result<Vec<Answer>, Failure>, names: &[String]) {
+    let got = match got {
+        Ok(got) => got,
+        Err(failure) => return outcome.failed(&failure),
+    };
+    let mut cases = Cases::default();
+    let mut furthest: Option<f32> = None;
+    for (got, name) in got.into_iter().zip(names) {
+        match got {
+            Err(failure) => cases.failed(name, failure),
+            Ok(vector) => {
+                let length = length(&vector);
+                let is_one = is_near(length, 1.0, LENGTH_TOLERANCE);
+                cases.answered(is_one);
+                let off = |length: f32| (length - 1.0).abs();
+                if !is_one && furthest.is_none_or(|other| off(length) > off(other)) {
+                    furthest = Some(length);
+                }
+            }
+        }
+    }
+    outcome.judged(&cases);
+    if let Some(length) = furthest {
+        outcome.fail(format!("a vector has length {length:.4}"));
+    }
 }
 
 fn quoted(texts: &[&str]) -> Vec<String> {
@@ -329,23 +319,4 @@ fn named(pictures: &[Picture]) -> Vec<String> {
         .iter()
         .map(|picture| picture.name.to_owned())
         .collect()
-}
-
-/// The index of the row that is nearest to a vector.
-fn first(vector: &[f32], gallery: &[Vec<f32>]) -> Option<usize> {
-    let cosines = gallery.iter().map(|row| cosine(vector, row));
-    cosines
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .map(|(index, _)| index)
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
-    products.sum::<f64>() as f32
-}
-
-/// The cosine of two vectors of any length; not a number if one is zero.
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }

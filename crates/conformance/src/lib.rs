@@ -76,4 +76,5 @@ pub mod property;
 pub mod report;
 pub mod target;
 pub mod truth;
+mod vector;
 mod wire;

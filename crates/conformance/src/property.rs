@@ -29,33 +29,39 @@ pub enum Question {
     Pictures(&'static [Picture]),
     /// The vectors of these pictures in one request.
     PicturesTogether(&'static [Picture]),
-    /// Whether vectors have length one.
+    /// Whether the vectors of these texts, asked in one request, have length one.
     UnitLength(&'static [&'static str]),
+    /// Whether the vectors of these pictures, each asked alone, have length one.
+    PicturesUnitLength(&'static [Picture]),
     /// The probabilities of all pairs of a text and a picture.
     Probabilities(&'static [&'static str], &'static [Picture]),
-    /// A picture that must be refused.
-    Damaged(Picture),
+    /// A picture that must be refused. That says something only of a server that takes `whole`.
+    Damaged {
+        /// A picture of the same format that is as it should be.
+        whole: Picture,
+        /// The one that must be refused.
+        damaged: Picture,
+    },
 }
 
-impl Question {
-    /// Whether it has to do with pictures.
-    pub fn is_about_pictures(&self) -> bool {
-        matches!(
-            self,
-            Self::Pictures(_) | Self::PicturesTogether(_) | Self::Damaged(_)
-        )
-    }
-}
+/// Why the length of a vector matters.
+const NOT_NORMALIZED: &str = "cosines are computed as plain products of vectors, which needs \
+                              length one; the server returns them as the tower does";
 
 /// All properties, in the order in which they are checked.
 pub fn properties() -> Vec<Property> {
     let answers = [
         Property {
             id: "answers.unit-length",
-            title: "vectors have length one",
-            why: "cosines are computed as plain products of vectors, which needs length one; \
-                  the server returns them as the tower does",
+            title: "vectors of texts have length one",
+            why: NOT_NORMALIZED,
             question: Question::UnitLength(&texts::SENTENCES),
+        },
+        Property {
+            id: "answers.unit-length-pictures",
+            title: "vectors of pictures have length one",
+            why: NOT_NORMALIZED,
+            question: Question::PicturesUnitLength(&pictures::PLAIN),
         },
         Property {
             id: "answers.probabilities",

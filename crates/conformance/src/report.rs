@@ -62,12 +62,11 @@ impl Report {
         for outcome in &self.outcomes {
             let cosine = outcome.cosine.map(shown).unwrap_or_default();
             let moved = outcome.moved.map(|(moved, of)| format!("{moved} of {of}"));
-            let detail = match (&outcome.detail, &outcome.worst) {
-                (Some(detail), _) => format!(": {}", cell(detail)),
-                (None, Some(worst)) if outcome.verdict == Verdict::Fail => {
-                    format!(": {}", cell(worst))
-                }
-                _ => String::new(),
+            let said = [&outcome.worst, &outcome.detail];
+            let said: Vec<_> = said.into_iter().flatten().map(|it| cell(it)).collect();
+            let detail = match said.is_empty() {
+                true => String::new(),
+                false => format!(": {}", said.join("; ")),
             };
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -92,10 +91,8 @@ pub fn lines(outcome: &Outcome) -> String {
     if let Some(detail) = &outcome.detail {
         let _ = write!(lines, "\n{:13}{detail}", "");
     }
-    if outcome.verdict == Verdict::Fail && outcome.cosine.is_some() {
-        if let Some(worst) = &outcome.worst {
-            let _ = write!(lines, "\n{:13}worst: {worst}", "");
-        }
+    if let Some(worst) = &outcome.worst {
+        let _ = write!(lines, "\n{:13}worst: {worst}", "");
         if let Some((moved, of)) = outcome.moved {
             let _ = write!(
                 lines,
@@ -117,9 +114,13 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Six digits, so that 0.999999 does not look like 1.
+/// Six digits, so that 0.999999 does not look like 1. A vector that is zero or not finite has no
+/// cosine.
 fn shown(cosine: f32) -> String {
-    format!("{cosine:.6}")
+    match cosine.is_finite() {
+        true => format!("{cosine:.6}"),
+        false => "none: the vector is zero or not finite".to_owned(),
+    }
 }
 
 /// Text that neither ends a cell nor a line.

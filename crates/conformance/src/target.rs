@@ -11,7 +11,7 @@ pub enum Failure {
     /// The dialect or the server has nothing like it.
     #[error("not offered")]
     NotOffered,
-    /// The server refused the input with a status of 4xx.
+    /// The server refused the input with a status of 4xx, other than 408 and 429.
     #[error("{status}: {reason}")]
     Refused {
         /// The status.
@@ -19,7 +19,8 @@ pub enum Failure {
         /// The server's reason.
         reason: String,
     },
-    /// Anything else: a status of 5xx, no answer, or an answer without vectors.
+    /// Anything else: a status of 5xx, a server that stays busy, no answer, or an answer without
+    /// vectors.
     #[error("{0}")]
     Broken(String),
 }

@@ -111,7 +111,8 @@ fn json(url: &str, status: u16, body: &[u8]) -> Result<Value, Failure> {
             "{url} did not answer JSON: {error}"
         ))),
         (404 | 405, _) => Err(Failure::NotOffered),
-        (400..=499, parsed) => Err(Failure::Refused {
+        // Those are about the time and not about the input.
+        (400..=499, parsed) if !matches!(status, 408 | 429) => Err(Failure::Refused {
             status,
             reason: reason(&parsed.unwrap_or_default(), body),
         }),
@@ -161,4 +162,43 @@ pub(crate) fn row(value: &Value) -> Option<Vec<f32>> {
 
 pub(crate) fn no_vectors() -> Failure {
     Failure::Broken("the answer has no vectors where this dialect puts them".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{json, rows};
+    use crate::target::Failure;
+
+    #[test]
+    fn only_an_answer_about_the_input_is_a_refusal() {
+        let failure = |status| json("http://a", status, b"{\"detail\": \"why\"}").unwrap_err();
+        for status in [400, 413, 415, 422] {
+            let reason = "why".to_owned();
+            assert_eq!(failure(status), Failure::Refused { status, reason });
+        }
+        for status in [404, 405] {
+            assert_eq!(failure(status), Failure::NotOffered);
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(failure(status), Failure::Broken(_)), "{status}");
+        }
+        let no_json = json("http://a", 200, b"NaN");
+        assert!(matches!(no_json, Err(Failure::Broken(_))));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_vector() {
+        assert_eq!(rows(Some(&json!([[1, 2.5]]))), Ok(vec![vec![1.0, 2.5]]));
+        for wrong in [
+            json!([[1.0, null]]),
+            json!([1.0]),
+            json!("AAAA"),
+            json!(null),
+        ] {
+            assert!(rows(Some(&wrong)).is_err(), "{wrong}");
+        }
+        assert!(rows(None).is_err());
+    }
 }

@@ -138,10 +138,94 @@ pub(super) fn properties() -> Vec<Property> {
             ["lossless.webp" "image/webp", "lossy.webp" "image/webp"]
         ),
         alone!(
-            "pictures.bmp-tiff",
-            "BMP and TIFF",
-            "the server cannot read them",
-            ["plain.bmp" "image/bmp", "deflate.tiff" "image/tiff"]
+            "pictures.bmp",
+            "BMP",
+            "the server cannot read it",
+            ["plain.bmp" "image/bmp"]
+        ),
+        alone!(
+            "pictures.tiff",
+            "TIFF",
+            "the server cannot read it",
+            ["deflate.tiff" "image/tiff"]
+        ),
+        alone!(
+            "pictures.avif",
+            "AVIF",
+            "the server cannot read it, or converts its colours otherwise than libavif",
+            ["plain.avif" "image/avif"]
+        ),
+        alone!(
+            "pictures.ico",
+            "the largest picture of an ICO: a PNG, or a bitmap",
+            "the server cannot read it, takes the first picture or a smaller one, or applies its mask",
+            ["png.ico" "image/vnd.microsoft.icon", "bitmap.ico" "image/vnd.microsoft.icon"]
+        ),
+        alone!(
+            "pictures.cur",
+            "the largest picture of a CUR",
+            "the server cannot read it, or takes the first picture or a smaller one",
+            ["plain.cur" "image/vnd.microsoft.icon"]
+        ),
+        alone!(
+            "pictures.icns",
+            "the largest picture of an ICNS: a PNG, or planes of colour",
+            "the server cannot read it, takes a smaller picture, or applies its mask",
+            ["png.icns" "image/icns", "planes.icns" "image/icns"]
+        ),
+        alone!(
+            "pictures.tga",
+            "TGA, with colours and with runs of a palette",
+            "the server cannot read it, or turns it upside down: most have their last row first",
+            ["plain.tga" "image/x-tga", "runs.tga" "image/x-tga"]
+        ),
+        alone!(
+            "pictures.pnm",
+            "PNM, in bytes and in decimal numbers",
+            "the server cannot read it, or does not scale the 1000 levels of the numbers",
+            ["plain.ppm" "image/x-portable-pixmap", "numbers.ppm" "image/x-portable-pixmap"]
+        ),
+        alone!(
+            "pictures.qoi",
+            "QOI",
+            "the server cannot read it",
+            ["plain.qoi" "image/qoi"]
+        ),
+        alone!(
+            "pictures.pcx",
+            "PCX, with colours and with a palette",
+            "the server cannot read it, or takes its planes for pixels",
+            ["plain.pcx" "image/x-pcx", "palette.pcx" "image/x-pcx"]
+        ),
+        alone!(
+            "pictures.sgi",
+            "SGI",
+            "the server cannot read it, or turns it upside down: its last row is first",
+            ["plain.sgi" "image/sgi"]
+        ),
+        alone!(
+            "pictures.sun",
+            "Sun raster",
+            "the server cannot read it, or takes blue for red: blue is first",
+            ["plain.ras" "image/x-sun-raster"]
+        ),
+        alone!(
+            "pictures.xbm",
+            "XBM",
+            "the server cannot read it, or takes its bits from the highest, or black for white",
+            ["plain.xbm" "image/x-xbitmap"]
+        ),
+        alone!(
+            "pictures.xpm",
+            "XPM",
+            "the server cannot read it",
+            ["plain.xpm" "image/x-xpixmap"]
+        ),
+        alone!(
+            "pictures.dds",
+            "DDS, plain and in blocks",
+            "the server cannot read it, or interpolates the colours of blocks otherwise",
+            ["plain.dds" "image/vnd-ms.dds", "blocks.dds" "image/vnd-ms.dds"]
         ),
         Property {
             id: "pictures.batch",
@@ -153,7 +237,10 @@ pub(super) fn properties() -> Vec<Property> {
             id: "pictures.damaged",
             title: "a file that ends in the middle is refused",
             why: "a vector of half a picture looks like any other and is found by no search",
-            question: Question::Damaged(picture!("damaged.png", "image/png")),
+            question: Question::Damaged {
+                whole: PLAIN[0],
+                damaged: picture!("damaged.png", "image/png"),
+            },
         },
     ]
 }
