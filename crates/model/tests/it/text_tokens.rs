@@ -160,9 +160,8 @@ fn many_strings() {
 /// Whatever form a file gives its merges, and files whose model no builder should see.
 #[test]
 fn merges_in_every_form_and_broken_ones() {
-    let edited = |edit: &dyn Fn(&mut serde_json::Value)| {
-        let mut json: serde_json::Value =
-            serde_json::from_slice(&read("siglip2/tokenizer.json")).unwrap();
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let mut json: Value = serde_json::from_slice(&read("siglip2/tokenizer.json")).unwrap();
         edit(&mut json["model"]);
         let tokenizer = serde_json::to_vec(&json).unwrap();
         let config = read("siglip2/tokenizer_config.json");
@@ -189,7 +188,7 @@ fn merges_in_every_form_and_broken_ones() {
     for text in texts() {
         assert_eq!(old.encode(&text).ok(), truth.encode(&text).ok(), "{text:?}");
     }
-    type Edit = fn(&mut serde_json::Value);
+    type Edit = fn(&mut Value);
     let broken: [(Edit, &str); 7] = [
         (
             |model| model["merges"] = json!([["a", "b", "c"]]),

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::HubSettings;
 use super::cache::{Cache, OPTIONAL, failed, has_image_processor, make_parent};
-use super::client::{Answer, Asked, Client, Patience, TRIES};
+use super::client::{Asked, Client, Patience, TRIES};
 use super::error::HubFailure;
+use super::headers::Answer;
 use super::names::{self, escaped};
 use super::part::{Outcome, Part, hex, is_whole};
 use super::progress::Progress;

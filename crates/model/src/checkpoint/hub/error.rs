@@ -163,8 +163,8 @@ pub enum HubFailure {
     },
     /// The hub does not say whether there is such a model.
     #[error(
-        "{endpoint} has no such model, or it is private, status {status}{said}: check the name, and \
-         if it is private give {hint}"
+        "{endpoint} has no such model, or it is private, status {status}{said}: check the name, or \
+         give a token that may read it (HF_TOKEN){hint}"
     )]
     Hidden {
         /// Where the hub is.
@@ -173,7 +173,7 @@ pub enum HubFailure {
         status: u16,
         /// Its message.
         said: Said,
-        /// What a private model needs.
+        /// What is to be said about a token that was sent.
         hint: &'static str,
     },
     /// Status 403, or 401 from a server that the hub redirected to.

@@ -21,6 +21,7 @@ mod cache;
 mod client;
 mod download;
 mod error;
+mod headers;
 mod names;
 mod part;
 mod place;

@@ -92,7 +92,7 @@ impl Places {
         let [new, old] = &self.hub_cache;
         match [&self.model_cache, new, old].into_iter().find_map(set) {
             Some(cache) => self.expanded(cache),
-            None => Ok(self.hf_home()?.join("hub")),
+            None => self.expanded(&self.hf_home()?.join("hub")),
         }
     }
 
@@ -102,14 +102,15 @@ impl Places {
         given.or_else(|| {
             let path = match set(&self.token_path) {
                 Some(path) => self.expanded(path).ok()?,
-                None => self.hf_home().ok()?.join("token"),
+                None => self.expanded(&self.hf_home().ok()?.join("token")).ok()?,
             };
             clean(&std::fs::read_to_string(path).ok()?)
         })
     }
 
     /// A path with `~`, `~USER`, `$NAME` and `${NAME}` replaced, like Python's `expanduser` and
-    /// then `expandvars`: a `~` that a variable brings stays as it is.
+    /// then `expandvars`: a `~` that a variable brings stays as it is. Python does this to `HF_HOME`
+    /// and again to what lies in it, so that there such a `~` is replaced after all.
     ///
     /// Python leaves a user that it does not know as it is too, and makes a directory of that name
     /// wherever it runs. Here it is an error, also because users that only the system's name

@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
+use ureq::http::Uri;
+
 /// Scheme, host and port of an http or https address, in lower case and without the scheme's own
 /// port; `None` for other addresses.
 pub(super) fn origin(url: &str) -> Option<String> {
+    url.parse::<Uri>().ok()?;
     let parts = Parts::of(url);
     let scheme = parts.scheme?.to_ascii_lowercase();
     let port = match scheme.as_str() {
