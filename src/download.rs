@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use siglip2_model::checkpoint::HubOptions;
-use siglip2_model::checkpoint::hub::{HubError, locate};
+use siglip2_model::checkpoint::hub::{HubError, HubSettings, locate};
 
 use crate::settings::LogSettings;
 
@@ -15,6 +15,11 @@ use crate::settings::LogSettings;
 pub struct Download {
     /// The model's name on the hub.
     name: String,
+
+    /// Check every file in the cache against the size and hash that the hub announces, and
+    /// fetch anew what differs.
+    #[arg(long)]
+    force: bool,
 
     /// Where the hub and its cache are.
     #[command(flatten)]
@@ -42,6 +47,10 @@ impl Download {
     ///
     /// If the model cannot be obtained.
     pub fn run(&self) -> Result<PathBuf, HubError> {
-        locate(&self.name, &self.hub.revision, &self.hub.settings())
+        let settings = HubSettings {
+            anew: self.force,
+            ..self.hub.settings()
+        };
+        locate(&self.name, &self.hub.revision, &settings)
     }
 }

@@ -80,6 +80,7 @@ impl HubOptions {
             token: [self.hf_token.clone(), self.hugging_face_hub_token.clone()],
             token_path: self.hf_token_path.clone(),
             home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()),
+            users: "/etc/passwd".into(),
         };
         let endpoint = self.hf_endpoint.as_deref().map(str::trim);
         HubSettings {

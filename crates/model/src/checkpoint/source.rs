@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::hub::{self, HubError, HubSettings};
-use super::{Checkpoint, CheckpointError};
+use super::{Checkpoint, CheckpointError, DEFAULT_REVISION};
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,20 @@ pub enum SourceError {
     /// Its files are not a usable checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file in the hub cache is damaged.
+    #[error(
+        "{error}; `siglip2-embeddings download {name}{}{revision} --force` replaces what is damaged \
+         in the hub cache",
+        if revision.is_empty() { "" } else { " --revision " }
+    )]
+    Damaged {
+        /// The model's name on the hub.
+        name: String,
+        /// The revision, unless it is the one that is taken anyway.
+        revision: String,
+        /// What is wrong.
+        error: CheckpointError,
+    },
 }
 
 impl Source {
@@ -69,7 +83,22 @@ impl Source {
         Ok(match self {
             Source::Demo => Checkpoint::demo()?,
             Source::Directory(directory) => Checkpoint::open(directory)?,
-            Source::Hub(name) => Checkpoint::open(&hub::locate(name, revision, hub)?)?,
+            Source::Hub(name) => {
+                let directory = hub::locate(name, revision, hub)?;
+                Checkpoint::open(&directory).map_err(|error| match error {
+                    CheckpointError::Weights { .. } | CheckpointError::Json { .. } => {
+                        SourceError::Damaged {
+                            name: name.clone(),
+                            revision: match revision {
+                                DEFAULT_REVISION => String::new(),
+                                other => other.to_owned(),
+                            },
+                            error,
+                        }
+                    }
+                    error => error.into(),
+                })?
+            }
         })
     }
 }

@@ -6,14 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use siglip2_model::checkpoint::Checkpoint;
-use siglip2_model::checkpoint::hub::{HubError, HubSettings, locate};
+use siglip2_model::checkpoint::hub::{HubError, HubSettings, NoCache, locate};
 
 use crate::odd_hub::{COMMIT, Mode, OddHub, TOKEN};
 use crate::{copy, fixture};
 
-fn settings(cache: &Path, hub: &OddHub) -> HubSettings {
+pub fn settings(cache: &Path, hub: &OddHub) -> HubSettings {
     HubSettings {
-        cache: Some(cache.to_owned()),
+        cache: Ok(cache.to_owned()),
         endpoint: Some(hub.endpoint.clone()),
         patience: Duration::from_millis(1),
         ..HubSettings::default()
@@ -21,7 +21,7 @@ fn settings(cache: &Path, hub: &OddHub) -> HubSettings {
 }
 
 /// Every file below a directory.
-fn tree(directory: &Path) -> Vec<PathBuf> {
+pub fn tree(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         if entry.file_type().unwrap().is_dir() {
@@ -35,7 +35,7 @@ fn tree(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// What is downloaded is what the hub has.
-fn assert_same(directory: &Path, source: &Path) {
+pub fn assert_same(directory: &Path, source: &Path) {
     Checkpoint::open(directory).expect("the whole checkpoint");
     for path in tree(directory) {
         let name = path.strip_prefix(directory).unwrap();
@@ -90,12 +90,16 @@ fn whatever_a_hub_does_the_files_are_the_same() {
         &[Lfs],
         &[LfsRelative],
         &[ResolveCache],
+        &[RelativeQuery],
+        &[RelativeDots],
+        &[RelativeDots, Lfs, Gzip],
         &[Lfs, ResolveCache, Gzip],
         &[WeakEtag],
         &[NoEtag],
         &[NoEtag, Gzip, Chunked],
         &[NoCommit],
         &[RateLimit],
+        &[RateLimitDate],
         &[Flaky],
         &[Break],
         &[Break, Lfs],
@@ -150,7 +154,20 @@ fn what_a_hub_will_not_give_is_said_in_one_sentence() {
     for (modes, words) in [
         (&[Auth][..], &["HF_TOKEN", "401"][..]),
         (&[Gated], &["granted access", "HF_TOKEN"]),
+        (
+            &[Hidden],
+            &["no such model, or it is private", "401", "Invalid username"],
+        ),
+        (
+            &[Forbidden],
+            &[
+                "refuses to give it, status 403",
+                r#"\"it\"\tis disabled. é"#,
+            ],
+        ),
+        (&[OtherForbidden, Lfs], &["refuses to give it, status 403"]),
         (&[RateLimitLong], &["3600 s"]),
+        (&[RateLimitLongDate], &["3600 s"]),
         (&[Down], &["5 times", "status 500"]),
         (&[BreakAlways], &["model.safetensors", "broke off 5 times"]),
         (&[Damaged], &["model.safetensors", "damaged twice"]),
@@ -172,6 +189,7 @@ fn what_a_hub_will_not_give_is_said_in_one_sentence() {
         for word in words {
             assert!(said.contains(word), "{modes:?}: {said}");
         }
+        assert!(said.len() < 1000, "{modes:?}: {said}");
     }
 }
 
@@ -191,6 +209,20 @@ fn a_wrong_name_token_endpoint_or_revision_is_said() {
     );
     assert!(said("../other", "main", &settings).contains("cannot be the name"));
     assert!(said("some/model", "../main", &settings).contains("--revision"));
+    let refusing = OddHub::of(&fixture("golden/patch16"), &[Mode::Auth]);
+    settings.endpoint = Some(refusing.endpoint.clone());
+    settings.token = Some("hf_wrong".into());
+    let refused = said("some/model", "main", &settings);
+    assert!(
+        refused.contains("refuses the token") && refused.contains("Invalid credentials"),
+        "{refused}"
+    );
+    assert!(!refused.contains("hf_wrong"), "{refused}");
+    let hiding = OddHub::of(&fixture("golden/patch16"), &[Mode::Hidden]);
+    settings.endpoint = Some(hiding.endpoint.clone());
+    let hidden = said("some/model", "main", &settings);
+    assert!(hidden.contains("the one that was sent may not"), "{hidden}");
+    settings.endpoint = Some(hub.endpoint.clone());
     settings.token = Some("hf_a\nb".into());
     assert!(said("some/model", "main", &settings).contains("HF_TOKEN"));
     settings.token = None;
@@ -201,7 +233,7 @@ fn a_wrong_name_token_endpoint_or_revision_is_said() {
     assert!(unreachable.contains("cannot be reached"), "{unreachable}");
     settings.offline = true;
     assert!(said("some/model", "main", &settings).contains("HF_HUB_OFFLINE"));
-    settings.cache = None;
+    settings.cache = Err(NoCache::NoHome);
     assert!(said("some/model", "main", &settings).contains("HF_HOME"));
 }
 
@@ -266,45 +298,6 @@ fn weights_may_lie_in_subfolders() {
     assert_same(&directory, source.path());
     settings.offline = true;
     assert_eq!(locate("some/model", "main", &settings).unwrap(), directory);
-}
-
-/// A cache in which some file is not there, and of which nothing says that the model lacks
-/// it, is completed where that can be.
-#[test]
-fn a_cache_that_lacks_a_file_is_completed() {
-    for file in [
-        "model.safetensors",
-        "tokenizer_config.json",
-        "preprocessor_config.json",
-        "tokenizer.json",
-    ] {
-        let cache = tempfile::tempdir().unwrap();
-        let source = fixture("golden/patch16");
-        let hub = OddHub::of(&source, &[]);
-        let mut settings = settings(cache.path(), &hub);
-        let directory = locate("some/model", "main", &settings).expect("a download");
-        fs::remove_file(directory.join(file)).unwrap();
-        settings.offline = true;
-        let found = locate("some/model", "main", &settings);
-        if file == "tokenizer_config.json" {
-            // What is there is taken, and refused by who needs more.
-            let said = Checkpoint::open(&found.unwrap())
-                .and_then(|it| Ok(it.files.text_tokenizer(&it.config, None)?))
-                .unwrap_err();
-            assert!(said.to_string().contains("tokenizer_config.json"), "{said}");
-        } else {
-            assert!(
-                matches!(&found, Err(HubError::Incomplete { file: lacks, .. }) if lacks == file),
-                "{found:?}"
-            );
-        }
-        settings.offline = false;
-        let directory = locate("some/model", "main", &settings).expect("a download");
-        assert_same(&directory, &source);
-        assert!(directory.join(file).exists());
-        let fetched = 1 + usize::from(file == "model.safetensors");
-        assert_eq!(hub.asked_for("/model.safetensors"), fetched, "{file}");
-    }
 }
 
 #[test]

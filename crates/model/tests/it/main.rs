@@ -6,6 +6,7 @@ mod checkpoints;
 mod fingerprint;
 mod graph_precision;
 mod hub;
+mod hub_cache;
 mod odd_hub;
 mod text_tokens;
 

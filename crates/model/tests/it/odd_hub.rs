@@ -23,6 +23,12 @@ pub enum Mode {
     Auth,
     /// Everything wants a token of an account that has been granted access.
     Gated,
+    /// 401 for a model that does not exist or may not be seen, whoever asks.
+    Hidden,
+    /// 403 with a long message.
+    Forbidden,
+    /// The server that has the large files refuses to give them.
+    OtherForbidden,
     /// Ranges are ignored: the answer is 200 with the whole file.
     NoRanges,
     /// Small files are compressed, whatever was asked for.
@@ -35,6 +41,10 @@ pub enum Mode {
     LfsRelative,
     /// Small files are behind a relative redirect (307).
     ResolveCache,
+    /// Everything is behind a redirect that is a query alone.
+    RelativeQuery,
+    /// Small files are behind a redirect that goes up from folder to folder.
+    RelativeDots,
     /// ETags are weak.
     WeakEtag,
     /// There are no ETags.
@@ -49,12 +59,18 @@ pub enum Mode {
     PathCommit,
     /// Every URL is answered 429 with `Retry-After` once.
     RateLimit,
+    /// The same, with a date.
+    RateLimitDate,
     /// 429 that asks to wait for an hour.
     RateLimitLong,
+    /// The same, with a date.
+    RateLimitLongDate,
     /// Every URL is answered 503 twice.
     Flaky,
     /// Weights are answered 500.
     Down,
+    /// `processor_config.json` is answered 500.
+    ProcessorDown,
     /// A connection that gets weights is cut after half of what is left.
     Break,
     /// A connection that gets weights is cut at once.
@@ -175,6 +191,10 @@ impl State {
             stream.write_all(head.as_bytes()).ok()
         };
         let path = request.path.split('?').next().unwrap_or_default();
+        // Dots that a client has to carry out itself.
+        if path.split('/').any(|part| part == "." || part == "..") {
+            return head("400 Bad Request", "");
+        }
         let on_cdn = path.starts_with("/cdn/");
         let authorization = request.headers.get("authorization");
         let may = authorization.is_some_and(|it| *it == format!("Bearer {TOKEN}"));
@@ -182,10 +202,38 @@ impl State {
             return head("403 Forbidden", "x-error-code: GatedRepo\r\n");
         }
         if self.is(Mode::Auth) && !may && !on_cdn {
-            return head("401 Unauthorized", "");
+            let message = match authorization {
+                Some(_) => "x-error-message: Invalid credentials in Authorization header\r\n",
+                None => "",
+            };
+            return head("401 Unauthorized", message);
+        }
+        if self.is(Mode::Hidden) {
+            let message = "x-error-message: Invalid username or password.\r\n";
+            let code = "x-error-code: RepoNotFound\r\n";
+            return head("401 Unauthorized", &format!("{code}{message}"));
+        }
+        if self.is(Mode::Forbidden) {
+            let long = "é".repeat(2000);
+            let message = format!("x-error-message: Access to \"it\"\tis disabled. {long}\r\n");
+            return head("403 Forbidden", &message);
+        }
+        if self.is(Mode::OtherForbidden) && on_cdn {
+            return head("403 Forbidden", "");
         }
         if self.is(Mode::RateLimitLong) {
             return head("429 Too Many Requests", "retry-after: 3600\r\n");
+        }
+        let day = "Sat, 28 Nov 2026";
+        if self.is(Mode::RateLimitLongDate) {
+            let date = format!("date: {day} 11:00:00 GMT\r\n");
+            let after = format!("retry-after: {day} 12:00:00 GMT\r\n");
+            return head("429 Too Many Requests", &format!("{date}{after}"));
+        }
+        if self.is(Mode::RateLimitDate) && before == 0 {
+            let date = format!("date: {day} 11:00:00 GMT\r\n");
+            let after = format!("retry-after: {day} 11:00:00 GMT\r\n");
+            return head("429 Too Many Requests", &format!("{date}{after}"));
         }
         if self.is(Mode::RateLimit) && before == 0 {
             return head("429 Too Many Requests", "retry-after: 0\r\n");
@@ -206,6 +254,9 @@ impl State {
         else {
             return head("404 Not Found", "x-error-code: RepoNotFound\r\n");
         };
+        if file == "processor_config.json" && self.is(Mode::ProcessorDown) {
+            return head("500 Internal Server Error", "");
+        }
         let redirected = on_cdn || path.starts_with("/api/");
         let commit = match () {
             () if self.is(Mode::PathCommit) => "x-repo-commit: ../../../../escaped\r\n".to_owned(),
@@ -253,6 +304,13 @@ impl State {
         if !redirected && !large && self.is(Mode::ResolveCache) {
             let location = format!("location: /api/resolve-cache/{file}\r\n");
             return head("307 Temporary Redirect", &format!("{commit}{location}"));
+        }
+        if !redirected && !large && self.is(Mode::RelativeDots) {
+            let location = format!("location: ../../../../api/./resolve-cache/{file}\r\n");
+            return head("307 Temporary Redirect", &format!("{commit}{location}"));
+        }
+        if self.is(Mode::RelativeQuery) && !request.path.contains('?') {
+            return head("302 Found", &format!("{commit}location: ?signed=1\r\n"));
         }
         let file_headers = if on_cdn {
             "etag: \"of-the-other-server\"\r\n".to_owned()

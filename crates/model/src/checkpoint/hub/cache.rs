@@ -69,6 +69,8 @@ impl Cache {
         } else {
             match fs::read_to_string(self.folder.join("refs").join(revision)) {
                 Ok(commit) => commit.trim().to_owned(),
+                // transformers takes the name of a snapshot as well, whatever it looks like.
+                Err(_) if !revision.contains('/') => revision.to_owned(),
                 Err(_) => return Cached::Nothing,
             }
         };
@@ -117,6 +119,11 @@ impl Cache {
         File::create(&path).map(|_| ()).map_err(failed(&path))
     }
 
+    /// Takes back that the model does not have this file.
+    pub fn forget_absent(&self, commit: &str, file: &str) {
+        let _ = fs::remove_file(self.absent(commit, file));
+    }
+
     /// Records the commit of a branch or tag.
     pub fn note_revision(&self, revision: &str, commit: &str) -> Result<(), HubFailure> {
         let path = self.folder.join("refs").join(revision);
@@ -131,25 +138,25 @@ impl Cache {
             .map_err(failed(&path))
     }
 
-    /// Gives a blob its name among the files of a commit.
-    pub fn link(&self, commit: &str, file: &str, blob: &str) -> Result<(), HubFailure> {
+    /// Gives a blob its name among the files of a commit. A file that has this name already is
+    /// kept, or replaced in one step if it is to be `anew`.
+    pub fn link(&self, commit: &str, file: &str, blob: &str, anew: bool) -> Result<(), HubFailure> {
         let path = self.snapshot(commit).join(file);
         make_parent(&path)?;
-        // A dangling link is replaced.
-        if path.exists() {
+        if path.exists() && !anew {
             return Ok(());
         }
-        let _ = fs::remove_file(&path);
+        let new = path.with_added_extension(format!("{}.tmp", std::process::id()));
+        let _ = fs::remove_file(&new);
         let up = "../".repeat(file.split('/').count() + 1);
-        let linked = link(&format!("{up}blobs/{blob}"), &path)
+        let linked = link(&format!("{up}blobs/{blob}"), &new)
             // Where the file system has no links: a hard link, or a copy.
-            .or_else(|_| fs::hard_link(self.blob(blob), &path))
-            .or_else(|_| fs::copy(self.blob(blob), &path).map(|_| ()));
-        match linked {
-            // Another process did it first.
-            Err(_) if path.exists() => Ok(()),
-            linked => linked.map_err(failed(&path)),
-        }
+            .or_else(|_| fs::hard_link(self.blob(blob), &new))
+            .or_else(|_| fs::copy(self.blob(blob), &new).map(|_| ()))
+            .and_then(|()| fs::rename(&new, &path));
+        // Renaming one hard link of a file to another leaves both.
+        let _ = fs::remove_file(&new);
+        linked.map_err(failed(&path))
     }
 
     /// Keeps other processes, of this program and of huggingface_hub, from downloading the same

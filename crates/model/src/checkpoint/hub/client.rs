@@ -2,15 +2,16 @@
 
 use std::io::Read;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use flate2::read::MultiGzDecoder;
 use ureq::Agent;
-use ureq::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::HubSettings;
-use super::error::HubFailure;
+use super::error::{HubFailure, Said};
+use super::headers::{Answer, Told, retry_after, text};
 use super::names::is_commit;
+use super::redirect::{location, origin, resolve};
 
 /// How often a request is tried.
 pub(super) const TRIES: u32 = 5;
@@ -22,26 +23,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(10);
 const PER_READ: Duration = Duration::from_secs(30);
 
+/// Which failures a request is repeated after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Answers that may be better the next time, and servers that cannot be reached.
+    Whole,
+    /// Answers alone.
+    Answers,
+}
+
 /// Requests files from the hub.
 pub(super) struct Client<'a> {
     agent: Agent,
     settings: &'a HubSettings,
-}
-
-/// An answer whose body is still to be read, and what its headers and those of redirects said
-/// about the file.
-pub(super) struct Answer {
-    pub body: Box<dyn Read>,
-    /// `X-Repo-Commit`.
-    pub commit: Option<String>,
-    /// `X-Linked-Etag`, else `ETag`.
-    pub etag: Option<String>,
-    /// Length of the whole file in bytes, if known.
-    pub size: Option<u64>,
-    /// Offset in the file at which the body starts.
-    pub start: u64,
-    /// The body was compressed for transfer, so it cannot be resumed.
-    pub compressed: bool,
 }
 
 /// The outcome of a request that was answered.
@@ -78,20 +72,25 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Requests a file from byte `start` on, with at most `tries` tries. A server that does not
+    /// Requests a file from byte `start` on, [`TRIES`] times at most. A server that does not
     /// support ranges answers with the whole file.
     pub fn get(
         &self,
         url: &str,
         revision: &str,
         start: u64,
-        tries: u32,
+        patience: Patience,
     ) -> Result<Asked, HubFailure> {
         for attempt in 1.. {
             match self.attempt(url, revision, start, attempt) {
                 Ok(asked) => return Ok(asked),
                 Err(Failed::ForGood(failure)) => return Err(failure),
-                Err(Failed::ForNow(failure, _)) if attempt >= tries => return Err(failure),
+                Err(Failed::ForNow(failure, _)) if attempt >= TRIES => return Err(failure),
+                Err(Failed::ForNow(failure @ HubFailure::Unreachable { .. }, _))
+                    if patience == Patience::Answers =>
+                {
+                    return Err(failure);
+                }
                 Err(Failed::ForNow(failure, wait)) => {
                     let wait = wait.unwrap_or_else(|| self.backoff(attempt));
                     tracing::info!(seconds = wait.as_secs_f64(), "asking again: {failure}");
@@ -134,15 +133,16 @@ impl<'a> Client<'a> {
                     )));
                 }
                 status if status.is_redirection() && head.headers.contains_key("location") => {
-                    let location = text(&head.headers, "location").unwrap_or_default();
-                    let next = join(&url, &location).filter(|next| {
+                    let target = head.headers.get("location");
+                    let target = target.map_or(String::new(), |it| location(it.as_bytes()));
+                    let next = resolve(&url, &target).filter(|next| {
                         // What was requested over https is not followed to plain http.
-                        !(url.starts_with("https:") && next.starts_with("http:"))
+                        !(here.starts_with("https:") && next.starts_with("http:"))
                     });
                     url = next.ok_or_else(|| {
                         Failed::ForGood(HubFailure::Redirect {
                             host: host(),
-                            location: location.clone(),
+                            location: target,
                         })
                     })?;
                 }
@@ -162,30 +162,27 @@ impl<'a> Client<'a> {
                     };
                 }
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    let code = text(&head.headers, "x-error-code");
-                    let endpoint = if here == home {
-                        endpoint.to_owned()
-                    } else {
-                        here
-                    };
-                    return Err(Failed::ForGood(match code.as_deref() {
-                        Some("GatedRepo") => HubFailure::Gated { endpoint },
-                        _ => HubFailure::Unauthorized {
-                            endpoint,
+                    let failure = match here == home {
+                        true => self.refused(head.status, &head.headers),
+                        false => HubFailure::Refused {
+                            host: here,
                             status: head.status.as_u16(),
+                            said: Said::of(&head.headers),
+                            hint: "",
                         },
-                    }));
+                    };
+                    return Err(Failed::ForGood(failure));
                 }
                 StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
                     return Err(Failed::ForGood(HubFailure::Status {
                         host: host(),
                         status: head.status.as_u16(),
                         tries: attempt,
+                        said: Said::of(&head.headers),
                     }));
                 }
                 status => {
-                    let seconds = text(&head.headers, "retry-after")
-                        .and_then(|after| after.trim().parse::<u64>().ok());
+                    let seconds = retry_after(&head.headers, SystemTime::now());
                     if let Some(seconds) = seconds
                         && seconds > LONGEST_WAIT.as_secs()
                     {
@@ -196,6 +193,7 @@ impl<'a> Client<'a> {
                         host: host(),
                         status: status.as_u16(),
                         tries: attempt,
+                        said: Said::of(&head.headers),
                     };
                     let again = status.is_server_error()
                         || matches!(
@@ -214,6 +212,46 @@ impl<'a> Client<'a> {
             host: origin(&url).unwrap_or_default(),
             location: url,
         }))
+    }
+
+    /// What 401 and 403 from the hub mean: it answers 401 for a model that does not exist, so as
+    /// not to say which private ones there are.
+    fn refused(&self, status: StatusCode, headers: &HeaderMap) -> HubFailure {
+        let endpoint = self.settings.endpoint().to_owned();
+        let said = Said::of(headers);
+        let token = self.settings.token.is_some();
+        let status = status.as_u16();
+        let code = text(headers, "x-error-code");
+        match code.as_deref() {
+            Some("GatedRepo") => HubFailure::Gated { endpoint, said },
+            _ if token && status == 401 && said.is_of_token() => {
+                HubFailure::TokenRefused { endpoint, said }
+            }
+            Some("RepoNotFound") => HubFailure::Hidden {
+                endpoint,
+                status,
+                said,
+                hint: match token {
+                    true => ", which the one that was sent may not, if it is valid",
+                    false => "",
+                },
+            },
+            _ if status == 401 && token => HubFailure::TokenRefused { endpoint, said },
+            _ if status == 401 => HubFailure::Unauthorized {
+                endpoint,
+                status,
+                said,
+            },
+            _ => HubFailure::Refused {
+                host: endpoint,
+                status,
+                said,
+                hint: match token {
+                    true => "; the token that was sent (HF_TOKEN) may lack the right to it",
+                    false => "",
+                },
+            },
+        }
     }
 
     /// Sends one request. The token goes to the hub only, never to a server that it redirects
@@ -258,7 +296,7 @@ impl<'a> Client<'a> {
         }
         let endpoint = self.settings.endpoint();
         let url = format!("{endpoint}/api/models/{name}/revision/{revision}");
-        match self.get(&url, revision, 0, TRIES).ok()? {
+        match self.get(&url, revision, 0, Patience::Whole).ok()? {
             Asked::Found(answer) => {
                 let body = answer.body.take(16 << 20);
                 let info: Info = serde_json::from_reader(body).ok()?;
@@ -266,140 +304,5 @@ impl<'a> Client<'a> {
             }
             Asked::Absent(_) => None,
         }
-    }
-}
-
-/// What the answers on the way said about a file. The first to say something wins: that is the
-/// hub, whose word counts more than that of a server it redirects to.
-#[derive(Default)]
-struct Told {
-    commit: Option<String>,
-    linked_etag: Option<String>,
-    etag: Option<String>,
-    linked_size: Option<u64>,
-}
-
-impl Told {
-    fn hear(&mut self, headers: &HeaderMap) {
-        let hear = |known: &mut Option<String>, name| {
-            if known.is_none() {
-                *known = text(headers, name);
-            }
-        };
-        hear(&mut self.commit, "x-repo-commit");
-        hear(&mut self.linked_etag, "x-linked-etag");
-        hear(&mut self.etag, "etag");
-        if self.linked_size.is_none() {
-            self.linked_size = text(headers, "x-linked-size").and_then(|size| size.parse().ok());
-        }
-    }
-
-    fn answer(self, status: StatusCode, headers: &HeaderMap, body: Box<dyn Read>) -> Answer {
-        let compressed = text(headers, "content-encoding")
-            .is_some_and(|encoding| encoding.to_ascii_lowercase().contains("gzip"));
-        let length = text(headers, "content-length").and_then(|length| length.parse().ok());
-        let (start, range) = match status {
-            StatusCode::PARTIAL_CONTENT => text(headers, "content-range")
-                .as_deref()
-                .and_then(content_range)
-                .unwrap_or((0, None)),
-            _ => (0, length.filter(|_| !compressed)),
-        };
-        Answer {
-            commit: self.commit.filter(|commit| is_commit(commit)),
-            etag: self.linked_etag.or(self.etag),
-            size: self.linked_size.or(range),
-            start,
-            compressed,
-            body: if compressed {
-                Box::new(MultiGzDecoder::new(body))
-            } else {
-                body
-            },
-        }
-    }
-}
-
-/// The first byte and the total length in `bytes FIRST-LAST/LENGTH`.
-fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
-    let (range, length) = value.strip_prefix("bytes")?.trim().split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    Some((first.trim().parse().ok()?, length.trim().parse().ok()))
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
-}
-
-/// Scheme, host and port of an http or https address; `None` for other addresses.
-fn origin(url: &str) -> Option<String> {
-    let uri: Uri = url.parse().ok()?;
-    let scheme = uri
-        .scheme_str()
-        .filter(|&it| it == "http" || it == "https")?;
-    Some(format!(
-        "{scheme}://{}",
-        uri.authority()?.as_str().rsplit('@').next()?
-    ))
-}
-
-/// Where a redirect from `base` leads (RFC 3986, section 5.2, as far as servers use it).
-fn join(base: &str, location: &str) -> Option<String> {
-    let (scheme, _) = base.split_once(':')?;
-    let home = origin(base)?;
-    let next = if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{home}{location}")
-    } else if location.contains("://") {
-        location.to_owned()
-    } else if location.is_empty() {
-        return None;
-    } else {
-        let path = base.split(['?', '#']).next()?;
-        let folder = &path[..=path.rfind('/')?];
-        if folder.len() <= home.len() {
-            format!("{home}/{location}")
-        } else {
-            format!("{folder}{location}")
-        }
-    };
-    origin(&next).map(|_| next)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_lead_where_they_say() {
-        let base = "https://hub/a/b/resolve/main/f.json?x=1";
-        for (location, expected) in [
-            ("https://cdn/x?y=1", Some("https://cdn/x?y=1")),
-            ("/api/x", Some("https://hub/api/x")),
-            ("//cdn/x", Some("https://cdn/x")),
-            ("g.json", Some("https://hub/a/b/resolve/main/g.json")),
-            ("file:///etc/passwd", None),
-            ("ftp://cdn/x", None),
-            ("", None),
-        ] {
-            assert_eq!(join(base, location).as_deref(), expected, "{location:?}");
-        }
-        assert_eq!(join("http://h:8", "x").as_deref(), Some("http://h:8/x"));
-    }
-
-    #[test]
-    fn an_origin_is_scheme_host_and_port() {
-        assert_eq!(origin("http://a:1/b").as_deref(), Some("http://a:1"));
-        assert_eq!(origin("https://me:pw@a/b").as_deref(), Some("https://a"));
-        assert_eq!(origin("file:///a"), None);
-        assert_eq!(origin("a"), None);
-    }
-
-    #[test]
-    fn ranges_are_read() {
-        assert_eq!(content_range("bytes 5-9/20"), Some((5, Some(20))));
-        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
-        assert_eq!(content_range("items 1"), None);
     }
 }

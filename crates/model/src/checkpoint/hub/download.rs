@@ -1,18 +1,19 @@
 //! Downloads the files of a model into the hub cache.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::HubSettings;
 use super::cache::{Cache, OPTIONAL, failed, has_image_processor, make_parent};
-use super::client::{Answer, Asked, Client, TRIES};
+use super::client::{Asked, Client, Patience, TRIES};
 use super::error::HubFailure;
+use super::headers::Answer;
 use super::names::{self, escaped};
+use super::part::{Outcome, Part, hex, is_whole};
 use super::progress::Progress;
 use crate::checkpoint::weights::shards;
 use crate::files::{
@@ -22,8 +23,6 @@ use crate::files::{
 
 /// Largest size of a file of weights, in bytes.
 const MAX_WEIGHTS_BYTES: u64 = 256 << 30;
-/// Bytes per read.
-const BLOCK: usize = 256 << 10;
 
 /// A model that is being downloaded.
 pub(super) struct Download<'a> {
@@ -32,12 +31,6 @@ pub(super) struct Download<'a> {
     settings: &'a HubSettings,
     name: &'a str,
     revision: &'a str,
-}
-
-/// A failed try that may be repeated.
-enum Outcome {
-    Whole,
-    Damaged { found: String, expected: String },
 }
 
 impl<'a> Download<'a> {
@@ -58,7 +51,6 @@ impl<'a> Download<'a> {
 
     /// Downloads all missing files, the weights last, so that a model that cannot be run is
     /// detected before they are downloaded.
-    /// run is found out before they are.
     pub fn all(&self) -> Result<PathBuf, HubFailure> {
         // The first file tells the commit of the revision; all others are taken from that
         // commit.
@@ -86,7 +78,9 @@ impl<'a> Download<'a> {
             return Ok(directory);
         }
         for file in PYTORCH_WEIGHTS {
-            let asked = self.client.get(&self.url(&commit, file), &commit, 0, TRIES);
+            let asked = self
+                .client
+                .get(&self.url(&commit, file), &commit, 0, Patience::Whole);
             if let Ok(Asked::Found(_)) = asked {
                 return Err(HubFailure::PytorchOnly);
             }
@@ -95,13 +89,37 @@ impl<'a> Download<'a> {
         Err(HubFailure::Lacks { file })
     }
 
-    /// Requests, with a single try, optional files of a model that is in the cache.
-    pub fn complete(&self, directory: &Path, files: &[&str]) -> Result<(), HubFailure> {
+    /// Requests optional files of a model that is in the cache and can be run. One that fails
+    /// does not keep the others from being asked for.
+    ///
+    /// A server that cannot be reached is tried once, not five times for each file: a machine
+    /// without a network must not wait for files that the model may not even have.
+    ///
+    /// # Errors
+    ///
+    /// The files that are still unknown, and the first failure.
+    pub fn complete<'f>(
+        &self,
+        directory: &Path,
+        files: &[&'f str],
+    ) -> Result<(), (Vec<&'f str>, HubFailure)> {
         let commit = directory.file_name().and_then(|name| name.to_str());
-        for file in files {
-            self.file(commit.unwrap_or(self.revision), file, 1)?;
+        let mut unknown = Vec::new();
+        let mut first = None;
+        for (at, file) in files.iter().enumerate() {
+            let commit = commit.unwrap_or(self.revision);
+            let Err(failure) = self.file(commit, file, Patience::Answers) else {
+                continue;
+            };
+            let unreachable = matches!(failure, HubFailure::Unreachable { .. });
+            first.get_or_insert(failure);
+            if unreachable {
+                unknown.extend(&files[at..]);
+                break;
+            }
+            unknown.push(*file);
         }
-        Ok(())
+        first.map_or(Ok(()), |failure| Err((unknown, failure)))
     }
 
     fn url(&self, revision: &str, file: &str) -> String {
@@ -117,7 +135,7 @@ impl<'a> Download<'a> {
     /// Downloads config.json, and returns the commit.
     fn first(&self) -> Result<String, HubFailure> {
         let url = self.url(self.revision, CONFIG);
-        let answer = match self.client.get(&url, self.revision, 0, TRIES)? {
+        let answer = match self.client.get(&url, self.revision, 0, Patience::Whole)? {
             Asked::Found(answer) => answer,
             Asked::Absent(Some(_)) => {
                 let file = CONFIG.to_owned();
@@ -158,19 +176,24 @@ impl<'a> Download<'a> {
 
     /// Whether the model has a file, which is then in the cache.
     fn optional(&self, commit: &str, file: &str) -> Result<bool, HubFailure> {
-        self.file(commit, file, TRIES)
+        self.file(commit, file, Patience::Whole)
     }
 
-    fn file(&self, commit: &str, file: &str, tries: u32) -> Result<bool, HubFailure> {
-        if self.cache.snapshot(commit).join(file).exists() {
+    fn file(&self, commit: &str, file: &str, patience: Patience) -> Result<bool, HubFailure> {
+        let anew = self.settings.anew;
+        if !anew && self.cache.snapshot(commit).join(file).exists() {
             return Ok(true);
         }
-        if self.cache.is_absent(commit, file) {
+        if !anew && self.cache.is_absent(commit, file) {
             return Ok(false);
         }
         let url = self.url(commit, file);
-        match self.client.get(&url, commit, 0, tries)? {
-            Asked::Found(answer) => self.store(commit, file, &url, answer).map(|()| true),
+        match self.client.get(&url, commit, 0, patience)? {
+            Asked::Found(answer) => {
+                self.store(commit, file, &url, answer)?;
+                self.cache.forget_absent(commit, file);
+                Ok(true)
+            }
             Asked::Absent(_) => self.cache.note_absent(commit, file).map(|()| false),
         }
     }
@@ -184,12 +207,33 @@ impl<'a> Download<'a> {
         let path = self.cache.blob(&blob);
         make_parent(&path)?;
         let _lock = self.cache.lock(&blob)?;
-        if !path.exists() {
+        if !self.has_whole(file, &path, &blob, &answer) {
             let partial = self.cache.blob(&format!("{blob}.incomplete"));
             self.fetch(file, url, answer, &partial, Some(&blob))?;
             fs::rename(&partial, &path).map_err(failed(&path))?;
         }
-        self.cache.link(commit, file, &blob)
+        self.cache.link(commit, file, &blob, self.settings.anew)
+    }
+
+    /// Whether a blob is in the cache, and is what the hub has under this name. One that was cut
+    /// short or damaged is not.
+    fn has_whole(&self, file: &str, path: &Path, blob: &str, answer: &Answer) -> bool {
+        if !path.exists() {
+            return false;
+        }
+        match is_whole(path, blob, answer.size) {
+            Ok(true) => true,
+            Ok(false) => {
+                let blob = path.display();
+                tracing::warn!(file, %blob, "the hub cache has it damaged, and it is fetched anew");
+                false
+            }
+            Err(error) => {
+                let blob = path.display();
+                tracing::warn!(file, %blob, %error, "it cannot be read, and is fetched anew");
+                false
+            }
+        }
     }
 
     /// Like [`Download::store`], for an answer without an ETag that could be a file name: the
@@ -214,7 +258,7 @@ impl<'a> Download<'a> {
         let blob = hex(&sha256.finalize());
         let path = self.cache.blob(&blob);
         fs::rename(&partial, &path).map_err(failed(&path))?;
-        self.cache.link(commit, file, &blob)
+        self.cache.link(commit, file, &blob, self.settings.anew)
     }
 
     /// Downloads a complete file into `partial`, and continues what an earlier download left
@@ -260,7 +304,7 @@ impl<'a> Download<'a> {
                 }
             }
         }
-        part.file.sync_all().map_err(failed(partial))?;
+        part.sync()?;
         progress.finish();
         Ok(())
     }
@@ -288,7 +332,10 @@ impl<'a> Download<'a> {
             }
             let here = match answer.take() {
                 Some(first) if part.length == 0 => first,
-                _ => match self.client.get(url, self.revision, part.length, TRIES) {
+                _ => match self
+                    .client
+                    .get(url, self.revision, part.length, Patience::Whole)
+                {
                     Ok(Asked::Found(answer)) => answer,
                     Ok(Asked::Absent(_)) => {
                         let file = file.to_owned();
@@ -368,113 +415,4 @@ fn continue_or_fail(
         done,
         reason: reason.to_owned(),
     })
-}
-
-/// How much of a file is there, and its hash so far.
-struct Part {
-    path: PathBuf,
-    file: File,
-    length: u64,
-    sha256: Sha256,
-}
-
-impl Part {
-    /// Opens what an earlier download left, if anything.
-    fn open(path: &Path) -> Result<Self, HubFailure> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed(path))?;
-        let mut part = Self {
-            path: path.to_owned(),
-            file,
-            length: 0,
-            sha256: Sha256::new(),
-        };
-        part.length = io::copy(&mut part.file, &mut part.sha256).map_err(failed(path))?;
-        Ok(part)
-    }
-
-    fn begin_again(&mut self) -> Result<(), HubFailure> {
-        self.length = 0;
-        self.sha256 = Sha256::new();
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .map(|_| ())
-            .map_err(failed(&self.path))
-    }
-
-    /// Appends a body until it ends or exceeds `most`. The inner result is that of reading, the
-    /// outer one that of writing.
-    fn take(
-        &mut self,
-        mut body: impl Read,
-        most: u64,
-        mut at: impl FnMut(u64),
-    ) -> Result<io::Result<()>, HubFailure> {
-        let mut block = vec![0; BLOCK];
-        at(self.length);
-        while self.length <= most {
-            let read = match body.read(&mut block) {
-                Ok(0) => return Ok(Ok(())),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Err(error)),
-            };
-            let bytes = &block[..read];
-            self.file.write_all(bytes).map_err(failed(&self.path))?;
-            self.sha256.update(bytes);
-            self.length += read as u64;
-            at(self.length);
-        }
-        Ok(Ok(()))
-    }
-
-    /// Compares the hash with the blob's name, if the name is a hash: SHA-256 for large files,
-    /// git's SHA-1 of the object for small ones, or SHA-1 of the bytes alone on some mirrors.
-    fn check(&mut self, blob: Option<&str>) -> Result<Outcome, HubFailure> {
-        let hash = |length: usize| {
-            blob.filter(|blob| blob.len() == length && blob.bytes().all(|b| b.is_ascii_hexdigit()))
-        };
-        if let Some(expected) = hash(64) {
-            let found = hex(&self.sha256.clone().finalize());
-            return Ok(compare(vec![found], expected));
-        }
-        if let Some(expected) = hash(40) {
-            let mut plain = Sha1::new();
-            let mut object = Sha1::new();
-            object.update(format!("blob {}\0", self.length));
-            let mut bytes = Vec::new();
-            self.file
-                .seek(SeekFrom::Start(0))
-                .and_then(|_| self.file.read_to_end(&mut bytes))
-                .map_err(failed(&self.path))?;
-            plain.update(&bytes);
-            object.update(&bytes);
-            let found = vec![hex(&object.finalize()), hex(&plain.finalize())];
-            return Ok(compare(found, expected));
-        }
-        Ok(Outcome::Whole)
-    }
-}
-
-fn compare(found: Vec<String>, expected: &str) -> Outcome {
-    if found
-        .iter()
-        .any(|found| found.eq_ignore_ascii_case(expected))
-    {
-        return Outcome::Whole;
-    }
-    Outcome::Damaged {
-        found: found.into_iter().next().unwrap_or_default(),
-        expected: expected.to_owned(),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,17 +1,17 @@
 //! Why a model could not be obtained.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+
+use ureq::http::HeaderMap;
 
 /// Why a model could not be obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// There is no cache directory to look in.
-    #[error(
-        "there is no home directory to keep a hub cache in; name a directory with \
-         --hf-home (HF_HOME) or --hf-hub-cache (HF_HUB_CACHE)"
-    )]
-    NoHome,
+    #[error(transparent)]
+    NoCache(#[from] NoCache),
     /// Not a valid name on the hub.
     #[error("{0:?} cannot be the name of a model on the hub")]
     Name(String),
@@ -30,6 +30,14 @@ pub enum HubError {
         /// The directory of the cache.
         cache: PathBuf,
         /// Why it could not be downloaded.
+        reason: Box<HubFailure>,
+    },
+    /// It was to be fetched anew, and could not be.
+    #[error("the model {name} cannot be fetched anew: {reason}")]
+    NotFetched {
+        /// The requested name.
+        name: String,
+        /// Why.
         reason: Box<HubFailure>,
     },
     /// The cache has only part of it.
@@ -72,6 +80,54 @@ pub enum HubError {
     },
 }
 
+/// Why there is no directory for the cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCache {
+    /// The user has no home directory, and no other place is named.
+    #[error(
+        "there is no home directory in which a hub cache could be; say where it is: \
+         --hf-home (HF_HOME) or --hf-hub-cache (HF_HUB_CACHE)"
+    )]
+    NoHome,
+    /// The home directory of another user, which is not known.
+    #[error(
+        "the hub cache is to be in {0:?}, and /etc/passwd has no such user; write the directory \
+         out: --hf-home (HF_HOME) or --hf-hub-cache (HF_HUB_CACHE)"
+    )]
+    NoUser(PathBuf),
+}
+
+/// Most characters of a server's message that are repeated.
+const MOST_SAID: usize = 200;
+
+/// What a server says about a failure (`X-Error-Message`), to be put behind a sentence: escaped and
+/// cut, because it comes from outside; nothing if it says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Said(String);
+
+impl Said {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let message = headers.get("x-error-message");
+        let message = message.map(|it| String::from_utf8_lossy(it.as_bytes()));
+        let message = message.unwrap_or_default();
+        Self(message.trim().chars().take(MOST_SAID).collect())
+    }
+
+    /// Whether the hub says that it is the token which is wrong.
+    pub(super) fn is_of_token(&self) -> bool {
+        self.0.starts_with("Invalid credentials")
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_str() {
+            "" => Ok(()),
+            message => write!(f, " ({message:?})"),
+        }
+    }
+}
+
 /// Why a download failed, in words that help to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum HubFailure {
@@ -84,22 +140,64 @@ pub enum HubFailure {
     /// The token contains characters that are not allowed in a header.
     #[error("the token in HF_TOKEN has characters that no token has")]
     Token,
-    /// Status 401 or 403.
-    #[error("{endpoint} requires a token that may read it (HF_TOKEN), status {status}")]
+    /// Status 401 without a token.
+    #[error("{endpoint} requires a token that may read it (HF_TOKEN), status {status}{said}")]
     Unauthorized {
         /// Where the hub is.
         endpoint: String,
         /// The status.
         status: u16,
+        /// Its message.
+        said: Said,
+    },
+    /// Status 401 with a token.
+    #[error(
+        "{endpoint} refuses the token that was sent (HF_TOKEN, or the one stored by hf auth login), \
+         status 401{said}"
+    )]
+    TokenRefused {
+        /// Where the hub is.
+        endpoint: String,
+        /// Its message.
+        said: Said,
+    },
+    /// The hub does not say whether there is such a model.
+    #[error(
+        "{endpoint} has no such model, or it is private, status {status}{said}: check the name, or \
+         give a token that may read it (HF_TOKEN){hint}"
+    )]
+    Hidden {
+        /// Where the hub is.
+        endpoint: String,
+        /// The status.
+        status: u16,
+        /// Its message.
+        said: Said,
+        /// What is to be said about a token that was sent.
+        hint: &'static str,
+    },
+    /// Status 403, or 401 from a server that the hub redirected to.
+    #[error("{host} refuses to give it, status {status}{said}{hint}")]
+    Refused {
+        /// The server that answered.
+        host: String,
+        /// The status.
+        status: u16,
+        /// Its message.
+        said: Said,
+        /// What may be the cause.
+        hint: &'static str,
     },
     /// The model is gated: access has to be requested.
     #[error(
         "{endpoint} gives it only to accounts that have been granted access: request access on \
-         the model's page, and give a token of that account (HF_TOKEN)"
+         the model's page, and give a token of that account (HF_TOKEN){said}"
     )]
     Gated {
         /// Where the hub is.
         endpoint: String,
+        /// Its message.
+        said: Said,
     },
     /// Status 404.
     #[error("{endpoint} does not know it, or not in revision {revision:?}")]
@@ -119,7 +217,7 @@ pub enum HubFailure {
     #[error("its weights are only in pytorch_model.bin")]
     PytorchOnly,
     /// Any other status.
-    #[error("{host} answered {tries} times with status {status}")]
+    #[error("{host} answered {tries} times with status {status}{said}")]
     Status {
         /// The server that answered.
         host: String,
@@ -127,6 +225,8 @@ pub enum HubFailure {
         status: u16,
         /// The number of tries.
         tries: u32,
+        /// Its message.
+        said: Said,
     },
     /// Status 429, with a delay that is too long to wait for.
     #[error(

@@ -21,13 +21,16 @@ mod cache;
 mod client;
 mod download;
 mod error;
+mod headers;
 mod names;
+mod part;
 mod place;
 mod progress;
+mod redirect;
 
 use std::path::PathBuf;
 
-pub use error::{HubError, HubFailure};
+pub use error::{HubError, HubFailure, NoCache, Said};
 pub use names::is_repository;
 pub use place::HubSettings;
 pub(crate) use place::Places;
@@ -48,16 +51,31 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
     if !names::is_revision(revision) {
         return Err(HubError::Revision(revision.to_owned()));
     }
-    let root = settings.cache.as_deref().ok_or(HubError::NoHome)?;
+    let root = settings.cache.as_deref().map_err(Clone::clone)?;
     let cache = Cache::new(root, name);
+    if settings.anew {
+        if settings.offline {
+            return Err(HubError::NotFetched {
+                name: name.to_owned(),
+                reason: Box::new(HubFailure::Offline),
+            });
+        }
+        let download = Download::new(&cache, name, revision, settings);
+        return download.all().map_err(|failure| {
+            not_downloaded(name, settings, failure, |reason| HubError::NotFetched {
+                name: name.to_owned(),
+                reason,
+            })
+        });
+    }
     let cached = cache.find(revision);
     if let Cached::Complete(directory) = cached {
         return Ok(directory);
     }
-    let unavailable = |reason: HubFailure| HubError::Unavailable {
+    let unavailable = |reason| HubError::Unavailable {
         name: name.to_owned(),
         cache: root.to_owned(),
-        reason: Box::new(reason),
+        reason,
     };
     if settings.offline {
         return match cached {
@@ -67,7 +85,7 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
                 cache: root.to_owned(),
                 file,
             }),
-            _ => Err(unavailable(HubFailure::Offline)),
+            _ => Err(unavailable(Box::new(HubFailure::Offline))),
         };
     }
     let download = Download::new(&cache, name, revision, settings);
@@ -75,7 +93,7 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
         Cached::Usable { directory, unknown } => {
             // What is here can be run. Files that change what it computes, and of which the
             // cache does not say whether the model has them, are asked for once.
-            if let Err(failure) = download.complete(&directory, &unknown) {
+            if let Err((unknown, failure)) = download.complete(&directory, &unknown) {
                 tracing::warn!(
                     model = name,
                     "the hub cache lacks {}, and it is not known whether the model has such files: {failure}",
@@ -84,17 +102,28 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
             }
             Ok(directory)
         }
-        _ => download.all().map_err(|failure| match failure {
-            HubFailure::Lacks { file } => HubError::NotACheckpoint {
-                name: name.to_owned(),
-                endpoint: settings.endpoint().to_owned(),
-                file,
-            },
-            HubFailure::PytorchOnly => HubError::PytorchOnly {
-                name: name.to_owned(),
-                endpoint: settings.endpoint().to_owned(),
-            },
-            other => unavailable(other),
-        }),
+        _ => download
+            .all()
+            .map_err(|failure| not_downloaded(name, settings, failure, unavailable)),
+    }
+}
+
+/// The error for a download that failed: what is wrong with the model itself, or `otherwise`.
+fn not_downloaded(
+    name: &str,
+    settings: &HubSettings,
+    failure: HubFailure,
+    otherwise: impl Fn(Box<HubFailure>) -> HubError,
+) -> HubError {
+    let name = name.to_owned();
+    let endpoint = settings.endpoint().to_owned();
+    match failure {
+        HubFailure::Lacks { file } => HubError::NotACheckpoint {
+            name,
+            endpoint,
+            file,
+        },
+        HubFailure::PytorchOnly => HubError::PytorchOnly { name, endpoint },
+        other => otherwise(Box::new(other)),
     }
 }

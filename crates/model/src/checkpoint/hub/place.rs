@@ -2,23 +2,32 @@
 //! rules of huggingface_hub's `constants.py` and `get_token`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::NoCache;
+
 /// The public hub.
 const PUBLIC_HUB: &str = "https://huggingface.co";
+/// Most of a file of users that is read, in bytes.
+const MAX_USERS: u64 = 16 << 20;
 
 /// Where the hub and its cache are.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
-    /// The cache; `None` if there is no home directory to put it in.
-    pub cache: Option<PathBuf>,
+    /// The cache, or why there is none.
+    pub cache: Result<PathBuf, NoCache>,
     /// The hub's address; `None` for the public hub.
     pub endpoint: Option<String>,
     /// The token, for models that require one.
     pub token: Option<String>,
     /// Only look in the cache.
     pub offline: bool,
+    /// Ask for every file of the model, and replace those in the cache that are not what the hub
+    /// has.
+    pub anew: bool,
     /// The delay before a failed request is repeated; it doubles each time.
     pub patience: Duration,
 }
@@ -26,10 +35,11 @@ pub struct HubSettings {
 impl Default for HubSettings {
     fn default() -> Self {
         Self {
-            cache: None,
+            cache: Err(NoCache::NoHome),
             endpoint: None,
             token: None,
             offline: false,
+            anew: false,
             patience: Duration::from_secs(1),
         }
     }
@@ -60,27 +70,29 @@ pub(crate) struct Places {
     pub token_path: Option<PathBuf>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
+    /// The file with the home directories of others: `/etc/passwd`.
+    pub users: PathBuf,
 }
 
 impl Places {
     /// `HF_HOME`: the directory above cache and token.
-    fn hf_home(&self) -> Option<PathBuf> {
+    fn hf_home(&self) -> Result<PathBuf, NoCache> {
         if let Some(home) = set(&self.hf_home) {
             return self.expanded(home);
         }
         let caches = match set(&self.xdg_cache_home) {
             Some(caches) => self.expanded(caches)?,
-            None => self.home.as_ref()?.join(".cache"),
+            None => self.home.as_ref().ok_or(NoCache::NoHome)?.join(".cache"),
         };
-        Some(caches.join("huggingface"))
+        Ok(caches.join("huggingface"))
     }
 
     /// The hub cache.
-    pub fn cache(&self) -> Option<PathBuf> {
+    pub fn cache(&self) -> Result<PathBuf, NoCache> {
         let [new, old] = &self.hub_cache;
         match [&self.model_cache, new, old].into_iter().find_map(set) {
             Some(cache) => self.expanded(cache),
-            None => Some(self.hf_home()?.join("hub")),
+            None => self.expanded(&self.hf_home()?.join("hub")),
         }
     }
 
@@ -89,28 +101,59 @@ impl Places {
         let given = self.token.iter().flatten().find_map(|token| clean(token));
         given.or_else(|| {
             let path = match set(&self.token_path) {
-                Some(path) => self.expanded(path)?,
-                None => self.hf_home()?.join("token"),
+                Some(path) => self.expanded(path).ok()?,
+                None => self.expanded(&self.hf_home().ok()?.join("token")).ok()?,
             };
             clean(&std::fs::read_to_string(path).ok()?)
         })
     }
 
-    /// A path with `~`, `$NAME` and `${NAME}` replaced, like Python's `expanduser` and
-    /// `expandvars`. `None` if there is no home directory for `~`.
-    fn expanded(&self, path: &Path) -> Option<PathBuf> {
+    /// A path with `~`, `~USER`, `$NAME` and `${NAME}` replaced, like Python's `expanduser` and
+    /// then `expandvars`: a `~` that a variable brings stays as it is. Python does this to `HF_HOME`
+    /// and again to what lies in it, so that there such a `~` is replaced after all.
+    ///
+    /// Python leaves a user that it does not know as it is too, and makes a directory of that name
+    /// wherever it runs. Here it is an error, also because users that only the system's name
+    /// service knows are not found.
+    fn expanded(&self, path: &Path) -> Result<PathBuf, NoCache> {
         let Some(text) = path.to_str() else {
-            return Some(path.to_owned());
+            return Ok(path.to_owned());
         };
-        let text = with_variables(text, |name| std::env::var_os(name));
-        match text.strip_prefix('~') {
-            Some("") => self.home.clone(),
-            Some(rest) if rest.starts_with('/') => {
-                Some(self.home.as_ref()?.join(rest.trim_start_matches('/')))
+        let mut expanded = text.to_owned();
+        if let Some(rest) = text.strip_prefix('~') {
+            let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let home = match user {
+                "" => self.home.clone().ok_or(NoCache::NoHome)?,
+                user => {
+                    home_of(user, &self.users).ok_or_else(|| NoCache::NoUser(path.to_owned()))?
+                }
+            };
+            let home = home.to_string_lossy();
+            expanded = format!("{}{rest}", home.trim_end_matches('/'));
+            if expanded.is_empty() {
+                expanded.push('/');
             }
-            _ => Some(text.into()),
         }
+        let expanded = with_variables(&expanded, |name| std::env::var_os(name));
+        Ok(expanded.into())
     }
+}
+
+/// The home directory of a user, from a file in the form of `/etc/passwd`.
+fn home_of(user: &str, users: &Path) -> Option<PathBuf> {
+    let mut text = Vec::new();
+    File::open(users)
+        .and_then(|file| file.take(MAX_USERS).read_to_end(&mut text))
+        .ok()?;
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        // Name, password, number, group, comment, home, shell.
+        let mut fields = line.split(':');
+        let home = fields
+            .next()
+            .filter(|&name| name == user)
+            .and(fields.nth(4))?;
+        Some(home.into())
+    })
 }
 
 /// The value, unless it is empty, which counts as unset.
@@ -162,6 +205,10 @@ mod tests {
         Some(text.into())
     }
 
+    fn found(text: &str) -> Result<PathBuf, NoCache> {
+        Ok(text.into())
+    }
+
     /// The order of huggingface_hub 2.4, preceded by the cache of the Python service.
     #[test]
     fn the_first_place_that_is_set_is_taken() {
@@ -169,29 +216,63 @@ mod tests {
             home: path("/home/me"),
             ..Places::default()
         };
-        assert_eq!(places.cache(), path("/home/me/.cache/huggingface/hub"));
+        assert_eq!(places.cache(), found("/home/me/.cache/huggingface/hub"));
         places.xdg_cache_home = path("/xdg");
-        assert_eq!(places.cache(), path("/xdg/huggingface/hub"));
+        assert_eq!(places.cache(), found("/xdg/huggingface/hub"));
         places.hf_home = path("~/models");
-        assert_eq!(places.cache(), path("/home/me/models/hub"));
+        assert_eq!(places.cache(), found("/home/me/models/hub"));
         places.hub_cache[1] = path("/old");
-        assert_eq!(places.cache(), path("/old"));
+        assert_eq!(places.cache(), found("/old"));
         places.hub_cache[0] = path("~");
-        assert_eq!(places.cache(), path("/home/me"));
+        assert_eq!(places.cache(), found("/home/me"));
         places.model_cache = path("./models");
-        assert_eq!(places.cache(), path("./models"));
+        assert_eq!(places.cache(), found("./models"));
         places.model_cache = path("  ");
-        assert_eq!(places.cache(), path("/home/me"));
+        assert_eq!(places.cache(), found("/home/me"));
     }
 
     #[test]
     fn without_a_home_there_is_no_cache_unless_it_is_named() {
         let mut places = Places::default();
-        assert_eq!(places.cache(), None);
+        assert_eq!(places.cache(), Err(NoCache::NoHome));
         places.hf_home = path("~/models");
-        assert_eq!(places.cache(), None);
+        assert_eq!(places.cache(), Err(NoCache::NoHome));
         places.hf_home = path("/models");
-        assert_eq!(places.cache(), path("/models/hub"));
+        assert_eq!(places.cache(), found("/models/hub"));
+    }
+
+    #[test]
+    fn a_user_may_be_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = directory.path().join("passwd");
+        let text = "# comment\nroot:x:0:0:root:/:/bin/sh\nbroken:x\nann:x:1:1:Ann,,,:/home/ann/:\n";
+        std::fs::write(&users, text).unwrap();
+        let mut places = Places {
+            home: path("/home/me/"),
+            users,
+            ..Places::default()
+        };
+        for (given, expected) in [
+            ("~ann/models", "/home/ann/models"),
+            ("~ann", "/home/ann"),
+            ("~root/models", "/models"),
+            ("~root", "/"),
+            ("~/models", "/home/me/models"),
+            ("/a/~ann", "/a/~ann"),
+            (" ~ann", " ~ann"),
+        ] {
+            places.model_cache = path(given);
+            assert_eq!(places.cache(), found(expected), "{given}");
+        }
+        for given in ["~an/models", "~broken", "~Ann", "~ann:x/models"] {
+            places.model_cache = path(given);
+            assert_eq!(places.cache(), Err(NoCache::NoUser(given.into())));
+        }
+        let said = places.cache().unwrap_err().to_string();
+        assert!(
+            said.contains("~ann:x/models") && said.contains("HF_HOME"),
+            "{said}"
+        );
     }
 
     #[test]
