@@ -79,7 +79,7 @@ pub(super) fn scan(
         let mut found = vec![work()];
         for other in others {
             let result = other.join();
-            found.push(result.unwrap_or_else(|_| Err(SearchError::Panicked)));
+            found.push(result.unwrap_or(Err(SearchError::Panicked)));
         }
         found
     });
