@@ -41,7 +41,7 @@ fn pack() {
         .write(root.path());
         copy_files(engine.path(), &into.join("engines").join(name));
     }
-    copy_files(&libraries().on_driver(), &into.join("lib"));
+    copy_files(libraries().on_driver(), &into.join("lib"));
     // Photos, as far as drawings are: some that the card's decoder takes, and one that it does not.
     let photos = into.join("photos");
     std::fs::create_dir_all(&photos).unwrap();

@@ -108,7 +108,7 @@ pub fn build(options: &BuildOptions) -> Result<(), Box<dyn Error>> {
         name: model_name(&options.model).to_owned(),
         max_batch: usize::from(options.max_batch),
         canary: canary(&checkpoint, &processor, patches.as_ref())?,
-        weights_digest: WeightsDigest::of(checkpoint, siglip2_flags::cores()),
+        weights_digest: WeightsDigest::of(&checkpoint, siglip2_flags::cores()),
         checkpoint,
         processor,
         patches,

@@ -91,7 +91,7 @@ impl Places {
     pub fn cache(&self) -> Result<PathBuf, NoCache> {
         let [new, old] = &self.hub_cache;
         match [&self.model_cache, new, old].into_iter().find_map(set) {
-            Some(cache) => self.expanded(cache),
+            Some(cache) => self.expanded(&self.expanded(cache)?),
             None => self.expanded(&self.hf_home()?.join("hub")),
         }
     }
@@ -109,8 +109,8 @@ impl Places {
     }
 
     /// A path with `~`, `~USER`, `$NAME` and `${NAME}` replaced, like Python's `expanduser` and
-    /// then `expandvars`: a `~` that a variable brings stays as it is. Python does this to `HF_HOME`
-    /// and again to what lies in it, so that there such a `~` is replaced after all.
+    /// then `expandvars`: a `~` that a variable brings stays as it is. Python does this to the
+    /// places of the cache twice, so that there such a `~` is replaced after all.
     ///
     /// Python leaves a user that it does not know as it is too, and makes a directory of that name
     /// wherever it runs. Here it is an error, also because users that only the system's name
