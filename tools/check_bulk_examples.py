@@ -102,7 +102,7 @@ def check_one_file(whole):
     embed(*shards, "one.jsonl")
     lines = [json.loads(line) for line in Path("one.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == list(whole)
-    about = pq.read_schema("one.parquet").metadata[b"siglip2.fingerprint"].decode()
+    about = pq.read_metadata("one.parquet").metadata[b"siglip2.fingerprint"].decode()
     assert {line["siglip2.fingerprint"] for line in lines} == {about}
 
 

@@ -355,7 +355,7 @@ impl<K: Kernel> Packed<K> {
             0
         };
         Self {
-            words: Buffer::zeroed_beside_others(Panels::<K>::area(depth, columns)),
+            words: Buffer::zeroed(Panels::<K>::area(depth, columns)),
             scales: vec![0.0; factors],
             totals: vec![0.0; factors],
             depth,

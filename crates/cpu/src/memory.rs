@@ -3,8 +3,6 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-#[cfg(target_os = "linux")]
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of a huge page. Buffers of at least this size use huge pages: a product reads
 /// its weights once from end to end, and with pages of 4 KiB it spends a tenth of its time
@@ -26,8 +24,7 @@ mod private {
 impl Plain for f32 {}
 impl Plain for u32 {}
 
-/// A slice that starts on a cache line: on the heap, in a mapping of its own if it is large, or in
-/// one with others.
+/// A slice that starts on a cache line: on the heap, or in a mapping of its own if it is large.
 pub struct Buffer<T: Plain> {
     start: NonNull<T>,
     len: usize,
@@ -37,14 +34,9 @@ pub struct Buffer<T: Plain> {
 /// Where a buffer is, and what gives it back.
 enum Place {
     Heap(Layout),
+    /// So many bytes of address space.
     #[cfg(target_os = "linux")]
-    Own {
-        _mapping: Mapping,
-    },
-    #[cfg(target_os = "linux")]
-    Shared {
-        _mapping: Arc<Mapping>,
-    },
+    Mapping(usize),
 }
 
 // SAFETY: it owns its numbers, as a Vec does.
@@ -61,13 +53,13 @@ impl<T: Plain> Buffer<T> {
         };
         #[cfg(target_os = "linux")]
         if bytes >= HUGE && !cfg!(miri) {
-            let Some(mapping) = Mapping::new(bytes) else {
+            let Some((start, mapped)) = map(bytes) else {
                 handle_alloc_error(layout)
             };
             return Self {
-                start: mapping.start.cast(),
+                start: start.cast(),
                 len,
-                place: Place::Own { _mapping: mapping },
+                place: Place::Mapping(mapped),
             };
         }
         // SAFETY: the layout is at least a line long.
@@ -84,28 +76,6 @@ impl<T: Plain> Buffer<T> {
         }
     }
 
-    /// `len` zeros that are kept about as long as others that are asked for at the same time, as the
-    /// weights of a tower are. Those that are not large share mappings, so that they are on huge
-    /// pages too.
-    pub fn zeroed_beside_others(len: usize) -> Self {
-        #[cfg(target_os = "linux")]
-        {
-            let bytes = len.saturating_mul(size_of::<T>());
-            if (SHARED / 512..=SHARED / 2).contains(&bytes)
-                && !cfg!(miri)
-                && let Some((mapping, at)) = beside_others(bytes)
-            {
-                return Self {
-                    // SAFETY: the mapping has `bytes` bytes from there on.
-                    start: unsafe { mapping.start.byte_add(at) }.cast(),
-                    len,
-                    place: Place::Shared { _mapping: mapping },
-                };
-            }
-        }
-        Self::zeroed(len)
-    }
-
     /// Makes it at least `len` long. If it grows, its content is lost.
     pub fn reserve(&mut self, len: usize) {
         if self.len < len {
@@ -115,97 +85,42 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
-/// Zeros that start on a huge page.
+/// Zeros in a mapping that starts on a huge page, and the bytes of address space that it takes.
 ///
 /// The first touch of a page decides its size, so it must come after the advice. An allocator cannot
 /// promise that: mimalloc, for one, writes to the start of a block before it hands it out, and the
 /// first huge page of each weight was 512 small ones. Only whole huge pages are advised: the rest of
 /// the last one would be memory for nothing.
 #[cfg(target_os = "linux")]
-struct Mapping {
-    start: NonNull<u8>,
-    /// Of address space.
-    bytes: usize,
-}
-
-// SAFETY: it owns its pages, and lends none itself.
-#[cfg(target_os = "linux")]
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-#[cfg(target_os = "linux")]
-unsafe impl Sync for Mapping {}
-
-#[cfg(target_os = "linux")]
-impl Mapping {
-    /// None if the system has no room for it.
-    fn new(bytes: usize) -> Option<Self> {
-        let mapped = bytes.checked_next_multiple_of(HUGE)?;
-        let more = mapped.checked_add(HUGE)?;
-        // SAFETY: a new mapping, at an address that the system chooses.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                more,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return None;
+fn map(bytes: usize) -> Option<(NonNull<u8>, usize)> {
+    let mapped = bytes.checked_next_multiple_of(HUGE)?;
+    let more = mapped.checked_add(HUGE)?;
+    // SAFETY: a new mapping, at an address that the system chooses.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            more,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let before = start.addr().next_multiple_of(HUGE) - start.addr();
+    let aligned = start.wrapping_byte_add(before);
+    // SAFETY: all of it lies inside the new mapping, which nobody uses yet. What is given back
+    // starts and ends on a page: the mapping does, and a huge page is made of whole ones.
+    unsafe {
+        if before > 0 {
+            libc::munmap(start, before);
         }
-        let before = start.addr().next_multiple_of(HUGE) - start.addr();
-        let aligned = start.wrapping_byte_add(before);
-        // SAFETY: all of it lies inside the new mapping, which nobody uses yet. What is given back
-        // starts and ends on a page: the mapping does, and a huge page is made of whole ones.
-        unsafe {
-            if before > 0 {
-                libc::munmap(start, before);
-            }
-            libc::munmap(aligned.wrapping_byte_add(mapped), HUGE - before);
-            libc::madvise(aligned, bytes / HUGE * HUGE, libc::MADV_HUGEPAGE);
-        }
-        let start = NonNull::new(aligned.cast())?;
-        Some(Self {
-            start,
-            bytes: mapped,
-        })
+        libc::munmap(aligned.wrapping_byte_add(mapped), HUGE - before);
+        libc::madvise(aligned, bytes / HUGE * HUGE, libc::MADV_HUGEPAGE);
     }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length, and lent to nobody any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
-    }
-}
-
-/// The size of a mapping that is shared. What is not touched of the last one is no memory.
-#[cfg(target_os = "linux")]
-const SHARED: usize = 32 << 20;
-
-/// A part of a shared mapping that nobody else has had, and where it starts. The mapping is given
-/// back with the last of its parts.
-#[cfg(target_os = "linux")]
-fn beside_others(bytes: usize) -> Option<(Arc<Mapping>, usize)> {
-    /// The mapping that is being dealt out, and where its rest starts.
-    static CURRENT: Mutex<Option<(std::sync::Weak<Mapping>, usize)>> = Mutex::new(None);
-
-    let bytes = bytes.checked_next_multiple_of(LINE)?;
-    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((mapping, rest)) = current.as_mut()
-        && let Some(mapping) = mapping.upgrade()
-        && mapping.bytes - *rest >= bytes
-    {
-        let at = *rest;
-        *rest += bytes;
-        return Some((mapping, at));
-    }
-    let mapping = Arc::new(Mapping::new(SHARED)?);
-    *current = Some((Arc::downgrade(&mapping), bytes));
-    Some((mapping, 0))
+    NonNull::new(aligned.cast()).map(|start| (start, mapped))
 }
 
 impl<T: Plain> Drop for Buffer<T> {
@@ -213,9 +128,11 @@ impl<T: Plain> Drop for Buffer<T> {
         match self.place {
             // SAFETY: allocated in `zeroed` with this layout.
             Place::Heap(layout) => unsafe { dealloc(self.start.as_ptr().cast(), layout) },
-            // A mapping is given back where it is dropped.
             #[cfg(target_os = "linux")]
-            Place::Own { .. } | Place::Shared { .. } => {}
+            Place::Mapping(bytes) => {
+                // SAFETY: mapped in `map` with this length, and lent to nobody any more.
+                unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+            }
         }
     }
 }
@@ -288,31 +205,6 @@ mod tests {
         let has = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
         let advised = flags.unwrap().split(' ').any(|flag| flag == "hg");
         assert_eq!(advised, has);
-    }
-
-    /// Those that share a mapping are zeros and apart, in whatever order they come and go.
-    #[test]
-    fn buffers_beside_others_are_apart() {
-        let mut kept: Vec<(u32, Buffer<u32>)> = Vec::new();
-        let sizes = [0, 1, 50_000, 300_000, 600_001, 3 << 20, 6 << 20];
-        for round in 0..40_u32 {
-            let len = sizes[round as usize % sizes.len()];
-            if cfg!(miri) && len > 1 {
-                continue;
-            }
-            let mut buffer = Buffer::<u32>::zeroed_beside_others(len);
-            assert_eq!(buffer.len(), len);
-            assert!(buffer.iter().all(|&value| value == 0));
-            assert!((buffer.as_ptr() as usize).is_multiple_of(LINE));
-            buffer.fill(round + 1);
-            kept.push((round + 1, buffer));
-            if round % 3 == 2 {
-                kept.remove((round as usize * 7) % kept.len());
-            }
-            for (value, buffer) in &kept {
-                assert!(buffer.iter().all(|other| other == value));
-            }
-        }
     }
 
     #[test]
