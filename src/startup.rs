@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! Settings --of each model--choose--> GPUs with their engines | checkpoint on the CPU
-//!                         --check---> tokenizer, processor --+--> Models (starting)
+//!                         --read----> tokenizer, processor --+--> Models (starting)
+//!                         --begin---> weights (CPU)
 //! Prepared::load: engines --identify--> index to its model --attach--> Models (ready)
 //! ```
 //!
-//! [`prepare`] finds user errors and takes milliseconds, unless it downloads;
-//! [`Prepared::load`] takes seconds, because it loads the weights.
+//! [`prepare`] finds user errors, downloads, reads the tokenizer, and on the CPU begins to read the
+//! weights; it waits for them only where the canaries decide on the precision. [`Prepared::load`] waits
+//! for the rest, and loads engines on GPUs.
 
 use std::error::Error;
 use std::fmt;
@@ -150,7 +152,7 @@ impl Device {
         beside: usize,
     ) -> Result<Loaded, LoadError> {
         match self {
-            Device::Cpu(cpu) => cpu.load(processor).map_err(LoadError::unusable),
+            Device::Cpu(cpu) => cpu.load(),
             #[cfg(feature = "tensorrt")]
             Device::Gpu(gpus) => gpus.load(processor, &mut shared.arena, beside),
         }
@@ -272,25 +274,23 @@ struct PreparedModel {
 
 impl PreparedModel {
     fn of(settings: &Settings) -> Result<Self, Box<dyn Error>> {
-        let mut device = Device::choose(settings, settings.service.image_limits())?;
-        let (files, tokenizer, engine, is_demo) = match &mut device {
+        let (device, tokenizer) = match Device::choose(settings, settings.service.image_limits())? {
             Device::Cpu(cpu) => {
                 // The weights are read meanwhile.
                 let tokenizer = cpu.files()?.tokenizer(settings)?;
-                let engine = cpu.engine()?;
-                (cpu.files()?, tokenizer, engine, cpu.is_demo())
+                (Device::Cpu(Box::new(cpu.settled()?)), Some(tokenizer))
             }
             #[cfg(feature = "tensorrt")]
-            Device::Gpu(gpus) => {
-                let files = gpus.files()?;
-                let tokenizer = files.tokenizer(settings)?;
-                (
-                    files,
-                    tokenizer,
-                    gpus.engine()?,
-                    settings.named().0 == "demo",
-                )
-            }
+            gpus => (gpus, None),
+        };
+        let (files, engine, is_demo) = match &device {
+            Device::Cpu(cpu) => (cpu.files()?, cpu.engine(), cpu.is_demo()),
+            #[cfg(feature = "tensorrt")]
+            Device::Gpu(gpus) => (gpus.files()?, gpus.engine()?, settings.named().0 == "demo"),
+        };
+        let tokenizer = match tokenizer {
+            Some(tokenizer) => tokenizer,
+            None => files.tokenizer(settings)?,
         };
         let processor = files.processor(settings)?;
         without_effect::warn_of_patches(settings, &processor);

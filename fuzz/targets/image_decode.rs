@@ -8,9 +8,7 @@ use std::cell::Cell;
 
 use libfuzzer_sys::fuzz_target;
 use peak_alloc::PeakAlloc;
-use siglip2_image::{
-    ImageError, ImageLimits, MAX_WORK, PixelMemory, Stop, decode_into, inspect,
-};
+use siglip2_image::{ImageError, ImageLimits, MAX_WORK, PixelMemory, Stop, decode_into, inspect};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

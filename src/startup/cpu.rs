@@ -30,6 +30,7 @@ const BULK_ROWS: usize = 4;
 /// A checkpoint whose weights are being read.
 pub(super) struct Cpu {
     checkpoint: Checkpoint,
+    processor: Processor,
     options: CpuOptions,
     weights: Weights,
 }
@@ -39,15 +40,9 @@ type Read = (CpuEngine, WeightsDigest);
 
 /// Weights that are read in the background, while the tokenizer is, which takes one thread about as
 /// long as all others take for the weights.
-struct Weights {
-    /// Until somebody waited for it.
-    reading: Option<JoinHandle<Result<Read, CpuEngineError>>>,
-    read: Option<Read>,
-}
-
-/// For whoever asks again: who waited for the weights was told why they were not read.
-fn not_read() -> LoadError {
-    LoadError::Unusable("the weights were not read".to_owned())
+enum Weights {
+    Reading(JoinHandle<Result<Read, CpuEngineError>>),
+    Read(Box<Read>),
 }
 
 /// Held while weights are read: of several models only one at a time is in memory twice, in its
@@ -69,21 +64,19 @@ impl Weights {
             Ok((CpuEngine::load(&checkpoint, &processor, options)?, digest))
         };
         let thread = thread::Builder::new().name("load-weights".into());
-        Ok(Self {
-            reading: Some(thread.spawn(read)?),
-            read: None,
-        })
+        Ok(Self::Reading(thread.spawn(read)?))
     }
 
     /// Waits until they are read.
-    fn wait(&mut self) -> Result<(), LoadError> {
-        if let Some(thread) = self.reading.take() {
-            // The message of a panic has been printed.
-            let panicked = |_| LoadError::Unusable("reading the weights panicked".to_owned());
-            let read = thread.join().map_err(panicked)?;
-            self.read = Some(read.map_err(LoadError::unusable)?);
+    fn read(self) -> Result<Box<Read>, LoadError> {
+        match self {
+            Self::Read(read) => Ok(read),
+            Self::Reading(thread) => match thread.join() {
+                Ok(read) => read.map(Box::new).map_err(LoadError::unusable),
+                // Its message has been printed.
+                Err(_) => Err(LoadError::unusable("reading the weights panicked")),
+            },
         }
-        Ok(())
     }
 }
 
@@ -106,8 +99,9 @@ impl Cpu {
         };
         let processor = Files::of(&checkpoint)?.processor(settings)?;
         Ok(Self {
-            weights: Weights::begin(without_tokenizer(&checkpoint), processor, options)?,
+            weights: Weights::begin(without_tokenizer(&checkpoint), processor.clone(), options)?,
             checkpoint,
+            processor,
             options,
         })
     }
@@ -116,15 +110,24 @@ impl Cpu {
         Files::of(&self.checkpoint)
     }
 
-    /// What will compute. Waits for the weights unless it computes in FP32: otherwise only the
-    /// canaries decide on the precision.
-    pub(super) fn engine(&mut self) -> Result<EngineInfo, LoadError> {
+    /// Waits for the weights unless it computes in FP32: otherwise only the canaries decide on the
+    /// precision.
+    pub(super) fn settled(self) -> Result<Self, LoadError> {
         if self.options.kernel.is_fp32() {
-            return Ok(CpuEngine::describe(&self.checkpoint.config, self.options));
+            return Ok(self);
         }
-        self.weights.wait()?;
-        let (engine, _) = self.weights.read.as_ref().ok_or_else(not_read)?;
-        Ok(engine.info())
+        Ok(Self {
+            weights: Weights::Read(self.weights.read()?),
+            ..self
+        })
+    }
+
+    /// What will compute.
+    pub(super) fn engine(&self) -> EngineInfo {
+        match &self.weights {
+            Weights::Read(read) => read.0.info(),
+            Weights::Reading(_) => CpuEngine::describe(&self.checkpoint.config, self.options),
+        }
     }
 
     pub(super) fn is_demo(&self) -> bool {
@@ -134,9 +137,10 @@ impl Cpu {
     /// Describes it for the log.
     pub(super) fn describe(&self) -> String {
         let (threads, asked) = (self.options.threads, self.options.kernel);
-        let Some((engine, _)) = &self.weights.read else {
+        let Weights::Read(read) = &self.weights else {
             return format!("{threads} threads, {}, {}", asked.name(), asked.precision());
         };
+        let (engine, _) = &**read;
         let kernel = engine.kernel();
         let (name, precision) = (kernel.name(), kernel.precision());
         let cosine = engine.info().agreement.unwrap_or(f64::NAN);
@@ -151,16 +155,16 @@ impl Cpu {
     }
 
     /// Waits for the weights. A rebuild uses the same mapped files.
-    pub(super) fn load(self, processor: Processor) -> Result<Loaded, LoadError> {
+    pub(super) fn load(self) -> Result<Loaded, LoadError> {
         let Self {
             checkpoint,
+            processor,
             options,
-            mut weights,
+            weights,
         } = self;
         let kept = without_tokenizer(&checkpoint);
         drop(checkpoint);
-        weights.wait()?;
-        let (engine, digest) = weights.read.ok_or_else(not_read)?;
+        let (engine, digest) = *weights.read()?;
         let rebuild = move || {
             CpuEngine::load(&kept, &processor, options)
                 .map(|engine| Box::new(engine) as Box<dyn Engine>)

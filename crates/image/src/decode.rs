@@ -192,8 +192,8 @@ fn guarded<T>(
         })
 }
 
-/// Refuses what would take too long where a file of some kilobytes can say that of hundreds of megapixels:
-/// before there is memory for them. The others are refused by their decoders, or ended by them.
+/// Refuses TIFF and AVIF that are too much work before memory for their pixels is taken: a few kilobytes
+/// can announce hundreds of megapixels. The others are refused by their decoders, or ended by them.
 fn check_work(job: &Job<'_>) -> Result<(), ImageError> {
     match job.header.format {
         ImageFormat::Tiff => tiff::check_work(job),

@@ -1,6 +1,6 @@
 //! A door for the fuzz targets in `fuzz/`, in builds with `--cfg fuzzing` only.
 
-use super::{ImageError, avif};
+use super::{ImageError, ImageLimits, avif, inspect};
 
 /// All that is done with an AVIF file before its AV1 is decoded: its width and height, and how many
 /// bitstreams it has.
@@ -9,5 +9,10 @@ use super::{ImageError, avif};
 ///
 /// Why it is refused.
 pub fn avif_layout(bytes: &[u8]) -> Result<((u32, u32), usize), ImageError> {
-    avif::look(bytes)
+    if !avif::is_avif(bytes) {
+        return Err(ImageError::NotAnImage);
+    }
+    // Refuses what no format may say, such as a width of zero.
+    let header = inspect(bytes, &ImageLimits::default())?;
+    Ok(((header.width, header.height), avif::bitstreams(bytes)?))
 }

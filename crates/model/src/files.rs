@@ -109,23 +109,22 @@ impl ModelFiles {
             ..TokenizerFiles::default()
         });
         // What transformers makes a `SiglipTokenizer` of, whatever tokenizer.json lies beside it.
-        let model = match is_siglip1 {
-            true => read(SENTENCEPIECE)?,
-            false => None,
+        let first = match is_siglip1 {
+            true => [SENTENCEPIECE, TOKENIZER],
+            false => [TOKENIZER, SENTENCEPIECE],
         };
-        let json = match model {
-            None => read(TOKENIZER)?,
-            Some(_) => None,
-        };
-        let tokenizer = match (json, model) {
-            (Some(json), _) => json,
-            (None, Some(model)) => {
+        let mut tokenizer = None;
+        for file in first {
+            if tokenizer.is_none() {
+                tokenizer = read(file)?.map(|bytes| (file, bytes));
+            }
+        }
+        let tokenizer = match tokenizer {
+            Some((SENTENCEPIECE, model)) => {
                 text::from_sentencepiece(&model).map_err(CheckpointError::from)?
             }
-            (None, None) => match read(SENTENCEPIECE)? {
-                Some(model) => text::from_sentencepiece(&model).map_err(CheckpointError::from)?,
-                None => return Err(CheckpointError::from(TokenizerError::NoTokenizerJson).into()),
-            },
+            Some((_, json)) => json,
+            None => return Err(CheckpointError::from(TokenizerError::NoTokenizerJson).into()),
         };
         // Written by versions of transformers before 4.34, beside a tokenizer that lacks its tokens.
         if let Some(added) = read(ADDED_TOKENS)? {

@@ -46,7 +46,7 @@ pub enum KernelError {
     #[error(
         "the driver cannot load the resize kernel: {0}; build the engine directory for this GPU"
     )]
-    Load(DriverError),
+    Load(#[source] DriverError),
     /// It was built by another version.
     #[error(
         "the resize kernel has no entry point {0}: rebuild the engine directory with this version"
@@ -54,7 +54,7 @@ pub enum KernelError {
     Entry(String),
     /// The driver refused a launch, or an earlier one has failed on the device.
     #[error("the resize kernel could not be launched: {0}")]
-    Launch(DriverError),
+    Launch(#[source] DriverError),
     /// The plan is for another kernel.
     #[error("a plan for {plan:?} was given to a resize kernel for {kernel:?}")]
     Element {

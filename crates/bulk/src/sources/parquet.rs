@@ -235,10 +235,20 @@ impl Table {
         for &index in &self.through {
             arrays.push(Arc::clone(column(index)?));
         }
-        let contents = self.contents(column(self.content)?)?;
+        let column = column(self.content)?;
+        let contents = self.contents(column)?;
         let columns = RecordBatch::try_new(Arc::clone(&self.columns), arrays)
             .map_err(|error| error.to_string())?;
-        Ok(Chunk::new(columns, contents))
+        let mut chunk = Chunk::new(columns, contents);
+        // Pictures share the column's memory, of which one that is kept keeps all.
+        let shared = chunk
+            .contents
+            .iter()
+            .any(|it| matches!(it, Content::Picture(_)));
+        if shared {
+            chunk.bytes = chunk.bytes.max(column.get_array_memory_size() as u64);
+        }
+        Ok(chunk)
     }
 
     fn contents(&self, column: &ArrayRef) -> Result<Vec<Content>, String> {

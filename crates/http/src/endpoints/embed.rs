@@ -18,7 +18,7 @@ use crate::request::json;
 use crate::request::packed;
 use crate::request::text_limits::TextLimits;
 use crate::request::text_request::{self, TextRequest};
-use siglip2_service::{Embeddings, Lease};
+use siglip2_service::{Embeddings, Lease, TokenUsage};
 
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
@@ -38,16 +38,20 @@ pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, 
             |item| Names::List.of(item),
         )
         .await?;
-    let tokens = rows.usage.iter().map(|text| text.tokens);
-    let texts = TextsTold {
-        truncated: call.cut_texts(),
-        tokens: request.tokens.then(|| tokens.collect()),
-    };
     let told = RowsTold {
-        texts: Some(texts),
+        texts: Some(texts_told(call, &rows.usage, request.tokens)),
         errors: None,
     };
     answer(call, rows.embeddings, told, memory).await
+}
+
+/// What is said of texts beside their rows: how many were cut, and, if asked for, how many tokens each
+/// has.
+fn texts_told(call: &Call<'_>, usage: &[TokenUsage], tokens: bool) -> TextsTold {
+    TextsTold {
+        truncated: call.cut_texts(),
+        tokens: tokens.then(|| usage.iter().map(|text| text.tokens).collect()),
+    }
 }
 
 /// The answer where a text that is too long costs its own row only.
@@ -61,13 +65,8 @@ async fn each_text(
     let service = call.request_with_texts(request.normalize, request.truncate)?;
     let work = service.embed_good_texts(request.texts, most_bytes, request.normalize);
     let rows = call.rows(work, |item| Names::List.of(item)).await?;
-    let tokens = rows.usage.iter().map(|text| text.tokens);
-    let texts = TextsTold {
-        truncated: call.cut_texts(),
-        tokens: request.tokens.then(|| tokens.collect()),
-    };
     let told = RowsTold {
-        texts: Some(texts),
+        texts: Some(texts_told(call, &rows.usage, request.tokens)),
         errors: Some(RowError::of_texts(&rows.bad)?),
     };
     answer(call, rows.embeddings, told, memory).await

@@ -41,6 +41,7 @@ pub enum CheckpointError {
         /// Which file.
         path: PathBuf,
         /// The system's error.
+        #[source]
         reason: std::io::Error,
     },
     /// `config.json` contradicts itself, or describes something that this service does not run.
@@ -49,6 +50,7 @@ pub enum CheckpointError {
         /// Which file.
         file: String,
         /// What is wrong, and what is expected.
+        #[source]
         reason: ConfigError,
     },
     /// A file that should be JSON is not.

@@ -46,6 +46,7 @@ pub enum SourceError {
         /// The revision, unless it is the one that is taken anyway.
         revision: String,
         /// What is wrong.
+        #[source]
         error: CheckpointError,
     },
 }

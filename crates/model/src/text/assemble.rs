@@ -56,7 +56,8 @@ pub(super) fn assemble(
                     .iter()
                     .map(|(token, _)| token.as_str()),
             );
-            (gemma(byte_pairs.gemma()?, json)?, highest, pairs)
+            let beside = byte_pairs.beside(json)?;
+            (gemma(byte_pairs.gemma()?, &beside)?, highest, pairs)
         }
         // A SigLIP 1 tokenizer is a unigram. Anything else under this class is a SigLIP 2
         // vocabulary with the wrong class, which would silently give other ids.
@@ -132,7 +133,7 @@ fn siglip1(tokenizer: &mut Tokenizer, lower_case: bool) -> Result<Siglip1, Token
 
 /// `GemmaTokenizer.__init__`: spaces become "▁", and a BPE with byte fallback works on the
 /// whole text.
-fn gemma(model: BPE, mut json: TokenizerJson) -> Result<Tokenizer, TokenizerError> {
+fn gemma(model: BPE, beside: &Tokenizer) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = Tokenizer::new(model);
     let spaces: NormalizerWrapper =
         part(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}))?;
@@ -142,7 +143,7 @@ fn gemma(model: BPE, mut json: TokenizerJson) -> Result<Tokenizer, TokenizerErro
     }))?;
     tokenizer.with_normalizer(Some(spaces)).map_err(unusable)?;
     tokenizer.with_pre_tokenizer(Some(split));
-    tokenizer.with_post_processor(json.post_processor()?);
+    tokenizer.with_post_processor(beside.get_post_processor().cloned());
     Ok(tokenizer)
 }
 

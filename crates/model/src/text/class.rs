@@ -1,5 +1,5 @@
 //! Which tokenizer class transformers uses for a checkpoint, and with which tokens:
-//! `AutoTokenizer.from_pretrained` and `_from_pretrained` of transformers 5.23.
+//! `AutoTokenizer.from_pretrained` and `_from_pretrained` of transformers 5.24.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -101,7 +101,8 @@ impl Plan {
             for (key, value) in map {
                 settings.insert(key, value);
             }
-            for value in &json.added_tokens {
+            let added = json.part("added_tokens").and_then(Value::as_array);
+            for value in added.into_iter().flatten() {
                 let id = value.get("id").and_then(Value::as_u64);
                 by_id.extend(id.zip(token(value, false)));
             }
@@ -137,18 +138,18 @@ impl Plan {
         }
 
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_lowercase);
-        let in_json = |part: &Option<Value>, key: &str| part.as_ref()?.get(key).cloned();
-        let side = |setting: &str, part: &Option<Value>| {
+        let in_json = |part: &str, key: &str| json.part(part)?.get(key).cloned();
+        let side = |setting: &str, part: &str| {
             text(settings.get(setting)).or_else(|| text(in_json(part, "direction").as_ref()))
         };
-        let pad_side = side("padding_side", &json.padding);
+        let pad_side = side("padding_side", "padding");
         let no_pad_token = settings.get("pad_token") == Some(&Value::Null);
         let pad_token = named("pad_token").map(|token| token.content).or_else(|| {
             // Said to have none, it has none, whatever tokenizer.json pads with.
             if no_pad_token {
                 return None;
             }
-            let value = in_json(&json.padding, "pad_token")?;
+            let value = in_json("padding", "pad_token")?;
             value.as_str().map(str::to_owned)
         });
         Ok(Self {
@@ -161,7 +162,7 @@ impl Plan {
                 // These two classes have another default than all others.
                 None => matches!(class, Class::Siglip2 | Class::Gemma),
             },
-            truncate_left: side("truncation_side", &json.truncation).as_deref() == Some("left"),
+            truncate_left: side("truncation_side", "truncation").as_deref() == Some("left"),
             do_lower_case: settings.get("do_lower_case") != Some(&Value::Bool(false)),
             split_special_tokens: settings.get("split_special_tokens") == Some(&Value::Bool(true)),
         })

@@ -7,43 +7,39 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::NormalizerWrapper;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::processors::PostProcessorWrapper;
 
 use super::TokenizerError;
 
-/// What is read of tokenizer.json here.
+/// tokenizer.json.
 #[derive(serde::Deserialize)]
 pub(super) struct TokenizerJson {
     #[serde(default)]
-    pub(super) added_tokens: Vec<Value>,
-    pub(super) truncation: Option<Value>,
-    pub(super) padding: Option<Value>,
-    pub(super) normalizer: Option<Value>,
-    pub(super) pre_tokenizer: Option<Value>,
-    pub(super) post_processor: Option<Value>,
-    #[serde(default)]
     model: Model,
+    /// All other parts.
+    #[serde(flatten)]
+    parts: Map<String, Value>,
 }
 
-/// A vocabulary and its merges, if the model has them in the form of a byte-pair model.
-#[derive(Default)]
+/// The model, as far as one of byte pairs has the same fields.
+#[derive(Default, serde::Deserialize)]
 struct Model {
+    #[serde(rename = "type")]
     kind: Option<String>,
-    /// What the second token of a merge begins with, and the merged one lacks.
-    prefix: Option<String>,
-    vocabulary: Option<Vec<(String, u32)>>,
-    merges: Option<Vec<(String, String)>>,
+    vocab: Option<Vocabulary>,
+    merges: Option<Vec<Merge>>,
+    #[serde(flatten)]
+    options: Map<String, Value>,
 }
 
-/// A byte-pair model without any options.
+/// A byte-pair model.
 pub(super) struct BytePairs {
     /// Tokens and their ids, in the file's order.
     pub(super) vocabulary: Vec<(String, u32)>,
     merges: Vec<(String, String)>,
+    options: Map<String, Value>,
 }
 
 /// See [`super::length`].
@@ -120,11 +116,18 @@ impl TokenizerJson {
         let model = std::mem::take(&mut self.model);
         // Old files do not name the kind of their model.
         let is_named = model.kind.is_none_or(|kind| kind == "BPE");
-        let Some((vocabulary, merges)) = model.vocabulary.zip(model.merges) else {
+        let (Some(Vocabulary(Some(vocabulary))), Some(merges)) = (model.vocab, model.merges) else {
             return Ok(None);
         };
+        let merges: Vec<_> = merges
+            .into_iter()
+            .filter_map(|Merge(merge)| merge)
+            .collect();
         let longest = vocabulary.iter().map(|(token, _)| token.len()).max();
-        let (longest, prefix) = (longest.unwrap_or(0), model.prefix.map_or(0, |p| p.len()));
+        // What the second token of a merge begins with, and the merged one lacks.
+        let prefix = model.options.get("continuing_subword_prefix");
+        let prefix = prefix.and_then(Value::as_str).map_or(0, str::len);
+        let longest = longest.unwrap_or(0);
         let fits = |(left, right): &&(String, String)| {
             right.len() >= prefix && left.len() + right.len() - prefix <= longest
         };
@@ -133,28 +136,37 @@ impl TokenizerJson {
                 "it merges {left:?} and {right:?} to a token that its vocabulary lacks"
             )));
         }
-        Ok(is_named.then_some(BytePairs { vocabulary, merges }))
+        Ok(is_named.then_some(BytePairs {
+            vocabulary,
+            merges,
+            options: model.options,
+        }))
     }
 
-    /// What follows the model, after the parts that are not used have been found to be sound.
-    pub(super) fn post_processor(
-        &mut self,
-    ) -> Result<Option<PostProcessorWrapper>, TokenizerError> {
-        part::<NormalizerWrapper>(self.normalizer.take())?;
-        part::<PreTokenizerWrapper>(self.pre_tokenizer.take())?;
-        part(self.post_processor.take())
+    /// A part besides the model.
+    pub(super) fn part(&self, name: &str) -> Option<&Value> {
+        self.parts.get(name)
     }
-}
-
-/// A part of a tokenizer, from its JSON form.
-fn part<T: serde::de::DeserializeOwned>(value: Option<Value>) -> Result<Option<T>, TokenizerError> {
-    value
-        .map(serde_json::from_value)
-        .transpose()
-        .map_err(unusable)
 }
 
 impl BytePairs {
+    /// What stands beside the model, as the crate reads it: with no tokens in the model.
+    ///
+    /// # Errors
+    ///
+    /// When any part of the file is not what it should be.
+    pub(super) fn beside(&self, json: TokenizerJson) -> Result<Tokenizer, TokenizerError> {
+        let mut model = self.options.clone();
+        model.extend([
+            ("type".to_owned(), json!("BPE")),
+            ("vocab".to_owned(), json!({})),
+            ("merges".to_owned(), json!([])),
+        ]);
+        let mut parts = json.parts;
+        parts.insert("model".to_owned(), Value::Object(model));
+        serde_json::from_value(Value::Object(parts)).map_err(unusable)
+    }
+
     /// As `GemmaTokenizer.__init__` makes it: with byte fallback, and with a token for unknown
     /// characters, of which several in a row are one.
     ///
@@ -174,42 +186,6 @@ impl BytePairs {
             .byte_fallback(true)
             .build()
             .map_err(unusable)
-    }
-}
-
-impl<'de> Deserialize<'de> for Model {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Model;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a model of a tokenizer")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
-                let mut model = Model::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "type" => model.kind = Some(map.next_value()?),
-                        "continuing_subword_prefix" => model.prefix = map.next_value()?,
-                        "vocab" => model.vocabulary = map.next_value::<Vocabulary>()?.0,
-                        "merges" => {
-                            let merges: Vec<Merge> = map.next_value()?;
-                            model.merges =
-                                Some(merges.into_iter().filter_map(|Merge(m)| m).collect());
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(model)
-            }
-        }
-
-        deserializer.deserialize_map(Fields)
     }
 }
 

@@ -162,7 +162,7 @@ fn many_strings() {
 fn merges_in_every_form_and_broken_ones() {
     let edited = |edit: &dyn Fn(&mut Value)| {
         let mut json: Value = serde_json::from_slice(&read("siglip2/tokenizer.json")).unwrap();
-        edit(&mut json["model"]);
+        edit(&mut json);
         let tokenizer = serde_json::to_vec(&json).unwrap();
         let config = read("siglip2/tokenizer_config.json");
         let files = TokenizerFiles {
@@ -173,7 +173,8 @@ fn merges_in_every_form_and_broken_ones() {
         TextTokenizer::new(files, OPTIONS)
     };
     let truth = tokenizer("siglip2");
-    let old = edited(&|model| {
+    let old = edited(&|json| {
+        let model = &mut json["model"];
         let merges = model["merges"].as_array_mut().unwrap();
         for merge in merges.iter_mut() {
             if let [left, right] = merge.as_array().unwrap().as_slice() {
@@ -189,24 +190,45 @@ fn merges_in_every_form_and_broken_ones() {
         assert_eq!(old.encode(&text).ok(), truth.encode(&text).ok(), "{text:?}");
     }
     type Edit = fn(&mut Value);
-    let broken: [(Edit, &str); 7] = [
+    let broken: [(Edit, &str); 12] = [
         (
-            |model| model["merges"] = json!([["a", "b", "c"]]),
+            |json| json["model"]["merges"] = json!([["a", "b", "c"]]),
             "two tokens",
         ),
-        (|model| model["merges"] = json!(["a b c"]), "two tokens"),
-        (|model| model["merges"] = json!([["a"]]), "two tokens"),
+        (
+            |json| json["model"]["merges"] = json!(["a b c"]),
+            "two tokens",
+        ),
+        (
+            |json| json["model"]["merges"] = json!([["a"]]),
+            "two tokens",
+        ),
         // Longer together than any token.
         (
-            |model| model["merges"] = json!([["a".repeat(90), "b".repeat(90)]]),
+            |json| json["model"]["merges"] = json!([["a".repeat(90), "b".repeat(90)]]),
             "lacks",
         ),
         (
-            |model| model["merges"] = json!([["a", "\u{1F600}"]]),
+            |json| json["model"]["merges"] = json!([["a", "\u{1F600}"]]),
             "vocabulary",
         ),
-        (|model| model["vocab"] = json!([["a", 0.5]]), "BPE"),
-        (|model| model["type"] = json!("WordLevel"), "BPE"),
+        (|json| json["model"]["vocab"] = json!([["a", 0.5]]), "BPE"),
+        (|json| json["model"]["type"] = json!("WordLevel"), "BPE"),
+        (|json| json["model"]["dropout"] = json!(7), "0 and 1"),
+        // What the class does not use is read all the same, as transformers reads it.
+        (|json| json["version"] = json!("2.0"), "version"),
+        (
+            |json| json["decoder"] = json!({"type": "Nothing"}),
+            "Decoder",
+        ),
+        (
+            |json| json["normalizer"] = json!({"type": "Nothing"}),
+            "Normalizer",
+        ),
+        (
+            |json| json["truncation"] = json!({"max_length": "x"}),
+            "usize",
+        ),
     ];
     for (edit, reason) in broken {
         let error = edited(&edit).unwrap_err().to_string();

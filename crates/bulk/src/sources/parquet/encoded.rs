@@ -1,6 +1,10 @@
 //! What the values of a page say of themselves before they are decoded: how many items the rows
 //! of a list have, and how many lengths stand before texts.
 
+use std::io;
+
+use super::head::groups_of_seven;
+
 /// Items of rows, over all pages of a column.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -112,18 +116,14 @@ pub(super) fn longest_value(dictionary: &[u8]) -> u64 {
     longest
 }
 
-/// A number in groups of seven bits.
+/// The next number in groups of seven bits.
 fn number(from: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = from.split_first()?;
+    let byte = || {
+        let (byte, rest) = from.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
         *from = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+        Ok(*byte)
+    };
+    groups_of_seven(byte).ok()
 }
 
 /// The next bytes.

@@ -117,6 +117,19 @@ fn damaged() -> io::Error {
     io::Error::other("the head of a page is damaged")
 }
 
+/// A number in groups of seven bits, the last without the eighth.
+pub(super) fn groups_of_seven(mut byte: impl FnMut() -> io::Result<u8>) -> io::Result<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = byte()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(damaged())
+}
+
 struct Input<R> {
     from: R,
     read: u64,
@@ -131,15 +144,7 @@ impl<R: Read> Input<R> {
     }
 
     fn unsigned(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
+        groups_of_seven(|| self.byte())
     }
 
     fn signed(&mut self) -> io::Result<i64> {

@@ -12,7 +12,7 @@ use std::io::BufReader;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::{Compression, Encoding, Type};
+use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
@@ -231,6 +231,9 @@ struct Chunk {
     index: usize,
     name: String,
     physical: Type,
+    /// How often its values are in memory beside their page, where they are no words of a dictionary: as
+    /// the reader decodes them, and once more as texts.
+    copies: u64,
     /// Bytes of a value of fixed length.
     width: u64,
     /// Bits of a repetition level; none in columns without lists.
@@ -275,6 +278,12 @@ impl Pages {
             Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(described.type_length()).unwrap_or(0),
             _ => 0,
         };
+        let is_text = described.converted_type() == ConvertedType::UTF8
+            || described.logical_type_ref() == Some(&LogicalType::String);
+        let copies = match physical {
+            Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY => 1 + u64::from(is_text),
+            _ => 0,
+        };
         budget.next_chunk(index);
         Ok(Self {
             inner: SerializedPageReader::new(Arc::clone(file), chunk, rows, None)?,
@@ -285,6 +294,7 @@ impl Pages {
                 index,
                 name: described.path().string(),
                 physical,
+                copies,
                 width,
                 repetition: u32::BITS - levels.leading_zeros(),
                 has_definition: described.max_def_level() > 0,
@@ -353,7 +363,11 @@ impl Pages {
             DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY => head.values.saturating_mul(8),
             _ => 0,
         };
-        let bytes = page.saturating_add(lengths);
+        let copies = match head.is_of_dictionary() {
+            true => 0,
+            false => page.saturating_mul(self.chunk.copies),
+        };
+        let bytes = page.saturating_add(lengths).saturating_add(copies);
         let change = |state: &mut State, column: usize| {
             state.taken = state.taken.saturating_add(bytes);
             state.columns[column].page = bytes;

@@ -76,8 +76,8 @@ impl<'a> Bits<'a> {
         bit
     }
 
-    /// `value`, or `-value` if the next bit says so, without a branch: which it is cannot be foretold. It is
-    /// never the first bit, as the range is at its largest there, for which this is not made.
+    /// `value`, or `-value` if the next bit says so, without a branch: which it is cannot be foretold. It
+    /// must not be the first bit of a partition: it is wrong for the initial range of 254.
     #[inline(always)]
     pub(super) fn signed(&mut self, value: i32) -> i32 {
         if self.bits < 0 {

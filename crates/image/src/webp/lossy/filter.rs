@@ -36,8 +36,8 @@ fn change(line: &mut [u8; 16], by: impl Fn(usize) -> i16) {
     }
 }
 
-/// Changes the two samples at the edge by as much as `a` says, in eighths: the outer one gets the rest
-/// that rounding leaves to it. Returns what was taken off the samples behind the edge.
+/// Changes the two samples at the edge by as much as `a` says, in eighths: the one before it rounds down
+/// (+3), the one behind it up (+4). Returns what was taken off the samples behind the edge.
 #[inline(always)]
 fn change_two(lines: &mut Lines, a: &Lanes) -> Lanes {
     let behind = lanes(|nth| signed(a[nth] + 4) >> 3);

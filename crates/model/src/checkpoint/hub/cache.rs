@@ -19,12 +19,33 @@ use super::error::HubFailure;
 use super::names;
 use crate::checkpoint::weights::shards;
 use crate::files::{
-    CONFIG, PREPROCESSOR, PROCESSOR, SENTENCEPIECE, SPECIAL_TOKENS_MAP, TOKENIZER,
+    ADDED_TOKENS, CONFIG, PREPROCESSOR, PROCESSOR, SENTENCEPIECE, SPECIAL_TOKENS_MAP, TOKENIZER,
     TOKENIZER_CONFIG, WEIGHTS, WEIGHTS_INDEX, nested,
 };
+use crate::text::{self, TokenizerFiles};
 
 /// Optional files of a model that change what it computes.
-pub(super) const OPTIONAL: [&str; 3] = [PROCESSOR, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
+const OPTIONAL: [&str; 4] = [
+    PROCESSOR,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS_MAP,
+    ADDED_TOKENS,
+];
+
+/// The same of the model in this directory, as far as its files say what it is: SigLIP 1 may have a
+/// vocabulary that goes before tokenizer.json.
+pub(super) fn optional(directory: &Path) -> impl Iterator<Item = &'static str> {
+    let read = |file| fs::read(directory.join(file)).ok();
+    let (settings, config) = (read(TOKENIZER_CONFIG), read(CONFIG));
+    let is_siglip1 = text::is_siglip1(&TokenizerFiles {
+        tokenizer_config: settings.as_deref(),
+        config: config.as_deref(),
+        ..TokenizerFiles::default()
+    });
+    OPTIONAL
+        .into_iter()
+        .chain(is_siglip1.then_some(SENTENCEPIECE))
+}
 
 /// How often a lock is tried.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -85,7 +106,7 @@ impl Cache {
             return Cached::Lacking(file);
         }
         let known = |file: &&str| directory.join(file).exists() || self.is_absent(&commit, file);
-        let unknown: Vec<&str> = OPTIONAL.into_iter().filter(|file| !known(file)).collect();
+        let unknown: Vec<&str> = optional(&directory).filter(|file| !known(file)).collect();
         if unknown.is_empty() {
             Cached::Complete(directory)
         } else {

@@ -8,7 +8,7 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use super::HubSettings;
-use super::cache::{Cache, OPTIONAL, failed, has_image_processor, make_parent};
+use super::cache::{Cache, failed, has_image_processor, make_parent, optional};
 use super::client::{Asked, Client, Patience, TRIES};
 use super::error::HubFailure;
 use super::headers::Answer;
@@ -56,8 +56,11 @@ impl<'a> Download<'a> {
         // commit.
         let commit = self.first()?;
         let directory = self.cache.snapshot(&commit);
-        for file in OPTIONAL {
-            self.optional(&commit, file)?;
+        // Twice: only the tokenizer's class says whether there may be one more.
+        for _ in 0..2 {
+            for file in optional(&directory) {
+                self.optional(&commit, file)?;
+            }
         }
         if !has_image_processor(&directory) {
             self.required(&commit, PREPROCESSOR)?;

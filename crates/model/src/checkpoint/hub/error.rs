@@ -30,6 +30,7 @@ pub enum HubError {
         /// The directory of the cache.
         cache: PathBuf,
         /// Why it could not be downloaded.
+        #[source]
         reason: Box<HubFailure>,
     },
     /// It was to be fetched anew, and could not be.
@@ -38,6 +39,7 @@ pub enum HubError {
         /// The requested name.
         name: String,
         /// Why.
+        #[source]
         reason: Box<HubFailure>,
     },
     /// The cache has only part of it.
@@ -314,6 +316,7 @@ pub enum HubFailure {
         /// Where.
         path: PathBuf,
         /// What the system said.
+        #[source]
         reason: io::Error,
     },
 }
