@@ -36,7 +36,7 @@ impl Precision {
 /// The kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// FP32 in plain Rust, on any processor (on aarch64 the compiler makes NEON of it; not run there).
+    /// FP32 in plain Rust, on any processor (on aarch64 the compiler makes NEON of it; run there under emulation only).
     Portable,
     /// FP32 on AVX2 with FMA.
     Avx2,
