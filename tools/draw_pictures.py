@@ -1,14 +1,19 @@
 """Draws thousands of picture files over all formats, whole and damaged, and asks Pillow
 about each.
 
-    python tools/draw_pictures.py FOLDER [COUNT] [SEED]
+    python tools/draw_pictures.py FOLDER [COUNT] [SEED] [--others]
     cargo run --release -p siglip2-image --example compare_with_pillow -- FOLDER
 
 FOLDER then has the files and `expected.jsonl`: for each file its format, what was done to it,
 and the size and the SHA-256 of the RGB pixels that Pillow gives, or its error. The second
 command prints how many of them are equal, pixels and refusals. Needs Pillow and numpy.
+
+With --others most files are by other encoders (tools/other_encoders.py, which says what to
+install), and most damage knows the format (tools/damage_pictures.py). An encoder that is not
+installed is an error.
 """
 
+import argparse
 import hashlib
 import io
 import json
@@ -16,14 +21,15 @@ import lzma
 import pathlib
 import random
 import struct
-import sys
 import warnings
 import zlib
 
 import numpy as np
 from PIL import Image
 
+import damage_pictures
 import make_image_fixtures as fixtures
+import other_encoders
 
 warnings.simplefilter("ignore")
 
@@ -167,6 +173,13 @@ def old_jpeg(draw, pixels):
     height, width = pixels.shape[:2]
     planes = [pixels[..., c] for c in range(3)]
     across, down = draw.choice([(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2)])
+    if draw.random() < 0.2:
+        tile = draw.choice([16, 32, 64]), draw.choice([16, 32])
+        rgb = np.asarray(Image.fromarray(pixels, "YCbCr").convert("RGB"))
+        head, strips = fixtures.old_jpeg_tiles(rgb, tile, (across, down), draw.choice([None, 3000]))
+        made = fixtures.tags(width, height, [8] * 3, 6, 6, t514=(4, [len(head)]), t322=(4, [tile[0]]), t323=(4, [tile[1]]))
+        del made[278]
+        return fixtures.pointing(made | {530: (3, [across, down])}, strips, {513: [head]})
     data = fixtures.jpeg(planes, [(across, down), (1, 1), (1, 1)], restart=draw.choice([0, 0, 3]))
     found, head, scan = fixtures.parts(data)
     made = fixtures.tags(width, height, [8] * 3, 6, 6, t530=(3, [across, down]))
@@ -332,15 +345,45 @@ def pillow(data):
     return {"width": rgb.width, "height": rgb.height, "sha256": digest}
 
 
+def drawn(draw, name):
+    """What was done to a file by Pillow or by hand, and the file."""
+    return damaged(draw, FORMATS[name](draw))
+
+
+def drawn_by_others(draw, name):
+    """The same, but by another encoder where there is one."""
+    data = None
+    while not data:
+        if name in other_encoders.DRAWN and draw.random() < 0.75:
+            pixels = np.ascontiguousarray(np.asarray(picture(draw, ["RGBA"])))
+            try:
+                data = other_encoders.DRAWN[name](draw, pixels)
+            except ImportError:
+                raise
+            except Exception:
+                # An encoder does not take what was drawn, which each says in its own way.
+                continue
+        else:
+            data = FORMATS[name](draw)
+    if draw.random() < 0.3:
+        return "whole", data
+    return damage_pictures.of(draw, name, data) if draw.random() < 0.8 else damaged(draw, data)
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 6000
-    draw = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("count", type=int, nargs="?", default=6000)
+    parser.add_argument("seed", type=int, nargs="?", default=1)
+    parser.add_argument("--others", action="store_true")
+    given = parser.parse_args()
+    folder, count, draw = given.folder, given.count, random.Random(given.seed)
+    one = drawn_by_others if given.others else drawn
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "expected.jsonl", "w") as truth:
         for number in range(count):
             name = draw.choice(NAMES)
-            kind, data = damaged(draw, FORMATS[name](draw))
+            kind, data = one(draw, name)
             file = f"{number:05}"
             (folder / file).write_bytes(data)
             row = {"file": file, "format": name, "damage": kind, **pillow(data)}

@@ -376,7 +376,37 @@ def png(samples, depth, kind, interlace=False, extra=b"", idat=None, after=b""):
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
 
+def png_orders():
+    """Chunks before the header, and pictures of which no row is there."""
+    samples = grey(19, 13)[..., None]
+    file = png(samples, 8, 3, extra=chunk(b"PLTE", np.random.default_rng(5).bytes(768)))
+    kinds, at = {}, 8
+    while at < len(file):
+        length = struct.unpack(">I", file[at : at + 4])[0] + 12
+        kinds[file[at + 4 : at + 8]] = file[at : at + length]
+        at += length
+    header, colours, data, end = (kinds[kind] for kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+    for name, parts in {
+        "data_before_header": [data, header, colours, data],
+        "palette_before_header": [colours, header, data],
+        "palette_twice": [colours, header, chunk(b"PLTE", bytes(range(30))), data],
+        "transparency_before_header": [chunk(b"tRNS", b""), header, colours, data],
+        "only_data_before_header": [data, header, colours],
+    }.items():
+        add(f"png_{name}.png", file[:8] + b"".join(parts) + end)
+    spoilt = data[:-1] + bytes([data[-1] ^ 1])
+    add("damaged_png_data_before_header.png", file[:8] + spoilt + header + colours + data + end)
+    for name, rows in {"no": b"", "one": bytes(20), "half_a": bytes(9)}.items():
+        add(f"png_{name}_row.png", png(samples, 8, 0, idat=zlib.compress(rows)))
+        add(f"png_{name}_row_interlaced.png", png(samples, 8, 0, True, idat=zlib.compress(rows)))
+        # What is missing is of the first colour.
+        table = chunk(b"PLTE", bytes([200, 100, 50, 1, 2, 3]))
+        add(f"png_{name}_row_palette.png", png(samples, 8, 3, extra=table, idat=zlib.compress(rows)))
+        add(f"png_{name}_row_palette_interlaced.png", png(samples, 8, 3, True, table, zlib.compress(rows)))
+
+
 def pngs():
+    png_orders()
     width, height = 19, 13
     rng = np.random.default_rng(7)
     palette = chunk(b"PLTE", rng.integers(0, 256, 256 * 3, dtype=np.uint8).tobytes())
@@ -569,6 +599,59 @@ def webps():
     add("webp_trailing_garbage.webp", plain + b"more")
     add("damaged_webp_no_chunk.webp", plain[:12] + b"ABCD" + plain[16:])
     add("damaged_webp_wrong_riff_size.webp", plain[:4] + struct.pack("<I", 20) + plain[8:])
+    webp_containers(part[8 : 8 + struct.unpack("<I", part[4:8])[0]])
+
+
+def webp_containers(frame):
+    """Chunks in every order and number, around a lossy frame of 20 x 16 pixels."""
+
+    def first(flags=0, length=10):
+        return b"VP8X", struct.pack("<I", flags) + b"\x13\0\0\x0f\0\0" + bytes(length - 10)
+
+    def moving(chunks, width=20):
+        head = bytes(6) + struct.pack("<I", width - 1)[:3] + b"\x0f\0\0\x64\0\0\0"
+        return b"ANMF", head + riff(*chunks)[12:]
+
+    image, anim, other = (b"VP8 ", frame), (b"ANIM", bytes(6)), (b"ABCD", b"xx")
+    alpha, no_alpha = (b"ALPH", bytes(1 + 20 * 16)), (b"ALPH", b"\0")
+    for flag in range(8):
+        add(f"webp_flag_{flag}.webp", riff(first(1 << flag), image))
+    for length in (11, 12, 14):
+        add(f"webp_header_of_{length}.webp", riff(first(0, length), image))
+    for name, chunks in {
+        "reserved": [first(0x500), image],
+        "two_headers": [first(), first(), image],
+        "two_images": [first(), image, image],
+        "simple_two_images": [image, image],
+        "simple_other": [image, other],
+        "simple_alpha_behind": [image, alpha],
+        "alpha_apart": [first(16), alpha, (b"XMP ", b"x"), image],
+        "alpha_behind": [first(16), image, alpha],
+        "alpha_behind_unannounced": [first(), image, alpha],
+        "broken_alpha": [first(16), no_alpha, image],
+        "broken_alpha_unannounced": [first(), no_alpha, image],
+        "anim_before": [first(), anim, image],
+        "anim_behind": [first(), image, anim],
+        "frames_of_none": [first(), image, anim, moving([image])],
+        "frames_unannounced": [first(), image, moving([image])],
+        "moving": [first(2), anim, moving([image])],
+        "moving_without_anim": [first(2), moving([image])],
+        "moving_short_anim": [first(2), (b"ANIM", bytes(4)), moving([image])],
+        "moving_anim_twice": [first(2), anim, anim, moving([image])],
+        "moving_other_width": [first(2), anim, moving([image], 9)],
+        "moving_empty_first": [first(2), anim, moving([]), moving([image])],
+        "moving_other_first": [first(2), anim, moving([other, image])],
+        "moving_other_behind": [first(2), anim, moving([image, other])],
+        "moving_broken_alpha": [first(2), anim, moving([no_alpha, image])],
+        "moving_second_broken": [first(2), anim, moving([image]), moving([(b"VP8 ", b"x" * 30)])],
+        "moving_second_short": [first(2), anim, moving([image]), (b"ANMF", b"x" * 10)],
+        "moving_image_outside": [first(2), anim, moving([image]), image],
+    }.items():
+        add(f"webp_chunks_{name}.webp", riff(*chunks))
+    for name, end in {"three_bytes": b"abc", "no_chunk": b"junkjunkjunk"}.items():
+        for kind, chunks in {"simple": [image], "extended": [first(), image]}.items():
+            data = riff(*chunks) + end
+            add(f"webp_chunks_{kind}_{name}.webp", data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
 
 
 # --- BMP ------------------------------------------------------------------------
@@ -672,6 +755,14 @@ def bmps():
     for name, rows in rle4.items():
         add(f"bmp_rle4_{name}.bmp", bmp(width, height, 4, rows, 2, palette=table[:64]))
     add("bmp_rle8_grey.bmp", bmp(width, height, 8, rle8["literals"], 1, palette=bytes(v for i in range(256) for v in (i, i, i, 0))))
+    ramp = bytes(v for i in range(300) for v in (i % 256,) * 3 + (0,))
+    eight = bmp_rows(grey(width, height)[..., None], 8)
+    add("bmp_8_ramp_of_300.bmp", bmp(width, height, 8, eight, palette=ramp, colours=300))
+    add("damaged_bmp_8_300_colours.bmp", bmp(width, height, 8, eight, palette=ramp[4:] + bytes(4), colours=300))
+    add("bmp_rle8_1_bit.bmp", bmp(width, height, 1, rle8["literals"], 1, palette=table[:8]))
+    add("bmp_rle4_1_bit.bmp", bmp(width, height, 1, rle4["runs"], 2, palette=table[:8]))
+    add("bmp_rle4_8_bits.bmp", bmp(width, height, 8, rle4["runs"], 2, palette=table))
+    add("bmp_rle8_black_white.bmp", bmp(width, height, 8, rle8["literals"], 1, palette=black_white, colours=2))
     add("bmp_last_padding_missing.bmp", bmp(width, height, 24, bmp_rows(bgr, 24))[:-1])
     add("bmp_trailing_garbage.bmp", FILES["bmp_24.bmp"] + b"more" * 9)
     add("damaged_bmp_2.bmp", bmp(width, height, 2, bytes(8 * height), palette=table[:16]))
@@ -694,7 +785,7 @@ def tiff(tags, strips, order="<", big=False, counts=True):
         entries[324 if tiles else 273] = (4, [0] * len(strips))
     if strips and counts:
         entries[325 if tiles else 279] = (4, [len(strip) for strip in strips])
-    sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "B", 11: "f"}
+    sizes = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 14: "H"}
     head = 16 if big else 8
     room = 8 if big else 4
     count = len(entries)
@@ -777,7 +868,28 @@ def packbits(strip):
     return out
 
 
+def tiff_entries():
+    """Entries of other types than usual, and of other numbers of values."""
+    pixels = picture(21, 18)
+    rows = [row.tobytes() for row in pixels]
+    plain = tags(21, 18, [8] * 3, 2, 1, rows=6, t284=(3, [1]), t339=(3, [1] * 3), t266=(3, [1]))
+    for name, pack, kind in (("raw", lambda strip: strip, 1), ("deflate", zlib.compress, 8)):
+        strips = [pack(strip) for strip in in_strips(rows, 6)]
+        made = plain | {259: (3, [kind])}
+        changes = {f"type_{type}_of_{tag}": {tag: (type, made[tag][1])} for tag in (256, 257, 258, 259, 262, 266, 277, 278, 284, 339) for type in (1, 2, 6, 7, 8, 9, 14)}
+        changes |= {f"two_of_{tag}": {tag: (3, made[tag][1] * 2)} for tag in (256, 257, 259, 262, 277, 278, 284)}
+        changes |= {f"planes_{value}": {284: (3, [value])} for value in (0, 5)}
+        changes |= {f"predictor_{value}": {317: (3, [value])} for value in (0, 15)}
+        changes |= {"two_compressions": {259: (3, [kind, 5])}}
+        for name_of, change in changes.items():
+            add(f"tiff_{name}_{name_of}.tif", tiff(made | change, strips))
+        add(f"tiff_{name}_no_counts.tif", tiff(made, strips, counts=False))
+        whole = made | {278: (4, [18])}
+        add(f"tiff_{name}_no_count.tif", tiff(whole, [pack(b"".join(rows))], counts=False))
+
+
 def tiffs():
+    tiff_entries()
     width, height = 21, 18
     rng = np.random.default_rng(13)
     pixels = picture(width, height)
@@ -1275,6 +1387,8 @@ def pnms():
     add("damaged_pnm_plain_bright.ppm", header(3, 7) + b"8 " * 200)
     add("damaged_pnm_plain_word.pgm", header(2, 7) + b"1 x " * 200)
     add("damaged_pnm_digit.pbm", b"P1 9 5 " + b"01x" * 20)
+    add("damaged_pnm_word_behind.pbm", b"P1 9 5 " + b"01" * 30 + b" P")
+    add("pnm_digits_behind.pbm", b"P1 9 5 " + b"01" * 30 + b"# P\n1")
     add("damaged_pnm_most.pgm", header(5, 0) + bytes(45))
     add("damaged_pnm_long_word.pgm", b"P5 12345678901 5 255 " + bytes(45))
     add("damaged_pnm_only_magic.pgm", b"P5 ")
@@ -1306,11 +1420,14 @@ def tgas():
     add("tga_map_32.tga", tga(9, 7, 1, 8, noise[:200] + bytes(i % 60 for i in range(63)), 0, (1, 5, 50, 32)))
     add("tga_literals_cross_rows.tga", tga(2, 2, 11, 8, b"\3\1\2\3\4"))
     add("tga_trailing_garbage.tga", saved(image, format="TGA") + b"junk" * 10)
+    add("tga_literals_behind.tga", tga(2, 2, 11, 8, b"\x05\1\2\3\4\5\6"))
+    add("damaged_tga_literals_cut.tga", tga(2, 2, 11, 8, b"\x05\1\2\3\4\5"))
     add("damaged_tga_runs_cross_rows.tga", tga(2, 2, 11, 8, b"\x83\7" + bytes(20)))
     add("damaged_tga_short.tga", tga(9, 7, 2, 24, noise[:100]))
     add("damaged_tga_rle_short.tga", tga(9, 7, 10, 24, noise[:9]))
     add("damaged_tga_no_footer.tga", tga(1, 1, 2, 32, noise[:4]))
     add("damaged_tga_depth.tga", tga(9, 7, 3, 24, noise))
+    add("damaged_tga_map_and_colours.tga", tga(9, 7, 2, 24, noise[:30] + noise[:189] + bytes(8) + b"TRUEVISION-XFILE.\0", 0x20, (1, 0, 10, 24)))
     add("damaged_tga_map_15.tga", tga(9, 7, 1, 8, noise, 0, (1, 0, 20, 15)))
 
 
@@ -1340,6 +1457,13 @@ def icos():
     add("damaged_ico_short_mask.ico", data[:-2])
     add("damaged_ico_empty.ico", b"\0\0\1\0\0\0")
     add("damaged_ico_outside.ico", data[:18] + b"\xff\xff\xff\x7f" + data[22:])
+    # The directory's bits say whether there is alpha, which is read of every fourth byte.
+    for mode in ("P", "RGB", "RGBA"):
+        own = bytearray(saved(square.convert(mode), format="ICO", sizes=[(48, 48)], bitmap_format="bmp"))
+        for bits in (8, 32):
+            struct.pack_into("<H", own, 12, bits)
+            add(f"ico_{mode}_says_{bits}.ico", bytes(own))
+        add(f"ico_{mode}_says_32_short.ico", bytes(own[:-300]))
     many = saved(square, format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
     # Two of the same size: the one of fewer colours counts.
     four = saved(square.convert("P"), format="ICO", sizes=[(48, 48)], bitmap_format="bmp")
@@ -1501,6 +1625,37 @@ def old_jpeg_planes(made, planes):
     add("damaged_tiff_old_jpeg_planes_halved.tif", pointing(own, [start + scan for start, scan in found], {513: [head]}))
 
 
+def old_jpeg_tiles(pixels, tile, factors, told=None):
+    """A JPEG in which tiles lie one below the other, those of each row of tiles from the left: its
+    header, which may say that it has so many lines, and the data of each tile."""
+    across, down = tile
+    height, width = (-(-side // unit) * unit for side, unit in zip(pixels.shape[:2], (down, across)))
+    padded = np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0)), "edge")
+    tiles = [padded[y : y + down, x : x + across] for y in range(0, height, down) for x in range(0, width, across)]
+    units = -(-across // (8 * factors[0])) * (down // (8 * factors[1]))
+    data = jpeg(ycc(np.concatenate(tiles)), [factors, (1, 1), (1, 1)], restart=units)
+    _, head, scan = parts(data)
+    if told:
+        at = head.index(b"\xff\xc0") + 5
+        head = head[:at] + struct.pack(">H", told) + head[at + 2 :]
+    return head, re.split(rb"\xff[\xd0-\xd7]", scan)
+
+
+def old_jpeg_columns():
+    """Several columns of tiles, which libtiff reads if the header says that all tiles are there."""
+    for name, tile, factors, told in [
+        ("11", (32, 16), (1, 1), None),
+        ("22", (32, 16), (2, 2), None),
+        ("deep", (16, 16), (2, 1), 60_000),
+        ("tall", (32, 64), (1, 1), None),
+        ("shallow", (32, 16), (1, 1), 48),
+    ]:
+        head, strips = old_jpeg_tiles(picture(60, 44, 3), tile, factors, told)
+        made = tags(60, 44, [8] * 3, 6, 6, t512=(3, [1]), t514=(4, [len(head)]), t322=(4, [tile[0]]), t323=(4, [tile[1]]))
+        del made[278]
+        add(f"tiff_old_jpeg_columns_{name}.tif", pointing(made | {530: (3, [*factors])}, strips, {513: [head]}))
+
+
 def old_jpegs():
     width, height = 45, 38
     planes = ycc(picture(width, height, 3))
@@ -1573,6 +1728,7 @@ def old_jpegs():
         del own[missing]
         add(f"tiff_old_jpeg_no_{name}.tif", pointing(own, [scan], {513: [head]}))
     old_jpeg_planes(made, planes)
+    old_jpeg_columns()
     padded = [np.pad(plane, ((0, -height % 48), (0, -width % 48)), "edge") for plane in planes]
     tile = parts(jpeg(padded, [(2, 2), one, one]))
     tiled = made(t322=(4, [48]), t323=(4, [48]), t530=(3, [2, 2]))

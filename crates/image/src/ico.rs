@@ -85,7 +85,15 @@ impl<'a> Picture<'a> {
         let (width, height) = bmp::size(&head(data))?;
         // The mask counts as rows of its own.
         let height = height / 2;
-        if entry.bits != 32 {
+        if entry.bits == 32 {
+            // Pillow reads alpha of every fourth byte from where the pixels begin.
+            let start = bmp::behind_headers(&head(data))? - FIRST_HEADER.len();
+            let length = 4 * u64::from(width) * u64::from(height);
+            let there = data.len().saturating_sub(start) as u64;
+            if there < length {
+                return Err(truncated());
+            }
+        } else {
             let stride = u64::from(width).next_multiple_of(32) / 8;
             let end = (entry.offset as u64).saturating_add(entry.length as u64);
             let start = end

@@ -209,23 +209,37 @@ fn behind_comment(data: &[u8]) -> &[u8] {
 }
 
 /// Digits, which need nothing between them.
-fn plain_bits(job: &Job<'_>, mut data: &[u8], rgb: &mut [u8]) -> Result<(), ImageError> {
+fn plain_bits(job: &Job<'_>, data: &[u8], rgb: &mut [u8]) -> Result<(), ImageError> {
+    /// Pillow reads so many bytes at once (`SAFEBLOCK`), and refuses what is no digit in any of them.
+    const BLOCK: usize = 1 << 20;
+    let mut rest = data;
     for out in rgb.as_chunks_mut::<3>().0 {
         job.stop.work(4)?;
-        let bit = loop {
-            let (&byte, rest) = data.split_first().ok_or_else(truncated)?;
-            data = rest;
-            match byte {
-                b'0' => break 255,
-                b'1' => break 0,
-                b'#' => data = behind_comment(data),
-                _ if is_space(byte) => {}
-                _ => return Err(damaged("a digit of its pixels is not 0 or 1")),
-            }
-        };
+        let bit = next_bit(&mut rest)?.ok_or_else(truncated)?;
         *out = [bit; 3];
     }
+    let read = (data.len() - rest.len()).next_multiple_of(BLOCK);
+    let behind = data.len().saturating_sub(read);
+    while rest.len() > behind {
+        job.stop.work(4)?;
+        next_bit(&mut rest)?;
+    }
     Ok(())
+}
+
+/// The level of the next digit, if there is one.
+fn next_bit(data: &mut &[u8]) -> Result<Option<u8>, ImageError> {
+    while let Some((&byte, rest)) = data.split_first() {
+        *data = rest;
+        match byte {
+            b'0' => return Ok(Some(255)),
+            b'1' => return Ok(Some(0)),
+            b'#' => *data = behind_comment(data),
+            _ if is_space(byte) => {}
+            _ => return Err(damaged("a digit of its pixels is not 0 or 1")),
+        }
+    }
+    Ok(None)
 }
 
 /// Decimal numbers with white space between them; comments are as if they were not there.

@@ -30,6 +30,7 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
     let coherent = match (map, kind) {
         (0, 2 | 3 | 10 | 11) => map_start == [0; 4] && map_depth == 0,
         (1, 1 | 9) => matches!(map_depth, 15 | 16 | 24 | 32),
+        // Refused, as in Pillow, and by its name.
         (1, 2 | 10) => bytes.ends_with(FOOTER),
         _ => false,
     };
@@ -97,6 +98,9 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
         at += length;
     }
     let pixel = usize::from(depth).div_ceil(8);
+    if map == 1 && kind & 7 == 2 {
+        return Err(damaged("it has a colour map and pixels that have colours"));
+    }
     match (kind & 7, depth) {
         (1, 8) | (2, 16 | 24 | 32) | (3, 1 | 8 | 16) => {}
         _ => return Err(damaged(format_args!("it has pixels of {depth} bits"))),
@@ -177,6 +181,10 @@ fn unpack(
         *rest = later;
         let count = usize::from(head & 0x7f) + 1;
         if head & 0x80 == 0 {
+            // All of them are there, also those that the picture has no place for.
+            if later.len() < count * pixel {
+                return Err(truncated());
+            }
             packet.literals = count;
             continue;
         }

@@ -103,18 +103,9 @@ impl ModelFiles {
             None => read(PREPROCESSOR)?.ok_or_else(|| missing(PREPROCESSOR))?,
         };
         let tokenizer_config = read(TOKENIZER_CONFIG)?;
-        let is_siglip1 = text::is_siglip1(&TokenizerFiles {
-            tokenizer_config: tokenizer_config.as_deref(),
-            config: Some(&config),
-            ..TokenizerFiles::default()
-        });
-        // What transformers makes a `SiglipTokenizer` of, whatever tokenizer.json lies beside it.
-        let first = match is_siglip1 {
-            true => [SENTENCEPIECE, TOKENIZER],
-            false => [TOKENIZER, SENTENCEPIECE],
-        };
+        let first = vocabularies(tokenizer_config.as_deref(), Some(&config));
         let mut tokenizer = None;
-        for file in first {
+        for &file in first {
             if tokenizer.is_none() {
                 tokenizer = read(file)?.map(|bytes| (file, bytes));
             }
@@ -124,7 +115,13 @@ impl ModelFiles {
                 text::from_sentencepiece(&model).map_err(CheckpointError::from)?
             }
             Some((_, json)) => json,
-            None => return Err(CheckpointError::from(TokenizerError::NoTokenizerJson).into()),
+            None => {
+                let error = match first.contains(&SENTENCEPIECE) {
+                    true => TokenizerError::NoVocabulary,
+                    false => TokenizerError::NoTokenizerJson,
+                };
+                return Err(CheckpointError::from(error).into());
+            }
         };
         // Written by versions of transformers before 4.34, beside a tokenizer that lacks its tokens.
         if let Some(added) = read(ADDED_TOKENS)? {
@@ -197,7 +194,7 @@ impl ModelFiles {
             Resolution::Variable => Some(64),
             Resolution::Fixed => match settings.model_max_length.or(settings.max_len) {
                 Some(length) => number(Some(length)),
-                None => text::is_siglip1(&self.tokenizer_files()).then_some(64),
+                None => (text::is_siglip1(&self.tokenizer_files()) == Some(true)).then_some(64),
             },
         })
     }
@@ -230,6 +227,25 @@ impl ModelFiles {
                 lower_case,
             },
         )
+    }
+}
+
+/// The files that may have the vocabulary of a model with these files, the one that is taken first
+/// in front. transformers makes a `SiglipTokenizer` of `spiece.model`, whatever tokenizer.json lies
+/// beside it, and makes nothing that could be used of `spiece.model` for any other class.
+pub(crate) fn vocabularies(
+    tokenizer_config: Option<&[u8]>,
+    config: Option<&[u8]>,
+) -> &'static [&'static str] {
+    match text::is_siglip1(&TokenizerFiles {
+        tokenizer_config,
+        config,
+        ..TokenizerFiles::default()
+    }) {
+        Some(true) => &[SENTENCEPIECE, TOKENIZER],
+        Some(false) => &[TOKENIZER],
+        // A file is damaged, which is said when the tokenizer is made.
+        None => &[TOKENIZER, SENTENCEPIECE],
     }
 }
 
@@ -419,6 +435,21 @@ mod tests {
         assert!(error.contains(SENTENCEPIECE), "{error}");
         let gemma = (TOKENIZER_CONFIG, r#"{"tokenizer_class": "GemmaTokenizer"}"#);
         assert!(read(&[&both[..], &[gemma]].concat()).is_ok());
+
+        // transformers 5.24 refuses these files, or makes one unknown token of every text.
+        let alone = [base[0], base[1], (SENTENCEPIECE, "no model")];
+        let plain = (
+            TOKENIZER_CONFIG,
+            r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#,
+        );
+        for class in [gemma, plain] {
+            let error = read(&[&alone[..], &[class]].concat())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("no tokenizer.json"), "{error}");
+        }
+        let error = read(&base[..2]).unwrap_err().to_string();
+        assert!(error.contains("neither"), "{error}");
 
         for (added, is_read) in [("{}", true), (r#"{"<a>": 7}"#, false), ("[", false)] {
             let files = [&base[..], &[gemma, (ADDED_TOKENS, added)]].concat();

@@ -60,6 +60,12 @@ pub enum TokenizerError {
         "the model has neither tokenizer.json nor spiece.model; copy the one that belongs to \
          it into its directory"
     )]
+    NoVocabulary,
+    /// There is no tokenizer.json, and no other file would do.
+    #[error(
+        "the model has no tokenizer.json, and its tokenizer's class takes no other file; copy the \
+         one that belongs to it into its directory"
+    )]
     NoTokenizerJson,
     /// SigLIP 2's vocabulary, without the file that says how to use it.
     #[error(
@@ -308,9 +314,10 @@ impl TextTokenizer {
     }
 }
 
-/// Whether transformers makes a `SiglipTokenizer`, SigLIP 1's, of these files.
-pub(crate) fn is_siglip1(files: &TokenizerFiles<'_>) -> bool {
-    class::Plan::class(files) == Some(class::Class::Siglip1)
+/// Whether transformers makes a `SiglipTokenizer`, SigLIP 1's, of these files; `None` if they cannot
+/// be read.
+pub(crate) fn is_siglip1(files: &TokenizerFiles<'_>) -> Option<bool> {
+    class::Plan::class(files).map(|class| class == class::Class::Siglip1)
 }
 
 /// To how many tokens tokenizer.json cuts or pads every text, if it does: all that it has before its

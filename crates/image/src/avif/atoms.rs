@@ -50,6 +50,11 @@ impl<'a> Fields<'a> {
         self.array()
     }
 
+    /// Four bytes with meanings of their own.
+    pub(super) fn four(&mut self) -> Result<[u8; 4], ImageError> {
+        self.array()
+    }
+
     /// A number of 0, 4 or 8 bytes.
     pub(super) fn sized(&mut self, bytes: u8) -> Result<u64, ImageError> {
         match bytes {

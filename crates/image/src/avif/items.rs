@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::atoms::Fields;
+use super::atoms::{Atom, Fields};
 use super::{damaged, truncated};
 use crate::ImageError;
 
@@ -18,7 +18,9 @@ const MAX_EXTENTS: usize = 16_384;
 const MAX_PROPERTIES: usize = 256;
 
 /// Boxes of which a second one would be added to the first, as libavif refuses them.
-const UNIQUE: [&[u8; 4]; 6] = [b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat"];
+const UNIQUE: [&[u8; 4]; 7] = [
+    b"hdlr", b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat",
+];
 
 /// What an item may have beside what is written there, for a decoder that must know all that
 /// is marked as essential.
@@ -55,10 +57,49 @@ pub(super) struct Items<'a> {
     properties: Vec<([u8; 4], Fields<'a>)>,
 }
 
+/// The box that a `meta` box begins with, which says that it is of pictures.
+fn handler(first: &Atom<'_>) -> Result<(), ImageError> {
+    let mut body = first.body;
+    let is_of_pictures = &first.kind == b"hdlr"
+        && body.version()?.0 == 0
+        // Nothing, a kind, nothing in three words, and a name that ends.
+        && body.u32()? == 0
+        && &body.kind()? == b"pict"
+        && body.take(12).is_ok()
+        && body.0.contains(&0);
+    match is_of_pictures {
+        true => Ok(()),
+        false => Err(damaged("it does not say that it is of pictures")),
+    }
+}
+
+/// Refuses a property that libavif refuses when it reads the list of them, whichever item has it.
+fn check_property(property: &Atom<'_>) -> Result<(), ImageError> {
+    const MARKER_AND_VERSION: u8 = 0x81;
+    let mut body = property.body;
+    let is_known = match &property.kind {
+        b"ispe" | b"auxC" => body.version()?.0 == 0,
+        b"pixi" => {
+            let is_known = body.version()?.0 == 0;
+            let planes = usize::from(body.u8()?);
+            let depths = body.take(planes)?;
+            is_known && (1..=4).contains(&planes) && depths.iter().all(|own| *own == depths[0])
+        }
+        b"av1C" => body.four()?[0] == MARKER_AND_VERSION,
+        _ => true,
+    };
+    match is_known {
+        true => Ok(()),
+        false => Err(damaged("one of its properties is of an unknown kind")),
+    }
+}
+
 impl<'a> Items<'a> {
     /// Reads a `meta` box.
     pub(super) fn read(file: &'a [u8], mut meta: Fields<'a>) -> Result<Self, ImageError> {
-        meta.version()?;
+        if meta.version()?.0 != 0 {
+            return Err(damaged("its list of items is of an unknown version"));
+        }
         let mut items = Self {
             file,
             idat: &[],
@@ -67,8 +108,11 @@ impl<'a> Items<'a> {
             properties: Vec::new(),
         };
         let mut seen = [false; UNIQUE.len()];
-        for atom in meta.atoms() {
+        for (nth, atom) in meta.atoms().enumerate() {
             let atom = atom?;
+            if nth == 0 {
+                handler(&atom)?;
+            }
             if let Some(nth) = UNIQUE.iter().position(|kind| **kind == atom.kind)
                 && std::mem::replace(&mut seen[nth], true)
             {
@@ -220,6 +264,7 @@ impl<'a> Items<'a> {
         let container = body.find(b"ipco")?.ok_or_else(truncated)?;
         for atom in container.atoms() {
             let atom = atom?;
+            check_property(&atom)?;
             self.properties.push((atom.kind, atom.body));
         }
         for atom in body.atoms() {

@@ -125,6 +125,14 @@ impl<'a> Layout<'a> {
                 _ => {}
             }
         }
+        // Where libavif finds neither of what the file says to be, it refuses the other too.
+        if brands(file).any(|brand| brand == b"avif") && meta.is_none() {
+            return Err(damaged("it has no picture"));
+        }
+        if brands(file).any(|brand| brand == b"avis") && movie.is_none() {
+            return Err(damaged("it has no animation"));
+        }
+        let items = meta.map(|meta| Items::read(file, meta)).transpose()?;
         // As in libavif: what the file says to be in the first place, or else the animation.
         let animated = match file.get(8..12) {
             Some(b"avis") => true,
@@ -136,10 +144,7 @@ impl<'a> Layout<'a> {
                 let movie = movie.ok_or_else(|| damaged("it has no animation"))?;
                 Self::of_tracks(file, movie)?
             }
-            false => {
-                let meta = meta.ok_or_else(|| damaged("it has no picture"))?;
-                Self::of_items(&Items::read(file, meta)?)?
-            }
+            false => Self::of_items(&items.ok_or_else(|| damaged("it has no picture"))?)?,
         };
         // Tiles that are all the same bytes would be work that the file does not pay for.
         let coded = [Some(&layout.colour), layout.alpha.as_ref()];
@@ -335,8 +340,12 @@ fn tile<'a>(items: &Items<'a>, item: &Item) -> Result<Tile<'a>, ImageError> {
             format: "AVIF that selects a layer",
         });
     }
-    if items.property(item, b"av1C").is_none() {
-        return Err(damaged("one of its coded items has no AV1 configuration"));
+    let configuration = items.property(item, b"av1C");
+    let configuration =
+        configuration.ok_or_else(|| damaged("one of its coded items has no AV1 configuration"))?;
+    let depth = configured_depth(configuration)?;
+    if let Some(pixels) = items.property(item, b"pixi") {
+        check_depths(pixels, depth)?;
     }
     let point = items.property(item, b"a1op").map(|mut a1op| a1op.u8());
     let pieces = items.data(item)?;
@@ -347,6 +356,29 @@ fn tile<'a>(items: &Items<'a>, item: &Item) -> Result<Tile<'a>, ImageError> {
         pieces,
         point: point.transpose()?.unwrap_or(0),
     })
+}
+
+/// Bits of each sample by an AV1 configuration (AV1-ISOBMFF, section 2.3).
+fn configured_depth(mut configuration: Fields<'_>) -> Result<u8, ImageError> {
+    const HIGH: u8 = 0x40;
+    const TWELVE: u8 = 0x20;
+    let [_, _, third, _] = configuration.four()?;
+    Ok(match (third & HIGH, third & TWELVE) {
+        (0, _) => 8,
+        (_, 0) => 10,
+        _ => 12,
+    })
+}
+
+/// Checks what a list of bits per sample says.
+fn check_depths(mut pixels: Fields<'_>, depth: u8) -> Result<(), ImageError> {
+    pixels.version()?;
+    let planes = usize::from(pixels.u8()?);
+    let depths = pixels.take(planes)?;
+    match depths.iter().all(|&own| own == depth) {
+        true => Ok(()),
+        false => Err(damaged("its boxes say another number of bits than its AV1")),
+    }
 }
 
 /// A grid of tiles of one size, which are cut off at the right and at the bottom.
@@ -450,14 +482,20 @@ pub(crate) fn is_avif(bytes: &[u8]) -> bool {
     if bytes.get(4..8) != Some(b"ftyp") {
         return false;
     }
-    let (Some(length), Some(major)) = (array(bytes, 0), array::<4>(bytes, 8)) else {
+    let mut brands = brands(bytes);
+    let Some(major) = brands.next() else {
         return false;
     };
-    let length = (u32::from_be_bytes(length) as usize).min(bytes.len());
-    let compatible = bytes.get(16..length).unwrap_or_default();
-    let mut compatible = compatible.as_chunks::<4>().0.iter().take(64);
-    AVIF.contains(&&major)
-        || CONTAINERS.contains(&&major) && compatible.any(|brand| AVIF.contains(&brand))
+    AVIF.contains(&major) || CONTAINERS.contains(&major) && brands.any(|it| AVIF.contains(&it))
+}
+
+/// The brands of the file type box at the front: its own, and those that it is compatible with.
+fn brands(bytes: &[u8]) -> impl Iterator<Item = &[u8; 4]> {
+    let length = array(bytes, 0).map_or(0, u32::from_be_bytes) as usize;
+    let part = |from, to: usize| bytes.get(from..to.min(bytes.len())).unwrap_or_default();
+    let (own, compatible) = (part(8, 12), part(16, length));
+    let (own, compatible) = (own.as_chunks::<4>().0, compatible.as_chunks::<4>().0);
+    own.iter().chain(compatible.iter().take(64))
 }
 
 /// Says how much is wrong if the bitstream is not of the size that the boxes promised.

@@ -100,6 +100,16 @@ impl Info {
         &table[..table.len().min(length)]
     }
 
+    /// Where the headers end, and the palette or the masks behind them.
+    fn behind_headers(&self) -> usize {
+        let more = match (self.compression, self.bits) {
+            (BITFIELDS, _) if self.header_size < 52 => 12,
+            (BITFIELDS, _) | (_, 16..) => 0,
+            _ => self.colours.saturating_mul(self.entry()),
+        };
+        more.saturating_add(14 + self.header_size)
+    }
+
     /// Bytes of one palette entry.
     fn entry(&self) -> usize {
         if self.header_size == 12 { 3 } else { 4 }
@@ -109,6 +119,11 @@ impl Info {
 /// Width and height.
 pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     Info::read(bytes).map(|info| (info.width, info.height))
+}
+
+/// Where the pixels of a bitmap begin whose first header does not say so.
+pub(super) fn behind_headers(bytes: &[u8]) -> Result<usize, ImageError> {
+    Info::read(bytes).map(|info| info.behind_headers())
 }
 
 /// The same bitmap with another height, from the same bottom or top on. Its headers are there.
@@ -156,25 +171,20 @@ enum Pixels {
 pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
     let bytes = job.bytes;
     let info = Info::read(bytes)?;
-    let mut after_headers = 14 + info.header_size;
     let run_length = matches!(info.compression, RLE8 | RLE4);
     let kind = match (info.compression, info.bits) {
-        (RAW, 1 | 4 | 8) | (RLE8 | RLE4, 4 | 8) => {
+        (RAW | RLE8 | RLE4, 1 | 4 | 8) => {
             let table = info.table(bytes);
-            if info.colours > 65_536 || table.len() > 256 * info.entry() {
+            let is_too_long = table.len() > 256 * info.entry() && grey(&info, table).is_none();
+            if info.colours > 65_536 || is_too_long {
                 return Err(damaged(format_args!("it has {} colours", info.colours)));
             }
-            after_headers += info.colours.saturating_mul(info.entry());
             indexed(&info, table)
         }
         (RAW, 16) => Pixels::Packed { green_bits: 5 },
         (RAW, 24) => Pixels::Bytes(3, [2, 1, 0]),
         (RAW, 32) => Pixels::Bytes(4, [2, 1, 0]),
-        (BITFIELDS, 16 | 24 | 32) => {
-            let (kind, length) = masked(&info, bytes)?;
-            after_headers += length;
-            kind
-        }
+        (BITFIELDS, 16 | 24 | 32) => masked(&info, bytes)?,
         (4, _) => {
             return Err(ImageError::Unsupported {
                 format: "BMP with an embedded JPEG",
@@ -196,7 +206,7 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
         info.offset
             .saturating_add(info.colours.saturating_mul(info.entry()))
     } else if info.offset == 0 {
-        after_headers
+        info.behind_headers()
     } else {
         info.offset
     };
@@ -211,7 +221,14 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
             return Err(truncated());
         }
         let kind = match kind {
-            Pixels::Indexed(_, table) => Pixels::Indexed(8, table),
+            Pixels::Indexed(_, mut table) => {
+                if grey(&info, info.table(bytes)) == Some(1) {
+                    // Black and white, and all that is not 0 is white.
+                    table.fill([255; 3]);
+                    table[0] = [0; 3];
+                }
+                Pixels::Indexed(8, table)
+            }
             other => other,
         };
         (&unpacked[..], width, kind)
@@ -279,14 +296,12 @@ fn indexed(info: &Info, table: &[u8]) -> Pixels {
     Pixels::Indexed(info.bits, colours)
 }
 
-/// The layouts with bit masks that Pillow takes, and how many bytes of masks follow
-/// the header.
-fn masked(info: &Info, bytes: &[u8]) -> Result<(Pixels, usize), ImageError> {
-    let in_header = info.header_size >= 52;
+/// The layouts with bit masks that Pillow takes.
+fn masked(info: &Info, bytes: &[u8]) -> Result<Pixels, ImageError> {
     let mask = |nth: usize| u32_le(bytes, 54 + nth * 4).ok_or_else(truncated);
     let rgb = [mask(0)?, mask(1)?, mask(2)?];
     let alpha = if info.header_size >= 56 { mask(3)? } else { 0 };
-    let kind = match (info.bits, rgb, alpha) {
+    Ok(match (info.bits, rgb, alpha) {
         (16, [0xf800, 0x7e0, 0x1f], _) => Pixels::Packed { green_bits: 6 },
         (16, [0x7c00, 0x3e0, 0x1f], _) => Pixels::Packed { green_bits: 5 },
         (24, [0xff_0000, 0xff00, 0xff], _) => Pixels::Bytes(3, [2, 1, 0]),
@@ -301,8 +316,7 @@ fn masked(info: &Info, bytes: &[u8]) -> Result<(Pixels, usize), ImageError> {
                 format: "BMP with unusual bit masks",
             });
         }
-    };
-    Ok((kind, if in_header { 0 } else { 12 }))
+    })
 }
 
 /// Converts one row.

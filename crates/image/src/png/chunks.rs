@@ -50,6 +50,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<[u8; 13], ImageError> {
     let mut header = None;
     while let Some(Head { kind, length, body }) = head(bytes, at) {
         match &kind {
+            // To Pillow it is a chunk like any other there.
+            b"IDAT" if header.is_none() => {}
             b"IDAT" | b"fdAT" | b"IEND" => break,
             b"IHDR" => {
                 if length < 13 {
@@ -89,7 +91,7 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence<'_>, ImageError> {
             }
             return Err(truncated());
         };
-        if &kind == b"IDAT" {
+        if &kind == b"IDAT" && before.begun {
             if !in_data {
                 in_data = true;
                 begin(&mut essence, &header, &before)?;
@@ -122,8 +124,11 @@ pub(super) fn essence(bytes: &[u8]) -> Result<Essence<'_>, ImageError> {
                     kind_name()
                 )));
             }
-            if &kind == b"PLTE" {
-                essence.palette = body;
+            match &kind {
+                b"IHDR" => before.begun = true,
+                // One before the header is of no kind of picture.
+                b"PLTE" if before.begun => essence.palette = body,
+                _ => {}
             }
         }
         at = at.saturating_add(12).saturating_add(length);
@@ -192,6 +197,8 @@ fn put(file: &mut Vec<u8>, kind: &[u8; 4], body: &[u8]) {
 
 /// What was said before the image data.
 struct Before {
+    /// There was a header.
+    begun: bool,
     size: (u32, u32),
     color: u8,
     /// The number of the last frame control.
@@ -206,6 +213,7 @@ struct Before {
 impl Before {
     fn new(header: &[u8; 13]) -> Self {
         Self {
+            begun: false,
             size: (
                 u32_be(header, 0).unwrap_or(0),
                 u32_be(header, 4).unwrap_or(0),
@@ -230,6 +238,7 @@ impl Before {
             b"fcTL" => 26,
             b"fdAT" => 4,
             b"tRNS" => match self.color {
+                _ if !self.begun => 0,
                 0 => 2,
                 2 => 6,
                 _ => 0,
@@ -291,7 +300,8 @@ impl Before {
         let [width, height, left, top] = [1, 2, 3, 4].map(number);
         let beyond =
             |at: u32, side: u32, most: u32| u64::from(at) + u64::from(side) > u64::from(most);
-        if beyond(left, width, self.size.0) || beyond(top, height, self.size.1) {
+        let size = if self.begun { self.size } else { (0, 0) };
+        if beyond(left, width, size.0) || beyond(top, height, size.1) {
             return Some("is of a frame beyond the canvas");
         }
         self.frame = Some([left, top, width, height]);

@@ -95,9 +95,12 @@ pub(super) fn decode(job: &Job<'_>, rgb: &mut [u8]) -> Result<(), ImageError> {
         Err(_) if job.stop.was_stopped() => return Err(ImageError::Stopped),
         Err(error) => {
             return match packed_end(&essence.file, most_packed(job), job.stop)? {
-                // All there is, but it is not enough: Pillow leaves black what is missing.
-                End::Complete(length) if length == done.packed_bytes(&samples, passes, &out) => {
-                    out.blacken(&done, passes);
+                // All there is, but it is not enough: to Pillow all samples that are missing are 0,
+                // behind one row at least.
+                End::Complete(length)
+                    if length > 0 && length == done.packed_bytes(&samples, passes, &out) =>
+                {
+                    out.blank(&done, passes, samples.nothing());
                     Ok(())
                 }
                 End::Complete(_) | End::Broken => Err(damaged(error)),
@@ -231,15 +234,15 @@ impl Out<'_> {
         self.row = row;
     }
 
-    /// Blackens the rows that were not read.
-    fn blacken(&mut self, done: &Rows, passes: &[Pass]) {
+    /// Gives a colour to the rows that were not read.
+    fn blank(&mut self, done: &Rows, passes: &[Pass], colour: [u8; 3]) {
         for (nth, pass) in passes.iter().enumerate().skip(done.pass) {
             let (_, rows) = pass.size(self.width, self.height);
             let read = if nth == done.pass { done.rows } else { 0 };
             for row in read..rows {
                 let pixels = self.row(pass.top + row * pass.down).as_chunks_mut::<3>().0;
                 for pixel in pixels.iter_mut().skip(pass.left).step_by(pass.across) {
-                    *pixel = [0; 3];
+                    *pixel = colour;
                 }
             }
         }

@@ -18,6 +18,14 @@ impl Samples {
         self.color.samples() * self.depth as usize
     }
 
+    /// The colour of a pixel whose samples are all 0.
+    pub(super) fn nothing(&self) -> [u8; 3] {
+        let mut pixel = [0; 3];
+        // No pixel has more bytes.
+        self.to_rgb(&[0; 8], &mut pixel);
+        pixel
+    }
+
     /// Converts as many samples as `rgb` has triples.
     ///
     /// Pillow's conversions that differ from the obvious: 16-bit grey is clipped, not

@@ -69,9 +69,26 @@ impl Order {
 /// The type of unsigned fractions.
 const FRACTION: u64 = 5;
 
+/// What the values of a tag are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Numbers,
+    /// Numbers of one byte, which are not numbers to Pillow.
+    Bytes,
+    /// Bytes without a meaning.
+    Undefined,
+    /// Text and fractions.
+    Other,
+    /// They lie outside of the file.
+    Lost,
+}
+
 /// One row of the directory.
 struct Entry<'a> {
     tag: u16,
+    kind: Kind,
+    /// How many values it says that it has.
+    count: u64,
     /// Bytes of one value.
     size: usize,
     values: &'a [u8],
@@ -125,8 +142,8 @@ pub(super) struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Reads it. Entries of types that are not whole numbers are left out, and so are
-    /// those whose values lie outside of the file: what needs them will miss them.
+    /// Reads it. What needs numbers of an entry of another type, or of one whose values lie outside
+    /// of the file, will miss them.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let order = match bytes.first() {
             Some(b'I') => Order::Little,
@@ -155,37 +172,41 @@ impl<'a> Directory<'a> {
                 .zip(number(at + 2, 2))
                 .zip(number(at + 4, word));
             let ((tag, kind), count) = head.ok_or_else(truncated)?;
-            let size = match kind {
-                1 | 7 => 1,
-                3 => 2,
-                4 | 13 => 4,
-                FRACTION | 16 | 18 => 8,
+            let (own, size) = match kind {
+                1 => (Kind::Bytes, 1),
+                7 => (Kind::Undefined, 1),
+                6 => (Kind::Numbers, 1),
+                3 | 8 => (Kind::Numbers, 2),
+                4 | 9 | 13 => (Kind::Numbers, 4),
+                16..=18 => (Kind::Numbers, 8),
+                FRACTION => (Kind::Other, 8),
+                2 | 10..=12 => (Kind::Other, 1),
+                // As if it was not there.
                 _ => continue,
             };
-            let Some(length) = usize::try_from(count)
+            let length = usize::try_from(count)
                 .ok()
-                .and_then(|n| n.checked_mul(size))
-            else {
-                continue;
-            };
+                .and_then(|count| count.checked_mul(size));
             let value_at = at + 4 + word;
-            let place = if length <= word {
-                Some(value_at as u64)
-            } else {
-                number(value_at, word)
-            };
-            let values = place
-                .and_then(|place| usize::try_from(place).ok())
-                .and_then(|place| bytes.get(place..place.checked_add(length)?));
+            let values = length.and_then(|length| {
+                let place = if length <= word {
+                    Some(value_at as u64)
+                } else {
+                    number(value_at, word)
+                };
+                let place = usize::try_from(place?).ok()?;
+                bytes.get(place..place.checked_add(length)?)
+            });
             if let Some(values) = values.filter(|_| kind == FRACTION) {
                 fractions.push((tag as u16, values));
-            } else if let Some(values) = values {
-                entries.push(Entry {
-                    tag: tag as u16,
-                    size,
-                    values,
-                });
             }
+            entries.push(Entry {
+                tag: tag as u16,
+                kind: values.map_or(Kind::Lost, |_| own),
+                count,
+                size,
+                values: values.unwrap_or_default(),
+            });
         }
         Ok(Self {
             order,
@@ -201,8 +222,17 @@ impl<'a> Directory<'a> {
         self.file
     }
 
+    /// The entry of a tag that has numbers or bytes.
     fn entry(&self, tag: u16) -> Option<&Entry<'a>> {
-        self.entries.iter().find(|entry| entry.tag == tag)
+        let has_values = |kind| matches!(kind, Kind::Numbers | Kind::Bytes | Kind::Undefined);
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.tag == tag && has_values(entry.kind))
+    }
+
+    /// What the values of a tag are, and how many.
+    pub(super) fn kind(&self, tag: u16) -> Option<(Kind, u64)> {
+        let entry = self.entries.iter().find(|entry| entry.tag == tag)?;
+        Some((entry.kind, entry.count))
     }
 
     /// All values of a tag.

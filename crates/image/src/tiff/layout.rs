@@ -3,7 +3,7 @@
 use super::damaged;
 use super::fax::Coding;
 use super::ifd::{Directory, Numbers, Order, tag};
-use super::ycc;
+use super::{strict, ycc};
 use crate::ImageError;
 
 /// How strips and tiles are compressed.
@@ -118,6 +118,7 @@ impl<'a> Layout<'a> {
             50001 => return unsupported("TIFF with WebP compression"),
             other => return Err(damaged(format_args!("it has unknown compression {other}"))),
         };
+        strict::check(directory, compression != Compression::None)?;
         let is_old_jpeg = compression == Compression::OldJpeg;
         let samples = number(tag::SAMPLES_PER_PIXEL, if is_old_jpeg { 3 } else { 1 });
         let all_bits = directory.numbers(tag::BITS_PER_SAMPLE);
@@ -189,6 +190,17 @@ impl<'a> Layout<'a> {
             compression,
             Compression::Lzw | Compression::Deflate | Compression::Zstd | Compression::Lzma
         );
+        let planes = if planar { samples as usize } else { 1 };
+        let chunks = width.div_ceil(chunk.0 as usize) * height.div_ceil(chunk.1 as usize) * planes;
+        if compression != Compression::None {
+            // A file without counts has one strip, or one for each plane.
+            let is_counted = directory.numbers(counts).is_some() || is_old_jpeg;
+            let uncounted = (!is_counted).then_some(chunks / planes);
+            strict::check_packed(directory, predictable, uncounted)?;
+        } else if one_of_each[0].is_some_and(|there| there > chunks) {
+            // Pillow reads these in place of the first.
+            return Err(damaged("it has more strips or tiles than its rows need"));
+        }
         let predicted = match number(tag::PREDICTOR, 1) {
             2 if predictable => Prediction::Left,
             3 if predictable && colour == Colour::Float => Prediction::Float,

@@ -23,6 +23,7 @@ mod lab;
 mod layout;
 mod old_jpeg;
 mod packed;
+mod strict;
 mod ycc;
 
 use super::decode::Job;

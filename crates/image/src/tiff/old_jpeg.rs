@@ -7,6 +7,8 @@
 //! marker between two strips. So a strip cannot be decoded alone, and no strip is decoded twice:
 //! rows come from top to bottom, and none of the picture is in memory but those.
 //!
+//! Tiles lie one below the other in it, those of all columns ([`columns`]).
+//!
 //! Where samples of a kind are by themselves ([`planes`]), each kind is a scan of its own, and all but the
 //! last are held whole.
 //!
@@ -14,6 +16,7 @@
 //! are not interpolated, as with the other YCbCr of TIFF ([`super::ycc`]).
 
 mod coded;
+mod columns;
 mod parts;
 mod planes;
 mod tables;
@@ -26,6 +29,7 @@ use crate::decode::Job;
 use crate::work;
 use crate::{ImageError, ImageFormat, ImageLimits, jpeg};
 use coded::Coded;
+use columns::Columns;
 use parts::{Cursor, Parts};
 use tables::{Tables, no_frame};
 
@@ -45,17 +49,17 @@ struct Stream<'a> {
 /// A picture of this kind, ready to be decoded: one stream, or one for each plane.
 pub(super) struct OldJpeg<'a> {
     streams: Vec<Stream<'a>>,
+    /// Width of the JPEG.
     width: usize,
     height: usize,
+    columns: Columns,
 }
 
 impl<'a> OldJpeg<'a> {
     /// Reads the header of the stream.
     pub(super) fn new(directory: &Directory<'a>, layout: &Layout<'a>) -> Result<Self, ImageError> {
         let (width, rows) = layout.chunk;
-        if width < layout.width {
-            return unsupported("TIFF with old-style JPEG in several columns of tiles");
-        }
+        let columns = Columns::new(layout.chunk, (layout.width, layout.height));
         let mut cursor = Cursor::new(Parts::of(directory, layout));
         let in_scan = if layout.planar { 1 } else { COMPONENTS };
         let mut tables = Tables::read(&mut cursor, in_scan)?;
@@ -67,6 +71,19 @@ impl<'a> OldJpeg<'a> {
         if tables.frame.is_none() && layout.planar {
             // libtiff makes noise of it.
             return unsupported("TIFF with old-style JPEG in planes without a header");
+        }
+        let lines = |frame: &tables::Frame| usize::from(frame.size.1);
+        if columns.count > 1
+            && tables
+                .frame
+                .as_ref()
+                .is_none_or(|it| lines(it) < columns.lines())
+        {
+            // Nor does it find more than the first column's height of it.
+            return unsupported(
+                "TIFF with old-style JPEG in several columns of tiles, whose JPEG does not say that \
+                 it is as high as all of them",
+            );
         }
         if tables.frame.is_none() {
             let said = directory.numbers(tag::SUBSAMPLING);
@@ -109,6 +126,7 @@ impl<'a> OldJpeg<'a> {
             streams,
             width,
             height: layout.height,
+            columns,
         })
     }
 
@@ -119,7 +137,8 @@ impl<'a> OldJpeg<'a> {
             let held = (2 * stream.header.len() + 3 * self.width) as u64;
             bytes += jpeg::scratch(&stream.header)? + held;
         }
-        Ok(bytes + planes::held(self.streams.len(), (self.width, self.height)))
+        let planes = planes::held(self.streams.len(), (self.width, self.height));
+        Ok(bytes + planes + self.columns.held(COMPONENTS))
     }
 
     /// All of the coded data are gone through once at most, for each plane.
@@ -151,7 +170,11 @@ impl<'a> OldJpeg<'a> {
             .into_iter()
             .map(|stream| Coded::new(stream.header, stream.cursor, job.stop));
         match (readers.next(), readers.len()) {
-            (Some(whole), 0) => jpeg::read_rows(whole, size, job.stop, take),
+            (Some(whole), 0) => {
+                let size = (self.width, self.columns.lines());
+                let take = self.columns.joined(COMPONENTS, take);
+                jpeg::read_rows(whole, size, job.stop, take)
+            }
             (first, _) => planes::read(first.into_iter().chain(readers), size, job.stop, take),
         }
     }

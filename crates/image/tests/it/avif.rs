@@ -148,6 +148,7 @@ mod boxes {
             b"meta",
             0,
             &[
+                &full(b"hdlr", 0, &[&[0; 4], b"pict", &[0; 13]]),
                 &full(b"pitm", 0, &[&numbers(&[1])]),
                 &full(
                     b"iinf",
@@ -242,6 +243,46 @@ fn boxes_that_say_much_are_refused() {
     let many = [associations(&[2, 3]), associations(&[100; 254]).repeat(2)].concat();
     let said = says(&file(&many, &[&tiles(&[2])], &[]));
     assert!(said.contains("more than 256 properties"), "{said}");
+}
+
+/// What libavif wants to be right, though no pixel depends on it: files of Pillow's with a few bytes
+/// changed, all of which Pillow 13 refuses.
+#[test]
+fn boxes_that_say_the_wrong_thing_are_refused() {
+    let refused = |name: &str, at: &[u8], change: &dyn Fn(&mut [u8])| {
+        let mut bytes = file(name);
+        let place = bytes.windows(at.len()).position(|bytes| bytes == at);
+        let place = place.unwrap_or_else(|| panic!("{name} has no {at:?}"));
+        change(&mut bytes[place..]);
+        let error = decode(&bytes, &ImageLimits::default()).map(drop);
+        assert!(error.is_err(), "{name}: {at:?} is not looked at");
+    };
+    let still = "pillow_RGB.avif";
+    assert!(decode(&file(still), &ImageLimits::default()).is_ok());
+    for (at, value) in [
+        // Another box first, another version, something where nothing belongs, another kind.
+        (0, b'f'),
+        (4, 1),
+        (8, 1),
+        (12, b'v'),
+    ] {
+        refused(still, b"hdlr", &|bytes| bytes[at] = value);
+    }
+    // A list of items of another version.
+    refused(still, b"meta", &|bytes| bytes[4] = 1);
+    // An animation that is announced and not there, and the other way round.
+    refused(still, b"mif1", &|bytes| bytes[..4].copy_from_slice(b"avis"));
+    refused("pillow_RGB_animated.avif", b"meta", &|bytes| {
+        bytes[0] = b'f'
+    });
+    // Another version of the configuration, and numbers of bits that are not those of it.
+    refused(still, b"av1C", &|bytes| bytes[4] = 0x91);
+    for value in [0, 5] {
+        refused(still, b"pixi", &|bytes| bytes[8] = value);
+    }
+    for plane in 0..3 {
+        refused(still, b"pixi", &|bytes| bytes[9 + plane] = 10);
+    }
 }
 
 /// The tile that a grid cuts off is decoded, and so held to what pictures may have.

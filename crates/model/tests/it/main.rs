@@ -7,6 +7,7 @@ mod fingerprint;
 mod graph_precision;
 mod hub;
 mod hub_cache;
+mod hub_siglip1;
 mod odd_hub;
 mod text_tokens;
 

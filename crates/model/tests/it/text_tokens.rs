@@ -40,7 +40,7 @@ fn texts() -> Vec<String> {
 }
 
 /// The ids of each text, padding at the end written out.
-fn expected(name: &str) -> Vec<Vec<i32>> {
+pub fn expected(name: &str) -> Vec<Vec<i32>> {
     let truth: Value = serde_json::from_slice(&read(&format!("{name}/expected.json"))).unwrap();
     let rows = truth["ids"].as_array().unwrap().iter();
     rows.map(|row| {
@@ -59,9 +59,19 @@ fn expected(name: &str) -> Vec<Vec<i32>> {
     .collect()
 }
 
+/// That a tokenizer makes the ids that were recorded.
+#[track_caller]
+pub fn assert_ids(tokenizer: &TextTokenizer, truth: &str) {
+    let wrong = wrong_ids(tokenizer, truth);
+    assert!(wrong.is_empty(), "{truth}\n{}", wrong.join("\n"));
+}
+
 /// The texts whose ids differ.
 fn differences(name: &str, options: TextOptions, truth: &str) -> Vec<String> {
-    let tokenizer = open(name, options).unwrap();
+    wrong_ids(&open(name, options).unwrap(), truth)
+}
+
+fn wrong_ids(tokenizer: &TextTokenizer, truth: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let (texts, expected) = (texts(), expected(truth));
     assert_eq!(texts.len(), expected.len());

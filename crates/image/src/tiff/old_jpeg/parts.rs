@@ -20,7 +20,8 @@ impl<'a> Parts<'a> {
     pub(super) fn of(directory: &Directory<'a>, layout: &Layout<'a>) -> Self {
         let file = directory.file();
         let number = |tag| directory.number(tag).unwrap_or(0);
-        let strips = layout.height.div_ceil(layout.chunk.1) * layout.planes();
+        let (across, down) = (layout.chunk.0, layout.chunk.1);
+        let strips = layout.width.div_ceil(across) * layout.height.div_ceil(down) * layout.planes();
         Self {
             file,
             interchange: slice(

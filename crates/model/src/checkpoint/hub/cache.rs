@@ -19,10 +19,9 @@ use super::error::HubFailure;
 use super::names;
 use crate::checkpoint::weights::shards;
 use crate::files::{
-    ADDED_TOKENS, CONFIG, PREPROCESSOR, PROCESSOR, SENTENCEPIECE, SPECIAL_TOKENS_MAP, TOKENIZER,
-    TOKENIZER_CONFIG, WEIGHTS, WEIGHTS_INDEX, nested,
+    ADDED_TOKENS, CONFIG, PREPROCESSOR, PROCESSOR, SPECIAL_TOKENS_MAP, TOKENIZER, TOKENIZER_CONFIG,
+    WEIGHTS, WEIGHTS_INDEX, nested, vocabularies,
 };
-use crate::text::{self, TokenizerFiles};
 
 /// Optional files of a model that change what it computes.
 const OPTIONAL: [&str; 4] = [
@@ -35,16 +34,16 @@ const OPTIONAL: [&str; 4] = [
 /// The same of the model in this directory, as far as its files say what it is: SigLIP 1 may have a
 /// vocabulary that goes before tokenizer.json.
 pub(super) fn optional(directory: &Path) -> impl Iterator<Item = &'static str> {
+    let other = vocabularies_of(directory)
+        .iter()
+        .filter(|&&file| file != TOKENIZER);
+    OPTIONAL.into_iter().chain(other.copied())
+}
+
+/// The files that may have the vocabulary of the model in this directory.
+pub(super) fn vocabularies_of(directory: &Path) -> &'static [&'static str] {
     let read = |file| fs::read(directory.join(file)).ok();
-    let (settings, config) = (read(TOKENIZER_CONFIG), read(CONFIG));
-    let is_siglip1 = text::is_siglip1(&TokenizerFiles {
-        tokenizer_config: settings.as_deref(),
-        config: config.as_deref(),
-        ..TokenizerFiles::default()
-    });
-    OPTIONAL
-        .into_iter()
-        .chain(is_siglip1.then_some(SENTENCEPIECE))
+    vocabularies(read(TOKENIZER_CONFIG).as_deref(), read(CONFIG).as_deref())
 }
 
 /// How often a lock is tried.
@@ -219,13 +218,13 @@ impl Cache {
 fn lacking(directory: &Path) -> Option<String> {
     let has = |file: &str| directory.join(file).exists();
     let any = |files: &[&str]| files.iter().any(|file| has(file));
-    for choice in [
-        &[CONFIG][..],
-        &[TOKENIZER, SENTENCEPIECE],
-        &[WEIGHTS, WEIGHTS_INDEX],
+    for (name, choice) in [
+        (CONFIG, &[CONFIG][..]),
+        (TOKENIZER, vocabularies_of(directory)),
+        (WEIGHTS, &[WEIGHTS, WEIGHTS_INDEX]),
     ] {
         if !any(choice) {
-            return choice.first().map(|&file| file.to_owned());
+            return Some(name.to_owned());
         }
     }
     if !has(PREPROCESSOR) && !has_image_processor(directory) {

@@ -8,7 +8,7 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use super::HubSettings;
-use super::cache::{Cache, failed, has_image_processor, make_parent, optional};
+use super::cache::{Cache, failed, has_image_processor, make_parent, optional, vocabularies_of};
 use super::client::{Asked, Client, Patience, TRIES};
 use super::error::HubFailure;
 use super::headers::Answer;
@@ -17,8 +17,7 @@ use super::part::{Outcome, Part, hex, is_whole};
 use super::progress::Progress;
 use crate::checkpoint::weights::shards;
 use crate::files::{
-    CONFIG, MAX_FILE_BYTES, PREPROCESSOR, PYTORCH_WEIGHTS, SENTENCEPIECE, TOKENIZER, WEIGHTS,
-    WEIGHTS_INDEX,
+    CONFIG, MAX_FILE_BYTES, PREPROCESSOR, PYTORCH_WEIGHTS, TOKENIZER, WEIGHTS, WEIGHTS_INDEX,
 };
 
 /// Largest size of a file of weights, in bytes.
@@ -65,7 +64,12 @@ impl<'a> Download<'a> {
         if !has_image_processor(&directory) {
             self.required(&commit, PREPROCESSOR)?;
         }
-        if !self.optional(&commit, TOKENIZER)? && !self.optional(&commit, SENTENCEPIECE)? {
+        // tokenizer.json too where another goes before it, so that the cache is whole for others.
+        let mut found = self.optional(&commit, TOKENIZER)?;
+        for file in vocabularies_of(&directory) {
+            found = found || self.optional(&commit, file)?;
+        }
+        if !found {
             let file = TOKENIZER.to_owned();
             return Err(HubFailure::Lacks { file });
         }

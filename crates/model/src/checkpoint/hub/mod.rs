@@ -89,11 +89,26 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
         };
     }
     let download = Download::new(&cache, name, revision, settings);
+    let all = || {
+        let done = download.all();
+        done.map_err(|failure| not_downloaded(name, settings, failure, unavailable))
+    };
     match cached {
         Cached::Usable { directory, unknown } => {
             // What is here can be run. Files that change what it computes, and of which the
             // cache does not say whether the model has them, are asked for once.
-            if let Err((unknown, failure)) = download.complete(&directory, &unknown) {
+            let mut completed = download.complete(&directory, &unknown);
+            if completed.is_ok() {
+                // What came may name the tokenizer's class, and with it another vocabulary.
+                match cache.find(revision) {
+                    Cached::Usable { unknown, .. } => {
+                        completed = download.complete(&directory, &unknown);
+                    }
+                    Cached::Complete(_) => {}
+                    Cached::Lacking(_) | Cached::Nothing => return all(),
+                }
+            }
+            if let Err((unknown, failure)) = completed {
                 tracing::warn!(
                     model = name,
                     "the hub cache lacks {}, and it is not known whether the model has such files: {failure}",
@@ -102,9 +117,7 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
             }
             Ok(directory)
         }
-        _ => download
-            .all()
-            .map_err(|failure| not_downloaded(name, settings, failure, unavailable)),
+        _ => all(),
     }
 }
 
