@@ -47,7 +47,7 @@ if "%kind%"=="gpu" (
 docker rm --force %name% >nul 2>nul
 docker run --detach --name %name% --restart unless-stopped %device% ^
   --cap-drop ALL --security-opt no-new-privileges -p "%API_PORT%:8091" -v siglip2:/data ^
-  -e MODEL_NAME -e API_KEY -e HF_TOKEN "siglip2-embeddings:%kind%" >nul || exit /b 1
+  -e MODEL_NAME -e API_KEY -e HF_TOKEN -e TMPDIR=/data "siglip2-embeddings:%kind%" >nul || exit /b 1
 
 echo starting; the first start downloads the model, and on a GPU builds its engine
 :wait

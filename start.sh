@@ -51,7 +51,7 @@ fi
 docker rm --force "$name" >/dev/null 2>&1 || true
 docker run --detach --name "$name" --restart unless-stopped "${device[@]}" \
   --cap-drop ALL --security-opt no-new-privileges -p "$port:8091" -v siglip2:/data \
-  -e MODEL_NAME -e API_KEY -e HF_TOKEN "siglip2-embeddings:$kind" >/dev/null
+  -e MODEL_NAME -e API_KEY -e HF_TOKEN -e TMPDIR=/data "siglip2-embeddings:$kind" >/dev/null
 
 printf 'starting; the first start downloads the model'
 [ "$kind" = cpu ] || printf ' and builds its engine'

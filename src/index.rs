@@ -17,7 +17,8 @@ use crate::service::{Models, VectorIndex as _};
 pub struct IndexSettings {
     /// What embed wrote, to be searched at /search: folders, or .parquet or .npy files, separated
     /// by commas or spaces, of one model, or of each model that is served. They are mapped into
-    /// memory at startup; a restart reads them again.
+    /// memory at startup, Parquet files after they were decoded into a temporary file; a restart
+    /// reads them again.
     #[arg(
         long = "index",
         env = "SEARCH_INDEX",
@@ -59,7 +60,9 @@ impl IndexSettings {
         }
         let mut indexes = Vec::new();
         for files in self.by_model(models)? {
-            let index = Arc::new(ServedIndex::open(&files, self.index_unchecked)?);
+            let mut index = ServedIndex::open(&files, self.index_unchecked)?;
+            index.unpack();
+            let index = Arc::new(index);
             let about = index.about();
             if models.is_one() {
                 models.first().give_index(Arc::clone(&index) as _)?;

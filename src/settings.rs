@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use siglip2_flags::{count, path, seconds, some_bytes, switch, text};
+use siglip2_flags::{choice, count, number, path, seconds, some_bytes, switch, text};
 use siglip2_http::HttpSettings;
 use siglip2_model::checkpoint::{
     DEFAULT_REVISION, HubOptions, MAX_NUM_PATCHES, Source, SourceError,
@@ -65,7 +65,7 @@ pub struct Settings {
     pub port: u16,
 
     /// What to compute on.
-    #[arg(long, env = "DEVICE", value_enum, default_value_t = Device::Auto)]
+    #[arg(long, env = "DEVICE", value_enum, value_parser = choice::<Device>(), default_value_t = Device::Auto)]
     pub device: Device,
 
     /// Compute on the CPU even if there is a GPU.
@@ -80,7 +80,7 @@ pub struct Settings {
     pub force_cpu: bool,
 
     /// The precision of products.
-    #[arg(long, env = "PRECISION", value_enum, default_value_t = Precision::Auto)]
+    #[arg(long, env = "PRECISION", value_enum, value_parser = choice::<Precision>(), default_value_t = Precision::Auto)]
     pub precision: Precision,
 
     /// The CPU kernel, whatever the precision: for tests and measurements.
@@ -155,7 +155,7 @@ pub struct Settings {
 pub struct GpuSettings {
     /// Numbers of the GPUs to compute on, separated by commas; requests go to whichever GPU is
     /// free. By default the first one.
-    #[arg(long, env = "GPUS", value_delimiter = ',')]
+    #[arg(long, env = "GPUS", value_delimiter = ',', value_parser = number::<usize>)]
     pub gpus: Option<Vec<usize>>,
 
     /// Directory of the engines that build-engine built; by default `engines`.
@@ -424,6 +424,8 @@ fn log_level(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
@@ -459,6 +461,39 @@ mod tests {
         ] {
             let error = settings(&arguments).unwrap_err();
             assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_passed_over() {
+        let plain = |flag: &str, value: &str| vec![format!("--{flag}={value}")];
+        let mut seen = 0;
+        for argument in Settings::command().get_arguments() {
+            let (Some(flag), true) = (argument.get_long(), argument.get_env().is_some()) else {
+                continue;
+            };
+            let values = argument.get_default_values().iter();
+            let values = values.map(|value| value.to_string_lossy().into_owned());
+            let names = argument.get_possible_values().into_iter();
+            let names = names.map(|value| value.get_name().to_owned());
+            for value in values.chain(names) {
+                let read = |value: &str| {
+                    let arguments = plain(flag, value);
+                    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                    settings(&arguments).map(|settings| format!("{settings:?}"))
+                };
+                assert_eq!(read(&format!(" {value}\t")), read(&value), "--{flag}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 40, "{seen}");
+        for (flag, value) in [
+            ("gpus", " 0, 1 "),
+            ("max-batch", " 8 "),
+            ("model", " demo "),
+        ] {
+            let arguments = plain(flag, value);
+            assert!(settings(&[arguments[0].as_str()]).is_ok(), "--{flag}");
         }
     }
 

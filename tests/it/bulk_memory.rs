@@ -8,11 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::{
+    Array as _, ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray,
+};
+use arrow_schema::{DataType, Field};
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tempfile::TempDir;
 
 use crate::common::picture::png;
@@ -140,15 +143,18 @@ fn packed_tar(folder: &TempDir, name: &str, bytes: u64) -> PathBuf {
     path
 }
 
-/// A table with a page that says that it has two gigabytes.
-fn lying_table(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("lies.parquet");
-    // So large that its size is written in as many bytes as the largest one.
-    let value = vec![0_u8; 128 << 20];
-    let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![value.as_slice()]));
-    let batch = RecordBatch::try_from_iter([("jpg", column)]).expect("a table");
+/// A table with a page that says that it has two gigabytes. It has 128 MiB, so that its size is
+/// written in as many bytes.
+fn lying_table(folder: &TempDir, name: &str, column: &str, values: ArrayRef) -> PathBuf {
+    let path = folder.path().join(name);
+    let rows = values.len();
+    let batch = RecordBatch::try_from_iter([(column, values)]).expect("a table");
     let properties = WriterProperties::builder()
         .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_write_batch_size(rows)
+        .set_data_page_row_count_limit(rows)
+        .set_data_page_size_limit(1 << 30)
         .set_compression(Compression::SNAPPY)
         .build();
     let mut file = Vec::new();
@@ -162,6 +168,21 @@ fn lying_table(folder: &TempDir) -> PathBuf {
     file[7..12].copy_from_slice(&[0xfe, 0xff, 0xff, 0xff, 0x0f]);
     std::fs::write(&path, file).expect("written");
     path
+}
+
+/// A picture of so many bytes, all zero.
+fn lying_picture() -> ArrayRef {
+    let value = vec![0_u8; 128 << 20];
+    Arc::new(BinaryArray::from_vec(vec![value.as_slice()]))
+}
+
+/// Vectors of so many numbers, all zero, which have as many bytes.
+fn lying_vectors(dimensions: usize) -> ArrayRef {
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let rows = (32 << 20) / dimensions;
+    let values = Arc::new(Float32Array::from(vec![0.0; rows * dimensions]));
+    let length = i32::try_from(dimensions).expect("they are few");
+    Arc::new(FixedSizeListArray::try_new(item, length, values, None).expect("lists"))
 }
 
 /// A table of some kilobytes whose rows have gigabytes: all of them the same bytes.
@@ -185,6 +206,25 @@ fn repeating_table(folder: &TempDir, rows: usize) -> PathBuf {
     path
 }
 
+/// A table of long values that stand in its pages one behind the other, so many to a page.
+fn plain_table(folder: &TempDir, name: &str, column: &ArrayRef, of_page: usize) -> PathBuf {
+    let path = folder.path().join(name);
+    let batch = RecordBatch::try_from_iter([("bytes", Arc::clone(column))]).expect("a table");
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::PLAIN)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_write_batch_size(of_page)
+        .set_data_page_row_count_limit(of_page)
+        .set_compression(Compression::SNAPPY)
+        .build();
+    let to = File::create(&path).expect("a file");
+    let mut writer = ArrowWriter::try_new(to, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("written");
+    writer.close().expect("written");
+    path
+}
+
 #[test]
 fn embed_holds_no_more_than_the_bound_whatever_the_input() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -195,6 +235,12 @@ fn embed_holds_no_more_than_the_bound_whatever_the_input() {
     let file = |path: PathBuf| Input::Files(vec![path], &[]);
     let texts = |path: PathBuf| Input::Files(vec![path], &["--texts"]);
     let sparse = |name: &str, start: &[u8]| sparse(&folder, name, start, HUGE);
+    let value = vec![b'a'; 16 << 20];
+    let long_files: ArrayRef = Arc::new(BinaryArray::from_vec(vec![value.as_slice(); 60]));
+    let value = String::from_utf8(value).expect("text");
+    let long_texts: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); 60]));
+    let plain =
+        |name: &str, column: &ArrayRef, of_page| plain_table(&folder, name, column, of_page);
     // The most beside what any run takes, in MiB, and what is said.
     let cases: Vec<(Input, u64, &str)> = vec![
         // A name of a gigabyte, in both of the forms that names may have.
@@ -262,9 +308,23 @@ fn embed_holds_no_more_than_the_bound_whatever_the_input() {
         ),
         (Input::Piped(0, 600 * MIB, &["-"]), 64, "rows=0"),
         // Tables.
-        (file(lying_table(&folder)), 64, "bad=1"),
+        (
+            file(lying_table(&folder, "lies.parquet", "jpg", lying_picture())),
+            64,
+            "bad=1",
+        ),
         (file(sparse("zeros.parquet", b"PAR1")), 64, "cannot read"),
         (file(repeating_table(&folder, 3000)), 900, "bad=3000"),
+        // Values of 16 MiB one behind the other: each in a page of its own, and all in one page,
+        // which is refused before it is read.
+        (
+            texts(plain("texts.parquet", &long_texts, 1)),
+            1700,
+            "rows=60",
+        ),
+        (texts(plain("text.parquet", &long_texts, 60)), 64, "bad=1"),
+        (file(plain("files.parquet", &long_files, 1)), 1700, "bad=60"),
+        (file(plain("file.parquet", &long_files, 60)), 64, "bad=1"),
     ];
     let mut wrong = Vec::new();
     for (number, (input, most, expected)) in cases.iter().enumerate() {
@@ -306,4 +366,21 @@ fn search_believes_no_array_that_says_more_than_it_has() {
         assert!(peak < 160, "{}: {peak} MiB: {said}", path.display());
         assert!(said.contains(&*path.to_string_lossy()), "{said}");
     }
+}
+
+#[test]
+fn search_believes_no_page_that_says_more_than_may_be_held() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Those of the demo model.
+    let dimensions = 96;
+    let vectors = lying_vectors(dimensions);
+    let path = lying_table(&folder, "vectors.parquet", "embedding", vectors);
+    let mut search = command(&["search", "--model", "demo", "--unchecked"]);
+    search.arg(&path).arg("a query");
+    let (peak, said) = run(search, (0, 0));
+    assert!(peak < 160, "{peak} MiB: {said}");
+    assert!(
+        said.contains("the column embedding.list.item has a page"),
+        "{said}"
+    );
 }

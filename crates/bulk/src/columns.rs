@@ -15,6 +15,17 @@ use serde_json::Value;
 
 use crate::error::InputError;
 
+/// A column has values of another type than they are wanted for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ColumnError {
+    /// They shall be texts or whole numbers.
+    #[error("values of the type {0} are no texts")]
+    NoTexts(DataType),
+    /// They shall be bytes.
+    #[error("values of the type {0} are no files")]
+    NoFiles(DataType),
+}
+
 /// A column of structs.
 pub(crate) struct Values<'a>(Option<&'a StructArray>);
 
@@ -69,7 +80,7 @@ pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> io::Result<Reco
 }
 
 /// Texts; whole numbers as they are written.
-pub(crate) fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
+pub(crate) fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, ColumnError> {
     macro_rules! numbers {
         ($kind:ty) => {
             column
@@ -114,12 +125,12 @@ pub(crate) fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
             };
             keys.iter().enumerate().map(value).collect()
         }
-        other => return Err(format!("values of the type {other} are no texts")),
+        other => return Err(ColumnError::NoTexts(other.clone())),
     })
 }
 
 /// Bytes. Those of a column that has them one behind the other are shared, not copied.
-pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, String> {
+pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, ColumnError> {
     macro_rules! shared {
         ($values:expr) => {{
             let values = $values;
@@ -142,7 +153,7 @@ pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, String> {
                 .map(|value| value.map(Bytes::copy_from_slice))
                 .collect()
         }
-        other => return Err(format!("values of the type {other} are no files")),
+        other => return Err(ColumnError::NoFiles(other.clone())),
     })
 }
 

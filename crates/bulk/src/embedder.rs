@@ -13,9 +13,9 @@ use siglip2_service::{Context, Service, ServiceError, State};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dedup::{Seen, key};
-use crate::error::BulkError;
+use crate::error::{BulkError, RowError, UnreadFile};
 use crate::remote::Remote;
-use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE, too_large};
+use crate::row::{CHUNK_ROWS, Chunk, Content, Embedded, MAX_FILE};
 
 /// Files of pictures that are in memory at a time, in units.
 const FILES_MEMORY: u32 = 512 << 10;
@@ -174,10 +174,10 @@ impl Embedder {
     async fn told(
         &self,
         row: impl Future<Output = Outcome>,
-    ) -> Result<Result<Vec<f32>, String>, BulkError> {
+    ) -> Result<Result<Vec<f32>, RowError>, BulkError> {
         match row.await {
             Ok(vector) => Ok(Ok(vector)),
-            Err(Failure::Row(why)) => Ok(Err(why)),
+            Err(Failure::Row(why)) => Ok(Err(RowError(why))),
             Err(Failure::Run(error)) => Err(error),
         }
     }
@@ -194,7 +194,10 @@ impl Embedder {
     async fn file(&self, file: Small) -> Outcome {
         let (bytes, _lease) = match file {
             Small::Here(bytes, lease) => (bytes, lease),
-            Small::Not(path, length) => self.read(path, length).await.map_err(Failure::Row)?,
+            Small::Not(path, length) => {
+                let read = self.read(path, length).await;
+                read.map_err(|error| Failure::Row(error.to_string()))?
+            }
             Small::Bad(why) => return Err(Failure::Row(why)),
         };
         self.picture(bytes).await
@@ -329,7 +332,7 @@ impl Embedder {
                 Small::Here(bytes.into(), part)
             }
             Some(Ok(Err(length))) => Small::Not(path, length),
-            Some(Err(error)) => Small::Bad(cannot_read(&error)),
+            Some(Err(error)) => Small::Bad(UnreadFile::Unreadable(error).to_string()),
             None => Small::Not(path, 0),
         });
         files.collect()
@@ -340,9 +343,9 @@ impl Embedder {
         &self,
         path: PathBuf,
         length: u64,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), String> {
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), UnreadFile> {
         if length > MAX_FILE {
-            return Err(too_large(length));
+            return Err(UnreadFile::TooLarge(length));
         }
         let mut most = length.max(GROUP_BYTES);
         loop {
@@ -351,17 +354,17 @@ impl Embedder {
             let file = path.clone();
             let read = tokio::task::spawn_blocking(move || read(&file, most))
                 .await
-                .map_err(|error| format!("the file was not read: {error}"))?;
+                .map_err(UnreadFile::Given)?;
             drop(reading);
-            match read.map_err(|error| cannot_read(&error))? {
+            match read.map_err(UnreadFile::Unreadable)? {
                 Ok(bytes) => {
                     let kept = bytes.len().div_ceil(UNIT as usize);
                     let rest = lease.as_mut().and_then(|lease| lease.split(kept));
                     return Ok((bytes.into(), rest));
                 }
-                Err(length) if length > MAX_FILE => return Err(too_large(length)),
+                Err(length) if length > MAX_FILE => return Err(UnreadFile::TooLarge(length)),
                 Err(length) if length > most => most = length,
-                Err(_) => return Err("the file grows while it is read".to_owned()),
+                Err(_) => return Err(UnreadFile::Grows),
             }
         }
     }
@@ -405,10 +408,6 @@ fn groups(contents: Vec<Content>) -> Vec<Group> {
     groups
 }
 
-fn cannot_read(error: &io::Error) -> String {
-    format!("the file cannot be read: {error}")
-}
-
 /// A file of at most so many bytes, or how many it has.
 fn read(path: &Path, most: u64) -> io::Result<Result<Vec<u8>, u64>> {
     // Before it is opened: opening a pipe waits for one who writes.
@@ -441,7 +440,27 @@ fn nowhere(bytes: &[u8]) -> Outcome {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[tokio::test]
+    async fn identical_bytes_are_computed_once_and_counted() {
+        for (dedup, expected) in [(true, (2, Some(3))), (false, (5, None))] {
+            let embedder = Embedder::new(Place::Nowhere, true, dedup, 2).unwrap();
+            let computed = AtomicUsize::new(0);
+            for bytes in ["a", "b", "a", "a", "b"].map(str::as_bytes) {
+                let vector = [f32::from(bytes[0]), 1.0];
+                let found = embedder.once(bytes, || async {
+                    computed.fetch_add(1, Ordering::Relaxed);
+                    Ok(vector.to_vec())
+                });
+                assert_eq!(found.await.ok().as_deref(), Some(&vector[..]));
+            }
+            let found = (computed.into_inner(), embedder.duplicates());
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn a_pipe_is_no_file_and_is_not_waited_for() {

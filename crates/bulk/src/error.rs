@@ -1,6 +1,9 @@
 //! Why inputs cannot be taken, and why a run ended before its end.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::row::too_large;
 
 /// Why a run ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,3 +60,33 @@ impl From<InputError> for BulkError {
         Self::Unusable(error.to_string())
     }
 }
+
+/// Why a row has no vector: the sentence in its column of errors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct RowError(pub(crate) String);
+
+impl AsRef<str> for RowError {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why the file of a row was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadFile {
+    #[error("the file cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// It has so many bytes.
+    #[error("{}", too_large(*.0))]
+    TooLarge(u64),
+    #[error("the file grows while it is read")]
+    Grows,
+    #[error("the file was not read: {0}")]
+    Given(#[source] tokio::task::JoinError),
+}
+
+/// What differs between two plans: the end of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Difference(pub(crate) String);

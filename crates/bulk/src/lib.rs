@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`options`]: the settings; [`Partition`]: which shards are whose.
+//! * `table`: Parquet in bounded memory, for sources and for searches.
 //! * `sources`: pictures, tars, Parquet, CSV, lines, and how they are cut into shards.
 //! * [`Embedder`]: the service in this process, or running ones over HTTP.
 //! * `shard`, `output`, `disk`: files that are there whole or not at all.
@@ -17,6 +18,30 @@
 //! A shard is what is done or not done. Its rows and their order depend on the inputs and the
 //! settings alone, so a run that was killed and goes on ends with the bytes that it would have
 //! ended with.
+//!
+//! What is written is searched, and so is an array of NumPy's:
+//!
+//! ```
+//! use siglip2_bulk::search::Index;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let head = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n";
+//! let mut array = b"\x93NUMPY\x01\x00".to_vec();
+//! array.extend((head.len() as u16).to_le_bytes());
+//! array.extend(head.as_bytes());
+//! for number in [1.0_f32, 0.0, 0.0, 0.0, 0.6, 0.8] {
+//!     array.extend(number.to_le_bytes());
+//! }
+//! let file = folder.path().join("vectors.npy");
+//! std::fs::write(&file, array)?;
+//!
+//! // The two best for a query of any length, on one thread.
+//! let found = Index::open(&[file])?.search(&[0.0, 3.0, 4.0], 2, 1)?;
+//! assert!(found[0].id().ends_with("vectors.npy#1"));
+//! assert!((found[0].score - 1.0).abs() < 1e-6);
+//! assert_eq!(found[1].score, 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +66,7 @@ mod run;
 pub mod search;
 mod shard;
 mod sources;
+mod table;
 mod target;
 #[cfg(test)]
 mod tests;

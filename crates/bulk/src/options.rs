@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use siglip2_flags::{count, path, text};
+use siglip2_flags::{count, number, path, text};
 
 use crate::error::InputError;
 use crate::partition::Partition;
@@ -95,11 +95,11 @@ pub struct PartitionOptions {
     pub shard: Option<Partition>,
 
     /// The number of the part to do, from 0; an Indexed Job of Kubernetes sets it.
-    #[arg(long, env = "JOB_COMPLETION_INDEX", value_name = "I")]
+    #[arg(long, env = "JOB_COMPLETION_INDEX", value_name = "I", value_parser = number::<u64>)]
     pub shard_index: Option<u64>,
 
     /// How many parts there are: the `completions` of an Indexed Job.
-    #[arg(long, env = "JOB_COMPLETIONS", value_name = "N")]
+    #[arg(long, env = "JOB_COMPLETIONS", value_name = "N", value_parser = number::<u64>)]
     pub shard_count: Option<u64>,
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use siglip2_service::ServiceSettings;
 
+use crate::error::Difference;
 use crate::identity::Identity;
 use crate::options::{EmbedOptions, Format, Number, Reading};
 
@@ -75,10 +76,10 @@ impl Plan {
     /// # Errors
     ///
     /// What differs, as the end of a sentence.
-    pub(crate) fn same_as(&self, begun: &Self) -> Result<(), String> {
+    pub(crate) fn same_as(&self, begun: &Self) -> Result<(), Difference> {
         let (new, old) = (&self.identity, &begun.identity);
         if new.fingerprint != old.fingerprint || new.dimensions != old.dimensions {
-            return Err(format!(
+            return Err(Difference(format!(
                 "with the model {} in {} (fingerprint {}), and now it is {} in {} ({})",
                 old.model,
                 old.precision,
@@ -86,7 +87,7 @@ impl Plan {
                 new.model,
                 new.precision,
                 new.fingerprint
-            ));
+            )));
         }
         let json = |value: &dyn erased::Json| value.json();
         for (what, new, old) in [
@@ -145,14 +146,15 @@ impl Plan {
             ),
         ] {
             if new != old {
-                return Err(format!("with the {what} {old}, and now it is {new}"));
+                let what = format!("with the {what} {old}, and now it is {new}");
+                return Err(Difference(what));
             }
         }
         if self.inputs != begun.inputs || self.shards != begun.shards {
-            return Err(
+            return Err(Difference(
                 "with other inputs: files were added, removed or renamed, or others are named"
                     .to_owned(),
-            );
+            ));
         }
         Ok(())
     }
@@ -214,6 +216,7 @@ pub(crate) mod tests {
             Plan::new(&options, format, identity(), LIMITS, "a".into(), 3)
         };
         let begun = plan(&[]);
+        let said_of = |other: &Plan| other.same_as(&begun).unwrap_err().0;
         assert_eq!(
             plan(&["--strict", "--shard", "1/2"]).same_as(&begun),
             Ok(())
@@ -229,20 +232,31 @@ pub(crate) mod tests {
             (&["--captions"], "--captions"),
             (&["--no-normalize"], "normalization"),
             (&["--column", "x"], "--column"),
+            (&["--id-column", "x"], "--id-column"),
+            (&["--texts"], "kind of rows"),
         ] {
-            let error = plan(arguments).same_as(&begun).unwrap_err();
+            let error = said_of(&plan(arguments));
             assert!(error.contains(said), "{error}");
         }
         let mut other = begun.clone();
         other.inputs = "b".into();
-        assert!(other.same_as(&begun).unwrap_err().contains("inputs"));
+        assert!(said_of(&other).contains("inputs"));
         let mut other = begun.clone();
         other.identity.fingerprint = "0000000000000000".parse().unwrap();
-        assert!(other.same_as(&begun).unwrap_err().contains("fingerprint"));
+        assert!(said_of(&other).contains("fingerprint"));
         let mut other = begun.clone();
         other.limits.max_request_memory = 64 << 20;
-        let error = other.same_as(&begun).unwrap_err();
+        let error = said_of(&other);
         assert!(error.contains("--max-request-memory 2147483648, and now it is 67108864"));
+        let mut other = begun.clone();
+        other.limits.max_image_pixels = 1;
+        assert!(said_of(&other).contains("--max-image-pixels"));
+        let mut other = begun.clone();
+        other.limits.max_jpeg_scans = 1;
+        assert!(said_of(&other).contains("--max-jpeg-scans"));
+        let mut other = begun.clone();
+        other.shards = 4;
+        assert!(said_of(&other).contains("inputs"));
         // As it was written before.
         let mut json = serde_json::to_value(&begun).unwrap();
         let limits = json["limits"].as_object_mut().unwrap();

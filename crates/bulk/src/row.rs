@@ -8,6 +8,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::error::RowError;
+
 /// The column of names of rows.
 pub const ID: &str = "id";
 /// The column of vectors.
@@ -128,7 +130,7 @@ pub(crate) fn text_columns(names: &[&str]) -> SchemaRef {
 /// What became of the rows of a chunk: a vector, or a sentence.
 pub(crate) struct Embedded {
     pub(crate) columns: RecordBatch,
-    pub(crate) outcomes: Vec<Result<Vec<f32>, String>>,
+    pub(crate) outcomes: Vec<Result<Vec<f32>, RowError>>,
     /// The permits for what the columns hold, until they are written.
     pub(crate) _columns_lease: Option<OwnedSemaphorePermit>,
 }

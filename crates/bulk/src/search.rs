@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use siglip2_flags::{count, path, text};
 
+mod decode;
 mod error;
 mod index;
 mod rows;
@@ -19,11 +20,15 @@ mod scan;
 mod served;
 mod sheet;
 mod top;
+mod unpacked;
 
 pub use error::SearchError;
 pub use index::{Index, Made};
 pub use served::ServedIndex;
 pub use sheet::sheet;
+
+/// Bytes of texts that the columns of all rows may have which are found at a time.
+const MOST_TOLD: usize = 256 << 20;
 
 /// What is looked for, and where.
 #[derive(Args, Clone, Debug)]
@@ -120,7 +125,16 @@ impl Index {
     ) -> Result<Vec<Hit>, SearchError> {
         let best = self.nearest(query, top, threads)?;
         let mut rows = vec![Map::new(); best.len()];
+        let mut room = MOST_TOLD;
         rows::read(self, &best, &|_| true, &mut |place, columns| {
+            let bytes = columns.values().map(|it| it.as_str().map_or(0, str::len));
+            let left = room.checked_sub(bytes.sum());
+            room = left.ok_or_else(|| {
+                SearchError::Unfit(format!(
+                    "the columns of the rows that were found have more than {MOST_TOLD} bytes: \
+                     ask for fewer rows with --top"
+                ))
+            })?;
             rows[place] = columns;
             Ok(())
         })?;

@@ -126,7 +126,7 @@ impl Shard {
                     none.insert((file, writer))
                 }
             };
-            let line = serde_json::json!({ ID: id, "error": error });
+            let line = serde_json::json!({ ID: id, "error": error.0 });
             writeln!(list, "{line}")?;
         }
         Ok(())

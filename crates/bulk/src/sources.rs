@@ -40,9 +40,6 @@ const PICTURES: [&str; 9] = [
 /// What stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Columns that a table may have: each takes memory for every row.
-const MOST_COLUMNS: usize = 10_000;
-
 /// See [`crate::fuzzing`].
 #[cfg(fuzzing)]
 pub(crate) fn read_parquet(path: &Path, reading: &Reading) -> Result<u64, InputError> {

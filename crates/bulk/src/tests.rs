@@ -22,6 +22,8 @@ use crate::plan::tests::{LIMITS, identity, options};
 use crate::search::Index;
 use crate::{Bulk, BulkError, Place, Summary};
 
+mod searching;
+
 /// The files of a folder by their names, without locks.
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -724,29 +726,4 @@ fn what_does_not_fit_what_was_begun_is_refused() {
     fs::write(foreign.path().join("mine"), "").unwrap();
     let run = Run::of(&inputs, &foreign, &[]);
     assert!(matches!(run.whole(), Err(BulkError::Unusable(_))));
-}
-
-#[test]
-fn arrays_and_tables_find_the_same_rows() {
-    let inputs = inputs();
-    let mut found = Vec::new();
-    for format in ["parquet", "npy"] {
-        for number in ["float32", "float16"] {
-            let out = tempfile::tempdir().unwrap();
-            let arguments = ["--format", format, "--number", number, "--no-normalize"];
-            Run::of(&inputs, &out, &arguments).whole().unwrap();
-            let index = Index::open(&[out.path()]).unwrap();
-            let hits = index.search(&[0.3, -0.2, 0.9, 0.1], 20, 3).unwrap();
-            found.push(
-                hits.iter()
-                    .map(|hit| (hit.id().to_owned(), hit.score))
-                    .collect::<Vec<_>>(),
-            );
-        }
-    }
-    assert_eq!(found[0], found[2]);
-    // Multiples of 1/256 are the same in half precision.
-    assert_eq!(found[0], found[1]);
-    assert_eq!(found[2], found[3]);
-    assert!(found[0].is_sorted_by(|a, b| a.1 >= b.1));
 }

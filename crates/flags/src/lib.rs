@@ -20,8 +20,12 @@
 
 #![forbid(unsafe_code)]
 
+mod choice;
 mod command;
 mod values;
 
+pub use choice::{Choice, choice};
 pub use command::{defaults, try_parse_command, try_parse_flags, try_parse_from};
-pub use values::{as_seconds, bytes, cores, count, path, seconds, some_bytes, switch, text};
+pub use values::{
+    as_seconds, bytes, cores, count, duration, number, path, seconds, some_bytes, switch, text,
+};

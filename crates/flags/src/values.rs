@@ -1,6 +1,8 @@
 //! One function for each kind of value.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -49,22 +51,45 @@ pub fn some_bytes<T: TryFrom<u64>>(value: &str) -> Result<T, String> {
     }
 }
 
-/// A duration above 0: a number of seconds, or numbers with units, such as `500ms` or `2min`.
+/// A number of a type, within its bounds.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn number<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
+    value
+        .trim()
+        .parse()
+        .map_err(|error: T::Err| error.to_string())
+}
+
+/// A duration, which may be 0: a number of seconds, or numbers with units, such as `500ms` or
+/// `2min`.
 ///
 /// # Errors
 ///
 /// When it is anything else.
-pub fn seconds(value: &str) -> Result<Duration, String> {
+pub fn duration(value: &str) -> Result<Duration, String> {
     let value = value.trim();
     let duration = match value.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => humantime::parse_duration(value).ok(),
     };
-    duration
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| {
-            "it must be a number of seconds above 0, or a duration such as 500ms or 2min".to_owned()
-        })
+    duration.ok_or_else(|| {
+        "it must be a number of seconds, or a duration such as 500ms or 2min".to_owned()
+    })
+}
+
+/// A duration above 0, written as [`duration`] reads it.
+///
+/// # Errors
+///
+/// When it is anything else.
+pub fn seconds(value: &str) -> Result<Duration, String> {
+    let duration = duration(value).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| {
+        "it must be a number of seconds above 0, or a duration such as 500ms or 2min".to_owned()
+    })
 }
 
 /// On or off.
@@ -158,6 +183,9 @@ mod tests {
             "", "0", "0s", "-1", "NaN", "inf", "1e400", "soon", "5 apples",
         ] {
             assert!(seconds(value).is_err(), "{value:?}");
+            let is_none = matches!(value, "0" | "0s");
+            assert_eq!(duration(value) == Ok(Duration::ZERO), is_none, "{value:?}");
+            assert_eq!(duration(value).is_ok(), is_none, "{value:?}");
         }
     }
 }

@@ -213,7 +213,8 @@ pub fn redirected(
     location: &str,
 ) -> Result<[(String, u16, String); 2], String> {
     let hosts = PictureHosts::parse(hosts)?;
-    let from = Target::parse(url, &hosts)?;
-    let to = Target::parse(&from.join(location), &hosts)?;
+    let target = |url: &str| Target::parse(url, &hosts).map_err(|error| error.to_string());
+    let from = target(url)?;
+    let to = target(&from.join(location))?;
     Ok([from, to].map(|target| (target.host, target.port, target.path)))
 }

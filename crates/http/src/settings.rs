@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use hyper::header::HeaderName;
 use serde::Serialize;
-use siglip2_flags::{as_seconds, bytes, count, path, seconds, some_bytes, switch};
+use siglip2_flags::{as_seconds, bytes, count, number, path, seconds, some_bytes, switch};
 
 use api_key::{ApiKey, ApiKeysFile};
 use cors::Origins;
@@ -74,7 +74,7 @@ pub struct HttpSettings {
     /// Connections that one client may have at the same time, by its address; 0 for any
     /// number. With `--client-address-header`, requests that it may have under way.
     // Half of all, so that no single client can keep the others out.
-    #[arg(long, env = "MAX_CONNECTIONS_PER_CLIENT", default_value = "512")]
+    #[arg(long, env = "MAX_CONNECTIONS_PER_CLIENT", default_value = "512", value_parser = number::<usize>)]
     pub max_connections_per_client: usize,
 
     /// The header in which a proxy before the service writes the address of its client, such

@@ -59,8 +59,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
-
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::interrupt::{INTERRUPTED, Interrupt};
@@ -77,7 +75,8 @@ const DURATION: Duration = Duration::from_secs(30);
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options =
+        siglip2_flags::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -12,6 +12,9 @@ use crate::mix::Mix;
 use crate::origin::Origin;
 use crate::schedule::Arrivals;
 
+/// The longest time that a flag may say: the end of a window is a point in time.
+const LONGEST: Duration = Duration::from_secs(1_000_000);
+
 /// Measures a service that embeds images and texts, and checks its answers.
 ///
 /// Without --rate the loop is closed: --concurrency clients, each sending its next
@@ -102,7 +105,7 @@ pub struct Options {
     pub answers: Answers,
 
     /// Key to send as X-API-Key.
-    #[arg(long, env = "API_KEY", hide_env_values = true)]
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = siglip2_flags::text)]
     pub api_key: Option<String>,
 
     /// Sent as X-Request-Timeout-Ms; the client itself times out half a second later. By
@@ -198,23 +201,13 @@ pub enum Check {
     None,
 }
 
-/// Parses `30s`, `500ms`, `5m`, `1h`; a bare number is seconds.
+/// A time as the service's flags have it, of at most [`LONGEST`].
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let scale = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("write a time as 30s, 500ms, 5m or 1h".to_owned()),
-    };
-    digits
-        .parse::<f64>()
-        .ok()
-        .map(|number| number * scale)
-        .filter(|seconds| (0.0..=1e6).contains(seconds))
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "write a time as 30s, 500ms, 5m or 1h".to_owned())
+    let duration = siglip2_flags::duration(text)?;
+    match duration <= LONGEST {
+        true => Ok(duration),
+        false => Err(format!("it must be at most {} s", LONGEST.as_secs())),
+    }
 }
 
 fn seed_of_now() -> u64 {
@@ -269,8 +262,10 @@ mod tests {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        for wrong in ["", "s", "-1s", "3 days", "1e99s", "NaN", "ä"] {
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "s", "-1s", "20 days", "1e99s", "1e99", "NaN", "ä"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -52,6 +52,20 @@ impl Mapping {
         Ok(Self(Some(mapping)))
     }
 
+    /// Maps a file that has no name, and that nobody writes to any more.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be mapped.
+    pub fn unnamed(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self(None));
+        }
+        // SAFETY: as above; and no other process has this file.
+        let mapping = unsafe { Mmap::map(file)? };
+        Ok(Self(Some(Box::leak(Box::new(mapping)))))
+    }
+
     /// The bytes of the file.
     pub fn bytes(&self) -> &'static [u8] {
         self.0.map_or(&[], |mapping| mapping)

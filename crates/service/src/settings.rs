@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use siglip2_flags::{bytes, cores, count, some_bytes, switch};
+use siglip2_flags::{bytes, choice, cores, count, some_bytes, switch};
 use siglip2_image::{ImageLimits, Target};
 
 use crate::memory::MemoryUse;
@@ -33,7 +33,7 @@ pub struct ServiceSettings {
     /// the CPU all others. nvJPEG's pixels differ from Pillow's by a few levels, so vectors do, and have
     /// another fingerprint.
     // `/info` tells it beside the precision.
-    #[arg(long, env = "DECODE", value_enum, default_value_t = Decode::Cpu)]
+    #[arg(long, env = "DECODE", value_enum, value_parser = choice::<Decode>(), default_value_t = Decode::Cpu)]
     #[serde(skip)]
     pub decode: Decode,
 

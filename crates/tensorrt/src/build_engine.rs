@@ -14,8 +14,6 @@ use std::error::Error;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 mod build;
 mod calibrate;
 mod canary;
@@ -28,7 +26,8 @@ use options::{Command, Options};
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options =
+        siglip2_flags::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit());
     start_log(&options.build.log_level);
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,

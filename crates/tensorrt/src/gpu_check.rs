@@ -22,7 +22,7 @@ use crate::run::{
     pinned_pictures,
 };
 use clap::Parser;
-use siglip2_flags::seconds;
+use siglip2_flags::{path, seconds};
 use siglip2_image::Processor;
 use siglip2_model::checkpoint::Config;
 
@@ -41,10 +41,10 @@ struct Arguments {
     #[arg(long, default_value_t = 0)]
     gpu: usize,
     /// Directory of TensorRT's libraries; by default they are searched for.
-    #[arg(long, env = "TENSORRT_LIB_DIR")]
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_parser = path)]
     tensorrt_lib: Option<PathBuf>,
     /// Directory of nvJPEG; by default it is searched for.
-    #[arg(long, env = "NVJPEG_LIB_DIR")]
+    #[arg(long, env = "NVJPEG_LIB_DIR", value_parser = path)]
     nvjpeg_lib: Option<PathBuf>,
     /// A directory of JPEG files, to compare the card's decoder with the CPU's.
     #[arg(long)]
@@ -68,7 +68,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
         .init();
-    let arguments = Arguments::parse();
+    let arguments: Arguments =
+        siglip2_flags::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let timeout = arguments.device_timeout;
     let there = or_end(timeout, "looking for GPUs", |_| gpus())?;
     let gpu = there

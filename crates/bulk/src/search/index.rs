@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_schema::DataType;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use siglip2_mapping::Mapping;
 use siglip2_model::fingerprint::Fingerprint;
 
@@ -15,6 +15,7 @@ use crate::join::metadata_of;
 use crate::options::Number;
 use crate::output::DoneShard;
 use crate::row::{EMBEDDING, ERROR, ID};
+use crate::table::{self, LONGEST_FOOTER};
 
 /// What made the vectors of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Index {
     rows: u64,
     made: Option<Made>,
     incomplete: bool,
+    /// Bytes of the descriptions of all tables, which stay in memory.
+    descriptions: u64,
 }
 
 /// The vectors of one file.
@@ -46,8 +49,8 @@ pub(super) struct Vectors {
 }
 
 pub(super) enum Form {
-    /// Parquet, and the place of the column.
-    Parquet(Table, usize),
+    /// Parquet, the place of the column, and what its numbers are.
+    Parquet(Table, usize, Number),
     /// An array, and the table of its rows.
     Npy(Array, Option<Table>),
 }
@@ -55,8 +58,7 @@ pub(super) enum Form {
 /// A Parquet file in memory. A file that is renamed over it changes nothing here.
 pub(super) struct Table {
     pub(super) path: PathBuf,
-    pub(super) metadata: ArrowReaderMetadata,
-    pub(super) bytes: Bytes,
+    pub(super) table: table::Table<Bytes>,
 }
 
 /// An array in memory.
@@ -73,12 +75,18 @@ impl Index {
     ///
     /// When one of them cannot be read or has no vectors, or they do not belong together.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, SearchError> {
+        Self::open_within(paths, LONGEST_FOOTER)
+    }
+
+    /// The same, with so many bytes of descriptions at most.
+    fn open_within<P: AsRef<Path>>(paths: &[P], most: u64) -> Result<Self, SearchError> {
         let mut index = Self {
             files: Vec::new(),
             dimensions: 0,
             rows: 0,
             made: None,
             incomplete: false,
+            descriptions: 0,
         };
         for path in paths.iter().map(AsRef::as_ref) {
             let (files, incomplete) = if path.is_dir() {
@@ -95,13 +103,13 @@ impl Index {
             }
             index.incomplete |= incomplete;
             for file in files {
-                index.add(file)?;
+                index.add(file, most)?;
             }
         }
         Ok(index)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), SearchError> {
+    fn add(&mut self, path: PathBuf, most: u64) -> Result<(), SearchError> {
         let opened = match path.extension().and_then(|it| it.to_str()) {
             Some("npy") => npy(&path)?,
             Some("parquet") => parquet(&path)?,
@@ -119,6 +127,19 @@ impl Index {
             dimensions,
             made,
         } = opened;
+        self.descriptions += match &form {
+            Form::Parquet(table, ..) | Form::Npy(_, Some(table)) => table.table.footer(),
+            Form::Npy(_, None) => 0,
+        };
+        if self.descriptions > most {
+            return Err(format!(
+                "the descriptions of all tables up to {} have {} bytes; at most {most} \
+                 are read: search fewer files at a time, or write them with larger row groups",
+                path.display(),
+                self.descriptions
+            )
+            .into());
+        }
         let space = |made: &Option<Made>| made.as_ref().map(|it| (it.fingerprint, it.normalized));
         if !self.files.is_empty()
             && (dimensions, space(&made)) != (self.dimensions, space(&self.made))
@@ -165,7 +186,7 @@ impl Index {
     pub fn columns(&self) -> Vec<String> {
         let mut columns: Vec<String> = Vec::new();
         for table in self.files.iter().filter_map(Vectors::table) {
-            for field in table.metadata.schema().fields() {
+            for field in table.table.metadata().schema().fields() {
                 let name = field.name();
                 if ![EMBEDDING, ERROR].contains(&name.as_str())
                     && !NAMES.contains(&name.as_str())
@@ -181,8 +202,9 @@ impl Index {
     /// Bytes of the vectors.
     pub fn bytes(&self) -> u64 {
         let bytes = |file: &Vectors| match &file.form {
-            Form::Npy(array, ..) => file.rows * (self.dimensions * size(array.number)) as u64,
-            Form::Parquet(..) => file.rows * self.dimensions as u64 * 4,
+            Form::Npy(Array { number, .. }, _) | Form::Parquet(_, _, number) => {
+                file.rows * (self.dimensions * size(*number)) as u64
+            }
         };
         self.files.iter().map(bytes).sum()
     }
@@ -192,10 +214,21 @@ impl Index {
 pub(super) const NAMES: [&str; 2] = [ID, "image_path"];
 
 impl Vectors {
+    /// The vectors of its table are in an array now.
+    pub(super) fn unpack(&mut self, array: Array) {
+        let table = match std::mem::replace(&mut self.form, Form::Npy(array, None)) {
+            Form::Parquet(table, ..) => Some(table),
+            Form::Npy(_, table) => table,
+        };
+        if let Form::Npy(_, of) = &mut self.form {
+            *of = table;
+        }
+    }
+
     /// The table of its rows, if there is one.
     pub(super) fn table(&self) -> Option<&Table> {
         match &self.form {
-            Form::Parquet(table, _) => Some(table),
+            Form::Parquet(table, ..) => Some(table),
             Form::Npy(_, table) => table.as_ref(),
         }
     }
@@ -267,19 +300,17 @@ struct Opened {
 
 fn load(path: &Path) -> Result<Table, SearchError> {
     let mapping = Mapping::open(path).map_err(|error| SearchError::unreadable(path, error))?;
-    let bytes = Bytes::from_static(mapping.bytes());
-    let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())
+    let table = table::Table::open(Bytes::from_static(mapping.bytes()))
         .map_err(|error| SearchError::unreadable(path, error))?;
     Ok(Table {
         path: path.to_owned(),
-        metadata,
-        bytes,
+        table,
     })
 }
 
 fn parquet(path: &Path) -> Result<Opened, SearchError> {
     let table = load(path)?;
-    let fields = table.metadata.schema().fields();
+    let fields = table.table.metadata().schema().fields();
     let place = fields.iter().position(|field| field.name() == EMBEDDING);
     let column = place.map(|place| (place, fields[place].data_type()));
     let Some((place, DataType::FixedSizeList(item, dimensions))) = column else {
@@ -289,24 +320,27 @@ fn parquet(path: &Path) -> Result<Opened, SearchError> {
         )
         .into());
     };
-    if !matches!(item.data_type(), DataType::Float32 | DataType::Float16) {
-        return Err(format!(
-            "the vectors of {} are of {}; float32 and float16 are searched",
-            path.display(),
-            item.data_type()
-        )
-        .into());
-    }
+    let number = match item.data_type() {
+        DataType::Float32 => Number::Float32,
+        DataType::Float16 => Number::Float16,
+        other => {
+            return Err(format!(
+                "the vectors of {} are of {other}; float32 and float16 are searched",
+                path.display(),
+            )
+            .into());
+        }
+    };
     let dimensions = usize::try_from(*dimensions).unwrap_or(0);
     if dimensions == 0 {
         return Err(format!("the vectors of {} have no numbers", path.display()).into());
     }
-    let rows = table.metadata.metadata().file_metadata().num_rows();
+    let rows = table.table.metadata().metadata().file_metadata().num_rows();
     Ok(Opened {
         rows: u64::try_from(rows).unwrap_or(0),
         dimensions,
-        made: made(&table.metadata),
-        form: Form::Parquet(table, place),
+        made: made(table.table.metadata()),
+        form: Form::Parquet(table, place, number),
     })
 }
 
@@ -346,7 +380,9 @@ fn npy(path: &Path) -> Result<Opened, SearchError> {
     Ok(Opened {
         rows,
         dimensions,
-        made: table.as_ref().and_then(|table| made(&table.metadata)),
+        made: table
+            .as_ref()
+            .and_then(|table| made(table.table.metadata())),
         form: Form::Npy(array, table),
     })
 }
@@ -410,6 +446,28 @@ fn header(bytes: &[u8]) -> Option<(usize, Number, u64, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptions_are_bounded_one_by_one_and_together() {
+        let folder = tempfile::tempdir().unwrap();
+        // Of a table that only has a description, of as many bytes as can be said.
+        let lies = folder.path().join("lies.parquet");
+        fs::write(&lies, b"PAR1....\xff\xff\xff\x7fPAR1").unwrap();
+        let refused = Index::open(&[&lies]).err().unwrap().to_string();
+        assert!(refused.contains("has 2147483647 bytes"), "{refused}");
+        for name in ["a.parquet", "b.parquet"] {
+            let vectors = (0..640).map(|it| it as f32).collect();
+            crate::search::unpacked::tests::write(&folder.path().join(name), vectors, 64);
+        }
+        let one = Index::open(&[folder.path().join("a.parquet")]).unwrap();
+        assert!(Index::open_within(&[folder.path()], one.descriptions).is_err());
+        fs::remove_file(lies).unwrap();
+        let refused = Index::open_within(&[folder.path()], one.descriptions);
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("b.parquet have"), "{refused}");
+        let both = Index::open_within(&[folder.path()], 2 * one.descriptions).unwrap();
+        assert_eq!(both.rows(), 20);
+    }
 
     #[test]
     fn headers_are_those_of_numpy() {

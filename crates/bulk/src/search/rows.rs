@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use serde_json::{Map, Value};
 
 use super::error::SearchError;
@@ -11,6 +9,7 @@ use super::index::{Form, Index, Table};
 use super::top::Found;
 use crate::columns::json;
 use crate::row::{EMBEDDING, ERROR, ID};
+use crate::table::{MOST, Rows, Stopped, TableError};
 
 /// Rows whose columns are decoded at a time: a caption or JSON may have megabytes.
 const DECODED: usize = 16;
@@ -42,7 +41,7 @@ pub(super) fn read(
             continue;
         }
         match &file.form {
-            Form::Parquet(table, _) | Form::Npy(_, Some(table)) => {
+            Form::Parquet(table, ..) | Form::Npy(_, Some(table)) => {
                 let mut places = places.into_iter();
                 self::table(table, &rows, wanted, &mut |columns| match places.next() {
                     Some(place) => take(place, columns),
@@ -62,41 +61,25 @@ pub(super) fn read(
 
 /// Rows of a Parquet file, in order, without vectors and errors.
 fn table(
-    table: &Table,
+    file: &Table,
     rows: &[u64],
     wanted: &dyn Fn(&str) -> bool,
     take: &mut dyn FnMut(Map<String, Value>) -> Result<(), SearchError>,
 ) -> Result<(), SearchError> {
-    let failed = |error: String| SearchError::unreadable(&table.path, error);
-    let metadata = &table.metadata;
-    let fields = metadata.schema().fields().iter().enumerate();
-    let wanted = fields
+    let table = &file.table;
+    let fields = table.metadata().schema().fields().iter().enumerate();
+    let columns = fields
         .filter(|(_, field)| {
             let name = field.name().as_str();
             ![EMBEDDING, ERROR].contains(&name) && wanted(name)
         })
         .map(|(place, _)| place);
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
-    let ranges = rows.iter().map(|&row| {
-        let row = usize::try_from(row).unwrap_or(usize::MAX - 1);
-        row..row + 1
-    });
-    let all = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
-    if rows.last().is_some_and(|&row| row >= all as u64) {
-        return Err(failed(
-            "it has fewer rows than there are vectors".to_owned(),
-        ));
-    }
-    let selection = RowSelection::from_consecutive_ranges(ranges, all);
-    let (bytes, metadata) = (table.bytes.clone(), metadata.clone());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
-        .with_projection(mask)
-        .with_row_selection(selection)
-        .with_batch_size(DECODED)
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    for batch in reader {
-        let batch = batch.map_err(|error| failed(error.to_string()))?;
+    let rows = Rows {
+        columns: columns.collect(),
+        ranges: rows.iter().map(|&row| row..row.saturating_add(1)).collect(),
+        at_once: DECODED,
+    };
+    let read = table.read(rows, MOST, &mut |batch| {
         let mut maps = vec![Map::new(); batch.num_rows()];
         let schema = batch.schema();
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
@@ -107,8 +90,15 @@ fn table(
             }
         }
         for map in maps {
-            take(map)?;
+            take(map).map_err(Stopped::Taker)?;
         }
-    }
-    Ok(())
+        Ok(true)
+    });
+    read.map_err(|stopped| match stopped {
+        Stopped::Table(TableError::FewerRows) => {
+            SearchError::unreadable(&file.path, "it has fewer rows than there are vectors")
+        }
+        Stopped::Table(error) => SearchError::unreadable(&file.path, error),
+        Stopped::Taker(error) => error,
+    })
 }

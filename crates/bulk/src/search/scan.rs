@@ -1,34 +1,35 @@
 //! Every vector against the query, on all cores.
 
+use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use arrow_array::Array as _;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type};
+use arrow_array::{Array as _, FixedSizeListArray};
 use arrow_schema::DataType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::decode::Decoder;
 use super::error::SearchError;
 use super::index::{Array, Form, Index, Table, size};
 use super::top::{Found, Top};
 use crate::options::Number;
+use crate::table::{Stopped, TableError};
 
 /// Rows of an array that a thread takes at a time.
 const STRETCH: u64 = 8192;
-
-/// Rows of a row group that are decoded at a time: they stay in the second cache.
-const DECODED: usize = 256;
 
 /// A part of an index that one thread does.
 enum Piece<'a> {
     Group {
         table: &'a Table,
         column: usize,
-        group: usize,
+        /// In the table.
+        rows: Range<u64>,
+        /// In the index.
         first: u64,
     },
     Stretch {
@@ -47,6 +48,7 @@ struct Query<'a> {
     normalized: bool,
     /// Whether nobody waits for the search any more; asked once in a piece of some megabytes.
     stop: &'a (dyn Fn() -> bool + Sync),
+    decoder: Decoder,
 }
 
 /// The best rows for a query of length one; none where it was told to stop.
@@ -62,6 +64,7 @@ pub(super) fn scan(
         vector,
         normalized: index.made().is_some_and(|made| made.normalized),
         stop,
+        decoder: Decoder::new(threads),
     };
     let next = AtomicUsize::new(0);
     let work = || -> Result<Top, SearchError> {
@@ -94,16 +97,14 @@ fn pieces(index: &Index) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     for file in &index.files {
         match &file.form {
-            Form::Parquet(table, column) => {
-                let mut first = file.first;
-                for (group, rows) in table.metadata.metadata().row_groups().iter().enumerate() {
+            Form::Parquet(table, column, _) => {
+                for rows in table.table.rows_of_groups(file.rows) {
                     pieces.push(Piece::Group {
                         table,
                         column: *column,
-                        group,
-                        first,
+                        first: file.first + rows.start,
+                        rows,
                     });
-                    first += u64::try_from(rows.num_rows()).unwrap_or(0);
                 }
             }
             Form::Npy(array, ..) => {
@@ -130,10 +131,10 @@ impl Query<'_> {
             Piece::Group {
                 table,
                 column,
-                group,
+                rows,
                 first,
             } => self
-                .group(table, *column, *group, *first, best)
+                .group(table, *column, rows, *first, best)
                 .map_err(|error| SearchError::unreadable(&table.path, error)),
             Piece::Stretch {
                 array,
@@ -185,46 +186,45 @@ impl Query<'_> {
         &self,
         table: &Table,
         column: usize,
-        group: usize,
+        rows: &Range<u64>,
         first: u64,
         best: &mut Top,
-    ) -> Result<(), String> {
-        let mask = ProjectionMask::roots(table.metadata.parquet_schema(), [column]);
-        let (bytes, metadata) = (table.bytes.clone(), table.metadata.clone());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
-            .with_row_groups(vec![group])
-            .with_projection(mask)
-            .with_batch_size(DECODED)
-            .build()
-            .map_err(|error| error.to_string())?;
-        let dimensions = self.vector.len();
-        let mut row = first;
+    ) -> Result<(), TableError> {
+        let column = (column, self.vector.len());
+        let read = self
+            .decoder
+            .read(&table.table, column, rows, &mut |row, lists| {
+                let goes_on = !(self.stop)();
+                if goes_on {
+                    self.batch(lists, first + (row - rows.start), best);
+                }
+                Ok::<_, Infallible>(goes_on)
+            });
+        read.map_err(|stopped| match stopped {
+            Stopped::Table(error) => error,
+            Stopped::Taker(never) => match never {},
+        })
+    }
+
+    fn batch(&self, lists: &FixedSizeListArray, first: u64, best: &mut Top) {
+        let values = lists.values();
         let mut floats = Vec::new();
-        for batch in reader {
-            if (self.stop)() {
-                return Ok(());
+        let vectors: &[f32] = match values.data_type() {
+            DataType::Float16 => {
+                let halves = values.as_primitive::<Float16Type>().values();
+                floats.resize(halves.len(), 0.0);
+                halves.convert_to_f32_slice(&mut floats);
+                &floats
             }
-            let batch = batch.map_err(|error| error.to_string())?;
-            let lists = batch.column(0).as_fixed_size_list();
-            let values = lists.values();
-            let vectors: &[f32] = match values.data_type() {
-                DataType::Float16 => {
-                    let halves = values.as_primitive::<Float16Type>().values();
-                    floats.resize(halves.len(), 0.0);
-                    halves.convert_to_f32_slice(&mut floats);
-                    &floats
-                }
-                _ => values.as_primitive::<Float32Type>().values(),
-            };
-            for (index, vector) in vectors.chunks_exact(dimensions).enumerate() {
-                if lists.is_valid(index) {
-                    let score = self.score(vector);
-                    best.offer(Found { score, row });
-                }
-                row += 1;
+            _ => values.as_primitive::<Float32Type>().values(),
+        };
+        let vectors = vectors.chunks_exact(self.vector.len());
+        for ((index, vector), row) in vectors.enumerate().zip(first..) {
+            if lists.is_valid(index) {
+                let score = self.score(vector);
+                best.offer(Found { score, row });
             }
         }
-        Ok(())
     }
 
     fn score(&self, vector: &[f32]) -> f32 {
@@ -233,7 +233,8 @@ impl Query<'_> {
             return product;
         }
         let length = dot(vector, vector).sqrt();
-        if length > 0.0 { product / length } else { 0.0 }
+        // What is no number has no length either, and stays none.
+        if length == 0.0 { 0.0 } else { product / length }
     }
 }
 
@@ -272,6 +273,25 @@ fn dot_bytes(a: &[u8], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_of_no_numbers_are_not_found_and_those_of_no_length_have_no_cosine() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors.npy");
+        let head = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }\n";
+        let mut array = b"\x93NUMPY\x01\x00".to_vec();
+        array.extend((head.len() as u16).to_le_bytes());
+        array.extend(head.as_bytes());
+        let numbers = [f32::NAN, 1.0, 0.0, 0.0, 3.0, 4.0];
+        array.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        std::fs::write(&path, array).unwrap();
+        let found = Index::open(&[path])
+            .unwrap()
+            .nearest(&[3.0, 4.0], 9, 1)
+            .unwrap();
+        let found: Vec<(u64, f32)> = found.iter().map(|it| (it.row, it.score)).collect();
+        assert_eq!(found, [(2, 1.0), (1, 0.0)]);
+    }
 
     #[test]
     fn products_are_those_of_f64_at_every_length() {

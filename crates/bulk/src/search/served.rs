@@ -54,6 +54,19 @@ impl ServedIndex {
         })
     }
 
+    /// Decodes tables once, into a temporary file that is then searched as an array is. Where
+    /// there is no room for it, every search decodes them.
+    pub fn unpack(&mut self) {
+        if let Err(error) = self.index.unpack(self.threads) {
+            tracing::warn!(
+                %error,
+                "the vectors of the index cannot be kept in a temporary file (TMPDIR says where), \
+                 so every search decodes the Parquet files: make room there, or write the index \
+                 with --format npy"
+            );
+        }
+    }
+
     /// Whether the run that writes it is not done.
     pub fn is_incomplete(&self) -> bool {
         self.index.is_incomplete()

@@ -12,10 +12,11 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use blake3::Hasher;
 use csv::{ByteRecord, Position, Reader, ReaderBuilder, StringRecord};
 
-use super::{Cut, MOST_COLUMNS, Source, cannot_read, digest_file};
+use super::{Cut, Source, cannot_read, digest_file};
 use crate::error::InputError;
 use crate::options::{Reading, passed_through};
 use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID, batch};
+use crate::table::MOST_COLUMNS;
 
 /// Bytes that one record may have: a quote that is never closed would take the whole file.
 const LONGEST_RECORD: u64 = 16 << 20;
@@ -129,14 +130,14 @@ impl Csv {
         })
     }
 
-    fn records(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), String> {
-        let file = File::open(&self.path).map_err(|error| error.to_string())?;
+    fn records(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), Unreadable> {
+        let file = File::open(&self.path)?;
         let (mut reader, left) = reader(file, self.separator);
         let mut position = Position::new();
         position.set_byte(cut.at);
         position.set_line(cut.line);
         position.set_record(cut.first + 1);
-        reader.seek(position).map_err(|error| error.to_string())?;
+        reader.seek(position)?;
         let (mut row, end) = (cut.first, cut.first + cut.rows.unwrap_or(0));
         while row < end {
             let mut records = Vec::new();
@@ -151,8 +152,8 @@ impl Csv {
                         bytes += (record.as_slice().len() + record.len() * 8) as u64;
                         records.push(decoded(record));
                     }
-                    Ok(false) => fault = Some("it has become shorter".to_owned()),
-                    Err(error) => fault = Some(error.to_string()),
+                    Ok(false) => fault = Some(Unreadable::Shorter),
+                    Err(error) => fault = Some(error.into()),
                 }
                 if fault.is_some() {
                     break;
@@ -218,6 +219,17 @@ impl Source for Csv {
             ));
         }
     }
+}
+
+/// Why records cannot be read on.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Unopened(#[from] io::Error),
+    #[error(transparent)]
+    Damaged(#[from] csv::Error),
+    #[error("it has become shorter")]
+    Shorter,
 }
 
 /// A record as text, and whether it is UTF-8; what is not is replaced.

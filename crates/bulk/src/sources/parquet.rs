@@ -2,38 +2,26 @@
 //! `path`), of paths, or of texts. All other columns go through as they are.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use blake3::Hasher;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
-};
-use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 
-use self::pages::{Budget, Groups, MOST};
-use super::{Cut, MOST_COLUMNS, Source, cannot_read, digest_file};
-use crate::columns::{Values, bytes, texts};
+use super::{Cut, Source, cannot_read, digest_file};
+use crate::columns::{ColumnError, Values, bytes, texts};
 use crate::error::InputError;
 use crate::options::{Kind, Reading, passed_through};
 use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Content, ID, text_columns};
+use crate::table::{MOST, Rows, Stopped, TableError};
 
-mod encoded;
-mod head;
-mod pages;
 #[cfg(test)]
 mod tests;
 
 /// Shards of a table, whose places are all held: rows take no bytes of a table that only says that
 /// it has them.
 const MOST_SHARDS: u64 = 1 << 20;
-
-/// Bytes that the description at a table's end may have: its columns and row groups, which take
-/// several times as much memory.
-const LONGEST_FOOTER: u64 = 64 << 20;
 
 /// Names by which the column is found, if there are several of its type.
 const PICTURES: [&str; 6] = ["image", "jpg", "png", "img", "picture", "bytes"];
@@ -68,8 +56,9 @@ impl Table {
         let file = File::open(path).map_err(cannot_read(path))?;
         let length = file.metadata().map_err(cannot_read(path))?.len();
         // Read again for each shard: those of thousands of tables would fill the memory.
-        let metadata = described(&file).map_err(|error| InputError::unreadable(path, error))?;
-        let fields = metadata.schema().fields();
+        let table =
+            crate::table::Table::open(file).map_err(|error| InputError::unreadable(path, error))?;
+        let fields = table.metadata().schema().fields();
         let content = content(fields, path, reading)?;
         let id = match &reading.id_column {
             Some(name) => Some(
@@ -97,10 +86,8 @@ impl Table {
             through.push(index);
             columns.push(field.as_ref().clone().with_nullable(true));
         }
-        let rows: u64 = metadata
-            .metadata()
-            .row_groups()
-            .iter()
+        let groups = table.groups().iter();
+        let rows: u64 = groups
             .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
             .fold(0, u64::saturating_add);
         let size = reading.shard_size as u64;
@@ -138,89 +125,39 @@ impl Table {
         self
     }
 
-    fn batches(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), String> {
-        let file = File::open(&self.path).map_err(|error| error.to_string())?;
-        let metadata = described(&file)?;
-        let mut left = *cut;
+    fn batches(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) -> Result<(), TableError> {
+        let table = crate::table::Table::open(File::open(&self.path)?)?;
+        let wanted = cut.first..cut.first + cut.rows.unwrap_or(0);
         // As many rows at a time as a chunk's bytes hold.
-        let widest = groups(&metadata, cut).0.into_iter().filter_map(|group| {
-            let group = metadata.metadata().row_groups().get(group)?;
+        let widest = table.groups_of(&wanted).filter_map(|group| {
             let bytes = u64::try_from(group.total_byte_size()).ok()?;
             bytes.checked_div(u64::try_from(group.num_rows()).ok()?)
         });
         let at_once = CHUNK_BYTES / widest.max().unwrap_or(0).max(1);
-        let mut at_once = usize::try_from(at_once)
-            .unwrap_or(CHUNK_ROWS)
-            .clamp(1, CHUNK_ROWS);
-        let file = Arc::new(file);
-        loop {
-            let columns = metadata.parquet_schema().num_columns();
-            let budget = Arc::new(Budget::new(self.most, at_once, columns));
-            let groups = |groups: Vec<usize>| Groups {
-                file: Arc::clone(&file),
-                metadata: Arc::clone(metadata.metadata()),
-                groups,
-                budget: Arc::clone(&budget),
-            };
-            let read = self.rows(&metadata, groups, &mut left, at_once, emit);
-            match (read, budget.refused()) {
-                // Fewer rows at a time hold less; where they begin depends on the table alone.
-                (Err(_), Some(_)) if at_once > 1 => at_once = (at_once / 8).max(1),
-                (Err(_), Some(too_much)) => return Err(too_much.sentence(self.most)),
-                (read, _) => return read,
-            }
-        }
+        let columns = self.through.iter().chain([&self.content]).chain(&self.id);
+        let rows = Rows {
+            columns: columns.copied().collect(),
+            ranges: vec![wanted.clone()],
+            at_once: usize::try_from(at_once)
+                .unwrap_or(CHUNK_ROWS)
+                .clamp(1, CHUNK_ROWS),
+        };
+        let fields = table.metadata().schema().fields();
+        let mut first = cut.first;
+        let read = table.read(rows, self.most, &mut |batch| {
+            let chunk = self.chunk(first, fields, batch).map_err(Stopped::Taker)?;
+            first += batch.num_rows() as u64;
+            Ok(emit(chunk))
+        });
+        read.map_err(|stopped| match stopped {
+            Stopped::Table(error) | Stopped::Taker(error) => error,
+        })
     }
 
-    /// Reads rows as long as they fit; what is left then is in the cut.
-    fn rows(
-        &self,
-        metadata: &ArrowReaderMetadata,
-        to_read: impl Fn(Vec<usize>) -> Groups,
-        left: &mut Cut,
-        at_once: usize,
-        emit: &mut dyn FnMut(Chunk) -> bool,
-    ) -> Result<(), String> {
-        let wanted = self.through.iter().chain([&self.content]).chain(&self.id);
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted.copied());
-        let hint = Some(metadata.schema().fields());
-        let levels = parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, hint)
-            .map_err(|error| error.to_string())?;
-        let (groups, before) = groups(metadata, left);
-        let rows = left.rows.unwrap_or(0);
-        let selected = usize::try_from(rows).map_err(|error| error.to_string())?;
-        let selection = [RowSelector::skip(before), RowSelector::select(selected)];
-        let groups = to_read(groups);
-        let reader = ParquetRecordBatchReader::try_new_with_row_groups(
-            &levels,
-            &groups,
-            at_once,
-            Some(RowSelection::from(selection.to_vec())),
-        );
-        let mut reader = reader.map_err(|error| error.to_string())?;
-        let fields = metadata.schema().fields();
-        loop {
-            groups.budget.next_rows();
-            let Some(batch) = reader.next() else { break };
-            let batch = batch.map_err(|error| error.to_string())?;
-            let read = batch.num_rows() as u64;
-            if !emit(self.chunk(left.first, fields, &batch)?) {
-                return Ok(());
-            }
-            left.first += read;
-            left.rows = Some(left.rows.unwrap_or(0).saturating_sub(read));
-        }
-        if left.rows != Some(0) {
-            return Err("it has fewer rows than it says".to_owned());
-        }
-        Ok(())
-    }
-
-    fn chunk(&self, first: u64, fields: &Fields, read: &RecordBatch) -> Result<Chunk, String> {
-        let column = |index: usize| -> Result<&ArrayRef, String> {
+    fn chunk(&self, first: u64, fields: &Fields, read: &RecordBatch) -> Result<Chunk, TableError> {
+        let column = |index: usize| {
             let name = fields.get(index).map_or("", |field| field.name());
-            read.column_by_name(name)
-                .ok_or_else(|| "its columns are others than before".to_owned())
+            read.column_by_name(name).ok_or(TableError::OtherColumns)
         };
         let file = self.path.to_string_lossy();
         let ids = match self.id {
@@ -237,8 +174,7 @@ impl Table {
         }
         let column = column(self.content)?;
         let contents = self.contents(column)?;
-        let columns = RecordBatch::try_new(Arc::clone(&self.columns), arrays)
-            .map_err(|error| error.to_string())?;
+        let columns = RecordBatch::try_new(Arc::clone(&self.columns), arrays)?;
         let mut chunk = Chunk::new(columns, contents);
         // Pictures share the column's memory, of which one that is kept keeps all.
         let shared = chunk
@@ -251,7 +187,7 @@ impl Table {
         Ok(chunk)
     }
 
-    fn contents(&self, column: &ArrayRef) -> Result<Vec<Content>, String> {
+    fn contents(&self, column: &ArrayRef) -> Result<Vec<Content>, ColumnError> {
         if let DataType::Struct(_) = column.data_type() {
             return self.structs(column);
         }
@@ -273,7 +209,7 @@ impl Table {
     }
 
     /// Hugging Face's pictures: bytes, or a path where there are none.
-    fn structs(&self, column: &ArrayRef) -> Result<Vec<Content>, String> {
+    fn structs(&self, column: &ArrayRef) -> Result<Vec<Content>, ColumnError> {
         let of = Values::of(column);
         let files = match of.field("bytes") {
             Some(files) => bytes(files)?,
@@ -321,34 +257,6 @@ pub(crate) fn picture_of_row(path: &Path, row: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// The description of a table: its columns and row groups.
-fn described(file: &File) -> Result<ArrowReaderMetadata, String> {
-    let length = file.metadata().map_err(|error| error.to_string())?.len();
-    // It ends with the length of the description, and a word.
-    let mut end = [0; 8];
-    if let Some(at) = length.checked_sub(8) {
-        let read = file.read_exact_at(&mut end, at);
-        read.map_err(|error| error.to_string())?;
-    }
-    let [a, b, c, d, ..] = end;
-    let footer = u32::from_le_bytes([a, b, c, d]);
-    if u64::from(footer) > LONGEST_FOOTER {
-        return Err(format!(
-            "its description of columns and row groups has {footer} bytes; at most \
-             {LONGEST_FOOTER} are read: write it as several tables, or with larger row groups"
-        ));
-    }
-    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())
-        .map_err(|error| error.to_string())?;
-    let columns = metadata.parquet_schema().num_columns();
-    if columns > MOST_COLUMNS {
-        return Err(format!(
-            "it has {columns} columns; at most {MOST_COLUMNS} are read"
-        ));
-    }
-    Ok(metadata)
-}
-
 /// Whether `columns::texts` takes it.
 fn is_name(kind: &DataType) -> bool {
     match kind {
@@ -379,23 +287,6 @@ impl Source for Table {
             emit(Chunk::bad(&self.columns, &id, error));
         }
     }
-}
-
-/// The row groups that a cut is in, and the rows before it in the first of them.
-fn groups(metadata: &ArrowReaderMetadata, cut: &Cut) -> (Vec<usize>, usize) {
-    let (mut groups, mut before, mut start) = (Vec::new(), 0, 0_u64);
-    let end = cut.first + cut.rows.unwrap_or(0);
-    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let next = start.saturating_add(u64::try_from(group.num_rows()).unwrap_or(0));
-        if next > cut.first && start < end {
-            if groups.is_empty() {
-                before = usize::try_from(cut.first - start).unwrap_or(usize::MAX);
-            }
-            groups.push(index);
-        }
-        start = next;
-    }
-    (groups, before)
 }
 
 fn named(fields: &Fields, name: &str) -> Option<usize> {

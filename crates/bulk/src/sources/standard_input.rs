@@ -12,7 +12,7 @@ use blake3::{Hash, Hasher};
 use flate2::read::MultiGzDecoder;
 
 use super::lines::{Form, Lines};
-use super::spool::{ReadFrom, Spool};
+use super::spool::Spool;
 use super::tar::Tar;
 use super::{STANDARD_INPUT, Source};
 use crate::error::InputError;
@@ -20,6 +20,10 @@ use crate::options::{Kind, Reading};
 
 /// Bytes of a block of a tar, the first of which is the head of a member.
 const BLOCK: usize = 512;
+
+/// Bytes in which the first block must be, where it is packed: a packer needs no more for it than for
+/// a block of noise, but can write as many of nothing as it likes.
+const MOST_PACKED: u64 = 1 << 20;
 
 /// Where the sum over a head stands in it.
 const SUM: std::ops::Range<usize> = 148..156;
@@ -45,15 +49,16 @@ fn of(mut input: impl Read, reading: &Reading) -> Result<Arc<dyn Source>, InputE
         ));
     }
     let is_packed = first.starts_with(&[0x1f, 0x8b]);
+    // Before anything is kept: it may be hundreds of gigabytes.
+    if is_packed && !is_packed_tar(&mut first, &mut input)? {
+        return Err(InputError::Unfit(
+            "standard input is packed with gzip and no tar: unpack it first, as in gunzip -c \
+             FILE | siglip2-embeddings embed ..."
+                .to_owned(),
+        ));
+    }
     if is_packed || is_tar(&first) {
         let (file, hash, length) = keep(&first, input)?;
-        if is_packed && !is_packed_tar(&file) {
-            return Err(InputError::Unfit(
-                "standard input is packed with gzip and no tar: unpack it first, as in gunzip -c \
-                 FILE | siglip2-embeddings embed ..."
-                    .to_owned(),
-            ));
-        }
         return Ok(Arc::new(Tar::kept(file, hash, length, is_packed, reading)));
     }
     match reading.kind {
@@ -113,11 +118,53 @@ fn is_tar(block: &[u8]) -> bool {
     u32::from_str_radix(said, 8).is_ok_and(|said| said == bytes.sum::<u32>())
 }
 
-fn is_packed_tar(file: &Arc<File>) -> bool {
-    let file = Arc::clone(file);
+/// Whether the first block of what is packed is one of a tar. What has to be read for that comes
+/// behind what was read already.
+fn is_packed_tar(read: &mut Vec<u8>, rest: &mut impl Read) -> Result<bool, InputError> {
+    let mut noted = Noted {
+        rest: rest.take(MOST_PACKED),
+        at: 0,
+        read,
+        failed: None,
+    };
     let mut block = Vec::new();
-    let mut unpacked = MultiGzDecoder::new(ReadFrom { file, at: 0 }).take(BLOCK as u64);
-    unpacked.read_to_end(&mut block).is_ok() && is_tar(&block)
+    let mut unpacked = MultiGzDecoder::new(&mut noted).take(BLOCK as u64);
+    let is_unpacked = unpacked.read_to_end(&mut block).is_ok();
+    match noted.failed {
+        Some(error) => Err(cannot_read(error)),
+        None => Ok(is_unpacked && is_tar(&block)),
+    }
+}
+
+/// Reads what was read before, and then on, and keeps all of it.
+struct Noted<'a, R> {
+    rest: io::Take<R>,
+    at: usize,
+    read: &'a mut Vec<u8>,
+    /// Why there is no more; what is packed badly has other reasons.
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Read for Noted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.read.len() {
+            let more = match self.rest.read(into) {
+                Ok(more) => more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+                Err(error) => {
+                    let kind = error.kind();
+                    self.failed = Some(error);
+                    return Err(kind.into());
+                }
+            };
+            self.read.extend(&into[..more]);
+            self.at += more;
+            return Ok(more);
+        }
+        let more = self.read[self.at..].as_ref().read(into)?;
+        self.at += more;
+        Ok(more)
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +226,44 @@ mod tests {
         let cut = rows(&one[..2000], Kind::Pictures).unwrap().0;
         assert!(matches!(&cut[..], [Content::Bad(_), ..]), "{cut:?}");
         assert_eq!(rows(&tar(&[]), Kind::Pictures).unwrap().0, []);
+    }
+
+    /// Fails when more is read than so many bytes: what follows is not looked at.
+    struct Endless<'a>(&'a [u8], usize);
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            // Members of nothing, one behind the other.
+            let nothing = packed(&[]);
+            if self.1 < nothing.len() {
+                return Err(io::Error::other("too much was read"));
+            }
+            let most = into.len().min(self.1);
+            let whole = most - most % nothing.len();
+            let read = match self.0.is_empty() {
+                true => nothing.repeat(1000).as_slice().read(&mut into[..whole])?,
+                false => self.0.read(&mut into[..most])?,
+            };
+            self.1 -= read;
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_refused_by_its_first_block() {
+        let reading = Reading::default();
+        let most = 2 << 20;
+        for start in [packed(&[1; 5000]), packed(b""), vec![0x1f, 0x8b, 9, 9]] {
+            let refused = of(Endless(&start, most), &reading).err().unwrap();
+            assert!(refused.to_string().contains("gunzip"), "{refused}");
+        }
+        // A tar is read on, up to its end: here, to a failure.
+        let one = packed(&tar(&[("1.jpg", &[7; 3000])]));
+        let failed = of(Endless(&one, most), &reading).err().unwrap();
+        assert!(failed.to_string().contains("too much was read"), "{failed}");
+        // And a failure is no verdict on what is packed.
+        let failed = of(Endless(&one, 40), &reading).err().unwrap();
+        assert!(failed.to_string().contains("too much was read"), "{failed}");
     }
 
     #[test]

@@ -302,13 +302,18 @@ pub(crate) async fn off_thread<T: Send + 'static>(
         .unwrap_or_else(|error| Err(Problem::Internal(format!("a parsing task failed: {error}"))))
 }
 
+/// Work panicked, with this message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a panic: {0}")]
+pub(crate) struct Panicked(String);
+
 /// Polls a future and catches its panic, which hyper would answer by hanging up.
-pub(crate) async fn caught<F: Future + Unpin>(mut future: F) -> Result<F::Output, String> {
+pub(crate) async fn caught<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked> {
     std::future::poll_fn(|context| {
         let poll = std::panic::AssertUnwindSafe(|| std::pin::Pin::new(&mut future).poll(context));
         match std::panic::catch_unwind(poll) {
             Ok(poll) => poll.map(Ok),
-            Err(panic) => std::task::Poll::Ready(Err(message(&*panic))),
+            Err(panic) => std::task::Poll::Ready(Err(Panicked(message(&*panic)))),
         }
     })
     .await
@@ -335,6 +340,6 @@ mod tests {
             }
         }))
         .await;
-        assert_eq!(caught, Err("as asked".to_owned()));
+        assert_eq!(caught, Err(Panicked("as asked".to_owned())));
     }
 }

@@ -11,6 +11,7 @@
 //! the whole way again, also one to the same name. Everything ends when the
 //! request does: it is all on its task.
 
+mod error;
 mod resolver;
 
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +43,7 @@ use crate::settings::networks::Networks;
 use crate::settings::picture_url::{PictureHosts, Target, Wanted};
 use crate::settings::pictures::PictureUrlSettings;
 use crate::settings::tls;
+use error::FetchError;
 use resolver::{Resolve, System};
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
@@ -140,7 +142,8 @@ impl Fetcher {
         let name = &wanted.name;
         let mut target = wanted.target.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.get(&target).await.map_err(|why| refused(name, &why))?;
+            let answer = self.get(&target).await;
+            let answer = answer.map_err(|why| refused(name, &why.to_string()))?;
             let (answer, _held) = answer;
             if !is_redirect(answer.status()) {
                 return room.read(name, answer).await;
@@ -163,16 +166,15 @@ impl Fetcher {
     }
 
     /// Asks for a target; what comes with the answer is to be kept while it is read.
-    async fn get(&self, target: &Target) -> Result<(Response<Incoming>, Held), String> {
+    async fn get(&self, target: &Target) -> Result<(Response<Incoming>, Held), FetchError> {
         let (addresses, turn) = self.addresses(target).await?;
         let stream = connect(&addresses).await?;
         if !target.is_https {
             return ask(target, stream, turn).await;
         }
-        let name = ServerName::try_from(target.host.clone())
-            .map_err(|_| "has a host that no certificate can name".to_owned())?;
+        let name = ServerName::try_from(target.host.clone()).map_err(FetchError::Unnameable)?;
         let stream = self.tls.connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("cannot be fetched over TLS: {error}"))?;
+        let stream = stream.map_err(FetchError::Tls)?;
         ask(target, stream, turn).await
     }
 
@@ -180,9 +182,9 @@ impl Fetcher {
     async fn addresses(
         &self,
         target: &Target,
-    ) -> Result<(Vec<SocketAddr>, OwnedSemaphorePermit), String> {
+    ) -> Result<(Vec<SocketAddr>, OwnedSemaphorePermit), FetchError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| "cannot be fetched now".to_owned())?;
+        let turn = turn.map_err(|_| FetchError::NoTurn)?;
         let (host, port) = (target.host.clone(), target.port);
         let resolver = Arc::clone(&self.resolver);
         // The system's resolver waits as long as it likes, and keeps the turn with it: however
@@ -194,17 +196,12 @@ impl Fetcher {
             };
             (found, turn)
         });
-        let (found, turn) = looked
-            .await
-            .map_err(|_| "cannot be fetched now".to_owned())?;
-        let mut addresses =
-            found.map_err(|error| format!("has a host that is not found: {error}"))?;
+        let (found, turn) = looked.await.map_err(|_| FetchError::NoTurn)?;
+        let mut addresses = found.map_err(FetchError::NotFound)?;
         let all = addresses.len();
         addresses.retain(|address| self.networks.allow(address.ip()));
         if addresses.is_empty() && all > 0 {
-            return Err(
-                "is at an address that is not public (see --picture-url-networks)".to_owned(),
-            );
+            return Err(FetchError::NotPublic);
         }
         addresses.truncate(ADDRESSES);
         Ok((addresses, turn))
@@ -224,15 +221,13 @@ impl Drop for Held {
     }
 }
 
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
-    let mut last = "has a host without an address".to_owned();
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
+    let mut last = FetchError::NoAddress;
     for address in addresses {
         match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => {
-                last = format!("is at a host that cannot be connected to: {}", error.kind())
-            }
-            Err(_) => last = "is at a host that does not answer".to_owned(),
+            Ok(Err(error)) => last = FetchError::Unreachable(error),
+            Err(_) => last = FetchError::Silent,
         }
     }
     Err(last)
@@ -242,12 +237,11 @@ async fn ask(
     target: &Target,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     turn: OwnedSemaphorePermit,
-) -> Result<(Response<Incoming>, Held), String> {
-    let broken = |error: hyper::Error| format!("could not be fetched: {error}");
+) -> Result<(Response<Incoming>, Held), FetchError> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER);
     let handshake = builder.handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(broken)?;
+    let (mut sender, connection) = handshake.map_err(FetchError::Broken)?;
     let moving = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection for a picture ended early");
@@ -261,9 +255,9 @@ async fn ask(
         .header(header::ACCEPT_ENCODING, "identity")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("cannot be requested: {error}"))?;
-    let answer = sender.send_request(request).await.map_err(broken)?;
-    Ok((answer, held))
+        .map_err(FetchError::Unrequested)?;
+    let answer = sender.send_request(request).await;
+    Ok((answer.map_err(FetchError::Broken)?, held))
 }
 
 /// The room that a request's pictures have.

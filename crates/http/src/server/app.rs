@@ -81,10 +81,7 @@ impl App {
             (&mut record, connection),
         )))
         .await;
-        let answered = answered.unwrap_or_else(|panic| {
-            let what = format!("a panic: {panic}");
-            Err(Problem::Internal(what))
-        });
+        let answered = answered.unwrap_or_else(|panic| Err(Problem::Internal(panic.to_string())));
         let mut response = answered.unwrap_or_else(|problem| {
             record.refused(problem.kind(), problem.sentence());
             let shape = found.map_or_else(

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use hyper::Uri;
+use hyper::http::uri::InvalidUri;
 
 use crate::answer::problem::printable;
 
@@ -106,6 +107,28 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
+/// What is wrong with a URL: the end of a sentence that begins with its place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UrlError {
+    #[error("is longer than the {MOST_BYTES} bytes that one may have")]
+    TooLong,
+    #[error("must begin with https:// or http://")]
+    OtherScheme,
+    #[error("is not a valid URL: {0}")]
+    Invalid(#[source] InvalidUri),
+    #[error("must not hold a user or a password")]
+    HoldsUser,
+    #[error("has no valid host")]
+    InvalidHost,
+    #[error("has no host")]
+    NoHost,
+    #[error(
+        "is at {0}, which is not one of the hosts that pictures are fetched from \
+         (--picture-url-hosts)"
+    )]
+    NotListed(String),
+}
+
 /// Where a picture is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -122,39 +145,31 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, as the end of a sentence.
-    pub(crate) fn parse(url: &str, hosts: &PictureHosts) -> Result<Self, String> {
+    /// What is wrong with it.
+    pub(crate) fn parse(url: &str, hosts: &PictureHosts) -> Result<Self, UrlError> {
         let url = url.trim();
         if url.len() > MOST_BYTES {
-            return Err(format!(
-                "is longer than the {MOST_BYTES} bytes that one may have"
-            ));
+            return Err(UrlError::TooLong);
         }
         if !is_http(url) {
-            return Err("must begin with https:// or http://".to_owned());
+            return Err(UrlError::OtherScheme);
         }
-        let uri: Uri = url
-            .parse()
-            .map_err(|error| format!("is not a valid URL: {error}"))?;
+        let uri: Uri = url.parse().map_err(UrlError::Invalid)?;
         let is_https = uri.scheme_str() == Some("https");
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
-            return Err("must not hold a user or a password".to_owned());
+            return Err(UrlError::HoldsUser);
         }
-        let (host, port) = split_port(authority).ok_or("has no valid host")?;
+        let (host, port) = split_port(authority).ok_or(UrlError::InvalidHost)?;
         // A dot at the end means the same, and would pass by the list.
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if host.is_empty() {
-            return Err("has no host".to_owned());
+            return Err(UrlError::NoHost);
         }
         let of_scheme = if is_https { 443 } else { 80 };
         let port = port.unwrap_or(of_scheme);
         if !hosts.allow(&host, port, of_scheme) {
-            let shown = printable(authority, 80);
-            return Err(format!(
-                "is at {shown}, which is not one of the hosts that pictures are fetched from \
-                 (--picture-url-hosts)"
-            ));
+            return Err(UrlError::NotListed(printable(authority, 80)));
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let slash = if path.starts_with('/') { "" } else { "/" };
@@ -293,11 +308,12 @@ mod tests {
             ("https://", "valid"),
             ("https:///a", "valid"),
         ] {
-            let error = Target::parse(wrong, &hosts()).unwrap_err();
+            let error = Target::parse(wrong, &hosts()).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong}: {error}");
         }
         let long = format!("https://images.example/{}", "a".repeat(MOST_BYTES));
-        assert!(Target::parse(&long, &hosts()).unwrap_err().contains("2048"));
+        let error = Target::parse(&long, &hosts()).unwrap_err().to_string();
+        assert!(error.contains("2048"), "{error}");
         assert!(Target::parse("https://any.example/", &PictureHosts::parse("*").unwrap()).is_ok());
     }
 

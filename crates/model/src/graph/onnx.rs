@@ -1,5 +1,9 @@
-//! As much of the ONNX format as the towers need, written by hand: a few message
-//! types of `onnx.proto` (ONNX 1.16, IR version 10) in the protobuf wire format.
+//! As much of the ONNX format as the towers need: a few message types of `onnx.proto` (ONNX 1.16,
+//! IR version 10) in the protobuf wire format.
+//!
+//! Messages are written field by field, not as types of a protobuf crate, because exports that
+//! others wrote are extended in the same way (`super::export`): what their messages have that this
+//! does not know must stay in them, byte for byte.
 
 /// A model with one graph.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::directory::PRODUCTS;
 use clap::{Parser, Subcommand, ValueEnum};
-use siglip2_flags::seconds;
+use siglip2_flags::{choice, path, seconds, text};
 use siglip2_model::checkpoint::{HubOptions, MAX_NUM_PATCHES};
 use siglip2_model::graph::Precision;
 
@@ -39,7 +39,7 @@ pub enum Command {
         directory: PathBuf,
 
         /// Directory of TensorRT's libraries; by default they are searched for.
-        #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
+        #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR", value_parser = path)]
         tensorrt_lib: Option<PathBuf>,
 
         /// Seconds. A step on the GPU, such as opening its driver, that takes five times as long counts
@@ -56,7 +56,8 @@ pub struct BuildOptions {
     #[arg(
         long,
         env = "MODEL_NAME",
-        default_value = "google/siglip2-base-patch16-224"
+        default_value = "google/siglip2-base-patch16-224",
+        value_parser = text
     )]
     pub model: String,
 
@@ -74,7 +75,7 @@ pub struct BuildOptions {
     pub gpu: Vec<String>,
 
     /// The precision of products; by default fp16, or that of the ONNX export.
-    #[arg(long, env = "PRECISION", value_enum)]
+    #[arg(long, env = "PRECISION", value_enum, value_parser = choice::<Precision>())]
     pub precision: Option<Precision>,
 
     /// With --precision fp8: a directory of pictures like those that will be embedded. The CPU
@@ -101,7 +102,7 @@ pub struct BuildOptions {
     pub max_num_patches: Option<usize>,
 
     /// Where to put engine directories.
-    #[arg(long, env = "ENGINES", default_value = "engines")]
+    #[arg(long, env = "ENGINES", default_value = "engines", value_parser = path)]
     pub out: PathBuf,
 
     /// Keep a directory that is complete and was built by this version with this TensorRT,
@@ -115,11 +116,11 @@ pub struct BuildOptions {
     pub verify: Verify,
 
     /// Directory of TensorRT's libraries; by default they are searched for.
-    #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR")]
+    #[arg(long, env = "TENSORRT_LIB_DIR", value_name = "DIR", value_parser = path)]
     pub tensorrt_lib: Option<PathBuf>,
 
     /// Directory of NVRTC, CUDA's compiler; by default it is searched for.
-    #[arg(long, env = "NVRTC_LIB_DIR", value_name = "DIR")]
+    #[arg(long, env = "NVRTC_LIB_DIR", value_name = "DIR", value_parser = path)]
     pub nvrtc_lib: Option<PathBuf>,
 
     /// Seconds. A step on the GPU, such as opening its driver, that takes five times as long counts
@@ -128,7 +129,7 @@ pub struct BuildOptions {
     pub device_timeout: Duration,
 
     /// What to log: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "warn,siglip2=info")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "warn,siglip2=info", value_parser = text)]
     pub log_level: String,
 
     #[command(flatten)]
@@ -147,7 +148,10 @@ pub enum Verify {
 
 /// A number of patches.
 fn parse_patches(text: &str) -> Result<usize, String> {
-    let patches: usize = text.parse().map_err(|_| "it must be a whole number")?;
+    let patches: usize = text
+        .trim()
+        .parse()
+        .map_err(|_| "it must be a whole number")?;
     match (1..=MAX_NUM_PATCHES).contains(&patches) {
         true => Ok(patches),
         false => Err(format!("it must be 1 to {MAX_NUM_PATCHES}")),

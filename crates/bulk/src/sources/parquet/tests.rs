@@ -1,12 +1,14 @@
 //! Tables whose pages, dictionaries and lists take more than they look like.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::WriterProperties;
@@ -14,8 +16,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use tempfile::NamedTempFile;
 
-use super::head::tests::head;
 use super::*;
+use crate::table::head;
 use bytes::Bytes;
 
 const PLAIN: i64 = 0;
@@ -137,6 +139,52 @@ fn a_page_that_says_two_gigabytes_is_refused_before_any_is_taken() {
     };
     let (contents, _) = rows(&table(PICTURES, 1, &[chunk]), MOST, Kind::Pictures);
     assert_eq!(contents, [Content::Picture(Bytes::from_static(b"picture"))]);
+}
+
+#[test]
+fn a_page_that_has_more_than_it_says_is_refused_before_it_is_unpacked() {
+    let gzip = Compression::GZIP(GzipLevel::default());
+    let page = binary(&vec![1; 1 << 20]);
+    let length = page.len() as i64;
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&page).unwrap();
+    let packed = encoder.finish().unwrap();
+    for (said_length, is_read) in [(length, true), (length - 1, false), (10, false)] {
+        let head = head(DATA, said_length, packed.len() as i64, 1, PLAIN);
+        let chunk = Chunk {
+            pages: &[(head, packed.clone())],
+            has_dictionary: false,
+            values: 1,
+            packed: gzip,
+        };
+        let (contents, _) = rows(&table(PICTURES, 1, &[chunk]), MOST, Kind::Pictures);
+        match (&contents[..], is_read) {
+            ([Content::Picture(picture)], true) => assert_eq!(picture[..], page[4..]),
+            ([Content::Bad(why)], false) => assert!(why.contains("damaged"), "{why}"),
+            (other, _) => panic!("{said_length}: {} rows", other.len()),
+        }
+    }
+}
+
+#[test]
+fn a_compression_that_is_not_read_is_said_with_those_that_are() {
+    let page = binary(b"picture");
+    let length = page.len() as i64;
+    for packed in [Compression::LZ4_RAW, Compression::LZ4] {
+        let chunk = Chunk {
+            pages: &[(head(DATA, length, length, 1, PLAIN), page.clone())],
+            has_dictionary: false,
+            values: 1,
+            packed,
+        };
+        let why = said(&table(PICTURES, 1, &[chunk]), MOST, Kind::Pictures);
+        for part in [
+            "the column jpg is compressed with LZ4",
+            "gzip, snappy and zstd",
+        ] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+    }
 }
 
 #[test]
@@ -312,6 +360,7 @@ fn tables_that_are_as_they_should_be_are_read_whole() {
     ])
     .unwrap();
     let zstd = Compression::ZSTD(ZstdLevel::try_new(1).unwrap());
+    let gzip = Compression::GZIP(GzipLevel::default());
     let forms = [
         parquet::file::properties::WriterVersion::PARQUET_1_0,
         parquet::file::properties::WriterVersion::PARQUET_2_0,
@@ -324,7 +373,7 @@ fn tables_that_are_as_they_should_be_are_read_whole() {
     ];
     for form in forms {
         for encoding in encodings {
-            for packed in [Compression::UNCOMPRESSED, Compression::SNAPPY, zstd] {
+            for packed in [Compression::UNCOMPRESSED, Compression::SNAPPY, zstd, gzip] {
                 let properties = WriterProperties::builder()
                     .set_writer_version(form)
                     .set_compression(packed)

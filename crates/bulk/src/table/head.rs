@@ -228,7 +228,7 @@ impl<R: Read> Input<R> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn unsigned(mut value: u64, into: &mut Vec<u8>) {
@@ -248,7 +248,7 @@ pub(super) mod tests {
     }
 
     /// The head of a page of the first form: 0 for data, 2 for a dictionary.
-    pub(in crate::sources::parquet) fn head(
+    pub(crate) fn head(
         kind: i64,
         unpacked: i64,
         packed: i64,

@@ -7,30 +7,30 @@
 //! the page that they are in: a row repeats the longest value of a dictionary, values share their
 //! beginnings, and a run of a few bytes stands for a million items of a list.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::encoded::{Rows, lengths, longest_value};
 use super::head::{self, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Head, Kind};
-use crate::sources::spool::ReadFrom;
 
 /// Bytes that all columns together may hold while rows are decoded.
-pub(super) const MOST: u64 = 1 << 30;
+pub(crate) const MOST: u64 = 1 << 30;
 
 /// Bytes of an item beside its value: its levels, its offset, and the list's.
 const ITEM: u64 = 24;
 
 /// What is too much.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TooMuch {
+pub(crate) struct TooMuch {
     column: String,
     what: &'static str,
     bytes: u64,
@@ -160,20 +160,20 @@ impl Budget {
 }
 
 /// Some row groups of a table, whose pages are looked at.
-pub(super) struct Groups {
-    pub(super) file: Arc<File>,
+pub(super) struct Groups<R> {
+    pub(super) from: Arc<R>,
     pub(super) metadata: Arc<ParquetMetaData>,
     pub(super) groups: Vec<usize>,
     pub(super) budget: Arc<Budget>,
 }
 
-impl Groups {
+impl<R> Groups<R> {
     fn of(&self, group: usize) -> Option<&RowGroupMetaData> {
         self.metadata.row_groups().get(group)
     }
 }
 
-impl RowGroups for Groups {
+impl<R: ChunkReader + 'static> RowGroups for Groups<R> {
     fn num_rows(&self) -> usize {
         let rows = self.row_groups().map(RowGroupMetaData::num_rows);
         rows.map(|rows| usize::try_from(rows).unwrap_or(0)).sum()
@@ -190,7 +190,7 @@ impl RowGroups for Groups {
         });
         let chunks: Vec<_> = chunks.collect::<Result<_>>()?;
         Ok(Box::new(Chunks {
-            file: Arc::clone(&self.file),
+            from: Arc::clone(&self.from),
             column,
             chunks: chunks.into_iter(),
             budget: Arc::clone(&self.budget),
@@ -207,24 +207,24 @@ impl RowGroups for Groups {
 }
 
 /// The chunks of a column, one of each row group.
-struct Chunks {
-    file: Arc<File>,
+struct Chunks<R> {
+    from: Arc<R>,
     column: usize,
     chunks: std::vec::IntoIter<(ColumnChunkMetaData, usize)>,
     budget: Arc<Budget>,
 }
 
-impl Iterator for Chunks {
+impl<R: ChunkReader + 'static> Iterator for Chunks<R> {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (chunk, rows) = self.chunks.next()?;
-        let pages = Pages::new(&self.file, self.column, &chunk, rows, &self.budget);
+        let pages = Pages::new(&self.from, self.column, &chunk, rows, &self.budget);
         Some(pages.map(|pages| Box::new(pages) as _))
     }
 }
 
-impl PageIterator for Chunks {}
+impl<R: ChunkReader + 'static> PageIterator for Chunks<R> {}
 
 /// What is known of a chunk.
 struct Chunk {
@@ -240,12 +240,14 @@ struct Chunk {
     repetition: u32,
     has_definition: bool,
     is_packed: bool,
+    /// Whether the reader unpacks a page to its end, however much more it has than its head says.
+    is_gzip: bool,
 }
 
 /// The pages of a chunk.
-struct Pages {
-    inner: SerializedPageReader<File>,
-    file: Arc<File>,
+struct Pages<R: ChunkReader> {
+    inner: SerializedPageReader<R>,
+    from: Arc<R>,
     /// Where the next head is, and bytes of the chunk from there on.
     at: u64,
     left: u64,
@@ -257,9 +259,9 @@ struct Pages {
     rows: Rows,
 }
 
-impl Pages {
+impl<R: ChunkReader> Pages<R> {
     fn new(
-        file: &Arc<File>,
+        from: &Arc<R>,
         index: usize,
         chunk: &ColumnChunkMetaData,
         rows: usize,
@@ -286,8 +288,8 @@ impl Pages {
         };
         budget.next_chunk(index);
         Ok(Self {
-            inner: SerializedPageReader::new(Arc::clone(file), chunk, rows, None)?,
-            file: Arc::clone(file),
+            inner: SerializedPageReader::new(Arc::clone(from), chunk, rows, None)?,
+            from: Arc::clone(from),
             at,
             left,
             chunk: Chunk {
@@ -299,6 +301,7 @@ impl Pages {
                 repetition: u32::BITS - levels.leading_zeros(),
                 has_definition: described.max_def_level() > 0,
                 is_packed: chunk.compression() != Compression::UNCOMPRESSED,
+                is_gzip: matches!(chunk.compression(), Compression::GZIP(_)),
             },
             budget: Arc::clone(budget),
             is_first: true,
@@ -312,15 +315,27 @@ impl Pages {
         if self.left == 0 {
             return Ok(None);
         }
-        let file = Arc::clone(&self.file);
-        let reader = BufReader::with_capacity(256, ReadFrom { file, at: self.at });
-        let (head, length) = head::read(std::io::Read::take(reader, self.left))?;
+        let from = self.from.get_read(self.at)?;
+        let (head, length) = head::read(from.take(self.left))?;
+        let behind = self.at + length;
         let length = length + head.packed;
         let is_dictionary = head.kind == Kind::Dictionary;
         // A dictionary elsewhere than at the beginning would take the place of one that is in use,
         // and nobody writes pages of the other kinds.
         if length > self.left || head.kind == Kind::Other || (is_dictionary && !self.is_first) {
             return Err(damaged());
+        }
+        if self.chunk.is_gzip && head.is_compressed {
+            // Its levels are not packed where they stand apart from the values.
+            let levels = match head.kind {
+                Kind::DataV2 => head.levels.0.saturating_add(head.levels.1),
+                _ => 0,
+            };
+            let packed = head.packed.checked_sub(levels).ok_or_else(damaged)?;
+            let from = self.from.get_read(behind.saturating_add(levels))?;
+            if unpacked(from.take(packed), head.unpacked)? > head.unpacked {
+                return Err(damaged());
+            }
         }
         self.is_first = false;
         (self.at, self.left) = (self.at + length, self.left - length);
@@ -460,7 +475,7 @@ impl Pages {
     }
 }
 
-impl PageReader for Pages {
+impl<R: ChunkReader> PageReader for Pages<R> {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let head = self.head()?;
         if let Some(head) = &head
@@ -497,12 +512,19 @@ impl PageReader for Pages {
     }
 }
 
-impl Iterator for Pages {
+impl<R: ChunkReader> Iterator for Pages<R> {
     type Item = Result<Page>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.get_next_page().transpose()
     }
+}
+
+/// Bytes that something has when it is unpacked, as far as it matters whether they are more than
+/// `most`.
+fn unpacked(from: impl Read, most: u64) -> Result<u64> {
+    let unpacked = MultiGzDecoder::new(from).take(most.saturating_add(1));
+    Ok(std::io::copy(&mut { unpacked }, &mut std::io::sink())?)
 }
 
 fn damaged() -> ParquetError {
