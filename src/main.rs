@@ -141,7 +141,10 @@ fn run(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(start(settings, log))
+    let ended = runtime.block_on(start(settings, log));
+    // Who looks up a name, or at a file, may wait for somebody else for as long as it takes.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Prepares and serves, unless told to end meanwhile: the first process of a container would
