@@ -45,6 +45,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// How long to wait for the answers that report this to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How long to wait for threads that wait for somebody else when all has been answered.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// How long to wait for a collector to accept the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
@@ -142,8 +145,8 @@ fn run(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(start(settings, log));
-    // Who looks up a name, or at a file, may wait for somebody else for as long as it takes.
-    runtime.shutdown_background();
+    // By itself it would wait for whoever looks up a name or reads a file, for as long as that takes.
+    runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 

@@ -1,8 +1,9 @@
 //! The signals that a supervisor, a terminal or a user sends.
 //!
 //! SIGTERM, SIGINT and SIGQUIT start a drain and then end the process. SIGHUP reloads the files
-//! that can be reloaded, on a thread of its own: they may be somewhere that does not answer. SIGUSR1, SIGUSR2 and SIGALRM would end the process without a drain by
-//! default, which is not what their sender wants: they are logged and ignored.
+//! that can be reloaded, on a thread of its own: they may be somewhere that does not answer. SIGUSR1,
+//! SIGUSR2 and SIGALRM would end the process without a drain by default, which is not what their
+//! sender wants: they are logged and ignored.
 
 use std::sync::mpsc::{TrySendError, sync_channel};
 use std::thread;
