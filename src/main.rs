@@ -45,6 +45,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// How long to wait for the answers that report this to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How long to wait for threads that wait for somebody else when all has been answered.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// How long to wait for a collector to accept the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
@@ -141,7 +144,10 @@ fn run(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(start(settings, log))
+    let ended = runtime.block_on(start(settings, log));
+    // By itself it would wait for whoever looks up a name or reads a file, for as long as that takes.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// Prepares and serves, unless told to end meanwhile: the first process of a container would

@@ -1,8 +1,12 @@
 //! The signals that a supervisor, a terminal or a user sends.
 //!
 //! SIGTERM, SIGINT and SIGQUIT start a drain and then end the process. SIGHUP reloads the files
-//! that can be reloaded. SIGUSR1, SIGUSR2 and SIGALRM would end the process without a drain by
-//! default, which is not what their sender wants: they are logged and ignored.
+//! that can be reloaded, on a thread of its own: they may be somewhere that does not answer. SIGUSR1,
+//! SIGUSR2 and SIGALRM would end the process without a drain by default, which is not what their
+//! sender wants: they are logged and ignored.
+
+use std::sync::mpsc::{TrySendError, sync_channel};
+use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,9 +40,16 @@ impl Signals {
             });
         }
         let mut hangups = signal(SignalKind::hangup())?;
+        // Whatever comes while the files are read is one more time to read them.
+        let (ask, asked) = sync_channel(1);
+        thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || asked.iter().for_each(|()| hangup()))?;
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
-                hangup();
+                if let Err(TrySendError::Full(())) = ask.try_send(()) {
+                    tracing::warn!("SIGHUP: the files of an earlier one are still being read");
+                }
             }
         });
         Ok(Self {

@@ -36,4 +36,8 @@ console.log('ok      LangChain.js')
 
 const model = createOpenAI({ baseURL, apiKey }).embedding('x')
 assert.deepEqual(floats((await embedMany({ model, values: texts })).embeddings), own)
+// It sends 2048 at once, OpenAI's limit.
+const many = Array.from({ length: 2100 }, (_, at) => texts[at % 2])
+const { embeddings } = await embedMany({ model, values: many, maxRetries: 0 })
+assert.deepEqual(floats(embeddings), many.map((_, at) => own[at % 2]))
 console.log('ok      AI SDK')

@@ -221,6 +221,138 @@ async fn a_bad_picture_costs_its_own_result_where_each_is_for_itself() {
 }
 
 #[tokio::test]
+async fn a_bad_class_costs_itself_where_each_is_for_itself() {
+    let settings = HttpSettings {
+        max_text_bytes: 100,
+        ..HttpSettings::default()
+    };
+    let server = Server::start(settings).await;
+    let long = "x".repeat(101);
+    // It fits, and in the template it does not.
+    let nearly = "y".repeat(90);
+    let bad_picture = "bm90aGluZw==";
+    let examples = json!([
+        { "label": "damaged", "images": [encoded(120), bad_picture, bad_picture] },
+        { "label": "shown", "images": [encoded(120)] },
+        { "label": long, "images": [encoded(120)] },
+        { "label": "no base64", "images": ["%"] },
+    ]);
+    let labels = json!(["cat", long, nearly, "two dogs"]);
+    let good_only = json!({
+        "images": [encoded(1), encoded(200)], "labels": ["cat", "two dogs"], "activation": "softmax",
+        "examples": [{ "label": "shown", "images": [encoded(120)] }],
+    });
+    let expected = good(&server, "/classify", &good_only).await;
+    let body = json!({
+        "images": [encoded(1), bad_picture, encoded(200)], "labels": labels, "examples": examples,
+        "partial": true, "activation": "softmax",
+    });
+    let by_json = good(&server, "/classify", &body).await;
+    let form = Form::new()
+        .text("partial", "true")
+        .text("activation", "softmax")
+        .text("labels", labels.to_string())
+        .text("examples", examples.to_string())
+        .file("files", "a.png", png(1, 20, 30))
+        .file("files", "bad.png", b"nothing")
+        .file("files", "b.png", png(200, 20, 30));
+    let by_form = ask(server.address, form.post("/classify")).await;
+    assert_eq!(by_form.status, 200, "{}", by_form.text());
+    for answer in [by_json, by_form.json()] {
+        assert_eq!(
+            answer["results"][0]["scores"],
+            expected["results"][0]["scores"]
+        );
+        assert_eq!(answer["results"][1]["scores"], json!([]));
+        assert_eq!(
+            answer["results"][2]["scores"],
+            expected["results"][1]["scores"]
+        );
+        let told = |field: &str| -> Vec<(u64, u64, String)> {
+            let errors = answer[field].as_array().unwrap().iter();
+            let number = |error: &Value, field: &str| error[field].as_u64().unwrap();
+            errors
+                .map(|it| {
+                    let detail = it["detail"].as_str().unwrap().to_owned();
+                    (number(it, "index"), number(it, "status"), detail)
+                })
+                .collect()
+        };
+        let kinds = |field: &str| -> Vec<(u64, u64)> {
+            let mut kinds: Vec<_> = told(field).iter().map(|it| (it.0, it.1)).collect();
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(kinds("errors"), [(1, 400)]);
+        assert_eq!(kinds("label_errors"), [(1, 413), (2, 413)]);
+        assert_eq!(kinds("example_errors"), [(0, 400), (2, 413), (3, 400)]);
+        for (field, name) in [("label_errors", "labels"), ("example_errors", "examples")] {
+            for (index, _, detail) in told(field) {
+                assert!(detail.starts_with(&format!("{name}[{index}]")), "{detail}");
+            }
+        }
+    }
+
+    // Too many tokens, which only the tokenizer knows; vectors in place of pictures.
+    let row = images(&server, &[1]).await.remove(0);
+    let many = "a b ".repeat(20);
+    let body = json!({
+        "embeddings": [row], "labels": ["cat", many], "hypothesis_templates": ["{}", "a {}"],
+        "truncate": false,
+    });
+    let refused = ask(server.address, post_json("/classify", &body.to_string())).await;
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    let mut partial = body;
+    partial["partial"] = json!(true);
+    let answer = good(&server, "/classify", &partial).await;
+    assert_eq!(answer["label_errors"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["label_errors"][0]["index"], 1);
+    assert_eq!(answer["example_errors"], json!([]));
+    let scores = answer["results"][0]["scores"].as_array().unwrap();
+    assert_eq!(scores.len(), 1);
+    assert_eq!(scores[0]["label"], "cat");
+
+    // Nothing is left, and the request is right all the same.
+    let body = json!({ "images": [encoded(1)], "labels": [long], "partial": true });
+    let answer = good(&server, "/classify", &body).await;
+    assert_eq!(answer["results"][0]["scores"], json!([]));
+
+    // Hugging Face's form has no place for errors.
+    let body = json!({
+        "inputs": encoded(1), "parameters": { "candidate_labels": ["cat", long] }, "partial": true,
+    });
+    let refused = ask(server.address, post_json("/classify", &body.to_string())).await;
+    assert_eq!(refused.status, 413, "{}", refused.text());
+}
+
+#[tokio::test]
+async fn a_bad_query_fails_the_request_whatever_is_for_itself() {
+    let settings = HttpSettings {
+        max_text_bytes: 100,
+        ..HttpSettings::default()
+    };
+    let server = Server::start(settings).await;
+    let long = "x".repeat(101);
+    for partial in [false, true] {
+        let body = json!({ "image_base64": [encoded(1)], "query": long, "partial": partial });
+        let by_json = ask(server.address, post_json("/rank", &body.to_string())).await;
+        let form = Form::new()
+            .text("partial", partial.to_string())
+            .text("query", &*long)
+            .file("files", "a.png", png(1, 20, 30));
+        let by_form = ask(server.address, form.post("/rank")).await;
+        for answer in [by_json, by_form] {
+            assert_eq!(answer.status, 413, "partial {partial}: {}", answer.text());
+            assert!(
+                answer.text().contains("query has 101 bytes"),
+                "{}",
+                answer.text()
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn zero_shot_refuses_with_a_sentence() {
     let settings = HttpSettings {
         max_text_bytes: 1000,
@@ -239,7 +371,7 @@ async fn zero_shot_refuses_with_a_sentence() {
         (json!({ "images": [encoded(1)], "examples": [{ "label": "a" }] }), 400, "examples[0] must have images"),
         (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "images": [] }] }), 400, "examples[0] must have images"),
         (json!({ "images": [encoded(1)], "examples": [{ "label": 1, "images": [encoded(1)] }] }), 400, "examples[0] must be a string"),
-        (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "images": ["QUJD"] }], "partial": true }), 400, "examples[0]"),
+        (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "images": ["QUJD"] }] }), 400, "examples[0]"),
         (json!({ "images": [encoded(1)], "examples": [{ "label": "a", "embeddings": [[1.0]] }] }), 400, "embeddings[0] must be a list"),
         (json!({ "images": vec![encoded(1); 2], "examples": [{ "label": "a", "images": vec![encoded(1); 2] }] }), 413, "the limit of 3"),
         (json!({ "images": [encoded(1)], "labels": ["a"], "partial": 1 }), 400, "partial must be true or false"),

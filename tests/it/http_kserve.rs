@@ -214,6 +214,25 @@ async fn kserve_refuses_with_a_sentence() {
                 400,
                 "id has more",
             ),
+            (
+                json!({ "inputs": [words], "outputs": [{
+                    "name": "text_embeddings", "parameters": { "classification": 3 },
+                }] }),
+                400,
+                "outputs[0] asks for a classification",
+            ),
+            (
+                json!({ "inputs": [words], "outputs": [{
+                    "name": "text_embeddings", "parameters": { "shared_memory_region": "x" },
+                }] }),
+                400,
+                "outputs[0] is in shared memory",
+            ),
+            (
+                with("parameters", json!({ "shared_memory_region": "x" })),
+                400,
+                "inputs[0] is in shared memory",
+            ),
         ],
     )
     .await;

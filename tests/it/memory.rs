@@ -57,6 +57,14 @@ fn large_picture() -> Vec<u8> {
     bytes
 }
 
+/// So many bytes of JSON that is none. Each chunk is six bytes on its way, and would be a piece of its own.
+fn in_chunks_of_one(bytes: usize) -> Vec<u8> {
+    let head = "POST /v1/embeddings HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    [head, &"1\r\n[\r\n".repeat(bytes), "0\r\n\r\n"]
+        .concat()
+        .into_bytes()
+}
+
 /// What holds the most of each kind: bodies in every form in which they come, pictures, and
 /// answers.
 fn presses() -> Vec<(&'static str, Vec<u8>)> {
@@ -119,6 +127,7 @@ fn presses() -> Vec<(&'static str, Vec<u8>)> {
             "nesting",
             post_json("/v1/embeddings", &"[".repeat(BODY - 4096)),
         ),
+        ("chunks of one byte", in_chunks_of_one(1 << 20)),
     ]
 }
 
@@ -149,6 +158,7 @@ fn requests_hold_no_more_than_the_bound_whatever_is_sent() {
         ("answer", Some(200)),
         ("a number that is none", Some(400)),
         ("nesting", Some(400)),
+        ("chunks of one byte", Some(400)),
     ];
     assert_eq!(alone, expected);
     let rest = resident(&program, "VmRSS:");

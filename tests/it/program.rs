@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::common::Program;
 use crate::common::model::{copy_of, fixture};
@@ -20,6 +21,9 @@ fn end(mut command: Command) -> (Option<i32>, String) {
 /// Sends a GET request on a new connection.
 fn get(running: &Program, path: &str) -> String {
     let mut stream = TcpStream::connect(running.address).expect("it accepts");
+    // Longer than anything takes here: who hangs is to fail.
+    let patience = stream.set_read_timeout(Some(Duration::from_secs(60)));
+    patience.expect("a timeout");
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -154,6 +158,26 @@ fn signals_that_mean_nothing_are_ignored_and_sigquit_drains() {
     }
     running.signal("-QUIT");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
+/// A pipe that nobody writes to stands for a disk that does not answer.
+#[test]
+fn a_file_of_keys_that_cannot_be_read_to_its_end_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys");
+    std::fs::write(&keys, "first\n").unwrap();
+    let mut service = command(&["--model", "demo", "--api-keys-file"]);
+    service.arg(&keys);
+    let mut program = Program::start(service, |lines| lines.for_each(drop));
+    std::fs::remove_file(&keys).unwrap();
+    let made = Command::new("mkfifo").arg(&keys).status().unwrap();
+    assert!(made.success());
+    for _ in 0..20 {
+        program.signal("-HUP");
+        assert!(get(&program, "/health").contains(" 200 "));
+    }
+    program.signal("-TERM");
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub struct HttpSettings {
 
     /// Bytes of text that one request may have: the body of /embed/text, the text fields of a
     /// form together, image_base64 aside, and the texts in JSON that may have images in it.
-    // 16 MiB: the 1024 texts of one request at 16 KiB each. A model that reads 64 tokens
+    // 16 MiB: the 2048 texts of one request at 8 KiB each. A model that reads 64 tokens
     // looks at a few hundred bytes of each.
     #[arg(long, env = "MAX_TEXT_BODY_BYTES", default_value = "16MiB", value_parser = some_bytes::<usize>)]
     pub max_text_body_bytes: usize,
@@ -49,7 +49,8 @@ pub struct HttpSettings {
     pub max_text_bytes: usize,
 
     /// Texts that one request may hold.
-    #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value = "1024", value_parser = count)]
+    // As many as OpenAI takes: the AI SDK sends so many inputs at once, whoever the server is.
+    #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value = "2048", value_parser = count)]
     pub max_texts_per_request: usize,
 
     /// Images that one request may hold.

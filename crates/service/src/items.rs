@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::error::ServiceError;
 use crate::request::{Request, apart};
-use crate::tokens::TokenUsage;
+use crate::tokens::{TextError, TokenUsage};
 use crate::vectors::Embeddings;
 use siglip2_image::ImageError;
 
@@ -27,13 +27,15 @@ pub struct ItemEmbeddings {
     pub usage: Vec<TokenUsage>,
 }
 
-/// Embeddings of texts and images, where some images may be bad.
+/// Embeddings of texts and images, some of which may be bad.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialItems {
-    /// The row of a bad image has no floats.
+    /// The row of a bad item has no floats, and of a bad text nothing was read.
     pub items: ItemEmbeddings,
     /// The bad images: their index among the items, and what is wrong with each.
-    pub bad: Vec<(usize, ImageError)>,
+    pub bad_images: Vec<(usize, ImageError)>,
+    /// The bad texts: their index among the items, and what is wrong with each.
+    pub bad_texts: Vec<(usize, TextError)>,
 }
 
 impl Request {
@@ -49,29 +51,31 @@ impl Request {
         items: Vec<Item>,
         normalize: bool,
     ) -> Result<ItemEmbeddings, ServiceError> {
-        let embedded = self.embed_mixed(items, normalize, BadImage::FailsAll).await;
+        let embedded = self.embed_mixed(items, normalize, BadItem::FailsAll).await;
         Ok(embedded?.items)
     }
 
-    /// Like [`Request::embed_items`], but a bad image only costs its own row.
+    /// Like [`Request::embed_items`], but a bad item only costs its own row. A text of more than
+    /// `most_text_bytes` is bad.
     ///
     /// # Errors
     ///
-    /// See [`ServiceError`]; never [`ServiceError::Image`].
+    /// See [`ServiceError`]; never [`ServiceError::Image`] or [`ServiceError::Text`].
     pub async fn embed_good_items(
         &self,
         items: Vec<Item>,
+        most_text_bytes: usize,
         normalize: bool,
     ) -> Result<PartialItems, ServiceError> {
-        self.embed_mixed(items, normalize, BadImage::FailsItself)
-            .await
+        let bad = BadItem::FailsItself { most_text_bytes };
+        self.embed_mixed(items, normalize, bad).await
     }
 
     async fn embed_mixed(
         &self,
         items: Vec<Item>,
         normalize: bool,
-        bad_image: BadImage,
+        bad: BadItem,
     ) -> Result<PartialItems, ServiceError> {
         let (mut texts, mut images) = (Kind::default(), Kind::default());
         for (place, item) in items.into_iter().enumerate() {
@@ -82,26 +86,35 @@ impl Request {
         }
         self.in_time(async {
             let (running, mut permits) = self.reserve(texts.places.len() + images.places.len())?;
+            let permits = &mut permits;
             // Texts first: they reach the engine while the images are still being decoded.
-            let (found, usage) = self
-                .submit_texts(running, texts.items, &mut permits)
-                .await
-                .map_err(|error| placed(error, &texts.places))?;
-            let (of_images, mut bad) = match bad_image {
-                BadImage::FailsAll => {
-                    let rows = self.image_rows(running, images.items, &mut permits);
-                    let rows = rows.await.map_err(|error| placed(error, &images.places))?;
-                    (rows, Vec::new())
+            let ((of_texts, mut bad_texts), (of_images, mut bad_images)) = match bad {
+                BadItem::FailsAll => {
+                    let (found, usage) = self
+                        .submit_texts(running, texts.items, permits)
+                        .await
+                        .map_err(|error| placed(error, &texts.places))?;
+                    let of_images = self.image_rows(running, images.items, permits).await;
+                    let of_images = of_images.map_err(|error| placed(error, &images.places))?;
+                    let of_texts = self.text_rows(found).await?.into_iter().zip(usage);
+                    ((of_texts.collect(), Vec::new()), (of_images, Vec::new()))
                 }
-                BadImage::FailsItself => apart(
-                    self.image_rows_each(running, images.items, &mut permits)
-                        .await?,
-                ),
+                BadItem::FailsItself { most_text_bytes } => {
+                    let submitted = self
+                        .submit_texts_each(running, texts.items, most_text_bytes, permits)
+                        .await?;
+                    let of_images = self.image_rows_each(running, images.items, permits);
+                    let of_images = apart(of_images.await?);
+                    (apart(self.text_rows_each(submitted).await?), of_images)
+                }
             };
-            for (index, _) in &mut bad {
+            for (index, _) in &mut bad_texts {
+                *index = texts.places[*index];
+            }
+            for (index, _) in &mut bad_images {
                 *index = images.places[*index];
             }
-            let of_texts = self.text_rows(found).await?;
+            let (of_texts, usage): (Vec<_>, Vec<_>) = of_texts.into_iter().unzip();
             let mut rows = vec![Vec::new(); texts.places.len() + images.places.len()];
             let of_texts = texts.places.into_iter().zip(of_texts);
             for (place, row) in of_texts.chain(images.places.into_iter().zip(of_images)) {
@@ -111,19 +124,26 @@ impl Request {
                 embeddings: self.embeddings(rows, normalize),
                 usage,
             };
-            Ok(PartialItems { items, bad })
+            Ok(PartialItems {
+                items,
+                bad_images,
+                bad_texts,
+            })
         })
         .await
     }
 }
 
-/// What a bad image costs.
+/// What a bad item costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BadImage {
+enum BadItem {
     /// The whole request.
     FailsAll,
-    /// Its own row.
-    FailsItself,
+    /// Its own row. A text is also bad if it has more bytes than this.
+    FailsItself {
+        /// Bytes that a text may have.
+        most_text_bytes: usize,
+    },
 }
 
 /// The items of one kind, and the index of each among all items.

@@ -345,6 +345,11 @@ fn framing() -> Vec<Case> {
         case("chunk extensions", te("chunked", &format!("10;a=b;c=\"d\"\r\n{JSON}\r\n0;x\r\n\r\n")), &[200]),
         case("a megabyte of chunk extension", te("chunked", &format!("10;{}\r\n{JSON}\r\n0\r\n\r\n", "a".repeat(1 << 20))), &[400]).closes(),
         case("a megabyte of trailers", te("chunked", &format!("10\r\n{JSON}\r\n0\r\n{}\r\n", "X: y\r\n".repeat(200_000))), &[400]).closes(),
+        // hyper takes the line feed for a part of a trailer, and the hidden request too.
+        case("a bare LF behind the last chunk", te("chunked", &format!("10\r\n{JSON}\r\n0\r\n\n{HIDDEN}")), &[400]).closes(),
+        case("a bare LF behind a trailer", te("chunked", &format!("10\r\n{JSON}\r\n0\r\nX: y\n\n{HIDDEN}")), &[400]).closes(),
+        case("a bare LF behind good trailers", te("chunked", &format!("10\r\n{JSON}\r\n0\r\nX: y\r\nZ: w\n\r\n{HIDDEN}")), &[400]).closes(),
+        case("trailers", te("chunked", &format!("10\r\n{JSON}\r\n0\r\nX: y\r\nZ: w\r\n\r\n")), &[200]),
         case("a body without Content-Length", text("", JSON), &[411, 422, 400]),
         case("a body of one byte chunks", te("chunked", std::str::from_utf8(&chunked(format!(r#"{{"texts": ["{}"]}}"#, "b".repeat(100_000)).as_bytes(), 1)).unwrap()), &[200]),
         case("CONNECT with a body", format!("CONNECT t:1 HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc{HIDDEN}"), &[400, 404, 405, 501]),

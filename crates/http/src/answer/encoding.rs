@@ -92,7 +92,8 @@ impl Encoding {
             let quality = range.get("q").map_or(Some(1.0), |quality| {
                 std::str::from_utf8(quality).ok()?.parse().ok()
             });
-            let Some(quality) = quality.filter(|quality| *quality > 0.0) else {
+            // From 0 to 1 (RFC 9110, 12.4.2); what is no quality is no wish.
+            let Some(quality) = quality.filter(|it| *it > 0.0 && *it <= 1.0) else {
                 continue;
             };
             let said = range.get("dtype");
@@ -245,6 +246,9 @@ mod tests {
             ("application/json, application/octet-stream", json),
             ("application/octet-stream;q=0", json),
             ("application/octet-stream;q=x", json),
+            ("application/octet-stream;q=5, application/json;q=0.1", json),
+            ("application/octet-stream;q=inf", json),
+            ("application/octet-stream;q=NaN", json),
             (
                 "application/json;q=0.2, application/x-npy;q=0.3",
                 Encoding::Npy(Dtype::Float32),

@@ -13,7 +13,7 @@ pub(crate) const MAX_ROW_ERROR: usize = 2048;
 /// An image or a text that is bad, and has no row.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RowError {
-    /// Which of the request's images or texts, from 0.
+    /// Which of the request's images, texts, labels or examples, from 0.
     pub(crate) index: usize,
     /// The status that it would have been refused with.
     pub(crate) status: u16,
@@ -51,9 +51,12 @@ impl RowError {
     /// # Errors
     ///
     /// When a text is bad by no fault of its own.
-    pub(crate) fn of_texts(bad: &[(usize, TextError)]) -> Result<Vec<Self>, Problem> {
+    pub(crate) fn of_texts(
+        bad: &[(usize, TextError)],
+        name: impl Fn(usize) -> String,
+    ) -> Result<Vec<Self>, Problem> {
         let told = bad.iter().map(|(index, error)| {
-            match Problem::text(&format!("texts[{index}]"), error) {
+            match Problem::text(&name(*index), error) {
                 // Nothing that a client is told.
                 problem @ Problem::Internal(_) => Err(problem),
                 problem => Ok(Self::of(*index, &problem)),

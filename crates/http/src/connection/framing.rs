@@ -1,8 +1,8 @@
 //! Where requests begin and end in the bytes of a connection, by the letter of RFC 9112.
 //!
 //! hyper is lenient where a proxy before us may read the same bytes in another way: it takes
-//! a lone line feed for the end of a line, and drops a Content-Length that stands beside a
-//! Transfer-Encoding. A request that two readers cut differently is how one client's request
+//! a lone line feed for the end of a line in a head, and for a part of the line behind a last chunk, and
+//! drops a Content-Length that stands beside a Transfer-Encoding. A request that two readers cut differently is how one client's request
 //! is smuggled into another's, so such heads never reach hyper. Everything else that can be
 //! wrong with a head it refuses by itself: what is not understood here is left to it.
 
@@ -29,7 +29,7 @@ impl Violation {
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::BareLineFeed => {
-                "Every line of a request's head must end with CR LF; one of them ends with LF alone."
+                "Every line of a request's head and of its trailer must end with CR LF; one of them ends with LF alone."
             }
             Self::TwoLengths => {
                 "A request must not have both a Content-Length and a Transfer-Encoding."
@@ -57,10 +57,25 @@ enum State {
     Size(Vec<u8>),
     /// In a chunk of which so many bytes are to come, with its line end.
     Chunk(u64),
-    /// Behind the last chunk; the length of the line so far.
-    Trailer(usize),
+    /// Behind the last chunk.
+    Trailer {
+        /// Whether the line has anything so far.
+        is_empty: bool,
+        /// Whether its last byte is a carriage return.
+        is_ending: bool,
+    },
     /// hyper will refuse what comes, or has.
     Unknown,
+}
+
+impl State {
+    /// Before a line behind the last chunk.
+    fn line_of_trailer() -> Self {
+        Self::Trailer {
+            is_empty: true,
+            is_ending: false,
+        }
+    }
 }
 
 impl Framing {
@@ -83,6 +98,14 @@ impl Framing {
             State::Sized(more) => *more == 0,
             _ => false,
         }
+    }
+
+    /// Whether what comes next belongs to the body of a request.
+    pub(crate) fn is_in_body(&self) -> bool {
+        matches!(
+            self.state,
+            State::Sized(_) | State::Size(_) | State::Chunk(_) | State::Trailer { .. }
+        )
     }
 
     /// Takes in the next bytes. An error comes with how many of them stand before the
@@ -130,11 +153,15 @@ impl Framing {
                         self.state = State::Unknown;
                     }
                 }
-                State::Trailer(length) => match byte {
-                    b'\n' if *length == 0 => self.state = State::Head(Vec::new()),
-                    b'\n' => *length = 0,
-                    b'\r' => {}
-                    _ => *length += 1,
+                State::Trailer {
+                    is_empty,
+                    is_ending,
+                } => match byte {
+                    b'\n' if !*is_ending => return Err((at, Violation::BareLineFeed)),
+                    b'\n' if *is_empty => self.state = State::Head(Vec::new()),
+                    b'\n' => self.state = State::line_of_trailer(),
+                    b'\r' => *is_ending = true,
+                    _ => (*is_empty, *is_ending) = (false, false),
                 },
             }
             at += 1;
@@ -193,7 +220,7 @@ fn chunk(line: &[u8]) -> State {
         .ok()
         .and_then(|digits| u64::from_str_radix(digits, 16).ok());
     match size {
-        Some(0) => State::Trailer(0),
+        Some(0) => State::line_of_trailer(),
         Some(size) if size < u64::MAX - 2 => State::Chunk(size + 2),
         _ => State::Unknown,
     }
@@ -272,6 +299,22 @@ mod tests {
         ] {
             let expected = Err((head.len() - 1, Violation::TwoLengths));
             assert_eq!(verdict(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn lone_line_feeds_behind_a_last_chunk_are_found() {
+        let good = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
+        for (trailer, at) in [
+            // A proxy that takes it for the end would see a request here, and hyper a trailer.
+            ("\nGET / HTTP/1.1\r\n\r\n", 0),
+            ("A: b\n\nGET / HTTP/1.1\r\n\r\n", 4),
+            ("A: b\r\n\nGET / HTTP/1.1\r\n\r\n", 6),
+            ("A: b\r\nC: d\n\r\n", 10),
+        ] {
+            let bytes = [good, trailer.as_bytes()].concat();
+            let expected = Err((good.len() + at, Violation::BareLineFeed));
+            assert_eq!(verdict(&bytes), expected, "{trailer:?}");
         }
     }
 

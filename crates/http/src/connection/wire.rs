@@ -210,6 +210,13 @@ impl AsyncRead for Wire {
             return Pin::new(this).poll_refused(context, detail);
         }
         if let Some(violation) = this.violation {
+            // Whoever reads the body tells its client.
+            if this.framing.is_in_body() && this.framing.heads() == this.state.heads() {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    violation.sentence(),
+                )));
+            }
             // Requests before the bad one are answered first.
             if !this.is_silent() {
                 return this.poll_half_closed(context);

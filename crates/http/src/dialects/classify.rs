@@ -4,17 +4,19 @@
 //! held against a picture as a text is. Without a template it is "This is a photo of {}.", as in
 //! transformers' pipeline. The class of an example is the mean of the vectors of its pictures.
 
+use std::collections::HashSet;
+
 use hyper::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::classify_request::{Activation, Told, of_form, of_json};
+use super::classify_request::{Activation, BadClasses, Told, of_form, of_json};
 use super::examples;
 use crate::answer::problem::Problem;
-use crate::answer::row_error::RowError;
+use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
 use crate::answer::{self, Answer};
 use crate::call::Call;
-use crate::call::embed::Embed;
+use crate::call::embed::{BadItems, Embed};
 use crate::request::body::off_thread;
 use siglip2_service::{Embeddings, Service};
 
@@ -47,6 +49,20 @@ pub(crate) struct OwnAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors: Option<Vec<RowError>>,
+    /// With `partial`: the bad labels, which are in no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    label_errors: Option<Vec<RowError>>,
+    /// With `partial`: the bad examples, which are in no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    example_errors: Option<Vec<RowError>>,
+}
+
+/// What is bad in a request in which each is for itself.
+struct Bad {
+    pictures: Vec<RowError>,
+    classes: BadClasses,
 }
 
 /// One picture.
@@ -105,17 +121,16 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     let labels: usize = told.class_names().map(|label| 6 * label.len() + 160).sum();
     let other = told.templates.iter().chain(told.names.iter().flatten());
     let other: usize = other.map(|text| 6 * text.len() + 64).sum();
-    let bytes = labels.saturating_mul(pictures).saturating_add(other + 512);
+    let known = told.bad.as_ref();
+    let known = known.map_or(0, |bad| bad.labels.len() + bad.examples.len());
+    let other = other + MAX_ROW_ERROR * known + 512;
+    let bytes = labels.saturating_mul(pictures).saturating_add(other);
     let how = Embed {
         normalize: true,
         truncate: told.truncate,
     };
-    let (embedded, mut errors, mut memory) = call.embed_each(items, how, bytes).await?;
-    for error in &mut errors {
-        // Among the pictures, and no longer among the items.
-        error.index -= of_classes;
-    }
-    let errors = told.partial.then_some(errors);
+    let (embedded, bad_items, mut memory) = call.embed_each(items, how, bytes).await?;
+    let bad = told.apart(bad_items, of_classes);
     let service = call.model().clone();
     let truncated = call.cut_texts();
     let given = told.given.take();
@@ -130,7 +145,7 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
         let labels = texts.means(told.templates.len());
         let shown = examples::means(&mut told.examples, &of_examples);
         let classes = [labels, shown];
-        let scored = told.scored(&service, &classes, &pictures, (truncated, errors));
+        let scored = told.scored(&service, &classes, &pictures, (truncated, bad));
         Ok(answer::sized(&scored, bytes))
     })
     .await?;
@@ -141,8 +156,41 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
 impl Told {
     /// What the classes are called: labels, then examples.
     fn class_names(&self) -> impl Iterator<Item = &str> {
+        let labels = self.labels.iter().map(|label| &label.text);
         let examples = self.examples.iter().map(|example| &example.label);
-        self.labels.iter().chain(examples).map(String::as_str)
+        labels.chain(examples).map(String::as_str)
+    }
+
+    /// Tells the pictures that are bad from classes of which an item is, whose items are the first
+    /// `of_classes`; none where the request is bad as soon as one is.
+    fn apart(&mut self, items: BadItems, of_classes: usize) -> Option<Bad> {
+        let mut classes = self.bad.take()?;
+        for mut error in items.texts {
+            if let Some(label) = self.labels.get(error.index / self.templates.len()) {
+                error.index = label.index;
+                BadClasses::note(&mut classes.labels, error);
+            }
+        }
+        let sentences = self.labels.len() * self.templates.len();
+        let of_items = self.examples.iter();
+        let of_items = of_items.flat_map(|it| std::iter::repeat_n(it.index, it.images));
+        let of_items: Vec<usize> = of_items.collect();
+        let mut pictures = Vec::new();
+        for mut error in items.images {
+            match error.index.checked_sub(of_classes) {
+                Some(index) => {
+                    error.index = index;
+                    pictures.push(error);
+                }
+                None => {
+                    if let Some(index) = of_items.get(error.index - sentences) {
+                        error.index = *index;
+                        BadClasses::note(&mut classes.examples, error);
+                    }
+                }
+            }
+        }
+        Some(Bad { pictures, classes })
     }
 
     /// `classes` has those of labels and those of examples.
@@ -151,14 +199,16 @@ impl Told {
         service: &'a Service,
         classes: &[Embeddings; 2],
         pictures: &Embeddings,
-        (truncated, errors): (u64, Option<Vec<RowError>>),
+        (truncated, bad): (u64, Option<Bad>),
     ) -> ClassifyAnswer<'a> {
+        let is_good = self.good_classes(bad.as_ref());
         let names = self.names.as_deref().unwrap_or_default();
         let classified = pictures.rows().enumerate().map(|(at, picture)| {
             let classes = classes.iter().flat_map(Embeddings::rows);
+            let classes = classes.zip(self.class_names()).zip(&is_good);
             // A bad picture has no row, and so no scores.
-            let classes = classes.filter(|_| !picture.is_empty());
-            let scores = classes.zip(self.class_names()).map(|(class, label)| {
+            let good = classes.filter(|(_, is_good)| **is_good && !picture.is_empty());
+            let scores = good.map(|((class, label), _)| {
                 let score = service.score(class, picture);
                 Scored {
                     label,
@@ -185,6 +235,9 @@ impl Told {
                     .collect(),
             );
         }
+        let (errors, classes) = bad.map(|bad| (bad.pictures, bad.classes)).unzip();
+        let classes = classes.map(|bad| (bad.labels, bad.examples));
+        let (label_errors, example_errors) = classes.unzip();
         ClassifyAnswer::Own(OwnAnswer {
             results: classified.collect(),
             activation: match self.activation {
@@ -195,7 +248,21 @@ impl Told {
             model: &service.info().name,
             truncated,
             errors,
+            label_errors,
+            example_errors,
         })
+    }
+
+    /// Whether each class is in the results.
+    fn good_classes(&self, bad: Option<&Bad>) -> Vec<bool> {
+        let places = |errors: &[RowError]| -> HashSet<usize> {
+            errors.iter().map(|error| error.index).collect()
+        };
+        let bad = bad.map(|bad| (places(&bad.classes.labels), places(&bad.classes.examples)));
+        let (labels, examples) = bad.unwrap_or_default();
+        let of_labels = self.labels.iter().map(|it| !labels.contains(&it.index));
+        let of_examples = self.examples.iter().map(|it| !examples.contains(&it.index));
+        of_labels.chain(of_examples).collect()
     }
 }
 

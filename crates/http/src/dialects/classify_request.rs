@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::examples::{ClassifyExample, Example, examples, text_of, vectors};
 use crate::answer::problem::Problem;
+use crate::answer::row_error::RowError;
 use crate::call::Call;
 use crate::request::bodies::ClassifyForm;
 use crate::request::body::off_thread;
@@ -42,7 +43,9 @@ pub(crate) struct ClassifyRequest {
     /// Whether a sentence of more tokens than the model reads is cut; if not, it is refused (413).
     #[schema(default = true)]
     truncate: Option<bool>,
-    /// Whether a bad picture costs only its own result, which is then empty, and described in `errors`.
+    /// Whether a bad picture costs only its own result, which is then empty, and a bad label or example only
+    /// its own class, which is then in no result: described in `errors`, `label_errors` and `example_errors`.
+    /// Hugging Face's form has no place for them, and `partial` changes nothing there.
     #[schema(default = false)]
     partial: Option<bool>,
     /// Hugging Face's: one picture, as base64.
@@ -81,8 +84,8 @@ const ACTIVATIONS: [(&str, Activation); 2] = [
 
 /// Everything in a request except its items.
 pub(super) struct Told {
-    /// The labels to choose from.
-    pub(super) labels: Vec<String>,
+    /// The labels to choose from, without those that are known to be bad.
+    pub(super) labels: Vec<Label>,
     /// The templates that labels are put into.
     pub(super) templates: Vec<String>,
     /// Classes that are shown. Their pictures stand behind the labels' sentences among the items.
@@ -91,14 +94,40 @@ pub(super) struct Told {
     pub(super) activation: Activation,
     /// Whether a sentence that is too long is cut.
     pub(super) truncate: bool,
-    /// Whether a bad picture costs only its own result.
-    pub(super) partial: bool,
+    /// With `partial`: the classes that are known to be bad.
+    pub(super) bad: Option<BadClasses>,
     /// Vectors instead of pictures.
     pub(super) given: Option<Vec<Vec<f32>>>,
     /// File names, of a form.
     pub(super) names: Option<Vec<String>>,
     /// Whether the answer is to be in the form of Hugging Face's endpoints.
     pub(super) is_hugging_face: bool,
+}
+
+/// A label.
+pub(super) struct Label {
+    /// Its place in the request.
+    pub(super) index: usize,
+    /// The label itself.
+    pub(super) text: String,
+}
+
+/// Classes that are in no result, by their places in the request.
+#[derive(Default)]
+pub(super) struct BadClasses {
+    /// The labels.
+    pub(super) labels: Vec<RowError>,
+    /// The examples.
+    pub(super) examples: Vec<RowError>,
+}
+
+impl BadClasses {
+    /// Notes a class that is bad, once.
+    pub(super) fn note(errors: &mut Vec<RowError>, error: RowError) {
+        if errors.iter().all(|known| known.index != error.index) {
+            errors.push(error);
+        }
+    }
 }
 
 impl Told {
@@ -122,13 +151,10 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
             serde_json::from_str(text)
                 .map_err(|error| wrong(format!("{field} is not valid JSON: {error}.")))
         };
-        let mut list = |field: &'static str, text: Option<&str>| {
-            let raw = text.map(|text| raw(field, text)).transpose()?;
-            raw.map(|raw| texts_of(&mut reader, field, &raw))
-                .transpose()
-        };
-        let several = list("hypothesis_templates", form.hypothesis_templates.as_deref())?;
-        let labels = list("labels", form.labels.as_deref())?;
+        let maybe_raw = |field, text: Option<&str>| text.map(|text| raw(field, text)).transpose();
+        let several = maybe_raw("hypothesis_templates", form.hypothesis_templates.as_deref())?;
+        let several = several.map(|raw| texts_of(&mut reader, "hypothesis_templates", &raw));
+        let several = several.transpose()?;
         let activation = form.activation.as_deref().map(|said| {
             let known = ACTIVATIONS
                 .iter()
@@ -143,22 +169,19 @@ pub(super) async fn of_form(call: &mut Call<'_>) -> Result<(Told, Items), Proble
             .map(|File { filename, bytes }| (filename, bytes))
             .unzip();
         let mut told = Told {
-            labels: labels.unwrap_or_default(),
+            labels: Vec::new(),
             templates: templates(form.hypothesis_template, several)?,
             examples: Vec::new(),
             activation: activation.transpose()?.unwrap_or(Activation::Sigmoid),
             truncate: form.truncate,
-            partial: form.partial,
+            bad: form.partial.then(BadClasses::default),
             given: None,
             names: Some(names),
             is_hugging_face: false,
         };
-        let shown = form.examples.as_deref();
-        let shown = shown.map(|text| raw("examples", text)).transpose()?;
-        classes(&mut reader, &mut told, shown.as_deref())?;
-        if told.partial {
-            reader.each_for_itself();
-        }
+        let labels = maybe_raw("labels", form.labels.as_deref())?;
+        let shown = maybe_raw("examples", form.examples.as_deref())?;
+        classes(&mut reader, &mut told, labels.as_deref(), shown.as_deref())?;
         for (index, file) in files.into_iter().enumerate() {
             reader.file(Place::at("files", index), file)?;
         }
@@ -218,31 +241,29 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
         .transpose()?;
     let several = several.map(|raw| texts_of(reader, "hypothesis_templates", raw));
     let several = several.transpose()?;
-    let labels = labels.map(|raw| texts_of(reader, "labels", raw));
+    // An answer in Hugging Face's form has no place for what is bad.
+    let partial = json::boolean(PARTIAL, partial)?.unwrap_or(false) && inputs.is_none();
     let mut told = Told {
-        labels: labels.transpose()?.unwrap_or_default(),
+        labels: Vec::new(),
         templates: templates(template, several)?,
         examples: Vec::new(),
         activation: json::word("activation", activation, &ACTIVATIONS)?
             .unwrap_or(Activation::Sigmoid),
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
-        partial: json::boolean(PARTIAL, partial)?.unwrap_or(false),
+        bad: partial.then(BadClasses::default),
         given: embeddings
             .map(|raw| vectors(reader, "embeddings", raw))
             .transpose()?,
         names: None,
         is_hugging_face: inputs.is_some(),
     };
-    classes(reader, &mut told, shown)?;
+    classes(reader, &mut told, labels, shown)?;
     match (inputs, images, embeddings) {
         (Some(raw), None, None) => {
             let place = Place::of("inputs");
             reader.image(place, &json::text(place, raw)?)?;
         }
         (None, Some(raw), None) => {
-            if told.partial {
-                reader.each_for_itself();
-            }
             for (index, raw) in json::list("images", raw, most)?.into_iter().enumerate() {
                 let place = Place::at("images", index);
                 reader.image(place, &json::text(place, raw)?)?;
@@ -259,35 +280,65 @@ pub(super) fn of_json(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, P
 }
 
 /// Adds what classes are made of: every label in every template, those of a label one after the other,
-/// and then the pictures of examples.
+/// and then the pictures of examples. With `partial` all of it is for itself, and so is what follows.
 fn classes(
     reader: &mut ItemReader,
     told: &mut Told,
+    labels: Option<&RawValue>,
     shown: Option<&RawValue>,
 ) -> Result<(), Problem> {
-    sentences(reader, told)?;
-    if let Some(shown) = shown {
-        told.examples = examples(reader, shown)?;
+    if told.bad.is_some() {
+        reader.each_for_itself();
     }
-    match told.labels.is_empty() && told.examples.is_empty() {
-        true => Err(wrong(
+    let labels = labels.map(|raw| json::list("labels", raw, reader.most()));
+    let labels = labels.transpose()?.unwrap_or_default();
+    let mut has_classes = !labels.is_empty();
+    for (index, raw) in labels.into_iter().enumerate() {
+        label(reader, told, index, raw)?;
+    }
+    if let Some(shown) = shown {
+        let bad = told.bad.as_mut().map(|bad| &mut bad.examples);
+        let (count, examples) = examples(reader, shown, bad)?;
+        told.examples = examples;
+        has_classes |= count > 0;
+    }
+    match has_classes {
+        true => Ok(()),
+        false => Err(wrong(
             "The request must have classes: labels (candidate_labels in parameters), a list of strings, or examples.",
         )),
-        false => Ok(()),
     }
 }
 
-fn sentences(reader: &mut ItemReader, told: &Told) -> Result<(), Problem> {
-    for (index, label) in told.labels.iter().enumerate() {
-        let place = Place::at("labels", index);
-        for template in &told.templates {
-            let holes = template.matches("{}").count();
-            // Before it is made: a template may name a label as often as it likes.
-            let bytes = template.len() + holes * label.len();
-            reader.room(place, bytes.saturating_sub(2 * holes))?;
-            reader.text(place, template.replace("{}", label).into())?;
-        }
+/// Adds a label in every template, unless it is too long for one: then it is bad.
+fn label(
+    reader: &mut ItemReader,
+    told: &mut Told,
+    index: usize,
+    raw: &RawValue,
+) -> Result<(), Problem> {
+    let place = Place::at("labels", index);
+    let text = json::text(place, raw)?;
+    // Before a sentence is made: a template may name a label as often as it likes.
+    let most = told.templates.iter().map(|template| {
+        let holes = template.matches("{}").count();
+        let bytes = template.len() + holes * text.len();
+        bytes.saturating_sub(2 * holes)
+    });
+    let most = most.max().unwrap_or_default().max(text.len());
+    if let Err(problem) = reader.room(place, most) {
+        let Some(bad) = &mut told.bad else {
+            return Err(problem);
+        };
+        BadClasses::note(&mut bad.labels, RowError::of(index, &problem));
+        return Ok(());
     }
+    reader.hold(text.len())?;
+    for template in &told.templates {
+        reader.text(place, template.replace("{}", &text).into())?;
+    }
+    let text = text.into_owned();
+    told.labels.push(Label { index, text });
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::answer::problem::Problem;
+use crate::answer::row_error::RowError;
 use crate::request::item_reader::{ItemReader, Place};
 use crate::request::json::{self, Kind, wrong};
 use siglip2_service::Embeddings;
@@ -26,6 +27,8 @@ pub(super) struct ClassifyExample {
 
 /// A class that is shown.
 pub(super) struct Example {
+    /// Its place in the request.
+    pub(super) index: usize,
     /// What it is called.
     pub(super) label: String,
     /// How many of the items are pictures of it.
@@ -34,38 +37,51 @@ pub(super) struct Example {
     pub(super) given: Vec<Vec<f32>>,
 }
 
-/// Reads a list of examples; their pictures go to the reader.
-pub(super) fn examples(reader: &mut ItemReader, raw: &RawValue) -> Result<Vec<Example>, Problem> {
-    let list = json::list(FIELD, raw, reader.most())?.into_iter();
-    list.enumerate()
-        .map(|(index, raw)| {
-            let place = Place::at(FIELD, index);
-            let [label, images, given] =
-                json::fields(place, raw, ["label", "images", "embeddings"])?;
-            let label = label.ok_or_else(|| wrong(format!("{place} must have a label.")))?;
-            let label = text_of(reader, place, label)?;
-            let images = match images {
-                Some(raw) => json::list(place, raw, reader.most_images())?,
-                None => Vec::new(),
-            };
-            let given = given.map(|raw| vectors(reader, "embeddings", raw));
-            let given = given.transpose()?.unwrap_or_default();
-            if images.is_empty() && given.is_empty() {
-                return Err(wrong(format!(
-                    "{place} must have images, as base64, or embeddings: one at least."
-                )));
+/// Reads a list of examples; their pictures go to the reader. Returns how many there are, and the
+/// good ones. One whose label is too long is bad: it is noted in `bad`, or the request is bad.
+pub(super) fn examples(
+    reader: &mut ItemReader,
+    raw: &RawValue,
+    mut bad: Option<&mut Vec<RowError>>,
+) -> Result<(usize, Vec<Example>), Problem> {
+    let list = json::list(FIELD, raw, reader.most())?;
+    let (count, mut examples) = (list.len(), Vec::new());
+    for (index, raw) in list.into_iter().enumerate() {
+        let place = Place::at(FIELD, index);
+        let [label, images, given] = json::fields(place, raw, ["label", "images", "embeddings"])?;
+        let label = label.ok_or_else(|| wrong(format!("{place} must have a label.")))?;
+        let label = json::text(place, label)?;
+        if let Err(problem) = reader.room(place, label.len()) {
+            match &mut bad {
+                Some(bad) => bad.push(RowError::of(index, &problem)),
+                None => return Err(problem),
             }
-            let count = images.len();
-            for raw in images {
-                reader.image(place, &json::text(place, raw)?)?;
-            }
-            Ok(Example {
-                label,
-                images: count,
-                given,
-            })
-        })
-        .collect()
+            continue;
+        }
+        reader.hold(label.len())?;
+        let images = match images {
+            Some(raw) => json::list(place, raw, reader.most_images())?,
+            None => Vec::new(),
+        };
+        let given = given.map(|raw| vectors(reader, "embeddings", raw));
+        let given = given.transpose()?.unwrap_or_default();
+        if images.is_empty() && given.is_empty() {
+            return Err(wrong(format!(
+                "{place} must have images, as base64, or embeddings: one at least."
+            )));
+        }
+        let count = images.len();
+        for raw in images {
+            reader.image(place, &json::text(place, raw)?)?;
+        }
+        examples.push(Example {
+            index,
+            label: label.into_owned(),
+            images: count,
+            given,
+        });
+    }
+    Ok((count, examples))
 }
 
 /// The class of each example: the mean of the rows of its pictures, which follow each other in `rows`,

@@ -10,7 +10,7 @@ use super::kserve_messages::{
     BinarySize, Flat, KServeAnswer, KServeLive, KServeModel, KServeReady, KServeServer,
     OutputTensor, TensorInfo,
 };
-use super::kserve_tensor::{Element, Tensor};
+use super::kserve_tensor::{Element, SHARED_MEMORY, Tensor, no_shared_memory};
 use crate::answer::messages::finite;
 use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
@@ -370,7 +370,15 @@ fn wanted(
         }
         let said = match parameters {
             Some(raw) => {
-                let [said] = json::fields(format!("{place}.parameters"), raw, ["binary_data"])?;
+                let names = ["binary_data", "classification", SHARED_MEMORY];
+                let [said, classes, region] =
+                    json::fields(format!("{place}.parameters"), raw, names)?;
+                if classes.is_some_and(|classes| classes.get() != "0") {
+                    return Err(wrong(format!(
+                        "{place} asks for a classification; an embedding has no classes (/classify scores labels)."
+                    )));
+                }
+                no_shared_memory(place, region)?;
                 json::boolean("binary_data", said)?
             }
             None => None,

@@ -9,6 +9,19 @@ use crate::answer::problem::{Problem, printable};
 use crate::request::item_reader::Place;
 use crate::request::json::{self, Kind, wrong};
 
+/// The parameter of a tensor that is not in the body but in memory of the machine.
+pub(super) const SHARED_MEMORY: &str = "shared_memory_region";
+
+/// Refuses such a tensor: its client is not known to be on this machine.
+pub(super) fn no_shared_memory(place: Place, region: Option<&RawValue>) -> Result<(), Problem> {
+    match region {
+        None => Ok(()),
+        Some(_) => Err(wrong(format!(
+            "{place} is in shared memory, which this service does not read or write; send it in the body."
+        ))),
+    }
+}
+
 /// The most dimensions that a shape may have, and the deepest that lists may be nested.
 const MAX_RANK: usize = 8;
 
@@ -66,7 +79,9 @@ impl<'a> Tensor<'a> {
         let size = match parameters {
             Some(raw) => {
                 let field = format!("{place}.parameters");
-                let [size] = json::fields(&field, raw, ["binary_data_size"])?;
+                let names = ["binary_data_size", SHARED_MEMORY];
+                let [size, region] = json::fields(&field, raw, names)?;
+                no_shared_memory(place, region)?;
                 json::count(format!("{field}.binary_data_size"), size)?
             }
             None => None,

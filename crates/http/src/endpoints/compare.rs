@@ -103,7 +103,7 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
                 bad_texts,
             } = call.rows(work, |item| names.of(item)).await?;
             let of_images = RowError::of_images(&bad_images, refused, |index| names.part(index));
-            let of_texts = RowError::of_texts(&bad_texts)?;
+            let of_texts = RowError::of_texts(&bad_texts, |index| names.of(Named::Text(index)))?;
             (similarity, [Some(of_images), Some(of_texts)])
         }
         None => {

@@ -5,7 +5,7 @@ use hyper::Response;
 
 use super::names::{Names, is_json, split};
 use crate::answer::messages::{EmbeddingsAnswer, RowsTold, TextsTold, finite};
-use crate::answer::problem::{Problem, part_name};
+use crate::answer::problem::{Named, Problem, part_name};
 use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
 use crate::answer::{self, Answer, json_bytes};
 use crate::call::Call;
@@ -67,7 +67,9 @@ async fn each_text(
     let rows = call.rows(work, |item| Names::List.of(item)).await?;
     let told = RowsTold {
         texts: Some(texts_told(call, &rows.usage, request.tokens)),
-        errors: Some(RowError::of_texts(&rows.bad)?),
+        errors: Some(RowError::of_texts(&rows.bad, |index| {
+            Names::List.of(Named::Text(index))
+        })?),
     };
     answer(call, rows.embeddings, told, memory).await
 }

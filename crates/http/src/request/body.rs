@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use hyper::Version;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,6 +22,11 @@ use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 const SETTLE_BYTES: u64 = 64 << 10;
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
+/// Pieces of a body have at least this size, the last one aside: each takes memory besides its bytes, and
+/// whatever stood around it on the wire with it. Not when it is fuzzed: bodies are small then, and would all
+/// come in one piece.
+pub(crate) const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
+
 /// Why a body breaks off.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,6 +34,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// of it: held until this is dropped, which is when the request has been answered.
 pub(crate) struct Body {
     incoming: BoxBody<Bytes, BoxError>,
+    /// Whether it came without frames or chunks, so that a large piece keeps nothing else in memory.
+    is_plain: bool,
     limit: u64,
     read: u64,
     /// Undoes the coding of a body that comes in one, until it has ended.
@@ -46,12 +54,19 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Wraps what hyper gives, or any other stream of pieces; nothing is read yet.
-    pub(crate) fn new<B>(incoming: B, settings: &HttpSettings, memory: &MemoryBudget) -> Self
+    /// Wraps what hyper gives of a request of this version, or any other stream of pieces; nothing is
+    /// read yet.
+    pub(crate) fn new<B>(
+        incoming: B,
+        version: Version,
+        settings: &HttpSettings,
+        memory: &MemoryBudget,
+    ) -> Self
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
     {
         Self {
+            is_plain: version < Version::HTTP_2 && incoming.size_hint().exact().is_some(),
             ended: incoming.is_end_stream(),
             incoming: incoming.map_err(Into::into).boxed(),
             limit: settings.payload_limit,
@@ -147,7 +162,25 @@ impl Body {
         }
     }
 
+    /// The next piece as it was sent; small ones are copied into one.
     async fn piece_as_sent(&mut self) -> Result<Option<Bytes>, Problem> {
+        let mut gathered = Vec::new();
+        while gathered.len() < MIN_PIECE {
+            let Some(piece) = self.frame().await? else {
+                break;
+            };
+            let is_large = self.is_plain && piece.len() >= MIN_PIECE;
+            if gathered.is_empty() && (is_large || self.ended) {
+                return Ok(Some(piece));
+            }
+            gathered.extend_from_slice(&piece);
+        }
+        gathered.shrink_to_fit();
+        Ok((!gathered.is_empty()).then(|| gathered.into()))
+    }
+
+    /// The next piece as hyper has it.
+    async fn frame(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             if self.ended {
                 return Ok(None);
@@ -329,7 +362,43 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
+    use siglip2_service::metrics::Metrics;
+
+    #[tokio::test]
+    async fn small_pieces_are_gathered_and_none_is_lost() {
+        let sent: Vec<u8> = (0..5 * MIN_PIECE).map(|at| (at % 251) as u8).collect();
+        for size in [1, 7, MIN_PIECE - 1, MIN_PIECE, 2 * MIN_PIECE + 1] {
+            // As chunks come: slices of a buffer in which other things stand too.
+            let buffer = Bytes::from(sent.clone());
+            let pieces: Vec<Bytes> = (0..sent.len())
+                .step_by(size)
+                .map(|at| buffer.slice(at..sent.len().min(at + size)))
+                .collect();
+            let within = |piece: &Bytes| buffer.as_ptr_range().contains(&piece.as_ptr());
+            let frames = pieces
+                .into_iter()
+                .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+            let memory = MemoryBudget::new(8 << 30, Metrics::new());
+            let incoming = StreamBody::new(stream::iter(frames));
+            let settings = HttpSettings::default();
+            let mut body = Body::new(incoming, Version::HTTP_11, &settings, &memory);
+            let mut got = Vec::new();
+            while let Some(piece) = body.piece().await.unwrap() {
+                let is_last = got.len() + piece.len() == sent.len();
+                assert!(piece.len() >= MIN_PIECE || is_last, "{size}");
+                assert!(!within(&piece), "a piece of {size} keeps the buffer");
+                got.extend_from_slice(&piece);
+            }
+            assert_eq!(got, sent, "{size}");
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_caught() {

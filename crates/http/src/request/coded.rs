@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 
 use bytes::{Buf as _, Bytes};
-use flate2::write::MultiGzDecoder;
+use flate2::write::GzDecoder;
 use hyper::HeaderMap;
 use hyper::header;
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation as _, OutBuffer};
@@ -22,6 +22,12 @@ const STEP: usize = 32 << 10;
 
 /// What a decoder of gzip holds: its window, its buffer, and a name and a comment in the head.
 const GZIP_BYTES: u64 = 256 << 10;
+
+/// A member of gzip costs some ten microseconds before it stands for anything, and takes 20 bytes. So there
+/// may be this many, and one more for each so many bytes that they stand for: what compresses in blocks
+/// (bgzip, pigz, a log that is appended to) makes them of tens of kilobytes.
+const FEW_MEMBERS: u64 = 64;
+const MEMBER_BYTES: u64 = 1 << 10;
 
 /// What a decoder of zstd holds besides its window: tables, and a block on either side.
 const ZSTD_BYTES: u64 = 512 << 10;
@@ -84,7 +90,7 @@ pub(crate) struct Decoder {
 }
 
 enum Steps {
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Gzip(Box<Members>),
     Zstd(Box<Frames>),
 }
 
@@ -92,10 +98,7 @@ impl Decoder {
     /// A decoder for a body whose memory is held by this lease.
     pub(crate) fn new(coding: Coding, lease: &mut Lease) -> Result<Self, Problem> {
         let (steps, held) = match coding {
-            Coding::Gzip => {
-                let decoder = MultiGzDecoder::new(Vec::new());
-                (Steps::Gzip(Box::new(decoder)), GZIP_BYTES)
-            }
+            Coding::Gzip => (Steps::Gzip(Box::new(Members::new())), GZIP_BYTES),
             Coding::Zstd => {
                 let frames = Frames::new()
                     .map_err(|error| Problem::Internal(format!("no decoder of zstd: {error}")))?;
@@ -131,14 +134,22 @@ impl Decoder {
     fn decode(&mut self, lease: &mut Lease) -> Result<Bytes, Problem> {
         let coding = self.coding;
         match &mut self.steps {
-            Steps::Gzip(decoder) => {
-                while !self.input.is_empty() && decoder.get_ref().len() < PIECE {
-                    let taken = decoder
-                        .write(&self.input)
+            Steps::Gzip(members) => {
+                while !self.input.is_empty() && members.decoded() < PIECE {
+                    members
+                        .step(&mut self.input)
                         .map_err(|error| coding.broken(error))?;
-                    self.input.advance(taken);
+                    if members.are_too_many() {
+                        return Err(Problem::BadRequest(
+                            format!(
+                                "The body has more members of gzip than {FEW_MEMBERS} and one for each \
+                                 {MEMBER_BYTES} bytes that they stand for: compress it as a whole."
+                            )
+                            .into(),
+                        ));
+                    }
                 }
-                Ok(fitted(std::mem::take(decoder.get_mut())))
+                Ok(fitted(members.take()))
             }
             Steps::Zstd(frames) => {
                 let mut decoded = Vec::with_capacity(PIECE);
@@ -171,13 +182,13 @@ impl Decoder {
     /// given back.
     pub(crate) fn end(mut self, lease: &mut Lease) -> Result<Option<Bytes>, Problem> {
         let last = match &mut self.steps {
-            Steps::Gzip(decoder) => {
+            Steps::Gzip(members) => {
                 // No more than its window and its buffer, which are held.
-                decoder.try_finish().map_err(|_| {
+                members.decoder.try_finish().map_err(|_| {
                     let what = "it ends early, or its checksum is wrong";
                     self.coding.broken(what)
                 })?;
-                fitted(std::mem::take(decoder.get_mut()))
+                fitted(members.take())
             }
             Steps::Zstd(frames) if frames.is_between() => Bytes::new(),
             Steps::Zstd(_) => return Err(self.coding.broken("it ends early")),
@@ -193,6 +204,55 @@ impl Decoder {
 fn fitted(mut buffer: Vec<u8>) -> Bytes {
     buffer.shrink_to_fit();
     buffer.into()
+}
+
+/// The members of a body in gzip, one behind the other.
+struct Members {
+    /// Of the member that is read now.
+    decoder: GzDecoder<Vec<u8>>,
+    /// Members that have begun.
+    count: u64,
+    /// Bytes that were decoded and taken.
+    taken: u64,
+}
+
+impl Members {
+    fn new() -> Self {
+        Self {
+            decoder: GzDecoder::new(Vec::new()),
+            count: 1,
+            taken: 0,
+        }
+    }
+
+    /// What is decoded and not taken yet.
+    fn decoded(&self) -> usize {
+        self.decoder.get_ref().len()
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let decoded = std::mem::take(self.decoder.get_mut());
+        self.taken += decoded.len() as u64;
+        decoded
+    }
+
+    fn are_too_many(&self) -> bool {
+        let bytes = self.taken + self.decoded() as u64;
+        self.count > FEW_MEMBERS + bytes / MEMBER_BYTES
+    }
+
+    /// Decodes some of the input, or begins the next member where one has ended.
+    fn step(&mut self, input: &mut Bytes) -> io::Result<()> {
+        let taken = self.decoder.write(input)?;
+        if taken == 0 {
+            self.decoder.try_finish()?;
+            let decoded = std::mem::take(self.decoder.get_mut());
+            self.decoder = GzDecoder::new(decoded);
+            self.count += 1;
+        }
+        input.advance(taken);
+        Ok(())
+    }
 }
 
 /// The frames of a body in zstd, one behind the other.
@@ -319,6 +379,25 @@ mod tests {
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
         zstd::bulk::compress(bytes, 1).unwrap()
+    }
+
+    #[test]
+    fn members_are_as_many_as_what_they_stand_for_allows() {
+        let empty = gzip(b"");
+        let few = empty.repeat(FEW_MEMBERS as usize);
+        assert_eq!(decoded(Coding::Gzip, &few, 1000).unwrap(), b"");
+        for size in [7, 1000, usize::MAX] {
+            let many = empty.repeat(FEW_MEMBERS as usize + 1);
+            let error = decoded(Coding::Gzip, &many, size).unwrap_err();
+            assert!(error.to_string().contains("members of gzip"), "{error}");
+        }
+        // As bgzip writes: blocks, and an empty one at the end.
+        let block = vec![b'a'; MEMBER_BYTES as usize];
+        let many = [gzip(&block).repeat(1000), empty].concat();
+        assert_eq!(
+            decoded(Coding::Gzip, &many, 1000).unwrap(),
+            block.repeat(1000)
+        );
     }
 
     /// Decodes what comes in pieces of this size; afterwards exactly what was decoded is held.

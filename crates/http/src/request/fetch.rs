@@ -286,7 +286,9 @@ impl Room<'_> {
         let mut lease = self.memory.empty(MemoryUse::Bodies);
         let announced = body.size_hint().exact().unwrap_or(0);
         self.take(name, &mut lease, 0, announced)?;
-        let (mut pieces, mut read, mut held) = (Vec::new(), 0, announced);
+        // Copied, since each piece takes memory besides its bytes, and a server may send them one by one.
+        let (mut pieces, mut block) = (Vec::new(), Vec::new());
+        let (mut read, mut held) = (0, announced);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error: hyper::Error| {
                 refused(name, &format!("ended after {read} bytes: {error}"))
@@ -299,8 +301,12 @@ impl Room<'_> {
                 self.take(name, &mut lease, held, read - held)?;
                 held = read;
             }
-            pieces.push(piece);
+            block.extend_from_slice(&piece);
+            if block.len() >= BUFFER {
+                pieces.push(whole(&mut block));
+            }
         }
+        pieces.push(whole(&mut block));
         let file = joined(pieces, self.memory)?;
         Ok(lease.keep_with(file))
     }
@@ -325,6 +331,12 @@ impl Room<'_> {
         }
         Ok(lease.grow(more)?)
     }
+}
+
+/// What was gathered, without the room that is left in it.
+fn whole(block: &mut Vec<u8>) -> Bytes {
+    block.shrink_to_fit();
+    std::mem::take(block).into()
 }
 
 fn is_redirect(status: StatusCode) -> bool {

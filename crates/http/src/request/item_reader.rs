@@ -61,7 +61,7 @@ pub(crate) struct Items {
     pub(crate) memory: Lease,
     /// Images that are still to be fetched; each stands among the items as an empty one.
     pub(crate) wanted: Vec<Wanted>,
-    /// The first item that is for itself: an image from there on may be bad.
+    /// The first item that is for itself: one from there on may be bad.
     pub(crate) for_itself_from: usize,
     /// Images that are bad before they are decoded, by the index of their item, which is an empty
     /// image.
@@ -170,10 +170,9 @@ impl ItemReader {
 
     /// From here on each item is for itself: images are not looked at, and texts may have any length
     /// as long as all together fit. The service finds the bad ones. Numbers of items and bytes have
-    /// their limits all the same.
+    /// their limits all the same, and so has a text for which [`ItemReader::room`] is asked.
     pub(crate) fn each_for_itself(&mut self) {
         self.for_itself_from = self.items.len();
-        self.limits = self.limits.unless_each_for_itself(true);
     }
 
     fn are_for_themselves(&self) -> bool {
@@ -189,7 +188,9 @@ impl ItemReader {
                 self.most_texts
             )));
         }
-        self.limits.check(place, &text)?;
+        if !self.are_for_themselves() {
+            self.limits.check(place, &text)?;
+        }
         self.text_bytes += text.len();
         if self.text_bytes > self.most_text_bytes {
             return Err(Problem::TooLarge(format!(
@@ -208,7 +209,7 @@ impl ItemReader {
         self.most_images
     }
 
-    /// Refuses a text of so many bytes, before it is made.
+    /// Refuses a text of so many bytes, before it is made, be it for itself or not.
     pub(crate) fn room(&self, place: Place, bytes: usize) -> Result<(), Problem> {
         self.limits.check_bytes(place, bytes)
     }

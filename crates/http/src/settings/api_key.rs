@@ -1,12 +1,12 @@
 //! What clients must present.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::{fmt, fs};
 
 use subtle::ConstantTimeEq;
 
-use super::error::{BadKey, FileError};
+use super::error::{BadKey, FileError, contents};
 
 /// A secret. It is compared in constant time and never printed.
 #[derive(Clone)]
@@ -91,8 +91,9 @@ impl fmt::Debug for ApiKeysFile {
 }
 
 fn read(path: &Path) -> Result<Vec<ApiKey>, FileError> {
-    let text = fs::read_to_string(path).map_err(FileError::unreadable(path))?;
-    let keys = text
+    let bytes = contents(path)?;
+    // What is no UTF-8 is no key either, and is found in its line.
+    let keys = String::from_utf8_lossy(&bytes)
         .lines()
         .enumerate()
         .map(|(number, line)| (number + 1, line.trim()))
@@ -113,6 +114,8 @@ fn read(path: &Path) -> Result<Vec<ApiKey>, FileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -149,6 +152,12 @@ mod tests {
         let error = keys.reload().unwrap_err();
         assert!(matches!(error, FileError::Key { line: 1, .. }), "{error}");
         assert!(keys.matches(b"third"));
+        fs::write(path, b"third\nschl\xfcssel").unwrap();
+        let error = keys.reload().unwrap_err();
+        assert!(matches!(error, FileError::Key { line: 2, .. }), "{error}");
+        fs::write(path, "third\n".repeat(200_000)).unwrap();
+        let error = keys.reload().unwrap_err();
+        assert!(matches!(error, FileError::TooLarge { .. }), "{error}");
         assert!(!format!("{keys:?}").contains("third"));
     }
 }

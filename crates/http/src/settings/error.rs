@@ -1,7 +1,8 @@
-//! Why a file that a setting names cannot be used.
+//! A file that a setting names, and why it cannot be used.
 
 use std::error::Error;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem;
@@ -31,6 +32,14 @@ pub enum FileError {
         /// The system's error.
         #[source]
         error: io::Error,
+    },
+    /// It is longer than any such file.
+    #[error("{} is larger than {most} bytes", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// What it may have.
+        most: u64,
     },
     /// A line of the file of keys holds none that a client could present.
     #[error("{}, line {line}: {error}", path.display())]
@@ -105,9 +114,31 @@ pub enum FileError {
     Tls(#[from] rustls::Error),
 }
 
+/// Longer than any chain of certificates, or list of keys.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// A whole file that a setting names.
+///
+/// # Errors
+///
+/// When it cannot be read, or is longer than such a file can be.
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(FileError::unreadable(path))?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(FileError::TooLarge {
+            path: path.to_owned(),
+            most: MOST_BYTES,
+        }),
+        false => Ok(bytes),
+    }
+}
+
 impl FileError {
     /// The system does not let a file be read.
-    pub(crate) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Unreadable {
             path: path.to_owned(),
             error,

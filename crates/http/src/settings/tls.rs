@@ -3,8 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,14 +17,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::error::FileError;
+use super::error::{FileError, contents};
 
 /// How often it is looked whether the files have changed. They are taken when they were the same
 /// twice, because a certificate and its key are seldom written in one step.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// Longer than any chain of certificates.
-const MOST_BYTES: u64 = 1 << 20;
 
 /// The files with the certificates and the key. A clone shares what was read of them.
 #[derive(Clone)]
@@ -145,7 +141,7 @@ fn stamp(cert: &Path, key: &Path) -> Option<Stamp> {
 }
 
 fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, FileError> {
-    let chain = CertificateDer::pem_slice_iter(&bytes(cert)?).collect::<Result<Vec<_>, _>>();
+    let chain = CertificateDer::pem_slice_iter(&contents(cert)?).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| FileError::Pem {
         path: cert.to_owned(),
         error,
@@ -153,7 +149,7 @@ fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, FileError> {
     if chain.is_empty() {
         return Err(FileError::NoCertificate(cert.to_owned()));
     }
-    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?);
+    let private = PrivateKeyDer::from_pem_slice(&contents(key)?);
     let private = private.map_err(|error| FileError::NoPrivateKey {
         path: key.to_owned(),
         error,
@@ -171,15 +167,6 @@ fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, FileError> {
     })
 }
 
-/// A file with certificates or a key.
-fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes))
-        .map_err(FileError::unreadable(path))?;
-    Ok(bytes)
-}
-
 /// TLS as a client, with the authorities that the web trusts.
 ///
 /// # Errors
@@ -192,7 +179,7 @@ pub(crate) fn connector(further: Option<&Path>) -> Result<TlsConnector, FileErro
             path: file.to_owned(),
             error,
         };
-        let pem = bytes(file)?;
+        let pem = contents(file)?;
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| unusable(error.into()))?;

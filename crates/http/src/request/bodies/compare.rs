@@ -136,6 +136,8 @@ impl RankRequest {
         if query.is_empty() {
             return Err(wrong("query must not be empty."));
         }
+        // Without it there is nothing to rank by, so it is never for itself.
+        reader.room(place, query.len())?;
         reader.text(place, query)
     }
 }

@@ -14,11 +14,7 @@ use futures_util::stream::{self, Stream};
 
 use super::part_heads::HeadEscaper;
 use crate::answer::problem::Problem;
-use crate::request::body::Body;
-
-/// Pieces that multer gets have at least this size, the last one aside. Not when it is
-/// fuzzed: bodies are small then, and would all come in one piece.
-const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
+use crate::request::body::{Body, MIN_PIECE};
 
 /// What stands between two parts, with the second one's header, may be no longer.
 const MAX_PART_HEAD: usize = 16 << 10;
@@ -80,7 +76,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// The next piece of at least [`MIN_PIECE`] bytes, or what is left.
+/// The next piece of at least [`MIN_PIECE`] bytes, or what is left: what is decoded may come in smaller ones.
 async fn decent(first: Option<Bytes>, body: &mut Body) -> Result<Option<Bytes>, Problem> {
     let mut first = match first {
         Some(first) => first,
