@@ -79,6 +79,8 @@ pub(super) enum Kind {
     Undefined,
     /// Text and fractions.
     Other,
+    /// Of a type that nobody knows: not there to Pillow, and wrong to libtiff.
+    Unknown,
     /// They lie outside of the file.
     Lost,
 }
@@ -181,8 +183,7 @@ impl<'a> Directory<'a> {
                 16..=18 => (Kind::Numbers, 8),
                 FRACTION => (Kind::Other, 8),
                 2 | 10..=12 => (Kind::Other, 1),
-                // As if it was not there.
-                _ => continue,
+                _ => (Kind::Unknown, 1),
             };
             let length = usize::try_from(count)
                 .ok()

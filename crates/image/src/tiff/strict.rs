@@ -70,13 +70,16 @@ pub(super) fn check_packed(
     for tag in SINGLE {
         match directory.kind(tag) {
             None | Some((Kind::Numbers | Kind::Bytes, 1)) => {}
-            Some((Kind::Undefined | Kind::Other, _)) => return Err(of_type(tag)),
+            Some((Kind::Undefined | Kind::Other | Kind::Unknown, _)) => return Err(of_type(tag)),
             Some((_, count)) => {
                 return Err(damaged(format_args!("its tag {tag} has {count} values")));
             }
         }
     }
     for tag in LISTS {
+        if let Some((Kind::Unknown, _)) = directory.kind(tag) {
+            return Err(of_type(tag));
+        }
         if let Some((Kind::Lost, _)) = directory.kind(tag) {
             return Err(damaged(format_args!(
                 "the values of its tag {tag} lie outside of the file"
