@@ -49,9 +49,10 @@ impl Decoder {
     {
         let mut next = rows.start;
         let mut read = |most: u64| {
+            let left = next..rows.end;
             let wanted = Rows {
                 columns: vec![column],
-                ranges: vec![next..rows.end],
+                ranges: vec![left],
                 at_once: DECODED,
             };
             table.read(wanted, most, &mut |batch| {
