@@ -51,7 +51,7 @@ impl Decoder {
         let mut read = |most: u64| {
             let wanted = Rows {
                 columns: vec![column],
-                ranges: vec![next..rows.end],
+                ranges: std::iter::once(next..rows.end).collect(),
                 at_once: DECODED,
             };
             table.read(wanted, most, &mut |batch| {
