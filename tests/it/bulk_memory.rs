@@ -216,6 +216,7 @@ fn plain_table(folder: &TempDir, name: &str, column: &ArrayRef, of_page: usize) 
         .set_statistics_enabled(EnabledStatistics::None)
         .set_write_batch_size(of_page)
         .set_data_page_row_count_limit(of_page)
+        .set_data_page_size_limit(if of_page == 1 { 1 } else { 1 << 30 })
         .set_compression(Compression::SNAPPY)
         .build();
     let to = File::create(&path).expect("a file");

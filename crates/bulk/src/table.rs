@@ -296,6 +296,10 @@ fn pass(ranges: &mut Vec<Range<u64>>, mut rows: u64) {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::single_range_in_vec_init,
+    reason = "a list of one range is meant"
+)]
 mod tests {
     use parquet::file::metadata::ColumnChunkMetaData;
     use parquet::schema::parser::parse_message_type;
