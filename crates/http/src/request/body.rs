@@ -135,10 +135,7 @@ impl Body {
                 tokio::task::yield_now().await;
                 return self.counted(piece).map(Some);
             }
-            let piece = self.piece_as_sent().await?;
-            if let Some(piece) = &piece {
-                self.lease.grow(piece.len() as u64)?;
-            }
+            let piece = self.piece_as_sent(Kept::Counted).await?;
             match (piece, self.decoder.take()) {
                 (Some(piece), Some(mut decoder)) => {
                     decoder.feed(piece);
@@ -162,13 +159,16 @@ impl Body {
         }
     }
 
-    /// The next piece as it was sent; small ones are copied into one.
-    async fn piece_as_sent(&mut self) -> Result<Option<Bytes>, Problem> {
+    /// The next piece as it was sent; small ones are copied into one. What is kept is counted as it arrives.
+    async fn piece_as_sent(&mut self, kept: Kept) -> Result<Option<Bytes>, Problem> {
         let mut gathered = Vec::new();
         while gathered.len() < MIN_PIECE {
             let Some(piece) = self.frame().await? else {
                 break;
             };
+            if kept == Kept::Counted {
+                self.lease.grow(piece.len() as u64)?;
+            }
             let is_large = self.is_plain && piece.len() >= MIN_PIECE;
             if gathered.is_empty() && (is_large || self.ended) {
                 return Ok(Some(piece));
@@ -263,7 +263,7 @@ impl Body {
             Some(length) if length - self.read <= SETTLE_BYTES => {
                 self.limit = length;
                 let rest = async {
-                    while self.piece_as_sent().await?.is_some() {}
+                    while self.piece_as_sent(Kept::Dropped).await?.is_some() {}
                     Ok::<_, Problem>(())
                 };
                 matches!(timeout(SETTLE_TIME, rest).await, Ok(Ok(())))
@@ -300,6 +300,15 @@ impl Body {
             self.limit
         ))
     }
+}
+
+/// What becomes of a piece that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// Its memory is taken.
+    Counted,
+    /// It is dropped at once.
+    Dropped,
 }
 
 /// Pieces of a body as one. Joined at the end, when the length is known: a buffer that grows
