@@ -53,7 +53,8 @@ pub struct HubOptions {
         long,
         env = "HUGGING_FACE_HUB_TOKEN",
         hide = true,
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = text
     )]
     pub hugging_face_hub_token: Option<String>,
 
