@@ -24,7 +24,6 @@
 
 mod error;
 mod grid;
-mod half;
 mod kernel;
 mod math;
 mod matrix;

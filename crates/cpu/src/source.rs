@@ -1,7 +1,8 @@
 //! Where weights come from.
 
+use half::{bf16, f16};
+
 use crate::error::Error;
-use crate::half;
 
 /// How the numbers of a tensor are stored, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +45,23 @@ impl Tensor<'_> {
     pub fn read(&self, first: usize, out: &mut [f32]) {
         let size = self.dtype.size();
         let bytes = &self.bytes[first * size..][..out.len() * size];
-        let pairs = || {
-            bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|&b| u16::from_le_bytes(b))
-        };
+        let pairs = bytes.as_chunks::<2>().0.iter();
         match self.dtype {
             Dtype::F32 => {
                 for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
                     *out = f32::from_le_bytes(bytes);
                 }
             }
-            Dtype::F16 => out
-                .iter_mut()
-                .zip(pairs())
-                .for_each(|(o, b)| *o = half::from_f16(b)),
-            Dtype::BF16 => out
-                .iter_mut()
-                .zip(pairs())
-                .for_each(|(o, b)| *o = half::from_bf16(b)),
+            Dtype::F16 => {
+                for (out, &bytes) in out.iter_mut().zip(pairs) {
+                    *out = f16::from_le_bytes(bytes).to_f32();
+                }
+            }
+            Dtype::BF16 => {
+                for (out, &bytes) in out.iter_mut().zip(pairs) {
+                    *out = bf16::from_le_bytes(bytes).to_f32();
+                }
+            }
         }
     }
 
@@ -107,4 +104,38 @@ pub fn fetch<'a>(source: &'a dyn Source, name: &str, shape: &[usize]) -> Result<
         return Err(Error::Short(name.to_owned()));
     }
     Ok(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_kind_are_read_exactly_from_any_place() {
+        let read = |dtype, words: &[u16]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let numbers = bytes.len() / Dtype::size(dtype);
+            let tensor = Tensor {
+                dtype,
+                shape: &[numbers],
+                bytes: &bytes,
+            };
+            let mut behind_the_first = vec![0.0; numbers - 1];
+            tensor.read(1, &mut behind_the_first);
+            assert_eq!(tensor.floats()[1..], behind_the_first);
+            tensor.floats()
+        };
+        // One, the least above it, the least of all, the largest, infinity.
+        let halves = read(Dtype::F16, &[0x3c00, 0x3c01, 0x8001, 0x7bff, 0xfc00]);
+        let tiny = -2f32.powi(-24);
+        assert_eq!(
+            halves,
+            [1.0, 1.0 + 2f32.powi(-10), tiny, 65_504.0, f32::NEG_INFINITY]
+        );
+        let brains = read(Dtype::BF16, &[0x3f80, 0x3f81, 0x8001, 0x7f80]);
+        let tiny = -f32::from_bits(1 << 16);
+        assert_eq!(brains, [1.0, 1.0 + 2f32.powi(-7), tiny, f32::INFINITY]);
+        let floats = read(Dtype::F32, &[0, 0x3f80, 1, 0x3f80]);
+        assert_eq!(floats, [1.0, 1.0 + f32::EPSILON]);
+    }
 }

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use half::bf16;
+
 use super::*;
-use crate::half::{bf16, from_bf16};
 use crate::kernel::Fp32;
 use crate::matrix::{Operand, Packed};
 use crate::simd::Portable;
@@ -12,7 +13,7 @@ use crate::testing::{Random, for_each_kernel};
 /// What the kernel makes of a number on its way into a word.
 fn rounded<K: Kernel>(number: f32) -> f32 {
     if K::LAYOUT.per_word == 2 {
-        from_bf16(bf16(number))
+        bf16::from_f32(number).to_f32()
     } else {
         number
     }
