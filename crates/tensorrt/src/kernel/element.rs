@@ -1,5 +1,7 @@
 //! The element type of the vision engine's input, and its encoding.
 
+use half::f16;
+
 use crate::directory::ElementType;
 
 /// An element of `pixel_values`.
@@ -33,7 +35,7 @@ impl Element {
         match self {
             Self::Fp16 => values
                 .iter()
-                .flat_map(|&value| to_f16(value).to_le_bytes())
+                .flat_map(|&value| f16::from_f32(value).to_le_bytes())
                 .collect(),
             Self::Fp32 => values
                 .iter()
@@ -41,30 +43,6 @@ impl Element {
                 .collect(),
         }
     }
-}
-
-/// The binary16 number nearest to `value`; ties go to the even one.
-pub(super) fn to_f16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let sign = (bits >> 16) as u16 & 0x8000;
-    let magnitude = bits & 0x7fff_ffff;
-    if magnitude > 0x7f80_0000 {
-        return sign | 0x7e00;
-    }
-    // From 65520, halfway from the largest number to 65536, the result is infinity.
-    if magnitude >= 0x477f_f000 {
-        return sign | 0x7c00;
-    }
-    // Below 2^-14 the numbers are multiples of 2^-24: adding 0.5, whose last bit in binary32
-    // is worth that much, leaves the rounded multiple in the last bits.
-    if magnitude < 0x3880_0000 {
-        return sign | ((f32::from_bits(magnitude) + 0.5).to_bits() - 0.5_f32.to_bits()) as u16;
-    }
-    // 13 bits of the fraction are dropped; a carry goes into the exponent, as it should.
-    let odd = (magnitude >> 13) & 1;
-    let rounded = magnitude + 0xfff + odd;
-    // The exponent's bias is 127 there and 15 here.
-    sign | ((rounded >> 13) - (112 << 10)) as u16
 }
 
 #[cfg(test)]
@@ -99,9 +77,10 @@ mod tests {
             (8.940_697e-8, 0x0002),
             (1e-10, 0x0000),
         ] {
-            assert_eq!(to_f16(value), bits, "{value}");
+            let encoded = Element::Fp16.encode(&[value]);
+            assert_eq!(encoded, u16::to_le_bytes(bits), "{value}");
         }
-        assert_eq!(to_f16(f32::NAN) & 0x7c00, 0x7c00);
-        assert_ne!(to_f16(f32::NAN) & 0x03ff, 0);
+        let encoded = Element::Fp16.encode(&[f32::NAN]);
+        assert!(f16::from_le_bytes([encoded[0], encoded[1]]).is_nan());
     }
 }
