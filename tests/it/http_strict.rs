@@ -144,7 +144,7 @@ async fn who_sends_no_more_is_answered_and_who_has_gone_is_not_worked_for() {
     let mut first = Client::connect(server.address).await;
     first.send(post_json("/embed/text", TEXT)).await;
     // It is in the engine, so that what comes now is not in its batch.
-    until(&server, "siglip2_batch_rows_count{tower=\"text\"} 2\n").await;
+    until(&server, "siglip2_batch_rows_count{tower=\"text\"} 3\n").await;
     let mut half = Client::connect(server.address).await;
     half.send(post_json("/embed/text", r#"{"texts": ["b"]}"#))
         .await;

@@ -534,7 +534,7 @@ fn what_cannot_be_run_is_said_in_a_sentence() {
         ("http://127.0.0.1:1", &[][..], "is it running?"),
         ("https://localhost", &[], "plain HTTP"),
         ("http://127.0.0.1:1", &["--mix", "cats=1"], "cats"),
-        ("http://127.0.0.1:1", &["--duration", "soon"], "30s"),
+        ("http://127.0.0.1:1", &["--duration", "soon"], "500ms"),
         // Said before the service is even looked for.
         (
             "http://127.0.0.1:1",
