@@ -61,6 +61,7 @@ impl IndexSettings {
         let mut indexes = Vec::new();
         for files in self.by_model(models)? {
             let mut index = ServedIndex::open(&files, self.index_unchecked)?;
+            tracing::info!(files = files.len(), "opening the index");
             index.unpack();
             let index = Arc::new(index);
             let about = index.about();

@@ -47,8 +47,14 @@ impl Signals {
             .spawn(move || asked.iter().for_each(|()| hangup()))?;
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
-                if let Err(TrySendError::Full(())) = ask.try_send(()) {
-                    tracing::warn!("SIGHUP: the files of an earlier one are still being read");
+                match ask.try_send(()) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(())) => tracing::warn!(
+                        "SIGHUP: files are still being read, and will be read once more after that"
+                    ),
+                    Err(TrySendError::Disconnected(())) => tracing::error!(
+                        "SIGHUP: the thread that reads files has ended; restart the service"
+                    ),
                 }
             }
         });

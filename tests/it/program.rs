@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::Program;
 use crate::common::model::{copy_of, fixture};
@@ -177,7 +177,19 @@ fn a_file_of_keys_that_cannot_be_read_to_its_end_holds_up_nobody() {
         assert!(get(&program, "/health").contains(" 200 "));
     }
     program.signal("-TERM");
-    assert_eq!(program.child.wait().unwrap().code(), Some(0));
+    // A minute is far more than it takes, and better than for ever.
+    let began = Instant::now();
+    let ended = loop {
+        if let Some(status) = program.child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            program.child.kill().unwrap();
+            panic!("it does not end while a file is read");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[test]

@@ -15,6 +15,7 @@ import pathlib
 import re
 import sys
 import threading
+import time
 
 from running import Process, Service, free_port, get, png, post, status, wait_for
 
@@ -43,6 +44,15 @@ def embed(url, hashed=True):
         assert code == 200, f"{code}: {body}"
 
 
+def taken_back(service):
+    """Waits until the proxy counts on a service that was away. It may have had requests at once, and be marked
+    as down only then, by the checks that failed meanwhile: two, 2 s apart (haproxy.cfg)."""
+    wait_for("its share", lambda: images(service.url) > 0)
+    time.sleep(6)
+    before = images(service.url)
+    wait_for("its share again", lambda: images(service.url) > before)
+
+
 def roll(url, services, start, padding):
     """Each service is ended and another one started in its place, under load: nothing is lost."""
     answers, going = [], threading.Event()
@@ -62,14 +72,15 @@ def roll(url, services, start, padding):
     for thread in clients:
         thread.start()
     try:
+        taken_back(services[-1])
         for at, service in enumerate(services):
             before = len(answers)
             wait_for("answers", lambda: len(answers) > before + 20)
             code = service.stop()
             assert code == 0, f"exit code {code}"
             services[at] = start(at, service.port)
-            # As an operator waits before the next one: the proxy has to see this one.
-            wait_for("its share", lambda: images(services[at].url) > 0)
+            # As an operator waits before the next one.
+            taken_back(services[at])
     finally:
         going.clear()
         for thread in clients:

@@ -157,6 +157,12 @@ pub(crate) fn bytes(column: &ArrayRef) -> Result<Vec<Option<Bytes>>, ColumnError
     })
 }
 
+/// Whether JSON has what a column of this type holds: not lists and the like, and not bytes.
+pub(crate) fn is_told(kind: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+    !kind.is_nested() && !matches!(kind, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
+}
+
 /// The values of a column, or the type that JSON does not have.
 pub(crate) fn json(column: &ArrayRef) -> Result<Vec<Value>, DataType> {
     macro_rules! floats {

@@ -127,7 +127,10 @@ impl Index {
         let mut rows = vec![Map::new(); best.len()];
         let mut room = MOST_TOLD;
         rows::read(self, &best, &|_| true, &mut |place, columns| {
-            let bytes = columns.values().map(|it| it.as_str().map_or(0, str::len));
+            // Each row names its columns anew.
+            let bytes = columns
+                .iter()
+                .map(|(name, it)| name.len() + it.as_str().map_or(0, str::len));
             let left = room.checked_sub(bytes.sum());
             room = left.ok_or_else(|| {
                 SearchError::Unfit(format!(

@@ -112,6 +112,11 @@ impl<R: ChunkReader + 'static> Table<R> {
         self.footer
     }
 
+    /// Bytes of its file.
+    pub(crate) fn file_length(&self) -> u64 {
+        self.from.len()
+    }
+
     /// Its row groups.
     pub(crate) fn groups(&self) -> &[RowGroupMetaData] {
         self.metadata.metadata().row_groups()
@@ -162,7 +167,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         }
         rows.ranges = ranges;
         loop {
-            let budget = Arc::new(Budget::new(most, rows.at_once, columns));
+            let decoded = usize::try_from(span(&rows.ranges, rows.at_once)).unwrap_or(usize::MAX);
+            let budget = Arc::new(Budget::new(most, decoded, columns));
             let pages = Groups {
                 from: Arc::clone(&self.from),
                 metadata: Arc::clone(self.metadata.metadata()),
@@ -274,6 +280,33 @@ fn inside(all: &[RowGroupMetaData], rows: &[Range<u64>]) -> (Vec<usize>, Vec<Ran
     (groups, ranges)
 }
 
+/// Rows from the first to the last of any `at_once` rows that are read one after the other, and at
+/// least as many: where they lie close, the reader decodes those between them, too.
+fn span(ranges: &[Range<u64>], at_once: usize) -> u64 {
+    let at_once = (at_once as u64).max(1);
+    let mut widest = at_once;
+    // Behind the last row of range `first` come the ranges up to `end`, with so many rows.
+    let (mut end, mut behind) = (0, 0_u64);
+    for (first, range) in ranges.iter().enumerate() {
+        if end <= first {
+            (end, behind) = (first + 1, 0);
+        }
+        while behind < at_once - 1
+            && let Some(next) = ranges.get(end)
+        {
+            behind += next.end - next.start;
+            end += 1;
+        }
+        let too_many = behind.saturating_sub(at_once - 1);
+        let last = ranges[end - 1].end - too_many.min(behind);
+        widest = widest.max(last.saturating_sub(range.end.saturating_sub(1)));
+        if let Some(next) = ranges.get(first + 1).filter(|_| end > first + 1) {
+            behind -= next.end - next.start;
+        }
+    }
+    widest
+}
+
 /// Whether the reader was built with what unpacks this.
 fn is_read(codec: Compression) -> bool {
     use Compression::{GZIP, SNAPPY, UNCOMPRESSED, ZSTD};
@@ -319,6 +352,23 @@ mod tests {
             group.set_column_metadata(vec![column]).build().unwrap()
         };
         sizes.iter().map(group).collect()
+    }
+
+    #[test]
+    fn rows_between_those_that_are_read_count() {
+        assert_eq!(span(&[0..1000], 16), 16);
+        assert_eq!(span(&[5..6], 16), 16);
+        assert_eq!(span(&[], 16), 16);
+        assert_eq!(span(&[0..1, 50_000..50_001], 16), 50_001);
+        assert_eq!(span(&[0..1, 50_000..50_001], 1), 1);
+        assert_eq!(span(&[0..1, 2..3, 4..5, 6..7], 2), 3);
+        assert_eq!(span(&[0..1, 2..3, 4..5, 100..101], 3), 99);
+        // Fifteen rows of the second range with the last of the first.
+        assert_eq!(span(&[0..100, 1000..1100], 16), 916);
+        let every_other: Vec<Range<u64>> = (0..1001).map(|at| 2 * at..2 * at + 1).collect();
+        assert_eq!(span(&every_other, 16), 31);
+        let and_one = [&every_other[..], &[50_000..50_001]].concat();
+        assert_eq!(span(&and_one, 16), 50_001 - 2 * 986);
     }
 
     #[test]

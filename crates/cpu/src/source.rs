@@ -1,5 +1,6 @@
 //! Where weights come from.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::error::Error;
@@ -53,8 +54,13 @@ impl Tensor<'_> {
                 }
             }
             Dtype::F16 => {
-                for (out, &bytes) in out.iter_mut().zip(pairs) {
-                    *out = f16::from_le_bytes(bytes).to_f32();
+                // Many at a time: what the processor has for it is looked up once for all.
+                let mut halves = [f16::ZERO; 64];
+                for (out, pairs) in out.chunks_mut(64).zip(pairs.as_slice().chunks(64)) {
+                    for (half, &bytes) in halves.iter_mut().zip(pairs) {
+                        *half = f16::from_le_bytes(bytes);
+                    }
+                    halves[..out.len()].convert_to_f32_slice(out);
                 }
             }
             Dtype::BF16 => {

@@ -49,7 +49,7 @@ pub struct HttpSettings {
     pub max_text_bytes: usize,
 
     /// Texts that one request may hold.
-    // As many as OpenAI takes: the AI SDK sends so many inputs at once, whoever the server is.
+    // As many as OpenAI takes; the AI SDK sends batches of this size to any server.
     #[arg(long, env = "MAX_TEXTS_PER_REQUEST", default_value = "2048", value_parser = count)]
     pub max_texts_per_request: usize,
 

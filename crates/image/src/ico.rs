@@ -88,7 +88,7 @@ impl<'a> Picture<'a> {
         if entry.bits == 32 {
             // Pillow reads alpha of every fourth byte from where the pixels begin.
             let start = bmp::behind_headers(&head(data))? - FIRST_HEADER.len();
-            let length = 4 * u64::from(width) * u64::from(height);
+            let length = (4 * u64::from(width)).saturating_mul(height.into());
             let there = data.len().saturating_sub(start) as u64;
             if there < length {
                 return Err(truncated());

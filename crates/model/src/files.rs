@@ -244,7 +244,7 @@ pub(crate) fn vocabularies(
     }) {
         Some(true) => &[SENTENCEPIECE, TOKENIZER],
         Some(false) => &[TOKENIZER],
-        // A file is damaged, which is said when the tokenizer is made.
+        // A file is damaged, or its class is refused: either is said when the tokenizer is made.
         None => &[TOKENIZER, SENTENCEPIECE],
     }
 }

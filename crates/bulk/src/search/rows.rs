@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::error::SearchError;
 use super::index::{Form, Index, Table};
 use super::top::Found;
-use crate::columns::json;
+use crate::columns::{is_told, json};
 use crate::row::{EMBEDDING, ERROR, ID};
 use crate::table::{MOST, Rows, Stopped, TableError};
 
@@ -71,7 +71,8 @@ fn table(
     let columns = fields
         .filter(|(_, field)| {
             let name = field.name().as_str();
-            ![EMBEDDING, ERROR].contains(&name) && wanted(name)
+            // Not even read is what is not told: its pages would count.
+            ![EMBEDDING, ERROR].contains(&name) && wanted(name) && is_told(field.data_type())
         })
         .map(|(place, _)| place);
     let rows = Rows {

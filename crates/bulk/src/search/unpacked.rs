@@ -52,10 +52,17 @@ impl Index {
             };
             let row = (dimensions * size(*number)) as u64;
             let bytes = vectors.rows.checked_mul(row);
-            let most = packed(table, *column).saturating_mul(MOST_TIMES);
+            // Whatever the table says of itself, its column is a part of its file.
+            let packed = packed(table, *column).min(table.table.file_length());
+            let most = packed.saturating_mul(MOST_TIMES);
             let Some(bytes) = bytes.filter(|&bytes| bytes <= most) else {
                 continue;
             };
+            // What no row group has would be vectors of zeros here.
+            let there = table.table.rows_of_groups(u64::MAX).last();
+            if there.is_none_or(|rows| rows.end < vectors.rows) {
+                continue;
+            }
             let unpacking = Unpacking {
                 table,
                 column: *column,

@@ -282,7 +282,13 @@ impl Source for Table {
 
     fn read(&self, cut: &Cut, emit: &mut dyn FnMut(Chunk) -> bool) {
         if let Err(error) = self.batches(cut, emit) {
-            let error = format!("the table cannot be read on: {error}");
+            let others = match error {
+                TableError::TooMuch(..) => {
+                    ", or leave the column out by naming the others with --columns"
+                }
+                _ => "",
+            };
+            let error = format!("the table cannot be read on: {error}{others}");
             let id = format!("{}#{}", self.path.display(), cut.first);
             emit(Chunk::bad(&self.columns, &id, error));
         }

@@ -47,8 +47,7 @@ impl TooMuch {
         format!(
             "the column {column} has {what} that takes {bytes} bytes of memory, with which all \
              columns take more than the {most} that may be held: write the table with smaller \
-             pages or row groups (some hundred rows), or leave the column out by naming the others \
-             with --columns"
+             pages or row groups (some hundred rows)"
         )
     }
 }
@@ -332,9 +331,13 @@ impl<R: ChunkReader> Pages<R> {
                 _ => 0,
             };
             let packed = head.packed.checked_sub(levels).ok_or_else(damaged)?;
-            let from = self.from.get_read(behind.saturating_add(levels))?;
-            if unpacked(from.take(packed), head.unpacked)? > head.unpacked {
-                return Err(damaged());
+            let most = head.unpacked.checked_sub(levels).ok_or_else(damaged)?;
+            // A page without values has nothing that is packed.
+            if most > 0 {
+                let from = self.from.get_read(behind.saturating_add(levels))?;
+                if unpacked(from.take(packed), most)? > most {
+                    return Err(damaged());
+                }
             }
         }
         self.is_first = false;

@@ -1,9 +1,10 @@
 //! Where requests begin and end in the bytes of a connection, by the letter of RFC 9112.
 //!
 //! hyper is lenient where a proxy before us may read the same bytes in another way: it takes
-//! a lone line feed for the end of a line in a head, and for a part of the line behind a last chunk, and
-//! drops a Content-Length that stands beside a Transfer-Encoding. A request that two readers cut differently is how one client's request
-//! is smuggled into another's, so such heads never reach hyper. Everything else that can be
+//! a lone line feed for the end of a line in a head, and for a part of the line behind a last
+//! chunk, and drops a Content-Length that stands beside a Transfer-Encoding. A request that two
+//! readers cut differently is how one client's request is smuggled into another's, so such
+//! bytes never reach hyper. Everything else that can be
 //! wrong with a head it refuses by itself: what is not understood here is left to it.
 
 /// The longest head that is looked at; hyper refuses longer ones.

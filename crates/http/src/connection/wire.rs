@@ -212,6 +212,7 @@ impl AsyncRead for Wire {
         if let Some(violation) = this.violation {
             // Whoever reads the body tells its client.
             if this.framing.is_in_body() && this.framing.heads() == this.state.heads() {
+                tracing::info!(detail = violation.sentence(), "refused a request's trailer");
                 return Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     violation.sentence(),

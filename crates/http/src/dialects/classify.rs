@@ -190,6 +190,9 @@ impl Told {
                 }
             }
         }
+        // Those that were found while the request was read came first.
+        classes.labels.sort_unstable_by_key(|it| it.index);
+        classes.examples.sort_unstable_by_key(|it| it.index);
         Some(Bad { pictures, classes })
     }
 

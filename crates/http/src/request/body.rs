@@ -34,7 +34,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// of it: held until this is dropped, which is when the request has been answered.
 pub(crate) struct Body {
     incoming: BoxBody<Bytes, BoxError>,
-    /// Whether it came without frames or chunks, so that a large piece keeps nothing else in memory.
+    /// Whether it came without frames or chunks, so that a large piece keeps little else in memory.
     is_plain: bool,
     limit: u64,
     read: u64,

@@ -142,8 +142,8 @@ impl Decoder {
                     if members.are_too_many() {
                         return Err(Problem::BadRequest(
                             format!(
-                                "The body has more members of gzip than {FEW_MEMBERS} and one for each \
-                                 {MEMBER_BYTES} bytes that they stand for: compress it as a whole."
+                                "The body has too many members of gzip: it may have {FEW_MEMBERS}, and one more \
+                                 for each {MEMBER_BYTES} bytes that they decode to; compress it as one."
                             )
                             .into(),
                         ));

@@ -306,7 +306,9 @@ impl Room<'_> {
                 pieces.push(whole(&mut block));
             }
         }
-        pieces.push(whole(&mut block));
+        if !block.is_empty() {
+            pieces.push(whole(&mut block));
+        }
         let file = joined(pieces, self.memory)?;
         Ok(lease.keep_with(file))
     }

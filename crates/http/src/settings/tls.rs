@@ -33,6 +33,8 @@ struct Inner {
     shown: RwLock<Arc<CertifiedKey>>,
     /// As the files were when they were last read, with or without success.
     seen: Mutex<Option<Stamp>>,
+    /// Held while files are read.
+    reading: Mutex<()>,
 }
 
 /// What changes when the files do, also where they are links into a directory that is replaced.
@@ -52,6 +54,7 @@ impl TlsFiles {
             key: key.to_owned(),
             shown: RwLock::new(Arc::new(shown)),
             seen: Mutex::new(seen),
+            reading: Mutex::new(()),
         })))
     }
 
@@ -62,7 +65,11 @@ impl TlsFiles {
     ///
     /// As for [`TlsFiles::open`].
     pub fn reload(&self) -> Result<(), FileError> {
-        let Inner { cert, key, .. } = &*self.0;
+        let Inner {
+            cert, key, reading, ..
+        } = &*self.0;
+        // One that reads slowly must not put an older pair in the place of a newer.
+        let _reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
         *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamp(cert, key);
         let pair = Arc::new(read(cert, key)?);
         *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = pair;

@@ -98,15 +98,20 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
             // What is here can be run. Files that change what it computes, and of which the
             // cache does not say whether the model has them, are asked for once.
             let mut completed = download.complete(&directory, &unknown);
-            if completed.is_ok() {
-                // What came may name the tokenizer's class, and with it another vocabulary.
-                match cache.find(revision) {
-                    Cached::Usable { unknown, .. } => {
-                        completed = download.complete(&directory, &unknown);
-                    }
-                    Cached::Complete(_) => {}
-                    Cached::Lacking(_) | Cached::Nothing => return all(),
+            // What came may name the tokenizer's class, and with it another vocabulary, also where
+            // another file did not come.
+            match cache.find(revision) {
+                Cached::Usable { unknown, .. } => {
+                    completed = match completed {
+                        // A hub that is not there is not asked again.
+                        Err((_, failure @ HubFailure::Unreachable { .. })) => {
+                            Err((unknown, failure))
+                        }
+                        _ => download.complete(&directory, &unknown),
+                    };
                 }
+                Cached::Complete(_) => {}
+                Cached::Lacking(_) | Cached::Nothing => return all(),
             }
             if let Err((unknown, failure)) = completed {
                 tracing::warn!(
