@@ -97,17 +97,27 @@ pub fn locate(name: &str, revision: &str, settings: &HubSettings) -> Result<Path
         Cached::Usable { directory, unknown } => {
             // What is here can be run. Files that change what it computes, and of which the
             // cache does not say whether the model has them, are asked for once.
-            let mut completed = download.complete(&directory, &unknown);
+            let asked = unknown;
+            let mut completed = download.complete(&directory, &asked);
             // What came may name the tokenizer's class, and with it another vocabulary, also where
             // another file did not come.
             match cache.find(revision) {
-                Cached::Usable { unknown, .. } => {
+                Cached::Usable { mut unknown, .. } => {
+                    // What was asked for is not asked for twice.
+                    unknown.retain(|file| !asked.contains(file));
                     completed = match completed {
-                        // A hub that is not there is not asked again.
-                        Err((_, failure @ HubFailure::Unreachable { .. })) => {
-                            Err((unknown, failure))
+                        Ok(()) => download.complete(&directory, &unknown),
+                        Err((mut lacking, failure)) => {
+                            // A hub that is not there is not asked again.
+                            let more = match failure {
+                                HubFailure::Unreachable { .. } => unknown,
+                                _ => download
+                                    .complete(&directory, &unknown)
+                                    .map_or_else(|(more, _)| more, |()| Vec::new()),
+                            };
+                            lacking.extend(more);
+                            Err((lacking, failure))
                         }
-                        _ => download.complete(&directory, &unknown),
                     };
                 }
                 Cached::Complete(_) => {}
