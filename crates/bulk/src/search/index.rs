@@ -89,6 +89,8 @@ impl Index {
             descriptions: 0,
         };
         for path in paths.iter().map(AsRef::as_ref) {
+            // What is not there has no form that could be wrong.
+            fs::metadata(path).map_err(|error| SearchError::unreadable(path, error))?;
             let (files, incomplete) = if path.is_dir() {
                 listed(path)?
             } else {

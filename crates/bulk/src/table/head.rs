@@ -264,6 +264,16 @@ pub(crate) mod tests {
         head
     }
 
+    /// The head of a page of the second form that has no value, only as many nulls and bytes of levels.
+    pub(crate) fn head_of_nulls(nulls: i64, levels: i64) -> Vec<u8> {
+        let mut head = Vec::new();
+        integers(&[3, levels, levels], &mut head);
+        head.push(0x5c);
+        integers(&[nulls, nulls, nulls, 0, levels, 0], &mut head);
+        head.extend([0, 0]);
+        head
+    }
+
     #[test]
     fn a_head_is_read_to_its_end_and_what_is_not_known_is_passed_over() {
         let bytes = head(0, 1 << 30, 77, 12, 8);

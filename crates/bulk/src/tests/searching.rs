@@ -83,3 +83,20 @@ fn a_served_table_is_decoded_once() {
         assert!(matches!(search(&again), Err(IndexError::Unreadable(_))));
     }
 }
+
+#[test]
+fn what_is_not_there_is_said_and_not_what_is_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["none", "none.txt", "none.npy"] {
+        let said = Index::open(&[folder.path().join(name)]);
+        let said = said.map(drop).unwrap_err().to_string();
+        assert!(
+            said.contains(name) && said.contains("No such file"),
+            "{said}"
+        );
+    }
+    let other = folder.path().join("a.txt");
+    std::fs::write(&other, "").unwrap();
+    let said = Index::open(&[other]).map(drop).unwrap_err().to_string();
+    assert!(said.contains("only .parquet and .npy"), "{said}");
+}

@@ -217,3 +217,19 @@ fn sizes_are_those_of_pillow() {
     let long = inspect(&png(1, 1 << 21), &limits);
     assert!(matches!(long, Err(ImageError::TooLong { .. })), "{long:?}");
 }
+
+/// An icon whose bitmap has sides that no file could hold: their product is beyond 64 bits.
+#[test]
+fn sides_of_an_icon_that_are_too_long_to_multiply_are_refused() {
+    let entry = [
+        &[16, 16, 0, 0, 1, 0, 32, 0][..],
+        &40_u32.to_le_bytes(),
+        &22_u32.to_le_bytes(),
+    ];
+    let header = [40, u32::MAX, 0xfeff_ffff, 32 << 16 | 1, 0, 0, 0, 0, 0, 0];
+    let header = header.map(u32::to_le_bytes).concat();
+    let icon = [&[0, 0, 1, 0, 1, 0][..], &entry.concat(), &header].concat();
+    let limits = ImageLimits::default();
+    assert!(inspect(&icon, &limits).is_err());
+    assert!(decode(&icon, &limits).is_err());
+}

@@ -1,9 +1,9 @@
 //! What hubs keep for SigLIP 1 and for slow tokenizers: `spiece.model` and `added_tokens.json`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use siglip2_model::checkpoint::hub::{HubError, locate};
+use siglip2_model::checkpoint::hub::{HubError, HubSettings, locate};
 use siglip2_model::checkpoint::{Checkpoint, CheckpointError};
 
 use crate::hub::{assert_same, settings};
@@ -34,6 +34,15 @@ fn assert_ids_of_spiece(directory: &Path) {
     assert_ids(&tokenizer.expect("a tokenizer"), "siglip1_spiece");
 }
 
+/// What is downloaded from a hub, whose files are the checkpoint's.
+#[track_caller]
+fn downloaded(source: &Path, settings: &HubSettings) -> PathBuf {
+    let directory = locate("some/model", "main", settings).expect("a download");
+    assert_same(&directory, source);
+    assert_ids_of_spiece(&directory);
+    directory
+}
+
 #[test]
 fn siglip1_is_downloaded_from_spiece_model_alone() {
     for modes in [&[][..], &[Mode::Gzip, Mode::Chunked, Mode::ResolveCache]] {
@@ -41,9 +50,7 @@ fn siglip1_is_downloaded_from_spiece_model_alone() {
         let cache = tempfile::tempdir().unwrap();
         let hub = OddHub::of(source.path(), modes);
         let mut settings = settings(cache.path(), &hub);
-        let directory = locate("some/model", "main", &settings).expect("a download");
-        assert_same(&directory, source.path());
-        assert_ids_of_spiece(&directory);
+        let directory = downloaded(source.path(), &settings);
 
         // Without a network it is whole as it is, and without its vocabulary it is not.
         settings.offline = true;
@@ -69,9 +76,7 @@ fn spiece_model_is_fetched_where_tokenizer_json_lies_beside_it() {
     let cache = tempfile::tempdir().unwrap();
     let hub = OddHub::of(source.path(), &[]);
     let settings = settings(cache.path(), &hub);
-    let directory = locate("some/model", "main", &settings).expect("a download");
-    assert_same(&directory, source.path());
-    assert_ids_of_spiece(&directory);
+    let directory = downloaded(source.path(), &settings);
 
     // A cache without it can be run, and would make other ids.
     fs::remove_file(directory.join(SPIECE)).unwrap();
@@ -94,9 +99,7 @@ fn the_class_may_be_in_a_file_that_is_fetched_itself() {
     let cache = tempfile::tempdir().unwrap();
     let hub = OddHub::of(source.path(), &[]);
     let settings = settings(cache.path(), &hub);
-    let directory = locate("some/model", "main", &settings).expect("a download");
-    assert_same(&directory, source.path());
-    assert_ids_of_spiece(&directory);
+    let directory = downloaded(source.path(), &settings);
 
     for file in [SPIECE, "tokenizer_config.json"] {
         fs::remove_file(directory.join(file)).unwrap();

@@ -17,7 +17,7 @@ use parquet::schema::parser::parse_message_type;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::table::head;
+use crate::table::{head, head_of_nulls};
 use bytes::Bytes;
 
 const PLAIN: i64 = 0;
@@ -162,6 +162,26 @@ fn a_page_that_has_more_than_it_says_is_refused_before_it_is_unpacked() {
             ([Content::Picture(picture)], true) => assert_eq!(picture[..], page[4..]),
             ([Content::Bad(why)], false) => assert!(why.contains("damaged"), "{why}"),
             (other, _) => panic!("{said_length}: {} rows", other.len()),
+        }
+    }
+}
+
+#[test]
+fn a_page_without_values_has_nothing_that_is_packed() {
+    // Levels stand apart: two nulls as a run.
+    let chunk = Chunk {
+        pages: &[(head_of_nulls(2, 2), vec![4, 0])],
+        has_dictionary: false,
+        values: 2,
+        packed: Compression::GZIP(GzipLevel::default()),
+    };
+    let schema = "message table { optional binary jpg; }";
+    let (contents, _) = rows(&table(schema, 2, &[chunk]), MOST, Kind::Pictures);
+    assert_eq!(contents.len(), 2);
+    for content in contents {
+        match content {
+            Content::Bad(why) => assert!(!why.contains("cannot be read on"), "{why}"),
+            other => panic!("{other:?}"),
         }
     }
 }
