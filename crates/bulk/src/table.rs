@@ -291,7 +291,7 @@ mod tests {
             let close = (0..40).map(|at| 2 * at..2 * at + 1);
             let rows = Rows {
                 columns: vec![0],
-                ranges: close.chain([last..last + 1]).collect(),
+                ranges: close.chain(std::iter::once(last..last + 1)).collect(),
                 at_once: 16,
             };
             let mut sizes = Vec::new();

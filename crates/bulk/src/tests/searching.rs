@@ -96,7 +96,7 @@ fn what_is_not_there_is_said_and_not_what_is_searched() {
         );
     }
     let other = folder.path().join("a.txt");
-    std::fs::write(&other, "").unwrap();
+    fs::write(&other, "").unwrap();
     let said = Index::open(&[other]).map(drop).unwrap_err().to_string();
     assert!(said.contains("only .parquet and .npy"), "{said}");
 }
