@@ -11,21 +11,27 @@
 //! On a GPU node the engine costs the processors nothing to speak of, so this says how many
 //! rows a second a core can bring to the GPU, and so how many cores a GPU needs. Images stay as
 //! they were decoded, as they do for a GPU. Rows have 768 floats, as siglip2-base's have.
+//!
+//! The last column is what decoding or tokenizing the same rows costs threads that do nothing else, one
+//! for each core: what is left if all other work came for nothing. `tools/compare-front` runs this beside
+//! the same bench of another commit.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::hint::black_box;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::{Batch, Completion, Engine, EngineInfo, Pixels, Prepare, Rows};
 use siglip2_embeddings::http::{HttpSettings, serve};
-use siglip2_embeddings::image::{ImageError, RgbImage, Target};
+use siglip2_embeddings::image::{ImageError, ImageLimits, RgbImage, Target, decode};
 use siglip2_embeddings::service::{BuildInfo, Decode, Model, ModelInfo, Service, ServiceSettings};
+use siglip2_load_test::samples;
 use tokio::net::TcpListener;
 
 #[global_allocator]
@@ -49,39 +55,104 @@ struct Arguments {
     bench: bool,
 }
 
-/// What is asked for: its name, and the flags of load-test.
-const DRAWN: [(&str, &str); 3] = [
+/// What a row is made from.
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    /// A drawn JPEG of this width and height.
+    Drawn(u32, u32),
+    Text,
+    /// An image of the folder.
+    Given,
+}
+
+/// What is asked for: its name, the flags of load-test, and what its rows are made from.
+const REQUESTS: [(&str, &str, Input); 7] = [
     (
         "one drawn 224-pixel JPEG",
         "--mix image=1 --drawn 224x224 --concurrency 64",
+        Input::Drawn(224, 224),
     ),
     (
         "32 of them",
         "--mix images=1 --images-per-request 32 --drawn 224x224 --concurrency 16",
+        Input::Drawn(224, 224),
     ),
     (
         "one drawn 1920 x 1280 JPEG",
         "--mix image=1 --drawn 1920x1280 --distinct 16 --concurrency 16",
+        Input::Drawn(1920, 1280),
     ),
-];
-
-/// The same, of texts.
-const TEXTS: [(&str, &str); 2] = [
-    ("one text", "--mix text=1 --concurrency 64"),
+    ("one text", "--mix text=1 --concurrency 64", Input::Text),
     (
         "32 texts",
         "--mix text=1 --texts-per-request 32 --concurrency 16",
+        Input::Text,
+    ),
+    (
+        "one of the images",
+        "--mix image=1 --concurrency 64",
+        Input::Given,
+    ),
+    (
+        "32 of the images",
+        "--mix images=1 --images-per-request 32 --concurrency 16",
+        Input::Given,
     ),
 ];
 
-/// The same, of the images of a folder.
-const GIVEN: [(&str, &str); 2] = [
-    ("one of the images", "--mix image=1 --concurrency 64"),
-    (
-        "32 of them",
-        "--mix images=1 --images-per-request 32 --concurrency 16",
-    ),
-];
+/// The seed of what is drawn.
+const SEED: u64 = 1;
+
+impl Input {
+    /// Milliseconds of a core for a row's decoding or tokenizing alone: the best of several rounds over
+    /// what load-test sends.
+    fn bare(self, folder: Option<&PathBuf>) -> f64 {
+        let limits = ImageLimits::default();
+        let files: Vec<Vec<u8>> = match self {
+            Self::Drawn(width, height) => {
+                let number = if width > 1000 { 16 } else { 64 };
+                let drawn = samples::jpegs((width, height), number, SEED).unwrap();
+                drawn.into_iter().map(Vec::from).collect()
+            }
+            Self::Given => {
+                let files = std::fs::read_dir(folder.unwrap()).unwrap();
+                let files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+                files.filter(|file| decode(file, &limits).is_ok()).collect()
+            }
+            Self::Text => {
+                let demo = Checkpoint::demo().unwrap();
+                let tokenizer = demo.files.text_tokenizer(&demo.config, None).unwrap();
+                let texts = samples::texts(4096, SEED);
+                return best(texts.len(), || {
+                    for text in &texts {
+                        black_box(tokenizer.encode(black_box(text)).unwrap());
+                    }
+                });
+            }
+        };
+        best(files.len(), || {
+            for file in &files {
+                black_box(decode(black_box(file), &limits).unwrap());
+            }
+        })
+    }
+}
+
+/// Milliseconds a row of the best of five rounds, each of so many rows on every core at once, since
+/// cores may share what they compute with.
+fn best(rows: usize, round: impl Fn() + Sync) -> f64 {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let rounds = (0..5).map(|_| {
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(&round);
+            }
+        });
+        began.elapsed()
+    });
+    rounds.min().unwrap_or_default().as_secs_f64() * 1e3 / rows as f64
+}
 
 fn main() {
     let arguments = Arguments::parse();
@@ -98,23 +169,23 @@ fn main() {
         std::future::pending(),
     ));
     println!(
-        "{:<26} {:<7} {:>9} {:>16} {:>16}",
-        "request", "answer", "rows/s", "CPU, ms per row", "rows/s per core"
+        "{:<26} {:<7} {:>9} {:>16} {:>16} {:>16}",
+        "request", "answer", "rows/s", "CPU, ms per row", "rows/s per core", "at the least, ms"
     );
     let answers = ["json", "bytes"].into_iter();
     let answers = answers.filter(|kind| arguments.only.as_deref().is_none_or(|only| only == *kind));
-    let given = arguments.images.as_ref().map_or(&GIVEN[..0], |_| &GIVEN);
-    let requests = DRAWN.iter().chain(&TEXTS).chain(given);
-    for (&(name, flags), kind) in
+    let folder = arguments.images.as_ref();
+    let requests = REQUESTS.map(|(name, flags, input)| {
+        let asked = input != Input::Given || folder.is_some();
+        asked.then(|| (name, flags, input, input.bare(folder)))
+    });
+    let requests = requests.iter().flatten();
+    for (&(name, flags, input, bare), kind) in
         requests.flat_map(|request| answers.clone().map(move |kind| (request, kind)))
     {
         let (before, begun) = (rows.load(Ordering::SeqCst), processor_time());
         let mut command = Command::new(env!("CARGO_BIN_EXE_load-test"));
-        if let Some(folder) = arguments
-            .images
-            .as_ref()
-            .filter(|_| GIVEN.contains(&(name, flags)))
-        {
+        if let Some(folder) = folder.filter(|_| input == Input::Given) {
             command.arg("--images").arg(folder);
         }
         let output = command
@@ -128,6 +199,7 @@ fn main() {
                 kind,
             ])
             .args(["--duration", &format!("{}s", arguments.seconds)])
+            .args(["--seed", &SEED.to_string()])
             .args(flags.split(' '))
             .output()
             .expect("load-test starts");
@@ -140,7 +212,7 @@ fn main() {
         );
         let each = took.as_secs_f64() / answered as f64;
         println!(
-            "{name:<26} {kind:<7} {:>9.0} {:>16.3} {:>16.0}",
+            "{name:<26} {kind:<7} {:>9.0} {:>16.3} {:>16.0} {bare:>16.3}",
             answered as f64 / arguments.seconds,
             each * 1e3,
             1.0 / each

@@ -47,6 +47,7 @@ mod random;
 mod record;
 mod report;
 mod run;
+pub mod samples;
 mod schedule;
 mod search;
 mod service;

@@ -24,6 +24,7 @@ mod siglip1;
 
 use tokenizers::Tokenizer;
 
+use assemble::Padding;
 use cut::Cutter;
 pub(crate) use sentencepiece::from_sentencepiece;
 use siglip1::Siglip1;
@@ -148,6 +149,7 @@ pub enum TokenizerError {
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     cutter: Option<Cutter>,
+    padding: Padding,
     options: TextOptions,
     /// How SigLIP 1 prepares texts.
     siglip1: Option<Siglip1>,
@@ -193,7 +195,7 @@ impl TextTokenizer {
             pairs,
         } = assemble::assemble(&files, json, &plan, options.lower_case)?;
         let max_tokens = options.max_tokens;
-        assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
+        let padding = assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
         if let Some((token, id)) = highest
             && id as usize >= options.vocab_size
         {
@@ -208,6 +210,7 @@ impl TextTokenizer {
             siglip1,
             digest: digest(files.tokenizer, &plan, options),
             tokenizer,
+            padding,
             options,
         };
         // The ids of padding and of the tokens that are put around every text.
@@ -286,14 +289,14 @@ impl TextTokenizer {
         }
         .map_err(|error| TokenizerError::Failed(error.to_string()))?;
         let ids = encoding.get_ids();
-        if ids.len() != max_tokens {
+        let tokens = ids.len();
+        if tokens > max_tokens {
             return Err(TokenizerError::Failed(format!(
-                "{} ids instead of {max_tokens}",
-                ids.len()
+                "{tokens} ids instead of at most {max_tokens}"
             )));
         }
         let mut out = Vec::with_capacity(max_tokens);
-        for &id in ids {
+        for id in self.padding.fill(ids, max_tokens) {
             match i32::try_from(id) {
                 Ok(small) if (id as usize) < vocab_size => out.push(small),
                 _ => {
@@ -305,10 +308,9 @@ impl TextTokenizer {
                 }
             }
         }
-        let mask = encoding.get_attention_mask().iter();
         Ok(Tokenized {
             ids: out,
-            tokens: mask.filter(|&&read| read == 1).count(),
+            tokens,
             is_cut: !encoding.get_overflowing().is_empty(),
         })
     }

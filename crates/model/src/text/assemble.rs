@@ -1,5 +1,7 @@
 //! Builds the tokenizer as transformers' class does from the files.
 
+use std::iter::repeat_n;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -8,8 +10,7 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{
-    PaddingDirection, PaddingParams, PaddingStrategy, PostProcessor, Tokenizer,
-    TruncationDirection, TruncationParams, TruncationStrategy,
+    PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
 use super::charsmap::CharsMap;
@@ -213,18 +214,47 @@ fn flatten(value: Value, steps: &mut Vec<Value>) {
     }
 }
 
-/// Truncates and pads every encoding to `max_tokens`.
+/// How texts that have fewer tokens than a model reads are filled up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Padding {
+    /// The padding token.
+    id: u32,
+    /// Whether it stands before the text.
+    is_left: bool,
+}
+
+impl Padding {
+    /// These ids and as many of the padding token as make `length` of them.
+    pub(super) fn fill<'i>(
+        self,
+        ids: &'i [u32],
+        length: usize,
+    ) -> impl Iterator<Item = u32> + use<'i> {
+        let missing = length.saturating_sub(ids.len());
+        let (before, behind) = if self.is_left {
+            (missing, 0)
+        } else {
+            (0, missing)
+        };
+        let own = ids.iter().copied();
+        repeat_n(self.id, before)
+            .chain(own)
+            .chain(repeat_n(self.id, behind))
+    }
+}
+
+/// Truncates every encoding to `max_tokens`, and finds what shorter ones are padded with.
+///
+/// The tokenizer itself does not pad: it would make a string for every padding token.
 pub(super) fn fix_length(
     tokenizer: &mut Tokenizer,
     plan: &Plan,
     max_tokens: usize,
-) -> Result<(), TokenizerError> {
-    let pad = plan.pad_token.as_ref().and_then(|token| {
-        let id = tokenizer.token_to_id(token)?;
-        Some((id, token.clone()))
-    });
-    let (pad_id, pad_token) =
-        pad.ok_or_else(|| TokenizerError::NoPadToken(plan.pad_token.clone()))?;
+) -> Result<Padding, TokenizerError> {
+    let pad = plan.pad_token.as_ref();
+    let id = pad
+        .and_then(|token| tokenizer.token_to_id(token))
+        .ok_or_else(|| TokenizerError::NoPadToken(plan.pad_token.clone()))?;
     let post_processor = tokenizer.get_post_processor();
     let special = post_processor.map_or(0, |processor| processor.added_tokens(false));
     if special >= max_tokens {
@@ -233,18 +263,7 @@ pub(super) fn fix_length(
             max_tokens,
         });
     }
-    tokenizer.with_padding(Some(PaddingParams {
-        strategy: PaddingStrategy::Fixed(max_tokens),
-        direction: if plan.pad_left {
-            PaddingDirection::Left
-        } else {
-            PaddingDirection::Right
-        },
-        pad_to_multiple_of: None,
-        pad_id,
-        pad_type_id: 0,
-        pad_token,
-    }));
+    tokenizer.with_padding(None);
     tokenizer
         .with_truncation(Some(TruncationParams {
             direction: if plan.truncate_left {
@@ -257,5 +276,8 @@ pub(super) fn fix_length(
             stride: 0,
         }))
         .map_err(unusable)?;
-    Ok(())
+    Ok(Padding {
+        id,
+        is_left: plan.pad_left,
+    })
 }
