@@ -93,12 +93,19 @@ def test_what_is_no_image_is_named(client: Client, tmp_path: Path) -> None:
         client.embed_texts("a red circle")
 
 
-def test_a_bad_image_fails_the_call_or_costs_its_row(client: Client, samples: list[Path]) -> None:
+def test_a_bad_image_fails_the_call_or_costs_its_row(
+    server: Server, client: Client, samples: list[Path]
+) -> None:
     images: list[Image] = [samples[0], b"not a picture", samples[1]]
     with pytest.raises(ServiceError) as refused:
         client.embed_images(images)
     assert refused.value.status in (400, 415) and "files[1]" in refused.value.detail
-    assert refused.value.request_id
+    assert refused.value.request_id and refused.value.offset == 0
+    # Which item of the list it was, whatever request it went in.
+    with Client(server.url, key=KEY, image_batch=1) as other:
+        with pytest.raises(ServiceError, match=r"files\[0\].* \(counted from item 1 of the list\)$") as refused:
+            other.embed_images(images)
+    assert refused.value.offset == 1
     rows = client.embed_images(images, partial=True)
     assert np.isnan(rows[1]).all()
     assert np.array_equal(rows[[0, 2]], client.embed_images([samples[0], samples[1]]))
@@ -217,7 +224,8 @@ def test_on_asyncio_all_is_the_same(server: Server, client: Client, samples: lis
             assert await other.classify(samples, labels) == client.classify(samples, labels)
             assert await other.info() == client.info()
             assert (await other.embed_texts([])).shape == (0, 96)
-            with pytest.raises(ServiceError, match="files"):
+            with pytest.raises(ServiceError, match="files") as refused:
                 await other.embed_images(images)
+            assert refused.value.offset == 8
 
     asyncio.run(together())

@@ -113,6 +113,10 @@ def openai_python():
     )
     pictures = [own_image(OTHER), own_image(PICTURE), own_image(OTHER)]
     same([entry.embedding for entry in answer.data], [own_texts(TEXTS)[0], *pictures])
+    # OpenAI refuses it too; of an answer without vectors its client says nothing that helps.
+    assert "empty list" in refused(
+        openai.BadRequestError, lambda: client.embeddings.create(model="x", input=[])
+    )
     models = client.models.list().data
     assert client.models.retrieve(models[0].id).id == models[0].id
     assert "Matryoshka" in refused(
@@ -123,6 +127,23 @@ def openai_python():
     refused(openai.NotFoundError, lambda: client.post("/nothing", cast_to=object))
     stranger = openai.OpenAI(base_url=URL + "/v1", api_key="wrong", max_retries=0)
     assert "API key" in refused(openai.AuthenticationError, stranger.models.list)
+
+
+def azure_openai_python():
+    import openai
+
+    # By the name of a deployment, or of a model; the key goes in a header of Azure's own.
+    for more in [{"azure_deployment": "embeddings"}, {}]:
+        client = openai.AzureOpenAI(
+            azure_endpoint=URL, api_key=KEY, api_version="2024-02-01", max_retries=0, **more
+        )
+        answer = client.embeddings.create(model="text-embedding-3-small", input=TEXTS)
+        same([entry.embedding for entry in answer.data], own_texts(TEXTS))
+    stranger = openai.AzureOpenAI(azure_endpoint=URL, api_key="wrong", api_version="x", max_retries=0)
+    sentence = refused(
+        openai.AuthenticationError, lambda: stranger.embeddings.create(model="x", input="a")
+    )
+    assert "API key" in sentence, sentence
 
 
 def openai_python_async():
@@ -178,15 +199,14 @@ def infinity_client():
         OpenAIEmbeddingInputText,
     )
 
+    # Made as here, a body has `dimensions: 0`.
+    image = OpenAIEmbeddingInputImageModality.IMAGE
+
     with AuthenticatedClient(base_url=URL + "/v1", token=KEY) as client:
-        body = OpenAIEmbeddingInputText.from_dict({"input": TEXTS, "model": "x"})
+        body = OpenAIEmbeddingInputText(input_=TEXTS)
         answer = embeddings.sync(client=client, body=body)
         same([entry.embedding for entry in answer.data], own_texts(TEXTS))
-        body = OpenAIEmbeddingInputImage.from_dict({
-            "input": [uri(PICTURE), uri(OTHER)],
-            "model": "x",
-            "modality": OpenAIEmbeddingInputImageModality.IMAGE.value,
-        })
+        body = OpenAIEmbeddingInputImage(input_=[uri(PICTURE), uri(OTHER)], modality=image)
         answer = embeddings.sync(client=client, body=body)
         same([entry.embedding for entry in answer.data], [own_image(PICTURE), own_image(OTHER)])
 
@@ -246,15 +266,17 @@ def hugging_face_hub():
         model=URL, token=KEY, provider="hf-inference"
     ).get_endpoint_info()
     assert info["model_type"]["embedding"] and info["max_input_length"] == 64, info
-    sentences = InferenceClient(model=URL + "/similarity", token=KEY)
     source, *others = own_texts(TEXTS)
-    cosines = sentences.sentence_similarity(TEXTS[0], TEXTS[1:])
-    np.testing.assert_allclose(cosines, np.array(others) @ source, atol=1e-6)
-    picture = InferenceClient(model=URL + "/classify", token=KEY)
     labels = ["red circle", "blue star"]
-    answer = picture.zero_shot_image_classification(PICTURE, labels)
-    assert [element.label for element in answer] == labels, answer
-    assert answer[0].score > answer[1].score
+    # The bare address takes every task.
+    for sentences, picture in [("/similarity", "/classify"), ("", "")]:
+        client = InferenceClient(model=URL + sentences, token=KEY)
+        cosines = client.sentence_similarity(TEXTS[0], TEXTS[1:])
+        np.testing.assert_allclose(cosines, np.array(others) @ source, atol=1e-6)
+        client = InferenceClient(model=URL + picture, token=KEY)
+        answer = client.zero_shot_image_classification(PICTURE, labels)
+        assert [element.label for element in answer] == labels, answer
+        assert answer[0].score > answer[1].score
 
 
 def langchain_huggingface():
@@ -440,6 +462,7 @@ CHECKS = [
     compressed_bodies,
     images_in_json,
     openai_python,
+    azure_openai_python,
     openai_python_async,
     langchain_openai,
     token_ids_as_langchain_sends_them,

@@ -163,6 +163,60 @@ async fn text_embeddings_inference() {
 }
 
 #[tokio::test]
+async fn the_bare_address_takes_every_task_of_hugging_faces_clients() {
+    let server = server().await;
+    let labels = json!({ "candidate_labels": ["cat", "dog"], "hypothesis_template": "one {}" });
+    let sentences = json!({ "source_sentence": "one cat", "sentences": ["a cat", "two dogs"] });
+    for (path, body, count) in [
+        (
+            "/classify",
+            json!({ "inputs": encoded(1), "parameters": labels }),
+            2,
+        ),
+        (
+            "/similarity",
+            json!({ "inputs": sentences, "parameters": {} }),
+            2,
+        ),
+        ("/embed", json!({ "inputs": "a cat", "parameters": {} }), 1),
+        (
+            "/embed",
+            json!({ "inputs": ["a cat", uri(1)], "parameters": null }),
+            2,
+        ),
+    ] {
+        let answer = good(&server, "/", &body).await;
+        assert_eq!(answer, good(&server, path, &body).await, "{body}");
+        assert_eq!(answer.as_array().unwrap().len(), count, "{body}");
+    }
+    let none = json!({ "candidate_labels": [] });
+    refusals(
+        &server,
+        "/",
+        "error",
+        &[
+            (
+                json!({ "inputs": encoded(1), "parameters": none }),
+                400,
+                "must have classes",
+            ),
+            (
+                json!({ "inputs": "QUJD", "parameters": labels }),
+                400,
+                "inputs: ",
+            ),
+            (json!({ "parameters": labels }), 400, "must have inputs"),
+            (
+                json!({ "inputs": { "source_sentence": "a" } }),
+                400,
+                "a list of strings",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn weaviate() {
     let server = server().await;
     let answer = good(

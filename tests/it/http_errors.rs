@@ -62,6 +62,8 @@ async fn a_key_is_wanted_where_one_is_set() {
         ("Authorization", "Bearer se cret", 200),
         ("authorization", "bearer  se cret", 200),
         ("X-API-Key", "se cret", 200),
+        ("api-key", "se cret", 200),
+        ("api-key", "secret", 401),
         ("X-API-Key", "secret", 401),
         ("X-API-Key", "", 401),
         ("Authorization", "Bearer", 401),

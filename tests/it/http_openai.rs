@@ -103,9 +103,13 @@ async fn every_shape_gets_the_vectors_of_the_services_own_paths() {
             ] }),
             vec![two],
         ),
-        (json!({ "input": [] }), vec![]),
         (
             json!({ "input": "a cat", "dimensions": server.service.info().dimensions }),
+            vec![cat],
+        ),
+        // infinity's client, where its caller says nothing.
+        (
+            json!({ "input": ["a cat"], "dimensions": 0, "modality": "text" }),
             vec![cat],
         ),
     ];
@@ -254,6 +258,7 @@ async fn what_is_not_taken_is_refused_with_a_sentence() {
         ),
         (json!({ "input": "data:image/png;base64,A" }), 400, "base64"),
         (json!({ "messages": both }), 400, "more than one part"),
+        (json!({ "input": [] }), 400, "must not be an empty list"),
         (json!({ "messages": [] }), 400, "no content"),
         (json!({ "messages": "a" }), 400, "messages must be a list"),
         (json!({ "input": "a", "messages": [] }), 400, "both"),
@@ -410,6 +415,18 @@ async fn escapes_are_undone_within_the_memory_of_bodies() {
     let (status, sentence) = refusal(&server, body("\\n")).await;
     assert_eq!(status, 413);
     assert!(sentence.contains("memory"), "{sentence}");
+}
+
+#[tokio::test]
+async fn azures_path_is_another_one_to_the_same() {
+    let server = server().await;
+    let body = json!({ "input": "a cat", "model": "x" }).to_string();
+    let own = ask(server.address, post_json(PATH, &body)).await;
+    let path = "/openai/deployments/text-embedding-3-small/embeddings?api-version=2024-02-01";
+    let answer = ask(server.address, post_json(path, &body)).await;
+    assert_eq!((answer.status, answer.json()), (200, own.json()));
+    let (status, _) = refusal(&server, get("/openai/deployments/x/chat/completions")).await;
+    assert_eq!(status, 404);
 }
 
 #[tokio::test]

@@ -80,8 +80,14 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, left: Arc<Notif
     let redirect =
         |to: &str| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
     let bytes = match path.split_once('?').unwrap_or((path, "")) {
-        ("/a.png", _) => whole(&png(1, 20, 30)),
+        ("/a.png" | "/gr%C3%B6%C3%9Fer%20als.png" | "/gr%F6%DFer.png", _) => whole(&png(1, 20, 30)),
         ("/b.png", _) => whole(&png(2, 20, 30)),
+        // In UTF-8 and in Latin-1.
+        ("/umlauts", _) => redirect("/gr\u{f6}\u{df}er als.png").into_bytes(),
+        ("/latin", _) => {
+            b"HTTP/1.1 302 Found\r\nLocation: /gr\xf6\xdfer.png\r\nContent-Length: 0\r\n\r\n"
+                .to_vec()
+        }
         ("/text", _) => whole(b"a text"),
         ("/large", _) => whole(&vec![0; 100_001]),
         ("/endless", _) => {
@@ -153,6 +159,16 @@ async fn a_picture_is_the_same_wherever_it_comes_from() {
     let fetched = vectors(&answer.json());
     let (a, b) = (uri(1), uri(2));
     let answer = ask(server.address, request(&[&b, &a, &b])).await;
+    assert_eq!(fetched, vectors(&answer.json()));
+    // As a person writes it, and as hosts write where they lead to.
+    let paths = ["/gr\u{f6}\u{df}er als.png", "/umlauts", "/latin"].map(|path| host.url(path));
+    let answer = ask(
+        server.address,
+        request(&paths.each_ref().map(String::as_str)),
+    )
+    .await;
+    let fetched = vectors(&answer.json());
+    let answer = ask(server.address, request(&[&a, &a, &a])).await;
     assert_eq!(fetched, vectors(&answer.json()));
     // Where our own paths take base64, too.
     let url = host.url("/a.png");

@@ -236,6 +236,14 @@ async fn a_name_that_nothing_has_is_refused_in_each_shape_and_so_are_two() {
             post("/v1/embeddings", &[], &named("input")),
             "/error/message",
         ),
+        (
+            post(
+                "/openai/deployments/x/embeddings",
+                &[],
+                &json!({"input": TEXT}),
+            ),
+            "/error/message",
+        ),
         (post("/v2/embed", &[], &named("texts")), "/message"),
         (post("/embed", &[], &named("inputs")), "/error"),
         (post("/v2/models/x/infer", &[], &json!({})), "/error"),
@@ -281,6 +289,11 @@ async fn a_name_that_nothing_has_is_refused_in_each_shape_and_so_are_two() {
         ),
         post(
             "/models/old/v1/embeddings",
+            &[],
+            &json!({"model": "lab/new", "input": TEXT}),
+        ),
+        post(
+            "/openai/deployments/old/embeddings",
             &[],
             &json!({"model": "lab/new", "input": TEXT}),
         ),

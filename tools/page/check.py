@@ -26,6 +26,7 @@ CHECKS = {
     "labels": trying.labels,
     "index": trying.index,
     "broken": trying.broken_picture,
+    "stopped": trying.stopped_service,
     "timings": trying.timings,
     "many": requests_at_once.two_hundred_pictures,
     "busy": requests_at_once.busy_service,
@@ -42,6 +43,7 @@ CHECKS = {
     "hidden": status.pauses_when_hidden,
     "docs": docs.every_example_runs,
     "refused": docs.refusals_are_shown,
+    "docs-stopped": docs.a_service_that_has_stopped,
     "no-index": docs.without_an_index,
 }
 

@@ -53,6 +53,20 @@ def without_an_index(browser, service, shots):
         assert "404" in page.inner_text("#post-search .answer b")
 
 
+def a_service_that_has_stopped(browser, service, shots):
+    # Each with a body that is made of samples, and one without.
+    lost = ["Failed to load resource: net::"]
+    with Service(service.binary) as stopped, visit(browser, stopped, "/docs", expected=lost) as page:
+        page.wait_for_selector(".operation")
+        stopped.process.terminate()
+        stopped.process.wait()
+        for operation in ("#post-rank", "#post-embed-text"):
+            page.click(f"{operation} button:has-text('Send')")
+            page.locator(f"{operation} .answer .bad").wait_for()
+            told = page.inner_text(f"{operation} .answer")
+            assert "did not answer" in told, (operation, told)
+
+
 def refusals_are_shown(browser, service, shots):
     with visit(browser, service, "/docs", expected=[refused(422), refused(400)]) as page:
         page.wait_for_selector("#post-embed-text")

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from service import Service
 from visit import ask_api, embedded, file, load_samples, png, refused, visit
 
 
@@ -146,6 +147,20 @@ def broken_picture(browser, service, shots):
         page.screenshot(path=shots / "broken.png")
         page.fill("#query", "a red circle")
         page.wait_for_function("() => document.querySelectorAll('#ranked li').length === 3")
+
+
+def stopped_service(browser, service, shots):
+    lost = ["Failed to load resource: net::"]
+    with Service(service.binary) as stopped, visit(browser, stopped, expected=lost) as page:
+        page.wait_for_function("() => document.querySelector('#chip').innerText.includes('demo')")
+        stopped.process.terminate()
+        stopped.process.wait()
+        page.click("#samples")
+        page.wait_for_selector("#trouble:visible")
+        assert "did not answer" in page.inner_text("#trouble")
+        page.set_input_files("#files", file("good.png", png(1)))
+        page.wait_for_selector("#refused li")
+        assert "did not answer" in page.inner_text("#refused li")
 
 
 def timings(browser, service, shots):

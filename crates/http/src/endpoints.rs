@@ -18,3 +18,4 @@ pub(crate) use compare::{rank, similarity};
 pub(crate) use embed::{embed_image, embed_images, embed_text};
 pub(crate) use page::page;
 pub(crate) use search::{SearchRequest, search};
+pub(crate) use sentences::scores as sentence_scores;

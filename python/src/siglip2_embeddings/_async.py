@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,11 +12,12 @@ import httpx
 
 from . import _calls
 from ._calls import Call
+from ._errors import ServiceError
 from ._images import Image
 from ._parameters import Parameters
 from ._results import FloatArray, Info, Label, Ranked, Scores
 
-B = TypeVar("B")
+B = TypeVar("B", bound=Sized)
 R = TypeVar("R")
 
 
@@ -116,15 +117,22 @@ class AsyncClient(Parameters[httpx.AsyncBaseTransport]):
         answers: list[R] = []
         under_way: deque[asyncio.Task[R]] = deque()
 
-        async def one(request: Call) -> R:
+        offset = 0
+
+        async def one(request: Call, offset: int) -> R:
             async with self._places:
-                return read(await self._send(request))
+                try:
+                    return read(await self._send(request))
+                except ServiceError as error:
+                    error.begins_at(offset)
+                    raise
 
         try:
             while (batch := await asyncio.to_thread(next, batches, None)) is not None:
                 if len(under_way) == self._concurrency:
                     answers.append(await under_way.popleft())
-                under_way.append(asyncio.create_task(one(call(batch))))
+                under_way.append(asyncio.create_task(one(call(batch), offset)))
+                offset += len(batch)
             while under_way:
                 answers.append(await under_way.popleft())
         finally:

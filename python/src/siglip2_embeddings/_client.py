@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,11 +13,12 @@ import httpx
 
 from . import _calls
 from ._calls import Call
+from ._errors import ServiceError
 from ._images import Image
 from ._parameters import Parameters
 from ._results import FloatArray, Info, Label, Ranked, Scores
 
-B = TypeVar("B")
+B = TypeVar("B", bound=Sized)
 R = TypeVar("R")
 
 
@@ -131,12 +132,21 @@ class Client(Parameters[httpx.BaseTransport]):
     ) -> Iterator[R]:
         """Sends the groups, a few at a time; what the answers say, in the order of the groups."""
         under_way: deque[Future[R]] = deque()
+        offset = 0
+
+        def one(request: Call, offset: int) -> R:
+            try:
+                return read(self._send(request))
+            except ServiceError as error:
+                error.begins_at(offset)
+                raise
+
         try:
             for batch in batches:
                 if len(under_way) == self._concurrency:
                     yield under_way.popleft().result()
-                request = call(batch)
-                under_way.append(self._threads.submit(lambda r=request: read(self._send(r))))  # type: ignore[misc]
+                under_way.append(self._threads.submit(one, call(batch), offset))
+                offset += len(batch)
             while under_way:
                 yield under_way.popleft().result()
         finally:

@@ -28,6 +28,15 @@ class ServiceError(SiglipError):
         """What the service's log calls the request."""
         self.url = url
         """What was asked; of several services, the one that refused last."""
+        self.offset = 0
+        """How many items of a list went in the requests before: what `detail` calls `files[3]` is item
+        `offset + 3` of the list."""
+
+    def begins_at(self, offset: int) -> None:
+        """Takes note that the request began with this item of a list."""
+        self.offset = offset
+        if offset and "[" in self.detail:
+            self.args = (f"{self.args[0]} (counted from item {offset} of the list)",)
 
 
 class FingerprintMismatch(ServiceError):

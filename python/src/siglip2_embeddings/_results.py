@@ -20,7 +20,7 @@ class Info:
     device: str
     """`cpu` or `cuda`."""
     precision: str
-    """What products are computed in: `fp32`, `fp16` or `bf16`."""
+    """What products are computed in: `fp32`, `bf16`, `int8`, `fp16` or `fp8`."""
     dimensions: int
     """Numbers of a row."""
     fingerprint: str | None

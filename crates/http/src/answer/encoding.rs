@@ -80,13 +80,13 @@ impl Encoding {
     ///
     /// # Errors
     ///
-    /// When it names nothing but a format of ours in a `dtype` that does not exist: JSON would be no answer
-    /// to that, and its client would notice late.
+    /// When it names nothing but a format of ours in a `dtype` that it does not have: floats as JSON would be
+    /// no answer to that, and its client would notice late.
     pub(crate) fn wanted(headers: &HeaderMap) -> Result<Self, Problem> {
         let values = headers.get_all(header::ACCEPT).iter();
         let ranges = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
         let mut best = (0.0_f32, Self::Json);
-        let mut unknown = None;
+        let mut missing = None;
         for range in ranges {
             let range = Parameters::parse(range);
             let quality = range.get("q").map_or(Some(1.0), |quality| {
@@ -100,7 +100,11 @@ impl Encoding {
             let dtype = said.map_or(Some(Dtype::Float32), Dtype::of);
             let encoding = match (range.value.as_str(), dtype) {
                 (answer::BYTES | NPY | ARROW, None) => {
-                    unknown = said.map(<[u8]>::to_vec);
+                    missing = said.map(no_such_dtype);
+                    continue;
+                }
+                ("application/json", dtype) if dtype != Some(Dtype::Float32) => {
+                    missing = said.map(no_dtype_of_json);
                     continue;
                 }
                 (answer::BYTES, Some(dtype)) => Self::Bytes(dtype),
@@ -113,8 +117,8 @@ impl Encoding {
                 best = (quality, encoding);
             }
         }
-        match unknown {
-            Some(name) if best.0 == 0.0 => Err(no_such_dtype(&name)),
+        match missing {
+            Some(problem) if best.0 == 0.0 => Err(problem),
             _ => Ok(best.1),
         }
     }
@@ -146,6 +150,18 @@ fn no_such_dtype(name: &[u8]) -> Problem {
     let shown = printable(&String::from_utf8_lossy(name), 40);
     Problem::BadRequest(
         format!("Accept asks for the dtype {shown:?}; it must be one of: {known}.").into(),
+    )
+}
+
+fn no_dtype_of_json(name: &[u8]) -> Problem {
+    let shown = printable(&String::from_utf8_lossy(name), 40);
+    Problem::BadRequest(
+        format!(
+            "Accept asks for JSON in the dtype {shown:?}, and JSON has float32 alone; the others come as \
+             {}, {NPY} or {ARROW}.",
+            answer::BYTES
+        )
+        .into(),
     )
 }
 
@@ -222,14 +238,21 @@ mod tests {
             "application/x-npy;dtype=float64, application/json;q=0",
             "application/vnd.apache.arrow.stream;dtype=",
         ] {
-            let problem = asked(accept).expect_err(accept);
-            assert_eq!(problem.status(), 400, "{accept}");
-            let sentence = problem.to_string();
-            assert!(
-                sentence.contains("float32, float16, int8, binary"),
-                "{sentence}"
-            );
+            refused(accept, "float32, float16, int8, binary");
         }
+        for accept in [
+            "application/json;dtype=int8",
+            "application/json; dtype=int4, application/x-npy;q=0",
+        ] {
+            refused(accept, "JSON has float32 alone");
+        }
+    }
+
+    fn refused(accept: &'static str, said: &str) {
+        let problem = asked(accept).expect_err(accept);
+        assert_eq!(problem.status(), 400, "{accept}");
+        let sentence = problem.to_string();
+        assert!(sentence.contains(said), "{sentence}");
     }
 
     #[test]
@@ -276,6 +299,12 @@ mod tests {
             // What does not exist is passed over where something else is taken too.
             ("application/octet-stream;dtype=int4;q=0", json),
             ("application/octet-stream;dtype=int4, */*;q=0.1", json),
+            ("application/json;dtype=int8, */*", json),
+            ("application/json;dtype=float32;charset=utf-8", json),
+            (
+                "application/json;dtype=int8, application/octet-stream",
+                bytes,
+            ),
             (
                 "application/octet-stream;dtype=int4, application/x-npy;q=0.1",
                 Encoding::Npy(Dtype::Float32),

@@ -104,7 +104,7 @@ struct PlainError<'a> {
 impl ErrorShape {
     /// The shape for a path that is not served.
     pub(crate) fn of_unknown(path: &str) -> Self {
-        if path.starts_with("/v1/") {
+        if path.starts_with("/v1/") || path.starts_with("/openai/") {
             Self::OpenAi
         } else if path == "/v2" || path.starts_with("/v2/") {
             Self::Error

@@ -18,6 +18,7 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::call::embed::{BadItems, Embed};
 use crate::request::body::off_thread;
+use crate::request::item_reader::Items;
 use siglip2_service::{Embeddings, Service};
 
 /// Scores of every picture; or those of one, in Hugging Face's form.
@@ -106,10 +107,19 @@ pub(crate) async fn classify(call: &mut Call<'_>) -> Result<Response<Answer>, Pr
     let is_form = call
         .content_type()
         .is_some_and(|kind| kind.starts_with("multipart/"));
-    let (mut told, items) = match is_form {
+    let (told, items) = match is_form {
         true => of_form(call).await?,
         false => call.items(of_json).await?,
     };
+    classified(call, told, items).await
+}
+
+/// The scores of the pictures of a request.
+pub(super) async fn classified(
+    call: &mut Call<'_>,
+    mut told: Told,
+    items: Items,
+) -> Result<Response<Answer>, Problem> {
     let dimensions = call.model().info().dimensions;
     let sentences = told.labels.len() * told.templates.len();
     let of_classes = told.items_of_classes();

@@ -34,7 +34,7 @@ pub(crate) struct OpenAiRequest {
     /// `float`, the default; `base64` (little-endian f32); `int8`, `uint8`, `binary`, `ubinary`.
     /// `embedding_type` and `encoding_type` mean the same.
     encoding_format: Option<String>,
-    /// Only the full size.
+    /// Only the full size. 0 is as good as nothing: infinity's client sends it where its caller says nothing.
     dimensions: Option<u64>,
     /// `text` or `image`: every string is one. Without it a data URI is an image, and any other
     /// string a text.
@@ -60,7 +60,7 @@ enum Input {
     Text(String),
     /// An object with a text or an image.
     Object(Part),
-    /// Several of either.
+    /// Several of either, one at least.
     List(Vec<InputItem>),
 }
 
@@ -185,6 +185,16 @@ pub(crate) async fn openai_embeddings(call: &mut Call<'_>) -> Result<Response<An
     Ok(answer::held(body.await?, memory))
 }
 
+/// `POST /openai/deployments/{model}/embeddings`: the name of a deployment is one that its client chose, as that of
+/// a model in a body is.
+pub(crate) async fn azure_embeddings(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
+    if !call.choice.models().is_one() {
+        let name = call.path_name();
+        call.choice.name(&name)?;
+    }
+    openai_embeddings(call).await
+}
+
 fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     let [
         input,
@@ -215,6 +225,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     )?;
     let form = encoding_format.or(embedding_type).or(encoding_type);
     let form = json::word("encoding_format", form, &FORMS)?.unwrap_or(Form::Float);
+    let wanted = wanted.filter(|wanted| wanted.get() != "0");
     full_size(wanted, reader.dimensions())?;
     let normalize = json::boolean("normalized", normalized.or(normalize))?;
     let told = Told {
@@ -236,6 +247,10 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
         ));
     }
     match (input, messages) {
+        // OpenAI refuses it as well. Its clients take an answer without vectors for a broken one.
+        (Some(input), None) if json::is_empty_list(input) => {
+            return Err(wrong("input must not be an empty list."));
+        }
         (Some(input), None) => items(reader, "input", input, modality)?,
         (None, Some(messages)) => read_messages(reader, messages)?,
         (Some(_), Some(_)) => {

@@ -1,5 +1,4 @@
-//! `/embed`, as text-embeddings-inference has it, and `POST /`, which means the same: the
-//! clients of Hugging Face send there what they are given the bare address for.
+//! `/embed`, as text-embeddings-inference has it.
 
 use hyper::Response;
 use serde::{Serialize, Serializer};
@@ -14,7 +13,7 @@ use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::call::embed::Embed;
 use crate::request::body::off_thread;
-use crate::request::item_reader::ItemReader;
+use crate::request::item_reader::{ItemReader, Items};
 use crate::request::json::{self, wrong};
 use siglip2_service::Embeddings;
 
@@ -71,6 +70,15 @@ impl Serialize for Rows<'_> {
 /// `POST /embed`
 pub(crate) async fn tei_embed(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let (how, items) = call.items(read).await?;
+    embedded(call, how, items).await
+}
+
+/// The row of each item.
+pub(super) async fn embedded(
+    call: &mut Call<'_>,
+    how: Embed,
+    items: Items,
+) -> Result<Response<Answer>, Problem> {
     let dimensions = call.model().info().dimensions;
     let bytes = answer::json_bytes(items.items.len() * dimensions);
     let (embedded, memory) = call.embed(items, how, bytes).await?;
@@ -81,7 +89,8 @@ pub(crate) async fn tei_embed(call: &mut Call<'_>) -> Result<Response<Answer>, P
     Ok(answer::held(body.await?, memory))
 }
 
-fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
+/// Reads the body; its items go to the reader.
+pub(super) fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Embed, Problem> {
     let [inputs, normalize, truncate, direction, prompt, wanted] = json::fields(
         "The body",
         raw,

@@ -89,16 +89,17 @@ pub(crate) fn is_known(headers: &HeaderMap, asset: &Asset) -> bool {
         .any(|(tag, _)| tag == "*" || opaque(&tag) == opaque(asset.etag))
 }
 
-/// Whether the client names HTML, and prefers nothing to it that there is.
+/// Whether the client would rather have HTML than JSON: that it names it with the higher quality, or first
+/// where both are alike.
 fn wants_html(headers: &HeaderMap) -> bool {
-    let quality = |wanted: &str| {
-        listed(headers, &header::ACCEPT)
-            .filter(|(kind, _)| kind.eq_ignore_ascii_case(wanted))
-            .map(|(_, quality)| quality)
-            .fold(0.0, f32::max)
-    };
-    let html = quality("text/html");
-    html > 0.0 && html >= quality("application/json")
+    let mut best = (0.0, false);
+    for (kind, quality) in listed(headers, &header::ACCEPT) {
+        let is_html = kind.eq_ignore_ascii_case("text/html");
+        if quality > best.0 && (is_html || kind.eq_ignore_ascii_case("application/json")) {
+            best = (quality, is_html);
+        }
+    }
+    best.1
 }
 
 #[cfg(test)]
@@ -118,6 +119,8 @@ mod tests {
             ("TEXT/HTML; charset=utf-8 ;q=0.5", true),
             ("text/html;q=0", false),
             ("text/html;q=0.5, application/json", false),
+            ("text/html, application/json", true),
+            ("application/json, text/html, */*", false),
             ("application/json;q=0.5, text/html", true),
             ("application/json", false),
             ("text/*", false),

@@ -13,7 +13,7 @@ use crate::request::body::off_thread;
 use crate::request::item_reader::Items;
 
 /// `POST /similarity` in that shape: the cosine of each sentence with the first one.
-pub(super) async fn scores(
+pub(crate) async fn scores(
     call: &mut Call<'_>,
     request: &SentencesRequest,
     items: Items,

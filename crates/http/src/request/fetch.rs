@@ -29,6 +29,7 @@ use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, percent_encode};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -148,11 +149,12 @@ impl Fetcher {
             if !is_redirect(answer.status()) {
                 return room.read(name, answer).await;
             }
-            let location = answer.headers().get(header::LOCATION);
-            let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+            let Some(location) = answer.headers().get(header::LOCATION) else {
                 return Err(refused(name, "is redirected to nowhere"));
             };
-            let next = Target::parse(&target.join(location), &self.hosts)
+            // In whatever encoding it is: the host gets the bytes that it sent.
+            let location = percent_encode(location.as_bytes(), &AsciiSet::EMPTY).to_string();
+            let next = Target::parse(&target.join(&location), &self.hosts)
                 .map_err(|why| refused(name, &format!("is redirected to a URL that {why}")))?;
             if target.is_https && !next.is_https {
                 return Err(refused(name, "is redirected from https to http"));

@@ -200,6 +200,11 @@ pub(crate) fn first(raw: &RawValue) -> Option<u8> {
     inside.bytes().next().filter(|&byte| byte != b']')
 }
 
+/// Whether it is a list that has no item.
+pub(crate) fn is_empty_list(raw: &RawValue) -> bool {
+    kind(raw) == Kind::List && first(raw).is_none()
+}
+
 /// A string, borrowed where nothing in it is escaped.
 pub(crate) fn text<'a>(
     what: impl fmt::Display,
@@ -325,6 +330,14 @@ mod tests {
             Err(Problem::TooLarge(_))
         ));
         assert_eq!(first(a.unwrap()), Some(b'2'));
+        for (json, is_empty) in [
+            ("[ ]", true),
+            ("[]", true),
+            ("[[]]", false),
+            ("\"\"", false),
+        ] {
+            assert_eq!(is_empty_list(whole(json).unwrap()), is_empty, "{json}");
+        }
         assert!(fields("The body", a.unwrap(), ["a"]).is_err());
     }
 

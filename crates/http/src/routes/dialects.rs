@@ -7,13 +7,13 @@ use crate::content::{Content, Parameter, ParameterKind};
 use crate::dialects::{
     self, ClassifyAnswer, ClassifyRequest, CohereAnswer, CohereRequest, ImmichAnswer, JSON_LENGTH,
     KServeAnswer, KServeLive, KServeModel, KServeReady, KServeRequest, KServeServer, Model,
-    ModelList, OpenAiAnswer, OpenAiRequest, TeiAnswer, TeiRequest, WeaviateAnswer, WeaviateMeta,
-    WeaviateRequest,
+    ModelList, OpenAiAnswer, OpenAiRequest, RootAnswer, RootRequest, TeiAnswer, TeiRequest,
+    WeaviateAnswer, WeaviateMeta, WeaviateRequest,
 };
 use crate::request::bodies::{ClassifyForm, PredictForm};
 
 /// See the module.
-pub(crate) static DIALECTS: [Route; 19] = [
+pub(crate) static DIALECTS: [Route; 20] = [
     Route {
         path: "/v1/embeddings",
         name: "openai_embeddings",
@@ -45,6 +45,16 @@ pub(crate) static DIALECTS: [Route; 19] = [
         handler: |call| Box::pin(dialects::openai_model(call)),
     },
     Route {
+        path: "/openai/deployments/{model}/embeddings",
+        name: "azure_embeddings",
+        summary: "Azure OpenAI: the same as /v1/embeddings; where one model is served, any name is one of its deployments",
+        class: Class::Work,
+        takes: &[Content::json::<OpenAiRequest>()],
+        gives: &[Content::json::<OpenAiAnswer>()],
+        errors: ErrorShape::OpenAi,
+        handler: |call| Box::pin(dialects::azure_embeddings(call)),
+    },
+    Route {
         path: "/v2/embed",
         name: "cohere_embed",
         summary: "Cohere: embeddings of texts, images or inputs, in several forms",
@@ -67,12 +77,12 @@ pub(crate) static DIALECTS: [Route; 19] = [
     Route {
         path: "/",
         name: "tei_root",
-        summary: "text-embeddings-inference: the same as /embed",
+        summary: "Hugging Face's clients with the bare address: embeddings, scores of labels, or cosines, as the body says",
         class: Class::Work,
-        takes: &[Content::json::<TeiRequest>()],
-        gives: &[Content::json::<TeiAnswer>()],
+        takes: &[Content::json::<RootRequest>()],
+        gives: &[Content::json::<RootAnswer>()],
         errors: ErrorShape::Tei,
-        handler: |call| Box::pin(dialects::tei_embed(call)),
+        handler: |call| Box::pin(dialects::tei_root(call)),
     },
     Route {
         path: "/vectorize",

@@ -271,8 +271,10 @@ impl App {
                 .eq_ignore_ascii_case(b"bearer ")
                 .then(|| token.trim_ascii())
         });
-        let own = headers.get("x-api-key").map(HeaderValue::as_bytes);
-        let presented = bearer.into_iter().chain(own);
+        // The second is Azure's.
+        let named = ["x-api-key", "api-key"].map(|name| headers.get(name));
+        let named = named.into_iter().flatten().map(HeaderValue::as_bytes);
+        let presented = bearer.into_iter().chain(named);
         match self.0.settings.admits(presented) {
             true => Ok(()),
             false => Err(Problem::Unauthorized),

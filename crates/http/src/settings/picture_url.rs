@@ -6,11 +6,23 @@ use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::http::uri::InvalidUri;
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::answer::problem::printable;
 
 /// The longest URL that is looked at.
 const MOST_BYTES: usize = 2048;
+
+/// What is escaped in a path and a query, beside all that is not ASCII: what may not stand there as it is, and
+/// stands there all the same in what people copy and programs put together.
+const ESCAPED: &AsciiSet = &AsciiSet::EMPTY
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}');
 
 /// Hosts that pictures may be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +166,7 @@ impl Target {
         if !is_http(url) {
             return Err(UrlError::OtherScheme);
         }
-        let uri: Uri = url.parse().map_err(UrlError::Invalid)?;
+        let uri: Uri = escaped(url).parse().map_err(UrlError::Invalid)?;
         let is_https = uri.scheme_str() == Some("https");
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
@@ -224,6 +236,15 @@ impl fmt::Display for Target {
         let scheme = if self.is_https { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority(), printable(path, 80))
     }
+}
+
+/// A URL as it is asked for: with its path and its query escaped, as browsers and Python's clients do it.
+/// What is escaped already stays as it is, and so does the host.
+fn escaped(url: &str) -> String {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url[host..].find(['/', '?', '#']);
+    let (origin, path) = url.split_at(path.map_or(url.len(), |at| host + at));
+    format!("{origin}{}", utf8_percent_encode(path, ESCAPED))
 }
 
 /// A picture that is to be fetched.
@@ -315,6 +336,35 @@ mod tests {
         let error = Target::parse(&long, &hosts()).unwrap_err().to_string();
         assert!(error.contains("2048"), "{error}");
         assert!(Target::parse("https://any.example/", &PictureHosts::parse("*").unwrap()).is_ok());
+    }
+
+    /// The expected paths are those that Python's requests asks for.
+    #[test]
+    fn what_may_not_stand_in_a_path_is_escaped() {
+        for (url, expected) in [
+            ("https://images.example/a b.png", "/a%20b.png"),
+            (
+                "https://images.example/gr\u{f6}\u{df}e.png",
+                "/gr%C3%B6%C3%9Fe.png",
+            ),
+            ("https://images.example?\u{e9} {x}", "/?%C3%A9%20%7Bx%7D"),
+            ("https://images.example/<\"`>#\u{e9}", "/%3C%22%60%3E"),
+            (
+                "https://images.example/a%20b%2Fc.png?d=%26",
+                "/a%20b%2Fc.png?d=%26",
+            ),
+        ] {
+            let target = Target::parse(url, &hosts()).unwrap();
+            assert_eq!(target.path, expected, "{url}");
+        }
+        for wrong in [
+            "https://b\u{fc}cher.example/",
+            "https://images.exa mple/",
+            "https://images.example/\u{7}",
+        ] {
+            let error = Target::parse(wrong, &PictureHosts::parse("*").unwrap()).unwrap_err();
+            assert!(matches!(error, UrlError::Invalid(_)), "{wrong}: {error}");
+        }
     }
 
     #[test]

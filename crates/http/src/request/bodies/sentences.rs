@@ -54,7 +54,7 @@ impl SentencesRequest {
     }
 
     /// Reads the body; the sentence and then the others go to the reader.
-    pub(super) fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Self, Problem> {
+    pub(crate) fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Self, Problem> {
         let [inputs, parameters] = json::fields("The body", raw, ["inputs", "parameters"])?;
         let [source, sentences] = match inputs {
             Some(inputs) => json::fields("inputs", inputs, ["source_sentence", "sentences"])?,

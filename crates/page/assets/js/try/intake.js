@@ -1,5 +1,6 @@
 // How pictures come in: dropped, pasted, picked, or the samples that ship with the service.
 
+import { exchange } from '../api.js';
 import { $ } from '../dom.js';
 import { MOST_PICTURES, Picture } from './store.js';
 
@@ -56,9 +57,11 @@ const SAMPLES = new URL('../../samples/', import.meta.url);
 
 /** The sample pictures: shapes that the demo model knows. */
 export async function samples(most = Infinity) {
-  const listed = await (await fetch(new URL('samples.json', SAMPLES))).json();
+  const listed = await read('samples.json', 'json');
   return Promise.all(listed.slice(0, most).map(async ({ file, caption }) => {
-    const blob = await (await fetch(new URL(file, SAMPLES))).blob();
+    const blob = await read(file, 'blob');
     return { file: new File([blob], file, { type: 'image/png' }), caption };
   }));
 }
+
+const read = async (file, as) => (await exchange(new URL(file, SAMPLES), { method: 'GET', as })).text;

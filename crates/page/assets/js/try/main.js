@@ -72,7 +72,15 @@ export function startTrying(info) {
     else add(bunch);
   });
   const addSamples = async () => {
-    const drawn = await samples();
+    let drawn;
+    try {
+      drawn = await samples();
+    } catch (error) {
+      $('trouble').textContent = error.message;
+      return;
+    } finally {
+      $('trouble').hidden = drawn !== undefined;
+    }
     if (info.model === 'demo' && !$('query').value) prefill(drawn);
     add(drawn.map(({ file, caption }) => new Picture(file, caption)));
     // The field is there once there are pictures.
