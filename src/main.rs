@@ -30,7 +30,7 @@ use siglip2_embeddings::embed::Embed;
 use siglip2_embeddings::exit::{ENGINE_DEAD, UNUSABLE, end};
 use siglip2_embeddings::generate::Generate;
 use siglip2_embeddings::http::{self, ApiKeysFile, TlsFiles};
-use siglip2_embeddings::log::{Log, last_line};
+use siglip2_embeddings::log::{Log, last_line, tell_panics};
 use siglip2_embeddings::priority::give_way;
 use siglip2_embeddings::search::Search;
 use siglip2_embeddings::settings::Settings;
@@ -106,6 +106,7 @@ fn main() -> ExitCode {
     let mut settings: Settings =
         siglip2_flags::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     let log = Log::start(&settings.log);
+    tell_panics();
     if let Err(error) = explain_truncation(ENGINE_DEAD) {
         tracing::debug!(%error, "no handler for files that are cut short");
     }

@@ -472,6 +472,42 @@ fn message(mut stream: &TcpStream) -> Option<Vec<u8>> {
 }
 
 #[test]
+fn vectors_that_are_none_are_asked_for_again() {
+    /// Of the demo model.
+    const DIMENSIONS: usize = 96;
+    let input = pictures(20);
+    let service = Program::demo(&[]);
+    let bad = AtomicUsize::new(0);
+    let instead = move |request: &[u8]| {
+        let head = head_end(request).expect("a head");
+        let is_first = || bad.fetch_add(1, Ordering::SeqCst) == 0;
+        if !request.starts_with(b"POST /embed/images?") || !is_first() {
+            return None;
+        }
+        let (mut rows, mut rest) = (0, &request[head..]);
+        while let Some((length, files)) = rest.split_first_chunk::<4>() {
+            rest = &files[u32::from_le_bytes(*length) as usize..];
+            rows += 1;
+        }
+        let body = f32::NAN.to_le_bytes().repeat(rows * DIMENSIONS);
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
+        );
+        Some([head.as_bytes(), &body].concat())
+    };
+    let proxy = format!("http://{}", proxy(service.address, instead));
+    let (out, local) = (tempfile::tempdir(), tempfile::tempdir());
+    let (out, local) = (out.expect("a folder"), local.expect("a folder"));
+    for (folder, flags) in [(&out, &["--url", proxy.as_str()][..]), (&local, &[])] {
+        let output = embed(input.path(), folder.path(), flags).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert!(files(out.path()) == files(local.path()));
+}
+
+#[test]
 fn a_picture_that_always_breaks_the_connection_ends_the_run_and_says_so() {
     let input = pictures(60);
     let service = Program::demo(&[]);

@@ -183,6 +183,38 @@ async fn bytes_of_bodies_that_are_held() {
 /// Every setting of the HTTP side and of the service can be said by its flag, and is told
 /// under the flag's name.
 #[tokio::test]
+async fn what_reading_texts_takes_is_held() {
+    const MIB: usize = 1 << 20;
+    // 48 MiB for bodies.
+    let service = crate::common::model::service("demo", &["--max-request-memory", "128MiB"]);
+    let server = Server::of(service).await;
+    let sent = |texts: &str, length: usize, wide: bool| {
+        let mut body = format!(r#"{{"texts":[{texts}]}}"#).into_bytes();
+        body.resize(length, b' ');
+        if wide {
+            body = body.iter().flat_map(|&byte| [byte, 0]).collect();
+        }
+        let json = ("Content-Type", "application/json");
+        request("POST", "/embed/text", &[json], &body)
+    };
+    for (what, sent, expected) in [
+        ("plain", sent("\"a\"", 14 * MIB, false), 200),
+        // Undoing an escape may take three times as much again.
+        ("escaped", sent("\"\\u0061\"", 14 * MIB, false), 413),
+        (
+            "escaped, and smaller",
+            sent("\"\\u0061\"", 7 * MIB, false),
+            200,
+        ),
+        // And so may a buffer for another encoding that grows, besides the texts.
+        ("UTF-16", sent("\"a\"", 5 * MIB, true), 413),
+        ("UTF-16, and smaller", sent("\"a\"", 2 * MIB, true), 200),
+    ] {
+        assert_eq!(status(&server, sent).await, expected, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn every_limit_is_a_setting_and_info_shows_it() {
     let flags = [
         ("--payload-limit", "101001"),

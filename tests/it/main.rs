@@ -33,6 +33,7 @@ mod http_bytes;
 mod http_classify;
 mod http_coded;
 mod http_connections;
+mod http_crowded;
 mod http_dialects;
 mod http_document;
 mod http_endpoints;

@@ -86,6 +86,21 @@ fn ids(answer: &Answer) -> Vec<String> {
     results.iter().map(id).collect()
 }
 
+#[tokio::test]
+async fn the_name_of_a_column_is_no_longer_than_a_text() {
+    let (_folder, out) = embedded(&[]);
+    let server = searching(&out).await;
+    for (length, expected) in [(256 << 10, 400), ((256 << 10) + 1, 413)] {
+        let name = "c".repeat(length);
+        let answer = search(&server, json!({"query": "a", "columns": [name]})).await;
+        assert_eq!(answer.status, expected, "{}", answer.text());
+        let form = Form::new().text("query", "a");
+        let form = form.text("columns", json!([name]).to_string());
+        let answer = ask(server.address, form.post("/search")).await;
+        assert_eq!(answer.status, expected, "{}", answer.text());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_and_a_picture_find_their_rows_in_tables_and_arrays() {
     let mut found = Vec::new();

@@ -288,7 +288,12 @@ impl<'a> Call<'a> {
     /// Takes the memory for an answer of so many bytes at most.
     pub(crate) fn answer_bytes(&self, bytes: usize) -> Result<Lease, Problem> {
         let memory = self.shared.models.memory();
-        Ok(memory.take(MemoryUse::Answers, bytes as u64)?)
+        let taken = memory.take(MemoryUse::Answers, bytes as u64);
+        Ok(taken.inspect_err(|error| {
+            if !error.is_final() {
+                self.shared.unread.ring();
+            }
+        })?)
     }
 
     /// Reads an image's header, so that a bad one is refused before anything is begun.

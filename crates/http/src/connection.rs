@@ -7,8 +7,10 @@
 //! * `http2`: what is under and around hyper's HTTP/2. `frames`: what a client may not do by the
 //!   thousand.
 //! * `state`: what a connection is doing.
-//! * `clients`: how much one client may hold. `descriptors`: how many the system gives.
+//! * `clients`: how much one client may hold. `descriptors`: how many the system gives. `bell`: what calls
+//!   many connections at once.
 
+pub(crate) mod bell;
 pub(crate) mod clients;
 pub(crate) mod descriptors;
 mod frames;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * `head`: what the head of a request must be. `body`: the body, piece by piece. `coded`: bodies
-//!   that come compressed.
+//!   that come compressed. `awaited`: bodies that do not come, and make room for others.
 //! * `form`: forms, read as they stream. `bodies`: the forms and the JSON of the endpoints, as
 //!   types.
 //! * `json`: JSON without a tree of values. `json_text`: its encoding. `item_reader`: texts and
@@ -20,6 +20,7 @@
 //! * `model`: which model a request is for. `fingerprint`: which vector space its client has
 //!   vectors of. `ignored`: what was not read.
 
+pub(crate) mod awaited;
 pub(crate) mod base64;
 pub(crate) mod bodies;
 pub(crate) mod body;

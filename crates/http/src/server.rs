@@ -12,17 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answer;
 use crate::call::accepted::AcceptedCount;
+
 use crate::call::shared::Shared;
 use crate::call::spans::Spans;
+use crate::connection::bell::Bell;
 use crate::connection::clients::{self, Clients};
 use crate::connection::descriptors;
 use crate::connection::wire;
 use crate::openapi;
+use crate::request::awaited::AwaitedBodies;
 use crate::request::fetch::Fetcher;
 use crate::routes;
 use crate::settings::HttpSettings;
@@ -77,13 +80,15 @@ pub async fn serve(
     let most = descriptors::connections(most);
     let drain_timeout = settings.drain_timeout;
     let slots = Arc::new(Semaphore::new(most));
-    let crowded = Arc::new(Notify::new());
+    let crowded = Arc::<Bell>::default();
     let (phase, told) = watch::channel(Phase::Serving);
     let models = models.into();
     let fetcher = Fetcher::new(&settings.picture_urls)?;
     let app = App(Arc::new(Shared {
         fetcher,
         accepted: AcceptedCount::new(Arc::clone(models.metrics())),
+        awaited: AwaitedBodies::default(),
+        unread: Arc::default(),
         clients: Clients::new(settings.max_connections_per_client),
         streams: Arc::new(Semaphore::new(most)),
         clients_streams: Clients::new(settings.max_connections_per_client),
@@ -135,7 +140,7 @@ pub async fn serve(
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     if descriptors::ran_out(&error) {
-                        crowded.notify_waiters();
+                        crowded.ring();
                     }
                     tokio::select! {
                         () = &mut *end => break,
@@ -197,13 +202,18 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    crowded: &Notify,
+    crowded: &Bell,
 ) -> io::Result<((TcpStream, SocketAddr), OwnedSemaphorePermit)> {
-    let slot = loop {
-        match timeout(CROWDED_PAUSE, Arc::clone(slots).acquire_owned()).await {
-            Ok(slot) => break slot.map_err(io::Error::other)?,
-            Err(_) => crowded.notify_waiters(),
-        }
+    let slot = match Arc::clone(slots).try_acquire_owned() {
+        Ok(slot) => slot,
+        // Rung even if one is given back soon: who gives back a few of many would keep the others.
+        Err(_) => loop {
+            crowded.ring();
+            let slot = timeout(CROWDED_PAUSE, Arc::clone(slots).acquire_owned()).await;
+            if let Ok(slot) = slot {
+                break slot.map_err(io::Error::other)?;
+            }
+        },
     };
     Ok((listener.accept().await?, slot))
 }

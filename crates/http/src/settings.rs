@@ -63,12 +63,14 @@ pub struct HttpSettings {
     pub max_other_parts: usize,
 
     /// Requests that are answered at the same time; one more is answered 429 before its
-    /// body is read. /health, /ready, /metrics, /info and /openapi.json do not count.
+    /// body is read, or takes the place of one whose body does not come, of a client with
+    /// more of those. /health, /ready, /metrics, /info and /openapi.json do not count.
     #[arg(long, env = "MAX_CONCURRENT_REQUESTS", default_value = "512", value_parser = count)]
     pub max_concurrent_requests: usize,
 
     /// Connections that are served at the same time. Further ones wait in the system's
-    /// backlog, and idle ones are closed to make room for them.
+    /// backlog, and idle ones, and those on which an answer is not read, are closed to make
+    /// room for them.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "1024", value_parser = count)]
     pub max_connections: usize,
 

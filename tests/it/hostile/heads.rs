@@ -352,7 +352,8 @@ fn framing() -> Vec<Case> {
         case("trailers", te("chunked", &format!("10\r\n{JSON}\r\n0\r\nX: y\r\nZ: w\r\n\r\n")), &[200]),
         case("a body without Content-Length", text("", JSON), &[411, 422, 400]),
         case("a body of one byte chunks", te("chunked", std::str::from_utf8(&chunked(format!(r#"{{"texts": ["{}"]}}"#, "b".repeat(100_000)).as_bytes(), 1)).unwrap()), &[200]),
-        case("CONNECT with a body", format!("CONNECT t:1 HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc{HIDDEN}"), &[400, 404, 405, 501]),
+        case("CONNECT with a body", format!("CONNECT t:1 HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc{HIDDEN}"), &[400, 404, 405, 501]).closes(),
+        case("two lengths behind CONNECT", format!("CONNECT t:1 HTTP/1.1\r\nHost: t\r\n\r\n{}", text("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", &in_chunks)), &[400, 404, 405, 501]).closes(),
         case("GET with a hidden request as its body", format!("GET /health HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{HIDDEN}", HIDDEN.len()), &[200]).closes(),
     ];
     for (name, size) in [

@@ -120,11 +120,17 @@ impl Wire {
             Err(error) => return broken(error),
         };
         if status == 200 {
-            return match is_bytes && body.len() == floats {
-                true => Answer::Rows(self.rows(&body, &empty)),
-                false => Answer::Never(format!(
+            if !is_bytes || body.len() != floats {
+                return Answer::Never(format!(
                     "{url} answered no vectors: is it a service of this version?"
-                )),
+                ));
+            }
+            let rows = self.rows(&body, &empty);
+            let mut values = rows.iter().flatten().flatten();
+            return match values.all(|value| value.is_finite()) {
+                true => Answer::Rows(rows),
+                // As in this process.
+                false => Answer::Failed(format!("{url} answered a value that is not finite")),
             };
         }
         let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();

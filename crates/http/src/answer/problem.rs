@@ -239,6 +239,14 @@ impl Problem {
         }
     }
 
+    /// A body that does not come, while others are refused.
+    pub(crate) fn makes_room() -> Self {
+        Problem::Busy {
+            what: "The body of this request did not come while others waited, and it made room for one of them.".to_owned(),
+            retry_after: CONCURRENCY_RETRY,
+        }
+    }
+
     /// One more request of a client than it may have under way.
     pub(crate) fn too_many_of_client(most: usize) -> Self {
         Problem::Busy {

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::accepted::AcceptedCount;
+
 use super::spans::Spans;
+use crate::connection::bell::Bell;
 use crate::connection::clients::Clients;
+use crate::request::awaited::AwaitedBodies;
 use crate::request::fetch::Fetcher;
 use crate::settings::HttpSettings;
 use siglip2_service::Models;
@@ -21,6 +24,10 @@ pub(crate) struct Shared {
     /// Where spans of requests go, if anywhere.
     pub(crate) spans: Option<Spans>,
     pub(crate) accepted: AcceptedCount,
+    /// Those of them whose bodies are awaited.
+    pub(crate) awaited: AwaitedBodies,
+    /// Rung when there is no memory for an answer: whoever does not read his makes room.
+    pub(crate) unread: Arc<Bell>,
     pub(crate) clients: Clients,
     /// Requests over HTTP/2, of which a connection has many at a time: as many together as there
     /// may be connections, and as many of one client as it may have connections.

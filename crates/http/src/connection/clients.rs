@@ -8,13 +8,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
+/// Who holds fewer than this is never one of those who hold many.
+const MANY: usize = 8;
+
 /// Counts by address.
 #[derive(Clone)]
 pub(crate) struct Clients(Arc<Counts>);
 
 struct Counts {
     most: usize,
-    held: Mutex<HashMap<IpAddr, usize>>,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    held: HashMap<IpAddr, usize>,
+    /// Of all clients together.
+    all: usize,
 }
 
 impl Clients {
@@ -22,7 +32,7 @@ impl Clients {
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Counts {
             most,
-            held: Mutex::default(),
+            counted: Mutex::default(),
         }))
     }
 
@@ -35,12 +45,13 @@ impl Clients {
     /// may.
     pub(crate) fn enter(&self, address: IpAddr) -> Option<Held> {
         let address = network(address);
-        let mut held = self.0.held();
-        let count = held.entry(address).or_default();
+        let mut counted = self.0.counted();
+        let count = counted.held.entry(address).or_default();
         if self.0.most > 0 && *count >= self.0.most {
             return None;
         }
         *count += 1;
+        counted.all += 1;
         Some(Held {
             counts: Arc::clone(&self.0),
             address,
@@ -50,8 +61,8 @@ impl Clients {
 
 impl Counts {
     /// A change of one number cannot be left half done.
-    fn held(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,21 +72,32 @@ pub(crate) struct Held {
     address: IpAddr,
 }
 
+impl Held {
+    /// Whether its client holds many: more than a few, and no fewer than clients do on average.
+    pub(crate) fn is_of_many(&self) -> bool {
+        let counted = self.counts.counted();
+        let own = counted.held.get(&self.address).copied().unwrap_or_default();
+        let average = counted.all / counted.held.len().max(1);
+        own >= average.max(MANY)
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut held = self.counts.held();
-        if let Some(count) = held.get_mut(&self.address) {
+        let mut counted = self.counts.counted();
+        if let Some(count) = counted.held.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.address);
+                counted.held.remove(&self.address);
             }
+            counted.all -= 1;
         }
     }
 }
 
 /// What counts as one client: an address of IPv4, or a network of IPv6, of which anybody has
 /// 2^64 addresses.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let prefix = u128::from(address) >> 64 << 64;
@@ -111,7 +133,28 @@ mod tests {
         assert!(clients.enter(other).is_some());
         drop(first);
         assert!(clients.enter(one).is_some());
-        assert_eq!(clients.0.held().len(), 1);
+        let counted = clients.0.counted();
+        assert_eq!((counted.held.len(), counted.all), (1, 1));
+    }
+
+    #[test]
+    fn who_holds_many_is_told_from_the_others() {
+        let clients = Clients::new(0);
+        let hold = |client: [u8; 4], count: usize| -> Vec<Held> {
+            let held = (0..count).map(|_| clients.enter(client.into()).unwrap());
+            held.collect()
+        };
+        let few = hold([192, 0, 2, 1], MANY - 1);
+        assert!(
+            !few[0].is_of_many(),
+            "there is nobody else, and it is a few"
+        );
+        let many = hold([192, 0, 2, 2], 2 * MANY);
+        assert!(many[0].is_of_many() && !few[0].is_of_many());
+        let most = hold([192, 0, 2, 3], 20 * MANY);
+        assert!(most[0].is_of_many() && !many[0].is_of_many());
+        drop(most);
+        assert!(many[0].is_of_many());
     }
 
     #[test]

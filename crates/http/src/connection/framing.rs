@@ -188,7 +188,7 @@ fn body(head: &[u8]) -> Result<State, Violation> {
             coding = Some(value);
         }
     }
-    // After CONNECT hyper takes what follows for another protocol.
+    // What follows CONNECT is no request; `server::app` closes the connection before it is read as one.
     if request.starts_with(b"CONNECT ") {
         return Ok(State::Unknown);
     }

@@ -23,11 +23,19 @@ pub(crate) struct ConnectionState {
     linger: AtomicBool,
     /// When the last answer was handed over, in milliseconds from the opening.
     last: AtomicU64,
+    /// Answers that have begun, and of which not all was handed to hyper.
+    writing: AtomicUsize,
+    /// When one of them began, or more was asked for of it because what went before was taken; as `last`.
+    taken: AtomicU64,
 }
 
 /// A request that is under way on a connection, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Arc<ConnectionState>);
+pub(crate) struct UnderWay {
+    state: Arc<ConnectionState>,
+    /// Whether its answer has begun.
+    writes: bool,
+}
 
 impl ConnectionState {
     /// A connection of this client that was just opened.
@@ -40,7 +48,13 @@ impl ConnectionState {
             awaits_interim: AtomicBool::new(false),
             linger: AtomicBool::new(false),
             last: AtomicU64::new(0),
+            writing: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
         }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whose it is.
@@ -64,13 +78,22 @@ impl ConnectionState {
         self.opened + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
+    /// Whether answers are being written, and the client has taken nothing of them for so long.
+    pub(crate) fn is_unread_for(&self, pause: Duration) -> bool {
+        let taken = self.opened + Duration::from_millis(self.taken.load(Ordering::Relaxed));
+        self.writing.load(Ordering::Relaxed) > 0 && taken.elapsed() >= pause
+    }
+
     /// A head is complete.
     pub(crate) fn begin(self: &Arc<Self>, version: Version) -> UnderWay {
         self.heads.fetch_add(1, Ordering::Relaxed);
         self.awaits_interim
             .store(version == Version::HTTP_11, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
+        UnderWay {
+            state: Arc::clone(self),
+            writes: false,
+        }
     }
 
     /// Its answer is known, and the next thing that is written.
@@ -104,10 +127,43 @@ impl ConnectionState {
     }
 }
 
+impl UnderWay {
+    /// Its answer begins, or goes on.
+    pub(crate) fn writes(&mut self) {
+        let now = self.state.now();
+        self.state.taken.store(now, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.writes, true) {
+            self.state.writing.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last.store(now, Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        let Self { state, writes } = self;
+        if *writes {
+            state.writing.fetch_sub(1, Ordering::Relaxed);
+        }
+        state.last.store(state.now(), Ordering::Relaxed);
+        state.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_computed_is_not_one_that_nobody_reads() {
+        let (none, hour) = (Duration::ZERO, Duration::from_secs(3600));
+        let state = Arc::new(ConnectionState::new([127, 0, 0, 1].into()));
+        let mut request = state.begin(Version::HTTP_11);
+        assert!(!state.is_unread_for(none), "it is being computed");
+        for _ in 0..2 {
+            request.writes();
+            assert!(state.is_unread_for(none) && !state.is_unread_for(hour));
+        }
+        drop(request);
+        assert!(!state.is_unread_for(none) && !state.is_busy());
     }
 }

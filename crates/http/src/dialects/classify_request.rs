@@ -293,8 +293,10 @@ fn classes(
     let labels = labels.map(|raw| json::list("labels", raw, reader.most()));
     let labels = labels.transpose()?.unwrap_or_default();
     let mut has_classes = !labels.is_empty();
+    // Once for all labels: a template may be as long as a text, and there may be thousands of labels.
+    let lengths: Vec<_> = told.templates.iter().map(|it| Length::of(it)).collect();
     for (index, raw) in labels.into_iter().enumerate() {
-        label(reader, told, index, raw)?;
+        label(reader, told, &lengths, index, raw)?;
     }
     if let Some(shown) = shown {
         let bad = told.bad.as_mut().map(|bad| &mut bad.examples);
@@ -310,21 +312,39 @@ fn classes(
     }
 }
 
+/// How long the sentences of a template are.
+struct Length {
+    /// Bytes without the holes.
+    bytes: usize,
+    /// Places where the label goes.
+    holes: usize,
+}
+
+impl Length {
+    fn of(template: &str) -> Self {
+        let holes = template.matches("{}").count();
+        let bytes = template.len() - 2 * holes;
+        Self { bytes, holes }
+    }
+
+    /// That with a label of so many bytes.
+    fn with(&self, label: usize) -> usize {
+        self.bytes + self.holes * label
+    }
+}
+
 /// Adds a label in every template, unless it is too long for one: then it is bad.
 fn label(
     reader: &mut ItemReader,
     told: &mut Told,
+    lengths: &[Length],
     index: usize,
     raw: &RawValue,
 ) -> Result<(), Problem> {
     let place = Place::at("labels", index);
     let text = json::text(place, raw)?;
     // Before a sentence is made: a template may name a label as often as it likes.
-    let most = told.templates.iter().map(|template| {
-        let holes = template.matches("{}").count();
-        let bytes = template.len() + holes * text.len();
-        bytes.saturating_sub(2 * holes)
-    });
+    let most = lengths.iter().map(|length| length.with(text.len()));
     let most = most.max().unwrap_or_default().max(text.len());
     if let Err(problem) = reader.room(place, most) {
         let Some(bad) = &mut told.bad else {
@@ -378,5 +398,20 @@ fn templates(one: Option<String>, several: Option<Vec<String>>) -> Result<Vec<St
             "Template {index} has no {{}}, which is where the label goes."
         ))),
         None => Ok(templates),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_sentence_is_known_before_it_is_made() {
+        for template in ["{}", "a {} b", "{}{}", "{{}}", "{}{", "}{}{}{ }\u{e9}"] {
+            for label in ["", "{}", "\u{1f600} x"] {
+                let made = template.replace("{}", label);
+                assert_eq!(Length::of(template).with(label.len()), made.len(), "{made}");
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::answer::messages::{RankAnswer, SimilarityAnswer};
 use crate::answer::problem::{Named, Problem};
 use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
 use crate::answer::{self, Answer, json_bytes};
-use crate::call::Call;
+use crate::call::{Call, reading};
 use crate::request::bodies::{RankForm, RankRequest, SimilarityBody, SimilarityForm};
 use crate::request::body::off_thread;
 use crate::request::item_reader::Items;
@@ -72,8 +72,12 @@ pub(crate) async fn similarity(call: &mut Call<'_>) -> Result<Response<Answer>, 
             let limits = limits.unless_each_for_itself(form.partial);
             let texts = form.texts;
             call.hold(texts.len())?;
-            let texts =
-                off_thread(texts.len(), move || text_list::parse_field(&texts, limits)).await?;
+            let memory = call.shared.models.memory().clone();
+            let texts = off_thread(texts.len(), move || {
+                let _reading = reading(&memory, texts.as_bytes())?;
+                text_list::parse_field(&texts, limits)
+            })
+            .await?;
             let (names, images) = split(form.files);
             Compared {
                 texts,

@@ -8,13 +8,13 @@ use crate::answer::messages::{EmbeddingsAnswer, RowsTold, TextsTold, finite};
 use crate::answer::problem::{Named, Problem, part_name};
 use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
 use crate::answer::{self, Answer, json_bytes};
-use crate::call::Call;
+use crate::call::{Call, reading};
 use crate::request::base64;
 use crate::request::bodies::{ImageForm, ImageRequest, ImagesForm, ImagesRequest};
 use crate::request::body::off_thread;
 use crate::request::form::{File, PARTIAL};
 use crate::request::ignored::Ignored;
-use crate::request::json;
+use crate::request::json_text;
 use crate::request::packed;
 use crate::request::text_limits::TextLimits;
 use crate::request::text_request::{self, TextRequest};
@@ -23,9 +23,14 @@ use siglip2_service::{Embeddings, Lease, TokenUsage};
 /// `POST /embed/text`
 pub(crate) async fn embed_text(call: &mut Call<'_>) -> Result<Response<Answer>, Problem> {
     let bytes = call.json_body().await?;
-    call.hold(bytes.len() + json::nesting_bytes(&bytes))?;
+    call.hold(json_text::decoded_bytes(&bytes) + json_text::text_bytes(&bytes))?;
     let limits = TextLimits::of(&call.shared.settings);
-    let request = off_thread(bytes.len(), move || text_request::parse(&bytes, limits)).await?;
+    let memory = call.shared.models.memory().clone();
+    let request = off_thread(bytes.len(), move || {
+        let _reading = reading(&memory, &bytes)?;
+        text_request::parse(&bytes, limits)
+    })
+    .await?;
     call.choice.by_field(request.model.as_deref())?;
     let memory = answer_memory(call, request.texts.len())?;
     if request.partial {

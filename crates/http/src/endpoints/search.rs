@@ -152,9 +152,9 @@ async fn form(call: &mut Call<'_>) -> Result<(Told, Items), Problem> {
         None => Columns::None,
         Some("*") => Columns::All,
         Some(list) => {
-            columns(Some(json::whole(list).map_err(|_| {
-                wrong("columns must be a JSON array of names, or *.")
-            })?))?
+            let list = json::whole(list)
+                .map_err(|_| wrong("columns must be a JSON array of names, or *."))?;
+            columns(Some(list), |place, bytes| taken(&mut reader, place, bytes))?
         }
     };
     let top = match &form.top {
@@ -195,7 +195,7 @@ fn read(raw: &RawValue, reader: &mut ItemReader) -> Result<Told, Problem> {
     )?;
     let told = Told {
         top: bounded(json::count("top", top)?)?,
-        columns: columns(names)?,
+        columns: columns(names, |place, bytes| taken(reader, place, bytes))?,
         truncate: json::boolean("truncate", truncate)?.unwrap_or(true),
     };
     if let Some(query) = query {
@@ -221,8 +221,18 @@ fn not_so_many() -> Problem {
     wrong(format!("top must be a whole number from 1 to {MOST}."))
 }
 
-/// The columns that are asked for: a list of names, or a star.
-fn columns(raw: Option<&RawValue>) -> Result<Columns, Problem> {
+/// Takes the memory of a name, which is a copy for as long as the search takes; it may be as long as a text.
+fn taken(reader: &mut ItemReader, place: Place, bytes: usize) -> Result<(), Problem> {
+    reader.room(place, bytes)?;
+    reader.hold(bytes)
+}
+
+/// The columns that are asked for: a list of names, or a star. `take` is told of each name before it is
+/// copied.
+fn columns(
+    raw: Option<&RawValue>,
+    mut take: impl FnMut(Place, usize) -> Result<(), Problem>,
+) -> Result<Columns, Problem> {
     let Some(raw) = raw else {
         return Ok(Columns::None);
     };
@@ -232,7 +242,10 @@ fn columns(raw: Option<&RawValue>) -> Result<Columns, Problem> {
     };
     let mut names = Vec::with_capacity(listed.len());
     for (index, raw) in listed.into_iter().enumerate() {
-        names.push(json::text(Place::at("columns", index), raw)?.into_owned());
+        let place = Place::at("columns", index);
+        let name = json::text(place, raw)?;
+        take(place, name.len())?;
+        names.push(name.into_owned());
     }
     Ok(match names.iter().any(|name| name == "*") {
         true => Columns::All,
@@ -247,12 +260,31 @@ mod tests {
 
     fn asked(json: &str) -> Result<Columns, String> {
         let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
-        columns(Some(&raw)).map_err(|problem| problem.to_string())
+        columns(Some(&raw), |_, _| Ok(())).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn the_memory_of_a_name_is_taken_before_it_is_copied() {
+        let raw: Box<RawValue> = serde_json::from_str(r#"["a", "bc", "d\u00e9"]"#).unwrap();
+        let mut taken = Vec::new();
+        let refused = columns(Some(&raw), |place, bytes| {
+            taken.push((place.to_string(), bytes));
+            match bytes > 2 {
+                true => Err(wrong("it is too long")),
+                false => Ok(()),
+            }
+        });
+        assert!(refused.is_err());
+        let expected = [("columns[0]", 1), ("columns[1]", 2), ("columns[2]", 3)];
+        assert_eq!(
+            taken,
+            expected.map(|(place, bytes)| (place.to_owned(), bytes))
+        );
     }
 
     #[test]
     fn columns_are_names_or_a_star() {
-        assert!(matches!(columns(None), Ok(Columns::None)));
+        assert!(matches!(columns(None, |_, _| Ok(())), Ok(Columns::None)));
         assert_eq!(asked("[]"), Ok(Columns::None));
         assert_eq!(asked("\"*\""), Ok(Columns::All));
         let named = Columns::Named(vec!["a".to_owned(), "b".to_owned()]);

@@ -13,8 +13,10 @@ use hyper::Version;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::awaited::Awaited;
 use super::coded::{Coding, Decoder};
 use crate::answer::problem::Problem;
+
 use crate::settings::HttpSettings;
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
@@ -51,6 +53,8 @@ pub(crate) struct Body {
     idle_timeout: Duration,
     whole_timeout: Duration,
     min_rate: u64,
+    /// Where it may have to make room for others.
+    awaited: Option<Awaited>,
 }
 
 impl Body {
@@ -81,7 +85,14 @@ impl Body {
             idle_timeout: settings.body_idle_timeout,
             whole_timeout: settings.body_timeout,
             min_rate: settings.min_body_rate,
+            awaited: None,
         }
+    }
+
+    /// Its request is one of those that are under way, and must make room for others where it does not
+    /// come.
+    pub(crate) fn awaited(&mut self, awaited: Awaited) {
+        self.awaited = (!self.ended).then_some(awaited);
     }
 
     /// Undoes this coding as the body is read.
@@ -122,7 +133,10 @@ impl Body {
     /// The next piece, or none at the end.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
         let piece = self.next_piece().await;
-        self.failed |= piece.is_err();
+        if piece.is_err() {
+            self.failed = true;
+            self.awaited = None;
+        }
         piece
     }
 
@@ -186,11 +200,16 @@ impl Body {
                 return Ok(None);
             }
             let (deadline, late) = self.deadline();
-            let Ok(frame) = timeout_at(deadline, self.incoming.frame()).await else {
+            let told = self.awaited.as_ref().map(Awaited::told);
+            let frame = tokio::select! {
+                frame = timeout_at(deadline, self.incoming.frame()) => frame,
+                () = told_to_go(told) => return Err(Problem::makes_room()),
+            };
+            let Ok(frame) = frame else {
                 return Err(Problem::Timeout(late.into()));
             };
             let Some(frame) = frame else {
-                self.ended = true;
+                self.has_come();
                 return Ok(None);
             };
             let frame = frame.map_err(|error| {
@@ -211,9 +230,20 @@ impl Body {
             if self.read > self.limit {
                 return Err(self.too_large());
             }
-            self.ended = self.incoming.is_end_stream();
+            if let Some(awaited) = &self.awaited {
+                awaited.came(piece.len() as u64);
+            }
+            if self.incoming.is_end_stream() {
+                self.has_come();
+            }
             return Ok(Some(piece));
         }
+    }
+
+    /// All of it is here.
+    fn has_come(&mut self) {
+        self.ended = true;
+        self.awaited = None;
     }
 
     /// The whole body in one piece.
@@ -299,6 +329,14 @@ impl Body {
             "The body is larger than the limit of {} bytes.",
             self.limit
         ))
+    }
+}
+
+/// Waits until a request must make room for others; for ever where it need not.
+async fn told_to_go(told: Option<impl Future<Output = ()>>) {
+    match told {
+        Some(told) => told.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -46,7 +46,7 @@ use crate::settings::pictures::PictureUrlSettings;
 use crate::settings::tls;
 use error::FetchError;
 use resolver::{Resolve, System};
-use siglip2_service::{Lease, MemoryBudget, MemoryUse};
+use siglip2_service::{MemoryBudget, MemoryUse};
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 3;
@@ -271,7 +271,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Reads a picture, whose memory is taken before it is there.
+    /// Reads a picture, whose memory is taken as it comes.
     async fn read(&self, name: &str, answer: Response<Incoming>) -> Result<Bytes, Problem> {
         if answer.status() != StatusCode::OK {
             let status = answer.status().as_u16();
@@ -287,10 +287,11 @@ impl Room<'_> {
         let mut body = answer.into_body();
         let mut lease = self.memory.empty(MemoryUse::Bodies);
         let announced = body.size_hint().exact().unwrap_or(0);
-        self.take(name, &mut lease, 0, announced)?;
+        // Only counted: what never comes must not keep others from their memory.
+        self.count(name, 0, announced)?;
         // Copied, since each piece takes memory besides its bytes, and a server may send them one by one.
         let (mut pieces, mut block) = (Vec::new(), Vec::new());
-        let (mut read, mut held) = (0, announced);
+        let (mut read, mut counted) = (0, announced);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error: hyper::Error| {
                 refused(name, &format!("ended after {read} bytes: {error}"))
@@ -299,10 +300,11 @@ impl Room<'_> {
                 continue;
             };
             read += piece.len() as u64;
-            if read > held {
-                self.take(name, &mut lease, held, read - held)?;
-                held = read;
+            if read > counted {
+                self.count(name, counted, read - counted)?;
+                counted = read;
             }
+            lease.grow(piece.len() as u64)?;
             block.extend_from_slice(&piece);
             if block.len() >= BUFFER {
                 pieces.push(whole(&mut block));
@@ -315,14 +317,14 @@ impl Room<'_> {
         Ok(lease.keep_with(file))
     }
 
-    /// Takes so many bytes more for a picture that has `held` already.
-    fn take(&self, name: &str, lease: &mut Lease, held: u64, more: u64) -> Result<(), Problem> {
+    /// Counts so many bytes more for a picture of which `counted` are already.
+    fn count(&self, name: &str, counted: u64, more: u64) -> Result<(), Problem> {
         let too_large = |most| {
             Problem::TooLarge(format!(
                 "{name} is a picture of more than {most} bytes, the limit for fetched pictures."
             ))
         };
-        if held.saturating_add(more) > self.most_of_one {
+        if counted.saturating_add(more) > self.most_of_one {
             return Err(too_large(self.most_of_one));
         }
         if self
@@ -333,7 +335,7 @@ impl Room<'_> {
         {
             return Err(too_large(self.most));
         }
-        Ok(lease.grow(more)?)
+        Ok(())
     }
 }
 

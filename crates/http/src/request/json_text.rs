@@ -94,6 +94,15 @@ pub(crate) fn decoded_bytes(body: &[u8]) -> usize {
     }
 }
 
+/// The bytes that the strings in a body take at most when they are copied: two bytes of UTF-16 may be three
+/// of UTF-8.
+pub(crate) fn text_bytes(body: &[u8]) -> usize {
+    match detect(body).0 {
+        Encoding::Utf8 | Encoding::Utf32(_) => body.len(),
+        Encoding::Utf16(_) => body.len() / 2 * 3,
+    }
+}
+
 /// The encoding, and the length of its mark: `json.detect_encoding`.
 fn detect(body: &[u8]) -> (Encoding, usize) {
     use Encoding::{Utf8, Utf16, Utf32};
@@ -133,6 +142,7 @@ mod tests {
             (b"\xff\xfe\0\0", utf32(u32::to_le_bytes)),
         ] {
             assert_eq!(decode(&body).unwrap(), text, "{body:?}");
+            assert!(text.len() <= text_bytes(&body), "{body:?}");
             assert_eq!(decode(&[mark, &body].concat()).unwrap(), text, "{body:?}");
         }
         assert_eq!(decode(b"1").unwrap(), "1");

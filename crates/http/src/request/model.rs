@@ -38,6 +38,10 @@ const PREFIX: &str = "/models/";
 /// The longest name that is told back, in characters.
 const MAX_NAME: usize = 120;
 
+/// The longest name that is looked for in a path, in bytes as it is written there. Each slash in it may be
+/// its end, and so each costs a reading of what stands before it: a path of slashes alone must not.
+const MAX_NAME_IN_PATH: usize = 1024;
+
 /// A path, without the model that it may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ModelPath<'a> {
@@ -64,7 +68,9 @@ impl<'a> ModelPath<'a> {
             return whole;
         };
         let slashes = named.match_indices('/').map(|(at, _)| at);
-        let split = slashes.chain([named.len()]).filter(|&at| at > 0).map(|at| {
+        let ends = slashes.chain([named.len()]);
+        let ends = ends.take_while(|&at| at <= MAX_NAME_IN_PATH);
+        let split = ends.filter(|&at| at > 0).map(|at| {
             let (name, rest) = named.split_at(at);
             let rest = if rest.is_empty() { "/" } else { rest };
             (parameters::path_text(name), rest)
@@ -232,6 +238,8 @@ fn two_models(one: &Service, other: &Service) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn split(path: &str) -> (Option<String>, String) {
@@ -276,5 +284,24 @@ mod tests {
             let expected = (model.map(str::to_owned), rest.to_owned());
             assert_eq!(split(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_of_slashes_is_not_looked_at_for_each_of_them() {
+        let looked_at = Cell::new(0);
+        let look = |piece: &str| {
+            looked_at.set(looked_at.get() + piece.len().min(MAX_NAME_IN_PATH));
+            false
+        };
+        let path = format!("{PREFIX}{}", "/".repeat(60_000));
+        let found = ModelPath::of(&path, look, |_| false);
+        assert_eq!((found.model, found.rest), (None, path.as_str()));
+        // Twice among those that are served, and each up to the longest name.
+        assert!(looked_at.get() <= 2 * MAX_NAME_IN_PATH * MAX_NAME_IN_PATH);
+        // The longest name is found.
+        let name = "n/".repeat(MAX_NAME_IN_PATH / 2 - 1) + "nn";
+        let path = format!("{PREFIX}{name}/embed");
+        let found = ModelPath::of(&path, |served| served == name, |rest| rest == "/embed");
+        assert_eq!((found.model, found.rest), (Some(name.clone()), "/embed"));
     }
 }

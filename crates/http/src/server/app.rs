@@ -1,5 +1,6 @@
 //! One request from its head to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -135,8 +136,10 @@ impl App {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        // A body that hyper has asked for by then is on its way, whatever was expected.
-        if !body.settle(awaits_continue && body.read() == 0).await && !is_http2 {
+        // A body that hyper has asked for by then is on its way, whatever was expected. What follows CONNECT
+        // is no request, and `framing` does not look at it, though hyper would read it as one.
+        let settles = body.settle(awaits_continue && body.read() == 0).await;
+        if (!settles || head.method == Method::CONNECT) && !is_http2 {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -196,8 +199,11 @@ impl App {
         choice.outside_of_the_body(named, &head.headers)?;
         record.is_for(choice.clone());
         if found.route.class.takes_permit() {
-            record.held().client = self.client(&head.headers)?;
-            record.held().accepted = Some(self.accept(&choice)?);
+            let client = self.told_client(&head.headers);
+            record.held().client = self.client(client)?;
+            let client = client.unwrap_or(connection.peer());
+            record.held().accepted = Some(self.accept(&choice, client)?);
+            body.awaited(self.0.awaited.enter(client));
         }
         if let Some(coding) = coding {
             body.decode(coding)?;
@@ -236,10 +242,17 @@ impl App {
 
     /// Takes a request that embeds, before its body is read, or refuses it. Who is
     /// accepted is answered even if the service drains from the next moment on:
-    /// hence the order, first counted and then asked.
-    fn accept(&self, choice: &Choice) -> Result<Accepted, Problem> {
+    /// hence the order, first counted and then asked. Where there are as many as may be, one whose
+    /// body does not come makes room, if its client has more of them than this one.
+    fn accept(&self, choice: &Choice, client: IpAddr) -> Result<Accepted, Problem> {
         let most = self.0.settings.max_concurrent_requests;
-        let accepted = self.0.accepted.enter(most);
+        let accepted = self.0.accepted.enter(most).or_else(|| {
+            let makes_room = choice.state() == State::Ready && self.0.awaited.make_room(client);
+            // It has not gone yet, so that there is one too many for a moment.
+            makes_room
+                .then(|| self.0.accepted.enter(usize::MAX))
+                .flatten()
+        });
         match (choice.state(), accepted) {
             (State::Ready, Some(accepted)) => Ok(accepted),
             (State::Ready, None) => Err(Problem::too_many_requests(most)),
@@ -247,15 +260,18 @@ impl App {
         }
     }
 
+    /// Whose a request is, where a proxy says so.
+    fn told_client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let header = self.0.settings.client_address_header.as_ref()?;
+        told_by_proxy(headers, header)
+    }
+
     /// Counts a request among those of its client, where a proxy says whose it is.
-    fn client(&self, headers: &HeaderMap) -> Result<Option<clients::Held>, Problem> {
-        let Shared {
-            settings, clients, ..
-        } = &*self.0;
-        let header = settings.client_address_header.as_ref();
-        let Some(address) = header.and_then(|name| told_by_proxy(headers, name)) else {
+    fn client(&self, told: Option<IpAddr>) -> Result<Option<clients::Held>, Problem> {
+        let Some(address) = told else {
             return Ok(None);
         };
+        let clients = &self.0.clients;
         match clients.enter(address) {
             Some(held) => Ok(Some(held)),
             None => Err(Problem::too_many_of_client(clients.most())),

@@ -13,11 +13,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
+use crate::connection::bell::Bell;
 use crate::connection::clients;
 use crate::connection::http2::{self as http2_bounds, Streams, Wire2};
 use crate::connection::opening::{Opened, open};
@@ -31,6 +32,11 @@ const BUFFER: usize = 64 << 10;
 
 /// A connection that has been idle for so long is asked to close while all slots are taken.
 const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
+
+/// A connection whose client takes nothing of its answer for so long is cut then: the first is for clients
+/// who hold many connections, the second for the others, who may be on a slow line.
+const UNREAD_BY_MANY: Duration = Duration::from_secs(1);
+const UNREAD_BY_FEW: Duration = Duration::from_secs(10);
 
 /// How long a client that connected while the service drained has to ask.
 const LAST_CALL: Duration = Duration::from_millis(500);
@@ -60,8 +66,8 @@ pub(crate) struct Connections {
     http2: http2::Builder<Streams>,
     tls: Option<TlsAcceptor>,
     told: watch::Receiver<Phase>,
-    /// Notified while all slots are taken.
-    crowded: Arc<Notify>,
+    /// Rung while all slots are taken.
+    crowded: Arc<Bell>,
 }
 
 impl Connections {
@@ -69,7 +75,7 @@ impl Connections {
         app: App,
         tls: Option<TlsAcceptor>,
         told: watch::Receiver<Phase>,
-        crowded: Arc<Notify>,
+        crowded: Arc<Bell>,
     ) -> Self {
         let settings = &app.0.settings;
         Self {
@@ -92,7 +98,7 @@ impl Connections {
         self,
         stream: TcpStream,
         peer: IpAddr,
-        held: (OwnedSemaphorePermit, Option<clients::Held>),
+        (slot, client): (OwnedSemaphorePermit, Option<clients::Held>),
     ) {
         let state = Arc::new(ConnectionState::new(peer));
         let Self {
@@ -108,6 +114,8 @@ impl Connections {
             told,
             crowded,
             state: Arc::clone(&state),
+            unread: Arc::clone(&app.0.unread),
+            client,
             last_call: None,
             times: None,
         };
@@ -138,7 +146,7 @@ impl Connections {
                     .await;
             }
         }
-        drop(held);
+        drop((guide, slot));
     }
 }
 
@@ -159,8 +167,12 @@ fn http1(settings: &HttpSettings) -> http1::Builder {
 /// Tells a connection when to go.
 struct Guide {
     told: watch::Receiver<Phase>,
-    crowded: Arc<Notify>,
+    crowded: Arc<Bell>,
     state: Arc<ConnectionState>,
+    /// Rung when answers that are not read take the memory for others.
+    unread: Arc<Bell>,
+    /// Its place among those of its client; none where a proxy stands between them.
+    client: Option<clients::Held>,
     /// Runs for a client that was let in as the last, and gets its answer.
     last_call: Option<Pin<Box<Sleep>>>,
     /// How long a connection of HTTP/2 may be without a first request, and without a further
@@ -193,7 +205,7 @@ impl Guide {
                     Phase::Ended => return None,
                 },
                 () = over(&mut self.last_call) => return None,
-                () = self.crowded.notified() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
+                () = self.crowded.heard() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
                     return None;
                 },
             }
@@ -234,12 +246,19 @@ impl Guide {
                         self.last_call = None;
                         must_go = true;
                     }
-                    () = self.crowded.notified() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
+                    () = self.crowded.heard() => if self.state.is_idle_for(IDLE_WHEN_CROWDED) {
                         // hyper waits for a head that has begun, as long as it may take.
                         if was_asked {
                             break;
                         }
                         must_go = true;
+                    } else if self.is_in_the_way() {
+                        tracing::info!("cut a connection whose client does not read its answer: others wait for one");
+                        break;
+                    },
+                    () = self.unread.heard() => if self.is_in_the_way() {
+                        tracing::info!("cut a connection whose client does not read its answer: others wait for its memory");
+                        break;
                     },
                     () = over(&mut idle) => match self.idle_end() {
                         Some(_) if was_asked && !self.state.is_busy() => break,
@@ -257,6 +276,13 @@ impl Guide {
                 }
             }
         }
+    }
+
+    /// Whether its client has taken nothing of its answer for so long that others go before it.
+    fn is_in_the_way(&self) -> bool {
+        let holds_many = || self.client.as_ref().is_some_and(clients::Held::is_of_many);
+        self.state.is_unread_for(UNREAD_BY_FEW)
+            || (self.state.is_unread_for(UNREAD_BY_MANY) && holds_many())
     }
 
     fn call_last(&mut self) {

@@ -57,7 +57,6 @@ pub(crate) struct Record {
 #[derive(Default)]
 pub(crate) struct Held {
     /// Its connection, which is busy until then.
-    #[allow(dead_code, reason = "holding it is all")]
     pub(crate) connection: Option<UnderWay>,
     /// Its place among the requests over HTTP/2, and among those of its client.
     #[allow(dead_code, reason = "holding it is all")]
@@ -134,6 +133,14 @@ impl Record {
     pub(crate) fn answered(&mut self, status: u16, read: u64) {
         self.answered = Some(status);
         self.read = read;
+        self.writes();
+    }
+
+    /// Its answer begins, or goes on.
+    fn writes(&mut self) {
+        if let Some(connection) = &mut self.held.connection {
+            connection.writes();
+        }
     }
 }
 
@@ -141,6 +148,7 @@ impl Written for Record {
     fn handed(&mut self, bytes: u64, of: u64) {
         self.written = bytes;
         self.to_write = of;
+        self.writes();
     }
 
     fn finished(mut self: Box<Self>) {

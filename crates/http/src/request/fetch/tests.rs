@@ -128,3 +128,43 @@ async fn a_redirect_to_the_same_name_looks_it_up_again() {
     assert!(file.unwrap_err().contains("not public"));
     assert_eq!(forbidden, 0);
 }
+
+#[tokio::test]
+async fn what_is_announced_and_does_not_come_holds_no_memory() {
+    let (announced, come) = (1_u64 << 19, 1000_u64);
+    let listener = TcpListener::bind((ALLOWED, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let settings = PictureUrlSettings {
+        picture_url_hosts: Some(PictureHosts::parse(&format!("*:{port}")).unwrap()),
+        picture_url_networks: Some(Networks::parse("127.0.0.1").unwrap()),
+        ..crate::HttpSettings::default().picture_urls
+    };
+    let fetcher = Fetcher::new(&settings).unwrap().unwrap();
+    let wanted = Wanted {
+        index: 0,
+        name: "image".to_owned(),
+        target: Target::parse(&format!("http://127.0.0.1:{port}/"), &fetcher.hosts).unwrap(),
+    };
+    let memory = MemoryBudget::new(1 << 24, Metrics::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let fetching = fetcher.fetch(vec![wanted], 1 << 20, &memory, deadline, |_, _| false);
+    let host = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![0; come as usize]).await.unwrap();
+        // Until it was read.
+        let held = loop {
+            match memory.held(MemoryUse::Bodies) {
+                0 => tokio::task::yield_now().await,
+                held => break held,
+            }
+        };
+        drop(stream);
+        held
+    };
+    let (files, held) = tokio::join!(fetching, host);
+    assert!(held <= come, "{held} bytes are held");
+    assert!(files.unwrap_err().to_string().contains("ended after"));
+    assert_eq!(memory.held(MemoryUse::Bodies), 0);
+}
