@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answer;
 use crate::call::accepted::AcceptedCount;
-
 use crate::call::shared::Shared;
 use crate::call::spans::Spans;
 use crate::connection::bell::Bell;

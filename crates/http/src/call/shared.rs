@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::accepted::AcceptedCount;
-
 use super::spans::Spans;
 use crate::connection::bell::Bell;
 use crate::connection::clients::Clients;

@@ -16,7 +16,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::awaited::Awaited;
 use super::coded::{Coding, Decoder};
 use crate::answer::problem::Problem;
-
 use crate::settings::HttpSettings;
 use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 
