@@ -157,7 +157,10 @@ async fn who_does_not_read_makes_room_for_others() {
 async fn answers_that_are_not_read_give_back_their_memory_to_others() {
     // 16 MiB for answers. One is reckoned to take six times its query before it is made, for which two
     // that have been made leave no room.
-    let service = service("demo", &["--max-request-memory", "128MiB"]);
+    let service = service(
+        "demo",
+        &["--max-request-memory", "128MiB", "--payload-limit", "16MiB"],
+    );
     let server = Server::serving(service, settings()).await;
     let mut unread = Vec::new();
     for count in 1..=2 {

@@ -186,7 +186,10 @@ async fn bytes_of_bodies_that_are_held() {
 async fn what_reading_texts_takes_is_held() {
     const MIB: usize = 1 << 20;
     // 48 MiB for bodies.
-    let service = crate::common::model::service("demo", &["--max-request-memory", "128MiB"]);
+    let service = crate::common::model::service(
+        "demo",
+        &["--max-request-memory", "128MiB", "--payload-limit", "16MiB"],
+    );
     let server = Server::of(service).await;
     let sent = |texts: &str, length: usize, wide: bool| {
         let mut body = format!(r#"{{"texts":[{texts}]}}"#).into_bytes();
