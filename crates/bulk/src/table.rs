@@ -5,6 +5,7 @@
 //! they say ([`pages`]).
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -36,6 +37,15 @@ pub(crate) const LONGEST_FOOTER: u64 = 64 << 20;
 
 /// Columns that a table may have: each takes memory for every row.
 pub(crate) const MOST_COLUMNS: usize = 10_000;
+
+/// Runs code of others on a file of others. It divides by zero, for instance, where a page says that it has
+/// no values and has bytes; nothing of what it was working on is used after a panic.
+fn careful<T, E: Into<TableError>>(read: impl FnOnce() -> Result<T, E>) -> Result<T, TableError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(Into::into),
+        Err(_) => Err(TableError::Panicked),
+    }
+}
 
 /// A table whose description was read.
 pub(crate) struct Table<R> {
@@ -92,7 +102,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         if footer > LONGEST_FOOTER {
             return Err(TableError::LongDescription(footer));
         }
-        let metadata = ArrowReaderMetadata::load(&from, ArrowReaderOptions::new())?;
+        let options = ArrowReaderOptions::new();
+        let metadata = careful(|| ArrowReaderMetadata::load(&from, options))?;
         let columns = metadata.parquet_schema().num_columns();
         if columns > MOST_COLUMNS {
             return Err(TableError::ManyColumns(columns));
@@ -198,11 +209,12 @@ impl<R: ChunkReader + 'static> Table<R> {
         take: Take<'_, E>,
     ) -> Result<(), Stopped<E>> {
         let budget = Arc::clone(&groups.budget);
-        let mut reader = self.reader(rows, &groups)?;
+        let mut reader = careful(|| self.reader(rows, &groups))?;
         loop {
             budget.next_rows();
-            let Some(batch) = reader.next() else { break };
-            let batch = batch?;
+            let Some(batch) = careful(|| reader.next().transpose())? else {
+                break;
+            };
             if !take(&batch)? {
                 return Ok(());
             }
@@ -272,6 +284,13 @@ mod tests {
     use super::*;
 
     /// The reader decodes the rows between those that lie close, and then drops them.
+    #[test]
+    fn a_reader_that_panics_is_an_error() {
+        let panics = || -> Result<(), TableError> { panic!("as it would at a division by zero") };
+        let said = careful(panics).unwrap_err();
+        assert!(matches!(said, TableError::Panicked), "{said}");
+    }
+
     #[test]
     fn rows_between_those_that_are_read_are_decoded_in_bounded_memory() {
         // One value for all rows, so that the file is small.

@@ -45,6 +45,9 @@ pub(crate) enum TableError {
     /// It ends before the rows do that it says it has.
     #[error("it has fewer rows than it says")]
     FewerRows,
+    /// The code that reads it panicked, which was told in the log.
+    #[error("it is damaged in a way that its reader did not expect")]
+    Panicked,
     /// It was replaced while it was read.
     #[error("its columns are others than before")]
     OtherColumns,

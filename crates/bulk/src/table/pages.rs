@@ -349,7 +349,8 @@ impl<R: ChunkReader> Pages<R> {
                 _ => 1,
             };
             let (page, meanwhile) = self.sizes(&head);
-            if head.values.saturating_mul(least) > page {
+            // Where there is no value the reader divides by their number.
+            if head.values.saturating_mul(least) > page || (head.values == 0 && page > 0) {
                 return Err(damaged());
             }
             // Decoded beside the page: the values, and an offset for each.

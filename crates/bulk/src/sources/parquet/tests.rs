@@ -255,6 +255,31 @@ fn a_value_that_many_rows_repeat_is_decoded_for_few_of_them_at_a_time() {
 }
 
 #[test]
+fn a_dictionary_of_no_words_that_has_bytes_is_damaged() {
+    let word = binary(b"a file");
+    let length = word.len() as i64;
+    let table_of = |words: i64| {
+        let pages = [
+            (head(DICTIONARY, length, length, words, PLAIN), word.clone()),
+            // Three times the first word.
+            (head(DATA, 3, 3, 3, RLE_DICTIONARY), vec![1, 3 << 1, 0]),
+        ];
+        let chunk = Chunk {
+            pages: &pages,
+            has_dictionary: true,
+            values: 3,
+            packed: Compression::UNCOMPRESSED,
+        };
+        table(PICTURES, 3, &[chunk])
+    };
+    let (right, _) = rows(&table_of(1), 1 << 20, Kind::Pictures);
+    let expected = Content::Picture(b"a file"[..].into());
+    assert_eq!(right, vec![expected; 3]);
+    let why = said(&table_of(0), 1 << 20, Kind::Pictures);
+    assert!(why.contains("the head of a page is damaged"), "{why}");
+}
+
+#[test]
 fn a_list_of_a_million_items_in_some_bytes_is_counted_before_it_is_decoded() {
     let schema = "message table { required binary text (UTF8); optional group tags (LIST) { \
                   repeated group list { optional int32 element; } } }";
