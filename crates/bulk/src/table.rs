@@ -102,6 +102,15 @@ impl<R: ChunkReader + 'static> Table<R> {
         if footer > LONGEST_FOOTER {
             return Err(TableError::LongDescription(footer));
         }
+        // Of a file without the word the reader says what it is instead.
+        if end.ends_with(b"PAR1")
+            && let Some(at) = from.len().checked_sub(8 + footer)
+        {
+            let length = usize::try_from(footer).unwrap_or(usize::MAX);
+            let description = from.get_bytes(at, length)?;
+            head::pass_over_description(&description[..])
+                .map_err(|_| TableError::BadDescription)?;
+        }
         let options = ArrowReaderOptions::new();
         let metadata = careful(|| ArrowReaderMetadata::load(&from, options))?;
         let columns = metadata.parquet_schema().num_columns();
@@ -283,7 +292,22 @@ mod tests {
 
     use super::*;
 
-    /// The reader decodes the rows between those that lie close, and then drops them.
+    #[test]
+    fn a_list_of_a_description_has_no_more_items_than_bytes() {
+        let opened = |description: &[u8]| {
+            let length = (description.len() as u32).to_le_bytes();
+            let file = [b"PAR1", description, &length, b"PAR1"].concat();
+            Table::open(Bytes::from(file)).map(drop).unwrap_err()
+        };
+        // A field of its own number, with a list of 2^31 - 1 items that have no bytes.
+        let endless = [0x09, 0xc8, 0x01, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];
+        let said = opened(&endless.repeat(20));
+        assert!(matches!(said, TableError::BadDescription), "{said}");
+        // What is well formed and describes no table is for the reader to refuse.
+        let said = opened(&[0]);
+        assert!(matches!(said, TableError::Damaged(_)), "{said}");
+    }
+
     #[test]
     fn a_reader_that_panics_is_an_error() {
         let panics = || -> Result<(), TableError> { panic!("as it would at a division by zero") };
@@ -291,6 +315,7 @@ mod tests {
         assert!(matches!(said, TableError::Panicked), "{said}");
     }
 
+    /// The reader decodes the rows between those that lie close, and then drops them.
     #[test]
     fn rows_between_those_that_are_read_are_decoded_in_bounded_memory() {
         // One value for all rows, so that the file is small.

@@ -25,6 +25,9 @@ pub(crate) enum TableError {
          read: write it as several tables, or with larger row groups"
     )]
     LongDescription(u64),
+    /// Its description is none.
+    #[error("its description of columns and row groups is damaged")]
+    BadDescription,
     /// It has so many columns.
     #[error("it has {0} columns; at most {MOST_COLUMNS} are read")]
     ManyColumns(usize),

@@ -1,4 +1,4 @@
-//! The heads of Parquet's pages, as far as they say what a page costs.
+//! The heads of Parquet's pages, as far as they say what a page costs, and what is of the same form.
 //!
 //! The reader of Parquet believes a head and takes memory for what it says. So each is read here
 //! first. A head is a struct in Thrift's compact protocol: fields of a number and a type, integers
@@ -111,6 +111,17 @@ pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
         is_compressed: is_compressed || kind != Kind::DataV2,
     };
     Ok((head, input.read))
+}
+
+/// Passes over the description of a table, which is a struct like a head.
+///
+/// # Errors
+///
+/// When it is none, or a list in it says that it has more items than there are bytes. The reader
+/// of Parquet counts such items, up to 2^31 of them in each list, before it refuses the table.
+pub(super) fn pass_over_description(from: impl Read) -> io::Result<()> {
+    let mut input = Input { from, read: 0 };
+    input.fields(&mut |input, _, kind| input.skip(kind, 0))
 }
 
 fn damaged() -> io::Error {
