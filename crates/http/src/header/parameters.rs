@@ -17,18 +17,14 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Reads a header value; whatever its bytes are, something is read.
     pub(crate) fn parse(header: &[u8]) -> Self {
-        let end = header
-            .iter()
-            .position(|&b| b == b';')
-            .unwrap_or(header.len());
-        let (value, mut rest) = header.split_at(end);
+        let mut rest = Rest::of(header);
+        let value = rest.take_until(|b| b == b';');
         let mut pairs = Vec::new();
-        while let Some(tail) = rest.strip_prefix(b";") {
-            let (pair, after) = parameter(tail);
+        while rest.take_one(b';') {
+            let pair = parameter(&mut rest);
             if !pair.0.is_empty() {
                 pairs.push(pair);
             }
-            rest = after;
         }
         Self {
             value: lower(value),
@@ -84,65 +80,91 @@ fn lower(bytes: &[u8]) -> String {
     text(bytes.trim_ascii()).to_ascii_lowercase()
 }
 
-/// One parameter, and the rest from its closing `;` on.
-fn parameter(input: &[u8]) -> ((String, Vec<u8>), &[u8]) {
-    let end = input
-        .iter()
-        .position(|&b| b == b'=' || b == b';')
-        .unwrap_or(input.len());
-    let (name, rest) = input.split_at(end);
-    let name = lower(name);
-    let Some(value) = rest.strip_prefix(b"=") else {
-        return ((name, Vec::new()), rest);
-    };
-    if let Some(quoted) = value.trim_ascii_start().strip_prefix(b"\"") {
-        let (value, rest) = quoted_string(quoted);
-        return ((name, value), rest);
-    }
-    let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
-    let (value, rest) = value.split_at(end);
-    ((name, value.trim_ascii().to_vec()), rest)
+/// What is left of a header value.
+struct Rest<'a> {
+    bytes: &'a [u8],
+    /// The quotes in it, which are counted once, however often it is asked whether they come in pairs.
+    quotes: usize,
 }
 
-/// The inside of a quoted string, and the rest from the next `;` on.
+impl<'a> Rest<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let quotes = bytes.iter().filter(|&&b| b == b'"').count();
+        Self { bytes, quotes }
+    }
+
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, bytes) = self.bytes.split_at(length);
+        self.quotes -= taken.iter().filter(|&&b| b == b'"').count();
+        self.bytes = bytes;
+        taken
+    }
+
+    /// Takes all before a byte of this kind, or all.
+    fn take_until(&mut self, ends: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self.bytes.iter().position(|&b| ends(b));
+        self.take(end.unwrap_or(self.bytes.len()))
+    }
+
+    /// Takes this byte if it comes next.
+    fn take_one(&mut self, byte: u8) -> bool {
+        let comes = self.bytes.first() == Some(&byte);
+        self.take(comes.into());
+        comes
+    }
+
+    /// Whether a quoted string may end here: at the end, or before a parameter whose quotes
+    /// come in pairs.
+    fn closes(&self) -> bool {
+        let next = self.bytes.trim_ascii_start().first();
+        next.is_none() || (next == Some(&b';') && self.quotes.is_multiple_of(2))
+    }
+}
+
+/// One parameter, of which all but the `;` behind it is taken.
+fn parameter(rest: &mut Rest) -> (String, Vec<u8>) {
+    let name = lower(rest.take_until(|b| b == b'=' || b == b';'));
+    if !rest.take_one(b'=') {
+        return (name, Vec::new());
+    }
+    let blanks = rest.bytes.len() - rest.bytes.trim_ascii_start().len();
+    if rest.bytes.get(blanks) == Some(&b'"') {
+        rest.take(blanks + 1);
+        let value = quoted_string(rest);
+        rest.take_until(|b| b == b';');
+        return (name, value);
+    }
+    let value = rest.take_until(|b| b == b';');
+    (name, value.trim_ascii().to_vec())
+}
+
+/// The inside of a quoted string, which is taken with its closing quote.
 ///
 /// `\"` and `\\` are escapes and any other backslash is itself, since browsers write
 /// the backslashes of a Windows path bare. A `\"` that can only be a name's last
 /// backslash and the closing quote, because a parameter or nothing follows, is taken
 /// for that. Without a closing quote the string goes on to the end.
-fn quoted_string(input: &[u8]) -> (Vec<u8>, &[u8]) {
+fn quoted_string(rest: &mut Rest) -> Vec<u8> {
     let mut value = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = input.get(at) {
-        at += 1;
-        match (byte, input.get(at)) {
-            (b'"', _) => return (value, next_parameter(input, at)),
-            (b'\\', Some(b'"')) if closes(&input[at + 1..]) => {
-                value.push(b'\\');
-                return (value, next_parameter(input, at + 1));
+    loop {
+        value.extend_from_slice(rest.take_until(|b| b == b'"' || b == b'\\'));
+        if rest.take_one(b'"') || rest.bytes.is_empty() {
+            return value;
+        }
+        rest.take(1);
+        match rest.bytes.first() {
+            Some(b'"') => {
+                rest.take(1);
+                if rest.closes() {
+                    value.push(b'\\');
+                    return value;
+                }
+                value.push(b'"');
             }
-            (b'\\', Some(&escaped @ (b'"' | b'\\'))) => {
-                value.push(escaped);
-                at += 1;
-            }
-            _ => value.push(byte),
+            Some(b'\\') => value.extend_from_slice(rest.take(1)),
+            _ => value.push(b'\\'),
         }
     }
-    (value, &[])
-}
-
-fn next_parameter(input: &[u8], at: usize) -> &[u8] {
-    let rest = &input[at..];
-    let start = rest.iter().position(|&b| b == b';').unwrap_or(rest.len());
-    &rest[start..]
-}
-
-/// Whether a quoted string may end before this: at the end, or before a parameter
-/// whose quotes come in pairs.
-fn closes(rest: &[u8]) -> bool {
-    let rest = rest.trim_ascii_start();
-    rest.is_empty()
-        || (rest.starts_with(b";") && rest.iter().filter(|&&b| b == b'"').count() % 2 == 0)
 }
 
 /// `charset'language'percent-encoded`, where the charset is UTF-8 or Latin-1.
@@ -256,6 +278,24 @@ mod tests {
         assert_eq!(parsed.value, "multipart/form-data");
         assert_eq!(parsed.get("boundary"), Some(b"a b;c".as_slice()));
         assert_eq!(Parameters::parse(b"").value, "");
+    }
+
+    /// That each `\";` is not a look at all that follows cannot be seen here; that the count which
+    /// is kept instead is right can.
+    #[test]
+    fn quotes_are_counted_as_they_are_passed() {
+        let header = br#"x; a=" \";"; b = "\\" ;c=\"; d="\" ; e="""#;
+        let mut rest = Rest::of(header);
+        while !rest.bytes.is_empty() {
+            rest.take_until(|b| b == b';');
+            assert_eq!(rest.quotes, Rest::of(rest.bytes).quotes);
+            rest.take_one(b';');
+            parameter(&mut rest);
+            assert_eq!(rest.quotes, Rest::of(rest.bytes).quotes);
+        }
+        let many = [b"x; a=\"".as_slice(), &b"\\\"; ".repeat(20_000)].concat();
+        let parsed = Parameters::parse(&many);
+        assert_eq!(parsed.get("a"), Some(br#""; \"#.as_slice()));
     }
 
     #[test]
