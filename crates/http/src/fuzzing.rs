@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::StreamBody;
+use hyper::HeaderMap;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Version};
 
 use crate::HttpSettings;
 use crate::answer::validation::Issues;
@@ -71,7 +71,7 @@ pub async fn form(
         .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
     let memory = MemoryBudget::new(8 << 30, Metrics::new());
     let incoming = StreamBody::new(stream::iter(frames));
-    let mut body = Body::new(incoming, Version::HTTP_11, settings, &memory);
+    let mut body = Body::new(incoming, settings, &memory);
     let kind = FormKind::of(&headers, &body).map_err(|problem| problem.to_string())?;
     let inspected = Mutex::new(Vec::new());
     let mut form = Form::read(&mut body, kind, fields, settings, &|index, name, bytes| {

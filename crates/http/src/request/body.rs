@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use hyper::Version;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -23,9 +22,8 @@ use siglip2_service::{Lease, MemoryBudget, MemoryUse};
 const SETTLE_BYTES: u64 = 64 << 10;
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// Pieces of a body have at least this size, the last one aside: each takes memory besides its bytes, and
-/// whatever stood around it on the wire with it. Not when it is fuzzed: bodies are small then, and would all
-/// come in one piece.
+/// Pieces of a body have at least this size, the last one aside: each takes memory besides its bytes.
+/// Not when it is fuzzed: bodies are small then, and would all come in one piece.
 pub(crate) const MIN_PIECE: usize = if cfg!(fuzzing) { 1 } else { 8 << 10 };
 
 /// Why a body breaks off.
@@ -35,8 +33,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// of it: held until this is dropped, which is when the request has been answered.
 pub(crate) struct Body {
     incoming: BoxBody<Bytes, BoxError>,
-    /// Whether it came without frames or chunks, so that a large piece keeps little else in memory.
-    is_plain: bool,
     limit: u64,
     read: u64,
     /// Undoes the coding of a body that comes in one, until it has ended.
@@ -57,19 +53,12 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Wraps what hyper gives of a request of this version, or any other stream of pieces; nothing is
-    /// read yet.
-    pub(crate) fn new<B>(
-        incoming: B,
-        version: Version,
-        settings: &HttpSettings,
-        memory: &MemoryBudget,
-    ) -> Self
+    /// Wraps what hyper gives of a request, or any other stream of pieces; nothing is read yet.
+    pub(crate) fn new<B>(incoming: B, settings: &HttpSettings, memory: &MemoryBudget) -> Self
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
     {
         Self {
-            is_plain: version < Version::HTTP_2 && incoming.size_hint().exact().is_some(),
             ended: incoming.is_end_stream(),
             incoming: incoming.map_err(Into::into).boxed(),
             limit: settings.payload_limit,
@@ -172,7 +161,8 @@ impl Body {
         }
     }
 
-    /// The next piece as it was sent; small ones are copied into one. What is kept is counted as it arrives.
+    /// The next piece as it was sent, but copied out of the buffer that it was read into, of which it may be
+    /// no more than half, and small ones into one. What is kept is counted as it arrives.
     async fn piece_as_sent(&mut self, kept: Kept) -> Result<Option<Bytes>, Problem> {
         let mut gathered = Vec::new();
         while gathered.len() < MIN_PIECE {
@@ -182,8 +172,8 @@ impl Body {
             if kept == Kept::Counted {
                 self.lease.grow(piece.len() as u64)?;
             }
-            let is_large = self.is_plain && piece.len() >= MIN_PIECE;
-            if gathered.is_empty() && (is_large || self.ended) {
+            // All of a small body.
+            if gathered.is_empty() && self.ended {
                 return Ok(Some(piece));
             }
             gathered.extend_from_slice(&piece);
@@ -434,7 +424,7 @@ mod tests {
             let memory = MemoryBudget::new(8 << 30, Metrics::new());
             let incoming = StreamBody::new(stream::iter(frames));
             let settings = HttpSettings::default();
-            let mut body = Body::new(incoming, Version::HTTP_11, &settings, &memory);
+            let mut body = Body::new(incoming, &settings, &memory);
             let mut got = Vec::new();
             while let Some(piece) = body.piece().await.unwrap() {
                 let is_last = got.len() + piece.len() == sent.len();

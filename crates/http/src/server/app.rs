@@ -70,12 +70,7 @@ impl App {
             self.0.spans.clone(),
             held,
         );
-        let mut body = Body::new(
-            incoming,
-            head.version,
-            &self.0.settings,
-            self.0.models.memory(),
-        );
+        let mut body = Body::new(incoming, &self.0.settings, self.0.models.memory());
         let awaits_continue = head.headers.contains_key(header::EXPECT);
 
         let mut told = Told::default();
