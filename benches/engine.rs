@@ -90,7 +90,7 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    siglip2_allocator::return_freed_memory_at_once();
+    siglip2_allocator::return_freed_memory()?;
     let arguments = Arguments::parse();
     let checkpoint = Checkpoint::open(&arguments.model)?;
     if let Some(directory) = &arguments.export {

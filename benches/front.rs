@@ -155,6 +155,8 @@ fn best(rows: usize, round: impl Fn() + Sync) -> f64 {
 }
 
 fn main() {
+    // As the program does.
+    siglip2_allocator::return_freed_memory().unwrap();
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let rows = Arc::new(AtomicU64::new(0));

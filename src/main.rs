@@ -66,7 +66,10 @@ fn end_at_once() -> ! {
 }
 
 fn main() -> ExitCode {
-    siglip2_allocator::return_freed_memory_at_once();
+    if let Err(error) = siglip2_allocator::return_freed_memory() {
+        last_line(&format!("cannot start a thread: {error}"));
+        return ExitCode::FAILURE;
+    }
     if let Some(download) = Download::asked_for() {
         let _log = Log::start(&download.log);
         return match download.run() {

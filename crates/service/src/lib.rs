@@ -112,6 +112,7 @@ pub mod metrics;
 mod models;
 mod not_ready;
 mod pool;
+mod pressure;
 mod readiness;
 mod request;
 mod rows;

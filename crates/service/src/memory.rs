@@ -11,7 +11,9 @@
 //! does not fit is refused (bodies, answers) or waits in line (pictures). Memory is never
 //! allocated first and counted later.
 //!
-//! Memory is held by a [`Lease`], and returned when the lease is dropped.
+//! Memory is held by a [`Lease`], and returned when the lease is dropped. What is freed stays with the
+//! allocator for a moment, for the next request, unless half of the budget is held or more: what is
+//! held and what is kept are within the budget together.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::metrics::Metrics;
+use crate::pressure::Pressure;
 
 /// What memory is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,7 @@ struct Shared {
     total: u64,
     /// By [`MemoryUse`].
     held: [AtomicU64; MemoryUse::ALL.len()],
+    pressure: Pressure,
     metrics: Arc<Metrics>,
 }
 
@@ -126,6 +130,7 @@ impl MemoryBudget {
         Self(Arc::new(Shared {
             total,
             held: Default::default(),
+            pressure: Pressure::new(total, siglip2_allocator::memory_is_short),
             metrics,
         }))
     }
@@ -209,6 +214,7 @@ impl Lease {
             });
         }
         self.bytes += bytes;
+        self.budget.0.pressure.taken(bytes);
         metrics.taken(self.for_use, bytes);
         Ok(())
     }
@@ -218,6 +224,7 @@ impl Lease {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
         self.held().fetch_sub(back, Ordering::Relaxed);
+        self.budget.0.pressure.given_back(back);
         self.budget
             .0
             .metrics
