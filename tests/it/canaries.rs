@@ -8,9 +8,10 @@ use serde_json::Value;
 use siglip2_embeddings::checkpoint::Checkpoint;
 use siglip2_embeddings::engine::cpu::{CpuEngine, CpuOptions, CpuPrecision, Kernel};
 use siglip2_embeddings::engine::{Batch, Engine, embed};
+use siglip2_embeddings::http::HttpSettings;
 use siglip2_embeddings::image::Processor;
 
-use crate::common::client::{ask, get};
+use crate::common::client::{ask, get, post_json};
 use crate::common::model::{copy_of, fixture, service};
 use crate::common::program::{command, started};
 use crate::common::server::Server;
@@ -176,4 +177,54 @@ async fn auto_takes_fp32_and_says_so_and_other_precisions_do_not_start() {
     assert_eq!(info["precision"], "fp32");
     let told = info["cosine_to_fp32"].as_f64().unwrap();
     assert!((told - worst).abs() < 1e-9, "{told}, not {worst}");
+}
+
+/// As where one number of a checkpoint is damaged: what needs it is refused each time, nothing of it
+/// is remembered, and all others are served as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weight_that_is_no_number_costs_only_those_that_need_it() {
+    let demo = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo"));
+    let model = tempfile::tempdir().unwrap();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        fs::copy(demo.join(file), model.path().join(file)).unwrap();
+    }
+    let path = model.path().join("model.safetensors");
+    let mut file = fs::read(&path).unwrap();
+    let name = "text_model.embeddings.token_embedding.weight";
+    let width = 96;
+    // The token of the character U+0001.
+    let token = 6;
+    let row = tensor(&mut file, name)
+        .chunks_exact_mut(4 * width)
+        .nth(token);
+    row.unwrap()[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, file).unwrap();
+
+    let settings = HttpSettings {
+        cache_header: true,
+        ..HttpSettings::default()
+    };
+    let service = service(model.path().to_str().unwrap(), &[]);
+    let server = Server::serving(service, settings).await;
+    let embed = async |texts: &str| {
+        let request = post_json("/embed/text", &format!(r#"{{"texts": [{texts}]}}"#));
+        ask(server.address, request).await
+    };
+    let want = embed(r#""a red circle""#).await;
+    assert_eq!(want.status, 200);
+    for texts in [r#""\u0001""#, r#""\u0001""#, r#""a red circle", "\u0001""#] {
+        let (status, said) = embed(texts).await.error();
+        assert_eq!(status, 500, "{texts}: {said}");
+        // It was that text, and nothing is wrong with the engine.
+        assert_eq!(ask(server.address, get("/ready")).await.status, 200);
+    }
+    let got = embed(r#""a red circle""#).await;
+    assert_eq!(got.json(), want.json());
+    assert_eq!(embed(r#""a blue square""#).await.status, 200);
 }
