@@ -41,7 +41,8 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let payload = if is_uri {
-        start.split_once(',').map_or("", |(_, payload)| payload)
+        // Its parameters may have commas in them.
+        start.rsplit_once(',').map_or("", |(_, payload)| payload)
     } else {
         start
     };

@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Buffers and futures that do not depend on the body.
-const FIXED: usize = 64 << 10;
+const FIXED: usize = 256 << 10;
 
 const MAX_IMAGES: usize = 3;
 const MAX_TEXT: usize = 64;
