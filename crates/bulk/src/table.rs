@@ -20,11 +20,13 @@ use parquet::file::reader::ChunkReader;
 use self::pages::{Budget, Groups};
 use self::ranges::{inside, pass, span};
 
+mod description;
 mod encoded;
 mod error;
 mod head;
 mod pages;
 mod ranges;
+mod thrift;
 
 pub(crate) use error::TableError;
 #[cfg(test)]
@@ -108,8 +110,7 @@ impl<R: ChunkReader + 'static> Table<R> {
         {
             let length = usize::try_from(footer).unwrap_or(usize::MAX);
             let description = from.get_bytes(at, length)?;
-            head::pass_over_description(&description[..])
-                .map_err(|_| TableError::BadDescription)?;
+            description::pass_over(&description[..]).map_err(|_| TableError::BadDescription)?;
         }
         let options = ArrowReaderOptions::new();
         let metadata = careful(|| ArrowReaderMetadata::load(&from, options))?;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::head::groups_of_seven;
+use super::thrift::groups_of_seven;
 
 /// Items of rows, over all pages of a column.
 #[derive(Debug, Default)]

@@ -1,19 +1,12 @@
-//! The heads of Parquet's pages, as far as they say what a page costs, and what is of the same form.
+//! The heads of Parquet's pages, as far as they say what a page costs.
 //!
 //! The reader of Parquet believes a head and takes memory for what it says. So each is read here
-//! first. A head is a struct in Thrift's compact protocol: fields of a number and a type, integers
-//! in groups of seven bits.
+//! first.
 
 use std::io::{self, Read};
 
-/// Types of fields.
-const TRUE: u8 = 1;
-const FALSE: u8 = 2;
-const I32: u8 = 5;
-const STRUCT: u8 = 12;
-
-/// How deep structs and lists may lie in each other.
-const DEEPEST: usize = 16;
+use super::description::STATISTICS;
+use super::thrift::{FALSE, I32, Input, STRUCT, TRUE, damaged};
 
 /// What a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +51,7 @@ impl Head {
 ///
 /// When it ends too early, or is none.
 pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
-    let mut input = Input { from, read: 0 };
+    let mut input = Input::new(from);
     let mut numbers = [0; 5];
     // Those of the kind's own struct.
     let mut own = [[0_i64; 9]; 9];
@@ -68,6 +61,9 @@ pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
     input.fields(&mut |input, id, kind| {
         match (id, kind) {
             (1..=3, I32) => numbers[usize::from(id)] = input.integer()?,
+            (4, I32) => {
+                input.integer()?;
+            }
             (5 | 7 | 8, STRUCT) => input.fields(&mut |input, inner, kind| {
                 let integers = match id {
                     5 => 1..=4,
@@ -81,12 +77,19 @@ pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
                     (inner, _) if integers.contains(&inner) => return Err(damaged()),
                     (7, TRUE) if id == 8 => is_compressed = true,
                     (7, FALSE) if id == 8 => is_compressed = false,
+                    (3, TRUE | FALSE) if id == 7 => {}
+                    (5, STRUCT) if id == 5 => input.pass(&STATISTICS, kind)?,
+                    (8, STRUCT) if id == 8 => input.pass(&STATISTICS, kind)?,
                     (7, _) if id == 8 => return Err(damaged()),
+                    (3, _) if id == 7 => return Err(damaged()),
+                    (5, _) if id == 5 => return Err(damaged()),
+                    (8, _) if id == 8 => return Err(damaged()),
                     _ => input.skip(kind, 0)?,
                 }
                 Ok(())
             })?,
-            (1..=3 | 5 | 7 | 8, _) => return Err(damaged()),
+            (1..=5 | 7 | 8, _) => return Err(damaged()),
+            (6, kind) if kind != STRUCT => return Err(damaged()),
             _ => input.skip(kind, 0)?,
         }
         Ok(())
@@ -110,132 +113,7 @@ pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
         },
         is_compressed: is_compressed || kind != Kind::DataV2,
     };
-    Ok((head, input.read))
-}
-
-/// Passes over the description of a table, which is a struct like a head.
-///
-/// # Errors
-///
-/// When it is none, or a list in it says that it has more items than there are bytes. The reader
-/// of Parquet counts such items, up to 2^31 of them in each list, before it refuses the table.
-pub(super) fn pass_over_description(from: impl Read) -> io::Result<()> {
-    let mut input = Input { from, read: 0 };
-    input.fields(&mut |input, _, kind| input.skip(kind, 0))
-}
-
-fn damaged() -> io::Error {
-    io::Error::other("the head of a page is damaged")
-}
-
-/// A number in groups of seven bits, the last without the eighth.
-pub(super) fn groups_of_seven(mut byte: impl FnMut() -> io::Result<u8>) -> io::Result<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = byte()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(damaged())
-}
-
-struct Input<R> {
-    from: R,
-    read: u64,
-}
-
-impl<R: Read> Input<R> {
-    fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.from.read_exact(&mut byte)?;
-        self.read += 1;
-        Ok(byte[0])
-    }
-
-    fn unsigned(&mut self) -> io::Result<u64> {
-        groups_of_seven(|| self.byte())
-    }
-
-    fn signed(&mut self) -> io::Result<i64> {
-        let value = self.unsigned()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    fn integer(&mut self) -> io::Result<i64> {
-        let value = self.signed()?;
-        i32::try_from(value).map(i64::from).map_err(|_| damaged())
-    }
-
-    /// Passes over so many bytes.
-    fn leap(&mut self, bytes: u64) -> io::Result<()> {
-        let passed = io::copy(&mut self.from.by_ref().take(bytes), &mut io::sink())?;
-        self.read += passed;
-        if passed < bytes {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
-    }
-
-    /// Visits the fields of a struct: their numbers and types. The visitor reads what they hold.
-    fn fields(
-        &mut self,
-        visit: &mut dyn FnMut(&mut Self, u8, u8) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut id = 0_i64;
-        loop {
-            let head = self.byte()?;
-            let kind = head & 0xf;
-            if kind == 0 {
-                return Ok(());
-            }
-            id = match head >> 4 {
-                0 => self.signed()?,
-                step => id + i64::from(step),
-            };
-            let known = i16::try_from(id).map_err(|_| damaged())?;
-            // Numbers that are not known are those of fields to pass over.
-            visit(self, u8::try_from(known).unwrap_or(u8::MAX), kind)?;
-        }
-    }
-
-    /// Passes over a field of this type.
-    fn skip(&mut self, kind: u8, depth: usize) -> io::Result<()> {
-        if depth > DEEPEST {
-            return Err(damaged());
-        }
-        match kind {
-            // The type is the value.
-            1 | 2 => Ok(()),
-            3 => self.leap(1),
-            4..=6 => self.unsigned().map(drop),
-            7 => self.leap(8),
-            8 => {
-                let length = self.unsigned()?;
-                self.leap(length)
-            }
-            9 | 10 => {
-                let head = self.byte()?;
-                let count = match head >> 4 {
-                    15 => self.unsigned()?,
-                    count => u64::from(count),
-                };
-                for _ in 0..count {
-                    match head & 0xf {
-                        1 | 2 => self.leap(1)?,
-                        element => self.skip(element, depth + 1)?,
-                    }
-                }
-                Ok(())
-            }
-            12 => {
-                let mut inner = |input: &mut Self, _: u8, kind: u8| input.skip(kind, depth + 1);
-                self.fields(&mut inner)
-            }
-            _ => Err(damaged()),
-        }
-    }
+    Ok((head, input.passed()))
 }
 
 #[cfg(test)]
@@ -303,7 +181,7 @@ pub(crate) mod tests {
         integers(&[9, 1, 8, 6, 4, 2], &mut bytes);
         // Not compressed, and a struct with a text.
         bytes.extend([0x12, 0x1c, 0x18, 2, b'x', b'y', 0, 0]);
-        bytes.extend([0x19, 0x21, 1, 0, 0x18, 1, b'z', 0, 99]);
+        bytes.extend([0x19, 0x23, 1, 0, 0x18, 1, b'z', 0, 99]);
         let (found, length) = read(&bytes[..]).unwrap();
         assert_eq!(length, bytes.len() as u64 - 1);
         assert_eq!(found.kind, Kind::DataV2);
@@ -311,6 +189,28 @@ pub(crate) mod tests {
         assert!(!found.is_compressed);
         for end in 0..bytes.len() - 1 {
             assert!(read(&bytes[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_for_another_field_than_by_the_reader() {
+        // A size of 2^31 - 1 bytes, hidden where the reader finds it and this might not.
+        let size = [0x05, 4, 0xfe, 0xff, 0xff, 0xff, 0x0f];
+        let with = |field: &[u8]| {
+            let mut bytes = head(0, 8, 8, 1, 0);
+            bytes.pop();
+            bytes.extend_from_slice(field);
+            bytes.extend_from_slice(&size);
+            bytes.push(0);
+            bytes
+        };
+        // To the reader flags of a list have no bytes.
+        let flags = with(&[0x09, 0xc8, 1, 0x71]);
+        // It does not look at the type of a field that it knows: a checksum that is a text.
+        let checksum = with(&[0x08, 8, 7]);
+        let index = with(&[0x08, 12, 7]);
+        for bytes in [flags, checksum, index] {
+            assert!(read(&bytes[..]).is_err(), "{bytes:?}");
         }
     }
 
