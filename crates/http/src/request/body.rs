@@ -173,7 +173,7 @@ impl Body {
                 self.lease.grow(piece.len() as u64)?;
             }
             // All of a small body.
-            if gathered.is_empty() && self.ended {
+            if gathered.is_empty() && self.ended && piece.len() < MIN_PIECE {
                 return Ok(Some(piece));
             }
             gathered.extend_from_slice(&piece);
@@ -401,7 +401,7 @@ mod tests {
     use std::convert::Infallible;
 
     use futures_util::stream;
-    use http_body_util::StreamBody;
+    use http_body_util::{Full, StreamBody};
     use hyper::body::Frame;
 
     use super::*;
@@ -434,6 +434,20 @@ mod tests {
             }
             assert_eq!(got, sent, "{size}");
         }
+    }
+
+    /// As a body with a length does: it has ended as soon as its last piece is there.
+    #[tokio::test]
+    async fn the_last_piece_keeps_no_buffer_either() {
+        let buffer = Bytes::from(vec![7; 4 * MIN_PIECE]);
+        let sent = buffer.slice(1..2 * MIN_PIECE);
+        let memory = MemoryBudget::new(8 << 30, Metrics::new());
+        let settings = HttpSettings::default();
+        let mut body = Body::new(Full::new(sent.clone()), &settings, &memory);
+        let piece = body.piece().await.unwrap().unwrap();
+        assert!(body.has_ended());
+        assert_eq!(piece, sent);
+        assert!(!buffer.as_ptr_range().contains(&piece.as_ptr()));
     }
 
     #[tokio::test]
