@@ -17,21 +17,21 @@
 //! # Ok::<_, std::io::Error>(())
 //! ```
 
-// Options of mimalloc are set by a call of C.
+// mimalloc is told by calls of C.
 #![allow(unsafe_code)]
 
 use std::env;
 use std::ffi::c_long;
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 pub use mimalloc::MiMalloc;
 
-/// Memory that was free for so long goes back, at most twice as long after it was freed. What a service
-/// at work frees is taken again far sooner, and costs the system a page fault for each 4 KiB if it has to
-/// be asked for.
+/// Memory that was free for about so long goes back. What a service at work frees is taken again far
+/// sooner, and costs the system a page fault for each 4 KiB if it has to be asked for.
 pub const DELAY: Duration = Duration::from_millis(100);
 
 /// What the environment says instead of [`DELAY`], in milliseconds: mimalloc's own variable.
@@ -41,8 +41,15 @@ const VARIABLE: &str = "MIMALLOC_PURGE_DELAY";
 /// 16th of the options.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Whether the delay is ours to change: the program wants it, and the environment says nothing else.
-static IS_OURS: AtomicBool = AtomicBool::new(false);
+/// mimalloc takes its memory from the system in arenas of 1 GiB, and returns what is due in one or two of
+/// them at a time.
+const ARENAS_A_ROUND: usize = 4;
+
+/// Whether memory is short.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
+
+/// The thread that returns memory, where the delay is ours to change: the environment says nothing else.
+static RETURNING: OnceLock<Thread> = OnceLock::new();
 
 /// From here on freed memory goes back to the system soon. To be called at the start of the process.
 ///
@@ -50,42 +57,62 @@ static IS_OURS: AtomicBool = AtomicBool::new(false);
 ///
 /// When the system gives no thread.
 pub fn return_freed_memory() -> io::Result<()> {
-    if env::var_os(VARIABLE).is_none() {
-        IS_OURS.store(true, Ordering::Relaxed);
+    let is_ours = env::var_os(VARIABLE).is_none_or(|value| value.is_empty());
+    if is_ours {
         set_delay(DELAY);
     }
-    let returning = thread::Builder::new().name("return-memory".into());
-    returning.spawn(|| {
+    let thread = thread::Builder::new().name("return-memory".into());
+    let returning = thread.spawn(move || {
+        // SAFETY: any thread may call it at any time. Without it mimalloc would not know of a thread that
+        // has taken no memory, and not do what it asks for.
+        unsafe { libmimalloc_sys::mi_thread_init() }
         loop {
-            thread::sleep(DELAY);
-            // SAFETY: any thread may call it at any time. It looks at what this thread has, which is
-            // next to nothing, and at the pages that no thread has any more.
-            unsafe { libmimalloc_sys::mi_collect(false) }
+            thread::park_timeout(DELAY);
+            if is_ours && IS_SHORT.load(Ordering::Relaxed) {
+                // What was freed before memory was short waits, and mimalloc does not look for what waits
+                // while nothing need wait.
+                set_delay(Duration::from_millis(1));
+                collect(true);
+                set_delay(Duration::ZERO);
+                continue;
+            }
+            if is_ours && delay() != DELAY {
+                set_delay(DELAY);
+            }
+            (0..ARENAS_A_ROUND).for_each(|_| collect(false));
         }
     })?;
+    if is_ours {
+        // It is set here alone, and at the start of the process.
+        let _ = RETURNING.set(returning.thread().clone());
+    }
     Ok(())
 }
 
-/// Says whether so much memory is held that nothing freed may be kept for later. While it is, freed
-/// memory goes back at once. Does nothing unless [`return_freed_memory`] was called.
+/// Says whether so much memory is held that nothing freed may be kept for later. While it is, freed memory
+/// goes back at once, and what was freed before a moment later. Does nothing unless [`return_freed_memory`]
+/// was called.
 pub fn memory_is_short(is_short: bool) {
-    if !IS_OURS.load(Ordering::Relaxed) {
-        return;
+    IS_SHORT.store(is_short, Ordering::Relaxed);
+    if let Some(returning) = RETURNING.get() {
+        // The thread may be about to set what was right before. It is woken, and sets it once more.
+        set_delay(if is_short { Duration::ZERO } else { DELAY });
+        returning.unpark();
     }
-    if !is_short {
-        return set_delay(DELAY);
-    }
-    // First, since mimalloc forgets to look for what waits where nothing need wait.
-    // SAFETY: any thread may call it at any time.
-    unsafe { libmimalloc_sys::mi_collect(true) }
-    set_delay(Duration::ZERO);
 }
 
 fn set_delay(delay: Duration) {
     let delay = c_long::try_from(delay.as_millis()).unwrap_or(c_long::MAX);
-    // SAFETY: the option is one of mimalloc's own, and any number is a value of it. mimalloc
-    // reads options whenever it wants and lets them be set at any time.
+    // SAFETY: the option is one of mimalloc's own, and any number is a value of it. mimalloc reads options
+    // whenever it wants, each as one word, and has this function for changing them while it runs.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, delay) }
+}
+
+/// Returns what is due, or all that no thread has.
+fn collect(all: bool) {
+    // SAFETY: any thread may call it at any time. It looks at what this thread has, and at the pages that no
+    // thread has any more.
+    unsafe { libmimalloc_sys::mi_collect(all) }
 }
 
 /// After how long freed memory goes back.
@@ -99,59 +126,76 @@ pub fn delay() -> Duration {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::fs;
-    use std::sync::mpsc::channel;
-
     use super::*;
 
     #[global_allocator]
     static ALLOCATOR: MiMalloc = MiMalloc;
 
-    /// Bytes of this process that are in memory.
+    const LARGE: usize = 64 << 20;
+
+    /// Bytes of this process that are in memory. Takes none itself: mimalloc would look after what is due.
     #[cfg(target_os = "linux")]
     fn resident() -> usize {
-        let pages = fs::read_to_string("/proc/self/statm").unwrap();
-        let resident = pages.split(' ').nth(1).unwrap();
-        resident.parse::<usize>().unwrap() * 4096
+        use std::io::Read as _;
+
+        let mut text = [0; 4096];
+        let mut file = std::fs::File::open("/proc/self/status").unwrap();
+        let length = file.read(&mut text).unwrap();
+        let text = std::str::from_utf8(&text[..length]).unwrap();
+        let (_, rest) = text.split_once("VmRSS:").unwrap();
+        let kilobytes = rest.split_whitespace().next().unwrap();
+        kilobytes.parse::<usize>().unwrap() << 10
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let began = std::time::Instant::now();
+        while !done() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it does not happen"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// In one test, since the delay is the process's.
     #[test]
     fn freed_memory_goes_back_soon_and_at_once_while_it_is_short() {
+        if env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
+            return;
+        }
         // The number of the option is right: mimalloc 3 waits 1000 ms by default.
         assert_eq!(delay(), Duration::from_secs(1));
-        memory_is_short(true);
-        assert_eq!(delay(), Duration::from_secs(1), "nobody has asked for it");
         return_freed_memory().unwrap();
         assert_eq!(delay(), DELAY);
 
-        // Freed by a thread that then does nothing more.
+        // Freed by a thread that then does nothing more, and by nobody else's doing returned.
         #[cfg(target_os = "linux")]
         {
-            const LARGE: usize = 64 << 20;
             let before = resident();
-            let (freed, is_freed) = channel();
-            let (end, ended) = channel::<()>();
+            let (freed, is_freed) = std::sync::mpsc::channel();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
             let idle = thread::spawn(move || {
                 drop(vec![1_u8; LARGE]);
                 freed.send(()).unwrap();
                 let _ = ended.recv();
             });
             is_freed.recv().unwrap();
-            while resident() > before + LARGE / 4 {
-                thread::yield_now();
-            }
+            until(|| resident() < before + LARGE / 4);
             drop(end);
             idle.join().unwrap();
+        }
 
+        memory_is_short(true);
+        until(|| delay() == Duration::ZERO);
+        #[cfg(target_os = "linux")]
+        {
             let kept = vec![1_u8; LARGE];
             let with = resident();
-            memory_is_short(true);
-            assert_eq!(delay(), Duration::ZERO);
             drop(kept);
-            assert!(resident() < with - LARGE / 2, "it is returned at once");
+            until(|| resident() < with - LARGE / 2);
         }
         memory_is_short(false);
-        assert_eq!(delay(), DELAY);
+        until(|| delay() == DELAY);
     }
 }

@@ -12,8 +12,8 @@
 //! allocated first and counted later.
 //!
 //! Memory is held by a [`Lease`], and returned when the lease is dropped. What is freed stays with the
-//! allocator for a moment, for the next request, unless half of the budget is held or more: what is
-//! held and what is kept are within the budget together.
+//! allocator for a moment, for the next request, unless half of the budget is held or more, so that what
+//! is held and what is kept hardly exceed the budget together.
 
 use std::fmt;
 use std::sync::Arc;

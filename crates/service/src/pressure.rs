@@ -1,6 +1,7 @@
 //! Whether requests hold so much of their memory that nothing freed may be kept for the next one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// See the module.
 pub(crate) struct Pressure {
@@ -8,8 +9,8 @@ pub(crate) struct Pressure {
     total: u64,
     held: AtomicU64,
     is_high: AtomicBool,
-    /// Is called when that has changed.
-    tell: fn(bool),
+    /// Is called when that has changed, by one thread at a time.
+    tell: Mutex<fn(bool)>,
 }
 
 impl Pressure {
@@ -19,32 +20,41 @@ impl Pressure {
             total,
             held: AtomicU64::new(0),
             is_high: AtomicBool::new(false),
-            tell,
+            tell: Mutex::new(tell),
         }
     }
 
-    /// So many bytes more are held: it is high from a half on.
+    /// So many bytes more are held.
     pub(crate) fn taken(&self, bytes: u64) {
-        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if held >= self.total / 2 {
-            self.set(true);
-        }
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.look();
     }
 
-    /// So many bytes are no longer held: it is high until they are less than a quarter.
+    /// So many bytes are no longer held.
     pub(crate) fn given_back(&self, bytes: u64) {
-        let held = self.held.fetch_sub(bytes, Ordering::Relaxed) - bytes;
-        if held < self.total / 4 {
-            self.set(false);
-        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.look();
     }
 
-    /// Of two that come at the same time the wrong one may win. The next change mends that.
-    fn set(&self, is_high: bool) {
-        // A load is shared by all threads, a swap by none.
-        let was = self.is_high.load(Ordering::Relaxed);
-        if was != is_high && self.is_high.swap(is_high, Ordering::Relaxed) == was {
-            (self.tell)(is_high);
+    /// It is high from a half of the budget on, until less than a quarter is held.
+    fn is_high(&self) -> bool {
+        let held = self.held.load(Ordering::Relaxed);
+        let least = match self.is_high.load(Ordering::Relaxed) {
+            true => self.total / 4,
+            false => self.total / 2,
+        };
+        held >= least
+    }
+
+    fn look(&self) {
+        if self.is_high() == self.is_high.load(Ordering::Relaxed) {
+            return;
+        }
+        // Looked at once more: what is told last is what it was last.
+        let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_high = self.is_high();
+        if self.is_high.swap(is_high, Ordering::Relaxed) != is_high {
+            tell(is_high);
         }
     }
 }
