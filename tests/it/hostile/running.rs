@@ -8,6 +8,9 @@ use super::case::Reader;
 use crate::common::program::command;
 use crate::common::{Answer, Program};
 
+/// Short, so that slow senders do not make a slow test.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub struct Running(Program);
 
 /// What a process holds.
@@ -21,8 +24,8 @@ impl Running {
     pub fn start() -> Self {
         let mut command = command(&["--model", "demo"]);
         command
-            // Short, so that slow senders do not make a slow test.
-            .args(["--header-timeout", "1", "--body-timeout", "2"])
+            .args(["--header-timeout", &HEADER_TIMEOUT.as_secs().to_string()])
+            .args(["--body-timeout", "2"])
             .args(["--payload-limit", &(32 << 20).to_string()]);
         Self(Program::start(command, |lines| {
             // A panic is never expected.

@@ -110,6 +110,10 @@ impl Wire {
                 self.head_timer = Some((Box::pin(sleep(self.header_timeout)), heads));
             }
         }
+        // A whole one is here, and whoever is late is this process.
+        if self.framing.heads() > heads {
+            return false;
+        }
         match &mut self.head_timer {
             Some((timer, _)) => timer.as_mut().poll(context).is_ready(),
             None => false,
@@ -390,7 +394,30 @@ fn closing_answer_with(status: u16, detail: &str, headers: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::connection::socket::Socket;
+
+    #[tokio::test]
+    async fn a_head_that_is_here_is_not_late() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let head = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        stream.readable().await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let state = Arc::new(ConnectionState::new(peer.ip()));
+        let socket = Socket::new(stream, hour);
+        // As where the process gets to it late.
+        let deadline = Instant::now();
+        let mut wire = Wire::new(Stream::Plain(socket), state, hour, deadline);
+        let mut got = [0; 64];
+        assert_eq!(wire.read(&mut got).await.unwrap(), head.len());
+    }
 
     #[test]
     fn only_what_hyper_says_by_itself_is_replaced() {
