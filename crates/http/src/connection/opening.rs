@@ -33,22 +33,28 @@ pub(crate) async fn open(
     deadline: Instant,
 ) -> io::Result<Option<Opened>> {
     let Some(tls) = tls else {
-        let start = first_bytes(&mut socket, PREFACE, deadline).await?;
+        let (start, is_late) = first_bytes(&mut socket, PREFACE, deadline).await?;
+        // Half a preface, or as little of another head.
+        if is_late && !start.is_empty() {
+            refuse(socket, 408, wire::LATE).await;
+            return Ok(None);
+        }
         let is_http2 = start == PREFACE;
         socket.unread(start);
         let stream = Stream::Plain(socket);
         return Ok(Some(match is_http2 {
             true => Opened::Http2(stream),
-            // What is late here is refused there.
+            // Who has said nothing is closed there.
             false => Opened::Http1(stream),
         }));
     };
-    let start = first_bytes(&mut socket, &[HANDSHAKE], deadline).await?;
+    let (start, _) = first_bytes(&mut socket, &[HANDSHAKE], deadline).await?;
     match start.first() {
         None => return Ok(None),
         Some(&HANDSHAKE) => socket.unread(start),
         Some(_) => {
-            refuse_plain(socket).await;
+            const PLAIN: &str = "This port speaks HTTPS; the request came without TLS. Use a URL that begins with https://.";
+            refuse(socket, 400, PLAIN).await;
             return Ok(None);
         }
     }
@@ -72,32 +78,34 @@ pub(crate) async fn open(
     }))
 }
 
-/// Reads as long as what comes is `expected`, and no more than that.
+/// Reads as long as what comes is `expected`, and no more than that; and says whether more was too late.
 async fn first_bytes(
     socket: &mut Socket,
     expected: &[u8],
     deadline: Instant,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<(Vec<u8>, bool)> {
     let mut start = Vec::with_capacity(expected.len());
     while start.len() < expected.len() && expected.starts_with(&start) {
         let left = expected.len() - start.len();
         match timeout_at(deadline, socket.read_start(&mut start, left)).await {
             Ok(Ok(read)) if read > 0 => {}
             Ok(Err(error)) => return Err(error),
-            // The end, or too late.
-            Ok(Ok(_)) | Err(_) => break,
+            // The end.
+            Ok(Ok(_)) => break,
+            Err(_) => return Ok((start, true)),
         }
     }
-    Ok(start)
+    Ok((start, false))
 }
 
-/// Tells a client that speaks HTTP without TLS what it should do instead.
-async fn refuse_plain(mut socket: Socket) {
-    tracing::info!(status = 400, "refused a request without TLS");
-    let answer = wire::closing_answer(
-        400,
-        "This port speaks HTTPS; the request came without TLS. Use a URL that begins with https://.",
+/// Tells a client why its connection is closed before its first request.
+async fn refuse(mut socket: Socket, status: u16, sentence: &str) {
+    tracing::info!(
+        status,
+        detail = sentence,
+        "refused what a connection began with"
     );
+    let answer = wire::closing_answer(status, sentence);
     if socket.write_all(&answer).await.is_ok() && socket.shutdown().await.is_ok() {
         socket.linger().await;
     }

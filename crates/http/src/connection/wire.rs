@@ -64,6 +64,9 @@ enum Closing {
     Done,
 }
 
+/// What a client is told whose head does not come to its end in time.
+pub(super) const LATE: &str = "The head of the request did not arrive in time.";
+
 impl Wire {
     /// Wraps a connection that was just opened, whose first head must be here by `deadline`.
     pub(crate) fn new(
@@ -246,7 +249,6 @@ impl AsyncRead for Wire {
             return this.poll_half_closed(context);
         }
         if this.head_is_late(context, got) {
-            const LATE: &str = "The head of the request did not arrive in time.";
             if this.got_bytes && this.is_silent() {
                 this.refuse(408, LATE);
                 return Pin::new(this).poll_refused(context, LATE);
