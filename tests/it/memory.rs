@@ -52,14 +52,11 @@ fn ask(address: SocketAddr, request: &[u8], read: bool) -> (Option<u16>, Vec<u8>
 fn ask_patiently(address: SocketAddr, request: &[u8]) -> (Option<u16>, Vec<u8>, TcpStream) {
     loop {
         let answer = ask(address, request, true);
-        match answer.0 {
-            Some(429) => {
-                let said = String::from_utf8_lossy(&answer.1);
-                assert!(said.contains("that bodies may take"), "{said}");
-            }
-            None => {}
-            Some(_) => return answer,
+        if answer.0 != Some(429) {
+            return answer;
         }
+        let said = String::from_utf8_lossy(&answer.1);
+        assert!(said.contains("that bodies may take"), "{said}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -36,8 +36,8 @@ impl Pressure {
         self.look();
     }
 
-    /// It is high from a half of the budget on, until less than a quarter is held.
-    fn is_high(&self) -> bool {
+    /// Whether it should be high: from a half of the budget on, until less than a quarter is held.
+    fn should_be_high(&self) -> bool {
         let held = self.held.load(Ordering::Relaxed);
         let least = match self.is_high.load(Ordering::Relaxed) {
             true => self.total / 4,
@@ -47,12 +47,12 @@ impl Pressure {
     }
 
     fn look(&self) {
-        if self.is_high() == self.is_high.load(Ordering::Relaxed) {
+        if self.should_be_high() == self.is_high.load(Ordering::Relaxed) {
             return;
         }
         // Looked at once more: what is told last is what it was last.
         let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_high = self.is_high();
+        let is_high = self.should_be_high();
         if self.is_high.swap(is_high, Ordering::Relaxed) != is_high {
             tell(is_high);
         }

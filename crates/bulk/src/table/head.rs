@@ -6,7 +6,42 @@
 use std::io::{self, Read};
 
 use super::description::STATISTICS;
-use super::thrift::{FALSE, I32, Input, STRUCT, TRUE, damaged};
+use super::thrift::Known::{Flag, Integer, Struct};
+use super::thrift::{FALSE, Fields, I32, Input, STRUCT, TRUE, damaged};
+
+/// The fields of a head: its kind, sizes and checksum, and what there is for each kind.
+const HEAD: Fields = &[
+    (1, Integer),
+    (2, Integer),
+    (3, Integer),
+    (4, Integer),
+    (5, Struct(DATA)),
+    // An index's page, of which nothing is known.
+    (6, Struct(&[])),
+    (7, Struct(DICTIONARY)),
+    (8, Struct(DATA_V2)),
+];
+
+const DATA: Fields = &[
+    (1, Integer),
+    (2, Integer),
+    (3, Integer),
+    (4, Integer),
+    (5, STATISTICS),
+];
+
+const DICTIONARY: Fields = &[(1, Integer), (2, Integer), (3, Flag)];
+
+const DATA_V2: Fields = &[
+    (1, Integer),
+    (2, Integer),
+    (3, Integer),
+    (4, Integer),
+    (5, Integer),
+    (6, Integer),
+    (7, Flag),
+    (8, STATISTICS),
+];
 
 /// What a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,36 +96,24 @@ pub(super) fn read(from: impl Read) -> io::Result<(Head, u64)> {
     input.fields(&mut |input, id, kind| {
         match (id, kind) {
             (1..=3, I32) => numbers[usize::from(id)] = input.integer()?,
-            (4, I32) => {
-                input.integer()?;
-            }
-            (5 | 7 | 8, STRUCT) => input.fields(&mut |input, inner, kind| {
-                let integers = match id {
-                    5 => 1..=4,
-                    7 => 1..=2,
-                    _ => 1..=6,
+            (5 | 7 | 8, STRUCT) => {
+                let (integers, fields) = match id {
+                    5 => (1..=4, DATA),
+                    7 => (1..=2, DICTIONARY),
+                    _ => (1..=6, DATA_V2),
                 };
-                match (inner, kind) {
-                    (inner, I32) if integers.contains(&inner) => {
-                        own[usize::from(id)][usize::from(inner)] = input.integer()?;
+                input.fields(&mut |input, inner, kind| {
+                    match (inner, kind) {
+                        (inner, I32) if integers.contains(&inner) => {
+                            own[usize::from(id)][usize::from(inner)] = input.integer()?;
+                        }
+                        (7, TRUE | FALSE) if id == 8 => is_compressed = kind == TRUE,
+                        _ => input.pass_field(fields, inner, kind)?,
                     }
-                    (inner, _) if integers.contains(&inner) => return Err(damaged()),
-                    (7, TRUE) if id == 8 => is_compressed = true,
-                    (7, FALSE) if id == 8 => is_compressed = false,
-                    (3, TRUE | FALSE) if id == 7 => {}
-                    (5, STRUCT) if id == 5 => input.pass(&STATISTICS, kind)?,
-                    (8, STRUCT) if id == 8 => input.pass(&STATISTICS, kind)?,
-                    (7, _) if id == 8 => return Err(damaged()),
-                    (3, _) if id == 7 => return Err(damaged()),
-                    (5, _) if id == 5 => return Err(damaged()),
-                    (8, _) if id == 8 => return Err(damaged()),
-                    _ => input.skip(kind, 0)?,
-                }
-                Ok(())
-            })?,
-            (1..=5 | 7 | 8, _) => return Err(damaged()),
-            (6, kind) if kind != STRUCT => return Err(damaged()),
-            _ => input.skip(kind, 0)?,
+                    Ok(())
+                })?;
+            }
+            _ => input.pass_field(HEAD, id, kind)?,
         }
         Ok(())
     })?;

@@ -27,9 +27,11 @@ pub(super) enum Known {
     Double,
     Bytes,
     List(&'static Known),
-    /// Its fields that are known; others are passed over.
-    Struct(&'static [(u8, Known)]),
+    Struct(Fields),
 }
+
+/// The fields of a struct that are known, by their numbers; others are passed over.
+pub(super) type Fields = &'static [(u8, Known)];
 
 impl Known {
     /// Whether a field of this type may be it.
@@ -65,6 +67,7 @@ pub(super) fn groups_of_seven(mut byte: impl FnMut() -> io::Result<u8>) -> io::R
     Err(damaged())
 }
 
+/// What is read, and how much of it was.
 pub(super) struct Input<R> {
     from: R,
     read: u64,
@@ -201,14 +204,18 @@ impl<R: Read> Input<R> {
                 let (count, element) = self.list()?;
                 (0..count).try_for_each(|_| self.pass(item, element))
             }
-            Known::Struct(fields) => self.fields(&mut |input, id, kind| {
-                let known = fields.iter().find(|(known, _)| *known == id);
-                match known {
-                    Some((_, known)) => input.pass(known, kind),
-                    None => input.skip(kind, 0),
-                }
-            }),
+            Known::Struct(fields) => {
+                self.fields(&mut |input, id, kind| input.pass_field(fields, id, kind))
+            }
             _ => self.skip(kind, 0),
+        }
+    }
+
+    /// Passes over a field of a struct in which these are known.
+    pub(super) fn pass_field(&mut self, fields: Fields, id: u8, kind: u8) -> io::Result<()> {
+        match fields.iter().find(|(known, _)| *known == id) {
+            Some((_, known)) => self.pass(known, kind),
+            None => self.skip(kind, 0),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn open(
         let stream = Stream::Plain(socket);
         return Ok(Some(match is_http2 {
             true => Opened::Http2(stream),
-            // Who has said nothing is closed there.
+            // Who has said nothing in time is closed there.
             false => Opened::Http1(stream),
         }));
     };

@@ -91,8 +91,9 @@ impl Wire {
         }
     }
 
-    /// Whether the head has taken too long to arrive.
-    fn head_is_late(&mut self, context: &mut Context<'_>, got: usize) -> bool {
+    /// Whether the head has taken too long to arrive. One that has just become whole has not, however late
+    /// this process came to it.
+    fn head_is_late(&mut self, context: &mut Context<'_>, got: usize, is_whole: bool) -> bool {
         let heads = self.state.heads();
         if self.state.is_busy() || self.unflushed {
             self.head_timer = None;
@@ -113,8 +114,7 @@ impl Wire {
                 self.head_timer = Some((Box::pin(sleep(self.header_timeout)), heads));
             }
         }
-        // A whole one is here, and whoever is late is this process.
-        if self.framing.heads() > heads {
+        if is_whole {
             return false;
         }
         match &mut self.head_timer {
@@ -238,6 +238,7 @@ impl AsyncRead for Wire {
             return poll;
         }
         let got = buffer.filled().len() - before;
+        let whole = this.framing.heads();
         if let Err((good, violation)) = this.framing.observe(&buffer.filled()[before..]) {
             this.violation = Some(violation);
             buffer.set_filled(before + good);
@@ -248,7 +249,7 @@ impl AsyncRead for Wire {
         if poll.is_ready() && got == 0 && buffer.remaining() > 0 && this.waits_for_answer() {
             return this.poll_half_closed(context);
         }
-        if this.head_is_late(context, got) {
+        if this.head_is_late(context, got, this.framing.heads() > whole) {
             if this.got_bytes && this.is_silent() {
                 this.refuse(408, LATE);
                 return Pin::new(this).poll_refused(context, LATE);
