@@ -5,7 +5,8 @@
 //! files --class----> which tokenizer class transformers takes for them
 //!       --assemble-> a `tokenizers::Tokenizer` as that class builds it
 //! text  --cut------> as much of a long text as can matter
-//!       --encode---> ids, cut to the length with the end token kept, padded
+//!       --words----> ids, word by word where that gives the same
+//!       --encode---> or all at once; cut to the length with the end token kept, padded
 //! ```
 //!
 //! transformers does not simply load tokenizer.json. For the classes of SigLIP 2 it takes
@@ -19,8 +20,11 @@ mod charsmap;
 mod class;
 mod cut;
 mod json;
+mod known;
+mod pairs;
 mod sentencepiece;
 mod siglip1;
+mod words;
 
 use tokenizers::Tokenizer;
 
@@ -28,6 +32,7 @@ use assemble::Padding;
 use cut::Cutter;
 pub(crate) use sentencepiece::from_sentencepiece;
 use siglip1::Siglip1;
+use words::{Ids, Words};
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,6 +154,7 @@ pub enum TokenizerError {
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     cutter: Option<Cutter>,
+    words: Option<Words>,
     padding: Padding,
     options: TextOptions,
     /// How SigLIP 1 prepares texts.
@@ -193,6 +199,7 @@ impl TextTokenizer {
             siglip1,
             highest,
             pairs,
+            is_lower_cased,
         } = assemble::assemble(&files, json, &plan, options.lower_case)?;
         let max_tokens = options.max_tokens;
         let padding = assemble::fix_length(&mut tokenizer, &plan, max_tokens)?;
@@ -205,8 +212,14 @@ impl TextTokenizer {
                 vocab_size: options.vocab_size,
             });
         }
+        let cutter = Cutter::new(&tokenizer, &plan, pairs);
+        let words = match cutter {
+            Some(_) => Words::new(&tokenizer, is_lower_cased, max_tokens),
+            None => None,
+        };
         let tokenizer = Self {
-            cutter: Cutter::new(&tokenizer, &plan, pairs),
+            cutter,
+            words,
             siglip1,
             digest: digest(files.tokenizer, &plan, options),
             tokenizer,
@@ -267,20 +280,28 @@ impl TextTokenizer {
         self.encode_part(text)
     }
 
-    /// Like [`TextTokenizer::encode`], but without cutting; for the fuzz target that compares
+    /// Like [`TextTokenizer::encode`], but neither cut nor word by word; for the fuzz target that compares
     /// the two.
     #[cfg(fuzzing)]
-    pub fn encode_uncut(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
-        self.encode_part(text).map(|tokenized| tokenized.ids)
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<i32>, TokenizerError> {
+        self.checked(self.encode_at_once(text)?)
+            .map(|tokenized| tokenized.ids)
     }
 
-    /// Tokenizes a text in one piece.
+    /// Tokenizes a text of which all counts.
     fn encode_part(&self, text: &str) -> Result<Tokenized, TokenizerError> {
-        let TextOptions {
-            max_tokens,
-            vocab_size,
-            ..
-        } = self.options;
+        let by_word = match (&self.words, &self.cutter) {
+            (Some(words), Some(cutter)) => words.encode(&self.tokenizer, cutter.pairs(), text),
+            _ => None,
+        };
+        self.checked(match by_word {
+            Some(ids) => ids,
+            None => self.encode_at_once(text)?,
+        })
+    }
+
+    /// What the tokenizer makes of a text.
+    fn encode_at_once(&self, text: &str) -> Result<Ids, TokenizerError> {
         let encoding = match &self.siglip1 {
             Some(siglip1) => self
                 .tokenizer
@@ -288,7 +309,19 @@ impl TextTokenizer {
             None => self.tokenizer.encode_fast(text, true),
         }
         .map_err(|error| TokenizerError::Failed(error.to_string()))?;
-        let ids = encoding.get_ids();
+        Ok(Ids {
+            ids: encoding.get_ids().to_vec(),
+            is_cut: !encoding.get_overflowing().is_empty(),
+        })
+    }
+
+    /// Ids of a text, as many as the model reads and each one that it has.
+    fn checked(&self, Ids { ids, is_cut }: Ids) -> Result<Tokenized, TokenizerError> {
+        let TextOptions {
+            max_tokens,
+            vocab_size,
+            ..
+        } = self.options;
         let tokens = ids.len();
         if tokens > max_tokens {
             return Err(TokenizerError::Failed(format!(
@@ -296,7 +329,7 @@ impl TextTokenizer {
             )));
         }
         let mut out = Vec::with_capacity(max_tokens);
-        for id in self.padding.fill(ids, max_tokens) {
+        for id in self.padding.fill(&ids, max_tokens) {
             match i32::try_from(id) {
                 Ok(small) if (id as usize) < vocab_size => out.push(small),
                 _ => {
@@ -311,7 +344,7 @@ impl TextTokenizer {
         Ok(Tokenized {
             ids: out,
             tokens,
-            is_cut: !encoding.get_overflowing().is_empty(),
+            is_cut,
         })
     }
 }

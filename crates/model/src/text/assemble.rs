@@ -15,8 +15,8 @@ use tokenizers::{
 
 use super::charsmap::CharsMap;
 use super::class::{Class, Plan};
-use super::cut::Pairs;
 use super::json::{TokenizerJson, unusable};
+use super::pairs::Pairs;
 use super::siglip1::Siglip1;
 use super::{TokenizerError, TokenizerFiles};
 
@@ -34,6 +34,8 @@ pub(super) struct Assembled {
     pub(super) highest: Option<(String, u32)>,
     /// What its byte-pair model can merge, if long texts may be cut between the rest.
     pub(super) pairs: Option<Pairs>,
+    /// Whether the tokenizer lower-cases texts, as far as that was asked for here.
+    pub(super) is_lower_cased: bool,
 }
 
 /// Builds the tokenizer.
@@ -80,6 +82,7 @@ pub(super) fn assemble(
         siglip1: None,
         highest,
         pairs,
+        is_lower_cased: false,
     };
     let tokenizer = &mut assembled.tokenizer;
     if plan.split_special_tokens {
@@ -94,7 +97,9 @@ pub(super) fn assemble(
         return Ok(assembled);
     }
     let lower = (plan.class == Class::Siglip2).then_some(true);
-    if let Some(normalizer) = normalizer(tokenizer, lower_case.or(lower))? {
+    let lower = lower_case.or(lower);
+    assembled.is_lower_cased = lower == Some(true);
+    if let Some(normalizer) = normalizer(tokenizer, lower)? {
         tokenizer
             .with_normalizer(Some(normalizer))
             .map_err(unusable)?;

@@ -11,43 +11,11 @@
 //! normalization works character by character (lower case, spaces to "▁"), no added token
 //! looks at its surroundings, and long texts are truncated at their end.
 
-use std::collections::HashSet;
-
 use tokenizers::Tokenizer;
 use tokenizers::models::ModelWrapper;
 
 use super::class::{Class, Plan};
-
-/// Pairs of characters that are adjacent in some token.
-pub(super) struct Pairs(HashSet<(char, char)>);
-
-impl Pairs {
-    /// Those of these tokens; none if bytes are merged, because adjacent bytes are not adjacent
-    /// characters.
-    pub(super) fn of<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let mut pairs = Self(HashSet::new());
-        for token in tokens {
-            if token.len() > "<0x00>".len() && token.contains("<0x") {
-                return None;
-            }
-            pairs.add(token);
-        }
-        Some(pairs)
-    }
-
-    /// Adds those of a token, in whatever form it is looked up.
-    fn add(&mut self, token: &str) {
-        let lower = || token.chars().flat_map(char::to_lowercase);
-        add_pairs(token.chars(), &mut self.0);
-        // There are hundreds of thousands, and most have but one form.
-        if !token.chars().eq(lower()) {
-            add_pairs(lower(), &mut self.0);
-        }
-        if token.contains(' ') {
-            add_pairs(lower().map(normalized_space), &mut self.0);
-        }
-    }
-}
+use super::pairs::{Pairs, normalized_space};
 
 /// Knows which characters never merge.
 pub(super) struct Cutter(Pairs);
@@ -74,6 +42,11 @@ impl Cutter {
         Some(Self(pairs))
     }
 
+    /// What can be merged, and what stands side by side in added tokens.
+    pub(super) fn pairs(&self) -> &Pairs {
+        &self.0
+    }
+
     /// The longest prefix of `text` of at most `wish` bytes that can be tokenized on its own,
     /// or else the shortest one above; `None` if there is none.
     pub(super) fn cut<'a>(&self, text: &'a str, wish: usize) -> Option<&'a str> {
@@ -97,26 +70,10 @@ impl Cutter {
         let lefts = [Some(left), left.to_lowercase().next_back()];
         let mut rights = right.to_lowercase();
         let rights = [Some(right), rights.next()];
-        let apart = |left: char, right: char| !self.0.0.contains(&(left, right));
+        let apart = |left: char, right: char| !self.0.has(left, right);
         lefts.into_iter().flatten().all(|left| {
             let mut rights = rights.into_iter().flatten();
             rights.all(|right| apart(left, right) && apart(space(left), space(right)))
         })
-    }
-}
-
-/// How the supported tokenizers write a space.
-fn normalized_space(character: char) -> char {
-    if character == ' ' { '▁' } else { character }
-}
-
-/// Adds all pairs of adjacent characters.
-fn add_pairs(characters: impl Iterator<Item = char>, pairs: &mut HashSet<(char, char)>) {
-    let mut left = None;
-    for right in characters {
-        if let Some(left) = left {
-            pairs.insert((left, right));
-        }
-        left = Some(right);
     }
 }

