@@ -87,6 +87,12 @@ pub struct Settings {
     #[arg(long, env = "CPU_KERNEL", hide = true, value_parser = text)]
     pub cpu_kernel: Option<String>,
 
+    /// Directory for what the canaries showed, the few rows by which a start compares another precision of the
+    /// CPU with FP32, so that the next start of the same program with the same weights need not; by default
+    /// `siglip2-embeddings/canaries` among the user's caches. /dev/null keeps nothing.
+    #[arg(long, env = "CANARY_CACHE", value_parser = path)]
+    pub canary_cache: Option<PathBuf>,
+
     /// Threads of the CPU engine; by default one per core.
     #[arg(long, env = "COMPUTE_THREADS", value_parser = count)]
     pub compute_threads: Option<usize>,
@@ -293,6 +299,12 @@ impl Settings {
     /// As [`Source::of`].
     pub fn source(&self) -> Result<Source, SourceError> {
         Source::of(self.named().0)
+    }
+
+    /// Where what the canaries showed is kept, if anywhere.
+    pub fn canary_cache(&self) -> Option<PathBuf> {
+        let by_default = || Some(self.hub.user_caches()?.join("siglip2-embeddings/canaries"));
+        self.canary_cache.clone().or_else(by_default)
     }
 
     /// The first model without its name, and the name that requests call it.

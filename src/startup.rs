@@ -24,6 +24,7 @@ use crate::service::{Decode, Model, Models, Readiness, Service};
 use crate::settings::{Settings, SettingsError};
 use siglip2_model::fingerprint::WeightsDigest;
 
+mod canaries;
 mod cpu;
 mod files;
 #[cfg(feature = "tensorrt")]

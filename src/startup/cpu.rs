@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::canaries::Canaries;
 use super::files::Files;
 use super::{LoadError, Loaded};
 use crate::checkpoint::Checkpoint;
@@ -56,12 +58,17 @@ impl Weights {
         checkpoint: Checkpoint,
         processor: Processor,
         options: CpuOptions,
+        canaries: Option<PathBuf>,
     ) -> io::Result<Self> {
         let read = move || {
             let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             let digest = WeightsDigest::of(&checkpoint, options.threads);
             checkpoint.weights.release();
-            Ok((CpuEngine::load(&checkpoint, &processor, options)?, digest))
+            let canaries = kept(canaries, &digest, &processor, options.kernel);
+            let known = canaries.as_ref().and_then(Canaries::known);
+            let engine = CpuEngine::load_known(&checkpoint, &processor, options, known)?;
+            keep(canaries, known, engine.info().agreement);
+            Ok((engine, digest))
         };
         let thread = thread::Builder::new().name("load-weights".into());
         Ok(Self::Reading(thread.spawn(read)?))
@@ -99,7 +106,12 @@ impl Cpu {
         };
         let processor = Files::of(&checkpoint)?.processor(settings)?;
         Ok(Self {
-            weights: Weights::begin(without_tokenizer(&checkpoint), processor.clone(), options)?,
+            weights: Weights::begin(
+                without_tokenizer(&checkpoint),
+                processor.clone(),
+                options,
+                settings.canary_cache(),
+            )?,
             checkpoint,
             processor,
             options,
@@ -174,6 +186,29 @@ impl Cpu {
             rebuild: Some(Box::new(move || Ok(rebuild()?))),
         };
         Ok((vec![worker], Some(digest)))
+    }
+}
+
+/// What canaries showed at earlier starts, if this kernel has any.
+fn kept(
+    directory: Option<PathBuf>,
+    weights: &WeightsDigest,
+    processor: &Processor,
+    kernel: Kernel,
+) -> Option<Canaries> {
+    let directory = directory.filter(|_| !kernel.is_fp32())?;
+    let size = format!("{:?}", processor.target());
+    Canaries::new(&directory, weights, kernel.name(), &size)
+        .inspect_err(|error| tracing::debug!(%error, "what canaries show is not kept"))
+        .ok()
+}
+
+/// Keeps what they showed now.
+fn keep(canaries: Option<Canaries>, known: Option<f64>, found: Option<f64>) {
+    if let (Some(canaries), None, Some(found)) = (canaries, known, found)
+        && let Err(error) = canaries.keep(found)
+    {
+        tracing::debug!(%error, "what the canaries showed could not be kept");
     }
 }
 

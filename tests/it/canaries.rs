@@ -179,6 +179,70 @@ async fn auto_takes_fp32_and_says_so_and_other_precisions_do_not_start() {
     assert!((told - worst).abs() < 1e-9, "{told}, not {worst}");
 }
 
+/// What canaries show is kept for the next start of the same program with the same weights, and for no other.
+#[test]
+fn canaries_are_compared_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().join("canaries");
+    let start = |model: &str| {
+        let mut program = command(&["--model", model, "--cpu-kernel", "portable-int8"]);
+        program.env("CANARY_CACHE", &folder);
+        let (_child, mut log) = started(&mut program);
+        let line = log.find(|line| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("canaries were")
+        });
+        let line = line.unwrap();
+        assert!(log.any(|line| line["message"] == "ready"));
+        let message = line["message"].as_str().unwrap().to_owned();
+        (message, line["cosine"].as_f64().unwrap())
+    };
+    let file = || {
+        let files = fs::read_dir(&folder).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        files[0].clone()
+    };
+    let (anew, before) = ("canaries were compared with FP32", " at an earlier start");
+
+    let (said, worst) = start("demo");
+    assert_eq!(said, anew);
+    let (said, known) = start("demo");
+    assert_eq!((said, known), (format!("{anew}{before}"), worst));
+
+    // A file that is damaged is as none, and is written anew.
+    let kept = fs::read_to_string(file()).unwrap();
+    fs::write(file(), &kept[..kept.len() - 4]).unwrap();
+    assert_eq!(start("demo"), (anew.to_owned(), worst));
+    assert_eq!(fs::read_to_string(file()).unwrap(), kept);
+
+    // Too little is refused as it is where it has just been found.
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let low = Value::from(0.5);
+    let low = kept
+        .to_string()
+        .replace(&kept["cosine_to_fp32"].to_string(), &low.to_string());
+    fs::write(file(), low).unwrap();
+    let mut program = command(&[
+        "--model",
+        "demo",
+        "--cpu-kernel",
+        "portable-int8",
+        "--port",
+        "0",
+    ]);
+    let output = program.env("CANARY_CACHE", &folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cosine is 0.50000"), "{said}");
+
+    // Another model.
+    let other = fixture("golden/patch16");
+    assert_eq!(start(&other).0, anew);
+}
+
 /// As where one number of a checkpoint is damaged: what needs it is refused each time, nothing of it
 /// is remembered, and all others are served as before.
 #[tokio::test(flavor = "multi_thread")]

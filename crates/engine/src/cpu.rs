@@ -137,19 +137,48 @@ impl CpuEngine {
         processor: &Processor,
         options: CpuOptions,
     ) -> Result<Self, CpuEngineError> {
+        Self::load_known(checkpoint, processor, options, None)
+    }
+
+    /// Like [`CpuEngine::load`], where it may be `known` which worst cosine to FP32 the canaries of
+    /// these weights have on this kernel ([`EngineInfo::agreement`] of an earlier engine): they are not embedded
+    /// again then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CpuEngine::load`].
+    pub fn load_known(
+        checkpoint: &Checkpoint,
+        processor: &Processor,
+        options: CpuOptions,
+        known: Option<f64>,
+    ) -> Result<Self, CpuEngineError> {
         Self::check(checkpoint)?;
         let team = Team::new(options.threads.max(1));
         let shapes = Shapes::of(&checkpoint.config, processor);
         let source: Arc<dyn Source> = Arc::new(Files(checkpoint.weights.clone()));
+        let load =
+            |kernel: Kernel| Towers::load(kernel.isa(), &team, &source, &shapes, Keep::Packed);
         let mut kernel = options.kernel;
-        let mut towers = Towers::load(kernel.isa(), &team, &source, &shapes, Keep::Packed)?;
         let mut agreement = None;
+        let mut towers = None;
         if !kernel.is_fp32() {
-            let worst = agreement::worst(&towers, &team, &source, &shapes)?;
+            let worst = match known {
+                Some(worst) => worst,
+                None => {
+                    let asked = towers.insert(load(kernel)?);
+                    agreement::worst(asked, &team, &source, &shapes)?
+                }
+            };
             tracing::info!(
                 kernel = kernel.name(),
                 cosine = worst,
-                "canaries were compared with FP32"
+                "canaries were compared with FP32{}",
+                if known.is_some() {
+                    " at an earlier start"
+                } else {
+                    ""
+                }
             );
             agreement = Some(worst);
             let least = kernel.least_cosine();
@@ -174,10 +203,13 @@ impl CpuEngine {
                 );
                 kernel = fp32;
                 // The other's weights go first: the peak of memory is that of one engine.
-                drop(towers);
-                towers = Towers::load(kernel.isa(), &team, &source, &shapes, Keep::Packed)?;
+                towers = None;
             }
         }
+        let towers = match towers {
+            Some(towers) => towers,
+            None => load(kernel)?,
+        };
         source.release();
         Ok(Self {
             info: EngineInfo {

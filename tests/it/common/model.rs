@@ -14,7 +14,14 @@ pub fn service(model: &str, flags: &[&str]) -> Service {
 
 /// The same with all models that the flags name, in FP32 unless they name a precision.
 pub fn models(model: &str, flags: &[&str]) -> Models {
-    let mut arguments = vec!["siglip2-embeddings", "--model", model];
+    // What is found here is kept nowhere.
+    let mut arguments = vec![
+        "siglip2-embeddings",
+        "--model",
+        model,
+        "--canary-cache",
+        "/dev/null",
+    ];
     if !flags.contains(&"--precision") {
         arguments.extend(["--precision", "fp32"]);
     }

@@ -107,6 +107,7 @@ pub fn alone(command: &mut Command) -> &mut Command {
         .env_remove("COMPUTE_THREADS")
         .env("HF_HUB_OFFLINE", "1")
         .env("HF_HOME", "/nonexistent")
+        .env("CANARY_CACHE", "/dev/null")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
 }

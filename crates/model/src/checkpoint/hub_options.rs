@@ -70,7 +70,26 @@ pub struct HubOptions {
 impl HubOptions {
     /// Where the hub and its cache are.
     pub fn settings(&self) -> HubSettings {
-        let places = Places {
+        let places = self.places();
+        let endpoint = self.hf_endpoint.as_deref().map(str::trim);
+        HubSettings {
+            cache: places.cache(),
+            endpoint: endpoint
+                .filter(|endpoint| !endpoint.is_empty())
+                .map(str::to_owned),
+            token: places.token(),
+            offline: self.hf_hub_offline,
+            ..HubSettings::default()
+        }
+    }
+
+    /// The directory of the user's caches, if there is one.
+    pub fn user_caches(&self) -> Option<PathBuf> {
+        self.places().caches().ok()
+    }
+
+    fn places(&self) -> Places {
+        Places {
             model_cache: self.model_cache.clone(),
             hub_cache: [
                 self.hf_hub_cache.clone(),
@@ -82,16 +101,6 @@ impl HubOptions {
             token_path: self.hf_token_path.clone(),
             home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()),
             users: "/etc/passwd".into(),
-        };
-        let endpoint = self.hf_endpoint.as_deref().map(str::trim);
-        HubSettings {
-            cache: places.cache(),
-            endpoint: endpoint
-                .filter(|endpoint| !endpoint.is_empty())
-                .map(str::to_owned),
-            token: places.token(),
-            offline: self.hf_hub_offline,
-            ..HubSettings::default()
         }
     }
 }

@@ -80,11 +80,15 @@ impl Places {
         if let Some(home) = set(&self.hf_home) {
             return self.expanded(home);
         }
-        let caches = match set(&self.xdg_cache_home) {
-            Some(caches) => self.expanded(caches)?,
-            None => self.home.as_ref().ok_or(NoCache::NoHome)?.join(".cache"),
-        };
-        Ok(caches.join("huggingface"))
+        Ok(self.caches()?.join("huggingface"))
+    }
+
+    /// The directory of the user's caches.
+    pub fn caches(&self) -> Result<PathBuf, NoCache> {
+        match set(&self.xdg_cache_home) {
+            Some(caches) => self.expanded(caches),
+            None => Ok(self.home.as_ref().ok_or(NoCache::NoHome)?.join(".cache")),
+        }
     }
 
     /// The hub cache.
