@@ -274,4 +274,46 @@ mod tests {
             assert_eq!(by_word(&tokenizer, text), None, "{text:?}");
         }
     }
+
+    /// Those in a row are one, even across words.
+    #[test]
+    fn characters_without_a_token_are_for_the_tokenizer() {
+        let special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"];
+        let tokens = special.iter().chain(&["a", "b", "▁"]).zip(0..);
+        let added = special.iter().zip(0..).map(|(token, id)| {
+            serde_json::json!({
+                "id": id, "content": token, "special": true, "normalized": false,
+                "single_word": false, "lstrip": false, "rstrip": false,
+            })
+        });
+        let json = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": added.collect::<Vec<_>>(),
+            "model": {
+                "type": "BPE", "merges": [],
+                "vocab": tokens.collect::<std::collections::HashMap<_, _>>(),
+            },
+        });
+        let json = json.to_string();
+        let files = TokenizerFiles {
+            tokenizer: json.as_bytes(),
+            tokenizer_config: Some(
+                br#"{"tokenizer_class": "GemmaTokenizer", "pad_token": "<pad>"}"#,
+            ),
+            ..TokenizerFiles::default()
+        };
+        let options = TextOptions {
+            max_tokens: 16,
+            vocab_size: 8,
+            lower_case: None,
+        };
+        let tokenizer = TextTokenizer::new(files, options).unwrap();
+        let known = at_once(&tokenizer, "ab ba");
+        assert_eq!(known.0, [5, 6, 7, 6, 5]);
+        assert_eq!(by_word(&tokenizer, "ab ba"), Some(known));
+        assert_eq!(at_once(&tokenizer, "aéxb").0, [5, 3, 6]);
+        for text in ["aéxb", "é", "a éb"] {
+            assert_eq!(by_word(&tokenizer, text), None, "{text}");
+        }
+    }
 }
