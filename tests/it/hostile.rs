@@ -14,6 +14,7 @@ mod pictures;
 mod running;
 mod texts;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::{Form, post_json};
@@ -66,15 +67,7 @@ fn warm_up(running: &Running) {
     }
 }
 
-#[test]
-fn nothing_that_is_sent_hurts_the_requests_after_it() {
-    let running = Running::start();
-    // Before it has worked: what the largest good requests take is to come back as well.
-    let rest = running.at_rest();
-    warm_up(&running);
-    let expected = running.ask(&good());
-    assert_eq!(expected.status, 200);
-
+fn cases() -> Vec<Case> {
     let cases: Vec<Case> = [
         heads::cases(),
         forms::cases(),
@@ -86,8 +79,15 @@ fn nothing_that_is_sent_hurts_the_requests_after_it() {
     .flatten()
     .collect();
     assert!(cases.len() >= 550, "{} cases", cases.len());
+    cases
+}
+
+/// Everything once, and after each the same good request.
+fn round(running: &Running, cases: &[Case]) {
+    let expected = running.ask(&good());
+    assert_eq!(expected.status, 200);
     let mut wrong = Vec::new();
-    for case in &cases {
+    for case in cases {
         let result = case.run(running.address());
         match (result, case.open) {
             (Ok(()), _) => {}
@@ -111,6 +111,16 @@ fn nothing_that_is_sent_hurts_the_requests_after_it() {
         cases.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn nothing_that_is_sent_hurts_the_requests_after_it() {
+    let running = Running::start();
+    // Before it has worked: what the largest good requests take is to come back as well.
+    let rest = running.at_rest();
+    warm_up(&running);
+    let cases = cases();
+    round(&running, &cases);
 
     let began = Instant::now();
     loop {
@@ -132,4 +142,24 @@ fn nothing_that_is_sent_hurts_the_requests_after_it() {
         assert_eq!(running.ask(&several()).status, 200);
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// The table of docs/operations.md, of the program that `HOSTILE_PROGRAM` names.
+#[test]
+#[ignore = "measures, and takes minutes"]
+fn memory_after_each_of_five_rounds() {
+    let program = std::env::var_os("HOSTILE_PROGRAM").expect("HOSTILE_PROGRAM names a program");
+    let running = Running::of(Command::new(program));
+    let resident = || running.at_rest().memory >> 20;
+    warm_up(&running);
+    let first = resident();
+    let cases = cases();
+    let rounds = [(); 5].map(|()| {
+        round(&running, &cases);
+        resident().to_string()
+    });
+    eprintln!(
+        "MiB: {first} after large good requests; {} after each round",
+        rounds.join(", ")
+    );
 }

@@ -1,11 +1,13 @@
-//! Who makes room when there is none left: connections whose answers nobody reads, and requests whose
-//! bodies do not come. The timers that would end them by themselves are hours away.
+//! Who makes room when there is none left: connections whose answers nobody reads, requests whose bodies do not
+//! come, and pictures whose hosts do not send them. The timers that would end them by themselves are hours away.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use siglip2_embeddings::http::HttpSettings;
-use tokio::net::TcpSocket;
+use serde_json::{Value, json};
+use siglip2_embeddings::http::{HttpSettings, Networks, PictureHosts, PictureUrlSettings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
 
 use crate::common::model::service;
@@ -105,6 +107,72 @@ async fn who_sends_heads_and_no_bodies_makes_room_for_others() {
     );
     silent[1].send(&whole[whole.len() - 999..]).await;
     assert_eq!(silent[1].answer().await.status, 400);
+}
+
+/// A request for the vectors of pictures at these URLs.
+fn pictures_at(urls: &[String]) -> Vec<u8> {
+    let inputs: Vec<Value> = urls.iter().map(|url| json!({ "image_url": url })).collect();
+    post_json("/v1/embeddings", &json!({ "input": inputs }).to_string())
+}
+
+#[tokio::test]
+async fn who_names_pictures_that_do_not_come_makes_room_for_others() {
+    let listen = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        (listener, url)
+    };
+    let ((silent, silent_url), (host, url)) = tokio::join!(listen(), listen());
+    let hosts = [&silent_url, &url].map(|url| url[7..].trim_end_matches('/'));
+    let server = Server::start(HttpSettings {
+        picture_urls: PictureUrlSettings {
+            picture_url_hosts: Some(PictureHosts::parse(&hosts.join(",")).unwrap()),
+            picture_url_networks: Some(Networks::parse("127.0.0.1").unwrap()),
+            picture_url_timeout: HOURS,
+            max_picture_fetches: 4,
+            ..HttpSettings::default().picture_urls
+        },
+        ..settings()
+    })
+    .await;
+    // All turns, and one that waits. Whoever is accepted has a turn.
+    let mut greedy = Vec::new();
+    let mut held = Vec::new();
+    for (pictures, accepted) in [(3, 3), (2, 1)] {
+        let mut client = client(GREEDY, &server).await;
+        client
+            .send(pictures_at(&vec![silent_url.clone(); pictures]))
+            .await;
+        for _ in 0..accepted {
+            held.push(silent.accept().await.unwrap());
+        }
+        greedy.push(client);
+    }
+    let sends = async {
+        let (mut stream, _) = host.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut head).await.unwrap() > 0);
+        }
+        let picture = png(1, 2, 3);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            picture.len()
+        );
+        stream
+            .write_all(&[head.as_bytes(), &picture].concat())
+            .await
+            .unwrap();
+    };
+    let request = pictures_at(&[url]);
+    let asks = once_there_is_room(&server, OTHER, &request);
+    let (answer, ()) = tokio::join!(asks, sends);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (status, sentence) = greedy[0].answer().await.error();
+    assert!(
+        status == 429 && sentence.contains("input[0] did not come"),
+        "{sentence}"
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) mod shared;
 pub(crate) mod spans;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::num::IntErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +59,8 @@ pub(crate) struct Call<'a> {
     pub(crate) shared: &'a Shared,
     /// The model that it is for.
     pub(crate) choice: Choice,
+    /// Whose it is.
+    client: IpAddr,
     /// The headers that came with it.
     pub(crate) headers: &'a HeaderMap,
     /// What stands in the path where it has a name in braces, as it was written.
@@ -80,7 +83,7 @@ impl<'a> Call<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         choice: Choice,
-        head: &'a Parts,
+        (head, client): (&'a Parts, IpAddr),
         body: &'a mut Body,
         timings: Arc<Timings>,
         began: Instant,
@@ -93,6 +96,7 @@ impl<'a> Call<'a> {
         Ok(Self {
             shared,
             choice,
+            client,
             headers,
             path_value: None,
             query: head.uri.query(),
@@ -174,7 +178,7 @@ impl<'a> Call<'a> {
         let from = items.for_itself_from;
         let is_for_itself = |index, problem: &Problem| index >= from && problem.is_of_an_image();
         let deadline = self.deadline.into();
-        let files = fetcher.fetch(wanted, most, memory, deadline, is_for_itself);
+        let files = fetcher.fetch(self.client, wanted, most, memory, deadline, is_for_itself);
         for (index, file) in files.await? {
             let file = match file {
                 Ok(file) => file,

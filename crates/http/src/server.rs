@@ -24,7 +24,7 @@ use crate::connection::clients::{self, Clients};
 use crate::connection::descriptors;
 use crate::connection::wire;
 use crate::openapi;
-use crate::request::awaited::AwaitedBodies;
+use crate::request::awaited::AwaitedBytes;
 use crate::request::fetch::Fetcher;
 use crate::routes;
 use crate::settings::HttpSettings;
@@ -86,7 +86,7 @@ pub async fn serve(
     let app = App(Arc::new(Shared {
         fetcher,
         accepted: AcceptedCount::new(Arc::clone(models.metrics())),
-        awaited: AwaitedBodies::default(),
+        awaited: AwaitedBytes::default(),
         unread: Arc::default(),
         clients: Clients::new(settings.max_connections_per_client),
         streams: Arc::new(Semaphore::new(most)),

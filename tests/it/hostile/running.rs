@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use super::case::Reader;
-use crate::common::program::command;
+use crate::common::program::{alone, command};
 use crate::common::{Answer, Program};
 
 /// Short, so that slow senders do not make a slow test.
@@ -22,8 +23,13 @@ pub struct Used {
 
 impl Running {
     pub fn start() -> Self {
-        let mut command = command(&["--model", "demo"]);
-        command
+        Self::of(command(&[]))
+    }
+
+    /// The program of this command.
+    pub fn of(mut command: Command) -> Self {
+        alone(&mut command)
+            .args(["--model", "demo"])
             .args(["--header-timeout", &HEADER_TIMEOUT.as_secs().to_string()])
             .args(["--body-timeout", "2"])
             .args(["--payload-limit", &(32 << 20).to_string()]);

@@ -239,10 +239,12 @@ impl Problem {
         }
     }
 
-    /// A body that does not come, while others are refused.
-    pub(crate) fn makes_room() -> Self {
+    /// Something that does not come, while others are kept out.
+    pub(crate) fn makes_room(what: &str) -> Self {
         Problem::Busy {
-            what: "The body of this request did not come while others waited, and it made room for one of them.".to_owned(),
+            what: format!(
+                "{what} did not come while others waited, and made room for one of them."
+            ),
             retry_after: CONCURRENCY_RETRY,
         }
     }

@@ -9,7 +9,7 @@ use super::accepted::AcceptedCount;
 use super::spans::Spans;
 use crate::connection::bell::Bell;
 use crate::connection::clients::Clients;
-use crate::request::awaited::AwaitedBodies;
+use crate::request::awaited::AwaitedBytes;
 use crate::request::fetch::Fetcher;
 use crate::settings::HttpSettings;
 use siglip2_service::Models;
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) spans: Option<Spans>,
     pub(crate) accepted: AcceptedCount,
     /// Those of them whose bodies are awaited.
-    pub(crate) awaited: AwaitedBodies,
+    pub(crate) awaited: AwaitedBytes,
     /// Rung when there is no memory for an answer: whoever does not read his makes room.
     pub(crate) unread: Arc<Bell>,
     pub(crate) clients: Clients,

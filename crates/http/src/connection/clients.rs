@@ -44,13 +44,23 @@ impl Clients {
     /// One more for a client, until what is given is dropped; none if it holds as many as it
     /// may.
     pub(crate) fn enter(&self, address: IpAddr) -> Option<Held> {
+        let most = self.0.most;
+        self.enter_if(address, |own, _| most == 0 || own < most)
+    }
+
+    /// One more for a client, if `may` says so of what it holds and of what all hold together.
+    pub(crate) fn enter_if(
+        &self,
+        address: IpAddr,
+        may: impl FnOnce(usize, usize) -> bool,
+    ) -> Option<Held> {
         let address = network(address);
         let mut counted = self.0.counted();
-        let count = counted.held.entry(address).or_default();
-        if self.0.most > 0 && *count >= self.0.most {
+        let own = counted.held.get(&address).copied().unwrap_or_default();
+        if !may(own, counted.all) {
             return None;
         }
-        *count += 1;
+        counted.held.insert(address, own + 1);
         counted.all += 1;
         Some(Held {
             counts: Arc::clone(&self.0),

@@ -1,8 +1,8 @@
-//! Requests whose bodies are awaited, and which of them makes room for another request when as many are
-//! under way as may be.
+//! What is awaited of clients and for them, bodies of requests or pictures that are fetched, and which of it makes
+//! room for another client when as much is awaited as may be.
 //!
-//! A body may pause for seconds, and a client may have hundreds of connections: without this, one client
-//! that sends heads and no bodies would have every other one refused.
+//! A body may pause for seconds, and a client may have hundreds of connections: without this, one client that
+//! sends heads and no bodies, or names pictures that never come, would keep out every other one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,17 +14,17 @@ use tokio::time::Instant;
 
 use crate::connection::clients::network;
 
-/// How long a body may pause and make no room.
+/// How long bytes may pause and make no room.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes in a second by which a body that pauses again and again is told from one that comes.
+/// Bytes in a second by which what pauses again and again is told from what comes.
 const RATE: u64 = 4 << 10;
 
 /// See the module.
 #[derive(Clone, Default)]
-pub(crate) struct AwaitedBodies(Arc<Mutex<HashMap<IpAddr, Vec<Arc<State>>>>>);
+pub(crate) struct AwaitedBytes(Arc<Mutex<HashMap<IpAddr, Vec<Arc<State>>>>>);
 
-/// What is known of one body.
+/// What is known of one body, or one picture.
 struct State {
     /// From then on it makes room.
     due: Mutex<Instant>,
@@ -37,18 +37,18 @@ impl State {
     }
 }
 
-impl AwaitedBodies {
+impl AwaitedBytes {
     /// No entry is left half changed by a panic.
     fn all(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Arc<State>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The body of a request of this client is awaited from now on, until what is given is dropped.
+    /// A body of this client, or a picture for it, is awaited from now on, until what is given is dropped.
     pub(crate) fn enter(&self, client: IpAddr) -> Awaited {
         self.enter_at(client, Instant::now())
     }
 
-    fn enter_at(&self, client: IpAddr, now: Instant) -> Awaited {
+    pub(crate) fn enter_at(&self, client: IpAddr, now: Instant) -> Awaited {
         let client = network(client);
         let state = Arc::new(State {
             due: Mutex::new(now + PAUSE),
@@ -65,14 +65,24 @@ impl AwaitedBodies {
         }
     }
 
-    /// Tells a request whose body does not come to make room for one of this client; whether there is one.
-    /// It is of a client of whose requests more are awaited, so that nobody makes room for himself, and
-    /// whoever has the most makes it first.
+    /// How many are awaited of a client, or for it.
+    pub(crate) fn of(&self, client: IpAddr) -> usize {
+        self.all().get(&network(client)).map_or(0, Vec::len)
+    }
+
+    /// How many are awaited.
+    pub(crate) fn count(&self) -> usize {
+        self.all().values().map(Vec::len).sum()
+    }
+
+    /// Tells one that does not come to make room for this client, and awaits it no more; whether there is one.
+    /// It is of a client with more of them, so that nobody makes room for himself, and whoever has the most
+    /// makes it first.
     pub(crate) fn make_room(&self, client: IpAddr) -> bool {
         self.make_room_at(client, Instant::now())
     }
 
-    fn make_room_at(&self, client: IpAddr, now: Instant) -> bool {
+    pub(crate) fn make_room_at(&self, client: IpAddr, now: Instant) -> bool {
         let mut all = self.all();
         let own = all.get(&network(client)).map_or(0, Vec::len);
         let late = |bodies: &[Arc<State>]| {
@@ -90,9 +100,9 @@ impl AwaitedBodies {
     }
 }
 
-/// The body of one request that is awaited.
+/// One body, or one picture, that is awaited.
 pub(crate) struct Awaited {
-    all: AwaitedBodies,
+    all: AwaitedBytes,
     client: IpAddr,
     state: Arc<State>,
 }
@@ -139,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_awaits_the_most_makes_room_and_nobody_for_himself() {
-        let all = AwaitedBodies::default();
+        let all = AwaitedBytes::default();
         let client = |last| IpAddr::from([192, 0, 2, last]);
         let begun = Instant::now();
         let enter = |last, count| -> Vec<Awaited> {
@@ -165,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_body_that_comes_stays_and_one_that_drips_does_not() {
-        let all = AwaitedBodies::default();
+        let all = AwaitedBytes::default();
         let (attacker, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let mut now = Instant::now();
         let bodies: Vec<_> = (0..3).map(|_| all.enter_at(attacker, now)).collect();

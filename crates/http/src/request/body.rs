@@ -192,7 +192,7 @@ impl Body {
             let told = self.awaited.as_ref().map(Awaited::told);
             let frame = tokio::select! {
                 frame = timeout_at(deadline, self.incoming.frame()) => frame,
-                () = told_to_go(told) => return Err(Problem::makes_room()),
+                () = told_to_go(told) => return Err(Problem::makes_room("The body of this request")),
             };
             let Ok(frame) = frame else {
                 return Err(Problem::Timeout(late.into()));

@@ -9,10 +9,14 @@
 //! A name is looked up once for each connection, and the address that was checked is the one that is
 //! connected to, so that a name cannot mean another one a moment later (DNS rebinding). A redirect goes
 //! the whole way again, also one to the same name. Everything ends when the
-//! request does: it is all on its task.
+//! request does: it is all on its task, but for the looking up of a name (`lookups.rs`).
+//!
+//! Each takes a turn (`turns.rs`), from before its first connection to the last of its bytes.
 
 mod error;
+mod lookups;
 mod resolver;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -33,7 +37,6 @@ use percent_encoding::{AsciiSet, percent_encode};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -45,8 +48,10 @@ use crate::settings::picture_url::{PictureHosts, Target, Wanted};
 use crate::settings::pictures::PictureUrlSettings;
 use crate::settings::tls;
 use error::FetchError;
+use lookups::Lookups;
 use resolver::{Resolve, System};
 use siglip2_service::{MemoryBudget, MemoryUse};
+use turns::{Turn, Turns};
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 3;
@@ -69,7 +74,8 @@ pub(crate) struct Fetcher {
     networks: Networks,
     most_bytes: u64,
     timeout: Duration,
-    turns: Arc<Semaphore>,
+    turns: Turns,
+    lookups: Lookups,
     tls: TlsConnector,
     resolver: Arc<dyn Resolve>,
 }
@@ -89,17 +95,19 @@ impl Fetcher {
             networks: settings.picture_url_networks.clone().unwrap_or_default(),
             most_bytes: settings.max_picture_url_bytes,
             timeout: settings.picture_url_timeout,
-            turns: Arc::new(Semaphore::new(settings.max_picture_fetches)),
+            turns: Turns::new(settings.max_picture_fetches),
+            lookups: Lookups::beside(settings.max_picture_fetches),
             tls: tls::connector(settings.picture_url_ca.as_deref())?,
             resolver: Arc::new(System),
         }))
     }
 
-    /// Fetches pictures, a few at a time: each with the index of its item. They may have `most`
+    /// Fetches pictures for a client, a few at a time: each with the index of its item. They may have `most`
     /// bytes together. The first that cannot be had ends them all, unless `is_for_itself` says of it
     /// that it is no matter to the others.
     pub(crate) async fn fetch(
         &self,
+        client: IpAddr,
         wanted: Vec<Wanted>,
         most: u64,
         memory: &MemoryBudget,
@@ -117,7 +125,7 @@ impl Fetcher {
             };
             async move {
                 let end = deadline.min(Instant::now() + self.timeout);
-                let fetched = timeout_at(end, self.one(&wanted, &room)).await;
+                let fetched = timeout_at(end, self.in_turn(client, &wanted, &room)).await;
                 let file = fetched.unwrap_or_else(|_| {
                     if end == deadline {
                         return Err(Problem::Deadline);
@@ -139,15 +147,39 @@ impl Fetcher {
         Ok(files)
     }
 
-    async fn one(&self, wanted: &Wanted, room: &Room<'_>) -> Result<Bytes, Problem> {
+    /// Fetches one when it is its turn, and gives it up where another client is to have it.
+    async fn in_turn(
+        &self,
+        client: IpAddr,
+        wanted: &Wanted,
+        room: &Room<'_>,
+    ) -> Result<Bytes, Problem> {
+        let turn = self.turns.take(client).await;
+        tokio::select! {
+            biased;
+            file = self.one(client, wanted, room, &turn) => file,
+            () = turn.told() => {
+                let what = format!("The picture of {}", wanted.name);
+                Err(Problem::makes_room(&what))
+            }
+        }
+    }
+
+    async fn one(
+        &self,
+        client: IpAddr,
+        wanted: &Wanted,
+        room: &Room<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<Bytes, Problem> {
         let name = &wanted.name;
         let mut target = wanted.target.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.get(&target).await;
+            let answer = self.get(client, &target).await;
             let answer = answer.map_err(|why| refused(name, &why.to_string()))?;
-            let (answer, _held) = answer;
+            let (answer, _moving) = answer;
             if !is_redirect(answer.status()) {
-                return room.read(name, answer).await;
+                return room.read(name, answer, turn).await;
             }
             let Some(location) = answer.headers().get(header::LOCATION) else {
                 return Err(refused(name, "is redirected to nowhere"));
@@ -168,58 +200,65 @@ impl Fetcher {
     }
 
     /// Asks for a target; what comes with the answer is to be kept while it is read.
-    async fn get(&self, target: &Target) -> Result<(Response<Incoming>, Held), FetchError> {
-        let (addresses, turn) = self.addresses(target).await?;
+    async fn get(
+        &self,
+        client: IpAddr,
+        target: &Target,
+    ) -> Result<(Response<Incoming>, Moving), FetchError> {
+        let addresses = self.addresses(client, target).await?;
         let stream = connect(&addresses).await?;
         if !target.is_https {
-            return ask(target, stream, turn).await;
+            return ask(target, stream).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(FetchError::Unnameable)?;
         let stream = self.tls.connect(name, stream).await;
         let stream = stream.map_err(FetchError::Tls)?;
-        ask(target, stream, turn).await
+        ask(target, stream).await
     }
 
-    /// The addresses of a host that may be connected to, and the turn to do so.
+    /// The addresses of a host that may be connected to.
     async fn addresses(
         &self,
+        client: IpAddr,
         target: &Target,
-    ) -> Result<(Vec<SocketAddr>, OwnedSemaphorePermit), FetchError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| FetchError::NoTurn)?;
-        let (host, port) = (target.host.clone(), target.port);
-        let resolver = Arc::clone(&self.resolver);
-        // The system's resolver waits as long as it likes, and keeps the turn with it: however
-        // many give up waiting for a name, no more threads than turns look for one.
-        let looked = tokio::task::spawn_blocking(move || {
-            let found = match host.parse::<IpAddr>() {
-                Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
-                Err(_) => resolver.addresses(&host, port),
-            };
-            (found, turn)
-        });
-        let (found, turn) = looked.await.map_err(|_| FetchError::NoTurn)?;
-        let mut addresses = found.map_err(FetchError::NotFound)?;
+    ) -> Result<Vec<SocketAddr>, FetchError> {
+        let mut addresses = match target.host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, target.port)],
+            Err(_) => self.looked_up(client, target).await?,
+        };
         let all = addresses.len();
         addresses.retain(|address| self.networks.allow(address.ip()));
         if addresses.is_empty() && all > 0 {
             return Err(FetchError::NotPublic);
         }
         addresses.truncate(ADDRESSES);
-        Ok((addresses, turn))
+        Ok(addresses)
+    }
+
+    async fn looked_up(
+        &self,
+        client: IpAddr,
+        target: &Target,
+    ) -> Result<Vec<SocketAddr>, FetchError> {
+        let lookup = self.lookups.begin(client).await;
+        let (host, port) = (target.host.clone(), target.port);
+        let resolver = Arc::clone(&self.resolver);
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = resolver.addresses(&host, port);
+            drop(lookup);
+            found
+        });
+        let found = looked.await.map_err(FetchError::NotLookedUp)?;
+        found.map_err(FetchError::NotFound)
     }
 }
 
-/// What a fetch holds: its turn, and the task that moves its bytes, which ends with it.
-struct Held {
-    #[allow(dead_code, reason = "holding it is all")]
-    turn: OwnedSemaphorePermit,
-    moving: tokio::task::JoinHandle<()>,
-}
+/// The task that moves the bytes of a fetch, which ends with it.
+struct Moving(tokio::task::JoinHandle<()>);
 
-impl Drop for Held {
+impl Drop for Moving {
     fn drop(&mut self) {
-        self.moving.abort();
+        self.0.abort();
     }
 }
 
@@ -238,18 +277,16 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
 async fn ask(
     target: &Target,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    turn: OwnedSemaphorePermit,
-) -> Result<(Response<Incoming>, Held), FetchError> {
+) -> Result<(Response<Incoming>, Moving), FetchError> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER);
     let handshake = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(FetchError::Broken)?;
-    let moving = tokio::spawn(async move {
+    let moving = Moving(tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection for a picture ended early");
         }
-    });
-    let held = Held { turn, moving };
+    }));
     let request = Request::get(&target.path)
         .header(header::HOST, target.authority())
         .header(header::USER_AGENT, USER_AGENT)
@@ -259,7 +296,7 @@ async fn ask(
         .body(Empty::<Bytes>::new())
         .map_err(FetchError::Unrequested)?;
     let answer = sender.send_request(request).await;
-    Ok((answer.map_err(FetchError::Broken)?, held))
+    Ok((answer.map_err(FetchError::Broken)?, moving))
 }
 
 /// The room that a request's pictures have.
@@ -272,7 +309,12 @@ struct Room<'a> {
 
 impl Room<'_> {
     /// Reads a picture, whose memory is taken as it comes.
-    async fn read(&self, name: &str, answer: Response<Incoming>) -> Result<Bytes, Problem> {
+    async fn read(
+        &self,
+        name: &str,
+        answer: Response<Incoming>,
+        turn: &Turn<'_>,
+    ) -> Result<Bytes, Problem> {
         if answer.status() != StatusCode::OK {
             let status = answer.status().as_u16();
             return Err(refused(name, &format!("was answered {status}")));
@@ -299,6 +341,7 @@ impl Room<'_> {
             let Ok(piece) = frame.into_data() else {
                 continue;
             };
+            turn.came(piece.len() as u64);
             read += piece.len() as u64;
             if read > counted {
                 self.count(name, counted, read - counted)?;

@@ -193,10 +193,10 @@ impl App {
         let handler = found.handler(&head.method)?;
         choice.outside_of_the_body(named, &head.headers)?;
         record.is_for(choice.clone());
+        let told_client = self.told_client(&head.headers);
+        let client = told_client.unwrap_or(connection.peer());
         if found.route.class.takes_permit() {
-            let client = self.told_client(&head.headers);
-            record.held().client = self.client(client)?;
-            let client = client.unwrap_or(connection.peer());
+            record.held().client = self.client(told_client)?;
             record.held().accepted = Some(self.accept(&choice, client)?);
             body.awaited(self.0.awaited.enter(client));
         }
@@ -207,7 +207,8 @@ impl App {
         let began = record.began();
         told.ignored.query(head.uri.query());
         let timings = Arc::clone(timings);
-        let mut call = Call::new(shared, choice, head, body, timings, began, told)?.on(found.value);
+        let mut call =
+            Call::new(shared, choice, (head, client), body, timings, began, told)?.on(found.value);
         handler(&mut call).await
     }
 

@@ -34,7 +34,8 @@ const BUFFER: usize = 64 << 10;
 const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(1);
 
 /// A connection whose client takes nothing of its answer for so long is cut then: the first is for clients
-/// who hold many connections, the second for the others, who may be on a slow line.
+/// who hold many connections, the second for the others, who may be on a slow line. What they take is seen in
+/// steps of some 128 KiB, for each of which somebody who reads 20 KB/s needs 6.6 s.
 const UNREAD_BY_MANY: Duration = Duration::from_secs(1);
 const UNREAD_BY_FEW: Duration = Duration::from_secs(10);
 

@@ -41,7 +41,8 @@ pub struct PictureUrlSettings {
     #[arg(long, env = "MAX_PICTURE_URL_BYTES", default_value = "32MiB", value_parser = some_bytes::<u64>)]
     pub max_picture_url_bytes: u64,
 
-    /// Pictures that are fetched at the same time, for all requests together.
+    /// Pictures that are fetched at the same time, for all requests together. While others wait, a
+    /// client that has more of them than they gives up those that do not come.
     #[arg(long, env = "MAX_PICTURE_FETCHES", default_value = "32", value_parser = count)]
     pub max_picture_fetches: usize,
 

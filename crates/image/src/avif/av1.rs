@@ -3,7 +3,7 @@
 //!
 //! It decodes a frame in one go and on our thread. On threads of its own a frame could be
 //! ended in the middle, but its interface does not tell when the frame is done: whoever asks
-//! for the picture waits until it is there.
+//! for the picture waits until it is there, and it drops the data only with the next frame.
 
 use re_rav1d::dav1d::{Decoder, Error, Picture, Settings};
 

@@ -5,8 +5,8 @@ use std::io;
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("cannot be fetched now")]
-    NoTurn,
+    #[error("has a host that could not be looked up")]
+    NotLookedUp(#[source] tokio::task::JoinError),
     #[error("has a host that is not found: {0}")]
     NotFound(#[source] io::Error),
     #[error("is at an address that is not public (see --picture-url-networks)")]
