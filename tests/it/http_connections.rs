@@ -97,28 +97,23 @@ async fn a_head_that_does_not_end_is_given_up() {
 
 #[tokio::test]
 async fn idle_connections_are_closed_in_silence() {
-    let long = Duration::from_secs(3600);
     // One that has had no request is closed as one whose head does not come.
     let server = Server::start(HttpSettings {
-        idle_timeout: long,
+        idle_timeout: Duration::from_secs(3600),
         ..quick()
     })
     .await;
     let mut fresh = Client::connect(server.address).await;
     assert!(fresh.is_closed().await);
 
-    let settings = HttpSettings {
-        header_timeout: long,
-        ..quick()
-    };
-    let server = Server::start(settings.clone()).await;
+    let server = Server::start(quick()).await;
     let mut used = Client::connect(server.address).await;
     used.send(get("/health")).await;
     let began = Instant::now();
     assert_eq!(used.answer().await.status, 200);
     assert!(used.is_closed().await);
     let idle = began.elapsed();
-    assert!(idle >= settings.idle_timeout, "{idle:?}");
+    assert!(idle >= quick().idle_timeout, "{idle:?}");
 }
 
 #[tokio::test]
