@@ -40,10 +40,7 @@ impl Canaries {
         let program = fs::metadata(std::env::current_exe()?)?;
         let written = program.modified()?.duration_since(UNIX_EPOCH);
         Ok(Self {
-            file: directory.join(format!(
-                "{}-{kernel}.json",
-                weights.get(..16).unwrap_or("short")
-            )),
+            file: directory.join(format!("{weights:.16}-{kernel}.json")),
             key: json!({
                 "weights": weights,
                 "kernel": kernel,

@@ -32,7 +32,7 @@ use assemble::Padding;
 use cut::Cutter;
 pub(crate) use sentencepiece::from_sentencepiece;
 use siglip1::Siglip1;
-use words::{Ids, Words};
+use words::Words;
 
 /// The tokenizer files of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,6 +181,12 @@ pub struct Tokenized {
     /// Whether the text has more tokens, so that its end was cut off (or its beginning, if the
     /// checkpoint's tokenizer truncates there).
     pub is_cut: bool,
+}
+
+/// The ids of a text with those around it, as many as the model reads, and whether it has more.
+struct Ids {
+    ids: Vec<u32>,
+    is_cut: bool,
 }
 
 /// The longest text that is tokenized in one piece, in bytes. A text is cut to the part that

@@ -10,6 +10,7 @@
 
 use tokenizers::{Encoding, Model, Token, Tokenizer};
 
+use super::Ids;
 use super::known::Known;
 use super::pairs::{Pairs, normalized_space};
 
@@ -29,12 +30,6 @@ pub(super) struct Words {
     around: [Vec<u32>; 2],
     max_tokens: usize,
     known: Known,
-}
-
-/// The ids of a text, with those around it, and whether it has more of them.
-pub(super) struct Ids {
-    pub(super) ids: Vec<u32>,
-    pub(super) is_cut: bool,
 }
 
 impl Words {
@@ -275,14 +270,16 @@ mod tests {
         }
     }
 
-    /// Those in a row are one, even across words.
+    /// Characters without a token, which are one in a row, even across words; and an added token that is there in
+    /// the text as it was written, but not in what the model reads, where its space is another character.
     #[test]
-    fn characters_without_a_token_are_for_the_tokenizer() {
+    fn what_goes_beyond_words_is_for_the_tokenizer() {
         let special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"];
-        let tokens = special.iter().chain(&["a", "b", "▁"]).zip(0..);
-        let added = special.iter().zip(0..).map(|(token, id)| {
+        let tokens = special.iter().chain(&["a", "b", "▁", "B"]).zip(0..);
+        let added = special.iter().zip(0..).chain([(&"B a", 9)]);
+        let added = added.map(|(token, id)| {
             serde_json::json!({
-                "id": id, "content": token, "special": true, "normalized": false,
+                "id": id, "content": token, "special": id != 9, "normalized": false,
                 "single_word": false, "lstrip": false, "rstrip": false,
             })
         });
@@ -304,15 +301,16 @@ mod tests {
         };
         let options = TextOptions {
             max_tokens: 16,
-            vocab_size: 8,
+            vocab_size: 10,
             lower_case: None,
         };
         let tokenizer = TextTokenizer::new(files, options).unwrap();
-        let known = at_once(&tokenizer, "ab ba");
-        assert_eq!(known.0, [5, 6, 7, 6, 5]);
-        assert_eq!(by_word(&tokenizer, "ab ba"), Some(known));
+        let known = at_once(&tokenizer, "ba ab");
+        assert_eq!(known.0, [6, 5, 7, 5, 6]);
+        assert_eq!(by_word(&tokenizer, "ba ab"), Some(known));
         assert_eq!(at_once(&tokenizer, "aéxb").0, [5, 3, 6]);
-        for text in ["aéxb", "é", "a éb"] {
+        assert_eq!(at_once(&tokenizer, "bB aB").0, [6, 9, 8]);
+        for text in ["aéxb", "é", "a éb", "bB aB"] {
             assert_eq!(by_word(&tokenizer, text), None, "{text}");
         }
     }

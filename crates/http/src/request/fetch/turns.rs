@@ -5,6 +5,7 @@
 //! none is given back for a moment, a client with more turns gives up one whose picture does not come
 //! (`request/awaited.rs`).
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::connection::clients::network;
 use crate::request::awaited::{Awaited, AwaitedBytes};
 
 /// How long somebody waits until another one must give up a turn for him: one that is given back by itself costs nobody
@@ -23,12 +25,22 @@ pub(super) struct Turns {
     most: usize,
     /// Those that are taken.
     taken: AwaitedBytes,
-    /// Who waits, in the order of coming.
-    line: Mutex<Vec<Arc<Waiting>>>,
+    line: Mutex<Line>,
+}
+
+/// Who waits, by client and number, so that whoever is next is looked for among clients and not among all who
+/// wait, of whom one client may have thousands.
+#[derive(Default)]
+struct Line {
+    clients: HashMap<IpAddr, BTreeMap<u64, Arc<Waiting>>>,
+    /// How many have come so far.
+    came: u64,
 }
 
 struct Waiting {
     client: IpAddr,
+    /// How many came before.
+    number: u64,
     /// Told that he may be the next one now.
     called: Notify,
 }
@@ -64,11 +76,15 @@ impl Turns {
     }
 
     fn line_up(&self, client: IpAddr) -> Place<'_> {
+        let mut line = self.line();
         let waiting = Arc::new(Waiting {
-            client,
+            client: network(client),
+            number: line.came,
             called: Notify::new(),
         });
-        self.line().push(Arc::clone(&waiting));
+        line.came += 1;
+        let own = line.clients.entry(waiting.client).or_default();
+        own.insert(waiting.number, Arc::clone(&waiting));
         Place {
             turns: self,
             waiting,
@@ -76,9 +92,11 @@ impl Turns {
     }
 
     /// Who goes first: he whose client has the fewest turns, and of those the first.
-    fn next<'a>(&self, line: &'a [Arc<Waiting>]) -> Option<&'a Arc<Waiting>> {
-        line.iter()
-            .min_by_key(|waiting| self.taken.of(waiting.client))
+    fn next<'a>(&self, line: &'a Line) -> Option<&'a Arc<Waiting>> {
+        let firsts = line.clients.values().filter_map(BTreeMap::first_key_value);
+        firsts
+            .map(|(_, first)| first)
+            .min_by_key(|first| (self.taken.of(first.client), first.number))
     }
 
     /// To be called whenever another one may have become the next, or the next one may go.
@@ -89,7 +107,7 @@ impl Turns {
     }
 
     /// No place is left half changed by a panic.
-    fn line(&self) -> MutexGuard<'_, Vec<Arc<Waiting>>> {
+    fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,9 +151,15 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.turns
-            .line()
-            .retain(|waiting| !Arc::ptr_eq(waiting, &self.waiting));
+        let Waiting { client, number, .. } = &*self.waiting;
+        let mut line = self.turns.line();
+        if let Some(own) = line.clients.get_mut(client) {
+            own.remove(number);
+            if own.is_empty() {
+                line.clients.remove(client);
+            }
+        }
+        drop(line);
         self.turns.call_next();
     }
 }
@@ -274,5 +298,7 @@ mod tests {
         // He was called, and leaves: the next one is.
         drop(second);
         assert!(third.now_or_never().is_some());
+        // Nothing is left of who has gone.
+        assert!(turns.line().clients.is_empty());
     }
 }
