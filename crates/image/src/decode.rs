@@ -29,7 +29,7 @@ impl Job<'_> {
 }
 
 /// Decodes a file with the rows in memory, by a decoder that is to be tested.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn decode_whole(
     bytes: &[u8],
     limits: &ImageLimits,

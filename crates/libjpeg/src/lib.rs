@@ -4,44 +4,41 @@
 //! On x86, libjpeg's vector code is assembled by nasm, and a build without nasm falls back to
 //! libjpeg's C. The two give the same pixels for coefficients that an encoder writes. Those of
 //! damaged blocks overflow: the vector code computes in 16 bits, which wrap around or saturate, and
-//! the C code in 32. The inverse transform is the only step in which they differ, so [`idct`] does
-//! it as the vector code does, and libjpeg calls it where it has no vector code of its own. So
-//! a build gives the same pixels with and without nasm.
+//! the C code in 32. The inverse transform is the only step in which they differ, so
+//! [`siglip2_jpeg::transform`] does it as the vector code does, and libjpeg calls that where it has no vector code of
+//! its own. So a build gives the same pixels with and without nasm.
 //!
 //! libjpeg (mozjpeg) has a hook for the transform, but the crate `mozjpeg` does not offer it. The
 //! error manager is called with the decoder at the first marker of every file, and sets the hook
 //! there.
 //!
 //! ```
-//! use siglip2_libjpeg::idct;
+//! use siglip2_libjpeg::{Transform, error_manager, has_vector_code};
 //!
-//! // A block with nothing but its mean, 16 * 2 / 8 above the middle of the range.
-//! let mut coefficients = [0; 64];
-//! coefficients[0] = 16;
-//! assert_eq!(idct::samples(&coefficients, &[2; 64]), [[132; 8]; 8]);
+//! let manager = error_manager(Transform::Fastest);
+//! assert!(manager.error_exit.is_some());
+//! println!("vector code: {}", has_vector_code());
 //! ```
 
 // libjpeg is C: its callbacks and the blocks that it hands to them are raw pointers.
 #![allow(unsafe_code)]
 
-pub mod idct;
-
 use std::ffi::c_int;
 use std::mem::{transmute, zeroed};
 use std::panic::resume_unwind;
 
-use idct::Block;
 use mozjpeg_sys::{
     JCOEF, JDIMENSION, JSAMPARRAY_MUT, jpeg_common_struct, jpeg_component_info,
     jpeg_decompress_struct, jpeg_error_mgr, jpeg_std_error,
 };
+use siglip2_jpeg::transform::{self, Block};
 
 /// Who transforms blocks back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transform {
-    /// libjpeg's vector code, or where it was built without it, [`idct`].
+    /// libjpeg's vector code, or where it was built without it, [`transform`].
     Fastest,
-    /// Always [`idct`]; for tests.
+    /// Always [`transform`]; for tests.
     Portable,
 }
 
@@ -162,8 +159,8 @@ unsafe extern "C-unwind" fn transform_block(
         (&*coefficients.cast::<Block>(), table)
     };
     let samples = match table {
-        Some(table) => idct::samples(coefficients, &table.quantval),
-        None => idct::samples(coefficients, &[0; 64]),
+        Some(table) => transform::samples(coefficients, &table.quantval),
+        None => transform::samples(coefficients, &[0; 64]),
     };
     for (nth, samples) in samples.iter().enumerate() {
         // SAFETY: see above.

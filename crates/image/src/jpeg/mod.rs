@@ -1,9 +1,11 @@
 //! JPEG, through mozjpeg's libjpeg: the same decoder as Pillow's libjpeg-turbo, and
-//! bit-equal to it (accurate integer IDCT, smooth chroma upsampling).
+//! bit-equal to it (accurate integer IDCT, smooth chroma upsampling). What is plain is decoded by `siglip2_jpeg`,
+//! which is bit-equal too, and faster.
 //!
 //! ```text
 //! bytes --frame::read--> width, height   (walks the header segments, as Pillow's plugin does)
 //!       --scans::work--> refuses what takes too much time
+//!       --siglip2_jpeg-> RGB of a plain file; what is wrong in it is for libjpeg
 //!       --libjpeg------> RGB, or CMYK and then Pillow's formula
 //! ```
 //!
@@ -12,9 +14,9 @@
 //! is an error here. The end marker is asked for only where libjpeg needs it to know that
 //! it has seen all scans, again as in Pillow.
 
-mod entropy;
 mod frame;
 mod intact;
+mod plain;
 mod scans;
 
 use std::cell::Cell;
@@ -22,6 +24,7 @@ use std::io::{self, BufRead};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mozjpeg::{ColorSpace, ColorSpaceExt, Decompress};
+use siglip2_jpeg::Vectors;
 use siglip2_libjpeg::{Transform, error_manager};
 
 use super::decode::{Job, Rows};
@@ -31,6 +34,7 @@ use super::work::{STEP, Stop};
 use super::{ImageError, ImageFormat, ImageLimits, convert};
 
 pub use intact::IntactJpeg;
+use plain::{Decoded, RowsBehind};
 
 #[cfg(panic = "abort")]
 compile_error!("libjpeg reports a damaged file by unwinding: build with panic = \"unwind\"");
@@ -81,14 +85,69 @@ pub(super) fn work(bytes: &[u8], limits: &ImageLimits) -> Result<u64, ImageError
     scans::work(bytes, &frame::read(bytes)?, limits)
 }
 
-/// Decodes to RGB.
-pub(super) fn decode(job: &Job<'_>, rows: &mut dyn Rows) -> Result<(), ImageError> {
-    decode_by(job, rows, Transform::Fastest)
+/// Who decodes what.
+#[derive(Clone, Copy)]
+struct Decoders {
+    /// For plain files; `None`: libjpeg.
+    plain: Option<Vectors>,
+    /// Within libjpeg.
+    transform: Transform,
 }
 
-fn decode_by(job: &Job<'_>, rows: &mut dyn Rows, transform: Transform) -> Result<(), ImageError> {
+/// Decodes to RGB.
+pub(super) fn decode(job: &Job<'_>, rows: &mut dyn Rows) -> Result<(), ImageError> {
+    let fastest = Decoders {
+        // Without AVX2 the vector code of libjpeg is faster, where it was built.
+        plain: match siglip2_jpeg::has_avx2() || !siglip2_libjpeg::has_vector_code() {
+            true => Some(Vectors::Detected),
+            false => None,
+        },
+        transform: Transform::Fastest,
+    };
+    decode_by(job, rows, fastest)
+}
+
+fn decode_by(job: &Job<'_>, rows: &mut dyn Rows, decoders: Decoders) -> Result<(), ImageError> {
     let frame = frame::read(job.bytes)?;
     scans::work(job.bytes, &frame, job.limits)?;
+    let Some(vectors) = decoders.plain else {
+        return decode_by_libjpeg(job, rows, decoders.transform);
+    };
+    match plain::decode(job, rows, vectors)? {
+        Decoded::Whole => Ok(()),
+        // These rows are the same.
+        Decoded::Rows(done) => {
+            let mut rest = RowsBehind::new(job, rows, done);
+            decode_by_libjpeg(job, &mut rest, decoders.transform)
+        }
+    }
+}
+
+/// For a fuzz target: by libjpeg alone, and by all decoders.
+#[cfg(fuzzing)]
+pub(super) fn decode_twice(bytes: &[u8]) -> Option<[Result<Vec<u8>, ImageError>; 2]> {
+    use crate::decode::decode_whole;
+
+    const MOST_BYTES: u64 = 1 << 20;
+    let limits = ImageLimits::default();
+    let header = crate::inspect(bytes, &limits).ok()?;
+    if header.format != ImageFormat::Jpeg || header.pixel_bytes() > MOST_BYTES {
+        return None;
+    }
+    let by_libjpeg = decode_whole(bytes, &limits, |job, rows| {
+        scans::work(job.bytes, &frame::read(job.bytes)?, job.limits)?;
+        decode_by_libjpeg(job, rows, Transform::Fastest)
+    });
+    Some([by_libjpeg, decode_whole(bytes, &limits, decode)])
+}
+
+/// Decodes a file whose work was checked.
+fn decode_by_libjpeg(
+    job: &Job<'_>,
+    rows: &mut dyn Rows,
+    transform: Transform,
+) -> Result<(), ImageError> {
+    let frame = frame::read(job.bytes)?;
     let watch = Watch::new();
     let all_rows = Cell::new(false);
     let read = guarded(job.bytes, frame.buffered, job.stop, &watch, |reader| {
@@ -121,7 +180,7 @@ pub(super) fn decode_samples(
         let row = width * started.color_space().num_components();
         let mut samples = vec![0; row * height];
         for row in samples.chunks_exact_mut(row) {
-            note_row(stop, width)?;
+            note_row(stop, width).map_err(io::Error::other)?;
             started.read_scanlines_into(row)?;
         }
         started.finish()?;
@@ -145,7 +204,7 @@ pub(super) fn read_rows(
         let mut started = decompress.to_colorspace(colours)?;
         let mut row = [vec![0; width * started.color_space().num_components()]];
         for y in 0..height {
-            note_row(stop, width)?;
+            note_row(stop, width).map_err(io::Error::other)?;
             started.read_scanlines_into(&mut row[0])?;
             take(y, &row);
         }
@@ -200,8 +259,8 @@ fn opened<R: BufRead>(reader: R, transform: Transform) -> io::Result<Decompress<
 }
 
 /// Notes the work of one row.
-fn note_row(stop: &Stop<'_>, width: usize) -> io::Result<()> {
-    stop.work(width as u64 * 10).map_err(io::Error::other)
+fn note_row(stop: &Stop<'_>, width: usize) -> Result<(), ImageError> {
+    stop.work(width as u64 * 10)
 }
 
 /// The part that may unwind.
@@ -224,7 +283,7 @@ fn read_pixels(
     if decompress.components().len() != 4 {
         let mut started = decompress.rgb()?;
         for _ in 0..height {
-            note_row(job.stop, width)?;
+            note_row(job.stop, width).map_err(io::Error::other)?;
             let row = rows.next_row().map_err(io::Error::other)?;
             started.read_scanlines_into(row)?;
         }
@@ -234,7 +293,7 @@ fn read_pixels(
     let mut started = decompress.to_colorspace(ColorSpace::JCS_CMYK)?;
     let mut cmyk = vec![0u8; width * 4];
     for _ in 0..height {
-        note_row(job.stop, width)?;
+        note_row(job.stop, width).map_err(io::Error::other)?;
         let rgb = rows.next_row().map_err(io::Error::other)?;
         let cmyk = started.read_scanlines_into(&mut cmyk)?;
         // Inverted with or without an Adobe marker: Pillow assumes Adobe's polarity.
@@ -269,21 +328,129 @@ mod tests {
         })
     }
 
-    /// Where libjpeg has its vector code, that is what this one is held to, for coefficients that
+    const LIBJPEG: Decoders = Decoders {
+        plain: None,
+        transform: Transform::Fastest,
+    };
+
+    /// All that a decoder may be made of, but [`LIBJPEG`].
+    const OTHERS: [Decoders; 4] = [
+        Decoders {
+            transform: Transform::Portable,
+            ..LIBJPEG
+        },
+        Decoders {
+            plain: Some(Vectors::Detected),
+            ..LIBJPEG
+        },
+        Decoders {
+            plain: Some(Vectors::Baseline),
+            ..LIBJPEG
+        },
+        Decoders {
+            plain: Some(Vectors::Baseline),
+            transform: Transform::Portable,
+        },
+    ];
+
+    fn decoded_by(bytes: &[u8], decoders: Decoders) -> Result<Vec<u8>, ImageError> {
+        decode_whole(bytes, &ImageLimits::default(), |job, rows| {
+            decode_by(job, rows, decoders)
+        })
+    }
+
+    /// How far the decoder of plain files comes.
+    fn plainly_decoded(bytes: &[u8]) -> Option<Decoded> {
+        let mut decoded = None;
+        let _ = decode_whole(bytes, &ImageLimits::default(), |job, rows| {
+            decoded = plain::decode(job, rows, Vectors::Detected).ok();
+            Ok(())
+        });
+        decoded
+    }
+
+    /// Where libjpeg has its vector code, that is what the others are held to, for coefficients that
     /// overflow, too. Where it has not, the tests of Pillow's pixels do it.
     #[test]
-    fn the_portable_transform_gives_the_same_pixels_for_damaged_files() {
-        let mut decoded = 0;
+    fn all_decoders_give_the_same_pixels_for_damaged_files() {
+        let (mut decoded, mut whole, mut begun) = (0, 0, 0);
         for bytes in damaged_files() {
-            let limits = ImageLimits::default();
-            let decoded_by = |transform| {
-                decode_whole(&bytes, &limits, |job, rows| decode_by(job, rows, transform))
-            };
-            let fastest = decoded_by(Transform::Fastest);
-            assert!(fastest == decoded_by(Transform::Portable));
-            decoded += usize::from(fastest.is_ok());
+            let by_libjpeg = decoded_by(&bytes, LIBJPEG);
+            for decoders in OTHERS {
+                assert!(by_libjpeg == decoded_by(&bytes, decoders));
+            }
+            decoded += usize::from(by_libjpeg.is_ok());
+            match plainly_decoded(&bytes) {
+                Some(Decoded::Whole) => whole += 1,
+                Some(Decoded::Rows(1..)) => begun += 1,
+                _ => {}
+            }
         }
         assert!(decoded > 300, "{decoded}");
+        assert!(whole > 50 && begun > 50, "{whole} {begun}");
+    }
+
+    /// A picture of areas that are flat, that rise, and of noise, by libjpeg's encoder.
+    fn encoded(random: &mut fastrand::Rng) -> Vec<u8> {
+        let (width, height) = (random.usize(1..100), random.usize(1..70));
+        let colours = if random.u8(..8) == 0 { 1 } else { 3 };
+        let (tile, noise) = (random.usize(1..40), random.bool());
+        let mut tiles = vec![[0_i32; 3]; (width / tile + 1) * (height / tile + 1)];
+        tiles.fill_with(|| [(); 3].map(|()| random.i32(0..256)));
+        let mut pixels = Vec::new();
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let colour = tiles[y / tile * (width / tile + 1) + x / tile];
+            pixels.extend(colour[..colours].iter().map(|&value| {
+                let noise = if noise { random.i32(-60..60) } else { 0 };
+                (value + (x % tile) as i32 * 3 + noise).clamp(0, 255) as u8
+            }));
+        }
+        let (space, sampling) = match colours {
+            1 => (ColorSpace::JCS_GRAYSCALE, (1, 1)),
+            _ => (
+                ColorSpace::JCS_RGB,
+                [(1, 1), (2, 1), (2, 2)][random.usize(..3)],
+            ),
+        };
+        let mut encoder = mozjpeg::Compress::new(space);
+        encoder.set_size(width, height);
+        encoder.set_fastest_defaults();
+        encoder.set_quality(random.u8(1..=100).into());
+        encoder.set_optimize_coding(random.bool());
+        if colours == 3 {
+            encoder.set_chroma_sampling_pixel_sizes(sampling, sampling);
+        }
+        let mut started = encoder.start_compress(Vec::new()).unwrap();
+        started.write_scanlines(&pixels).unwrap();
+        started.finish().unwrap()
+    }
+
+    #[test]
+    fn plain_files_are_decoded_as_libjpeg_does_it() {
+        const FILES: usize = 1500;
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut whole = 0;
+        for _ in 0..FILES {
+            let bytes = encoded(&mut random);
+            let by_libjpeg = decoded_by(&bytes, LIBJPEG).unwrap();
+            for decoders in OTHERS {
+                assert!(by_libjpeg == decoded_by(&bytes, decoders).unwrap());
+            }
+            whole += usize::from(plainly_decoded(&bytes) == Some(Decoded::Whole));
+            // Cut short, and damaged within.
+            let mut damaged = bytes[..random.usize(bytes.len() / 2..bytes.len())].to_vec();
+            assert_eq!(
+                decoded_by(&damaged, LIBJPEG),
+                decoded_by(&damaged, OTHERS[1])
+            );
+            let at = random.usize(damaged.len() / 2..damaged.len());
+            damaged[at] = random.u8(..);
+            damaged.extend_from_slice(&bytes[damaged.len()..]);
+            let by_libjpeg = decoded_by(&damaged, LIBJPEG);
+            assert!(by_libjpeg == decoded_by(&damaged, OTHERS[1]));
+        }
+        // All but those of so low a quality that steps have 16 bits, and some that are very narrow.
+        assert!(whole > FILES * 7 / 10, "{whole}");
     }
 
     /// Blocks that are reduced have fewer samples than the portable transform writes.
@@ -295,15 +462,16 @@ mod tests {
         };
         let mut reduced = 0;
         for bytes in damaged_files() {
-            let by = |transform| {
+            let by = |decoders| {
                 decode_whole(&bytes, &limits, |job, rows| {
                     reduced += usize::from(job.header.reduction > 1);
-                    decode_by(job, rows, transform)
+                    decode_by(job, rows, decoders)
                 })
             };
-            let [fastest, portable] = [Transform::Fastest, Transform::Portable].map(by);
-            assert_eq!(fastest.is_ok(), portable.is_ok());
+            let [by_libjpeg, portable, plain] = [LIBJPEG, OTHERS[0], OTHERS[1]].map(by);
+            assert_eq!(by_libjpeg.is_ok(), portable.is_ok());
+            assert!(by_libjpeg == plain);
         }
-        assert!(reduced > 300, "{reduced}");
+        assert!(reduced > 450, "{reduced}");
     }
 }

@@ -1,0 +1,226 @@
+//! From the scan to rows of RGB: a row of units at a time, as libjpeg does it.
+//!
+//! ```text
+//! data --scan--> blocks --transform--> samples of a row of units --upsample, colour--> rows of RGB
+//!                                      (4:2:0: the last row waits for the colours below it)
+//! ```
+
+use crate::codes::Codes;
+use crate::header::Plain;
+use crate::kernel::Kernel;
+use crate::scan::{Scan, Steps};
+use crate::upsample::{self, Sums};
+use crate::{colour, transform};
+
+/// Gives the next row, or none if decoding is to end. Not a generic, so that all of this is compiled, and optimized,
+/// in this crate.
+pub(crate) type Sink<'a> = dyn NextRow + 'a;
+
+/// See [`Sink`].
+pub(crate) trait NextRow {
+    fn row(&mut self) -> Option<&mut [u8]>;
+}
+
+/// Samples of a component in a row of units, and what its blocks are read with.
+struct Plane<'a> {
+    codes: (&'a Codes, &'a Codes),
+    steps: Steps,
+    /// Blocks of a unit.
+    across: usize,
+    down: usize,
+    /// Samples from row to row, in whole units, and rows of them.
+    stride: usize,
+    samples: Vec<u8>,
+    /// The mean of the last block.
+    mean: i32,
+}
+
+impl Plane<'_> {
+    fn row(&self, row: usize) -> &[u8] {
+        &self.samples[row * self.stride..][..self.stride]
+    }
+
+    /// Reads the blocks of one unit, `unit` of its row.
+    #[inline(always)]
+    fn read_unit(&mut self, kernel: impl Kernel, scan: &mut Scan<'_>, unit: usize) -> Option<()> {
+        for down in 0..self.down {
+            for across in 0..self.across {
+                let mut block = [0; 64];
+                let used = scan.block(self.codes, &self.steps, &mut self.mean, &mut block)?;
+                let left = (unit * self.across + across) * 8;
+                let samples = self.samples.get_mut(down * 8 * self.stride + left..)?;
+                let rows = samples.chunks_mut(self.stride).take(8);
+                if used.is_flat() {
+                    let sample = transform::flat(block[0]);
+                    for row in rows {
+                        row.get_mut(..8)?.fill(sample);
+                    }
+                } else {
+                    let samples = kernel.transform(&block, used.is_one_row());
+                    for (row, samples) in rows.zip(&samples) {
+                        row.get_mut(..8)?.copy_from_slice(samples);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Reads a row of units. `None` if something is wrong in it.
+#[inline(always)]
+fn read_units(
+    kernel: impl Kernel,
+    scan: &mut Scan<'_>,
+    planes: &mut [Plane<'_>],
+    units: usize,
+) -> Option<()> {
+    for unit in 0..units {
+        if scan.begin_unit()? {
+            planes.iter_mut().for_each(|plane| plane.mean = 0);
+        }
+        for plane in &mut *planes {
+            plane.read_unit(kernel, scan, unit)?;
+        }
+    }
+    Some(())
+}
+
+/// Decodes all of it into `sink`; `None` if that ended it, or something is wrong in the data. Compiled for what it is
+/// inlined into.
+#[inline(always)]
+pub(crate) fn decode(plain: &Plain<'_>, kernel: impl Kernel, sink: &mut Sink<'_>) -> Option<()> {
+    let (across, down) = plain.units();
+    let mut planes = Vec::with_capacity(plain.components.len());
+    for component in &plain.components {
+        let stride = across * component.across * 8;
+        planes.push(Plane {
+            codes: plain.codes(component)?,
+            steps: Steps::new(component.steps),
+            across: component.across,
+            down: component.down,
+            stride,
+            samples: vec![0; stride * component.down * 8],
+            mean: 0,
+        });
+    }
+    let (width, height) = plain.size;
+    let mut colours = Colours::new(plain.largest(), width);
+    let mut scan = Scan::new(plain);
+    for row in 0..down {
+        read_units(kernel, &mut scan, &mut planes, across)?;
+        let light = planes[0].down * 8;
+        let rows = light.min(height - row * light);
+        let part = Part {
+            rows,
+            is_first: row == 0,
+            is_last: row + 1 == down,
+        };
+        match &*planes {
+            [light, blue, red] => colours.give(kernel, &part, light, [blue, red], sink)?,
+            [light, ..] => {
+                for y in 0..rows {
+                    colour::gray_to_rgb(light.row(y), sink.row()?);
+                }
+            }
+            [] => return None,
+        }
+    }
+    scan.end().map(|_| ())
+}
+
+/// A row of units, from the top.
+struct Part {
+    /// Rows of the picture in it.
+    rows: usize,
+    is_first: bool,
+    is_last: bool,
+}
+
+/// Makes rows of RGB of the samples.
+struct Colours {
+    /// Sampling factors of the brightness.
+    factors: (usize, usize),
+    width: usize,
+    sums: Sums,
+    /// Blue and red, interpolated to the whole width.
+    wide: [Vec<u8>; 2],
+    /// In 4:2:0 the last rows of the units before: brightness, blue and red.
+    waiting: [Vec<u8>; 3],
+}
+
+impl Colours {
+    fn new(factors: (usize, usize), width: usize) -> Self {
+        let own = width.div_ceil(factors.0);
+        Self {
+            factors,
+            width,
+            sums: Sums::new(own),
+            wide: std::array::from_fn(|_| vec![0; own * factors.0]),
+            waiting: std::array::from_fn(|_| Vec::new()),
+        }
+    }
+
+    /// Gives the rows that all is known of, in their order.
+    #[inline(always)]
+    fn give(
+        &mut self,
+        kernel: impl Kernel,
+        part: &Part,
+        light: &Plane<'_>,
+        colours: [&Plane<'_>; 2],
+        sink: &mut Sink<'_>,
+    ) -> Option<()> {
+        let own = self.width.div_ceil(self.factors.0);
+        let [blue, red] = colours;
+        if self.factors == (2, 2) && !part.is_first {
+            let out = sink.row()?;
+            for (wide, (above, plane)) in
+                (self.wide.iter_mut()).zip(self.waiting[1..].iter().zip(colours))
+            {
+                upsample::both(above, &plane.row(0)[..own], &mut self.sums, wide);
+            }
+            kernel.ycc_to_rgb(&self.waiting[0], &self.wide[0], &self.wide[1], out);
+        }
+        for y in 0..part.rows {
+            let light = &light.row(y)[..self.width];
+            if self.factors.1 == 1 {
+                let out = sink.row()?;
+                if self.factors.0 == 1 {
+                    kernel.ycc_to_rgb(light, blue.row(y), red.row(y), out);
+                } else {
+                    for (wide, plane) in self.wide.iter_mut().zip(colours) {
+                        upsample::across(&plane.row(y)[..own], &mut self.sums, wide);
+                    }
+                    kernel.ycc_to_rgb(light, &self.wide[0], &self.wide[1], out);
+                }
+                continue;
+            }
+            let (here, rows) = (y / 2, part.rows.div_ceil(2));
+            let is_lower = y % 2 == 1;
+            if is_lower && here + 1 == rows && !part.is_last {
+                break;
+            }
+            let out = sink.row()?;
+            for (nth, (wide, plane)) in self.wide.iter_mut().zip(colours).enumerate() {
+                let beyond = match is_lower {
+                    true => plane.row((here + 1).min(rows - 1)),
+                    false if here > 0 => plane.row(here - 1),
+                    false if part.is_first => plane.row(0),
+                    false => &self.waiting[nth + 1],
+                };
+                let row = &plane.row(here)[..own];
+                upsample::both(row, &beyond[..own], &mut self.sums, wide);
+            }
+            kernel.ycc_to_rgb(light, &self.wide[0], &self.wide[1], out);
+        }
+        if self.factors == (2, 2) && !part.is_last {
+            let last = [(light, self.width), (blue, own), (red, own)];
+            for (waiting, (plane, length)) in self.waiting.iter_mut().zip(last) {
+                waiting.clear();
+                waiting.extend_from_slice(&plane.row(plane.down * 8 - 1)[..length]);
+            }
+        }
+        Some(())
+    }
+}
