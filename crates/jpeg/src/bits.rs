@@ -23,11 +23,6 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// What was not read: after [`Bits::marker`], all behind it.
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
     /// Whether bits were used that are not there: the data ended early.
     #[inline(always)]
     pub(crate) fn ran_out(&self) -> bool {
@@ -42,6 +37,19 @@ impl<'a> Bits<'a> {
         self.bits <<= symbol.bits();
         self.count -= symbol.bits();
         Some(symbol)
+    }
+
+    /// The next `count` bits, at most 16.
+    #[inline(always)]
+    pub(crate) fn get(&mut self, count: u32) -> u32 {
+        if self.count < count {
+            self.fill();
+        }
+        // In two steps, as `count` may be 0.
+        let bits = (self.bits >> 1 >> (63 - count)) as u32;
+        self.bits <<= count;
+        self.count -= count;
+        bits
     }
 
     /// At least 56 bits, which is more than two codes and their values have.
@@ -89,14 +97,15 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Ends an interval: less than a byte is left, and a marker follows, which is returned.
-    pub(crate) fn marker(&mut self) -> Option<u8> {
+    /// Ends an interval: less than a byte is left, and a marker follows, which is returned with all behind
+    /// it.
+    pub(crate) fn marker(&mut self) -> Option<(u8, &'a [u8])> {
         let left = self.count.checked_sub(self.padding)?;
         match *self.rest {
             [0xff, marker, ref rest @ ..] if marker != 0 && left < 8 => {
                 (self.bits, self.count, self.padding) = (0, 0, 0);
                 self.rest = rest;
-                Some(marker)
+                Some((marker, rest))
             }
             _ => None,
         }

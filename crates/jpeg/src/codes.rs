@@ -21,7 +21,8 @@ impl Symbol {
     /// How many bits are passed; at most 31.
     #[inline(always)]
     pub(crate) fn bits(self) -> u32 {
-        self.0 & 31
+        // As many as a shift of 64 bits looks at, of which the uppermost is never set.
+        self.0 & 63
     }
 
     /// How many coefficients before this one are zero.
@@ -57,16 +58,16 @@ pub(crate) struct Codes {
 impl Codes {
     /// From the numbers of codes of 1 to 16 bits, and their symbols, of which none has a value of more
     /// than 11 bits. `None` where there are more codes than fit, or one has only ones.
-    pub(crate) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
+    pub(crate) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         if symbols.iter().any(|&symbol| symbol & 15 > 11) {
             return None;
         }
-        let mut codes = Box::new(Self {
+        let mut codes = Self {
             fast: [0; 1 << FAST],
             ends: [0; 17],
             places: [0; 17],
             symbols: symbols.to_vec(),
-        });
+        };
         let (mut code, mut place) = (0_u32, 0_usize);
         for (length, &count) in (1_u32..).zip(counts) {
             codes.places[length as usize] = place as i32 - code as i32;
@@ -87,6 +88,13 @@ impl Codes {
             code <<= 1;
         }
         (place == symbols.len() && place > 0).then_some(codes)
+    }
+
+    /// Whether a table of AC says nothing but what is in a block of its own: without a value there is the end of the
+    /// block, or a run of 16 zeros.
+    pub(crate) fn is_of_one_block(&self) -> bool {
+        let mut symbols = self.symbols.iter();
+        symbols.all(|&symbol| symbol & 15 > 0 || matches!(symbol, 0 | 0xf0))
     }
 
     /// The symbol at the top of `bits`, of which at least 27 are the next ones.
@@ -161,7 +169,7 @@ mod tests {
     use super::*;
 
     /// Codes 0, 10, 110, ... of 1 to 16 bits, each with a symbol of its own.
-    fn comb() -> Box<Codes> {
+    fn comb() -> Codes {
         let symbols: Vec<u8> = (0..16).map(|nth| (nth << 4) | (nth % 12)).collect();
         Codes::new(&[1; 16], &symbols).unwrap()
     }

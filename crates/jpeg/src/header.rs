@@ -1,43 +1,120 @@
-//! What stands before the scan: which JPEGs are plain, and their tables.
+//! What stands before the scans: which JPEGs are plain, and their tables.
+
+use std::sync::Arc;
 
 use crate::codes::Codes;
 
-/// A baseline JPEG that says plainly what it is.
+/// A JPEG that says plainly what it is.
 ///
-/// It has one frame of 8 bits (SOF0) and one scan: of brightness alone, or of YCbCr in 4:4:4, 4:2:2 or
-/// 4:2:0. Its segments follow each other with nothing between them, and every table that is used is
-/// there and sound. What the scan holds has not been looked at.
+/// It has one frame of 8 bits, of brightness alone or of YCbCr in 4:4:4, 4:2:2 or 4:2:0, and one scan of all of that
+/// (SOF0 or SOF1), or many that refine each other (SOF2). Its segments follow each other with nothing between them, and every
+/// table that the first scan uses is there and sound. What the scans hold has not been looked at.
 pub struct Plain<'a> {
     /// Width and height in pixels.
     pub(crate) size: (usize, usize),
+    /// Of the frame.
+    marker: u8,
     /// Brightness, or that and two of colour.
-    pub(crate) components: Vec<Component<'a>>,
-    /// Units between two restart markers; 0: there are none.
-    pub(crate) interval: u64,
-    dc: [Option<Box<Codes>>; 2],
-    ac: [Option<Box<Codes>>; 2],
+    pub(crate) components: Vec<Component>,
+    pub(crate) tables: Tables,
+    /// The first scan.
+    pub(crate) scan: ScanHeader,
     segments: Vec<&'a [u8]>,
     pub(crate) data: &'a [u8],
 }
 
 /// A component of the frame.
 #[derive(Clone, Copy)]
-pub(crate) struct Component<'a> {
+pub(crate) struct Component {
     id: u8,
     /// Sampling factors: blocks of a unit.
     pub(crate) across: usize,
     pub(crate) down: usize,
-    table: u8,
-    /// What coefficients are multiplied by, in the order of the file.
-    pub(crate) steps: &'a [u8; 64],
-    dc: u8,
-    ac: u8,
+    /// The table that its coefficients are multiplied by.
+    pub(crate) quantization: u8,
 }
 
+/// What segments before a scan set, by the identifiers of the file.
+#[derive(Clone, Default)]
+pub(crate) struct Tables {
+    quantization: [Option<[u16; 64]>; 4],
+    dc: [Option<Arc<Codes>>; 4],
+    ac: [Option<Arc<Codes>>; 4],
+    /// Units between two restart markers; 0: there are none.
+    pub(crate) interval: u64,
+}
+
+/// What a scan says that it holds.
+#[derive(Clone, Default)]
+pub(crate) struct ScanHeader {
+    pub(crate) parts: Vec<ScanPart>,
+    /// The first and the last coefficient, in the order of the file.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// The last bit that is known of them, and the last that is known after it; 0 of 0: all of it at once.
+    pub(crate) high: u32,
+    pub(crate) low: u32,
+}
+
+/// A component in a scan.
+#[derive(Clone, Copy)]
+pub(crate) struct ScanPart {
+    /// Of those of the frame.
+    pub(crate) component: usize,
+    pub(crate) dc: u8,
+    pub(crate) ac: u8,
+}
+
+const SOF0: u8 = 0xc0;
+const SOF2: u8 = 0xc2;
+const DHT: u8 = 0xc4;
+const SOS: u8 = 0xda;
+const DQT: u8 = 0xdb;
+const DRI: u8 = 0xdd;
+
 impl<'a> Plain<'a> {
-    /// Reads what stands before the scan. `None`: the file is not plain.
+    /// Reads what stands before the first scan. `None`: the file is not plain.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        Reader::default().read(bytes)
+        let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
+        let mut tables = Tables::default();
+        let mut frame = None;
+        let mut segments = Vec::new();
+        loop {
+            let (segment, behind) = Segment::read(rest)?;
+            rest = behind;
+            match segment.marker {
+                // Its last byte says which colours are meant; 1 is YCbCr.
+                0xee if segment.content.starts_with(b"Adobe") => {
+                    if segment.content.get(11) != Some(&1) {
+                        return None;
+                    }
+                    continue;
+                }
+                // Metadata.
+                0xe0..=0xef | 0xfe => continue,
+                DHT | DQT | DRI => tables.read(&segment)?,
+                SOF0..=SOF2 if frame.is_none() => {
+                    frame = Some((read_frame(segment.content)?, segment.marker));
+                }
+                SOS => {
+                    segments.push(segment.whole);
+                    let ((size, components), marker) = frame?;
+                    let scan = ScanHeader::read(segment.content, &components)?;
+                    let plain = Self {
+                        size,
+                        marker,
+                        components,
+                        tables,
+                        scan,
+                        segments,
+                        data: rest,
+                    };
+                    return (plain.is_progressive() || plain.is_sequential()).then_some(plain);
+                }
+                _ => return None,
+            }
+            segments.push(segment.whole);
+        }
     }
 
     /// Width in pixels.
@@ -55,22 +132,51 @@ impl<'a> Plain<'a> {
         self.components.len() == 1
     }
 
-    /// The segments that decoding needs, with their markers: tables, the frame, and the header of the
-    /// scan, which is the last.
+    /// Whether it has many scans.
+    pub fn is_progressive(&self) -> bool {
+        self.marker == SOF2
+    }
+
+    /// Whether any decoder takes it: one scan, tables of 8 bits, and two for each kind of code.
+    pub fn is_baseline(&self) -> bool {
+        self.marker == SOF0
+            && self
+                .scan
+                .parts
+                .iter()
+                .all(|part| part.dc < 2 && part.ac < 2)
+            && self.components.iter().all(|component| {
+                let steps = self.tables.steps(component);
+                steps.is_some_and(|steps| steps.iter().all(|&step| step < 256))
+            })
+    }
+
+    /// The segments that decoding needs before the first scan, with their markers: tables, the frame, and the header
+    /// of the scan, which is the last.
     pub fn segments(&self) -> &[&'a [u8]] {
         &self.segments
     }
 
-    /// What follows the header of the scan: its data, and all else to the end of the file.
+    /// What follows the header of the first scan: its data, and all else to the end of the file.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// The tables of a component.
-    pub(crate) fn codes(&self, component: &Component<'_>) -> Option<(&Codes, &Codes)> {
-        let dc = self.dc.get(usize::from(component.dc))?.as_deref()?;
-        let ac = self.ac.get(usize::from(component.ac))?.as_deref()?;
-        Some((dc, ac))
+    /// Whether the scan has all of everything, and its tables are there.
+    fn is_sequential(&self) -> bool {
+        let scan = &self.scan;
+        let whole = (scan.start, scan.end, scan.high, scan.low) == (0, 63, 0, 0);
+        whole
+            && scan.parts.len() == self.components.len()
+            && scan.parts.iter().all(|part| {
+                let ac = self.tables.ac(part.ac);
+                self.tables.dc(part.dc).is_some()
+                    && ac.is_some_and(Codes::is_of_one_block)
+                    && self
+                        .tables
+                        .steps(&self.components[part.component])
+                        .is_some()
+            })
     }
 
     /// The largest sampling factors, across and down.
@@ -81,7 +187,7 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// Units of the scan, across and down.
+    /// Units of a scan of all components, across and down.
     pub(crate) fn units(&self) -> (usize, usize) {
         let (across, down) = self.largest();
         let (width, height) = self.size;
@@ -89,176 +195,304 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// What has been read of a file.
-#[derive(Default)]
-struct Reader<'a> {
-    segments: Vec<&'a [u8]>,
-    quantization: [Option<&'a [u8; 64]>; 4],
-    /// By identifier, 0 or 1.
-    dc: [Option<Box<Codes>>; 2],
-    ac: [Option<Box<Codes>>; 2],
-    size: Option<(usize, usize)>,
-    components: Vec<Component<'a>>,
-    interval: u64,
+/// A segment of the file.
+pub(crate) struct Segment<'a> {
+    marker: u8,
+    /// With the marker and the length.
+    whole: &'a [u8],
+    pub(crate) content: &'a [u8],
 }
 
-fn u16_be(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u16::from_be_bytes)
-}
-
-impl<'a> Reader<'a> {
-    fn read(mut self, bytes: &'a [u8]) -> Option<Plain<'a>> {
-        if !bytes.starts_with(&[0xff, 0xd8]) {
+impl<'a> Segment<'a> {
+    /// The next one, and all behind it.
+    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let &[0xff, marker, high, low, ..] = bytes else {
             return None;
-        }
-        let mut at = 2;
-        loop {
-            let &[0xff, marker] = bytes.get(at..)?.first_chunk()? else {
-                return None;
-            };
-            let length = usize::from(u16_be(bytes, at + 2)?);
-            let whole = bytes.get(at..at + 2 + length)?;
-            let segment = whole.get(4..)?;
-            at += whole.len();
-            match marker {
-                // Its last byte says which colours are meant; 1 is YCbCr.
-                0xee if segment.starts_with(b"Adobe") => {
-                    if segment.get(11) != Some(&1) {
-                        return None;
-                    }
-                }
-                // Metadata.
-                0xe0..=0xef | 0xfe => {}
-                0xdb => self.quantization_tables(segment)?,
-                0xc4 => self.codes(segment)?,
-                0xc0 => self.frame(segment)?,
-                0xdd => self.interval = u16_be(segment, 0).filter(|_| segment.len() == 2)?.into(),
-                0xda => self.scan(segment)?,
-                _ => return None,
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (whole, rest) = bytes.split_at_checked(2 + length)?;
+        let segment = Self {
+            marker,
+            whole,
+            content: whole.get(4..)?,
+        };
+        Some((segment, rest))
+    }
+
+    /// As [`Segment::read`], of what follows a marker.
+    pub(crate) fn behind(marker: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let length = usize::from(u16::from_be_bytes(*bytes.first_chunk()?));
+        let (whole, rest) = bytes.split_at_checked(length)?;
+        let segment = Self {
+            marker,
+            whole,
+            content: whole.get(2..)?,
+        };
+        Some((segment, rest))
+    }
+
+    /// Whether it is the header of a scan.
+    pub(crate) fn is_scan(&self) -> bool {
+        self.marker == SOS
+    }
+}
+
+impl Tables {
+    /// Takes a segment of tables, or of the restart interval.
+    pub(crate) fn read(&mut self, segment: &Segment<'_>) -> Option<()> {
+        let content = segment.content;
+        match segment.marker {
+            DQT => self.read_quantization(content),
+            DHT => self.read_codes(content),
+            DRI => {
+                let interval: &[u8; 2] = content.try_into().ok()?;
+                self.interval = u16::from_be_bytes(*interval).into();
+                Some(())
             }
-            if matches!(marker, 0xdb | 0xc4 | 0xc0 | 0xdd | 0xda) {
-                self.segments.push(whole);
-            }
-            if marker == 0xda {
-                return Some(Plain {
-                    size: self.size?,
-                    components: self.components,
-                    interval: self.interval,
-                    dc: self.dc,
-                    ac: self.ac,
-                    segments: self.segments,
-                    data: bytes.get(at..)?,
-                });
-            }
+            _ => None,
         }
     }
 
-    fn quantization_tables(&mut self, mut segment: &'a [u8]) -> Option<()> {
-        while let Some((&id, rest)) = segment.split_first() {
-            // 8 bits each: those of 16 have 16 in `id`.
-            let (steps, rest) = rest.split_first_chunk()?;
+    fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
+        while let Some((&kind, rest)) = content.split_first() {
+            let (steps, rest) = match kind >> 4 {
+                0 => {
+                    let (steps, rest) = rest.split_first_chunk::<64>()?;
+                    (steps.map(u16::from), rest)
+                }
+                1 => {
+                    let (steps, rest) = rest.split_first_chunk::<128>()?;
+                    let steps: &[[u8; 2]; 64] = steps.as_chunks().0.as_array()?;
+                    (steps.map(u16::from_be_bytes), rest)
+                }
+                _ => return None,
+            };
             if steps.contains(&0) {
                 return None;
             }
-            *self.quantization.get_mut(usize::from(id))? = Some(steps);
-            segment = rest;
+            *self.quantization.get_mut(usize::from(kind & 15))? = Some(steps);
+            content = rest;
         }
         Some(())
     }
 
-    fn codes(&mut self, mut segment: &[u8]) -> Option<()> {
-        while let Some((&kind, rest)) = segment.split_first() {
+    fn read_codes(&mut self, mut content: &[u8]) -> Option<()> {
+        while let Some((&kind, rest)) = content.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
             let count = counts.iter().map(|&count| usize::from(count)).sum();
-            let symbols = rest.get(..count)?;
+            let (symbols, rest) = rest.split_at_checked(count)?;
             let tables = match kind >> 4 {
                 0 if symbols.iter().all(|&size| size <= 11) => &mut self.dc,
-                // Without a value there is the end of a block, or a run of 16 zeros.
-                1 if symbols.iter().all(|&symbol| match symbol & 15 {
-                    0 => matches!(symbol, 0 | 0xf0),
-                    size => size <= 10,
-                }) =>
-                {
-                    &mut self.ac
-                }
+                1 if symbols.iter().all(|&symbol| symbol & 15 <= 10) => &mut self.ac,
                 _ => return None,
             };
-            *tables.get_mut(usize::from(kind & 15))? = Some(Codes::new(counts, symbols)?);
-            segment = &rest[count..];
+            let codes = Codes::new(counts, symbols)?;
+            *tables.get_mut(usize::from(kind & 15))? = Some(Arc::new(codes));
+            content = rest;
         }
         Some(())
     }
 
-    fn frame(&mut self, segment: &[u8]) -> Option<()> {
-        let &[8, h1, h0, w1, w0, count, ref rest @ ..] = segment else {
-            return None;
-        };
-        let size = |high, low| usize::from(u16::from_be_bytes([high, low]));
-        let size = (size(w1, w0), size(h1, h0));
-        let (each, []) = rest.as_chunks::<3>() else {
-            return None;
-        };
-        if self.size.is_some() || each.len() != usize::from(count) || size.0 == 0 || size.1 == 0 {
-            return None;
-        }
-        self.size = Some(size);
-        self.components = each
-            .iter()
-            .map(|&[id, factors, table]| Component {
-                id,
-                across: usize::from(factors >> 4),
-                down: usize::from(factors & 15),
-                table,
-                steps: &[0; 64],
-                dc: 0,
-                ac: 0,
-            })
-            .collect();
-        let factors = |component: &Component<'_>| (component.across, component.down);
-        let plain = match &*self.components {
-            [light] => factors(light) == (1, 1),
-            [light, blue, red] => {
-                [light.id, blue.id, red.id] == [1, 2, 3]
-                    && matches!(factors(light), (1, 1) | (2, 1) | (2, 2))
-                    && [blue, red].iter().all(|it| factors(it) == (1, 1))
-            }
-            _ => false,
-        };
-        // libjpeg does not interpolate between two samples.
-        let is_narrow = self.components.len() == 3
-            && size.0.div_ceil(self.components[0].across) <= 2
-            && self.components[0].across > 1;
-        (plain && !is_narrow).then_some(())
+    pub(crate) fn dc(&self, id: u8) -> Option<&Codes> {
+        self.dc.get(usize::from(id))?.as_deref()
     }
 
-    fn scan(&mut self, segment: &[u8]) -> Option<()> {
-        let (&count, rest) = segment.split_first()?;
-        let (rest, &[0, 63, 0]) = rest.split_last_chunk()? else {
-            return None;
-        };
+    pub(crate) fn ac(&self, id: u8) -> Option<&Codes> {
+        self.ac.get(usize::from(id))?.as_deref()
+    }
+
+    /// What the coefficients of a component are multiplied by, in the order of the file.
+    pub(crate) fn steps(&self, component: &Component) -> Option<&[u16; 64]> {
+        let table = self.quantization.get(usize::from(component.quantization))?;
+        table.as_ref()
+    }
+}
+
+impl ScanHeader {
+    /// Reads the header of a scan, whose components are some of the frame's, in their order.
+    pub(crate) fn read(content: &[u8], components: &[Component]) -> Option<Self> {
+        let (&count, rest) = content.split_first()?;
+        let (rest, &[start, end, bits]) = rest.split_last_chunk()?;
         let (each, []) = rest.as_chunks::<2>() else {
             return None;
         };
-        if each.len() != usize::from(count) || each.len() != self.components.len() {
+        if each.is_empty() || each.len() != usize::from(count) {
             return None;
         }
-        for (component, &[id, tables]) in self.components.iter_mut().zip(each) {
-            let steps = self.quantization.get(usize::from(component.table));
-            component.steps = steps.copied().flatten()?;
-            (component.dc, component.ac) = (tables >> 4, tables & 15);
-            let there =
-                |of: &[Option<_>; 2], id| of.get(usize::from(id)).is_some_and(Option::is_some);
-            if component.id != id
-                || !there(&self.dc, component.dc)
-                || !there(&self.ac, component.ac)
-            {
+        let mut parts: Vec<ScanPart> = Vec::with_capacity(3);
+        for &[id, tables] in each {
+            let component = components.iter().position(|component| component.id == id)?;
+            if parts.last().is_some_and(|last| last.component >= component) {
                 return None;
             }
+            parts.push(ScanPart {
+                component,
+                dc: tables >> 4,
+                ac: tables & 15,
+            });
         }
-        Some(())
+        Some(Self {
+            parts,
+            start: start.into(),
+            end: end.into(),
+            high: (bits >> 4).into(),
+            low: (bits & 15).into(),
+        })
+    }
+}
+
+/// Width and height, and the components.
+type Frame = ((usize, usize), Vec<Component>);
+
+/// Reads the header of the frame.
+fn read_frame(content: &[u8]) -> Option<Frame> {
+    let &[8, h1, h0, w1, w0, count, ref rest @ ..] = content else {
+        return None;
+    };
+    let side = |high, low| usize::from(u16::from_be_bytes([high, low]));
+    let (width, height) = (side(w1, w0), side(h1, h0));
+    let (each, []) = rest.as_chunks::<3>() else {
+        return None;
+    };
+    if each.len() != usize::from(count) || width == 0 || height == 0 {
+        return None;
+    }
+    let read = |&[id, factors, quantization]: &[u8; 3]| Component {
+        id,
+        across: usize::from(factors >> 4),
+        down: usize::from(factors & 15),
+        quantization,
+    };
+    let components: Vec<Component> = each.iter().map(read).collect();
+    let factors = |component: &Component| (component.across, component.down);
+    let plain = match &*components {
+        [light] => factors(light) == (1, 1),
+        [light, blue, red] => {
+            [light.id, blue.id, red.id] == [1, 2, 3]
+                && matches!(factors(light), (1, 1) | (2, 1) | (2, 2))
+                && [blue, red].iter().all(|it| factors(it) == (1, 1))
+                // libjpeg does not interpolate between two samples.
+                && (light.across == 1 || width.div_ceil(2) > 2)
+        }
+        _ => false,
+    };
+    plain.then_some(((width, height), components))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(marker: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len() as u16 + 2;
+        [&[0xff, marker], &length.to_be_bytes()[..], content].concat()
+    }
+
+    /// A table of codes with the one code 0.
+    fn codes(kind: u8, symbol: u8) -> Vec<u8> {
+        let mut content = vec![kind, 1];
+        content.extend([0; 15]);
+        content.push(symbol);
+        segment(DHT, &content)
+    }
+
+    fn frame(width: u8, components: &[[u8; 3]]) -> Vec<u8> {
+        let mut content = vec![8, 0, 16, 0, width, components.len() as u8];
+        content.extend(components.as_flattened());
+        segment(SOF0, &content)
+    }
+
+    const YCC: [[u8; 3]; 3] = [[1, 0x22, 0], [2, 0x11, 0], [3, 0x11, 0]];
+    const SCAN: [u8; 10] = [3, 1, 0, 2, 0, 3, 0, 0, 63, 0];
+
+    fn file(segments: &[Vec<u8>]) -> Vec<u8> {
+        [&[0xff, 0xd8][..], &segments.concat(), &[0, 0xff, EOI]].concat()
+    }
+
+    const EOI: u8 = 0xd9;
+
+    /// A plain file, in parts.
+    fn parts() -> Vec<Vec<u8>> {
+        vec![
+            segment(0xe0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"),
+            segment(DQT, &[&[0][..], &[1; 64]].concat()),
+            codes(0x00, 2),
+            codes(0x10, 0),
+            frame(16, &YCC),
+            segment(SOS, &SCAN),
+        ]
+    }
+
+    fn is_plain(parts: &[Vec<u8>]) -> bool {
+        Plain::read(&file(parts)).is_some()
+    }
+
+    #[test]
+    fn a_plain_file_is_read() {
+        let file = file(&parts());
+        let plain = Plain::read(&file).unwrap();
+        assert_eq!((plain.width(), plain.height()), (16, 16));
+        assert!(plain.is_baseline() && !plain.is_progressive() && !plain.is_gray());
+        assert_eq!(plain.data(), [0, 0xff, EOI]);
+        // All but the metadata, to the header of the scan.
+        assert_eq!(plain.segments().concat(), parts()[1..].concat());
+    }
+
+    #[test]
+    fn what_says_something_unusual_is_not_plain() {
+        let changed = |at: usize, part: Vec<u8>| {
+            let mut parts = parts();
+            parts[at] = part;
+            is_plain(&parts)
+        };
+        // The same, to see that the others are refused for what they say.
+        assert!(changed(4, frame(16, &YCC)));
+        assert!(changed(4, frame(5, &YCC)) && !changed(4, frame(4, &YCC)));
+        assert!(!changed(4, frame(0, &YCC)));
+        for factors in [0x00, 0x02, 0x20, 0x12, 0x41, 0x44] {
+            let mut components = YCC;
+            components[0][1] = factors;
+            assert!(!changed(4, frame(16, &components)), "{factors:x}");
+            components = YCC;
+            components[2][1] = factors;
+            assert!(!changed(4, frame(16, &components)), "{factors:x}");
+        }
+        assert!(!changed(
+            4,
+            frame(16, &[[0, 0x22, 0], [1, 0x11, 0], [2, 0x11, 0]])
+        ));
+        assert!(!changed(4, frame(16, &YCC[..2])) && !changed(4, frame(16, &[])));
+        // A table that is not there, has a step of 0, or is cut short; two frames; no frame.
+        assert!(!changed(4, frame(16, &[[1, 0x22, 1], YCC[1], YCC[2]])));
+        assert!(!changed(1, segment(DQT, &[0; 65])) && !changed(1, segment(DQT, &[0, 1])));
+        assert!(!changed(0, frame(16, &YCC)) && !changed(4, Vec::new()));
+        assert!(!changed(2, codes(0x01, 2)) && !changed(3, codes(0x11, 0)));
+        // Codes that no baseline file has.
+        assert!(!changed(2, codes(0x00, 12)) && !changed(3, codes(0x10, 0x10)));
+        assert!(!changed(3, codes(0x10, 0x0b)));
+        // Colours that are not YCbCr, and what is between segments.
+        let adobe =
+            |transform| segment(0xee, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat());
+        assert!(changed(0, adobe(1)) && !changed(0, adobe(0)) && !changed(0, adobe(2)));
+        assert!(!changed(0, vec![0]) && !changed(0, vec![0xff]));
+        // A scan of some components, of some coefficients, or in another order.
+        for scan in [
+            &[1, 1, 0, 0, 63, 0][..],
+            &[3, 1, 0, 2, 0, 3, 0, 0, 5, 0],
+            &[3, 1, 0, 2, 0, 3, 0, 0, 63, 1],
+            &[3, 2, 0, 1, 0, 3, 0, 0, 63, 0],
+            &[3, 1, 0, 1, 0, 3, 0, 0, 63, 0],
+            &[],
+        ] {
+            assert!(!changed(5, segment(SOS, scan)), "{scan:?}");
+        }
+    }
+
+    #[test]
+    fn files_cut_short_are_not_plain() {
+        let file = file(&parts());
+        for length in 0..file.len() - 3 {
+            assert!(Plain::read(&file[..length]).is_none(), "{length}");
+        }
     }
 }

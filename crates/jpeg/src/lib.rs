@@ -44,6 +44,7 @@ mod codes;
 mod colour;
 mod header;
 mod kernel;
+mod progressive;
 mod rows;
 mod scan;
 pub mod transform;
@@ -64,6 +65,16 @@ pub trait RowSink {
     ///
     /// Whatever ends decoding.
     fn row(&mut self) -> Result<&mut [u8], Self::Error>;
+
+    /// Called as blocks are read that make no rows yet: all of a progressive file is read before its first row.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends decoding.
+    fn worked(&mut self, blocks: usize) -> Result<(), Self::Error> {
+        let _ = blocks;
+        Ok(())
+    }
 }
 
 /// Why a file was not decoded.
@@ -129,5 +140,12 @@ impl<S: RowSink> rows::NextRow for Counted<'_, S> {
                 None
             }
         }
+    }
+
+    fn worked(&mut self, blocks: usize) -> Option<()> {
+        self.sink
+            .worked(blocks)
+            .map_err(|error| self.error = Some(error))
+            .ok()
     }
 }

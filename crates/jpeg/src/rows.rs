@@ -6,81 +6,169 @@
 //! ```
 
 use crate::codes::Codes;
+use crate::colour;
 use crate::header::Plain;
 use crate::kernel::Kernel;
-use crate::scan::{Scan, Steps};
+use crate::progressive::{self, Kept};
+use crate::scan::{EOI, Scan, Steps, Used};
+use crate::transform::{self, Block};
 use crate::upsample::{self, Sums};
-use crate::{colour, transform};
 
-/// Gives the next row, or none if decoding is to end. Not a generic, so that all of this is compiled, and optimized,
-/// in this crate.
+/// Takes the rows. Not a generic, so that all of this is compiled, and optimized, in this crate.
 pub(crate) type Sink<'a> = dyn NextRow + 'a;
 
 /// See [`Sink`].
 pub(crate) trait NextRow {
+    /// The next row, or none if decoding is to end.
     fn row(&mut self) -> Option<&mut [u8]>;
+
+    /// Notes that so many blocks were read that make no rows yet; none if decoding is to end.
+    fn worked(&mut self, blocks: usize) -> Option<()>;
 }
 
-/// Samples of a component in a row of units, and what its blocks are read with.
-struct Plane<'a> {
-    codes: (&'a Codes, &'a Codes),
-    steps: Steps,
+/// Samples of a component in a row of units.
+struct Plane {
     /// Blocks of a unit.
     across: usize,
     down: usize,
-    /// Samples from row to row, in whole units, and rows of them.
+    /// Samples from row to row, in whole units.
     stride: usize,
     samples: Vec<u8>,
-    /// The mean of the last block.
-    mean: i32,
 }
 
-impl Plane<'_> {
+impl Plane {
     fn row(&self, row: usize) -> &[u8] {
         &self.samples[row * self.stride..][..self.stride]
     }
 
-    /// Reads the blocks of one unit, `unit` of its row.
+    /// Puts the samples of a block, of coefficients that are multiplied, into their place.
     #[inline(always)]
-    fn read_unit(&mut self, kernel: impl Kernel, scan: &mut Scan<'_>, unit: usize) -> Option<()> {
-        for down in 0..self.down {
-            for across in 0..self.across {
-                let mut block = [0; 64];
-                let used = scan.block(self.codes, &self.steps, &mut self.mean, &mut block)?;
-                let left = (unit * self.across + across) * 8;
-                let samples = self.samples.get_mut(down * 8 * self.stride + left..)?;
-                let rows = samples.chunks_mut(self.stride).take(8);
-                if used.is_flat() {
-                    let sample = transform::flat(block[0]);
-                    for row in rows {
-                        row.get_mut(..8)?.fill(sample);
-                    }
-                } else {
-                    let samples = kernel.transform(&block, used.is_one_row());
-                    for (row, samples) in rows.zip(&samples) {
-                        row.get_mut(..8)?.copy_from_slice(samples);
-                    }
-                }
+    fn put(
+        &mut self,
+        kernel: impl Kernel,
+        (across, down): (usize, usize),
+        block: &Block,
+        used: Used,
+    ) -> Option<()> {
+        let left = across * 8;
+        let samples = self.samples.get_mut(down * 8 * self.stride + left..)?;
+        let rows = samples.chunks_mut(self.stride).take(8);
+        if used.is_flat() {
+            let sample = transform::flat(block[0]);
+            for row in rows {
+                row.get_mut(..8)?.fill(sample);
+            }
+        } else {
+            let samples = kernel.transform(block, used.is_one_row());
+            for (row, samples) in rows.zip(&samples) {
+                row.get_mut(..8)?.copy_from_slice(samples);
             }
         }
         Some(())
     }
 }
 
-/// Reads a row of units. `None` if something is wrong in it.
+/// What the blocks of a component are read with.
+struct Reader<'a> {
+    codes: (&'a Codes, &'a Codes),
+    steps: Steps,
+    /// The mean of the last block.
+    mean: i32,
+}
+
+/// Where blocks come from.
+enum Source<'a> {
+    /// The only scan.
+    Scan(Scan<'a>, Vec<Reader<'a>>),
+    /// All scans, which were read.
+    Kept(Vec<Kept>),
+}
+
+impl<'a> Source<'a> {
+    fn new(plain: &'a Plain<'a>, sink: &mut Sink<'_>) -> Option<Self> {
+        if plain.is_progressive() {
+            return Some(Self::Kept(progressive::read(plain, sink)?));
+        }
+        let mut readers = Vec::with_capacity(plain.components.len());
+        for (part, component) in plain.scan.parts.iter().zip(&plain.components) {
+            readers.push(Reader {
+                codes: (plain.tables.dc(part.dc)?, plain.tables.ac(part.ac)?),
+                steps: Steps::new(plain.tables.steps(component)?),
+                mean: 0,
+            });
+        }
+        let scan = Scan::new(plain.data, plain.tables.interval);
+        Some(Self::Scan(scan, readers))
+    }
+
+    /// Reads a row of units. `None` if something is wrong in it.
+    #[inline(always)]
+    fn read_units(
+        &mut self,
+        kernel: impl Kernel,
+        row: usize,
+        planes: &mut [Plane],
+        units: usize,
+    ) -> Option<()> {
+        match self {
+            Self::Scan(scan, readers) => {
+                for unit in 0..units {
+                    if scan.begin_unit()? {
+                        readers.iter_mut().for_each(|reader| reader.mean = 0);
+                    }
+                    for (plane, reader) in planes.iter_mut().zip(&mut *readers) {
+                        read_unit(kernel, scan, reader, plane, unit)?;
+                    }
+                }
+            }
+            Self::Kept(kept) => {
+                for (plane, kept) in planes.iter_mut().zip(kept) {
+                    let first = row * plane.down * kept.across;
+                    let blocks = kept.blocks.get(first..)?.chunks_exact(kept.across);
+                    let nonzero = kept.nonzero.get(first..)?.chunks_exact(kept.across);
+                    let rows = blocks.zip(nonzero).take(plane.down).enumerate();
+                    for (down, (blocks, nonzero)) in rows {
+                        let blocks = blocks.iter().zip(nonzero).enumerate();
+                        for (across, (block, &nonzero)) in blocks {
+                            let used = Used::of(nonzero);
+                            let mut products = [0; 64];
+                            for ((product, &value), &step) in
+                                products.iter_mut().zip(block).zip(&kept.steps)
+                            {
+                                *product = value.wrapping_mul(step);
+                            }
+                            plane.put(kernel, (across, down), &products, used)?;
+                        }
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Whether nothing is wrong behind the last row.
+    fn ends_well(self) -> bool {
+        match self {
+            Self::Scan(scan, _) => scan.end().is_some_and(|(marker, _)| marker == EOI),
+            Self::Kept(_) => true,
+        }
+    }
+}
+
+/// Reads the blocks of a component in one unit, `unit` of its row.
 #[inline(always)]
-fn read_units(
+fn read_unit(
     kernel: impl Kernel,
     scan: &mut Scan<'_>,
-    planes: &mut [Plane<'_>],
-    units: usize,
+    reader: &mut Reader<'_>,
+    plane: &mut Plane,
+    unit: usize,
 ) -> Option<()> {
-    for unit in 0..units {
-        if scan.begin_unit()? {
-            planes.iter_mut().for_each(|plane| plane.mean = 0);
-        }
-        for plane in &mut *planes {
-            plane.read_unit(kernel, scan, unit)?;
+    for down in 0..plane.down {
+        for across in 0..plane.across {
+            let mut block = [0; 64];
+            let used = scan.block(reader.codes, &reader.steps, &mut reader.mean, &mut block)?;
+            plane.put(kernel, (unit * plane.across + across, down), &block, used)?;
         }
     }
     Some(())
@@ -90,26 +178,23 @@ fn read_units(
 /// inlined into.
 #[inline(always)]
 pub(crate) fn decode(plain: &Plain<'_>, kernel: impl Kernel, sink: &mut Sink<'_>) -> Option<()> {
+    let mut source = Source::new(plain, sink)?;
     let (across, down) = plain.units();
     let mut planes = Vec::with_capacity(plain.components.len());
     for component in &plain.components {
         let stride = across * component.across * 8;
         planes.push(Plane {
-            codes: plain.codes(component)?,
-            steps: Steps::new(component.steps),
             across: component.across,
             down: component.down,
             stride,
             samples: vec![0; stride * component.down * 8],
-            mean: 0,
         });
     }
     let (width, height) = plain.size;
     let mut colours = Colours::new(plain.largest(), width);
-    let mut scan = Scan::new(plain);
     for row in 0..down {
-        read_units(kernel, &mut scan, &mut planes, across)?;
-        let light = planes[0].down * 8;
+        source.read_units(kernel, row, &mut planes, across)?;
+        let light = planes.first()?.down * 8;
         let rows = light.min(height - row * light);
         let part = Part {
             rows,
@@ -126,7 +211,7 @@ pub(crate) fn decode(plain: &Plain<'_>, kernel: impl Kernel, sink: &mut Sink<'_>
             [] => return None,
         }
     }
-    scan.end().map(|_| ())
+    source.ends_well().then_some(())
 }
 
 /// A row of units, from the top.
@@ -167,8 +252,8 @@ impl Colours {
         &mut self,
         kernel: impl Kernel,
         part: &Part,
-        light: &Plane<'_>,
-        colours: [&Plane<'_>; 2],
+        light: &Plane,
+        colours: [&Plane; 2],
         sink: &mut Sink<'_>,
     ) -> Option<()> {
         let own = self.width.div_ceil(self.factors.0);

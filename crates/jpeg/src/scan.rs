@@ -1,4 +1,4 @@
-//! The data of a scan: blocks of units, units of a restart interval, its marker, ... the end marker.
+//! The data of a scan: blocks of units, units of a restart interval, its marker, ... the marker behind it.
 //!
 //! ITU-T T.81: blocks (F.2.2), restart intervals (E.2.4). It is stricter than libjpeg, which pads and
 //! goes on with what is wrong here.
@@ -8,30 +8,56 @@ use crate::codes::{Codes, Symbol};
 use crate::header::Plain;
 use crate::transform::Block;
 
-const EOI: u8 = 0xd9;
+/// The end of the file.
+pub(crate) const EOI: u8 = 0xd9;
 const RST0: u8 = 0xd0;
 
 /// For each coefficient in the order of the file: its place in a block, row by row (figure A.6).
-const PLACES: [u8; 64] = [
+pub(crate) const PLACES: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// For each coefficient in the order of the file: its place in a block, and what it is multiplied by.
-pub(crate) struct Steps([(u8, i16); 64]);
+/// For each coefficient in the order of the file: its place in a block, and what it is multiplied by. Behind the last one
+/// lies what a block may not have, which shows only after it was read.
+pub(crate) struct Steps([(u8, i16); 128]);
 
 impl Steps {
-    pub(crate) fn new(steps: &[u8; 64]) -> Self {
-        Self(std::array::from_fn(|nth| (PLACES[nth], steps[nth].into())))
+    pub(crate) fn new(steps: &[u16; 64]) -> Self {
+        let mut all = [(0, 0); 128];
+        for ((to, place), &step) in all.iter_mut().zip(PLACES).zip(steps) {
+            *to = (place, step as i16);
+        }
+        Self(all)
     }
 }
 
-/// Which coefficients of a block are not zero.
+/// Which coefficients of a block are not zero: the largest place of one is at most this, and its row that of this.
 #[derive(Clone, Copy)]
 pub(crate) struct Used(u8);
 
 impl Used {
+    /// From a bit for each in the order of the file.
+    #[inline(always)]
+    pub(crate) fn of(nonzero: u64) -> Self {
+        const FIRST_ROW: u64 = {
+            let (mut row, mut nth) = (0, 0);
+            while nth < 64 {
+                if PLACES[nth] < 8 {
+                    row |= 1 << nth;
+                }
+                nth += 1;
+            }
+            row
+        };
+        Self(match nonzero & !1 {
+            0 => 0,
+            within if within & !FIRST_ROW == 0 => 1,
+            _ => 8,
+        })
+    }
+
     /// Not any but the first, which is the mean.
     #[inline(always)]
     pub(crate) fn is_flat(self) -> bool {
@@ -47,7 +73,7 @@ impl Used {
 
 /// Where in a scan a reader is.
 pub(crate) struct Scan<'a> {
-    bits: Bits<'a>,
+    pub(crate) bits: Bits<'a>,
     interval: u64,
     /// Units until the next restart marker, and its number.
     left: u64,
@@ -55,11 +81,12 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(plain: &Plain<'a>) -> Self {
+    /// Over data with a restart marker after each `interval` units; 0: there are none.
+    pub(crate) fn new(data: &'a [u8], interval: u64) -> Self {
         Self {
-            bits: Bits::new(plain.data),
-            interval: plain.interval,
-            left: plain.interval,
+            bits: Bits::new(data),
+            interval,
+            left: interval,
             restarts: 0,
         }
     }
@@ -81,7 +108,18 @@ impl<'a> Scan<'a> {
         self.left = self.interval - 1;
         let expected = RST0 + self.restarts;
         self.restarts = (self.restarts + 1) % 8;
-        (self.bits.marker()? == expected).then_some(true)
+        let (marker, _) = self.bits.marker()?;
+        (marker == expected).then_some(true)
+    }
+
+    /// Begins up to `units` units about which nothing is said: how many, as restart markers may lie between.
+    pub(crate) fn skip_units(&mut self, units: usize) -> usize {
+        if self.interval == 0 {
+            return units;
+        }
+        let units = self.left.min(units as u64);
+        self.left -= units;
+        units as usize
     }
 
     /// Reads a block: coefficients times their steps, in 16 bits that wrap around as in libjpeg's
@@ -102,32 +140,30 @@ impl<'a> Scan<'a> {
         let mut used = 0;
         let mut next = 1;
         // Puts a coefficient into its place; whether there may be more.
-        let mut put = |symbol: Symbol| -> Option<bool> {
+        let mut put = |symbol: Symbol| -> bool {
             let value = symbol.value();
             if value == 0 {
                 if symbol.ends_block() {
-                    return Some(false);
+                    return false;
                 }
+                // 16 zeros: a table of this kind has no other symbol without a value.
                 next += 16;
-                return (next <= 64).then_some(next < 64);
+                return next < 64;
             }
             next += symbol.zeros();
-            let &(place, step) = steps.0.get(next)?;
+            let (place, step) = steps.0[next & 127];
             block[usize::from(place & 63)] = value.wrapping_mul(step);
             used |= place;
             next += 1;
-            Some(next < 64)
+            next < 64
         };
-        loop {
-            if !put(self.bits.take(ac)?)? {
-                break;
-            }
+        while put(self.bits.take(ac)?) {
             self.bits.fill();
-            if !put(self.bits.take(ac)?)? {
+            if !put(self.bits.take(ac)?) {
                 break;
             }
         }
-        Some(Used(used))
+        (next <= 64).then_some(Used(used))
     }
 
     /// As [`Scan::block`], and keeps nothing.
@@ -147,30 +183,35 @@ impl<'a> Scan<'a> {
         (next == 64).then_some(())
     }
 
-    /// Ends the scan after its last unit, if the end marker follows: what is behind that.
-    pub(crate) fn end(mut self) -> Option<&'a [u8]> {
+    /// Ends the scan after its last unit: the marker that follows, and all behind it.
+    pub(crate) fn end(mut self) -> Option<(u8, &'a [u8])> {
         if self.bits.ran_out() {
             return None;
         }
-        (self.bits.marker()? == EOI).then_some(self.bits.rest())
+        self.bits.marker()
     }
 }
 
-/// Walks through the scan, code by code: how many bytes it has, with the end marker. `None` if anything
+/// Walks through the only scan, code by code: how many bytes it has, with the end marker. `None` if anything
 /// is wrong in it.
 pub(crate) fn walk(plain: &Plain<'_>) -> Option<usize> {
+    if plain.is_progressive() {
+        return None;
+    }
     let mut blocks = Vec::new();
-    for component in &plain.components {
-        let codes = plain.codes(component)?;
+    for part in &plain.scan.parts {
+        let codes = (plain.tables.dc(part.dc)?, plain.tables.ac(part.ac)?);
+        let component = &plain.components[part.component];
         blocks.extend((0..component.across * component.down).map(|_| codes));
     }
     let (across, down) = plain.units();
-    let mut scan = Scan::new(plain);
+    let mut scan = Scan::new(plain.data, plain.tables.interval);
     for _ in 0..across * down {
         scan.begin_unit()?;
         for &codes in &blocks {
             scan.pass_block(codes)?;
         }
     }
-    Some(plain.data.len() - scan.end()?.len())
+    let (marker, rest) = scan.end()?;
+    (marker == EOI).then_some(plain.data.len() - rest.len())
 }

@@ -48,7 +48,7 @@ impl<'a> IntactJpeg<'a> {
             return None;
         }
         work(bytes, limits).ok()?;
-        let file = Plain::read(bytes).filter(|file| !file.is_gray())?;
+        let file = Plain::read(bytes).filter(|file| file.is_baseline() && !file.is_gray())?;
         let size = (header.width as usize, header.height as usize);
         if (file.width(), file.height()) != size {
             return None;

@@ -414,7 +414,10 @@ mod tests {
         };
         let mut encoder = mozjpeg::Compress::new(space);
         encoder.set_size(width, height);
-        encoder.set_fastest_defaults();
+        // Otherwise progressive, with scans as it sees fit.
+        if random.u8(..3) > 0 {
+            encoder.set_fastest_defaults();
+        }
         encoder.set_quality(random.u8(1..=100).into());
         encoder.set_optimize_coding(random.bool());
         if colours == 3 {
@@ -449,8 +452,8 @@ mod tests {
             let by_libjpeg = decoded_by(&damaged, LIBJPEG);
             assert!(by_libjpeg == decoded_by(&damaged, OTHERS[1]));
         }
-        // All but those of so low a quality that steps have 16 bits, and some that are very narrow.
-        assert!(whole > FILES * 7 / 10, "{whole}");
+        // All but some that are very narrow.
+        assert!(whole > FILES * 9 / 10, "{whole}");
     }
 
     /// Blocks that are reduced have fewer samples than the portable transform writes.

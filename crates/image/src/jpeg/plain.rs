@@ -6,6 +6,9 @@ use super::note_row;
 use crate::ImageError;
 use crate::decode::{Job, Rows};
 
+/// Nanoseconds to read a block of a progressive file in one scan.
+const BLOCK: u64 = 40;
+
 /// How far a file was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
@@ -46,6 +49,10 @@ impl RowSink for Noted<'_, '_> {
     fn row(&mut self) -> Result<&mut [u8], ImageError> {
         note_row(self.job.stop, self.job.size().0)?;
         self.rows.next_row()
+    }
+
+    fn worked(&mut self, blocks: usize) -> Result<(), ImageError> {
+        self.job.stop.work(blocks as u64 * BLOCK)
     }
 }
 
