@@ -50,19 +50,14 @@ impl Plane {
         block: &Block,
         used: Used,
     ) -> Option<()> {
-        let left = across * 8;
-        let samples = self.samples.get_mut(down * 8 * self.stride + left..)?;
-        let rows = samples.chunks_mut(self.stride).take(8);
-        if used.is_flat() {
-            let sample = transform::flat(block[0]);
-            for row in rows {
-                row.get_mut(..8)?.fill(sample);
-            }
-        } else {
-            let samples = kernel.transform(block, used.is_one_row());
-            for (row, samples) in rows.zip(&samples) {
-                row.get_mut(..8)?.copy_from_slice(samples);
-            }
+        let start = down * 8 * self.stride + across * 8;
+        let place = self.samples.get_mut(start..start + 7 * self.stride + 8)?;
+        let samples = match used.is_flat() {
+            true => [[transform::flat(block[0]); 8]; 8],
+            false => kernel.transform(block, used.is_one_row()),
+        };
+        for (row, samples) in samples.iter().enumerate() {
+            place[row * self.stride..][..8].copy_from_slice(samples);
         }
         Some(())
     }
@@ -263,7 +258,7 @@ impl Colours {
             for (wide, (above, plane)) in
                 (self.wide.iter_mut()).zip(self.waiting[1..].iter().zip(colours))
             {
-                upsample::both(above, &plane.row(0)[..own], &mut self.sums, wide);
+                upsample::both(kernel, above, &plane.row(0)[..own], &mut self.sums, wide);
             }
             kernel.ycc_to_rgb(&self.waiting[0], &self.wide[0], &self.wide[1], out);
         }
@@ -275,7 +270,7 @@ impl Colours {
                     kernel.ycc_to_rgb(light, blue.row(y), red.row(y), out);
                 } else {
                     for (wide, plane) in self.wide.iter_mut().zip(colours) {
-                        upsample::across(&plane.row(y)[..own], &mut self.sums, wide);
+                        upsample::across(kernel, &plane.row(y)[..own], &mut self.sums, wide);
                     }
                     kernel.ycc_to_rgb(light, &self.wide[0], &self.wide[1], out);
                 }
@@ -295,7 +290,7 @@ impl Colours {
                     false => &self.waiting[nth + 1],
                 };
                 let row = &plane.row(here)[..own];
-                upsample::both(row, &beyond[..own], &mut self.sums, wide);
+                upsample::both(kernel, row, &beyond[..own], &mut self.sums, wide);
             }
             kernel.ycc_to_rgb(light, &self.wide[0], &self.wide[1], out);
         }

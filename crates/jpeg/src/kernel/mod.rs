@@ -8,6 +8,7 @@ pub(crate) use avx2::Avx2;
 
 use crate::colour;
 use crate::transform::{self, Block, Samples};
+use crate::upsample::{self, Sums};
 
 /// The vector code of a processor. All give the same samples.
 pub(crate) trait Kernel: Copy {
@@ -16,6 +17,16 @@ pub(crate) trait Kernel: Copy {
 
     /// See [`colour::ycc_to_rgb`].
     fn ycc_to_rgb(self, light: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]);
+
+    /// See [`upsample::weigh`].
+    fn weigh(self, row: &[u8], beyond: &[u8], sums: &mut [u16]);
+
+    /// See [`upsample::spread`].
+    fn spread<const BITS: i32, const LEFT: u16, const RIGHT: u16>(
+        self,
+        sums: &Sums,
+        out: &mut [u8],
+    );
 }
 
 /// Plain Rust, for the compiler's vectors.
@@ -32,6 +43,20 @@ impl Kernel for Portable {
     fn ycc_to_rgb(self, light: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
         colour::ycc_to_rgb(light, blue, red, out);
     }
+
+    #[inline(always)]
+    fn weigh(self, row: &[u8], beyond: &[u8], sums: &mut [u16]) {
+        upsample::weigh(row, beyond, sums);
+    }
+
+    #[inline(always)]
+    fn spread<const BITS: i32, const LEFT: u16, const RIGHT: u16>(
+        self,
+        sums: &Sums,
+        out: &mut [u8],
+    ) {
+        upsample::spread::<BITS, LEFT, RIGHT>(sums.all(), out);
+    }
 }
 
 #[cfg(test)]
@@ -39,22 +64,30 @@ mod tests {
     use super::*;
 
     /// Calls `test` with every kernel that this processor has but the portable one.
-    fn each(
-        mut test: impl FnMut(&dyn Fn(&Block, bool) -> Samples, &dyn Fn([&[u8]; 3], &mut [u8])),
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::detect() {
-            test(
-                &|block, one_row| avx2.transform(block, one_row),
-                &|[light, blue, red], out| avx2.ycc_to_rgb(light, blue, red, out),
-            );
-        }
+    macro_rules! each {
+        ($kernel:ident => $test:block) => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some($kernel) = Avx2::detect() {
+                $test
+            }
+        };
+    }
+
+    fn row(random: &mut fastrand::Rng, length: usize) -> Vec<u8> {
+        let mut row = vec![0; length];
+        random.fill(&mut row);
+        row
+    }
+
+    /// Up to some lengths, and odd long ones.
+    fn lengths() -> impl Iterator<Item = usize> {
+        (1..200).chain([1919, 4000])
     }
 
     #[test]
     fn transforms_are_the_same_to_their_overflows() {
         let mut random = fastrand::Rng::with_seed(1);
-        each(|transform, _| {
+        each!(kernel => {
             for nth in 0..200_000 {
                 // From those that an encoder writes to any.
                 let largest = 1_i32 << (4 + nth % 12);
@@ -65,11 +98,11 @@ mod tests {
                         *value = random.i32(-largest..largest) as i16;
                     }
                 }
-                let one_row = rows == 1;
-                let expected = Portable.transform(&block, one_row);
-                assert_eq!(transform(&block, one_row), expected, "{block:?}");
                 // Whether it is told that there is one row or not.
-                assert_eq!(transform(&block, false), Portable.transform(&block, false));
+                for one_row in [rows == 1, false] {
+                    let expected = Portable.transform(&block, one_row);
+                    assert_eq!(kernel.transform(&block, one_row), expected, "{block:?}");
+                }
             }
         });
     }
@@ -77,17 +110,30 @@ mod tests {
     #[test]
     fn colours_are_the_same_in_rows_of_any_length() {
         let mut random = fastrand::Rng::with_seed(2);
-        each(|_, ycc_to_rgb| {
-            for length in (0..200).chain([1919, 4000]) {
-                let [light, blue, red] = [(); 3].map(|()| {
-                    let mut row = vec![0; length];
-                    random.fill(&mut row);
-                    row
-                });
-                let mut expected = vec![0; length * 3];
+        each!(kernel => {
+            for length in lengths() {
+                let [light, blue, red] = [(); 3].map(|()| row(&mut random, length));
+                let [mut out, mut expected] = [(); 2].map(|()| vec![0; length * 3]);
                 Portable.ycc_to_rgb(&light, &blue, &red, &mut expected);
-                let mut out = vec![0; length * 3];
-                ycc_to_rgb([&light, &blue, &red], &mut out);
+                kernel.ycc_to_rgb(&light, &blue, &red, &mut out);
+                assert!(out == expected, "{length}");
+            }
+        });
+    }
+
+    #[test]
+    fn interpolated_colours_are_the_same_in_rows_of_any_length() {
+        let mut random = fastrand::Rng::with_seed(3);
+        each!(kernel => {
+            for length in lengths() {
+                let [near, far] = [(); 2].map(|()| row(&mut random, length));
+                let mut sums = Sums::new(length);
+                let [mut out, mut expected] = [(); 2].map(|()| vec![0; length * 2]);
+                upsample::both(Portable, &near, &far, &mut sums, &mut expected);
+                upsample::both(kernel, &near, &far, &mut sums, &mut out);
+                assert!(out == expected, "{length}");
+                upsample::across(Portable, &near, &mut sums, &mut expected);
+                upsample::across(kernel, &near, &mut sums, &mut out);
                 assert!(out == expected, "{length}");
             }
         });
