@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Without files it takes a few of the fixtures, which are tiny: their numbers show the
-//! cost per image, not per pixel. For JPEGs also what a walk through their codes costs (`--decode gpu`), and
-//! decoding at a part of their size (`--decode-reduced`). Times are medians of the runs of about a second. JPEG
-//! is much faster where nasm was installed when libjpeg was built.
+//! cost per image, not per pixel. For JPEGs also what libjpeg takes, in turn with this project's decoder
+//! (`crates/jpeg`), what a walk through their codes costs (`--decode gpu`), and decoding at a part of their size
+//! (`--decode-reduced`). Times are medians of the runs of about a second. libjpeg is much faster where nasm was
+//! installed when it was built.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,20 +21,32 @@ use siglip2_embeddings::image::{ImageLimits, IntactJpeg, Processor, RgbImage, de
 const SIZE: u32 = 224;
 
 /// The median time of one run, of as many as fit into about a second.
-fn median(mut run: impl FnMut()) -> Duration {
-    let started = Instant::now();
-    run();
-    let once = started.elapsed().max(Duration::from_nanos(100));
+fn median(run: impl FnMut()) -> Duration {
+    medians(run, || {}).0
+}
+
+/// The median times of two things that are run in turn.
+fn medians(mut one: impl FnMut(), mut other: impl FnMut()) -> (Duration, Duration) {
+    let timed = |run: &mut dyn FnMut()| {
+        let started = Instant::now();
+        run();
+        started.elapsed()
+    };
+    let once = timed(&mut one).max(Duration::from_nanos(100));
     let runs = (1_000_000_000 / once.as_nanos()).clamp(5, 2_000) as usize;
-    let mut times: Vec<Duration> = (0..runs)
-        .map(|_| {
-            let started = Instant::now();
-            run();
-            started.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    times[runs / 2]
+    let times = (0..runs).map(|_| (timed(&mut one), timed(&mut other)));
+    let (mut ones, mut others): (Vec<_>, Vec<_>) = times.unzip();
+    ones.sort_unstable();
+    others.sort_unstable();
+    (ones[runs / 2], others[runs / 2])
+}
+
+/// Decodes a JPEG of one or three components by libjpeg alone, without the checks that come before.
+fn decode_by_libjpeg(bytes: &[u8]) -> Option<Vec<[u8; 3]>> {
+    let mut decoder = mozjpeg::Decompress::new_mem(bytes).ok()?.rgb().ok()?;
+    let pixels = decoder.read_scanlines().ok()?;
+    decoder.finish().ok()?;
+    Some(pixels)
 }
 
 fn main() {
@@ -56,15 +69,36 @@ fn main() {
         ..limits
     };
     println!(
-        "{:<40} {:>13} {:>10} {:>10} {:>10} {:>10} {:>20}",
-        "file", "pixels", "decode ms", "resize ms", "images/s", "walk ms", "reduced: images/s"
+        "{:<40} {:>13} {:>10} {:>10} {:>10} {:>10} {:>10} {:>20}",
+        "file",
+        "pixels",
+        "decode ms",
+        "libjpeg ms",
+        "resize ms",
+        "images/s",
+        "walk ms",
+        "reduced: images/s"
     );
     for file in files {
         let bytes = std::fs::read(&file).expect("the file can be read");
         let image: RgbImage = decode(&bytes, &limits).expect("the file is an image");
-        let decoding = median(|| {
-            black_box(decode(black_box(&bytes), &limits).unwrap());
-        });
+        let by_libjpeg = bytes.starts_with(b"\xff\xd8") && decode_by_libjpeg(&bytes).is_some();
+        let (decoding, libjpeg) = medians(
+            || {
+                black_box(decode(black_box(&bytes), &limits).unwrap());
+            },
+            || {
+                if by_libjpeg {
+                    black_box(decode_by_libjpeg(black_box(&bytes)));
+                }
+            },
+        );
+        let milliseconds = |it: Duration| format!("{:.3}", it.as_secs_f64() * 1e3);
+        let libjpeg = if by_libjpeg {
+            milliseconds(libjpeg)
+        } else {
+            "-".to_owned()
+        };
         let resizing = median(|| {
             black_box(processor.resize(black_box(&image)).unwrap());
         });
@@ -78,13 +112,11 @@ fn main() {
                 black_box(IntactJpeg::read(black_box(&bytes), &limits));
             })
         });
-        let walk = walk.map_or("-".to_owned(), |it| {
-            format!("{:.3}", it.as_secs_f64() * 1e3)
-        });
+        let walk = walk.map_or("-".to_owned(), milliseconds);
         let by = image.width().div_ceil(reduced.width());
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         println!(
-            "{name:<40} {:>13} {:>10.3} {:>10.3} {:>10.0} {walk:>10} {:>20}",
+            "{name:<40} {:>13} {:>10.3} {libjpeg:>10} {:>10.3} {:>10.0} {walk:>10} {:>20}",
             format!("{} x {}", image.width(), image.height()),
             decoding.as_secs_f64() * 1e3,
             resizing.as_secs_f64() * 1e3,

@@ -1,7 +1,7 @@
 """Draws thousands of picture files over all formats, whole and damaged, and asks Pillow
 about each.
 
-    python tools/draw_pictures.py FOLDER [COUNT] [SEED] [--others]
+    python tools/draw_pictures.py FOLDER [COUNT] [SEED] [--others] [--only FORMAT]
     cargo run --release -p siglip2-image --example compare_with_pillow -- FOLDER
 
 FOLDER then has the files and `expected.jsonl`: for each file its format, what was done to it,
@@ -376,13 +376,14 @@ def main():
     parser.add_argument("count", type=int, nargs="?", default=6000)
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--only", choices=sorted(FORMATS), help="files of this format alone")
     given = parser.parse_args()
     folder, count, draw = given.folder, given.count, random.Random(given.seed)
     one = drawn_by_others if given.others else drawn
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "expected.jsonl", "w") as truth:
         for number in range(count):
-            name = draw.choice(NAMES)
+            name = given.only or draw.choice(NAMES)
             kind, data = one(draw, name)
             file = f"{number:05}"
             (folder / file).write_bytes(data)

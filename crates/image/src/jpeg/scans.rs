@@ -104,7 +104,7 @@ impl<'a> Iterator for Scans<'a> {
         loop {
             let rest = self.bytes.get(self.at..)?;
             // Within the data of a scan, the next 0xFF is what matters.
-            self.at += rest.iter().position(|&byte| byte == 0xff)? + 1;
+            self.at += memchr::memchr(0xff, rest)? + 1;
             let marker = *self.bytes.get(self.at)?;
             match marker {
                 0xff => {}
