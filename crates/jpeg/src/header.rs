@@ -4,11 +4,18 @@ use std::sync::Arc;
 
 use crate::codes::Codes;
 
+/// The largest side that libjpeg takes (`JPEG_MAX_DIMENSION`).
+const LARGEST_SIDE: usize = 65_500;
+
+/// The most tables, and segments of them, that a file may have: each takes some microseconds and some kilobytes. Encoders
+/// write at most a few for each scan.
+const MOST_TABLES: usize = 1024;
+
 /// A JPEG that says plainly what it is.
 ///
 /// It has one frame of 8 bits, of brightness alone or of YCbCr in 4:4:4, 4:2:2 or 4:2:0, and one scan of all of that
-/// (SOF0 or SOF1), or many that refine each other (SOF2). Its segments follow each other with nothing between them, and every
-/// table that the first scan uses is there and sound. What the scans hold has not been looked at.
+/// (SOF0 or SOF1), or many that refine each other (SOF2). Its segments follow each other with nothing between them, and
+/// their tables are sound; where there is one scan, all that it uses are there. What the scans hold has not been looked at.
 pub struct Plain<'a> {
     /// Width and height in pixels.
     pub(crate) size: (usize, usize),
@@ -42,6 +49,8 @@ pub(crate) struct Tables {
     ac: [Option<Arc<Codes>>; 4],
     /// Units between two restart markers; 0: there are none.
     pub(crate) interval: u64,
+    /// How many tables and segments of them were read.
+    read: usize,
 }
 
 /// What a scan says that it holds.
@@ -241,6 +250,7 @@ impl Tables {
     /// Takes a segment of tables, or of the restart interval.
     pub(crate) fn read(&mut self, segment: &Segment<'_>) -> Option<()> {
         let content = segment.content;
+        self.count_table()?;
         match segment.marker {
             DQT => self.read_quantization(content),
             DHT => self.read_codes(content),
@@ -251,6 +261,12 @@ impl Tables {
             }
             _ => None,
         }
+    }
+
+    /// `None` if there are too many.
+    fn count_table(&mut self) -> Option<()> {
+        self.read += 1;
+        (self.read <= MOST_TABLES).then_some(())
     }
 
     fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
@@ -279,7 +295,12 @@ impl Tables {
     fn read_codes(&mut self, mut content: &[u8]) -> Option<()> {
         while let Some((&kind, rest)) = content.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
-            let count = counts.iter().map(|&count| usize::from(count)).sum();
+            let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
+            // libjpeg refuses a file with such a table.
+            if count > 256 {
+                return None;
+            }
+            self.count_table()?;
             let (symbols, rest) = rest.split_at_checked(count)?;
             let tables = match kind >> 4 {
                 0 if symbols.iter().all(|&size| size <= 11) => &mut self.dc,
@@ -354,7 +375,8 @@ fn read_frame(content: &[u8]) -> Option<Frame> {
     let (each, []) = rest.as_chunks::<3>() else {
         return None;
     };
-    if each.len() != usize::from(count) || width == 0 || height == 0 {
+    let is_possible = |side| (1..=LARGEST_SIDE).contains(&side);
+    if each.len() != usize::from(count) || !is_possible(width) || !is_possible(height) {
         return None;
     }
     let read = |&[id, factors, quantization]: &[u8; 3]| Component {
@@ -382,6 +404,7 @@ fn read_frame(content: &[u8]) -> Option<Frame> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::EOI;
 
     fn segment(marker: u8, content: &[u8]) -> Vec<u8> {
         let length = content.len() as u16 + 2;
@@ -408,8 +431,6 @@ mod tests {
     fn file(segments: &[Vec<u8>]) -> Vec<u8> {
         [&[0xff, 0xd8][..], &segments.concat(), &[0, 0xff, EOI]].concat()
     }
-
-    const EOI: u8 = 0xd9;
 
     /// A plain file, in parts.
     fn parts() -> Vec<Vec<u8>> {
@@ -462,6 +483,13 @@ mod tests {
             frame(16, &[[0, 0x22, 0], [1, 0x11, 0], [2, 0x11, 0]])
         ));
         assert!(!changed(4, frame(16, &YCC[..2])) && !changed(4, frame(16, &[])));
+        for (side, plain) in [(65_500_u16, true), (65_501, false)] {
+            let [high, low] = side.to_be_bytes();
+            for sides in [[high, low, 0, 16], [0, 16, high, low]] {
+                let content = [&[8], &sides[..], &[3], YCC.as_flattened()].concat();
+                assert_eq!(changed(4, segment(SOF0, &content)), plain, "{sides:?}");
+            }
+        }
         // A table that is not there, has a step of 0, or is cut short; two frames; no frame.
         assert!(!changed(4, frame(16, &[[1, 0x22, 1], YCC[1], YCC[2]])));
         assert!(!changed(1, segment(DQT, &[0; 65])) && !changed(1, segment(DQT, &[0, 1])));
@@ -470,6 +498,19 @@ mod tests {
         // Codes that no baseline file has.
         assert!(!changed(2, codes(0x00, 12)) && !changed(3, codes(0x10, 0x10)));
         assert!(!changed(3, codes(0x10, 0x0b)));
+        // More codes than libjpeg takes, in a table that is not used; more tables than any encoder writes.
+        let mut many = [0; 17];
+        (many[0], many[14], many[15]) = (0x11, 128, 128);
+        let table = |counts: [u8; 17]| {
+            let count = counts[1..].iter().map(|&count| usize::from(count)).sum();
+            segment(DHT, &[&counts[..], &vec![1; count]].concat())
+        };
+        assert!(changed(0, table(many)));
+        many[15] = 129;
+        assert!(!changed(0, table(many)));
+        assert!(changed(0, segment(DQT, &[]).repeat(100)));
+        assert!(!changed(0, segment(DQT, &[]).repeat(1100)));
+        assert!(!changed(0, codes(0x11, 1).repeat(600)));
         // Colours that are not YCbCr, and what is between segments.
         let adobe =
             |transform| segment(0xee, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat());

@@ -1,6 +1,6 @@
 //! Plain JPEGs, decoded bit for bit as libjpeg-turbo decodes them, in less time.
 //!
-//! What cameras, phones and encoders write when nothing is asked of them is plain: baseline, one scan, YCbCr
+//! What cameras, phones and encoders write when nothing is asked of them is plain: one scan or progressive, YCbCr
 //! in 4:4:4, 4:2:2 or 4:2:0, or brightness alone. [`Plain::read`] says whether a file is, and [`Plain::decode`]
 //! decodes it: the accurate inverse transform, interpolated colours, and conversion to RGB, each with the
 //! arithmetic of libjpeg-turbo, to its overflows. It gains on libjpeg by finding a code together with the value behind it, and
@@ -80,7 +80,7 @@ pub trait RowSink {
 /// Why a file was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed<E> {
-    /// Something is wrong in the data of the scan, or behind it.
+    /// Something is wrong in the data of a scan, or behind it.
     Unusual {
         /// How many rows were given before; they are as they should be.
         rows: usize,

@@ -191,7 +191,7 @@ fn read_means(
         });
     }
     // A component alone comes block by block.
-    let ((across, down), alone) = match *header.parts {
+    let ((across, down), is_alone) = match *header.parts {
         [ScanPart { component, .. }] => (kept.get(component)?.alone, true),
         _ => (plain.units(), false),
     };
@@ -203,7 +203,7 @@ fn read_means(
             }
             for ((part, codes), mean) in header.parts.iter().zip(&codes).zip(&mut means) {
                 let kept = &mut kept[part.component];
-                let factors = if alone { (1, 1) } else { kept.factors };
+                let factors = if is_alone { (1, 1) } else { kept.factors };
                 for v in 0..factors.1 {
                     for h in 0..factors.0 {
                         let at = (y * factors.1 + v) * kept.across + x * factors.0 + h;

@@ -115,6 +115,10 @@ impl<'a> Source<'a> {
                         read_unit(kernel, scan, reader, plane, unit)?;
                     }
                 }
+                // The rows of these units are the next to be given.
+                if scan.ran_out() {
+                    return None;
+                }
             }
             Self::Kept(kept) => {
                 for (plane, kept) in planes.iter_mut().zip(kept) {

@@ -19,8 +19,8 @@ pub(crate) const PLACES: [u8; 64] = [
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// For each coefficient in the order of the file: its place in a block, and what it is multiplied by. Behind the last one
-/// lies what a block may not have, which shows only after it was read.
+/// For each coefficient in the order of the file: its place in a block, and what it is multiplied by. The upper half is for
+/// coefficients beyond the 63rd: [`Scan::block`] puts them anywhere, and then refuses the block.
 pub(crate) struct Steps([(u8, i16); 128]);
 
 impl Steps {
@@ -33,7 +33,7 @@ impl Steps {
     }
 }
 
-/// Which coefficients of a block are not zero: the largest place of one is at most this, and its row that of this.
+/// Which coefficients of a block are not zero: 0, none but the mean; below 8, none below the first row.
 #[derive(Clone, Copy)]
 pub(crate) struct Used(u8);
 
@@ -89,6 +89,11 @@ impl<'a> Scan<'a> {
             left: interval,
             restarts: 0,
         }
+    }
+
+    /// Whether bits were used that are not there: what was read last is no part of the file.
+    pub(crate) fn ran_out(&self) -> bool {
+        self.bits.ran_out()
     }
 
     /// Begins a unit. Whether a new interval begins, whose means are differences to zero; `None` if the

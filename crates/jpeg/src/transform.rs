@@ -40,7 +40,7 @@ pub fn samples(coefficients: &Block, table: &[u16; 64]) -> Samples {
 pub(crate) fn transform(block: &Block, one_row: bool) -> Samples {
     let rows: &[Row; 8] = block.as_chunks().0.as_array().unwrap_or(&[[0; 8]; 8]);
     let rows = if one_row {
-        [both(&rows[0], &rows[0], |value, _| {
+        [zipped(&rows[0], &rows[0], |value, _| {
             value.wrapping_shl(PASS1_BITS)
         }); 8]
     } else {
@@ -50,7 +50,7 @@ pub(crate) fn transform(block: &Block, one_row: bool) -> Samples {
     let rows = transposed(&columns);
     let mut samples = [[0; 8]; 8];
     for (samples, row) in samples.iter_mut().zip(&rows) {
-        *samples = both(row, row, |value, _| sample(value));
+        *samples = zipped(row, row, |value, _| sample(value));
     }
     samples
 }
@@ -81,7 +81,7 @@ fn transposed(rows: &[Row; 8]) -> [Row; 8] {
 /// Numbers of two rows, one by one. A loop, which the compiler makes vectors of, where `map` may
 /// be a call.
 #[inline(always)]
-fn both<T: Copy, U: Copy + Default>(a: &[T; 8], b: &[T; 8], of: impl Fn(T, T) -> U) -> [U; 8] {
+fn zipped<T: Copy, U: Copy + Default>(a: &[T; 8], b: &[T; 8], of: impl Fn(T, T) -> U) -> [U; 8] {
     let mut out = [U::default(); 8];
     for x in 0..8 {
         out[x] = of(a[x], b[x]);
@@ -91,23 +91,23 @@ fn both<T: Copy, U: Copy + Default>(a: &[T; 8], b: &[T; 8], of: impl Fn(T, T) ->
 
 #[inline(always)]
 fn wide(row: &Row) -> Wide {
-    both(row, row, |value, _| value.into())
+    zipped(row, row, |value, _| value.into())
 }
 
 /// `a` times one number and `b` times another, added.
 #[inline(always)]
 fn products(a: &Wide, by_a: i32, b: &Wide, by_b: i32) -> Wide {
-    both(a, b, |a, b| a * by_a + b * by_b)
+    zipped(a, b, |a, b| a * by_a + b * by_b)
 }
 
 #[inline(always)]
 fn sum(a: &Wide, b: &Wide) -> Wide {
-    both(a, b, i32::wrapping_add)
+    zipped(a, b, i32::wrapping_add)
 }
 
 #[inline(always)]
 fn difference(a: &Wide, b: &Wide) -> Wide {
-    both(a, b, i32::wrapping_sub)
+    zipped(a, b, i32::wrapping_sub)
 }
 
 /// One pass down the columns; what comes out is rounded by `DESCALE` bits.
@@ -120,8 +120,8 @@ fn pass<const DESCALE: u32>(rows: &[Row; 8]) -> [Row; 8] {
     let tmp2 = products(&wide2, 4433, &wide6, 4433 - 15137);
     let tmp3 = products(&wide2, 4433 + 6270, &wide6, 4433);
     let raised = |value: i16| i32::from(value) << CONST_BITS;
-    let tmp0 = both(in0, in4, |a, b| raised(a.wrapping_add(b)));
-    let tmp1 = both(in0, in4, |a, b| raised(a.wrapping_sub(b)));
+    let tmp0 = zipped(in0, in4, |a, b| raised(a.wrapping_add(b)));
+    let tmp1 = zipped(in0, in4, |a, b| raised(a.wrapping_sub(b)));
     let even = [
         sum(&tmp0, &tmp3),
         sum(&tmp1, &tmp2),
@@ -129,8 +129,8 @@ fn pass<const DESCALE: u32>(rows: &[Row; 8]) -> [Row; 8] {
         difference(&tmp0, &tmp3),
     ];
 
-    let z3 = both(in7, in3, |a, b| i32::from(a.wrapping_add(b)));
-    let z4 = both(in5, in1, |a, b| i32::from(a.wrapping_add(b)));
+    let z3 = zipped(in7, in3, |a, b| i32::from(a.wrapping_add(b)));
+    let z4 = zipped(in5, in1, |a, b| i32::from(a.wrapping_add(b)));
     let (wide1, wide3, wide5, wide7) = (wide(in1), wide(in3), wide(in5), wide(in7));
     // 1.175875602, -1.961570560 and -0.390180644.
     let sum3 = products(&z3, 9633 - 16069, &z4, 9633);
@@ -143,8 +143,8 @@ fn pass<const DESCALE: u32>(rows: &[Row; 8]) -> [Row; 8] {
 
     let mut out = [[0; 8]; 8];
     for (nth, (even, odd)) in even.iter().zip([&tmp3, &tmp2, &tmp1, &tmp0]).enumerate() {
-        out[nth] = both(even, odd, |a, b| descale::<DESCALE>(a.wrapping_add(b)));
-        out[7 - nth] = both(even, odd, |a, b| descale::<DESCALE>(a.wrapping_sub(b)));
+        out[nth] = zipped(even, odd, |a, b| descale::<DESCALE>(a.wrapping_add(b)));
+        out[7 - nth] = zipped(even, odd, |a, b| descale::<DESCALE>(a.wrapping_sub(b)));
     }
     out
 }

@@ -54,8 +54,8 @@ impl Frame {
         )
     }
 
-    /// Bytes that libjpeg takes beside the pixels: the coefficients if it keeps them, and
-    /// some rows of each component.
+    /// Bytes that a decoder takes beside the pixels: the coefficients if it keeps them, with a bit for each that is
+    /// not zero, and some rows of each component.
     pub(super) fn scratch(&self) -> u64 {
         let (_, most_down) = self.largest();
         let mut bytes = 0;
@@ -64,7 +64,7 @@ impl Frame {
             // Rows that wait for their neighbours below before they are upsampled.
             bytes += across * 8 * u64::from(component.down.max(1)) * 16;
             if self.buffered {
-                bytes += across * down * 128;
+                bytes += across * down * (128 + 8);
             }
         }
         // Rows at full width, one in CMYK among them.

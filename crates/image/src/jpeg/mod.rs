@@ -457,7 +457,7 @@ mod tests {
         assert!(files > 1000, "{files}");
     }
 
-    /// What libjpeg would decode as well, so that other tests would not notice if it did.
+    /// Where this project's decoder gives up, libjpeg decodes the file, and no other test notices.
     #[test]
     fn plain_fixtures_are_not_left_to_libjpeg() {
         let mut whole: Vec<String> = fixtures()
@@ -500,6 +500,59 @@ mod tests {
         }
         expected.sort_unstable();
         assert_eq!(whole, expected);
+    }
+
+    /// A grey picture 8 wide and 32 high, whose codes may end in ones: the means have the code 0, coefficients 00 and a
+    /// bit, the end of a block 01.
+    fn ends_in_ones(data: &[u8]) -> Vec<u8> {
+        let codes = |kind: u8, counts: [u8; 2], symbols: &[u8]| {
+            let length = 19 + symbols.len() as u8;
+            let head = [&[0xff, 0xc4, 0, length, kind][..], &counts, &[0; 14]].concat();
+            [&head, symbols].concat()
+        };
+        let quantization = [&[0xff, 0xdb, 0, 67, 0][..], &[16; 64]].concat();
+        [
+            &[0xff, 0xd8][..],
+            &quantization,
+            &codes(0x00, [1, 0], &[0]),
+            &codes(0x10, [0, 2], &[1, 0]),
+            &[0xff, 0xc0, 0, 11, 8, 0, 32, 0, 8, 1, 1, 0x11, 0],
+            &[0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0],
+            data,
+            &[0xff, 0xd9],
+        ]
+        .concat()
+    }
+
+    /// libjpeg goes on with zeros, and this decoder with ones until it notices.
+    #[test]
+    fn rows_of_blocks_that_end_early_are_not_given() {
+        let compare = |bytes: &[u8]| {
+            let by_libjpeg = decoded_by(bytes, LIBJPEG);
+            for decoders in OTHERS {
+                assert!(by_libjpeg == decoded_by(bytes, decoders), "{bytes:x?}");
+            }
+            by_libjpeg.is_ok()
+        };
+        // 0, 00 0, 00 0, and of 01 the first.
+        assert!(compare(&ends_in_ones(&[0])));
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut decoded = 0;
+        for length in 0..40 {
+            for _ in 0..20 {
+                let data: Vec<u8> = (0..length).map(|_| random.u8(..0xff)).collect();
+                decoded += usize::from(compare(&ends_in_ones(&data)));
+            }
+        }
+        assert!(decoded > 500, "{decoded}");
+        for (name, whole) in fixtures().filter(|(_, bytes)| bytes.len() < 1500) {
+            let from = whole.len() / 2;
+            for end in from..whole.len() {
+                let bytes = [&whole[..end], &[0xff, 0xd9]].concat();
+                let by_libjpeg = decoded_by(&bytes, LIBJPEG);
+                assert!(by_libjpeg == decoded_by(&bytes, OTHERS[1]), "{name} {end}");
+            }
+        }
     }
 
     /// A picture of areas that are flat, that rise, and of noise, by libjpeg's encoder.

@@ -3,11 +3,9 @@
 use siglip2_jpeg::{Failed, Plain, RowSink, Vectors};
 
 use super::note_row;
+use super::scans::BLOCK;
 use crate::ImageError;
 use crate::decode::{Job, Rows};
-
-/// Nanoseconds to read a block of a progressive file in one scan.
-const BLOCK: u64 = 40;
 
 /// How far a file was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::{ImageError, ImageFormat, ImageLimits};
 /// Nanoseconds for each coefficient that a refinement passes by (0.63 measured).
 const REFINED: u64 = 1;
 /// Nanoseconds for each block in any other scan, whatever is in it.
-const BLOCK: u64 = 40;
+pub(super) const BLOCK: u64 = 40;
 /// Nanoseconds for each byte of the scans.
 const BYTE: u64 = 16;
 /// Nanoseconds for each sample that is transformed back, upsampled and converted.

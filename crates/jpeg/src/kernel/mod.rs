@@ -69,6 +69,8 @@ mod tests {
             #[cfg(target_arch = "x86_64")]
             if let Some($kernel) = Avx2::detect() {
                 $test
+            } else {
+                println!("skipped: this processor has no AVX2");
             }
         };
     }
