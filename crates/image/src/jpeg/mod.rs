@@ -371,7 +371,9 @@ mod tests {
                     // The first and the last coefficient, and the bits of them.
                     0xda => {
                         let end = 2 + usize::from(whole[at + 3]);
-                        for value in [0, 1, 2, 5, 6, 16, 63, 64, 0x10, 0x12, 0x21, 0x32] {
+                        for value in [
+                            0, 1, 2, 5, 6, 16, 20, 63, 64, 0x10, 0x12, 0x20, 0x21, 0x31, 0x32,
+                        ] {
                             for field in end - 3..end {
                                 change(field, field + 1, &[value]);
                             }
@@ -500,6 +502,50 @@ mod tests {
         }
         expected.sort_unstable();
         assert_eq!(whole, expected);
+    }
+
+    /// The first row of a progressive file comes after all its scans, which take most of the time.
+    #[test]
+    fn scans_are_ended_before_there_are_rows() {
+        struct Counting<'a> {
+            asked: &'a Cell<u32>,
+            before_rows: Option<u32>,
+            row: Vec<u8>,
+        }
+        impl Rows for Counting<'_> {
+            fn next_row(&mut self) -> Result<&mut [u8], ImageError> {
+                self.before_rows.get_or_insert(self.asked.get());
+                Ok(&mut self.row)
+            }
+        }
+        const SIDE: usize = 3200;
+        let mut encoder = mozjpeg::Compress::new(ColorSpace::JCS_GRAYSCALE);
+        encoder.set_size(SIDE, SIDE);
+        encoder.set_progressive_mode();
+        let mut started = encoder.start_compress(Vec::new()).unwrap();
+        started.write_scanlines(&[90; SIDE * SIDE]).unwrap();
+        let bytes = started.finish().unwrap();
+        let limits = ImageLimits::default();
+        let header = crate::inspect(&bytes, &limits).unwrap();
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            false
+        };
+        let job = Job {
+            bytes: &bytes,
+            header: &header,
+            limits: &limits,
+            stop: &Stop::when(&ask),
+        };
+        let mut rows = Counting {
+            asked: &asked,
+            before_rows: None,
+            row: vec![0; SIDE * 3],
+        };
+        let decoded = plain::decode(&job, &mut rows, Vectors::Detected);
+        assert_eq!(decoded, Ok(Decoded::Whole));
+        assert!(rows.before_rows >= Some(1), "{:?}", rows.before_rows);
     }
 
     /// A grey picture 8 wide and 32 high, whose codes may end in ones: the means have the code 0, coefficients 00 and a

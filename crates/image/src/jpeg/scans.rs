@@ -1,4 +1,6 @@
-//! What the scans of a JPEG cost, before libjpeg walks through them.
+//! What the scans of a JPEG cost, before a decoder walks through them. The bounds are those of both decoders, one after
+//! the other: in a file in which something is wrong at its end, libjpeg begins anew. Of noise in many scans, whose bytes are
+//! what costs, they took 460 ms of 500 reckoned; of a flat picture in many scans 580 of 2,000.
 //!
 //! Each scan is a walk over all blocks of its components, however few bytes it has: 100
 //! refinements of a large picture are a few kilobytes and minutes of work.
@@ -13,7 +15,7 @@ const REFINED: u64 = 1;
 /// Nanoseconds for each block in any other scan, whatever is in it.
 pub(super) const BLOCK: u64 = 40;
 /// Nanoseconds for each byte of the scans.
-const BYTE: u64 = 16;
+const BYTE: u64 = 32;
 /// Nanoseconds for each sample that is transformed back, upsampled and converted.
 const SAMPLE: u64 = 10;
 /// Nanoseconds to set libjpeg up, and its tables for each scan.
