@@ -59,14 +59,13 @@ impl Kernel for Portable {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
 
     /// Calls `test` with every kernel that this processor has but the portable one.
     macro_rules! each {
         ($kernel:ident => $test:block) => {
-            #[cfg(target_arch = "x86_64")]
             if let Some($kernel) = Avx2::detect() {
                 $test
             } else {
