@@ -1,15 +1,10 @@
 //! What stands before the scans: which JPEGs are plain, and their tables.
 
-use std::sync::Arc;
-
 use crate::codes::Codes;
+use crate::tables::{DHT, DQT, DRI, SOS, Segment, Tables};
 
 /// The largest side that libjpeg takes (`JPEG_MAX_DIMENSION`).
 const LARGEST_SIDE: usize = 65_500;
-
-/// The most tables, and segments of them, that a file may have: each takes some microseconds and some kilobytes. Encoders
-/// write at most a few for each scan.
-const MOST_TABLES: usize = 1024;
 
 /// A JPEG that says plainly what it is.
 ///
@@ -41,18 +36,6 @@ pub(crate) struct Component {
     pub(crate) quantization: u8,
 }
 
-/// What segments before a scan set, by the identifiers of the file.
-#[derive(Clone, Default)]
-pub(crate) struct Tables {
-    quantization: [Option<[u16; 64]>; 4],
-    dc: [Option<Arc<Codes>>; 4],
-    ac: [Option<Arc<Codes>>; 4],
-    /// Units between two restart markers; 0: there are none.
-    pub(crate) interval: u64,
-    /// How many tables and segments of them were read.
-    read: usize,
-}
-
 /// What a scan says that it holds.
 #[derive(Clone, Default)]
 pub(crate) struct ScanHeader {
@@ -76,10 +59,6 @@ pub(crate) struct ScanPart {
 
 const SOF0: u8 = 0xc0;
 const SOF2: u8 = 0xc2;
-const DHT: u8 = 0xc4;
-const SOS: u8 = 0xda;
-const DQT: u8 = 0xdb;
-const DRI: u8 = 0xdd;
 
 impl<'a> Plain<'a> {
     /// Reads what stands before the first scan. `None`: the file is not plain.
@@ -90,6 +69,7 @@ impl<'a> Plain<'a> {
         let mut segments = Vec::new();
         loop {
             let (segment, behind) = Segment::read(rest)?;
+            let whole = &rest[..rest.len() - behind.len()];
             rest = behind;
             match segment.marker {
                 // Its last byte says which colours are meant; 1 is YCbCr.
@@ -106,7 +86,7 @@ impl<'a> Plain<'a> {
                     frame = Some((read_frame(segment.content)?, segment.marker));
                 }
                 SOS => {
-                    segments.push(segment.whole);
+                    segments.push(whole);
                     let ((size, components), marker) = frame?;
                     let scan = ScanHeader::read(segment.content, &components)?;
                     let plain = Self {
@@ -122,7 +102,7 @@ impl<'a> Plain<'a> {
                 }
                 _ => return None,
             }
-            segments.push(segment.whole);
+            segments.push(whole);
         }
     }
 
@@ -201,131 +181,6 @@ impl<'a> Plain<'a> {
         let (across, down) = self.largest();
         let (width, height) = self.size;
         (width.div_ceil(8 * across), height.div_ceil(8 * down))
-    }
-}
-
-/// A segment of the file.
-pub(crate) struct Segment<'a> {
-    marker: u8,
-    /// With the marker and the length.
-    whole: &'a [u8],
-    pub(crate) content: &'a [u8],
-}
-
-impl<'a> Segment<'a> {
-    /// The next one, and all behind it.
-    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let &[0xff, marker, high, low, ..] = bytes else {
-            return None;
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let (whole, rest) = bytes.split_at_checked(2 + length)?;
-        let segment = Self {
-            marker,
-            whole,
-            content: whole.get(4..)?,
-        };
-        Some((segment, rest))
-    }
-
-    /// As [`Segment::read`], of what follows a marker.
-    pub(crate) fn behind(marker: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let length = usize::from(u16::from_be_bytes(*bytes.first_chunk()?));
-        let (whole, rest) = bytes.split_at_checked(length)?;
-        let segment = Self {
-            marker,
-            whole,
-            content: whole.get(2..)?,
-        };
-        Some((segment, rest))
-    }
-
-    /// Whether it is the header of a scan.
-    pub(crate) fn is_scan(&self) -> bool {
-        self.marker == SOS
-    }
-}
-
-impl Tables {
-    /// Takes a segment of tables, or of the restart interval.
-    pub(crate) fn read(&mut self, segment: &Segment<'_>) -> Option<()> {
-        let content = segment.content;
-        self.count_table()?;
-        match segment.marker {
-            DQT => self.read_quantization(content),
-            DHT => self.read_codes(content),
-            DRI => {
-                let interval: &[u8; 2] = content.try_into().ok()?;
-                self.interval = u16::from_be_bytes(*interval).into();
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    /// `None` if there are too many.
-    fn count_table(&mut self) -> Option<()> {
-        self.read += 1;
-        (self.read <= MOST_TABLES).then_some(())
-    }
-
-    fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
-        while let Some((&kind, rest)) = content.split_first() {
-            let (steps, rest) = match kind >> 4 {
-                0 => {
-                    let (steps, rest) = rest.split_first_chunk::<64>()?;
-                    (steps.map(u16::from), rest)
-                }
-                1 => {
-                    let (steps, rest) = rest.split_first_chunk::<128>()?;
-                    let steps: &[[u8; 2]; 64] = steps.as_chunks().0.as_array()?;
-                    (steps.map(u16::from_be_bytes), rest)
-                }
-                _ => return None,
-            };
-            if steps.contains(&0) {
-                return None;
-            }
-            *self.quantization.get_mut(usize::from(kind & 15))? = Some(steps);
-            content = rest;
-        }
-        Some(())
-    }
-
-    fn read_codes(&mut self, mut content: &[u8]) -> Option<()> {
-        while let Some((&kind, rest)) = content.split_first() {
-            let (counts, rest) = rest.split_first_chunk::<16>()?;
-            let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            // libjpeg refuses a file with such a table.
-            if count > 256 {
-                return None;
-            }
-            self.count_table()?;
-            let (symbols, rest) = rest.split_at_checked(count)?;
-            let tables = match kind >> 4 {
-                0 if symbols.iter().all(|&size| size <= 11) => &mut self.dc,
-                1 if symbols.iter().all(|&symbol| symbol & 15 <= 10) => &mut self.ac,
-                _ => return None,
-            };
-            let codes = Codes::new(counts, symbols)?;
-            *tables.get_mut(usize::from(kind & 15))? = Some(Arc::new(codes));
-            content = rest;
-        }
-        Some(())
-    }
-
-    pub(crate) fn dc(&self, id: u8) -> Option<&Codes> {
-        self.dc.get(usize::from(id))?.as_deref()
-    }
-
-    pub(crate) fn ac(&self, id: u8) -> Option<&Codes> {
-        self.ac.get(usize::from(id))?.as_deref()
-    }
-
-    /// What the coefficients of a component are multiplied by, in the order of the file.
-    pub(crate) fn steps(&self, component: &Component) -> Option<&[u16; 64]> {
-        let table = self.quantization.get(usize::from(component.quantization))?;
-        table.as_ref()
     }
 }
 

@@ -11,9 +11,10 @@
 //! something is missing, libjpeg smooths over it.
 
 use crate::codes::Codes;
-use crate::header::{Plain, ScanHeader, ScanPart, Segment, Tables};
+use crate::header::{Plain, ScanHeader, ScanPart};
 use crate::rows::Sink;
 use crate::scan::{EOI, PLACES, Scan};
+use crate::tables::{SOS, Segment, Tables};
 use crate::transform::Block;
 
 /// All blocks of a component.
@@ -97,7 +98,7 @@ pub(crate) fn read(plain: &Plain<'_>, sink: &mut Sink<'_>) -> Option<Vec<Kept>> 
                 return kept.iter().all(whole).then_some(kept);
             }
             let (segment, behind) = Segment::behind(marker, rest)?;
-            if segment.is_scan() {
+            if segment.marker == SOS {
                 header = ScanHeader::read(segment.content, &plain.components)?;
                 data = behind;
                 break;

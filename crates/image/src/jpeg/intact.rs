@@ -10,7 +10,7 @@ use super::work;
 use crate::inspect::inspect;
 use crate::{ImageFormat, ImageLimits, Orientation};
 
-/// A file of fewer pixels is left to the CPU: one core decodes some 3,000 a second, and a device's
+/// A file of fewer pixels is left to the CPU: one core decodes some 5,000 a second, and a device's
 /// decoder, which takes a while to set up each picture, does no more than a dozen cores.
 const LEAST_PIXELS: u64 = 256 * 256;
 

@@ -33,6 +33,7 @@ use super::reader::{Pieces, Watch};
 use super::work::{STEP, Stop};
 use super::{ImageError, ImageFormat, ImageLimits, convert};
 
+use frame::Frame;
 pub use intact::IntactJpeg;
 use plain::{Decoded, RowsBehind};
 
@@ -111,14 +112,14 @@ fn decode_by(job: &Job<'_>, rows: &mut dyn Rows, decoders: Decoders) -> Result<(
     let frame = frame::read(job.bytes)?;
     scans::work(job.bytes, &frame, job.limits)?;
     let Some(vectors) = decoders.plain else {
-        return decode_by_libjpeg(job, rows, decoders.transform);
+        return decode_by_libjpeg(job, &frame, rows, decoders.transform);
     };
     match plain::decode(job, rows, vectors)? {
         Decoded::Whole => Ok(()),
         // These rows are the same.
         Decoded::Rows(done) => {
             let mut rest = RowsBehind::new(job, rows, done);
-            decode_by_libjpeg(job, &mut rest, decoders.transform)
+            decode_by_libjpeg(job, &frame, &mut rest, decoders.transform)
         }
     }
 }
@@ -135,8 +136,9 @@ pub(super) fn decode_twice(bytes: &[u8]) -> Option<[Result<Vec<u8>, ImageError>;
         return None;
     }
     let by_libjpeg = decode_whole(bytes, &limits, |job, rows| {
-        scans::work(job.bytes, &frame::read(job.bytes)?, job.limits)?;
-        decode_by_libjpeg(job, rows, Transform::Fastest)
+        let frame = frame::read(job.bytes)?;
+        scans::work(job.bytes, &frame, job.limits)?;
+        decode_by_libjpeg(job, &frame, rows, Transform::Fastest)
     });
     Some([by_libjpeg, decode_whole(bytes, &limits, decode)])
 }
@@ -144,10 +146,10 @@ pub(super) fn decode_twice(bytes: &[u8]) -> Option<[Result<Vec<u8>, ImageError>;
 /// Decodes a file whose work was checked.
 fn decode_by_libjpeg(
     job: &Job<'_>,
+    frame: &Frame,
     rows: &mut dyn Rows,
     transform: Transform,
 ) -> Result<(), ImageError> {
-    let frame = frame::read(job.bytes)?;
     let watch = Watch::new();
     let all_rows = Cell::new(false);
     let read = guarded(job.bytes, frame.buffered, job.stop, &watch, |reader| {
