@@ -1,5 +1,5 @@
-//! Collects facts about the binary: the commit, the target, the features, and whether the JPEG
-//! decoder has its vector code. `src/build_info.rs` reads them.
+//! Collects facts about the binary: the commit, the target, the features, and whether libjpeg
+//! has its vector code. `src/build_info.rs` reads them.
 //!
 //! Nothing here can fail a build: a source archive has no git repository, and a machine may
 //! not have nasm.
@@ -17,13 +17,14 @@ fn main() {
     tell("FEATURES", &features());
 
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
-    // On other targets the decoder's vector code is C with intrinsics and needs no assembler.
+    // On other targets its vector code is C with intrinsics and needs no assembler.
     let vector_code = !x86_64 || has_nasm();
     tell("JPEG_VECTOR_CODE", if vector_code { "1" } else { "0" });
     if !vector_code {
         println!(
-            "cargo:warning=nasm is not installed, so JPEGs will be decoded without vector code, \
-             at about a third of the speed; install nasm (apt install nasm, dnf install nasm, \
+            "cargo:warning=nasm is not installed, so libjpeg is built without its vector code: \
+             JPEGs that it decodes (unusual ones such as CMYK, reduced ones, and all of them on a \
+             processor without AVX2) take about three times as long; install nasm (apt install nasm, dnf install nasm, \
              brew install nasm), then `cargo clean -p mozjpeg-sys` and build again"
         );
     }

@@ -13,6 +13,6 @@ pub struct BuildInfo {
     pub target: &'static str,
     /// The Cargo features it was built with.
     pub features: Vec<&'static str>,
-    /// Whether the JPEG decoder has its vector code.
+    /// Whether libjpeg has its vector code; it decodes the JPEGs that are not plain.
     pub jpeg_vector_code: bool,
 }

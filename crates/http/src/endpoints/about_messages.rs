@@ -271,7 +271,7 @@ pub(crate) struct Build<'a> {
     target: &'static str,
     /// The Cargo features that are in it.
     features: &'a [&'static str],
-    /// Whether the JPEG decoder has its vector code.
+    /// Whether libjpeg has its vector code; it decodes the JPEGs that are not plain.
     jpeg_vector_code: bool,
 }
 
