@@ -13,7 +13,7 @@ mod arrow_rows;
 mod body;
 pub(crate) mod encoding;
 pub(crate) mod error_shape;
-mod json_writer;
+pub(crate) mod json_writer;
 pub(crate) mod messages;
 pub(crate) mod problem;
 pub(crate) mod progress;

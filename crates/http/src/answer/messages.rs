@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::json_writer::Numbers;
 use super::problem::Problem;
 use super::row_error::RowError;
 use siglip2_service::{Embeddings, Hit, Ranked, Service, Similarity};
@@ -302,13 +303,13 @@ impl<'a> SearchAnswer<'a> {
 fn rows<S: Serializer>(embeddings: &Embeddings, serializer: S) -> Result<S::Ok, S::Error> {
     let mut rows = serializer.serialize_seq(Some(embeddings.len()))?;
     for row in embeddings.rows() {
-        rows.serialize_element(row)?;
+        rows.serialize_element(&Numbers(row))?;
     }
     rows.end()
 }
 
 fn vectors<S: Serializer>(vectors: &[Vec<f32>], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(vectors)
+    serializer.collect_seq(vectors.iter().map(|row| Numbers(row)))
 }
 
 /// A score as it is shown, with 4 decimals, as Python's `round(score, 4)`.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::answer::json_writer::Numbers;
 use siglip2_service::Embeddings;
 
 /// The server.
@@ -155,6 +156,7 @@ pub(super) struct Flat<'a>(pub(super) &'a Embeddings);
 
 impl Serialize for Flat<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.rows().flatten())
+        let numbers: Vec<f32> = self.0.rows().flatten().copied().collect();
+        Numbers(&numbers).serialize(serializer)
     }
 }

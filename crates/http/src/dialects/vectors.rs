@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::answer::FLOAT_BYTES;
+use crate::answer::json_writer::Numbers;
 use crate::answer::quantized::{bits, int8};
 
 /// The forms.
@@ -62,7 +63,7 @@ pub(super) struct Row<'a> {
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.form {
-            Form::Float => self.values.serialize(serializer),
+            Form::Float => Numbers(self.values).serialize(serializer),
             Form::Base64 => {
                 let bytes: Vec<u8> = self.values.iter().flat_map(|x| x.to_le_bytes()).collect();
                 serializer.collect_str(&Base64Display::new(&bytes, &STANDARD))
@@ -101,9 +102,11 @@ impl fmt::Display for Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::json_writer;
 
     fn written(values: &[f32], form: Form) -> String {
-        serde_json::to_string(&Row { values, form }).unwrap()
+        let json = json_writer::to_vec(&Row { values, form }, 0).unwrap();
+        String::from_utf8(json).unwrap()
     }
 
     /// The expected bytes are those of numpy: `x.astype("<f4").tobytes()`,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::Response;
 
 use super::names::{Names, is_json, split};
+use crate::answer::encoding::Encoding;
 use crate::answer::messages::{EmbeddingsAnswer, RowsTold, TextsTold, finite};
 use crate::answer::problem::{Named, Problem, part_name};
 use crate::answer::row_error::{MAX_ROW_ERROR, RowError};
@@ -241,7 +242,11 @@ async fn answer(
     let bytes = json_bytes(rows.len() * rows.dimensions());
     let model = call.model().info().name.clone();
     let encoding = call.encoding()?;
-    off_thread(bytes, move || {
+    let written = match encoding {
+        Encoding::Json => bytes,
+        _ => rows.len() * rows.dimensions() * size_of::<f32>(),
+    };
+    off_thread(written, move || {
         rows.rows().try_for_each(finite)?;
         if let Some(encoded) = encoding.bytes(&rows, &model)? {
             return Ok(encoded.answer(memory));

@@ -1,7 +1,7 @@
 //! How long one request took, for its `Server-Timing` and `X-Cache` headers and its line in
 //! the log.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -171,12 +171,24 @@ impl Timings {
     pub fn header(&self, total: Duration) -> String {
         let mut written = String::with_capacity(128);
         for StageTiming { stage, took, .. } in self.stages() {
-            let millis = took.as_secs_f64() * 1e3;
+            let millis = Millis(took);
             // Writing to a string cannot fail.
-            let _ = write!(written, "{};dur={millis:.3}, ", stage.as_str());
+            let _ = write!(written, "{};dur={millis}, ", stage.as_str());
         }
-        let _ = write!(written, "total;dur={:.3}", total.as_secs_f64() * 1e3);
+        let _ = write!(written, "total;dur={}", Millis(total));
         written
+    }
+}
+
+/// A time as milliseconds with three decimals. Whole numbers are written much sooner than a float is.
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = (self.0.as_nanos() + 500) / 1000;
+        // A number of 64 bits, which is half a million years.
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        write!(f, "{}.{:03}", micros / 1000, micros % 1000)
     }
 }
 
@@ -200,5 +212,21 @@ mod tests {
             timings.header(Duration::from_millis(5)),
             "receive;dur=1.500, queue;dur=2.000, total;dur=5.000"
         );
+    }
+
+    #[test]
+    fn times_are_rounded_to_microseconds() {
+        for (nanos, written) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (7_499, "0.007"),
+            (999_999, "1.000"),
+            (12_034_056_789, "12034.057"),
+        ] {
+            assert_eq!(Millis(Duration::from_nanos(nanos)).to_string(), written);
+        }
+        let longest = Millis(Duration::MAX).to_string();
+        assert_eq!(longest, format!("{}.615", u64::MAX / 1000));
     }
 }
