@@ -98,6 +98,11 @@ impl<J> Lines<J> {
         self.interactive.remove(&number).map(|it| (it.job, false))
     }
 
+    /// Whether no job waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.interactive.is_empty() && self.bulk.is_empty()
+    }
+
     /// How many jobs wait in each line.
     #[cfg(test)]
     pub(crate) fn lengths(&self) -> (usize, usize) {

@@ -52,7 +52,8 @@ struct Threads(Arc<Shared>);
 
 struct Shared {
     state: Mutex<PoolState>,
-    /// Notified when there may be a job to take.
+    /// Notified when there may be a job to take, and a thread to take it. A notification is a
+    /// call of the system whether anybody waits for it or not.
     bell: Condvar,
     /// The budget for the bytes of jobs. Only the threads of one pool take from it.
     memory: MemoryBudget,
@@ -69,12 +70,26 @@ struct PoolState {
     bulk_taken: u64,
     /// Since when each thread has had its current job.
     busy: Vec<Option<Instant>>,
+    /// How many threads sleep, and how many of them were woken and have not begun to look for a job.
+    asleep: usize,
+    woken: usize,
     closed: bool,
 }
 
 struct Job {
     bytes: u64,
     work: Work,
+}
+
+impl PoolState {
+    /// Whether a thread is to be woken, because jobs wait. Those that are awake, or were woken, look for a
+    /// job before they sleep again.
+    #[must_use]
+    fn wake_one(&mut self) -> bool {
+        let wake = self.asleep > self.woken && !self.lines.is_empty();
+        self.woken += usize::from(wake);
+        wake
+    }
 }
 
 impl Shared {
@@ -131,13 +146,27 @@ impl Shared {
             if let Some(job) = self.pick(&mut state) {
                 state.busy[thread] = Some(Instant::now());
                 // There may be enough for another job.
-                self.bell.notify_one();
+                self.ring(state);
                 return Some(job);
             }
+            state.asleep += 1;
             state = self
                 .bell
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
+            // It may have woken by itself, so that another one counts as woken no more that still is to
+            // look: then one too many is woken next time.
+            state.woken = state.woken.saturating_sub(1);
+        }
+    }
+
+    /// Wakes a thread, if jobs wait and one sleeps.
+    fn ring(&self, mut state: MutexGuard<'_, PoolState>) {
+        let wake = state.wake_one();
+        drop(state);
+        if wake {
+            self.bell.notify_one();
         }
     }
 }
@@ -159,8 +188,7 @@ impl WorkLease {
             let mut state = self.shared.state();
             self.lease.shrink_to(bytes);
             state.bulk_taken -= if self.bulk { back } else { 0 };
-            drop(state);
-            self.shared.bell.notify_one();
+            self.shared.ring(state);
         }
     }
 }
@@ -180,15 +208,19 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        // Drops what the job holds after the lock is released.
-        let left = self.shared.state().lines.remove(self.number);
+        let mut state = self.shared.state();
+        let left = state.lines.remove(self.number);
+        // Those behind it may fit. What the job holds is dropped after the lock is released.
+        match left.is_some() {
+            true => self.shared.ring(state),
+            false => drop(state),
+        }
         if let Some((_job, demand)) = left {
             if demand.is_over(Instant::now()) {
                 self.metrics.expired(self.shared.tower);
             } else {
                 self.metrics.dropped(self.shared.tower);
             }
-            self.shared.bell.notify_one();
         }
     }
 }
@@ -282,8 +314,9 @@ impl WorkPool {
 
     /// Moves bulk jobs that an interactive request now waits for to the interactive line.
     pub(crate) fn promote(&self) {
-        self.shared().state().lines.promote();
-        self.shared().bell.notify_one();
+        let mut state = self.shared().state();
+        state.lines.promote();
+        self.shared().ring(state);
     }
 
     /// Whether every thread has had its job for longer than this: then nothing that is sent now
@@ -297,8 +330,9 @@ impl WorkPool {
     }
 
     fn stand(&self, job: Job, demand: Arc<Demand>) -> Place<'_> {
-        let number = self.shared().state().lines.put(job, demand);
-        self.shared().bell.notify_one();
+        let mut state = self.shared().state();
+        let number = state.lines.put(job, demand);
+        self.shared().ring(state);
         Place {
             shared: self.shared(),
             metrics: &self.metrics,
@@ -529,6 +563,70 @@ mod tests {
         drop(left);
         go.send(()).unwrap();
         assert!(!sees.recv().unwrap());
+    }
+
+    /// Waits until this many threads sleep.
+    async fn until_asleep(pool: &WorkPool, threads: usize) {
+        while pool.shared().state().asleep != threads {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn as_many_threads_are_woken_as_there_are_jobs() {
+        let pool = pool(3, MIB);
+        until_asleep(&pool, 3).await;
+        let (first, one) = hold(&pool, 0).await;
+        until_asleep(&pool, 2).await;
+        let (second, other) = hold(&pool, 0).await;
+        until_asleep(&pool, 1).await;
+        // Nothing waits, so nobody is woken.
+        pool.promote();
+        assert_eq!(pool.shared().state().woken, 0);
+        for go in [first, second] {
+            go.send(()).unwrap();
+        }
+        one.await.unwrap();
+        other.await.unwrap();
+        until_asleep(&pool, 3).await;
+    }
+
+    /// A thread that is not woken would leave one of them waiting for ever.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn no_job_waits_while_a_thread_sleeps() {
+        let pool = Arc::new(pool(3, 4 * MIB));
+        let (leases, ended) = mpsc::channel::<WorkLease>();
+        let ends = thread::spawn(move || ended.into_iter().for_each(drop));
+        let asking = (0..6_u64).map(|client| {
+            let (pool, leases) = (Arc::clone(&pool), leases.clone());
+            tokio::spawn(async move {
+                for nth in 0..500 {
+                    let leases = leases.clone();
+                    let bytes = (client + nth) % 5 * MIB;
+                    let interactive = nth % 3 > 0;
+                    // A lease that ends on another thread makes room for a job that waits.
+                    let run = pool.run(wanted(interactive), bytes, move |lease, _| {
+                        leases.send(lease).unwrap();
+                    });
+                    if nth % 7 == 0 {
+                        // It is left as soon as it stands in its line.
+                        let mut left = Box::pin(run);
+                        stand(left.as_mut());
+                    } else {
+                        run.await.unwrap();
+                    }
+                }
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        drop(leases);
+        for client in asking {
+            client.await.unwrap();
+        }
+        let last = Arc::into_inner(pool).unwrap();
+        until_asleep(&last, 3).await;
+        drop(last);
+        ends.join().unwrap();
     }
 
     #[tokio::test]
