@@ -158,7 +158,8 @@ fn main() {
     // As the program does.
     siglip2_allocator::return_freed_memory().unwrap();
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = HttpSettings::default();
+    let runtime = settings.runtime().unwrap();
     let rows = Arc::new(AtomicU64::new(0));
     let service = service(&rows);
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -166,7 +167,7 @@ fn main() {
     runtime.spawn(serve(
         listener,
         service,
-        HttpSettings::default(),
+        settings,
         None,
         std::future::pending(),
     ));

@@ -15,8 +15,9 @@ use crate::settings::Settings;
 use crate::subcommand::without_http;
 
 /// Settings whose default is a number of this machine, and what it is on others.
-const OF_THE_MACHINE: [(&str, &str); 2] = [
+const OF_THE_MACHINE: [(&str, &str); 3] = [
     ("decode_threads", "the number of cores"),
+    ("http_threads", "half the number of cores"),
     ("tokenize_threads", "half the number of cores"),
 ];
 

@@ -145,9 +145,7 @@ async fn prepared(settings: &Settings) -> Result<Prepared, LoadError> {
 }
 
 fn run(settings: Settings, log: Log) -> Result<ExitCode, Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = settings.http.runtime()?;
     let ended = runtime.block_on(start(settings, log));
     // By itself it would wait for whoever looks up a name or reads a file, for as long as that takes.
     runtime.shutdown_timeout(LAST_WORK);

@@ -11,13 +11,15 @@ pub(crate) mod picture_url;
 pub(crate) mod pictures;
 pub(crate) mod tls;
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use hyper::header::HeaderName;
 use serde::Serialize;
-use siglip2_flags::{as_seconds, bytes, count, number, path, seconds, some_bytes, switch};
+use siglip2_flags::{as_seconds, bytes, cores, count, number, path, seconds, some_bytes, switch};
+use tokio::runtime::Runtime;
 
 use api_key::{ApiKey, ApiKeysFile};
 use cors::Origins;
@@ -120,6 +122,14 @@ pub struct HttpSettings {
     #[serde(flatten)]
     pub picture_urls: PictureUrlSettings,
 
+    /// Threads that read requests and write answers; by default half as many as there are cores,
+    /// since decoding a picture takes longer than receiving it.
+    // With one for each core most of them sleep, and each answer of the engine wakes one, which takes
+    // longer than sending it (docs/performance.md). Whatever takes long is done by others: see
+    // `off_thread`.
+    #[arg(long, env = "HTTP_THREADS", default_value_t = cores().div_ceil(2), value_parser = count)]
+    pub http_threads: usize,
+
     /// By how much the threads that decode, tokenize and compute give way to those that answer,
     /// 0 to 19, as `nice` has it: so that probes and small requests do not wait for a core. Other
     /// programs on the same cores go before them as well. Linux only.
@@ -197,6 +207,18 @@ impl HttpSettings {
         };
         tls::connector(self.picture_urls.picture_url_ca.as_deref())?;
         Ok(())
+    }
+
+    /// What [`serve`](crate::serve) is to run in.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives it no thread, or nothing to wait for sockets with.
+    pub fn runtime(&self) -> io::Result<Runtime> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.http_threads)
+            .enable_all()
+            .build()
     }
 
     /// Whether requests must carry a key.
