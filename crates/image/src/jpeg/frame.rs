@@ -2,8 +2,8 @@
 //! JPEG is before libjpeg sees it.
 
 use super::damaged;
-use crate::ImageError;
 use crate::inspect::u16_be;
+use crate::{ImageError, ImageFormat};
 
 /// One colour component of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,20 @@ impl Frame {
 /// Tables and states of libjpeg that do not depend on the picture.
 const FIXED: u64 = 128 << 10;
 
+/// Segments and single markers that a file may have before its first scan. Encoders write some ten; a profile of colours
+/// has 255 at most. Without a bound a large file could have more of them than can be looked at in a moment.
+const MOST_MARKERS: usize = 1 << 16;
+
+/// How many bytes of 0xFF these begin with.
+fn repeated(bytes: &[u8]) -> usize {
+    // Many at a time, as there may be megabytes of them.
+    let (chunks, _) = bytes.as_chunks::<64>();
+    let whole = chunks.iter().take_while(|chunk| **chunk == [0xff; 64]);
+    let start = 64 * whole.count();
+    let rest = &bytes[start..];
+    start + rest.iter().take_while(|&&byte| byte == 0xff).count()
+}
+
 /// The last frame header before the first scan.
 ///
 /// Follows Pillow's own marker walk: junk between segments is skipped, 8 bits and 1, 3 or
@@ -90,17 +104,20 @@ pub(super) fn walk<'a>(
 ) -> Result<Frame, ImageError> {
     let truncated = || damaged("the file is cut short: it ends within its header");
     let mut frame = None;
-    let mut at = 2;
+    let (mut at, mut markers) = (2, 0);
     loop {
         // Anything that is not 0xFF is junk between segments; 0xFF may be repeated.
-        while *bytes.get(at).ok_or_else(truncated)? != 0xff {
-            at += 1;
-        }
-        while *bytes.get(at).ok_or_else(truncated)? == 0xff {
-            at += 1;
-        }
-        let marker = bytes[at];
+        at += memchr::memchr(0xff, bytes.get(at..).unwrap_or_default()).ok_or_else(truncated)?;
+        at += repeated(&bytes[at..]);
+        let marker = *bytes.get(at).ok_or_else(truncated)?;
         at += 1;
+        markers += 1;
+        if markers > MOST_MARKERS {
+            return Err(ImageError::TooComplex {
+                format: ImageFormat::Jpeg,
+                reason: format!("it has more than {MOST_MARKERS} segments before its first scan"),
+            });
+        }
         match marker {
             // A stuffed byte, or a marker that stands alone.
             0x00 | 0xd0..=0xd9 | 0xc8 | 0xf0..=0xfd => continue,

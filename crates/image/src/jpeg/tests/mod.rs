@@ -124,6 +124,34 @@ fn plainly_decoded(bytes: &[u8]) -> Option<Decoded> {
     decoded
 }
 
+#[test]
+fn what_stands_between_segments_is_passed() {
+    let (_, whole) = fixtures().next().unwrap();
+    let expected = frame::read(&whole).unwrap();
+    let with = |between: &[u8]| frame::read(&[&whole[..2], between, &whole[2..]].concat());
+    for length in [1, 63, 64, 65, 127, 128, 1000, 100_000] {
+        // Fill bytes, junk, and both by turns.
+        let mut by_turns = vec![b'x'; length];
+        by_turns.extend(vec![0xff; length]);
+        for between in [vec![0xff; length], vec![b'x'; length], by_turns] {
+            let frame = with(&between).unwrap();
+            assert_eq!(
+                (frame.width, frame.height),
+                (expected.width, expected.height)
+            );
+        }
+    }
+    // A single marker is passed too, but there may not be any number of them.
+    assert!(with(&[0xff, 0xd0].repeat(60_000)).is_ok());
+    let error = with(&[0xff, 0xd0].repeat(70_000)).unwrap_err().to_string();
+    assert!(error.contains("more than 65536 segments"), "{error}");
+    // A file that ends among them is cut short.
+    for end in [&[0xff, 0xd8][..], &[0xff, 0xd8, 0xff, 0xff], b"\xff\xd8xx"] {
+        let error = frame::read(end).unwrap_err().to_string();
+        assert!(error.contains("cut short"), "{error}");
+    }
+}
+
 /// Where libjpeg has its vector code, that is what the others are held to, for coefficients that
 /// overflow, too. Where it has not, the tests of Pillow's pixels do it.
 #[test]
