@@ -27,6 +27,10 @@ use error::FileError;
 use pictures::PictureUrlSettings;
 use tls::TlsFiles;
 
+/// How many tasks a thread that answers runs before it looks for what has come on sockets: a probe waits for
+/// no more than so many of some tens of microseconds. tokio's own number is 61.
+const EVENT_INTERVAL: u32 = 16;
+
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits
 /// in a data centre behind an image search. Durations are serialized as seconds.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -123,7 +127,7 @@ pub struct HttpSettings {
     pub picture_urls: PictureUrlSettings,
 
     /// Threads that read requests and write answers; by default half as many as there are cores,
-    /// since decoding a picture takes longer than receiving it.
+    /// as others decode, tokenize and compute.
     // With one for each core most of them sleep, and each answer of the engine wakes one, which takes
     // longer than sending it (docs/performance.md). Whatever takes long is done by others: see
     // `off_thread`.
@@ -213,10 +217,15 @@ impl HttpSettings {
     ///
     /// # Errors
     ///
-    /// When the system gives it no thread, or nothing to wait for sockets with.
+    /// When the system gives it nothing to wait for sockets with.
+    ///
+    /// # Panics
+    ///
+    /// When the system cannot start a thread.
     pub fn runtime(&self) -> io::Result<Runtime> {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.http_threads)
+            .event_interval(EVENT_INTERVAL)
             .enable_all()
             .build()
     }
@@ -270,5 +279,18 @@ mod tests {
         let told = serde_json::to_string(&settings).unwrap();
         assert!(!told.contains("secret") && !format!("{settings:?}").contains("secret"));
         assert!(told.contains("\"header_timeout\":15.0"), "{told}");
+    }
+
+    #[test]
+    fn as_many_threads_answer_as_were_asked_for() {
+        for http_threads in [1, 3] {
+            let settings = HttpSettings {
+                http_threads,
+                ..HttpSettings::default()
+            };
+            let runtime = settings.runtime().unwrap();
+            assert_eq!(runtime.metrics().num_workers(), http_threads);
+        }
+        assert!(HttpSettings::default().http_threads >= 1);
     }
 }

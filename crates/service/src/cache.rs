@@ -62,15 +62,17 @@ impl ImageKey {
     const PORTION: usize = 64 << 10;
 
     /// Hashes a file in portions. Passing it to a decoder thread would cost a wait in line, in
-    /// addition to that for the decoding itself.
-    pub(crate) async fn of(file: &[u8], orientation: Orientation) -> Self {
+    /// addition to that for the decoding itself. `hashed` counts the bytes since others had their
+    /// turn, over the files of a request.
+    pub(crate) async fn of(file: &[u8], orientation: Orientation, hashed: &mut usize) -> Self {
         let mut hasher = blake3::Hasher::new();
-        let mut portions = file.chunks(Self::PORTION).peekable();
-        while let Some(portion) = portions.next() {
-            hasher.update(portion);
-            if portions.peek().is_some() {
+        for portion in file.chunks(Self::PORTION) {
+            if *hashed + portion.len() > Self::PORTION {
+                *hashed = 0;
                 tokio::task::yield_now().await;
             }
+            hasher.update(portion);
+            *hashed += portion.len();
         }
         Self(*hasher.finalize().as_bytes(), orientation)
     }

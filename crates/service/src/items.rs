@@ -121,7 +121,7 @@ impl Request {
                 rows[place] = row;
             }
             let items = ItemEmbeddings {
-                embeddings: self.embeddings(rows, normalize),
+                embeddings: self.embeddings(rows, normalize).await?,
                 usage,
             };
             Ok(PartialItems {

@@ -99,6 +99,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 pub mod batcher;
 mod build_info;
 mod cache;

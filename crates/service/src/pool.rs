@@ -155,8 +155,8 @@ impl Shared {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             state.asleep -= 1;
-            // It may have woken by itself, so that another one counts as woken no more that still is to
-            // look: then one too many is woken next time.
+            // A thread that woke by itself takes the place of one that was woken. Then this is one too low,
+            // and at the worst a thread is woken in vain.
             state.woken = state.woken.saturating_sub(1);
         }
     }
@@ -565,15 +565,30 @@ mod tests {
         assert!(!sees.recv().unwrap());
     }
 
+    /// What hangs is to fail.
+    async fn in_a_minute<T>(work: impl Future<Output = T>) -> T {
+        let minute = Duration::from_secs(60);
+        tokio::time::timeout(minute, work)
+            .await
+            .expect("a job still waits after a minute")
+    }
+
     /// Waits until this many threads sleep.
     async fn until_asleep(pool: &WorkPool, threads: usize) {
-        while pool.shared().state().asleep != threads {
-            tokio::task::yield_now().await;
-        }
+        let asleep = || {
+            let state = pool.shared().state();
+            (state.asleep, state.woken)
+        };
+        in_a_minute(async {
+            while asleep() != (threads, 0) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
-    async fn as_many_threads_are_woken_as_there_are_jobs() {
+    async fn nobody_is_woken_for_an_empty_line() {
         let pool = pool(3, MIB);
         until_asleep(&pool, 3).await;
         let (first, one) = hold(&pool, 0).await;
@@ -589,6 +604,32 @@ mod tests {
         one.await.unwrap();
         other.await.unwrap();
         until_asleep(&pool, 3).await;
+    }
+
+    /// Neither job ends before the other has begun.
+    #[tokio::test]
+    async fn a_lease_that_ends_makes_room_for_all_who_fit() {
+        let pool = pool(2, 4 * MIB);
+        let (leased, lease) = mpsc::channel::<WorkLease>();
+        let all = pool.run(wanted(true), 4 * MIB, move |lease, _| {
+            leased.send(lease).unwrap()
+        });
+        all.await.unwrap();
+        until_asleep(&pool, 2).await;
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let job = || {
+            let both = Arc::clone(&both);
+            pool.run(wanted(true), 2 * MIB, move |_, _| {
+                both.wait();
+            })
+        };
+        let (mut first, mut second) = (pin!(job()), pin!(job()));
+        assert!(stand(first.as_mut()) && stand(second.as_mut()));
+        // Both threads find that nothing fits.
+        until_asleep(&pool, 2).await;
+        drop(lease.recv().unwrap());
+        let done = in_a_minute(async { tokio::join!(first, second) }).await;
+        assert_eq!(done, (Ok(()), Ok(())));
     }
 
     /// A thread that is not woken would leave one of them waiting for ever.
@@ -621,7 +662,7 @@ mod tests {
         let asking: Vec<_> = asking.collect();
         drop(leases);
         for client in asking {
-            client.await.unwrap();
+            in_a_minute(client).await.unwrap();
         }
         let last = Arc::into_inner(pool).unwrap();
         until_asleep(&last, 3).await;

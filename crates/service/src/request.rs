@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::aside::aside;
 use crate::batcher::{Permits, largest_request};
 use crate::demand::Wish;
 use crate::error::ServiceError;
@@ -69,7 +70,7 @@ impl Request {
             let (found, usage) = self.submit_texts(running, texts, &mut permits).await?;
             let rows = self.text_rows(found).await?;
             Ok(TextEmbeddings {
-                embeddings: self.embeddings(rows, normalize),
+                embeddings: self.embeddings(rows, normalize).await?,
                 usage,
             })
         })
@@ -90,7 +91,7 @@ impl Request {
         self.in_time(async {
             let (running, mut permits) = self.reserve(images.len())?;
             let rows = self.image_rows(running, images, &mut permits).await?;
-            Ok(self.embeddings(rows, normalize))
+            self.embeddings(rows, normalize).await
         })
         .await
     }
@@ -110,7 +111,7 @@ impl Request {
             let rows = self.image_rows_each(running, images, &mut permits).await?;
             let (rows, bad) = apart(rows);
             Ok(PartialEmbeddings {
-                embeddings: self.embeddings(rows, normalize),
+                embeddings: self.embeddings(rows, normalize).await?,
                 bad,
             })
         })
@@ -138,7 +139,7 @@ impl Request {
             let (rows, bad) = apart(rows);
             let (rows, usage) = rows.into_iter().unzip();
             Ok(PartialTexts {
-                embeddings: self.embeddings(rows, normalize),
+                embeddings: self.embeddings(rows, normalize).await?,
                 usage,
                 bad,
             })
@@ -162,13 +163,7 @@ impl Request {
             let (texts, _) = self.submit_texts(running, texts, &mut permits).await?;
             let images = self.image_rows(running, images, &mut permits).await?;
             let texts = self.text_rows(texts).await?;
-            let (scale, bias) = self.service.logits();
-            Ok(vectors::similarity(
-                self.embeddings(texts, true),
-                self.embeddings(images, true),
-                scale,
-                bias,
-            ))
+            self.compared(texts, images).await
         })
         .await
     }
@@ -194,15 +189,8 @@ impl Request {
             let (images, bad_images) = apart(images);
             let (texts, bad_texts) = apart(self.text_rows_each(texts).await?);
             let texts = texts.into_iter().map(|(row, _)| row).collect();
-            let (scale, bias) = self.service.logits();
-            let similarity = vectors::similarity(
-                self.embeddings(texts, true),
-                self.embeddings(images, true),
-                scale,
-                bias,
-            );
             Ok(PartialSimilarity {
-                similarity,
+                similarity: self.compared(texts, images).await?,
                 bad_images,
                 bad_texts,
             })
@@ -313,12 +301,35 @@ impl Request {
         }
     }
 
-    pub(crate) fn embeddings(&self, rows: Vec<Vec<f32>>, normalize: bool) -> Embeddings {
-        let mut embeddings = Embeddings::new(self.service.info().dimensions, rows);
-        if normalize {
-            embeddings.normalize();
+    pub(crate) async fn embeddings(
+        &self,
+        rows: Vec<Vec<f32>>,
+        normalize: bool,
+    ) -> Result<Embeddings, ServiceError> {
+        let dimensions = self.service.info().dimensions;
+        if !normalize {
+            return Ok(Embeddings::new(dimensions, rows));
         }
-        embeddings
+        let products = 2 * rows.len() * dimensions;
+        aside(products, move || Embeddings::given(dimensions, rows)).await
+    }
+
+    /// How well each text matches each image, from rows of the engine.
+    async fn compared(
+        &self,
+        texts: Vec<Vec<f32>>,
+        images: Vec<Vec<f32>>,
+    ) -> Result<Similarity, ServiceError> {
+        let dimensions = self.service.info().dimensions;
+        let (scale, bias) = self.service.logits();
+        // Those of the norms among them.
+        let products = (texts.len() + 2) * (images.len() + 2) * dimensions;
+        let work = move || {
+            let texts = Embeddings::given(dimensions, texts);
+            let images = Embeddings::given(dimensions, images);
+            vectors::similarity(texts, images, scale, bias)
+        };
+        aside(products, work).await
     }
 }
 

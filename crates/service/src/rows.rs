@@ -41,10 +41,11 @@ impl Request {
         let wish = self.wish(permits);
         let tokenized = self.tokenize(&running.tokenizers, texts, wish).await?;
         let usage = tokenized.iter().map(TokenUsage::from).collect();
-        let found = tokenized
-            .into_iter()
-            .map(|text| Ok(self.submit_text(running, text, one(permits)?, wish)))
-            .collect::<Result<_, ServiceError>>()?;
+        let mut found = Vec::with_capacity(tokenized.len());
+        for text in tokenized {
+            let_others_run(found.len()).await;
+            found.push(self.submit_text(running, text, one(permits)?, wish));
+        }
         Ok((found, usage))
     }
 
@@ -77,15 +78,17 @@ impl Request {
         let wish = self.wish(permits);
         let pool = &running.tokenizers;
         let tokenized = self.tokenize_each(pool, texts, most_bytes, wish).await?;
-        let submitted = tokenized.into_iter().map(|text| {
+        let mut submitted = Vec::with_capacity(tokenized.len());
+        for text in tokenized {
+            let_others_run(submitted.len()).await;
             // That of a bad text is returned at once.
             let permit = one(permits)?;
-            Ok(text.map(|text| {
+            submitted.push(text.map(|text| {
                 let usage = TokenUsage::from(&text);
                 (self.submit_text(running, text, permit, wish), usage)
-            }))
-        });
-        submitted.collect()
+            }));
+        }
+        Ok(submitted)
     }
 
     /// For each text its row and how much was read of it, or what is wrong with it.
@@ -119,10 +122,14 @@ impl Request {
         permits: &mut Permits,
     ) -> Result<Vec<Vec<f32>>, ServiceError> {
         let wish = self.wish(permits);
+        let looking = Looking::default();
         let one_by_one = images
             .into_iter()
             .enumerate()
-            .map(|(index, file)| Ok(self.image_row(running, wish, index, file, one(permits)?)))
+            .map(|(index, file)| {
+                let permit = one(permits)?;
+                Ok(self.image_row(running, wish, (index, file), permit, &looking))
+            })
             .collect::<Result<Vec<_>, ServiceError>>()?;
         try_join_all(one_by_one).await
     }
@@ -135,11 +142,13 @@ impl Request {
         permits: &mut Permits,
     ) -> Result<Vec<Result<Vec<f32>, ImageError>>, ServiceError> {
         let wish = self.wish(permits);
+        let looking = Looking::default();
         let one_by_one = images
             .into_iter()
             .enumerate()
             .map(|(index, file)| {
-                let row = self.image_row(running, wish, index, file, one(permits)?);
+                let permit = one(permits)?;
+                let row = self.image_row(running, wish, (index, file), permit, &looking);
                 Ok(row.map(|row| match row {
                     Ok(row) => Ok(Ok(row)),
                     Err(ServiceError::Image { error, .. }) => Ok(Err(error)),
@@ -154,10 +163,11 @@ impl Request {
         &self,
         running: &Running,
         wish: Wish,
-        index: usize,
-        file: Bytes,
+        (index, file): (usize, Bytes),
         permit: Permit,
+        looking: &Looking,
     ) -> Result<Vec<f32>, ServiceError> {
+        let mut looking = looking.0.lock().await;
         // The HTTP side has read this header before, as soon as the file had arrived, so that a bad
         // file is refused before the rest of the body is read (`Service::inspect_image`). What it
         // found cannot be used here: the model, whose limits count and for which a JPEG may be
@@ -167,7 +177,8 @@ impl Request {
             .service
             .inspect(&file, &self.limits())
             .map_err(|error| ServiceError::Image { index, error })?;
-        let key = ImageKey::of(&file, header.orientation).await;
+        let key = ImageKey::of(&file, header.orientation, &mut looking).await;
+        drop(looking);
         let make = |demand: &Arc<Demand>| self.make_image(running, demand, header, file, permit);
         let found = self.find(
             running,
@@ -377,6 +388,19 @@ impl Decoding {
             self.metrics.dropped(Tower::Image);
         }
         Err(RowError::Batch(BatchError::Expired))
+    }
+}
+
+/// Who of a request's images is looked at, and how many bytes of them were hashed since others had their
+/// turn. One after the other, in their order: all together are polled as one task.
+#[derive(Default)]
+struct Looking(tokio::sync::Mutex<usize>);
+
+/// Gives other tasks their turn now and then, where something short is done for each of many items.
+async fn let_others_run(done: usize) {
+    const TOGETHER: usize = 128;
+    if done % TOGETHER == TOGETHER - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

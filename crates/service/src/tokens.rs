@@ -11,8 +11,9 @@ use crate::request::Request;
 use crate::vectors::Embeddings;
 use siglip2_model::text::{TextTokenizer, Tokenized, TokenizerError};
 
-/// Texts of at most this many bytes together are tokenized where the request runs: they take
-/// well under a millisecond.
+/// At most this many texts, of at most this many bytes together, are tokenized where the request
+/// runs: they take well under a millisecond.
+const INLINE_TEXTS: usize = 64;
 const INLINE_BYTES: usize = 4096;
 
 /// Bytes of texts that are tokenized before other jobs get their turn: about ten milliseconds.
@@ -137,7 +138,7 @@ impl Request {
     ) -> Result<Vec<Result<Tokenized, TextError>>, ServiceError> {
         let tokenizer = self.service.tokenizer();
         let bytes: usize = texts.iter().map(String::len).sum();
-        let mut tokenized = if bytes <= INLINE_BYTES {
+        let mut tokenized = if bytes <= INLINE_BYTES && texts.len() <= INLINE_TEXTS {
             tokenize(tokenizer, 0, &texts, bad, &|| true)?
         } else {
             let demand = Demand::new(wish);

@@ -230,7 +230,10 @@ pub(super) fn rank(pairs: impl Iterator<Item = (usize, Score)>) -> Vec<Ranked> {
 
 /// Summed in f64, so that neither a row's length nor the order of the sum shows. There are eight sums, since one
 /// alone would wait for each addition.
+/// Rows of different lengths are compared as far as both go.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let length = a.len().min(b.len());
+    let (a, b) = (&a[..length], &b[..length]);
     let product = |(&a, &b): (&f32, &f32)| f64::from(a) * f64::from(b);
     let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
@@ -250,6 +253,28 @@ fn sigmoid(logit: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn products_of_rows_of_every_length_are_summed() {
+        let number = |at: usize| ((at * 37 % 101) as f32 - 50.0) / 64.0;
+        for (long, short) in [
+            (7, 7),
+            (8, 8),
+            (9, 9),
+            (19, 19),
+            (768, 768),
+            (17, 9),
+            (0, 3),
+        ] {
+            let a: Vec<f32> = (0..long).map(number).collect();
+            let b: Vec<f32> = (0..short).map(|at| number(at + 5)).collect();
+            // Multiples of 2^-12, so that no sum is rounded.
+            let pairs = a.iter().zip(&b);
+            let expected: f64 = pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            assert_eq!(dot(&a, &b), expected, "{long}, {short}");
+            assert_eq!(dot(&b, &a), expected, "{short}, {long}");
+        }
+    }
 
     #[test]
     fn a_row_of_zeros_has_no_direction_and_stays() {

@@ -182,12 +182,12 @@ pub(crate) fn typed(body: impl Into<Bytes>, media_type: &'static str) -> Respons
     response
 }
 
-/// A value as JSON.
+/// A value as JSON. Bytes in it are rows of floats, as [`json_writer`] has them.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     sized(value, 128)
 }
 
-/// A value as JSON that is likely to take so many bytes.
+/// The same of a value that is likely to take so many bytes.
 pub(crate) fn sized(value: &impl Serialize, bytes: usize) -> Vec<u8> {
     // Only a map with keys that are not strings fails here, and there is none.
     json_writer::to_vec(value, bytes)

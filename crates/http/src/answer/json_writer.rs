@@ -47,7 +47,8 @@ impl Formatter for Rows {
         /// Floats that are copied out together.
         const TOGETHER: usize = 32;
         let mut text = [0; TOGETHER * ROOM];
-        let (floats, _) = bytes.as_chunks();
+        let (floats, rest) = bytes.as_chunks();
+        debug_assert!(rest.is_empty(), "these bytes are not those of a row");
         writer.write_all(b"[")?;
         // Each brings a comma with it, but the first is not written.
         let mut begin = 1;

@@ -139,12 +139,15 @@ pub(super) async fn classified(
         normalize: true,
         truncate: told.truncate,
     };
+    // Means of templates and examples, and how well each class matches each picture.
+    let classes = told.class_names().count() + 1;
+    let products = (items.items.len() + classes * pictures) * dimensions;
     let (embedded, bad_items, mut memory) = call.embed_each(items, how, bytes).await?;
     let bad = told.apart(bad_items, of_classes);
     let service = call.model().clone();
     let truncated = call.cut_texts();
     let given = told.given.take();
-    let body = off_thread(bytes, move || {
+    let body = off_thread(bytes.max(products), move || {
         let mut texts = embedded.embeddings;
         let of_pictures = texts.split_off(of_classes);
         let pictures = match given {

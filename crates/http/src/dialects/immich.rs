@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::answer::json_writer::Numbers;
 use crate::answer::messages::finite;
 use crate::answer::problem::{Problem, printable};
 use crate::answer::{self, Answer};
@@ -63,8 +64,8 @@ pub(crate) async fn immich_predict(call: &mut Call<'_>) -> Result<Response<Answe
     let (embedded, memory) = call.embed(reader.finish(), how, bytes).await?;
     let row = embedded.embeddings.rows().next().unwrap_or_default();
     finite(row)?;
-    let clip = String::from_utf8(answer::json(&row))
-        .map_err(|error| Problem::Internal(error.to_string()))?;
+    let clip = answer::sized(&Numbers(row), answer::json_bytes(row.len()));
+    let clip = String::from_utf8(clip).map_err(|error| Problem::Internal(error.to_string()))?;
     let body = answer::json(&ImmichAnswer {
         clip,
         image_height: sides.map(|(_, height)| height),

@@ -156,7 +156,8 @@ pub(super) struct Flat<'a>(pub(super) &'a Embeddings);
 
 impl Serialize for Flat<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let numbers: Vec<f32> = self.0.rows().flatten().copied().collect();
+        let mut numbers = Vec::with_capacity(self.0.len() * self.0.dimensions());
+        self.0.rows().for_each(|row| numbers.extend_from_slice(row));
         Numbers(&numbers).serialize(serializer)
     }
 }

@@ -3,6 +3,7 @@
 
 use hyper::Response;
 
+use crate::answer::json_writer::Numbers;
 use crate::answer::messages::finite;
 use crate::answer::problem::Problem;
 use crate::answer::{self, Answer, json_bytes};
@@ -23,8 +24,9 @@ pub(crate) async fn scores(
         truncate: request.truncate(),
     };
     let bytes = json_bytes(items.items.len());
+    let products = items.items.len() * call.model().info().dimensions;
     let (embedded, mut memory) = call.embed(items, how, bytes).await?;
-    let body = off_thread(bytes, move || {
+    let body = off_thread(bytes.max(products), move || {
         let mut sources = embedded.embeddings;
         let sentences = sources.split_off(1);
         let mut scores = Vec::with_capacity(sentences.len());
@@ -32,7 +34,7 @@ pub(crate) async fn scores(
             scores.extend(sentences.cosines(source));
         }
         finite(&scores)?;
-        Ok(answer::sized(&scores, bytes))
+        Ok(answer::sized(&Numbers(&scores), bytes))
     });
     let body = body.await?;
     memory.shrink_to(body.len() as u64);

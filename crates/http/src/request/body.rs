@@ -241,7 +241,7 @@ impl Body {
         while let Some(piece) = self.piece().await? {
             pieces.push(piece);
         }
-        let whole = joined(pieces, &self.memory)?;
+        let whole = joined(pieces, &self.memory).await?;
         // What is cut out of it may outlive the request.
         let empty = self.memory.empty(MemoryUse::Bodies);
         let lease = std::mem::replace(&mut self.lease, empty);
@@ -341,19 +341,28 @@ enum Kept {
 /// Pieces of a body as one. Joined at the end, when the length is known: a buffer that grows
 /// would take up to twice the memory, for as long as the request lasts. While they are joined
 /// there are two of each.
-pub(crate) fn joined(mut pieces: Vec<Bytes>, memory: &MemoryBudget) -> Result<Bytes, Problem> {
+pub(crate) async fn joined(
+    mut pieces: Vec<Bytes>,
+    memory: &MemoryBudget,
+) -> Result<Bytes, Problem> {
+    /// Bytes are copied so many times as fast as they are parsed.
+    const COPIED: usize = 8;
     if pieces.len() < 2 {
         return Ok(pieces.pop().unwrap_or_default());
     }
     let length: usize = pieces.iter().map(Bytes::len).sum();
-    let _copy = memory
+    let copy = memory
         .take(MemoryUse::Bodies, length as u64)
         .map_err(|error| error.beside(length as u64))?;
-    let mut whole = Vec::with_capacity(length);
-    for piece in pieces {
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole.into())
+    off_thread(length / COPIED, move || {
+        let mut whole = Vec::with_capacity(length);
+        for piece in pieces {
+            whole.extend_from_slice(&piece);
+        }
+        drop(copy);
+        Ok(whole.into())
+    })
+    .await
 }
 
 /// Runs work that takes long for a large body where it holds up nobody.

@@ -356,7 +356,7 @@ impl Room<'_> {
         if !block.is_empty() {
             pieces.push(whole(&mut block));
         }
-        let file = joined(pieces, self.memory)?;
+        let file = joined(pieces, self.memory).await?;
         Ok(lease.keep_with(file))
     }
 

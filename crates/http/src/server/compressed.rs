@@ -1,6 +1,6 @@
 //! Answers that go out compressed, where the client takes that.
 //!
-//! Rows of floats never do. Their digits are random: gzip makes 9 KiB of JSON 4 KiB, for six times
+//! Rows of floats never do. Their digits are random: gzip makes 9 KiB of JSON 4 KiB, for nine times
 //! the time that it takes to write them, and numbers as bytes become a fourteenth smaller. Who
 //! wants few bytes asks for float16 or int8, which cost no time at all (docs/vectors.md).
 

@@ -104,7 +104,11 @@ impl Form {
         settings: &HttpSettings,
     ) -> Result<Self, Problem> {
         let bytes = body.whole().await?;
-        body.hold(parameters::decoded_bytes(&bytes))?;
+        let counted = bytes.clone();
+        let decoded = off_thread(counted.len(), move || {
+            Ok(parameters::decoded_bytes(&counted))
+        });
+        body.hold(decoded.await?)?;
         let mut reader = Reader::new(fields, settings);
         off_thread(bytes.len(), move || {
             for (name, value) in form_urlencoded::parse(&bytes) {
@@ -305,7 +309,7 @@ async fn contents(
         allowed(length)?;
         chunks.push(chunk);
     }
-    joined(chunks, memory)
+    joined(chunks, memory).await
 }
 
 /// An error of multer in our words, or our own problem if that is what ended the stream.
