@@ -151,7 +151,7 @@ fn shapes(small: bool) -> Vec<(usize, usize, usize)> {
         (9, 5, 97),
     ];
     if cfg!(miri) {
-        // Some minutes all the same.
+        // Three minutes for each test all the same.
         shapes.retain(|(rows, depth, columns)| rows * depth * columns < 10_000);
     } else {
         // Deep enough for a second piece of depth on every kernel: it is added to the first one's
