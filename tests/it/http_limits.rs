@@ -230,6 +230,7 @@ async fn every_limit_is_a_setting_and_info_shows_it() {
         ("--max-connections", "109"),
         ("--max-connections-per-client", "110"),
         ("--cache-header", "1"),
+        ("--http-threads", "4"),
         ("--compute-nice", "9"),
         ("--max-picture-urls-per-request", "5"),
         ("--max-picture-url-bytes", "6789"),
