@@ -67,38 +67,6 @@ impl Rows for Whole<'_> {
     }
 }
 
-/// The rows of a picture in memory that grows with them. Clearing all of it first would take a tenth of the time
-/// of decoding: it is more than a processor has near, so each byte would come and go twice.
-struct Growing {
-    pixels: Vec<u8>,
-    /// Bytes of a row, and of all.
-    row: usize,
-    length: usize,
-    format: ImageFormat,
-}
-
-impl Growing {
-    fn new(row: usize, length: usize, format: ImageFormat) -> Self {
-        Self {
-            pixels: Vec::with_capacity(length),
-            row,
-            length,
-            format,
-        }
-    }
-}
-
-impl Rows for Growing {
-    fn next_row(&mut self) -> Result<&mut [u8], ImageError> {
-        let begin = self.pixels.len();
-        if self.row > self.length - begin {
-            return Err(does_not_fit(self.format));
-        }
-        self.pixels.resize(begin + self.row, 0);
-        Ok(&mut self.pixels[begin..])
-    }
-}
-
 /// The rows of a picture that is resized as it comes.
 struct Strips<'a> {
     narrowed: &'a mut Narrowed,
@@ -147,7 +115,8 @@ pub fn decode_into(
         let length = usize::try_from(header.pixel_bytes()).map_err(|_| does_not_fit(format))?;
         Ok(match memory {
             None => {
-                let pixels = decode_to_vec(&job, orientation, length)?;
+                let mut pixels = vec![0; length];
+                decode_turned(&job, orientation, &mut pixels)?;
                 RgbImage::new(width, height, pixels)
             }
             Some(mut memory) => {
@@ -235,25 +204,6 @@ fn check_work(job: &Job<'_>) -> Result<(), ImageError> {
 
 fn does_not_fit(format: ImageFormat) -> ImageError {
     ImageError::damaged(format, "the pixels do not fit the size in the header")
-}
-
-/// Decodes into memory of its own, and turns what was decoded.
-fn decode_to_vec(
-    job: &Job<'_>,
-    orientation: Orientation,
-    length: usize,
-) -> Result<Vec<u8>, ImageError> {
-    let format = job.header.format;
-    let (width, _) = job.size();
-    if format != ImageFormat::Jpeg || orientation.swaps() {
-        let mut pixels = vec![0; length];
-        decode_turned(job, orientation, &mut pixels)?;
-        return Ok(pixels);
-    }
-    let mut rows = Growing::new(width * 3, length, format);
-    jpeg::decode(job, &mut rows)?;
-    orientation.flip(width, &mut rows.pixels, job.stop)?;
-    Ok(rows.pixels)
 }
 
 /// Decodes, and turns what was decoded.
