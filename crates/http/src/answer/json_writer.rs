@@ -261,6 +261,21 @@ mod tests {
         assert_eq!(row(&longest), serde_json::to_string(&longest).unwrap());
     }
 
+    /// `cargo test --release -p siglip2-http every_float -- --ignored --nocapture`
+    #[test]
+    #[ignore = "takes half a minute when optimized"]
+    fn every_float_that_is_written_here_is_as_serde_json_writes_it() {
+        let (first, end) = (2_f32.powi(-18).to_bits(), 1.01_f32.to_bits());
+        let mut count = 0;
+        for begin in (first..end).step_by(4096) {
+            let all = (begin..end.min(begin + 4096)).map(f32::from_bits);
+            let values: Vec<f32> = all.flat_map(|value| [value, -value]).collect();
+            assert!(row(&values) == serde_json::to_string(&values).unwrap());
+            count += values.len();
+        }
+        println!("{count} floats are the same");
+    }
+
     #[test]
     fn what_is_no_number_is_null() {
         let values = [0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5];

@@ -181,7 +181,7 @@ pub(super) fn shapes() -> Vec<(VisionShape, TextShape)> {
         )
     };
     if cfg!(miri) {
-        // A minute for each tower all the same.
+        // Minutes for each test all the same.
         let (vision, text) = (
             encoder(10, 12, 2, 2, GeluTanh),
             encoder(6, 7, 2, 2, GeluErf),
