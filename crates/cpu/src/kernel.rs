@@ -61,8 +61,8 @@ pub struct Layout {
     pub vectors: usize,
     /// Most rows of a tile.
     pub rows: usize,
-    /// Words of depth that a tile takes before the next rows are begun. A panel's piece of
-    /// this depth fits the first cache.
+    /// Most words of depth that a tile takes before the next rows are begun. A panel's piece of
+    /// this depth stays in the second cache, or in the first one for AMX.
     pub block: usize,
     /// Words behind a group of rows, for the [`Affine`] of each: 0 where numbers have none.
     pub notes: usize,

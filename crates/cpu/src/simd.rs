@@ -61,6 +61,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// first the lowest. Lanes are from 0 to 255; what becomes of others may be anything.
     /// Writes to the first `LANES / 4` words of `to`.
     fn bytes(self, a: Self::Vector, to: &mut [u32]);
+    /// Transposes a square of words, [`Simd::LANES`] by as many: word `j` of its row `i`, which begins
+    /// at `i * from_pitch`, becomes word `i` of row `j`, which begins at `j * to_pitch`.
+    #[inline(always)]
+    fn transpose(self, from: &[u32], from_pitch: usize, to: &mut [u32], to_pitch: usize) {
+        for i in 0..Self::LANES {
+            for (j, &word) in from[i * from_pitch..][..Self::LANES].iter().enumerate() {
+                to[j * to_pitch + i] = word;
+            }
+        }
+    }
     /// The sum of all lanes, always in the same order.
     fn sum(self, a: Self::Vector) -> f32;
     /// The largest lane; whatever, where one is NaN.

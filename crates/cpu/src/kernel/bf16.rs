@@ -56,7 +56,7 @@ impl Kernel for Avx512Bf16 {
         lanes: 16,
         vectors: 2,
         rows: 14,
-        block: 192,
+        block: 768,
         notes: 0,
     };
 

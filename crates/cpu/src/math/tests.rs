@@ -217,3 +217,28 @@ fn norms<S: Simd>(s: S) {
 fn layer_norms_are_those_of_f64() {
     for_each_simd!(|s| norms(s));
 }
+
+#[test]
+fn a_square_of_words_is_transposed_within_its_rows() {
+    fn check<S: Simd>(s: S) {
+        let lanes = S::LANES;
+        for (from_pitch, to_pitch) in [(lanes, lanes), (lanes + 5, 3 * lanes), (100, lanes + 1)] {
+            let from: Vec<u32> = (0..).take((lanes - 1) * from_pitch + lanes).collect();
+            let mut to = vec![u32::MAX; (lanes - 1) * to_pitch + lanes];
+            s.vectorize(|| s.transpose(&from, from_pitch, &mut to, to_pitch));
+            for (at, &word) in to.iter().enumerate() {
+                let (j, i) = (at / to_pitch, at % to_pitch);
+                let want = if i < lanes {
+                    from[i * from_pitch + j]
+                } else {
+                    u32::MAX
+                };
+                assert_eq!(
+                    word, want,
+                    "{lanes} lanes, pitches {from_pitch} and {to_pitch}"
+                );
+            }
+        }
+    }
+    for_each_simd!(|s| check(s));
+}

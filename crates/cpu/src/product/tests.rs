@@ -156,7 +156,7 @@ fn shapes(small: bool) -> Vec<(usize, usize, usize)> {
     } else {
         // Deep enough for a second piece of depth on every kernel: it is added to the first one's
         // sums, on AMX by loading them into tiles.
-        shapes.push((33, 600, 35));
+        shapes.push((33, 1600, 35));
     }
     if !small {
         shapes.extend([

@@ -102,6 +102,41 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn transpose(self, from: &[u32], from_pitch: usize, to: &mut [u32], to_pitch: usize) {
+        assert!(
+            (LANES - 1) * from_pitch + LANES <= from.len(),
+            "too few words"
+        );
+        assert!(
+            (LANES - 1) * to_pitch + LANES <= to.len(),
+            "no room for the words"
+        );
+        // SAFETY: `self` exists only where the processor has AVX2; all rows of both squares are within
+        // what was borrowed, as was just checked, and need no alignment.
+        unsafe {
+            let row = |i: usize| _mm256_loadu_si256(from.as_ptr().add(i * from_pitch).cast());
+            // Of four rows at a time, in each 128 bits the four words of a column.
+            let mut fours = [_mm256_setzero_si256(); LANES];
+            for (k, four) in fours.chunks_exact_mut(4).enumerate() {
+                let (a, b, c, d) = (row(4 * k), row(4 * k + 1), row(4 * k + 2), row(4 * k + 3));
+                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+                four[0] = _mm256_unpacklo_epi64(ab, cd);
+                four[1] = _mm256_unpackhi_epi64(ab, cd);
+                let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+                four[2] = _mm256_unpacklo_epi64(ab, cd);
+                four[3] = _mm256_unpackhi_epi64(ab, cd);
+            }
+            let mut put = |j: usize, row| {
+                _mm256_storeu_si256(to.as_mut_ptr().add(j * to_pitch).cast(), row);
+            };
+            for j in 0..4 {
+                let (a, b) = (fours[j], fours[4 + j]);
+                put(j, _mm256_permute2x128_si256::<0x20>(a, b));
+                put(4 + j, _mm256_permute2x128_si256::<0x31>(a, b));
+            }
+        }
+    }
+    #[inline(always)]
     fn sum(self, a: __m256) -> f32 {
         // SAFETY: `self` exists only where the processor has AVX2.
         unsafe {

@@ -103,6 +103,53 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn transpose(self, from: &[u32], from_pitch: usize, to: &mut [u32], to_pitch: usize) {
+        assert!(
+            (LANES - 1) * from_pitch + LANES <= from.len(),
+            "too few words"
+        );
+        assert!(
+            (LANES - 1) * to_pitch + LANES <= to.len(),
+            "no room for the words"
+        );
+        // SAFETY: `self` exists only where the processor has AVX-512; all rows of both squares are
+        // within what was borrowed, as was just checked, and need no alignment.
+        unsafe {
+            let row = |i: usize| _mm512_loadu_si512(from.as_ptr().add(i * from_pitch).cast());
+            // Of four rows at a time, in each 128 bits the four words of a column.
+            let mut fours = [_mm512_setzero_si512(); LANES];
+            for (k, four) in fours.chunks_exact_mut(4).enumerate() {
+                let (a, b, c, d) = (row(4 * k), row(4 * k + 1), row(4 * k + 2), row(4 * k + 3));
+                let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+                four[0] = _mm512_unpacklo_epi64(ab, cd);
+                four[1] = _mm512_unpackhi_epi64(ab, cd);
+                let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+                four[2] = _mm512_unpacklo_epi64(ab, cd);
+                four[3] = _mm512_unpackhi_epi64(ab, cd);
+            }
+            let mut put = |j: usize, row| {
+                _mm512_storeu_si512(to.as_mut_ptr().add(j * to_pitch).cast(), row);
+            };
+            const EVEN: i32 = 0b10_00_10_00;
+            const ODD: i32 = 0b11_01_11_01;
+            for j in 0..4 {
+                let (a, b, c, d) = (fours[j], fours[4 + j], fours[8 + j], fours[12 + j]);
+                let (ab, cd) = (
+                    _mm512_shuffle_i32x4::<EVEN>(a, b),
+                    _mm512_shuffle_i32x4::<EVEN>(c, d),
+                );
+                put(j, _mm512_shuffle_i32x4::<EVEN>(ab, cd));
+                put(8 + j, _mm512_shuffle_i32x4::<ODD>(ab, cd));
+                let (ab, cd) = (
+                    _mm512_shuffle_i32x4::<ODD>(a, b),
+                    _mm512_shuffle_i32x4::<ODD>(c, d),
+                );
+                put(4 + j, _mm512_shuffle_i32x4::<EVEN>(ab, cd));
+                put(12 + j, _mm512_shuffle_i32x4::<ODD>(ab, cd));
+            }
+        }
+    }
+    #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         // SAFETY: `self` exists only where the processor has AVX-512.
         unsafe { _mm512_reduce_add_ps(a) }

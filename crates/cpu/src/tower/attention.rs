@@ -13,13 +13,16 @@
 //! in the second cache. The queries are already scaled by `log2(e) / sqrt(head width)`, so
 //! the softmax uses powers of two.
 
+mod pack;
+
 use std::ops::Range;
 
 use crate::kernel::{Kernel, Tile};
 use crate::math::exp2;
-use crate::matrix::{Operand, Panels, place_in_panel};
+use crate::matrix::{Operand, Panels};
 use crate::memory::Buffer;
 use crate::simd::Simd;
+use pack::{Lines, pack_keys, pack_values};
 
 /// Memory for one thread.
 #[derive(Debug)]
@@ -100,17 +103,17 @@ fn attend_inner<K: Kernel>(
     let (width, count) = (head.width, head.rows.len());
     let words = width / layout.per_word;
     let first = head.first / layout.per_word;
-    let part = |row: usize, part: usize| {
-        &projected.words[row * projected.pitch + part * projected.part + first..][..words]
-    };
+    let query = |row: usize| &projected.words[row * projected.pitch + first..][..words];
 
-    pack_keys::<K>(&mut scratch.keys, width, count, |key| {
-        part(head.rows.start + key, 1)
-    });
+    let all = |part: usize| Lines {
+        words: &projected.words
+            [head.rows.start * projected.pitch + part * projected.part + first..],
+        pitch: projected.pitch,
+        count,
+    };
+    pack_keys(kernel, &mut scratch.keys, width, all(1));
     let keys = Panels::<K>::new(&scratch.keys, width, count);
-    pack_values::<K>(&mut scratch.values, width, count, |key| {
-        part(head.rows.start + key, 2)
-    });
+    pack_values::<K>(&mut scratch.values, width, all(2));
     let values = Panels::<K>::new(&scratch.values, count, width);
 
     let padded = count.next_multiple_of(lanes);
@@ -139,7 +142,7 @@ fn attend_inner<K: Kernel>(
         let tall = rows.next_multiple_of(layout.group);
         let mut left = Operand::<K>::new(&mut scratch.queries, layout.rows, width);
         for i in 0..rows {
-            left.put_words(i, 0, part(queries.start + tile.start + i, 0));
+            left.put_words(i, 0, query(queries.start + tile.start + i));
         }
         let left = left.view();
         for panel in 0..keys.count() {
@@ -223,84 +226,6 @@ fn attend_inner<K: Kernel>(
         for i in 0..rows {
             let out = &scratch.out[i * width.next_multiple_of(lanes)..][..width];
             put(queries.start + tile.start + i, out);
-        }
-    }
-}
-
-/// Keys as columns: a transposition of words.
-#[inline(always)]
-fn pack_keys<'a, K: Kernel>(
-    packed: &mut Buffer<u32>,
-    width: usize,
-    count: usize,
-    key: impl Fn(usize) -> &'a [u32],
-) {
-    let layout = K::LAYOUT;
-    let area = Panels::<K>::area(width, count);
-    packed.reserve(area);
-    let (depth, words) = (layout.words(width), width / layout.per_word);
-    let packed = &mut packed[..area];
-    if depth != words || !count.is_multiple_of(layout.lanes) {
-        packed.fill(0);
-    }
-    let vectors = count.div_ceil(layout.lanes);
-    for panel in 0..vectors.div_ceil(layout.vectors) {
-        let has = (vectors - panel * layout.vectors).min(layout.vectors);
-        let first = panel * layout.vectors * layout.lanes;
-        let start = first * depth;
-        let panel = &mut packed[start..start + has * layout.lanes * depth];
-        for column in 0..(has * layout.lanes).min(count - first) {
-            for (word, &value) in key(first + column).iter().enumerate() {
-                panel[place_in_panel(layout, has, column, word)] = value;
-            }
-        }
-    }
-}
-
-/// Values as rows of depth: two rows to a word where a word holds two numbers.
-#[inline(always)]
-fn pack_values<'a, K: Kernel>(
-    packed: &mut Buffer<u32>,
-    width: usize,
-    count: usize,
-    value: impl Fn(usize) -> &'a [u32],
-) {
-    let layout = K::LAYOUT;
-    let area = Panels::<K>::area(count, width);
-    packed.reserve(area);
-    let depth = layout.words(count);
-    let packed = &mut packed[..area];
-    let lanes = layout.lanes;
-    let vectors = width.div_ceil(lanes);
-    if !width.is_multiple_of(lanes) || depth * layout.per_word != count {
-        packed.fill(0);
-    }
-    for panel in 0..vectors.div_ceil(layout.vectors) {
-        let has = (vectors - panel * layout.vectors).min(layout.vectors);
-        let first = panel * layout.vectors * lanes;
-        let start = first * depth;
-        let panel = &mut packed[start..start + has * lanes * depth];
-        let columns = (has * lanes).min(width - first);
-        for word in 0..count.div_ceil(layout.per_word) {
-            if layout.per_word == 1 {
-                for (column, &value) in value(word)[first..first + columns].iter().enumerate() {
-                    panel[place_in_panel(layout, has, column, word)] = value;
-                }
-            } else {
-                let a = value(2 * word);
-                let b = if 2 * word + 1 < count {
-                    Some(value(2 * word + 1))
-                } else {
-                    None
-                };
-                for pair in 0..columns / 2 {
-                    let a = a[first / 2 + pair];
-                    let b = b.map_or(0, |b| b[first / 2 + pair]);
-                    let at = place_in_panel(layout, has, 2 * pair, word);
-                    panel[at] = a & 0xffff | b << 16;
-                    panel[at + 1] = a >> 16 | b & 0xffff_0000;
-                }
-            }
         }
     }
 }
