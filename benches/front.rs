@@ -2,7 +2,7 @@
 //! and back, with an engine that answers at once.
 //!
 //! ```text
-//! cargo bench --bench front [-- --seconds N --images FOLDER --only json|bytes]
+//! cargo bench --bench front [-- --seconds N --images FOLDER --only json|bytes --http-threads N]
 //!
 //! load-test (another process) --HTTP--> this process: service, engine that computes nothing
 //!                                       its processor time / rows answered = cost of a row
@@ -50,6 +50,9 @@ struct Arguments {
     /// Ask for answers of this kind alone, `json` or `bytes`; by default for both in turn.
     #[arg(long)]
     only: Option<String>,
+    /// Threads that answer, by default as many as the service takes.
+    #[arg(long)]
+    http_threads: Option<usize>,
     /// Given by `cargo bench`; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -158,7 +161,8 @@ fn main() {
     // As the program does.
     siglip2_allocator::return_freed_memory().unwrap();
     let arguments = Arguments::parse();
-    let settings = HttpSettings::default();
+    let mut settings = HttpSettings::default();
+    settings.http_threads = arguments.http_threads.unwrap_or(settings.http_threads);
     let runtime = settings.runtime().unwrap();
     let rows = Arc::new(AtomicU64::new(0));
     let service = service(&rows);

@@ -17,7 +17,10 @@ use crate::subcommand::without_http;
 /// Settings whose default is a number of this machine, and what it is on others.
 const OF_THE_MACHINE: [(&str, &str); 3] = [
     ("decode_threads", "the number of cores"),
-    ("http_threads", "half the number of cores"),
+    (
+        "http_threads",
+        "half the number of cores, but two where there are two",
+    ),
     ("tokenize_threads", "half the number of cores"),
 ];
 

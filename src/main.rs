@@ -267,8 +267,12 @@ async fn serve(
         }
     };
 
+    // The message of a panic has been printed.
+    let panicked = |_| "serving panicked; the message above says where";
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = http::serve(
+    // Connections are accepted by a thread that answers: this one would have to wait for a core first, and
+    // then wake that one, which would wait again.
+    let mut serving = tokio::spawn(http::serve(
         listener,
         models.clone(),
         settings.http,
@@ -276,10 +280,9 @@ async fn serve(
         async {
             let _ = stopped.await;
         },
-    );
-    let mut serving = std::pin::pin!(serving);
+    ));
     tokio::select! {
-        served = &mut serving => { served?; return Ok(ExitCode::SUCCESS); }
+        served = &mut serving => { served.map_err(panicked)??; return Ok(ExitCode::SUCCESS); }
         (code, error) = engine_failure => {
             last_line(&error.to_string());
             // By then the requests that the engine held have been answered 503.
@@ -292,7 +295,7 @@ async fn serve(
     drop(stop);
     let mut cut_short = false;
     tokio::select! {
-        served = &mut serving => if let Err(error) = served {
+        served = &mut serving => if let Err(error) = served.map_err(panicked)? {
             tracing::warn!(%error, "the drain was cut short");
             cut_short = true;
         },

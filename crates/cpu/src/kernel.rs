@@ -62,7 +62,8 @@ pub struct Layout {
     /// Most rows of a tile.
     pub rows: usize,
     /// Most words of depth that a tile takes before the next rows are begun. A panel's piece of
-    /// this depth stays in the second cache, or in the first one for AMX.
+    /// this depth stays in the second cache for floats on AVX2 and AVX-512 and for AVX512-BF16, and in
+    /// the first one for all others.
     pub block: usize,
     /// Words behind a group of rows, for the [`Affine`] of each: 0 where numbers have none.
     pub notes: usize,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each panel of columns                 (its weights are read once)
-//!   for each piece of depth                 (it stays in the second cache)
+//!   for each piece of depth                 (it stays in the first or second cache)
 //!     for each tile of rows                 (its sums stay in registers)
 //!       sums += left * right
 //!       after the last piece: sums of bytes become floats, and `done` gets the tile's

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answer;
@@ -39,6 +40,9 @@ use siglip2_service::Models;
 /// only burn a core until a connection ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// After how many connections others have a turn.
+const ACCEPTS_A_TURN: u64 = 16;
 
 /// While all slots are taken, connections that have been idle for a moment are asked
 /// to close, so that nobody can keep others out by opening many and saying nothing.
@@ -125,7 +129,11 @@ pub async fn serve(
     };
     let accept_until = async |end: &mut (dyn Future<Output = ()> + Send + Unpin)| {
         let mut pause = ACCEPT_PAUSE;
-        loop {
+        for taken in 1_u64.. {
+            // Many may be waiting, and this thread answers as well.
+            if taken.is_multiple_of(ACCEPTS_A_TURN) {
+                yield_now().await;
+            }
             let accepted = tokio::select! {
                 () = &mut *end => break,
                 accepted = accept(&listener, &slots, &crowded) => accepted,

@@ -126,12 +126,13 @@ pub struct HttpSettings {
     #[serde(flatten)]
     pub picture_urls: PictureUrlSettings,
 
-    /// Threads that read requests and write answers; by default half as many as there are cores,
-    /// as others decode, tokenize and compute.
+    /// Threads that accept connections, read requests and write answers; by default half as many as
+    /// there are cores, as others decode, tokenize and compute, but two where there are two.
     // With one for each core most of them sleep, and each answer of the engine wakes one, which takes
-    // longer than sending it (docs/performance.md). Whatever takes long is done by others: see
-    // `off_thread`.
-    #[arg(long, env = "HTTP_THREADS", default_value_t = cores().div_ceil(2), value_parser = count)]
+    // longer than sending it. One alone waits for a core now and then, for as long as the system lets
+    // a thread that computes go on, and all probes with it (docs/performance.md has both). Whatever takes
+    // long is done by others: see `off_thread`.
+    #[arg(long, env = "HTTP_THREADS", default_value_t = http_threads(cores()), value_parser = count)]
     pub http_threads: usize,
 
     /// By how much the threads that decode, tokenize and compute give way to those that answer,
@@ -259,6 +260,11 @@ fn header_name(value: &str) -> Result<HeaderName, String> {
         .map_err(|_| "it must be the name of a header, such as X-Forwarded-For".to_owned())
 }
 
+/// Threads that answer on a machine with so many cores.
+fn http_threads(cores: usize) -> usize {
+    cores.div_ceil(2).max(cores.min(2))
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         siglip2_flags::defaults()
@@ -291,6 +297,7 @@ mod tests {
             let runtime = settings.runtime().unwrap();
             assert_eq!(runtime.metrics().num_workers(), http_threads);
         }
-        assert!(HttpSettings::default().http_threads >= 1);
+        assert_eq!([1, 2, 3, 4, 5, 64].map(http_threads), [1, 2, 2, 2, 3, 32]);
+        assert_eq!(HttpSettings::default().http_threads, http_threads(cores()));
     }
 }

@@ -17,6 +17,8 @@ pub struct Running(Program);
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
+    /// Bytes that it took for itself. Pages of files are not counted: of the program's own, more are
+    /// in memory the more of it has run, and the system drops them when it wants.
     pub memory: u64,
     pub descriptors: usize,
 }
@@ -57,20 +59,28 @@ impl Running {
             .expect("an answer")
     }
 
+    /// Bytes in memory, as the system counts them under this name.
+    pub fn in_memory(&self, name: &str) -> u64 {
+        let status = format!("/proc/{}/status", self.0.child.id());
+        let status = std::fs::read_to_string(status).expect("it runs");
+        let field = |line: &str| {
+            let kilobytes: u64 = line
+                .strip_prefix(name)?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()?;
+            Some(kilobytes << 10)
+        };
+        status.lines().find_map(field).expect("such a field")
+    }
+
     pub fn used(&self) -> Used {
-        let process = format!("/proc/{}", self.0.child.id());
-        let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
-        let kilobytes: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|number| number.parse().ok())
-            .expect("VmRSS");
-        let descriptors = std::fs::read_dir(format!("{process}/fd"))
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.0.child.id()))
             .expect("it runs")
             .count();
         Used {
-            memory: kilobytes << 10,
+            memory: self.in_memory("RssAnon:") + self.in_memory("RssShmem:"),
             descriptors,
         }
     }

@@ -56,6 +56,7 @@ impl Kernel for Avx512Bf16 {
         lanes: 16,
         vectors: 2,
         rows: 14,
+        // As for floats: 1% faster than 192 in batches of 8.
         block: 768,
         notes: 0,
     };

@@ -104,14 +104,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn transpose(self, from: &[u32], from_pitch: usize, to: &mut [u32], to_pitch: usize) {
-        assert!(
-            (LANES - 1) * from_pitch + LANES <= from.len(),
-            "too few words"
-        );
-        assert!(
-            (LANES - 1) * to_pitch + LANES <= to.len(),
-            "no room for the words"
-        );
+        let fits = |pitch: usize, words: usize| {
+            let rest = words.checked_sub(LANES);
+            rest.is_some_and(|rest| pitch <= rest / (LANES - 1))
+        };
+        assert!(fits(from_pitch, from.len()), "too few words");
+        assert!(fits(to_pitch, to.len()), "no room for the words");
         // SAFETY: `self` exists only where the processor has AVX-512; all rows of both squares are
         // within what was borrowed, as was just checked, and need no alignment.
         unsafe {
