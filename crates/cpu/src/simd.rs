@@ -76,3 +76,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane; whatever, where one is NaN.
     fn largest(self, a: Self::Vector) -> f32;
 }
+
+/// Whether so many words have `lanes` rows of as many words, `pitch` words apart.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn has_square(lanes: usize, pitch: usize, words: usize) -> bool {
+    // Divided, as a product may be larger than a number can be.
+    words
+        .checked_sub(lanes)
+        .is_some_and(|rest| pitch <= rest / (lanes - 1))
+}

@@ -28,7 +28,8 @@ use pictures::PictureUrlSettings;
 use tls::TlsFiles;
 
 /// How many tasks a thread that answers runs before it looks for what has come on sockets: a probe waits for
-/// no more than so many of some tens of microseconds. tokio's own number is 61.
+/// no more than so many of some tens of microseconds, one of which may accept some connections. tokio's own
+/// number is 61.
 const EVENT_INTERVAL: u32 = 16;
 
 /// The bounds of the HTTP side. [`HttpSettings::default`] suits a service that sits

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, has_square};
 
 const LANES: usize = 8;
 
@@ -103,12 +103,11 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn transpose(self, from: &[u32], from_pitch: usize, to: &mut [u32], to_pitch: usize) {
-        let fits = |pitch: usize, words: usize| {
-            let rest = words.checked_sub(LANES);
-            rest.is_some_and(|rest| pitch <= rest / (LANES - 1))
-        };
-        assert!(fits(from_pitch, from.len()), "too few words");
-        assert!(fits(to_pitch, to.len()), "no room for the words");
+        assert!(has_square(LANES, from_pitch, from.len()), "too few words");
+        assert!(
+            has_square(LANES, to_pitch, to.len()),
+            "no room for the words"
+        );
         // SAFETY: `self` exists only where the processor has AVX2; all rows of both squares are within
         // what was borrowed, as was just checked, and need no alignment.
         unsafe {

@@ -3,7 +3,7 @@
 //! A word at a time this takes as long as all else that attention does beside its products, so both
 //! move vectors where a vector is whole.
 
-use crate::kernel::{Kernel, Layout};
+use crate::kernel::Kernel;
 use crate::matrix::{Panels, place_in_panel};
 use crate::memory::Buffer;
 use crate::simd::Simd;
@@ -50,18 +50,6 @@ fn panels<K: Kernel>(
     }
 }
 
-/// How far apart a column's next words lie in a panel of so many vectors, for as many words as a vector
-/// has lanes; `None` where not all of them are equally far apart.
-const fn pitch_of_words(layout: Layout, vectors: usize) -> Option<usize> {
-    if layout.step == 1 {
-        Some(vectors * layout.lanes)
-    } else if layout.step.is_multiple_of(layout.lanes) {
-        Some(layout.lanes)
-    } else {
-        None
-    }
-}
-
 /// Keys as columns: a transposition of words.
 #[inline(always)]
 pub(super) fn pack_keys<K: Kernel>(
@@ -70,6 +58,13 @@ pub(super) fn pack_keys<K: Kernel>(
     width: usize,
     keys: Lines<'_>,
 ) {
+    const {
+        assert!(
+            K::Simd::LANES == K::LAYOUT.lanes,
+            "vectors are not a panel's"
+        );
+        assert!(K::LAYOUT.step == 1 || K::LAYOUT.step == K::LAYOUT.lanes);
+    }
     let layout = K::LAYOUT;
     let lanes = layout.lanes;
     let area = Panels::<K>::area(width, keys.count);
@@ -85,26 +80,19 @@ pub(super) fn pack_keys<K: Kernel>(
         keys.count,
         #[inline(always)]
         |has, first, panel| {
-            let squares = if K::Simd::LANES == lanes {
-                pitch_of_words(layout, has)
-            } else {
-                None
-            };
+            // How far apart the next words of a column lie.
+            let pitch = if layout.step == 1 { has * lanes } else { lanes };
             for column in (0..has * lanes).step_by(lanes) {
                 let here = (keys.count - first - column).min(lanes);
                 let mut done = 0;
-                if here == lanes
-                    && let Some(pitch) = squares
-                {
-                    while done + lanes <= words {
-                        kernel.simd().transpose(
-                            &keys.words[(first + column) * keys.pitch + done..],
-                            keys.pitch,
-                            &mut panel[place_in_panel(layout, has, column, done)..],
-                            pitch,
-                        );
-                        done += lanes;
-                    }
+                while here == lanes && done + lanes <= words {
+                    kernel.simd().transpose(
+                        &keys.words[(first + column) * keys.pitch + done..],
+                        keys.pitch,
+                        &mut panel[place_in_panel(layout, has, column, done)..],
+                        pitch,
+                    );
+                    done += lanes;
                 }
                 for column in column..column + here {
                     let rest = keys.words(first + column, done, words - done);
